@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The X.509 authorities of one trust domain (SPIFFE Trust Domain and Bundle section 4).
+///
+/// Bundles of different trust domains are never merged (SPIFFE Federation section 5.1).
+package struct TrustBundle: Hashable, Sendable {
+    /// Most authorities in one bundle; a bundle beyond it is refused whole.
+    package static let authoritiesMax = 64
+
+    package let trustDomain: TrustDomain
+    /// DER of each self-signed authority certificate, in the order published.
+    package let x509Authorities: [[UInt8]]
+    /// Grows with every change of the content (section 4.1.1); 0 before the first publication.
+    package let sequenceNumber: UInt64
+    /// How often a foreign consumer should look for a new version, in seconds.
+    package let refreshHintSeconds: Int
+
+    package init(
+        trustDomain: TrustDomain,
+        x509Authorities: [[UInt8]],
+        sequenceNumber: UInt64,
+        refreshHintSeconds: Int
+    ) {
+        self.trustDomain = trustDomain
+        self.x509Authorities = x509Authorities
+        self.sequenceNumber = sequenceNumber
+        self.refreshHintSeconds = refreshHintSeconds
+    }
+}
