@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import GRPCCore
+
+/// A refusal as every Signet API gives it: a class, the name of the broken rule, and a sentence
+/// that says what to do.
+package struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What a caller can do about the refusal; each maps to one gRPC status.
+    package enum Kind: String, Hashable, Sendable, CaseIterable {
+        /// The object changed since it was read, or exists already.
+        case conflict
+        /// The state of the system forbids it now; waiting alone does not help.
+        case failedPrecondition
+        /// A fault of the server; the detail is in its log under the reference in the message.
+        case fault
+        case invalidArgument
+        case notFound
+        /// A rate or size limit; try again later.
+        case exhausted
+        case permissionDenied
+        case unauthenticated
+        /// Not ready or shedding load; try again with backoff.
+        case unavailable
+        case unimplemented
+    }
+
+    /// Metadata key under which the reason travels beside the status.
+    package static let reasonKey = "signet-reason"
+
+    package let kind: Kind
+    /// Name of the rule, for programs: `tokenAlreadyUsed`.
+    package let reason: String
+    /// What, where and how to mend it, for people.
+    package let message: String
+
+    package init(_ kind: Kind, _ reason: String, _ message: String) {
+        self.kind = kind
+        self.reason = reason
+        self.message = message
+    }
+
+    package var description: String { "\(message) [\(reason)]" }
+}
+
+extension APIError.Kind {
+    var code: RPCError.Code {
+        switch self {
+        case .conflict: .aborted
+        case .exhausted: .resourceExhausted
+        case .failedPrecondition: .failedPrecondition
+        case .fault: .internalError
+        case .invalidArgument: .invalidArgument
+        case .notFound: .notFound
+        case .permissionDenied: .permissionDenied
+        case .unauthenticated: .unauthenticated
+        case .unavailable: .unavailable
+        case .unimplemented: .unimplemented
+        }
+    }
+
+    init(_ code: RPCError.Code) {
+        self =
+            switch code {
+            case .aborted, .alreadyExists: .conflict
+            case .resourceExhausted: .exhausted
+            case .failedPrecondition, .outOfRange: .failedPrecondition
+            case .invalidArgument: .invalidArgument
+            case .notFound: .notFound
+            case .permissionDenied: .permissionDenied
+            case .unauthenticated: .unauthenticated
+            case .unavailable, .cancelled, .deadlineExceeded: .unavailable
+            case .unimplemented: .unimplemented
+            default: .fault
+            }
+    }
+}
+
+extension APIError: RPCErrorConvertible {
+    package var rpcErrorCode: RPCError.Code { kind.code }
+    package var rpcErrorMessage: String { message }
+    package var rpcErrorMetadata: Metadata { [Self.reasonKey: "\(reason)"] }
+
+    /// Reads back what the other end said; a status that no Signet server made has the reason
+    /// `transport`.
+    package init(_ error: RPCError) {
+        let reason = error.metadata[stringValues: Self.reasonKey].first { _ in true }
+        self.init(Kind(error.code), reason ?? "transport", error.message)
+    }
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ControlAPIProtos
+package import FoundationEssentials
+package import SPIFFE
+internal import SwiftProtobuf
+
+/// Why a message from the other end cannot be read; such a message is refused whole.
+package enum WireError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// A field breaks a rule of its type.
+    case field(String, String)
+    /// A field that must be set is not.
+    case missing(String)
+    /// More of something than the limit allows.
+    case tooMany(String, max: Int)
+
+    package var description: String {
+        switch self {
+        case .field(let name, let rule): "\(name): \(rule)"
+        case .missing(let name): "\(name) is missing"
+        case .tooMany(let name, let max): "\(name): more than \(max)"
+        }
+    }
+}
+
+extension RegistrationEntry {
+    /// Most selectors of either kind in one entry.
+    package static let selectorsMax = 64
+
+    /// Reads the wire form.
+    ///
+    /// - Throws: `WireError` naming the first field that cannot be read.
+    package init(parsing message: Signet_Node_V1alpha1_RegistrationEntry) throws(WireError) {
+        guard !message.id.isEmpty else { throw .missing("entry.id") }
+        guard !message.spiffeID.isEmpty else { throw .missing("entry.spiffe_id") }
+        var bounds: [String: VariableBound] = [:]
+        for (name, bound) in message.variableBounds {
+            bounds[name] = try VariableBound(parsing: bound, variable: name)
+        }
+        self.init(
+            id: message.id,
+            namespace: message.namespace,
+            name: message.name,
+            revision: message.revision,
+            createdAt: Date(unixMilliseconds: message.createdAtUnixMilliseconds),
+            spiffeID: message.spiffeID,
+            variableBounds: bounds,
+            nodeSelectors: try selectors(message.nodeSelectors, "entry.node_selectors"),
+            workloadSelectors: try selectors(message.workloadSelectors, "entry.workload_selectors"),
+            x509SVIDTTLSeconds: message.x509SvidTtlSeconds == 0
+                ? nil : Int(message.x509SvidTtlSeconds),
+            dnsNames: message.dnsNames,
+            federatesWith: message.federatesWith,
+            hint: message.hint,
+            labels: message.labels,
+            expires: message.expiresUnixMilliseconds == 0
+                ? nil : Date(unixMilliseconds: message.expiresUnixMilliseconds)
+        )
+    }
+
+    /// The wire form.
+    package var message: Signet_Node_V1alpha1_RegistrationEntry {
+        .with {
+            $0.id = id
+            $0.namespace = namespace
+            $0.name = name
+            $0.revision = revision
+            $0.createdAtUnixMilliseconds = createdAt.unixMilliseconds
+            $0.spiffeID = spiffeID
+            $0.variableBounds = variableBounds.mapValues(\.message)
+            $0.nodeSelectors = nodeSelectors.map(\.description)
+            $0.workloadSelectors = workloadSelectors.map(\.description)
+            $0.x509SvidTtlSeconds = UInt32(clamping: x509SVIDTTLSeconds ?? 0)
+            $0.dnsNames = dnsNames
+            $0.federatesWith = federatesWith
+            $0.hint = hint
+            $0.labels = labels
+            $0.expiresUnixMilliseconds = expires?.unixMilliseconds ?? 0
+        }
+    }
+}
+
+extension VariableBound {
+    init(
+        parsing message: Signet_Node_V1alpha1_VariableBound,
+        variable: String
+    ) throws(WireError) {
+        switch message.bound {
+        case .agentAsserted(true): self = .agentAsserted
+        case .prefix(let prefix): self = .prefix(prefix)
+        case .values(let list): self = .values(list.values)
+        case .agentAsserted(false), nil: throw .missing("entry.variable_bounds.\(variable)")
+        }
+    }
+
+    var message: Signet_Node_V1alpha1_VariableBound {
+        .with {
+            switch self {
+            case .agentAsserted: $0.bound = .agentAsserted(true)
+            case .prefix(let prefix): $0.bound = .prefix(prefix)
+            case .values(let values): $0.bound = .values(.with { $0.values = values })
+            }
+        }
+    }
+}
+
+extension TrustBundle {
+    /// Reads the wire form.
+    ///
+    /// - Throws: `WireError` naming the first field that cannot be read.
+    package init(parsing message: Signet_Node_V1alpha1_TrustBundle) throws(WireError) {
+        guard message.x509Authorities.count <= Self.authoritiesMax else {
+            throw .tooMany("bundle.x509_authorities", max: Self.authoritiesMax)
+        }
+        let trustDomain: TrustDomain
+        do { trustDomain = try TrustDomain(message.trustDomain) } catch {
+            throw .field("bundle.trust_domain", error.description)
+        }
+        self.init(
+            trustDomain: trustDomain,
+            x509Authorities: message.x509Authorities.map { Array($0) },
+            sequenceNumber: message.sequenceNumber,
+            refreshHintSeconds: Int(message.refreshHintSeconds)
+        )
+    }
+
+    /// The wire form.
+    package var message: Signet_Node_V1alpha1_TrustBundle {
+        .with {
+            $0.trustDomain = trustDomain.name
+            $0.x509Authorities = x509Authorities.map { Data($0) }
+            $0.sequenceNumber = sequenceNumber
+            $0.refreshHintSeconds = UInt32(clamping: refreshHintSeconds)
+        }
+    }
+}
+
+/// Reads selectors in their text form.
+///
+/// - Throws: `WireError` naming `field` and the rule broken.
+package func selectors(_ texts: [String], _ field: String) throws(WireError) -> [Selector] {
+    guard texts.count <= RegistrationEntry.selectorsMax else {
+        throw .tooMany(field, max: RegistrationEntry.selectorsMax)
+    }
+    var result: [Selector] = []
+    for text in texts {
+        do { result.append(try Selector(text)) } catch {
+            throw .field(field, error.description)
+        }
+    }
+    return result
+}
+
+extension Date {
+    /// The moment `unixMilliseconds` after the epoch.
+    package init(unixMilliseconds: Int64) {
+        self.init(timeIntervalSince1970: Double(unixMilliseconds) / 1000)
+    }
+
+    /// Milliseconds since the epoch, rounded to the nearest.
+    package var unixMilliseconds: Int64 {
+        Int64((timeIntervalSince1970 * 1000).rounded())
+    }
+}
