@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every command of the house. `make` lists them; each one also installs and builds what it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# An import that Package.swift does not declare fails the build. The flags are the same everywhere:
+# other flags would compile everything again.
+SWIFT_FLAGS := --explicit-target-dependency-import-check error
+BIN = $(shell swift build $(SWIFT_FLAGS) --show-bin-path)
+# Hand-written Swift; generated code keeps its generator's form.
+SWIFT_FILES = $(shell find Package.swift Sources Tests -name '*.swift' \
+	-not -path '*/Generated/*' -not -path '*/.build*/*' | sort)
+# The test targets with locks, event loops and tasks.
+THREAD_SANITIZER_TARGETS := NodeSyncTests DatastoreTests GRPCPeerTests NodeAgentTests CAServerTests
+ADDRESS_SANITIZER_TARGETS := $(THREAD_SANITIZER_TARGETS) SPIFFETests IssuanceTests AuditLogTests \
+	PolicyDocumentsTests
+SIMULATION_MINUTES := 20
+FUZZ_SECONDS := 60
+
+# For the tests that talk to Python peers.
+export SIGNET_PYTHON := $(CURDIR)/.build/venv/bin/python
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' \
+		| column -t -s '|'
+
+.PHONY: setup
+setup: ## install what is missing (apt, PyPI) and check the Swift version
+	@.ci/stage setup .ci/setup
+
+.PHONY: build
+build: setup ## build the executables (debug)
+	@.ci/stage build swift build $(SWIFT_FLAGS)
+
+.PHONY: build-tests
+build-tests: setup
+	@.ci/stage build swift build $(SWIFT_FLAGS) --build-tests
+
+.PHONY: demo
+demo: setup build ## two identities fetched, rotated, audited and proved, on this machine
+	@.ci/stage demo deploy/demo/identity.sh
+
+.PHONY: test
+test: setup build-tests ## build and run every test
+	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build
+
+.PHONY: check
+check: setup format-check build-tests proto-check test ## format, generated code, tidy, build, tests
+
+.PHONY: tidy
+tidy: setup build-tests ## only the house rules: layering, lengths, banned calls, documentation
+	@.ci/stage tidy swift test $(SWIFT_FLAGS) --skip-build --filter '^TidyTests\.'
+
+.PHONY: full
+full: ## everything without a budget: check, demo, sanitizers, fuzz replay, long simulation
+	@.ci/run --full
+
+.PHONY: format
+format: ## format the sources in place
+	@swift format --in-place --parallel --configuration .swift-format $(SWIFT_FILES)
+
+.PHONY: format-check
+format-check: ## strict format lint
+	@.ci/stage format swift format lint --strict --parallel --configuration .swift-format \
+		$(SWIFT_FILES)
+
+.PHONY: proto-plugins
+proto-plugins: setup
+	@.ci/stage proto-plugins swift build $(SWIFT_FLAGS) --product protoc-gen-swift
+	@.ci/stage proto-plugins swift build $(SWIFT_FLAGS) --product protoc-gen-grpc-swift-2
+
+.PHONY: proto
+proto: proto-plugins ## generate the protobuf code again
+	@.ci/stage proto .ci/proto Sources/ControlAPIProtos/Generated "$(BIN)"
+
+.PHONY: proto-check
+proto-check: proto-plugins ## fail when the generated protobuf code is not current
+	@.ci/stage proto-check .ci/proto-check "$(BIN)"
+
+.PHONY: thread-sanitizer
+thread-sanitizer: setup ## the concurrent test targets under TSan
+	@.ci/stage thread-sanitizer .ci/sanitize thread $(THREAD_SANITIZER_TARGETS)
+
+.PHONY: address-sanitizer
+address-sanitizer: setup ## the test targets with parsers and C shims under ASan
+	@.ci/stage address-sanitizer .ci/sanitize address $(ADDRESS_SANITIZER_TARGETS)
+
+.PHONY: simulation
+simulation: setup build-tests ## new simulation seeds for SIMULATION_MINUTES (20)
+	@SIGNET_SIMULATION_MINUTES=$(SIMULATION_MINUTES) .ci/stage simulation \
+		swift test $(SWIFT_FLAGS) --skip-build --filter '^SimulationTests\.'
+
+.PHONY: fuzz
+fuzz: setup ## fuzz every parser for FUZZ_SECONDS (60) each
+	@.ci/stage fuzz Tests/Fuzz/run fuzz $(FUZZ_SECONDS)
+
+.PHONY: fuzz-replay
+fuzz-replay: setup ## run every kept fuzz input once
+	@.ci/stage fuzz-replay Tests/Fuzz/run replay
+
+.PHONY: bench
+bench: setup ## measure, and write bench-results.json and docs/benchmarks.md
+	@.ci/stage bench Tests/Benchmarks/run
+
+.PHONY: clean
+clean: ## remove everything built, the Python environment included
+	@rm -rf .build .build-* Tests/Fuzz/.build* Tests/Benchmarks/.build*
