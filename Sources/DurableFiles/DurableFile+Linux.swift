@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+
+/// Whole files, written so that a crash or a power cut leaves the old content or the new one.
+///
+/// The only unsafe code is the passing of buffers and paths to system calls.
+package enum DurableFile {
+    /// Writes a temporary file beside `path`, syncs it and renames it over `path`.
+    ///
+    /// The directory is synced too. The new file has the permissions `mode`, whatever the umask.
+    ///
+    /// - Throws: `FileError`; then `path` has its old content or, if only the last step failed,
+    ///   the new one.
+    package static func write(
+        _ bytes: [UInt8],
+        to path: String,
+        mode: UInt32
+    )
+        throws(FileError)
+    {
+        let temporary = "\(path).\(getpid()).\(UInt32.random(in: 0...UInt32.max)).new"
+        let descriptor = unsafe open(
+            temporary,
+            O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+            0o600
+        )
+        guard descriptor >= 0 else { throw .last("create", temporary) }
+        do throws(FileError) {
+            defer { close(descriptor) }
+            guard fchmod(descriptor, mode) == 0 else { throw .last("chmod", temporary) }
+            try writeAll(bytes, to: descriptor, path: temporary)
+            guard fsync(descriptor) == 0 else { throw .last("sync", temporary) }
+        } catch {
+            _ = unsafe unlink(temporary)
+            throw error
+        }
+        guard unsafe rename(temporary, path) == 0 else {
+            let error = FileError.last("rename", path)
+            _ = unsafe unlink(temporary)
+            throw error
+        }
+        try syncDirectory(of: path)
+    }
+
+    /// Reads a regular file whole.
+    ///
+    /// - Throws: `FileError`, also when the file has more than `bytesMax` bytes.
+    package static func read(_ path: String, bytesMax: Int) throws(FileError) -> [UInt8] {
+        try read(path, bytesMax: bytesMax, secret: false)
+    }
+
+    /// Reads a file that holds a secret: it must belong to this process's user or root, and
+    /// nobody else may have any access to it.
+    package static func readSecret(_ path: String, bytesMax: Int) throws(FileError) -> [UInt8] {
+        try read(path, bytesMax: bytesMax, secret: true)
+    }
+
+    /// Makes a directory and its missing parents; an existing one keeps its mode.
+    package static func makeDirectory(_ path: String, mode: UInt32) throws(FileError) {
+        var prefix = path.hasPrefix("/") ? "" : "."
+        for component in path.split(separator: "/") {
+            prefix += "/\(component)"
+            if unsafe mkdir(prefix, mode) != 0, errno != EEXIST {
+                throw .last("make directory", prefix)
+            }
+        }
+    }
+
+    /// Removes a file; one that does not exist is no error.
+    package static func remove(_ path: String) throws(FileError) {
+        if unsafe unlink(path) == 0 {
+            try syncDirectory(of: path)
+        } else if errno != ENOENT {
+            throw .last("remove", path)
+        }
+    }
+
+    private static func read(
+        _ path: String,
+        bytesMax: Int,
+        secret: Bool
+    ) throws(FileError) -> [UInt8] {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw .last("open", path) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0 else { throw .last("stat", path) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw FileError(operation: "read", path: path, reason: .notRegularFile)
+        }
+        if secret {
+            guard status.st_uid == geteuid() || status.st_uid == 0 else {
+                throw FileError(
+                    operation: "read",
+                    path: path,
+                    reason: .foreignOwner(uid: status.st_uid)
+                )
+            }
+            guard status.st_mode & 0o077 == 0 else {
+                throw FileError(
+                    operation: "read",
+                    path: path,
+                    reason: .exposed(mode: UInt32(status.st_mode & 0o777))
+                )
+            }
+        }
+        guard status.st_size <= bytesMax else {
+            throw FileError(operation: "read", path: path, reason: .tooLarge(bytesMax: bytesMax))
+        }
+        return try readAll(descriptor, path: path, bytesMax: bytesMax)
+    }
+
+    private static func readAll(
+        _ descriptor: Int32,
+        path: String,
+        bytesMax: Int
+    ) throws(FileError) -> [UInt8] {
+        var content: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = unsafe chunk.withUnsafeMutableBytes {
+                unsafe Glibc.read(descriptor, $0.baseAddress, $0.count)
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw .last("read", path) }
+            if count == 0 { return content }
+            content.append(contentsOf: chunk[..<count])
+            guard content.count <= bytesMax else {
+                throw FileError(
+                    operation: "read",
+                    path: path,
+                    reason: .tooLarge(bytesMax: bytesMax)
+                )
+            }
+        }
+    }
+
+    private static func writeAll(
+        _ bytes: [UInt8],
+        to descriptor: Int32,
+        path: String
+    ) throws(FileError) {
+        var offset = 0
+        while offset < bytes.count {
+            let count = unsafe bytes.withUnsafeBytes {
+                unsafe Glibc.write(
+                    descriptor,
+                    $0.baseAddress?.advanced(by: offset),
+                    $0.count - offset
+                )
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw .last("write", path) }
+            offset += count
+        }
+    }
+
+    private static func syncDirectory(of path: String) throws(FileError) {
+        let directory =
+            path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+        let descriptor = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .last("open", directory) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw .last("sync", directory) }
+    }
+}
+
+/// An advisory lock on a file, so that two processes never use one data directory.
+package struct FileLock: ~Copyable, Sendable {
+    private let descriptor: Int32
+
+    /// Takes the lock or throws at once (`EWOULDBLOCK`: another process holds it).
+    package init(_ path: String) throws(FileError) {
+        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw .last("open", path) }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let error = FileError.last("lock", path)
+            close(descriptor)
+            throw error
+        }
+        self.descriptor = descriptor
+    }
+
+    deinit { close(descriptor) }
+}
+
+extension FileError {
+    static func last(_ operation: String, _ path: String) -> Self {
+        Self(operation: operation, path: path, reason: .system(errno: errno))
+    }
+}
+
+func text(ofErrno number: Int32) -> String {
+    unsafe strerror(number).map { unsafe String(cString: $0) } ?? "error \(number)"
+}
