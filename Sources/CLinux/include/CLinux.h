@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Linux facilities that the Glibc module does not offer to Swift, or offers only through pointers.
+// Every function returns a value or a small struct, so that its callers stay in safe Swift.
+// Convention: an `error` member or a negative result is an errno value; nothing touches errno
+// of the caller, nothing blocks unless it says so, every descriptor made here is close-on-exec.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__clang__)
+#pragma clang assume_nonnull begin
+#endif
+
+// MARK: Time
+
+typedef struct {
+    int64_t seconds;
+    int64_t nanoseconds;
+} clinux_time;
+
+/// Time since boot, suspended time included (CLOCK_BOOTTIME).
+clinux_time clinux_boot_time(void);
+/// Time since 1970-01-01T00:00:00Z (CLOCK_REALTIME).
+clinux_time clinux_wall_time(void);
+
+// MARK: Who is at the other end of a Unix socket
+
+typedef struct {
+    /// 0, or why the credentials could not be read.
+    int32_t error;
+    int32_t pid;
+    uint32_t uid;
+    uint32_t gid;
+    /// An owned descriptor of the process that connected, or -1: then `pidfd_error` says why
+    /// (ENOPROTOOPT: kernel before 6.5; ESRCH and others: the process is gone).
+    int32_t pidfd;
+    int32_t pidfd_error;
+} clinux_peer;
+
+/// SO_PEERCRED and SO_PEERPIDFD of a connected Unix socket.
+clinux_peer clinux_peer_of(int32_t socket);
+
+/// 1: the process has exited. 0: it runs. Negative: errno.
+int32_t clinux_pidfd_exited(int32_t pidfd);
+/// An owned pidfd of a process, or a negative errno.
+int32_t clinux_pidfd_open(int32_t pid);
+void clinux_close(int32_t descriptor);
+
+// MARK: Processes
+
+typedef struct {
+    int32_t error;
+    /// Field 22 of /proc/PID/stat: clock ticks between boot and the start of the process.
+    uint64_t ticks;
+} clinux_start_time;
+
+clinux_start_time clinux_start_time_of(int32_t pid);
+
+typedef struct {
+    int32_t error;
+    uint64_t device;
+    uint64_t inode;
+} clinux_file_identity;
+
+typedef enum {
+    clinux_namespace_mount,
+    clinux_namespace_user,
+    clinux_namespace_pid,
+    clinux_namespace_network,
+} clinux_namespace_kind;
+
+/// Identity of a namespace of a process: two processes share it if device and inode are equal.
+clinux_file_identity clinux_namespace_of(int32_t pid, clinux_namespace_kind kind);
+
+/// A read-only descriptor of the running executable itself, whatever its path names today;
+/// or a negative errno. Follows /proc/PID/exe, not the text of the link.
+int32_t clinux_open_executable(int32_t pid);
+
+typedef struct {
+    int32_t error;
+    uint64_t device;
+    uint64_t inode;
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    int64_t size;
+    clinux_time modified;
+    clinux_time changed;
+} clinux_file_status;
+
+clinux_file_status clinux_status_of_descriptor(int32_t descriptor);
+/// Status of the path itself: symbolic links are not followed.
+clinux_file_status clinux_status_of_path(const char *path);
+
+/// Raises the soft limit of open descriptors to the hard one; returns the limit now in force.
+uint64_t clinux_raise_descriptor_limit(void);
+
+// MARK: Unix sockets
+
+/// Longest path of a Unix socket in bytes, without the closing zero (sun_path).
+size_t clinux_unix_path_bytes_max(void);
+
+/// 0: somebody accepts connections at the path. Otherwise the errno of connect(2), for example
+/// ECONNREFUSED (a file nobody listens on) or ENOENT (no file). Never blocks.
+int32_t clinux_unix_probe(const char *path);
+
+/// Binds a non-blocking stream socket, gives the file its mode and listens; the descriptor or a
+/// negative errno. Between bind and chmod the file has mode 0: fchmod on the unbound socket limits
+/// what bind creates, without touching the process-wide umask.
+int32_t clinux_unix_listen(const char *path, uint32_t mode, int32_t backlog);
+
+/// Opens or creates `path` (mode 0600, never through a symbolic link) and takes an exclusive lock
+/// on it without waiting; the descriptor that holds the lock or a negative errno (EWOULDBLOCK:
+/// another process holds it).
+int32_t clinux_lock_file(const char *path);
+
+/// Removes the path if it still names the file with this device and inode; 0 or errno.
+int32_t clinux_unlink_if(const char *path, uint64_t device, uint64_t inode);
+
+// MARK: Output
+
+/// Writes all bytes to a descriptor, resuming after interruptions; 0 or errno.
+int32_t clinux_write_all(int32_t descriptor, const void *bytes, size_t count);
+
+#if defined(__clang__)
+#pragma clang assume_nonnull end
+#endif

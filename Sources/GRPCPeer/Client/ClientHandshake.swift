@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import NIOCore
+internal import NIOSSL
+internal import NIOTLS
+
+/// Adds TLS to the connections of a client transport, with a context of its own for each.
+struct ClientHandshake: Sendable {
+    let identity: (@Sendable () throws -> TLSIdentity)?
+    let verify: @Sendable ([[UInt8]]) async throws -> Void
+    let onFailure: @Sendable (any Error) -> Void
+
+    /// Runs in the channel initializer, before the connection is made.
+    @Sendable
+    func prepare(_ channel: any Channel) -> EventLoopFuture<Void> {
+        channel.eventLoop.makeCompletedFuture {
+            do {
+                let watch = ClientHandshakeHandler(onFailure: onFailure)
+                let bound = NIOLoopBound(watch, eventLoop: channel.eventLoop)
+                let tls = try NIOSSLClientHandler(
+                    context: try TLSContext.client(try identity?()),
+                    serverHostname: nil
+                ) { [verify] certificates, promise in
+                    TLSContext.answer(promise, certificates: certificates, verify: verify) {
+                        error in
+                        channel.eventLoop.execute { bound.value.verificationFailed(error) }
+                    }
+                }
+                try channel.pipeline.syncOperations.addHandlers([tls, watch], position: .first)
+            } catch {
+                onFailure(error)
+                throw error
+            }
+        }
+    }
+}
+
+/// Closes a client connection that does not become HTTP/2 over TLS in time, and tells why.
+final class ClientHandshakeHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+
+    private let onFailure: @Sendable (any Error) -> Void
+    private var deadline: Scheduled<Void>?
+    private var isOpen = false
+    private var failure: (any Error)?
+
+    init(onFailure: @escaping @Sendable (any Error) -> Void) {
+        self.onFailure = onFailure
+    }
+
+    func verificationFailed(_ error: any Error) {
+        failure = error
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        let channel = context.channel
+        let timeout = TimeAmount(PeerClientTransport.handshakeTimeout)
+        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: timeout) {
+            self.failure = ClientHandshakeError.timedOut
+            channel.close(promise: nil)
+        }
+        context.fireChannelActive()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case TLSUserEvent.handshakeCompleted(let negotiated) = event,
+            negotiated != TLSContext.applicationProtocol
+        {
+            failure = ClientHandshakeError.protocolNotHTTP2
+            context.close(promise: nil)
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if !isOpen {
+            isOpen = true
+            deadline?.cancel()
+            deadline = nil
+        }
+        context.fireChannelRead(data)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if failure == nil { failure = error }
+        context.fireErrorCaught(error)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        deadline?.cancel()
+        deadline = nil
+        if !isOpen { onFailure(failure ?? ClientHandshakeError.closedByServer) }
+        context.fireChannelInactive()
+    }
+}
+
+/// Why a client connection failed, when TLS did not say so itself.
+package enum ClientHandshakeError: Error, Hashable {
+    case closedByServer
+    /// The server does not speak HTTP/2.
+    case protocolNotHTTP2
+    case timedOut
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinux
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+/// The process that opened a connection to a Unix socket.
+///
+/// `pid`, `uid` and `gid` are what they were when it connected. A pid names nobody once its
+/// process has exited: whoever reads /proc by `pid` asks `isAlive()` afterwards, and uses what was
+/// read only if the answer is true.
+package struct LocalPeer: Sendable, CustomStringConvertible {
+    package let pid: Int32
+    package let uid: UInt32
+    package let gid: UInt32
+    let process: ProcessHandle
+
+    package var description: String { "pid \(pid) uid \(uid) gid \(gid)" }
+
+    /// Whether the process that connected still runs.
+    ///
+    /// By pidfd; on kernels before 6.5, which have none for a socket's peer, by the start time of
+    /// the process with that pid. False when it cannot be told.
+    package func isAlive() -> Bool { process.isAlive() }
+
+    /// Reads the peer of a connected Unix socket.
+    ///
+    /// - Throws: `LocalPeerError` when the kernel does not name the peer.
+    init(ofSocket socket: Int32) throws(LocalPeerError) {
+        let peer = clinux_peer_of(socket)
+        guard peer.error == 0 else { throw .credentialsUnavailable(errno: peer.error) }
+        self.pid = peer.pid
+        self.uid = peer.uid
+        self.gid = peer.gid
+        if peer.pidfd >= 0 {
+            self.process = ProcessHandle(.pidfd(peer.pidfd))
+        } else if peer.pidfd_error == ENOPROTOOPT {
+            let start = clinux_start_time_of(peer.pid)
+            guard start.error == 0 else { throw .processGone(errno: start.error) }
+            self.process = ProcessHandle(.startTime(pid: peer.pid, ticks: start.ticks))
+        } else {
+            throw .processGone(errno: peer.pidfd_error)
+        }
+    }
+}
+
+/// Why the process behind a Unix socket connection could not be named.
+package enum LocalPeerError: Error, Hashable {
+    /// SO_PEERCRED failed, or the peer lives in a pid namespace that this one cannot see.
+    case credentialsUnavailable(errno: Int32)
+    /// The process had exited before its connection was accepted.
+    case processGone(errno: Int32)
+}
+
+/// Owns what tells whether a process still runs; the descriptor is closed with the last reference,
+/// so it can never come to mean another process or file.
+final class ProcessHandle: Sendable {
+    enum Evidence: Sendable {
+        case pidfd(Int32)
+        case startTime(pid: Int32, ticks: UInt64)
+    }
+
+    private let evidence: Evidence
+
+    init(_ evidence: Evidence) {
+        self.evidence = evidence
+    }
+
+    deinit {
+        if case .pidfd(let descriptor) = evidence { clinux_close(descriptor) }
+    }
+
+    func isAlive() -> Bool {
+        switch evidence {
+        case .pidfd(let descriptor):
+            return clinux_pidfd_exited(descriptor) == 0
+        case .startTime(let pid, let ticks):
+            let start = clinux_start_time_of(pid)
+            return start.error == 0 && start.ticks == ticks
+        }
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import GRPCCore
+package import SPIFFE
+
+/// Who is at the other end of the connection that carries a request.
+///
+/// A value of this type comes only from a `PeerServerTransport`, through its `PeerInterceptor`;
+/// nothing a caller sends can set it.
+package enum PeerContext: ServerContext.TransportSpecific, Sendable {
+    /// A process on this machine, as the kernel reported it.
+    case local(LocalPeer)
+    /// A peer on the network at `address` (`ip:port`), with the certificate it proved, or `nil`
+    /// for a peer that showed none.
+    case remote(address: String, VerifiedPeer?)
+}
+
+extension ServerContext {
+    /// The peer of this request.
+    ///
+    /// - Throws: `RPCError` (internal) when the server was built without a `PeerInterceptor`.
+    package var peer: PeerContext {
+        get throws(RPCError) {
+            guard let peer = transportSpecific as? PeerContext else {
+                throw RPCError(code: .internalError, message: "the peer of this request is unknown")
+            }
+            return peer
+        }
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import NIOCore
+internal import SPIFFE
+internal import struct FoundationEssentials.Date
+
+/// Watches one accepted connection: it must open in time, and it is drained when its age or its
+/// peer's certificate ends. Sits behind TLS, before HTTP/2, and carries the connection's record.
+final class ConnectionHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+
+    /// RFC 9113 section 3.4: the client connection preface.
+    static let prefaceBytes = 24
+
+    let connection: PeerConnection
+    private let openingTimeout: TimeAmount
+    private let ageMax: Duration?
+    private let now: @Sendable () -> Date
+    private let onEvent: @Sendable (PeerEvent) -> Void
+
+    private var prefaceBytesLeft = ConnectionHandler.prefaceBytes
+    private var deadline: Scheduled<Void>?
+    private var failure: (any Error)?
+
+    init(
+        connection: PeerConnection,
+        limits: ConnectionLimits,
+        now: @escaping @Sendable () -> Date,
+        onEvent: @escaping @Sendable (PeerEvent) -> Void
+    ) {
+        self.connection = connection
+        self.openingTimeout = TimeAmount(limits.openingTimeout)
+        self.ageMax = limits.ageMax
+        self.now = now
+        self.onEvent = onEvent
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let channel = context.channel
+        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: openingTimeout) {
+            self.failure = PeerOpeningError.timedOut
+            channel.close(promise: nil)
+        }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        deadline?.cancel()
+        deadline = nil
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if prefaceBytesLeft > 0 {
+            prefaceBytesLeft -= unwrapInboundIn(data).readableBytes
+            if prefaceBytesLeft <= 0 { opened(context) }
+        }
+        context.fireChannelRead(data)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        deadline?.cancel()
+        deadline = nil
+        if prefaceBytesLeft > 0 {
+            onEvent(.openingFailed(connection.context, failure ?? PeerOpeningError.closedByPeer))
+        }
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if failure == nil { failure = error }
+        context.fireErrorCaught(error)
+    }
+
+    /// Verification failed: the handshake will fail with a TLS alert that does not say why.
+    func verificationFailed(_ error: any Error) {
+        failure = error
+    }
+
+    private func opened(_ context: ChannelHandlerContext) {
+        deadline?.cancel()
+        deadline = nil
+        onEvent(.opened(connection.context))
+
+        guard let lifetime = lifetime() else { return }
+        let pipeline = context.pipeline
+        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(lifetime)) {
+            // What a listener sends to its connections at shutdown: GOAWAY, then `drainTimeMax`.
+            pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent())
+        }
+    }
+
+    private func lifetime() -> Duration? {
+        let age = ageMax.map { $0 * Double.random(in: 0.9...1) }
+        let certificate = connection.verifiedPeer.map { peer in
+            Duration.seconds(max(0, peer.pathNotAfter.timeIntervalSince(now())))
+        }
+        return [age, certificate].compactMap(\.self).min()
+    }
+}
+
+/// Why a connection did not open, when TLS did not say so itself.
+package enum PeerOpeningError: Error, Hashable {
+    case closedByPeer
+    /// Handshake and preface took longer than `ConnectionLimits.openingTimeout`.
+    case timedOut
+}
+
+/// What happened to a connection, for metrics and logs.
+package enum PeerEvent: Sendable {
+    /// TLS and HTTP/2 are established.
+    case opened(PeerContext)
+    /// The connection ended before that: handshake refused, verification failed, too slow.
+    case openingFailed(PeerContext, any Error)
+    /// The connection was closed at once.
+    case refused(ConnectionRefusal)
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRPCNIOTransportHTTP2Posix
+
+/// How much one listener gives to its peers.
+///
+/// Every member may be set; the presets say what each number is for.
+package struct ConnectionLimits: Sendable {
+    /// Most connections open at once; further ones are closed at once.
+    package var connectionsMax: Int
+    /// Most connections of one user id on a Unix socket, so that one user cannot starve another.
+    /// Unused on TCP.
+    package var connectionsPerUIDMax: Int
+    /// Most requests at once on one connection (the HTTP/2 default is without limit).
+    package var concurrentStreamsMax: Int
+    /// Largest request message in bytes; a larger one ends its stream.
+    package var requestBytesMax: Int
+    /// Time from accept until the TLS handshake and the HTTP/2 preface are complete.
+    package var openingTimeout: Duration
+    /// A connection without any stream is closed after this time; `nil`: never.
+    package var idleTimeMax: Duration?
+    /// A connection is drained at this age, shortened by up to a tenth at random so that peers
+    /// that came together do not come back together; `nil`: never. A verified peer's connection
+    /// is drained at the end of its certificate in any case.
+    package var ageMax: Duration?
+    /// Time that open requests have once a connection is drained.
+    package var drainTimeMax: Duration
+    /// After this time without data the peer is asked for a sign of life.
+    package var keepaliveTime: Duration
+    /// Time for that sign; then the connection is closed.
+    package var keepaliveTimeout: Duration
+    /// Peers that send their own keepalive more often than this are disconnected.
+    package var peerKeepaliveIntervalMin: Duration
+
+    /// For a Unix socket: many small callers, none of them more trusted than its user id says.
+    ///
+    /// A connection costs two descriptors and about 85 KiB with one stream.
+    package static let local = Self(
+        connectionsMax: 4096,
+        connectionsPerUIDMax: 1024,
+        concurrentStreamsMax: 64,
+        requestBytesMax: 64 * 1024,
+        openingTimeout: .seconds(10),
+        idleTimeMax: .seconds(30 * 60),
+        ageMax: nil,
+        drainTimeMax: .seconds(5),
+        keepaliveTime: .seconds(2 * 60 * 60),
+        keepaliveTimeout: .seconds(20),
+        peerKeepaliveIntervalMin: .seconds(10)
+    )
+
+    /// For the admin socket: few callers, whole directories of documents in one request.
+    package static let admin = Self(
+        connectionsMax: 256,
+        connectionsPerUIDMax: 64,
+        concurrentStreamsMax: 64,
+        requestBytesMax: 16 * 1024 * 1024,
+        openingTimeout: .seconds(10),
+        idleTimeMax: .seconds(30 * 60),
+        ageMax: nil,
+        drainTimeMax: .seconds(5),
+        keepaliveTime: .seconds(2 * 60 * 60),
+        keepaliveTimeout: .seconds(20),
+        peerKeepaliveIntervalMin: .seconds(10)
+    )
+
+    /// For the network: agents with one long stream each, batches of 500 signing requests
+    /// (about 1 KiB each) and admins' documents.
+    package static let network = Self(
+        connectionsMax: 20_000,
+        connectionsPerUIDMax: 20_000,
+        concurrentStreamsMax: 64,
+        requestBytesMax: 16 * 1024 * 1024,
+        openingTimeout: .seconds(10),
+        idleTimeMax: .seconds(15 * 60),
+        ageMax: .seconds(4 * 60 * 60),
+        drainTimeMax: .seconds(30),
+        keepaliveTime: .seconds(20),
+        keepaliveTimeout: .seconds(10),
+        peerKeepaliveIntervalMin: .seconds(10)
+    )
+
+    var configuration: HTTP2ServerTransport.Custom<PeerListener>.Config {
+        var connection = HTTP2ServerTransport.Config.Connection.defaults
+        // The age is kept by ConnectionHandler, which knows the certificate and spreads the ends.
+        connection.maxAge = nil
+        connection.maxGraceTime = drainTimeMax
+        connection.maxIdleTime = idleTimeMax
+        connection.keepalive = .init(
+            time: keepaliveTime,
+            timeout: keepaliveTimeout,
+            clientBehavior: .init(
+                minPingIntervalWithoutCalls: peerKeepaliveIntervalMin,
+                allowWithoutCalls: true
+            )
+        )
+        var http2 = HTTP2ServerTransport.Config.HTTP2.defaults
+        http2.maxConcurrentStreams = concurrentStreamsMax
+        return .init(
+            compression: .defaults,
+            connection: connection,
+            http2: http2,
+            rpc: .init(maxRequestPayloadSize: requestBytesMax),
+            channelDebuggingCallbacks: .init(
+                onBindTCPListener: nil,
+                onAcceptTCPConnection: nil,
+                onAcceptHTTP2Stream: StreamLabelHandler.add(to:)
+            )
+        )
+    }
+}

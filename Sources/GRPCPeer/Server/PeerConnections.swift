@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import NIOCore
+internal import SPIFFE
+internal import Synchronization
+
+/// The open connections of one transport: admission under its limits, and who is behind each.
+package final class PeerConnections: Sendable {
+    private struct State {
+        var byLabel: [String: PeerConnection] = [:]
+        var countByUID: [UInt32: Int] = [:]
+    }
+
+    private let connectionsMax: Int
+    private let connectionsPerUIDMax: Int
+    private let state = Mutex(State())
+
+    init(limits: ConnectionLimits) {
+        self.connectionsMax = limits.connectionsMax
+        self.connectionsPerUIDMax = limits.connectionsPerUIDMax
+    }
+
+    /// How many connections are open.
+    package var count: Int { state.withLock { $0.byLabel.count } }
+
+    /// Closes every connection whose peer matches, at once and with all its requests.
+    ///
+    /// For peers that must not go on: a banned agent, a revoked identity.
+    ///
+    /// - Returns: How many connections were closed.
+    @discardableResult
+    package func close(where matches: (PeerContext) -> Bool) -> Int {
+        let all = state.withLock { Array($0.byLabel.values) }
+        let chosen = all.filter { matches($0.context) }
+        for connection in chosen { connection.channel.close(promise: nil) }
+        return chosen.count
+    }
+
+    func admit(_ connection: PeerConnection) throws(ConnectionRefusal) {
+        let refusal = state.withLock { state -> ConnectionRefusal? in
+            guard state.byLabel.count < connectionsMax else { return .connectionsMax }
+            if let uid = connection.uid {
+                let count = state.countByUID[uid, default: 0]
+                guard count < connectionsPerUIDMax else { return .connectionsPerUIDMax(uid: uid) }
+                state.countByUID[uid] = count + 1
+            }
+            state.byLabel[connection.label] = connection
+            return nil
+        }
+        if let refusal { throw refusal }
+    }
+
+    func remove(_ connection: PeerConnection) {
+        state.withLock { state in
+            guard state.byLabel.removeValue(forKey: connection.label) != nil else { return }
+            guard let uid = connection.uid, let count = state.countByUID[uid] else { return }
+            state.countByUID[uid] = count > 1 ? count - 1 : nil
+        }
+    }
+
+    func context(label: String) -> PeerContext? {
+        state.withLock { $0.byLabel[label] }?.context
+    }
+}
+
+/// Why a connection was closed before any request.
+package enum ConnectionRefusal: Error, Hashable {
+    case connectionsMax
+    case connectionsPerUIDMax(uid: UInt32)
+    /// The server has no certificate to show yet.
+    case identityUnavailable
+    /// The kernel does not name the process at the other end.
+    case peerUnknown(LocalPeerError?)
+}
+
+/// One accepted connection and what is proved about its peer.
+final class PeerConnection: Sendable {
+    enum Origin: Sendable {
+        case local(LocalPeer)
+        case remote(address: String)
+    }
+
+    /// Names the connection inside this process only: 128 random bits, so that a label that
+    /// a client sends could not name a connection even if it were not removed.
+    let label: String
+    let channel: any Channel
+    let origin: Origin
+    private let verified = Mutex<VerifiedPeer?>(nil)
+
+    init(channel: any Channel, origin: Origin) {
+        var random = SystemRandomNumberGenerator()
+        self.label =
+            String(random.next() as UInt64, radix: 16) + "-"
+            + String(random.next() as UInt64, radix: 16)
+        self.channel = channel
+        self.origin = origin
+    }
+
+    var uid: UInt32? {
+        guard case .local(let peer) = origin else { return nil }
+        return peer.uid
+    }
+
+    /// Only what our own verification recorded for this very connection counts: what the TLS
+    /// library remembers may stem from another one.
+    var verifiedPeer: VerifiedPeer? { verified.withLock { $0 } }
+
+    var context: PeerContext {
+        switch origin {
+        case .local(let peer): .local(peer)
+        case .remote(let address): .remote(address: address, verifiedPeer)
+        }
+    }
+
+    func record(_ peer: VerifiedPeer) {
+        verified.withLock { $0 = peer }
+    }
+}
