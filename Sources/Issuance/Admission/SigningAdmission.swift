@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+
+/// Decides which batch of requests is signed next, so that one agent cannot take the signer from
+/// the others and nothing expires while something less urgent is signed.
+///
+/// Each agent has a budget of certificates. Batches that wait are ordered by the moment at which
+/// the first SVID to be renewed expires; what renews nothing comes after all renewals. When the line
+/// is full the least urgent batch is refused, be it the new one.
+package struct SigningAdmission: Sendable {
+    /// The limits of one server.
+    package struct Limits: Hashable, Sendable {
+        /// Certificates per second and agent: 10,000 workloads that renew every half hour need six;
+        /// the rest is for a node that restarts all of them.
+        package let agentRate: Double
+        /// Certificates at once per agent: what an agent prefetches at start.
+        package let agentBurst: Double
+        /// Batches signed at the same time; about the number of cores.
+        package let signingMax: Int
+        /// Batches in the line, each at most 4 MiB of requests.
+        package let waitingMax: Int
+
+        package init(
+            agentRate: Double = 100,
+            agentBurst: Double = 1000,
+            signingMax: Int = 2,
+            waitingMax: Int = 64
+        ) {
+            self.agentRate = agentRate
+            self.agentBurst = agentBurst
+            self.signingMax = signingMax
+            self.waitingMax = waitingMax
+        }
+    }
+
+    /// One batch that wants to be signed.
+    package struct Ticket: Hashable, Sendable, Identifiable {
+        /// Chosen by the caller, unique among the batches that wait or are signed.
+        package let id: UInt64
+        /// The agent's name.
+        package let agent: String
+        /// How many certificates.
+        package let count: Int
+        /// When the first SVID that the batch renews expires; nil if it renews none.
+        package let expiresAt: Date?
+
+        package init(id: UInt64, agent: String, count: Int, expiresAt: Date?) {
+            self.id = id
+            self.agent = agent
+            self.count = count
+            self.expiresAt = expiresAt
+        }
+    }
+
+    /// What the shell has to do with a batch.
+    package enum Action: Hashable, Sendable {
+        /// Answer "unavailable", to be tried again after the given time.
+        case refuse(UInt64, retryAfter: Duration)
+        /// Sign it now and report `finished`.
+        case start(UInt64)
+    }
+
+    /// When the line is full it moves by many batches in this time.
+    static let fullLineRetry: Duration = .seconds(1)
+    /// Below this number of agents nothing is gained by forgetting full budgets.
+    private static let bucketsKeptMin = 1024
+
+    private struct Waiting: Comparable {
+        let ticket: Ticket
+        let arrival: UInt64
+
+        static func < (lhs: Self, rhs: Self) -> Bool {
+            (lhs.ticket.expiresAt ?? .distantFuture, lhs.arrival)
+                < (rhs.ticket.expiresAt ?? .distantFuture, rhs.arrival)
+        }
+    }
+
+    private let limits: Limits
+    private var buckets: [String: TokenBucket] = [:]
+    private var pruneAtCount = bucketsKeptMin
+    /// Most urgent first.
+    private var line: [Waiting] = []
+    private var signing: Set<UInt64> = []
+    private var arrivals: UInt64 = 0
+
+    package init(limits: Limits = Limits()) {
+        self.limits = limits
+    }
+
+    /// How many batches wait.
+    package var waitingCount: Int { line.count }
+
+    /// A batch has arrived.
+    ///
+    /// - Parameter now: Time since boot.
+    package mutating func requested(_ ticket: Ticket, now: Duration) -> [Action] {
+        var bucket = buckets[ticket.agent] ?? newBucket(now: now)
+        let wait = bucket.take(ticket.count, now: now)
+        buckets[ticket.agent] = bucket
+        prune(now: now)
+        if let wait { return [.refuse(ticket.id, retryAfter: wait)] }
+        arrivals += 1
+        let waiting = Waiting(ticket: ticket, arrival: arrivals)
+        let position = line.firstIndex { waiting < $0 } ?? line.endIndex
+        line.insert(waiting, at: position)
+        var actions = startNext()
+        if line.count > limits.waitingMax {
+            let last = line.removeLast()
+            actions.append(.refuse(last.ticket.id, retryAfter: Self.fullLineRetry))
+        }
+        return actions
+    }
+
+    /// A started batch has been answered, with or without success.
+    package mutating func finished(_ id: UInt64) -> [Action] {
+        signing.remove(id)
+        return startNext()
+    }
+
+    /// The caller of a batch has gone away.
+    package mutating func withdrawn(_ id: UInt64) -> [Action] {
+        line.removeAll { $0.ticket.id == id }
+        return startNext()
+    }
+
+    private mutating func startNext() -> [Action] {
+        var actions: [Action] = []
+        while signing.count < limits.signingMax, !line.isEmpty {
+            let next = line.removeFirst()
+            signing.insert(next.ticket.id)
+            actions.append(.start(next.ticket.id))
+        }
+        return actions
+    }
+
+    private func newBucket(now: Duration) -> TokenBucket {
+        TokenBucket(rate: limits.agentRate, burst: limits.agentBurst, now: now)
+    }
+
+    /// Forgets the budgets that are as good as new, whenever their number has doubled.
+    private mutating func prune(now: Duration) {
+        guard buckets.count >= pruneAtCount else { return }
+        buckets = buckets.filter { !$0.value.isFull(now: now) }
+        pruneAtCount = max(Self.bucketsKeptMin, buckets.count * 2)
+    }
+}

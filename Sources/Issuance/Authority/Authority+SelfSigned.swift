@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+package import SPIFFE
+
+extension Authority {
+    /// Creates a self-signed root for the key of `signer`, in state `prepared`.
+    ///
+    /// The certificate says: URI `spiffe://<trust domain>`, cA with pathLenConstraint 0, keyCertSign
+    /// and cRLSign (X509-SVID section 3.2); it is linted before and verified after the signature.
+    ///
+    /// - Parameters:
+    ///   - trustDomain: The trust domain that the root speaks for.
+    ///   - serverID: The server that holds the key; part of the distinguished name.
+    ///   - lifetimes: How long the root lives and how far it is backdated.
+    ///   - signer: The new key, used by no other authority.
+    ///   - now: The wall clock.
+    ///   - generator: The system's random numbers in production; they make the serial.
+    /// - Throws: `AuthorityError` naming what is wrong.
+    package static func selfSigned(
+        trustDomain: TrustDomain,
+        serverID: String,
+        lifetimes: SVIDLifetimes,
+        signer: some Signer,
+        now: Date,
+        using generator: inout some RandomNumberGenerator
+    ) throws(AuthorityError) -> Authority {
+        let publicKey: SubjectPublicKey
+        do {
+            publicKey = try SubjectPublicKey(subjectPublicKeyInfo: signer.subjectPublicKeyInfo)
+        } catch { throw .keyUnsupported(error) }
+        guard let instant = CertificateTime(now), let notAfter = instant.adding(lifetimes.authority)
+        else { throw .clockOutOfRange }
+        let notBefore = instant.adding(.zero - lifetimes.backdate) ?? instant
+        let serial = SerialNumber(using: &generator)
+        let subject = try RootSubject(
+            trustDomain: trustDomain,
+            serverID: serverID,
+            serial: serial
+        ).encoded()
+        let template = CertificateTemplate(
+            serial: serial,
+            issuer: subject,
+            notBefore: notBefore,
+            notAfter: notAfter,
+            subject: subject,
+            publicKey: publicKey,
+            profile: .root,
+            authorityKeyIdentifier: KeyIdentifier(of: publicKey),
+            uri: trustDomain.id.description,
+            dnsNames: []
+        )
+        let der = try sign(template, lifetimes: lifetimes, with: signer)
+        return Authority(
+            id: KeyIdentifier(of: publicKey).description,
+            serverID: serverID,
+            state: .prepared,
+            certificateDER: der,
+            notBefore: notBefore.date,
+            notAfter: notAfter.date
+        )
+    }
+
+    private static func sign(
+        _ template: CertificateTemplate,
+        lifetimes: SVIDLifetimes,
+        with signer: some Signer
+    ) throws(AuthorityError) -> [UInt8] {
+        let tbs = template.encoded()
+        let findings = CertificateLint.findings(
+            tbs: tbs,
+            expectation: LintExpectation(
+                template,
+                validityMax: lifetimes.authority + lifetimes.backdate,
+                authorityNotBefore: template.notBefore,
+                authorityNotAfter: template.notAfter
+            )
+        )
+        guard findings.isEmpty else { throw .lint(findings) }
+        let signature: [UInt8]
+        do { signature = try signer.signature(for: tbs) } catch { throw .signer(error) }
+        let certificate = SignedCertificate(
+            tbs: tbs,
+            algorithm: signer.signatureAlgorithm,
+            signature: signature
+        )
+        guard certificate.verifies(with: template.publicKey) else { throw .signatureDoesNotVerify }
+        return certificate.encoded()
+    }
+}

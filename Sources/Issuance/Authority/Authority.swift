@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+
+/// One CA key of one server and its self-signed certificate: what the datastore keeps of it.
+///
+/// The private key is elsewhere; whoever holds the record can sign nothing.
+package struct Authority: Hashable, Sendable, Codable, Identifiable {
+    /// Where an authority stands in its rotation. Each server has at most one `active`.
+    package enum State: String, Hashable, Sendable, Codable, CaseIterable {
+        /// Published in the bundle, has signed nothing yet.
+        case prepared
+        /// Signs.
+        case active
+        /// Signs nothing any more; stays in the bundle until its last SVID has expired.
+        case old
+    }
+
+    /// The subject key identifier in lower-case hexadecimal.
+    package let id: String
+    /// The server that holds the private key.
+    package let serverID: String
+    package var state: State
+    package let certificateDER: [UInt8]
+    /// When the bundle with this authority was committed; nil before.
+    package var publishedAt: Date?
+    /// When it began to sign; nil before.
+    package var activatedAt: Date?
+    /// Set when the authority becomes `old`: the latest notAfter of what it signed. Nil if that is
+    /// not known, which counts as `notAfter`.
+    package var lastSVIDNotAfter: Date?
+    package let notBefore: Date
+    package let notAfter: Date
+
+    package init(
+        id: String,
+        serverID: String,
+        state: State,
+        certificateDER: [UInt8],
+        publishedAt: Date? = nil,
+        activatedAt: Date? = nil,
+        lastSVIDNotAfter: Date? = nil,
+        notBefore: Date,
+        notAfter: Date
+    ) {
+        self.id = id
+        self.serverID = serverID
+        self.state = state
+        self.certificateDER = certificateDER
+        self.publishedAt = publishedAt
+        self.activatedAt = activatedAt
+        self.lastSVIDNotAfter = lastSVIDNotAfter
+        self.notBefore = notBefore
+        self.notAfter = notAfter
+    }
+}
+
+/// Why an authority is not created or not used.
+package enum AuthorityError: Error, Hashable, Sendable, CustomStringConvertible {
+    case certificateUnreadable
+    /// The wall clock is outside the years that certificates can express.
+    case clockOutOfRange
+    case keyUnsupported(SubjectPublicKeyError)
+    /// The names of the lint rules that the certificate breaks.
+    case lint([String])
+    case notActive
+    /// The record's ID or validity is not that of its certificate.
+    case recordDiffers
+    case serverIDMalformed
+    /// The signature over the certificate does not verify with the key inside it.
+    case signatureDoesNotVerify
+    case signer(SignerError)
+    case trustDomainDiffers
+
+    package var description: String {
+        switch self {
+        case .certificateUnreadable: "the authority's certificate cannot be read"
+        case .clockOutOfRange: "the wall clock is outside the years 1970 to 9999"
+        case .keyUnsupported(let error): error.description
+        case .lint(let rules): "the certificate breaks \(rules.joined(separator: ", "))"
+        case .notActive: "only an active authority signs"
+        case .recordDiffers: "the authority's record and its certificate differ"
+        case .serverIDMalformed:
+            "a server ID has 1 to \(RootSubject.serverIDBytesMax) letters, digits, \"-\" and \".\""
+        case .signatureDoesNotVerify: "the certificate's signature does not verify with its own key"
+        case .signer(let error): error.description
+        case .trustDomainDiffers: "the authority belongs to another trust domain"
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import SPIFFE
+internal import SwiftASN1
+
+/// The distinguished name of a root: `O=Signet, CN=<trust domain>, serialNumber=<server>-<serial>`.
+///
+/// Every authority has its own name: verifiers choose issuers by name, and a self-issued
+/// intermediate of equal name would not count for pathLenConstraint (RFC 5280 section 6.1.4).
+struct RootSubject {
+    /// With a hyphen and 16 digits of the serial it stays within ub-serial-number, 64 (RFC 5280
+    /// appendix A.1). A UUID has 36 bytes.
+    static let serverIDBytesMax = 40
+    /// ub-common-name (RFC 5280 appendix A.1). A longer trust domain is cut here; the whole name is
+    /// in the URI.
+    static let commonNameBytesMax = 64
+
+    private let commonName: Substring.UTF8View
+    private let serialNumber: String
+
+    init(
+        trustDomain: TrustDomain,
+        serverID: String,
+        serial: SerialNumber
+    ) throws(AuthorityError) {
+        let allowed = serverID.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."):
+                true
+            default: false
+            }
+        }
+        guard allowed, (1...Self.serverIDBytesMax).contains(serverID.utf8.count) else {
+            throw .serverIDMalformed
+        }
+        commonName = trustDomain.name.utf8.prefix(Self.commonNameBytesMax)
+        serialNumber = "\(serverID)-\(hexadecimal(serial.bytes.suffix(8)))"
+    }
+
+    /// DER of the Name.
+    func encoded() -> [UInt8] {
+        var der = DER.Serializer()
+        der.appendConstructedNode(identifier: .sequence) { der in
+            der.append(.organization, .utf8String, "Signet".utf8)
+            der.append(.commonName, .utf8String, commonName)
+            // X.520 allows only PrintableString here.
+            der.append(.serialNumber, .printableString, serialNumber.utf8)
+        }
+        return der.serializedBytes
+    }
+}
+
+extension DER.Serializer {
+    /// One RelativeDistinguishedName of one attribute.
+    fileprivate mutating func append(
+        _ attribute: EncodedIdentifier,
+        _ form: ASN1Identifier,
+        _ value: some Sequence<UInt8>
+    ) {
+        appendConstructedNode(identifier: .set) { der in
+            der.appendConstructedNode(identifier: .sequence) { der in
+                der.append(attribute)
+                der.appendPrimitiveNode(identifier: form) { $0.append(contentsOf: value) }
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+package import SPIFFE
+
+/// What one server issues from: its trust domain, its lifetimes and its active authority.
+///
+/// A new value is made whenever one of the three changes; it is cheap to copy and holds no key.
+package struct Issuer: Sendable {
+    /// Longest agent name or server ID in bytes: a fully qualified host name fits.
+    package static let nodeNameBytesMax = 253
+    /// Most DNS names in one certificate: it must stay small enough for one TLS record and one
+    /// screen.
+    package static let dnsNamesMax = 32
+
+    package let trustDomain: TrustDomain
+    package let lifetimes: SVIDLifetimes
+    package let authority: Authority
+    let authorityKey: SubjectPublicKey
+    let authorityKeyIdentifier: KeyIdentifier
+    /// DER of the authority's subject, copied into every certificate as issuer.
+    let authorityName: [UInt8]
+    let authorityNotBefore: CertificateTime
+    let authorityNotAfter: CertificateTime
+
+    /// Reads the authority's certificate, which must be one that `Authority.selfSigned` could have
+    /// made.
+    ///
+    /// - Throws: `AuthorityError`: `.notActive`, `.certificateUnreadable`, `.keyUnsupported`,
+    ///   `.trustDomainDiffers` or `.recordDiffers`.
+    package init(
+        trustDomain: TrustDomain,
+        lifetimes: SVIDLifetimes,
+        authority: Authority
+    ) throws(AuthorityError) {
+        guard authority.state == .active else { throw .notActive }
+        let reading: CertificateReading
+        do {
+            reading = try CertificateReading(certificate: authority.certificateDER)
+        } catch { throw .certificateUnreadable }
+        do {
+            authorityKey = try SubjectPublicKey(
+                subjectPublicKeyInfo: Array(reading.subjectPublicKeyInfo)
+            )
+        } catch { throw .keyUnsupported(error) }
+        guard reading.subjectAltNames?.uris == [trustDomain.id.description] else {
+            throw .trustDomainDiffers
+        }
+        authorityKeyIdentifier = KeyIdentifier(of: authorityKey)
+        guard authority.id == authorityKeyIdentifier.description,
+            authority.notBefore == reading.notBefore.date,
+            authority.notAfter == reading.notAfter.date
+        else { throw .recordDiffers }
+        authorityName = Array(reading.subject)
+        authorityNotBefore = reading.notBefore
+        authorityNotAfter = reading.notAfter
+        self.trustDomain = trustDomain
+        self.lifetimes = lifetimes
+        self.authority = authority
+    }
+}

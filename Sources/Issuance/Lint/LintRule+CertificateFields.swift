@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import SwiftASN1
+
+extension LintRule {
+    /// RFC 5280 section 4.1.2: the basic fields.
+    static let certificateFields: [Self] = [
+        Self("rfc5280-4.1.2.1-version") { reading, _ in reading.version == 2 },
+        Self("rfc5280-4.1.2.2-serial") { reading, expected in
+            reading.serial.count <= 20 && reading.serial.first.map { $0 & 0x80 == 0 } == true
+                && reading.serial.elementsEqual(expected.serial.bytes)
+        },
+        Self("rfc5280-4.1.2.3-signature-algorithm") { reading, _ in
+            reading.signatureAlgorithm.elementsEqual(
+                SignatureAlgorithm.ecdsaWithSHA256.identifierDER
+            )
+        },
+        Self("rfc5280-4.1.2.4-issuer") { reading, expected in
+            reading.issuer.count > 2 && reading.issuer.elementsEqual(expected.issuer)
+        },
+        Self("rfc5280-4.1.2.5-validity") { reading, expected in
+            reading.notBefore == expected.notBefore && reading.notAfter == expected.notAfter
+                && reading.notBefore < reading.notAfter
+        },
+        Self("rfc5280-4.1.2.6-subject") { reading, expected in
+            expected.profile.isAuthority
+                ? reading.subject.elementsEqual(reading.issuer)
+                : reading.subject.elementsEqual(CertificateTemplate.emptyName)
+        },
+        Self("rfc5280-4.1.2.7-public-key") { reading, expected in
+            reading.subjectPublicKeyInfo.elementsEqual(expected.publicKey.subjectPublicKeyInfo)
+        },
+        Self("signet-validity-within-authority") { reading, expected in
+            reading.notBefore >= expected.authorityNotBefore
+                && reading.notAfter <= expected.authorityNotAfter
+        },
+        Self("signet-validity-within-limit") { reading, expected in
+            reading.notAfter.secondsSince1970 - reading.notBefore.secondsSince1970
+                <= expected.validityMax.components.seconds
+        },
+    ]
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Whose certificate it is; the role decides lifetime and form of the ID.
+package enum SubjectRole: String, Hashable, Sendable, CaseIterable, Codable {
+    /// An agent: `/signet/agent/<name>`.
+    case agent
+    /// A server: `/signet/server/<id>`.
+    case server
+    /// A workload with a registration entry.
+    case workload
+}
+
+/// What a certificate contains: the same for every subject of one kind, and nothing else.
+///
+/// The files in `pki/profiles` state the same profiles for people and for the tests, which read
+/// every issued certificate against them.
+package struct CertificateProfile: Hashable, Sendable {
+    /// Purposes of the key (RFC 5280 section 4.2.1.3).
+    package let keyUsage: KeyUsage
+    /// Both purposes or none (X509-SVID section 4.4).
+    package let isForTLSPeers: Bool
+    /// Whether the subject is a signing certificate (X509-SVID section 3.2).
+    package let isAuthority: Bool
+
+    /// Every SVID that authenticates: workload, agent and server alike.
+    ///
+    /// `keyEncipherment` is left out for RSA keys too: TLS 1.3 only ever signs.
+    package static let leaf = Self(
+        keyUsage: .digitalSignature,
+        isForTLSPeers: true,
+        isAuthority: false
+    )
+    /// A self-signed authority that signs leaves only (pathLenConstraint 0).
+    package static let root = Self(
+        keyUsage: [.keyCertSign, .cRLSign],
+        isForTLSPeers: false,
+        isAuthority: true
+    )
+}
+
+/// The named bits of KeyUsage that profiles use (RFC 5280 section 4.2.1.3), bit 0 first.
+package struct KeyUsage: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt8
+
+    package init(rawValue: UInt8) {
+        self.rawValue = rawValue
+    }
+
+    package static let digitalSignature = Self(rawValue: 0x80)
+    package static let keyCertSign = Self(rawValue: 0x04)
+    package static let cRLSign = Self(rawValue: 0x02)
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Crypto
+internal import FoundationEssentials
+internal import SwiftASN1
+
+/// A public key of a kind that Signet certifies, as its SubjectPublicKeyInfo (RFC 5280 section
+/// 4.1.2.7).
+package struct SubjectPublicKey: Hashable, Sendable {
+    /// The kinds of key that may be certified.
+    package enum Algorithm: Hashable, Sendable {
+        case p256
+        case p384
+        /// RSA with a modulus of that many bits.
+        case rsa(bits: Int)
+    }
+
+    /// NIST SP 800-57 allows 2048 bits until 2030 and our certificates live for hours.
+    package static let rsaModulusBitsMin = 2048
+    /// Verification cost grows with the square of the size; 4096 bits is the largest in common use.
+    package static let rsaModulusBitsMax = 4096
+    /// The one public exponent in use; others only serve attacks on weak implementations.
+    static let rsaExponent: [UInt8] = [0x01, 0x00, 0x01]
+
+    package let algorithm: Algorithm
+    /// DER of the SubjectPublicKeyInfo.
+    package let subjectPublicKeyInfo: [UInt8]
+    /// How many of the last bytes are the key itself, the content of the bit string.
+    let bitStringContentBytes: Int
+
+    /// Reads a SubjectPublicKeyInfo.
+    ///
+    /// - Throws: `SubjectPublicKeyError` naming the rule that the key breaks.
+    package init(subjectPublicKeyInfo der: [UInt8]) throws(SubjectPublicKeyError) {
+        let node: ASN1Node
+        do { node = try DER.parse(der) } catch { throw .notDER }
+        try self.init(node: node)
+    }
+
+    init(node: ASN1Node) throws(SubjectPublicKeyError) {
+        let parts: Parts
+        do { parts = try Parts(node) } catch { throw .notDER }
+        guard parts.key.paddingBits == 0 else { throw .notDER }
+        switch parts.algorithm {
+        case .AlgorithmIdentifier.idEcPublicKey:
+            algorithm = try Self.ellipticCurve(parts)
+        case .AlgorithmIdentifier.rsaEncryption:
+            algorithm = try Self.rsa(parts)
+        default:
+            throw .algorithmUnsupported("\(parts.algorithm)")
+        }
+        subjectPublicKeyInfo = Array(node.encodedBytes)
+        bitStringContentBytes = parts.key.bytes.count
+    }
+
+    /// The SHA-256 of the SubjectPublicKeyInfo, by which keys are named in records.
+    package var spkiSHA256: [UInt8] { Array(SHA256.hash(data: subjectPublicKeyInfo)) }
+
+    private struct Parts {
+        let algorithm: ASN1ObjectIdentifier
+        let parameters: ASN1Node?
+        let key: ASN1BitString
+
+        init(_ node: ASN1Node) throws {
+            self = try DER.sequence(node, identifier: .sequence) { nodes in
+                guard let identifier = nodes.next() else { throw SubjectPublicKeyError.notDER }
+                let (algorithm, parameters) = try DER.sequence(identifier, identifier: .sequence) {
+                    (try ASN1ObjectIdentifier(derEncoded: &$0), $0.next())
+                }
+                return Self(
+                    algorithm: algorithm,
+                    parameters: parameters,
+                    key: try ASN1BitString(derEncoded: &nodes)
+                )
+            }
+        }
+
+        private init(
+            algorithm: ASN1ObjectIdentifier,
+            parameters: ASN1Node?,
+            key: ASN1BitString
+        ) {
+            self.algorithm = algorithm
+            self.parameters = parameters
+            self.key = key
+        }
+    }
+
+    /// RFC 5480: a named curve and an uncompressed point that lies on it.
+    private static func ellipticCurve(_ parts: Parts) throws(SubjectPublicKeyError) -> Algorithm {
+        let curve: ASN1ObjectIdentifier
+        do {
+            guard let parameters = parts.parameters else { throw SubjectPublicKeyError.notDER }
+            curve = try ASN1ObjectIdentifier(derEncoded: parameters)
+        } catch { throw .curveNotNamed }
+        do {
+            switch curve {
+            case .NamedCurves.secp256r1:
+                _ = try P256.Signing.PublicKey(x963Representation: parts.key.bytes)
+                return .p256
+            case .NamedCurves.secp384r1:
+                _ = try P384.Signing.PublicKey(x963Representation: parts.key.bytes)
+                return .p384
+            default:
+                throw SubjectPublicKeyError.curveUnsupported("\(curve)")
+            }
+        } catch let error as SubjectPublicKeyError { throw error } catch { throw .pointNotOnCurve }
+    }
+
+    /// RFC 3279 section 2.3.1: NULL parameters, RSAPublicKey inside the bit string.
+    private static func rsa(_ parts: Parts) throws(SubjectPublicKeyError) -> Algorithm {
+        let modulus: ArraySlice<UInt8>
+        let exponent: ArraySlice<UInt8>
+        do {
+            guard let parameters = parts.parameters else { throw SubjectPublicKeyError.notDER }
+            _ = try ASN1Null(derEncoded: parameters)
+            (modulus, exponent) = try DER.sequence(
+                try DER.parse(parts.key.bytes),
+                identifier: .sequence
+            ) {
+                (
+                    try ArraySlice<UInt8>(derEncoded: &$0),
+                    try ArraySlice<UInt8>(derEncoded: &$0)
+                )
+            }
+        } catch { throw .notDER }
+        let bits = modulus.count * 8 - (modulus.first?.leadingZeroBitCount ?? 0)
+        guard (rsaModulusBitsMin...rsaModulusBitsMax).contains(bits) else {
+            throw .rsaModulusSize(bits: bits)
+        }
+        guard modulus.last.map({ $0 & 1 == 1 }) == true else { throw .rsaModulusEven }
+        guard exponent.elementsEqual(rsaExponent) else { throw .rsaExponent }
+        return .rsa(bits: bits)
+    }
+}
+
+/// Why a public key is not certified.
+package enum SubjectPublicKeyError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The dotted object identifier of the algorithm, for example Ed25519's.
+    case algorithmUnsupported(String)
+    case curveNotNamed
+    case curveUnsupported(String)
+    case notDER
+    case pointNotOnCurve
+    case rsaExponent
+    case rsaModulusEven
+    case rsaModulusSize(bits: Int)
+
+    package var description: String {
+        switch self {
+        case .algorithmUnsupported(let oid):
+            "keys of algorithm \(oid) are not certified; use P-256, P-384 or RSA"
+        case .curveNotNamed: "an elliptic curve is given by its name (RFC 5480 section 2.1.1)"
+        case .curveUnsupported(let oid): "curve \(oid) is not certified; use P-256 or P-384"
+        case .notDER: "the public key is not a SubjectPublicKeyInfo in DER"
+        case .pointNotOnCurve: "the public key is not an uncompressed point on its curve"
+        case .rsaExponent: "the RSA public exponent is not 65537"
+        case .rsaModulusEven: "the RSA modulus is even"
+        case .rsaModulusSize(let bits):
+            """
+            an RSA modulus of \(bits) bits is outside \(SubjectPublicKey.rsaModulusBitsMin) to \
+            \(SubjectPublicKey.rsaModulusBitsMax)
+            """
+        }
+    }
+}
