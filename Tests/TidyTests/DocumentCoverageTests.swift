@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+/// What the code can do, emit, refuse or be told is on the page an operator reads.
+///
+/// Each row finds names in the sources; each name has to stand, in backticks, on its page. A row
+/// that finds nothing fails as well: then the code has moved and the row has to follow.
+@Suite struct DocumentCoverageTests {
+    struct Coverage: Sendable, CustomTestStringConvertible {
+        var subject: String
+        var page: String
+        var names: @Sendable ([SwiftSource]) -> Set<String>
+
+        var testDescription: String { subject }
+    }
+
+    static let coverages = [
+        Coverage(subject: "metric", page: "docs/operations.md", names: metricNames),
+        Coverage(subject: "audit event", page: "docs/audit.md", names: auditEventNames),
+        Coverage(subject: "server configuration key", page: "docs/operations.md") {
+            configurationKeys($0, target: "CAServer")
+        },
+        Coverage(subject: "agent configuration key", page: "docs/operations.md") {
+            configurationKeys($0, target: "NodeAgent")
+        },
+        Coverage(subject: "limit", page: "docs/operations.md", names: limitNames),
+    ]
+
+    @Test(arguments: coverages)
+    func `everything is on its page`(coverage: Coverage) throws {
+        let names = coverage.names(Repository.sources)
+        #expect(!names.isEmpty, "no \(coverage.subject) was found in Sources")
+        let page = try #require(Repository.text(coverage.page), "\(coverage.page) is missing")
+        report(
+            Self.missing(names, on: page).map {
+                "\(coverage.page): no `\($0)` (\(coverage.subject))"
+            }
+        )
+    }
+
+    @Test func `a name without its row is found`() {
+        let page = "| `signet_a_total` | `A.bytesMax` | signet_b_total"
+        #expect(Self.missing(["signet_a_total", "A.bytesMax"], on: page).isEmpty)
+        #expect(Self.missing(["signet_b_total", "bytesMax"], on: page).count == 2)
+    }
+
+    @Test func `the names are found in the forms they have`() {
+        func source(_ path: String, _ text: String) -> [SwiftSource] {
+            [SwiftSource(path: path, text: text)]
+        }
+        let metrics = "enum M: String { case a = \"signet_a_total\" }; let b = \"signet.sock\""
+        #expect(Self.metricNames(source("Sources/T/A.swift", metrics)) == ["signet_a_total"])
+        let event = "enum AuditEvent { case nodeBanned(id: Int), tokenCreated }"
+        #expect(
+            Self.auditEventNames(source("Sources/AuditLog/AuditEvent.swift", event))
+                == ["nodeBanned", "tokenCreated"]
+        )
+        let limit = "struct A { static let bytesMax = 1; let countMax = 2 }"
+        let split = limit.split(separator: ";").joined(separator: "\n")
+        #expect(Self.limitNames(source("Sources/T/A.swift", split)) == ["A.bytesMax"])
+    }
+
+    private static func missing(_ names: Set<String>, on page: String) -> [String] {
+        names.filter { !page.contains("`\($0)`") }.sorted()
+    }
+
+    /// String literals that are Prometheus names of ours.
+    private static func metricNames(_ sources: [SwiftSource]) -> Set<String> {
+        let words = sources.flatMap(\.tokens).filter { $0.kind == .string }.map(\.text)
+        return Set(
+            words.filter { word in
+                word.hasPrefix("signet_")
+                    && word.allSatisfy { $0.isLowercase || $0.isNumber || $0 == "_" }
+            }
+        )
+    }
+
+    /// The cases of the closed enum.
+    private static func auditEventNames(_ sources: [SwiftSource]) -> Set<String> {
+        cases(of: ["AuditEvent"], in: sources.filter { $0.target == "AuditLog" })
+    }
+
+    /// The coding keys, or the cases of enums named `...Key`, of the configuration files.
+    private static func configurationKeys(_ sources: [SwiftSource], target: String) -> Set<String> {
+        let files = sources.filter { $0.target == target && $0.path.contains("Configuration") }
+        let enums = files.flatMap(\.declarations).filter {
+            $0.kind == "enum" && $0.name.hasSuffix("Key") || $0.name.hasSuffix("Keys")
+        }
+        return cases(of: Set(enums.map(\.name)), in: files)
+    }
+
+    private static func limitNames(_ sources: [SwiftSource]) -> Set<String> {
+        Set(sources.flatMap(\.declarations).filter(\.isLimit).map(\.qualifiedName))
+    }
+
+    private static func cases(of enums: Set<String>, in sources: [SwiftSource]) -> Set<String> {
+        Set(
+            sources.flatMap(\.declarations).filter {
+                $0.kind == "case" && enums.contains($0.scope.last ?? "")
+            }.map(\.name)
+        )
+    }
+}

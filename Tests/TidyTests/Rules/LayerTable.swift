@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The targets and what each may import: the table of docs/ARCHITECTURE.md, as data.
+///
+/// Imports point down only, never sideways. A target that is not here may not exist.
+enum LayerTable {
+    struct Target: Equatable, Sendable {
+        var layer: Int
+        var name: String
+        /// Targets of this package.
+        var imports: Set<String>
+        /// Modules of other packages.
+        var thirdParty: Set<String>
+
+        init(
+            _ layer: Int,
+            _ name: String,
+            _ imports: Set<String> = [],
+            thirdParty: Set<String> = []
+        ) {
+            self.layer = layer
+            self.name = name
+            self.imports = imports
+            self.thirdParty = thirdParty
+        }
+
+        /// The row of docs/ARCHITECTURE.md.
+        var row: String {
+            func cell(_ names: Set<String>) -> String {
+                names.isEmpty ? "-" : names.sorted().map { "`\($0)`" }.joined(separator: ", ")
+            }
+            return "| \(layer) | `\(name)` | \(cell(imports)) | \(cell(thirdParty)) |"
+        }
+    }
+
+    private static let x509: Set<String> = ["Crypto", "SwiftASN1", "X509"]
+    private static let grpc: Set<String> = ["GRPCCore", "GRPCProtobuf", "SwiftProtobuf"]
+    private static let grpcTransport: Set<String> = [
+        "GRPCNIOTransportCore", "GRPCNIOTransportHTTP2Posix",
+    ]
+    private static let nio: Set<String> = ["NIOCore", "NIOPosix"]
+    private static let daemon = grpc.union(grpcTransport).union(nio).union(x509)
+        .union(["Logging", "NIOSSL", "ServiceLifecycle", "Yams"])
+    private static let everyEdge: Set<String> = [
+        "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles", "GRPCPeer",
+        "Telemetry",
+    ]
+
+    static let targets: [Target] = [
+        Target(0, "CLinux"),
+        Target(0, "ControlAPIProtos", thirdParty: grpc),
+        Target(0, "SPIFFE", thirdParty: x509),
+
+        Target(1, "AuditLog", ["SPIFFE"], thirdParty: ["Crypto"]),
+        Target(1, "Authorization", ["SPIFFE"]),
+        Target(1, "Issuance", ["SPIFFE"], thirdParty: x509),
+        Target(1, "NodeAttestation", ["SPIFFE"], thirdParty: ["Crypto"]),
+        Target(1, "NodeSync", ["SPIFFE"], thirdParty: ["DequeModule"]),
+
+        Target(2, "Clocks", ["CLinux"]),
+        Target(
+            2,
+            "ControlAPI",
+            ["ControlAPIProtos", "NodeSync", "SPIFFE"],
+            thirdParty: grpc
+        ),
+        Target(
+            2,
+            "Datastore",
+            ["AuditLog", "Issuance", "NodeSync", "SPIFFE"],
+            thirdParty: ["GRDB"]
+        ),
+        Target(2, "DurableFiles", ["CLinux"]),
+        Target(
+            2,
+            "GRPCPeer",
+            ["CLinux", "SPIFFE"],
+            thirdParty: grpcTransport.union(nio).union([
+                "GRPCCore", "NIOHPACK", "NIOHTTP2", "NIOSSL", "SwiftASN1", "X509",
+            ])
+        ),
+        Target(2, "PolicyDocuments", ["Authorization", "SPIFFE"], thirdParty: ["Yams"]),
+        Target(2, "Telemetry", ["CLinux"], thirdParty: nio.union(["Logging", "NIOHTTP1"])),
+
+        Target(
+            3,
+            "CAServer",
+            everyEdge.union([
+                "AuditLog", "Authorization", "Datastore", "Issuance", "NodeAttestation", "NodeSync",
+                "PolicyDocuments", "SPIFFE",
+            ]),
+            thirdParty: daemon
+        ),
+        Target(
+            3,
+            "NodeAgent",
+            everyEdge.union(["AuditLog", "NodeAttestation", "NodeSync", "SPIFFE"]),
+            thirdParty: daemon
+        ),
+
+        Target(
+            4,
+            "signet",
+            everyEdge.union([
+                "AuditLog", "Authorization", "NodeAttestation", "PolicyDocuments", "SPIFFE",
+            ]),
+            thirdParty: daemon.union(["ArgumentParser"])
+        ),
+        Target(
+            4,
+            "signet-agent",
+            ["Clocks", "NodeAgent", "Telemetry"],
+            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle"]
+        ),
+        Target(
+            4,
+            "signet-server",
+            ["CAServer", "Clocks", "Telemetry"],
+            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle"]
+        ),
+    ]
+
+    /// What an executable must not link, however indirectly.
+    static let forbidden: [String: Set<String>] = [
+        "signet-agent": [
+            "Authorization", "CAServer", "Datastore", "GRDB", "Issuance", "PolicyDocuments",
+        ],
+        "signet": ["CAServer", "Datastore", "GRDB", "Issuance", "NodeAgent"],
+        "signet-server": ["NodeAgent"],
+    ]
+
+    /// Modules that come with the toolchain; cores are held to fewer by `SourceRule.coreRules`.
+    static let toolchain: Set<String> = [
+        "Dispatch", "Foundation", "FoundationEssentials", "Glibc", "Musl", "Swift",
+        "Synchronization",
+    ]
+
+    private static let byName = Dictionary(uniqueKeysWithValues: targets.map { ($0.name, $0) })
+
+    static func target(_ name: String) -> Target? { byName[name] }
+
+    /// Whether the target is one of the pure ones: hand-written Swift of layers 0 and 1.
+    static func isCore(_ name: String) -> Bool {
+        guard name != "ControlAPIProtos", name != "CLinux" else { return false }
+        return byName[name].map { $0.layer <= 1 } ?? false
+    }
+
+    /// Everything a target links by way of this table.
+    static func closure(of name: String) -> Set<String> {
+        var seen: Set<String> = []
+        var open = [name]
+        while let next = open.popLast() {
+            guard seen.insert(next).inserted, let target = byName[next] else { continue }
+            open += target.imports
+            seen.formUnion(target.thirdParty)
+        }
+        return seen.subtracting([name])
+    }
+
+    /// What is wrong with one file's imports.
+    static func findings(in source: SwiftSource) -> [Finding] {
+        guard let target = target(source.target) else {
+            return [Finding(1, "target '\(source.target)' is not in the layer table")]
+        }
+        return source.imports.compactMap { line in
+            let allowed =
+                target.imports.contains(line.module) || target.thirdParty.contains(line.module)
+                || toolchain.contains(line.module)
+            return allowed
+                ? nil : Finding(line.line, "\(target.name) may not import \(line.module)")
+        }
+    }
+}
