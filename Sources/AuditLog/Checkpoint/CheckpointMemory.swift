@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// An agent's memory of one log: the last checkpoint it saw and proved to follow from those
+/// before it.
+///
+/// Whoever steals the server's disk and keys can write another history, but cannot make it follow
+/// from what agents remember.
+package struct CheckpointMemory: Hashable, Sendable {
+    /// Checkpoints in a row that may come without a fitting proof before it is an alarm: one or
+    /// two are a race between two checkpoints, a server that never proves hides something.
+    package static let unprovenMax = 3
+
+    /// What to do about a received checkpoint.
+    package enum Action: Hashable, Sendable {
+        /// The log contradicts what was remembered: keep the old note, raise the alarm, and keep
+        /// the received note as evidence.
+        case alarm(Alarm)
+        /// Ask the server for a consistency proof from this size; nothing is remembered.
+        case askForProof(from: UInt64)
+        /// Store this note durably instead of the one before.
+        case remember(note: [UInt8])
+        /// The same checkpoint as before.
+        case unchanged
+    }
+
+    /// How a log contradicts its own past.
+    package enum Alarm: Hashable, Sendable, CustomStringConvertible {
+        /// Two checkpoints of one size have different roots.
+        case forked(size: UInt64)
+        /// The proof from the remembered size to the new one does not hold.
+        case inconsistent(remembered: UInt64, received: UInt64)
+        /// The log has become shorter: it was restored from a backup, or cut.
+        case shrunk(remembered: UInt64, received: UInt64)
+        /// The server sends checkpoints but never a proof from the remembered size.
+        case unproven(remembered: UInt64, received: UInt64)
+        /// Not a checkpoint that the remembered key signed.
+        case unreadable(CheckpointError)
+
+        package var description: String {
+            switch self {
+            case .forked(let size):
+                "the audit log shows two different histories of \(size) records"
+            case .inconsistent(let remembered, let received):
+                "the audit log of \(received) records does not continue the one of "
+                    + "\(remembered) records seen before"
+            case .shrunk(let remembered, let received):
+                "the audit log had \(remembered) records and now shows \(received)"
+            case .unproven(let remembered, let received):
+                "the server does not prove that its audit log of \(received) records continues "
+                    + "the one of \(remembered) records seen before"
+            case .unreadable(let error): "\(error)"
+            }
+        }
+    }
+
+    package let key: NoteVerifierKey
+    /// The last checkpoint remembered; nil before the first.
+    package private(set) var latest: SignedCheckpoint?
+    private var unproven = 0
+
+    /// Restores a memory.
+    ///
+    /// - Parameters:
+    ///   - key: The log's key, remembered since the first contact; another key is another log.
+    ///   - note: The note stored last; nil if there is none.
+    /// - Throws: `CheckpointError` if the stored note is not one that the key signed: the file was
+    ///   damaged or altered, which is an alarm too.
+    package init(key: NoteVerifierKey, note: [UInt8]?) throws(CheckpointError) {
+        self.key = key
+        guard let note else { return }
+        latest = try SignedCheckpoint(parsing: note, key: key)
+    }
+
+    /// The size from which the next checkpoint must be proved; 0 needs no proof.
+    package var rememberedSize: UInt64 { latest?.checkpoint.size ?? 0 }
+
+    /// Judges a checkpoint that the server sent, with the consistency proof sent beside it.
+    package mutating func received(note: [UInt8], proof: ConsistencyProof?) -> Action {
+        let received: SignedCheckpoint
+        do {
+            received = try SignedCheckpoint(parsing: note, key: key)
+        } catch {
+            return .alarm(.unreadable(error))
+        }
+        guard let old = latest?.checkpoint else { return remember(received) }
+        let new = received.checkpoint
+        if new == old { return .unchanged }
+        if new.size == old.size { return .alarm(.forked(size: new.size)) }
+        if new.size < old.size {
+            return .alarm(.shrunk(remembered: old.size, received: new.size))
+        }
+        if old.size == 0 { return remember(received) }
+        guard let proof, proof.oldSize == old.size, proof.newSize == new.size else {
+            unproven += 1
+            guard unproven < Self.unprovenMax else {
+                return .alarm(.unproven(remembered: old.size, received: new.size))
+            }
+            return .askForProof(from: old.size)
+        }
+        guard proof.joins(oldRoot: old.root, newRoot: new.root) else {
+            return .alarm(.inconsistent(remembered: old.size, received: new.size))
+        }
+        return remember(received)
+    }
+
+    private mutating func remember(_ received: SignedCheckpoint) -> Action {
+        latest = received
+        unproven = 0
+        return .remember(note: received.note)
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import SPIFFE
+
+/// An authority was made and published; it does not sign yet.
+package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
+    /// The authority's subject key identifier.
+    package let authority: [UInt8]
+    /// SHA-256 of the authority certificate's DER.
+    package let certificateSHA256: [UInt8]
+    package let notBefore: AuditTime
+    package let notAfter: AuditTime
+    /// The server whose key it is.
+    package let serverID: String
+
+    package init(
+        authority: [UInt8],
+        certificateSHA256: [UInt8],
+        notBefore: AuditTime,
+        notAfter: AuditTime,
+        serverID: String
+    ) {
+        self.authority = authority
+        self.certificateSHA256 = certificateSHA256
+        self.notBefore = notBefore
+        self.notAfter = notAfter
+        self.serverID = serverID
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("authority", authority)
+        fields.set("certificateSHA256", certificateSHA256)
+        fields.set("notAfter", notAfter)
+        fields.set("notBefore", notBefore)
+        fields.set("serverID", serverID)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            authority: try fields.bytes("authority"),
+            certificateSHA256: try fields.bytes("certificateSHA256"),
+            notBefore: try fields.time("notBefore"),
+            notAfter: try fields.time("notAfter"),
+            serverID: try fields.text("serverID")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {}
+}
+
+/// An authority began to sign.
+package struct AuthorityActivation: Hashable, Sendable, AuditPayload {
+    /// Most agents named one by one: 6 of the longest IDs still fit into a leaf, and an operator
+    /// who has more of them missing needs the number, which is always written.
+    package static let missingNamedMax = 6
+
+    package let authority: [UInt8]
+    /// The authority that signed until now; nil for the first.
+    package let previous: [UInt8]?
+    /// Live agents that had not applied the bundle with this authority; activation was due anyway.
+    package let missingCount: UInt64
+    /// The first of them, at most `missingNamedMax`.
+    package let missing: [SPIFFEID]
+
+    package init(authority: [UInt8], previous: [UInt8]?, missing: [SPIFFEID]) {
+        self.init(
+            authority: authority,
+            previous: previous,
+            missingCount: UInt64(missing.count),
+            missing: Array(missing.prefix(Self.missingNamedMax))
+        )
+    }
+
+    private init(
+        authority: [UInt8],
+        previous: [UInt8]?,
+        missingCount: UInt64,
+        missing: [SPIFFEID]
+    ) {
+        self.authority = authority
+        self.previous = previous
+        self.missingCount = missingCount
+        self.missing = missing
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("authority", authority)
+        fields.set("missing", missing)
+        fields.set("missingCount", missingCount)
+        if let previous { fields.set("previous", previous) }
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            authority: try fields.bytes("authority"),
+            previous: fields.has("previous") ? try fields.bytes("previous") : nil,
+            missingCount: try fields.number("missingCount"),
+            missing: try fields.ids("missing")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {
+        for agent in missing { subjects.spiffeIDs.insert(agent.description) }
+    }
+}
+
+/// An authority took a step that needs no more words.
+package struct AuthorityStep: Hashable, Sendable, AuditPayload {
+    /// The authority's subject key identifier.
+    package let authority: [UInt8]
+
+    package init(authority: [UInt8]) {
+        self.authority = authority
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("authority", authority)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(authority: try fields.bytes("authority"))
+    }
+
+    func index(into subjects: inout AuditSubjects) {}
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import SPIFFE
+
+/// A server process began to serve.
+package struct ServerStart: Hashable, Sendable, AuditPayload {
+    /// The epoch of the datastore; a new one means a new or restored datastore.
+    package let epoch: [UInt8]
+    /// The revision number found in the datastore.
+    package let revision: UInt64
+    package let serverID: String
+    /// The version of the program.
+    package let version: String
+
+    package init(epoch: [UInt8], revision: UInt64, serverID: String, version: String) {
+        self.epoch = epoch
+        self.revision = revision
+        self.serverID = serverID
+        self.version = version
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("epoch", epoch)
+        fields.set("revision", revision)
+        fields.set("serverID", serverID)
+        fields.set("version", version)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            epoch: try fields.bytes("epoch"),
+            revision: try fields.number("revision"),
+            serverID: try fields.text("serverID"),
+            version: try fields.text("version")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {}
+}
+
+/// The server would not sign because the wall clock is behind the highest time it has seen; the
+/// record's own time is what the clock showed.
+package struct ClockRefusal: Hashable, Sendable, AuditPayload {
+    /// The highest time the server has seen.
+    package let highWater: AuditTime
+
+    package init(highWater: AuditTime) {
+        self.highWater = highWater
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("highWater", highWater)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(highWater: try fields.time("highWater"))
+    }
+
+    func index(into subjects: inout AuditSubjects) {}
+}
+
+/// How often callers who proved no identity did one thing within a minute: they must not be able
+/// to fill the log, so at most one such record is written per kind and minute.
+package struct UnauthenticatedSummary: Hashable, Sendable, AuditPayload {
+    package let count: UInt64
+    /// What they did, for example `joinTokenRefused`.
+    package let kind: String
+    /// The first moment of the minute counted.
+    package let minute: AuditTime
+
+    package init(count: UInt64, kind: String, minute: AuditTime) {
+        self.count = count
+        self.kind = AuditText.clipped(kind)
+        self.minute = minute
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("count", count)
+        fields.set("kind", kind)
+        fields.set("minute", minute)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            count: try fields.number("count"),
+            kind: try fields.text("kind"),
+            minute: try fields.time("minute")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {}
+}
+
+/// Documents that one apply, rollback or delete changed, all under one revision number.
+package struct DocumentChanges: Hashable, Sendable, AuditPayload {
+    package internal(set) var documents: [DocumentChange]
+    /// The revision number of the change.
+    package let revision: UInt64
+
+    package init(documents: [DocumentChange], revision: UInt64) {
+        self.documents = documents
+        self.revision = revision
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("documents", documents) { document, fields in document.write(to: &fields) }
+        fields.set("revision", revision)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            documents: try fields.objects("documents", DocumentChange.init),
+            revision: try fields.number("revision")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {
+        for document in documents where !document.key.namespace.isEmpty {
+            subjects.namespaces.insert(document.key.namespace)
+        }
+    }
+}
+
+/// What happened to one document.
+package struct DocumentChange: Hashable, Sendable {
+    package enum Verb: String, CaseIterable, Sendable {
+        case create
+        case delete
+        case update
+    }
+
+    package let key: DocumentKey
+    package let verb: Verb
+    /// SHA-256 of the document's canonical JSON as stored; nil when it was deleted.
+    package let sha256: [UInt8]?
+
+    package init(key: DocumentKey, verb: Verb, sha256: [UInt8]?) {
+        self.key = key
+        self.verb = verb
+        self.sha256 = sha256
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("group", key.group)
+        fields.set("kind", key.kind)
+        fields.set("name", key.name)
+        fields.set("namespace", unlessEmpty: key.namespace)
+        if let sha256 { fields.set("sha256", sha256) }
+        fields.set("verb", verb.rawValue)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        let key = DocumentKey(
+            group: try fields.text("group"),
+            kind: try fields.text("kind"),
+            namespace: try fields.textOrEmpty("namespace"),
+            name: try fields.text("name")
+        )
+        self.init(
+            key: key,
+            verb: try fields.parsed("verb", Verb.init(rawValue:)),
+            sha256: fields.has("sha256") ? try fields.bytes("sha256") : nil
+        )
+    }
+}
