@@ -5,7 +5,9 @@ package import struct FoundationEssentials.Date
 
 /// The clocks of this machine.
 package struct SystemClock: NodeClock {
-    /// Longest single wait. Timers stand still while the machine is suspended, CLOCK_BOOTTIME does
+    /// Longest single wait.
+    ///
+    /// Timers stand still while the machine is suspended, CLOCK_BOOTTIME does
     /// not; looking at it this often bounds how late a deadline is noticed after a resume.
     package static let sleepSliceMax = Duration.seconds(30)
 

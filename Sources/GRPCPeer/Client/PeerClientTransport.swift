@@ -42,6 +42,7 @@ package enum PeerClientTransport {
     ///   - onHandshakeFailure: Why a connection failed; the RPCs themselves only report
     ///     `unavailable`. Called on an event loop, so it must not block.
     ///   - eventLoopGroup: Where connections live.
+    /// - Returns: The transport; it connects when its client runs.
     /// - Throws: When the address cannot be a target.
     package static func mutualTLS(
         to address: ServerAddress,
@@ -68,6 +69,7 @@ package enum PeerClientTransport {
     ///   - server: How the server's chain is judged.
     ///   - onHandshakeFailure: As for `mutualTLS`.
     ///   - eventLoopGroup: Where connections live.
+    /// - Returns: The transport; it connects when its client runs.
     /// - Throws: When the address cannot be a target.
     package static func anonymousTLS(
         to address: ServerAddress,

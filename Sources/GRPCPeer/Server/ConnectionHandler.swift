@@ -4,8 +4,10 @@ internal import NIOCore
 internal import SPIFFE
 internal import struct FoundationEssentials.Date
 
-/// Watches one accepted connection: it must open in time, and it is drained when its age or its
-/// peer's certificate ends. Sits behind TLS, before HTTP/2, and carries the connection's record.
+/// Watches one accepted connection and carries its record.
+///
+/// It must open in time, and it is drained when its age or its peer's certificate ends. The handler
+/// sits behind TLS and before HTTP/2.
 final class ConnectionHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer

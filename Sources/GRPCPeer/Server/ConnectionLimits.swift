@@ -8,8 +8,9 @@ internal import GRPCNIOTransportHTTP2Posix
 package struct ConnectionLimits: Sendable {
     /// Most connections open at once; further ones are closed at once.
     package var connectionsMax: Int
-    /// Most connections of one user id on a Unix socket, so that one user cannot starve another.
-    /// Unused on TCP.
+    /// Most connections of one user id on a Unix socket; unused on TCP.
+    ///
+    /// One user must not be able to starve another.
     package var connectionsPerUIDMax: Int
     /// Most requests at once on one connection (the HTTP/2 default is without limit).
     package var concurrentStreamsMax: Int
@@ -19,9 +20,11 @@ package struct ConnectionLimits: Sendable {
     package var openingTimeout: Duration
     /// A connection without any stream is closed after this time; `nil`: never.
     package var idleTimeMax: Duration?
-    /// A connection is drained at this age, shortened by up to a tenth at random so that peers
-    /// that came together do not come back together; `nil`: never. A verified peer's connection
-    /// is drained at the end of its certificate in any case.
+    /// Age at which a connection is drained; `nil`: never.
+    ///
+    /// It is shortened by up to a tenth at random, so that peers that came together do not come
+    /// back together. A verified peer's connection is drained at the end of its certificate in any
+    /// case.
     package var ageMax: Duration?
     /// Time that open requests have once a connection is drained.
     package var drainTimeMax: Duration

@@ -58,6 +58,7 @@ package final class PeerServerTransport: ListeningServerTransport {
     ///   - now: The wall clock.
     ///   - onEvent: Called on an event loop, so it must not block.
     ///   - eventLoopGroup: Where connections live.
+    /// - Returns: The transport; it binds when its server starts.
     package static func unixSocket(
         path: String,
         mode: UInt32,
@@ -87,6 +88,7 @@ package final class PeerServerTransport: ListeningServerTransport {
     ///   - now: The wall clock.
     ///   - onEvent: Called on an event loop, so it must not block.
     ///   - eventLoopGroup: Where connections live.
+    /// - Returns: The transport; it binds when its server starts.
     package static func tls(
         address: ServerAddress,
         identity: @escaping @Sendable () throws -> TLSIdentity,
@@ -108,6 +110,7 @@ package final class PeerServerTransport: ListeningServerTransport {
     /// The interceptor that belongs to this transport.
     ///
     /// - Parameter required: Metadata that methods of the named services demand.
+    /// - Returns: An interceptor that knows the connections of this transport only.
     package func interceptor(requiring required: [RequiredMetadata] = []) -> PeerInterceptor {
         PeerInterceptor(connections: connections, required: required, now: now)
     }

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinux
+internal import Synchronization
+
+/// Standard error, one line at a time.
+final class StandardError: Sendable {
+    /// Lines longer than PIPE_BUF would mix with those of other threads.
+    private let turn = Mutex(())
+
+    func write(_ line: String) {
+        let bytes = Array(line.utf8)
+        turn.withLock { _ in
+            // Nowhere is left to report a failure of the log itself.
+            _ = unsafe bytes.withUnsafeBytes { buffer in
+                guard let start = buffer.baseAddress else { return Int32(0) }
+                return unsafe clinux_write_all(2, start, buffer.count)
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Every metric that Signet's daemons export; the raw value is the name scrapers see.
+///
+/// The list is closed so that docs, dashboards and alerts can be compared with it. Names follow the
+/// Prometheus conventions: counters end in `_total`, durations are in seconds.
+package enum Metric: String, CaseIterable, Sendable {
+    // Both daemons.
+    case buildInfo = "signet_build_info"
+    case clockSkew = "signet_clock_skew_seconds"
+    case clockSteps = "signet_clock_steps_total"
+    case connectionsOpen = "signet_connections_open"
+    case connectionsOpened = "signet_connections_opened_total"
+    case connectionsRefused = "signet_connections_refused_total"
+    case metricSeriesDropped = "signet_metric_series_dropped_total"
+    case rpcDuration = "signet_rpc_duration_seconds"
+    case rpcs = "signet_rpcs_total"
+    case startTime = "signet_start_time_seconds"
+
+    // Server.
+    case adminDenials = "signet_server_admin_denials_total"
+    case agentsConnected = "signet_server_agents_connected"
+    case agentsKnown = "signet_server_agents_known"
+    case attestations = "signet_server_attestations_total"
+    case auditCheckpointTime = "signet_server_audit_checkpoint_time_seconds"
+    case auditLeaves = "signet_server_audit_leaves_total"
+    case auditTreeSize = "signet_server_audit_tree_size"
+    case authorityNotAfter = "signet_server_authority_not_after_seconds"
+    case commitDuration = "signet_server_commit_duration_seconds"
+    case commitTransactions = "signet_server_commit_transactions_total"
+    case documentApplies = "signet_server_document_applies_total"
+    case entries = "signet_server_entries"
+    case issuanceDuration = "signet_server_issuance_duration_seconds"
+    case issuanceRefusals = "signet_server_issuance_refusals_total"
+    case revision = "signet_server_revision"
+    case rotationAgentsMissing = "signet_server_rotation_agents_missing"
+    case svidsIssued = "signet_server_svids_issued_total"
+    case syncConvergenceDuration = "signet_server_sync_convergence_duration_seconds"
+    case syncMessages = "signet_server_sync_messages_total"
+    case unauthenticatedRequests = "signet_server_unauthenticated_requests_total"
+
+    // Agent.
+    case agentSVIDNotAfter = "signet_agent_svid_not_after_seconds"
+    case attestationDuration = "signet_agent_workload_attestation_duration_seconds"
+    case auditAlarms = "signet_agent_audit_alarms_total"
+    case cachedEntries = "signet_agent_cached_entries"
+    case cachedSVIDs = "signet_agent_cached_svids"
+    case fetchDuration = "signet_agent_fetch_duration_seconds"
+    case syncAlarms = "signet_agent_sync_alarms_total"
+    case syncConnected = "signet_agent_sync_connected"
+    case syncReconnects = "signet_agent_sync_reconnects_total"
+    case syncRevision = "signet_agent_sync_revision"
+    case svidRenewals = "signet_agent_svid_renewals_total"
+    case workloadAPIRequests = "signet_agent_workload_api_requests_total"
+    case workloadStreams = "signet_agent_workload_streams"
+
+    package var name: String { rawValue }
+}
+
+/// What kind of number a metric is.
+package enum MetricKind: String, Sendable {
+    /// Only grows; starts at 0 with the process.
+    case counter
+    /// The value as of now.
+    case gauge
+    /// How often durations fell into `MetricRegistry.bucketsSeconds`.
+    case histogram
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension Metric {
+    package var kind: MetricKind {
+        switch self {
+        case .adminDenials, .attestations, .auditAlarms, .auditLeaves, .clockSteps,
+            .commitTransactions, .connectionsOpened, .connectionsRefused, .documentApplies,
+            .issuanceRefusals, .metricSeriesDropped, .rpcs, .svidRenewals, .svidsIssued,
+            .syncAlarms, .syncMessages, .syncReconnects, .unauthenticatedRequests,
+            .workloadAPIRequests:
+            .counter
+        case .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .auditCheckpointTime,
+            .auditTreeSize, .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
+            .clockSkew, .connectionsOpen, .entries, .revision, .rotationAgentsMissing,
+            .startTime, .syncConnected, .syncRevision, .workloadStreams:
+            .gauge
+        case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
+            .rpcDuration, .syncConvergenceDuration:
+            .histogram
+        }
+    }
+
+    /// Names of the labels, in the order in which the registry's methods take their values.
+    package var labels: [String] {
+        switch self {
+        case .adminDenials: ["verb", "kind"]
+        case .attestations: ["method", "result"]
+        case .auditAlarms, .connectionsRefused, .issuanceRefusals, .syncAlarms: ["reason"]
+        case .auditLeaves: ["event"]
+        case .authorityNotAfter: ["authority", "state"]
+        case .buildInfo: ["version"]
+        case .connectionsOpen, .connectionsOpened: ["listener"]
+        case .documentApplies, .svidRenewals: ["result"]
+        case .metricSeriesDropped: ["metric"]
+        case .rpcDuration: ["method"]
+        case .rpcs: ["method", "code"]
+        case .svidsIssued, .syncMessages, .unauthenticatedRequests: ["kind"]
+        case .workloadAPIRequests: ["method", "result"]
+        case .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
+            .auditCheckpointTime, .auditTreeSize, .cachedEntries, .cachedSVIDs, .clockSkew,
+            .clockSteps, .commitDuration, .commitTransactions, .entries, .fetchDuration,
+            .issuanceDuration, .revision, .rotationAgentsMissing, .startTime,
+            .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
+            .workloadStreams:
+            []
+        }
+    }
+
+    /// One sentence for people who see only the scrape.
+    package var help: String {
+        switch self {
+        case .adminDenials: "Admin requests denied, by verb and document kind."
+        case .agentSVIDNotAfter: "End of the agent's own certificate, in Unix time."
+        case .agentsConnected: "Agents with an open sync stream."
+        case .agentsKnown: "Agents that have attested and are not evicted."
+        case .attestationDuration: "Time to tell what a calling workload is."
+        case .attestations: "Node attestations, by method and result."
+        case .auditAlarms: "Checkpoints of the audit log that contradict remembered ones."
+        case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
+        case .auditLeaves: "Leaves added to the audit log, by event."
+        case .auditTreeSize: "Leaves in the audit log."
+        case .authorityNotAfter: "End of each X.509 authority, in Unix time."
+        case .buildInfo: "Always 1; the label tells the version."
+        case .cachedEntries: "Registration entries this agent holds."
+        case .cachedSVIDs: "Workload certificates this agent holds."
+        case .clockSkew: "Wall clock minus the server's, at the last exchange."
+        case .clockSteps: "Steps of the wall clock over 5 s."
+        case .commitDuration: "Time of one physical commit of the datastore."
+        case .commitTransactions: "Logical transactions committed."
+        case .connectionsOpen: "Open connections, by listener."
+        case .connectionsOpened: "Connections established, by listener."
+        case .connectionsRefused: "Connections closed before any request, by reason."
+        case .documentApplies: "Applies of documents, by result."
+        case .entries: "Registration entries in the datastore."
+        case .fetchDuration: "Time from a workload's request to its first certificates."
+        case .issuanceDuration: "Time to answer one batch of signing requests."
+        case .issuanceRefusals: "Signing requests refused, by reason."
+        case .metricSeriesDropped: "Updates counted under label values \"other\", by metric."
+        case .revision: "Number of the newest committed revision."
+        case .rotationAgentsMissing: "Live agents that have not applied the next authority."
+        case .rpcDuration: "Time to answer a request, by method."
+        case .rpcs: "Requests answered, by method and status code."
+        case .startTime: "When this process started, in Unix time."
+        case .svidRenewals: "Renewals of certificates, by result."
+        case .svidsIssued: "Certificates signed, by kind."
+        case .syncAlarms: "Sync messages that contradict what is applied, by reason."
+        case .syncConnected: "1 while the sync stream is open."
+        case .syncConvergenceDuration: "Time from a commit until all live agents applied it."
+        case .syncMessages: "Messages sent on sync streams, by kind."
+        case .syncReconnects: "Times the sync stream had to be opened again."
+        case .syncRevision: "Number of the newest applied revision."
+        case .unauthenticatedRequests: "Requests of callers without identity, by kind."
+        case .workloadAPIRequests: "Workload API requests, by method and result."
+        case .workloadStreams: "Open Workload API streams."
+        }
+    }
+}
