@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import GRDB
+import Synchronization
+
+/// Everything a server keeps: one SQLite file (WAL, synchronous FULL).
+///
+/// A write is one logical transaction. Many of them share a physical one, each in its own
+/// savepoint, and nobody is answered before that is on disk. Reads see only what is committed.
+package final class Datastore: Sendable {
+    let pool: DatabasePool
+    private let queue: Mutex<WriteQueue<PendingWrite>>
+
+    /// Opens the file at `path`, creates it (mode 0600) or migrates it as `options` allow.
+    ///
+    /// - Throws: `DatastoreError.cannotOpen`, `.corrupt`, `.foreignFile`, `.newerSchema`, `.busy`,
+    ///   `.readOnly`, `.full`.
+    package init(path: String, options: DatastoreOptions = .init()) throws(DatastoreError) {
+        queue = Mutex(
+            WriteQueue(batchMax: options.batchedWritesMax, queuedMax: options.queuedWritesMax)
+        )
+        do {
+            pool = try Self.openPool(path: path, options: options)
+        } catch {
+            throw DatastoreError(error)
+        }
+    }
+
+    /// Runs `body` as one transaction and returns once it is on disk.
+    ///
+    /// A body that throws leaves nothing behind and disturbs no other write. The body runs at most
+    /// once, possibly after the caller's task was cancelled: a queued write has one outcome, and
+    /// the caller learns it.
+    ///
+    /// - Throws: what `body` throws; `DatastoreError.tooManyWrites` or `.closed` before the body
+    ///   runs; any other `DatastoreError` when the commit failed.
+    package func write<Value: Sendable>(
+        _ body: @escaping @Sendable (Transaction) throws -> Value
+    ) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            submit(PendingWrite(body: body) { continuation.resume(with: $0) })
+        }
+    }
+
+    /// Like `write`, on the calling thread, which it blocks until the commit.
+    ///
+    /// For the simulation and for start-up; never call it inside another transaction.
+    package func writeNow<Value: Sendable>(
+        _ body: @escaping @Sendable (Transaction) throws -> Value
+    ) throws -> Value {
+        if let refusal = queue.withLock({ $0.refusal }) { throw refusal }
+        let outcome = Mutex<Result<Value, any Error>>(.failure(DatastoreError.closed))
+        let write = PendingWrite(body: body) { result in outcome.withLock { $0 = result } }
+        pool.writeWithoutTransaction { commit([write], in: $0) }
+        return try outcome.withLock { $0 }.get()
+    }
+
+    /// Runs `body` over a consistent view of what is committed.
+    package func read<Value: Sendable>(
+        _ body: @escaping @Sendable (ReadTransaction) throws -> Value
+    ) async throws -> Value {
+        do {
+            return try await pool.read { try body(ReadTransaction($0)) }
+        } catch {
+            throw DatastoreError.mappingEngine(error)
+        }
+    }
+
+    /// Like `read`, on the calling thread.
+    package func readNow<Value>(_ body: (ReadTransaction) throws -> Value) throws -> Value {
+        do {
+            return try pool.read { try body(ReadTransaction($0)) }
+        } catch {
+            throw DatastoreError.mappingEngine(error)
+        }
+    }
+
+    /// Commits a row of its own: succeeds only if the store takes writes and the disk keeps them.
+    package func probeWritable() async throws(DatastoreError) {
+        do {
+            try await write { try $0.recordProbe() }
+        } catch {
+            throw DatastoreError(error)
+        }
+    }
+
+    /// Writes waiting for their commit.
+    package var queuedWrites: Int { queue.withLock { $0.count } }
+
+    /// Refuses new writes, finishes those that wait, and closes the file.
+    package func close() throws(DatastoreError) {
+        queue.withLock { $0.closed() }
+        do {
+            try pool.close()
+        } catch {
+            throw DatastoreError(error)
+        }
+    }
+}
+
+extension Datastore {
+    private func submit(_ write: PendingWrite) {
+        switch queue.withLock({ $0.submitted(write) }) {
+        case .refuse(let error): write.refuse(error)
+        case .startDraining: pool.asyncWriteWithoutTransaction { self.drain($0) }
+        case .wait: break
+        }
+    }
+
+    private func drain(_ database: Database) {
+        while true {
+            switch queue.withLock({ $0.batchFinished() }) {
+            case .commit(let batch): commit(batch, in: database)
+            case .refuse(let batch, let error): for write in batch { write.refuse(error) }
+            case .rest: return
+            }
+        }
+    }
+
+    /// One physical transaction over `batch`; everybody is answered when it is over.
+    private func commit(_ batch: [PendingWrite], in database: Database) {
+        var attempts: [PendingWrite.Attempt] = []
+        var failure: DatastoreError?
+        do {
+            try database.inTransaction(.immediate) {
+                for write in batch {
+                    let attempt = write.run(database)
+                    attempts.append(attempt)
+                    // A full or failing disk makes SQLite roll back the whole transaction, not
+                    // only the savepoint: what follows would be committed on its own.
+                    guard database.isInsideTransaction else {
+                        throw attempt.failure ?? DatastoreError.full
+                    }
+                }
+                return .commit
+            }
+        } catch {
+            failure = DatastoreError(error)
+        }
+        // The outcome of a failed fsync is unknown (what was written may or may not come back
+        // after a crash), so nothing is built on top of it.
+        if case .inputOutput = failure, let failure {
+            queue.withLock { $0.stopped(by: failure) }
+        }
+        for attempt in attempts { attempt.answer(failure) }
+        for write in batch.dropFirst(attempts.count) {
+            write.refuse(failure ?? .closed)
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import GRDB
+
+/// The schema as the sum of its migrations.
+///
+/// A published migration is never edited; a change of the schema is a new file and a new line at
+/// the end of the list.
+enum Schema {
+    /// "SGNT", by which file(1) and this code know the file (SQLite file format 1.3.17).
+    static let applicationID: Int32 = 0x5347_4E54
+
+    struct Migration: Sendable {
+        let name: String
+        let apply: @Sendable (Database) throws -> Void
+    }
+
+    static let migrations = [
+        Migration(name: "0001-identity", apply: Migration0001Identity.apply),
+        Migration(name: "0002-documents", apply: Migration0002Documents.apply),
+        Migration(name: "0003-entries", apply: Migration0003Entries.apply),
+        Migration(name: "0004-nodes", apply: Migration0004Nodes.apply),
+        Migration(name: "0005-issuance", apply: Migration0005Issuance.apply),
+        Migration(name: "0006-audit", apply: Migration0006Audit.apply),
+    ]
+
+    static let migrator = migrator(migrations)
+
+    static func migrator(_ migrations: some Sequence<Migration>) -> DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        for migration in migrations {
+            migrator.registerMigration(migration.name, foreignKeyChecks: .immediate) {
+                try migration.apply($0)
+            }
+        }
+        return migrator
+    }
+}

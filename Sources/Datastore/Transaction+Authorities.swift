@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+import GRDB
+
+/// One authority of a server; its private key is a file of the server, never a row.
+package struct AuthorityRecord: Hashable, Sendable, Identifiable {
+    /// The state in which a server has at most one authority; the schema enforces it.
+    package static let activeState = "active"
+
+    /// The subject key identifier in hexadecimal.
+    package let id: String
+    package let serverID: String
+    /// The state's name in the rotation (`prepared`, `active`, `old`).
+    package let state: String
+    package let certificateDER: [UInt8]
+    package let publishedAt: Date
+    package let activatedAt: Date?
+    package let notBefore: Date
+    package let notAfter: Date
+
+    package init(
+        id: String,
+        serverID: String,
+        state: String,
+        certificateDER: [UInt8],
+        publishedAt: Date,
+        activatedAt: Date?,
+        notBefore: Date,
+        notAfter: Date
+    ) {
+        self.id = id
+        self.serverID = serverID
+        self.state = state
+        self.certificateDER = certificateDER
+        self.publishedAt = publishedAt
+        self.activatedAt = activatedAt
+        self.notBefore = notBefore
+        self.notAfter = notAfter
+    }
+}
+
+extension ReadTransaction {
+    package func authority(id: String) throws(DatastoreError) -> AuthorityRecord? {
+        try first("SELECT * FROM authorities WHERE id = ?", [id], AuthorityRecord.init)
+    }
+
+    /// All authorities of all servers, the oldest publication first: the bundle in its order.
+    package func authorities() throws(DatastoreError) -> [AuthorityRecord] {
+        try all("SELECT * FROM authorities ORDER BY published_at, id", [], AuthorityRecord.init)
+    }
+
+    /// The end of the last certificate issued under an authority, nil if it issued none: until
+    /// then it stays in the bundle.
+    package func lastIssuedNotAfter(authorityID: String) throws(DatastoreError) -> Date? {
+        try first(
+            "SELECT last_issued_not_after FROM authorities WHERE id = ?",
+            [authorityID]
+        ) { row in
+            try row.optionalDate("last_issued_not_after")
+        } ?? nil
+    }
+}
+
+extension Transaction {
+    /// Creates or replaces an authority, keeping what it has issued.
+    ///
+    /// - Throws: `DatastoreError.constraint` when the server would have two active ones: retire
+    ///   the old one first, in the same transaction.
+    package func put(_ authority: AuthorityRecord) throws(DatastoreError) {
+        try execute(
+            """
+            INSERT INTO authorities (id, server_id, state, certificate_der, published_at,
+                activated_at, not_before, not_after)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id) DO UPDATE SET server_id = excluded.server_id,
+                state = excluded.state, certificate_der = excluded.certificate_der,
+                published_at = excluded.published_at, activated_at = excluded.activated_at,
+                not_before = excluded.not_before, not_after = excluded.not_after
+            """,
+            [
+                authority.id, authority.serverID, authority.state,
+                authority.certificateDER.stored, authority.publishedAt.storedMilliseconds,
+                authority.activatedAt?.storedMilliseconds,
+                authority.notBefore.storedMilliseconds, authority.notAfter.storedMilliseconds,
+            ]
+        )
+    }
+
+    /// Deletes an authority, which takes it out of the bundle.
+    ///
+    /// - Returns: whether there was one.
+    @discardableResult
+    package func deleteAuthority(id: String) throws(DatastoreError) -> Bool {
+        try execute("DELETE FROM authorities WHERE id = ?", [id]) == 1
+    }
+
+    /// Raises the end of the last certificate issued under an authority.
+    ///
+    /// - Throws: `DatastoreError.constraint` when there is no such authority: nothing is issued
+    ///   under an authority that the bundle does not hold.
+    func raiseLastIssued(authorityID: String, notAfter: Date) throws(DatastoreError) {
+        let time = notAfter.storedMilliseconds
+        let raised = try execute(
+            """
+            UPDATE authorities
+            SET last_issued_not_after = max(coalesce(last_issued_not_after, ?), ?) WHERE id = ?
+            """,
+            [time, time, authorityID]
+        )
+        guard raised == 1 else { throw .constraint("there is no authority \(authorityID)") }
+    }
+}
+
+extension AuthorityRecord {
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        self.init(
+            id: try row.value("id"),
+            serverID: try row.value("server_id"),
+            state: try row.value("state"),
+            certificateDER: try row.bytes("certificate_der"),
+            publishedAt: try row.date("published_at"),
+            activatedAt: try row.optionalDate("activated_at"),
+            notBefore: try row.date("not_before"),
+            notAfter: try row.date("not_after")
+        )
+    }
+}

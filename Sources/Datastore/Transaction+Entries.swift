@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import GRDB
+import NodeSync
+package import SPIFFE
+
+extension ReadTransaction {
+    package func entry(id: String) throws(DatastoreError) -> RegistrationEntry? {
+        try first("SELECT * FROM entries WHERE id = ?", [id], RegistrationEntry.init)
+    }
+
+    /// Every entry in the scope of a node that shows `selectors`, in order of their ids.
+    ///
+    /// An entry hangs on one of its node selectors, its anchor, so this reads only the entries
+    /// whose anchor the node shows.
+    package func entries(
+        node selectors: Set<Selector>
+    ) throws(DatastoreError) -> [RegistrationEntry] {
+        let candidates = try all(
+            """
+            SELECT entries.* FROM node_selectors JOIN entries ON anchor = node_selectors.id
+            WHERE selector IN (SELECT value FROM json_each(?))
+            """,
+            [try storedJSON(selectors.map(\.description)) ?? "[]"],
+            RegistrationEntry.init
+        )
+        return candidates.filter { $0.matches(node: selectors) }.sorted { $0.id < $1.id }
+    }
+
+    /// Entries in order of their ids, those after `id`, at most `limit`.
+    package func entries(
+        after id: String? = nil,
+        limit: Int,
+        namespace: String? = nil
+    ) throws(DatastoreError) -> [RegistrationEntry] {
+        if let namespace {
+            return try all(
+                "SELECT * FROM entries WHERE namespace = ? AND id > ? ORDER BY id LIMIT ?",
+                [namespace, id ?? "", limit],
+                RegistrationEntry.init
+            )
+        }
+        return try all(
+            "SELECT * FROM entries WHERE id > ? ORDER BY id LIMIT ?",
+            [id ?? "", limit],
+            RegistrationEntry.init
+        )
+    }
+
+    /// The blast radius of a change to a part of the tree of IDs.
+    ///
+    /// Entries whose ID, or template of one, starts with `prefix`, byte by byte, in order of their
+    /// SPIFFE IDs and ids, at most `limit`; `entry` is the last one of the page before.
+    package func entries(
+        spiffeIDPrefix prefix: String,
+        after entry: RegistrationEntry? = nil,
+        limit: Int
+    ) throws(DatastoreError) -> [RegistrationEntry] {
+        var conditions = Conditions()
+        // No text with the prefix sorts behind the prefix and the last code point.
+        conditions.add("spiffe_id < ?", prefix + "\u{10FFFF}")
+        if let entry {
+            conditions.add("(spiffe_id, id) > (?, ?)", [entry.spiffeID, entry.id])
+        } else {
+            conditions.add("spiffe_id >= ?", prefix)
+        }
+        return try all(
+            "SELECT * FROM entries WHERE \(conditions.sql) ORDER BY spiffe_id, id LIMIT ?",
+            conditions.arguments + [limit],
+            RegistrationEntry.init
+        )
+    }
+}
+
+extension Transaction {
+    /// Creates or replaces the entry with this id, and records the change under its revision.
+    ///
+    /// - Throws: `DatastoreError.revisionNotAdvanced` unless this transaction has taken
+    ///   `entry.revision`; `.constraint` when it has no node selector.
+    package func put(_ entry: RegistrationEntry) throws(DatastoreError) {
+        let prior = try withdraw(id: entry.id)
+        try recordChange(
+            ResourceKey(.entry, entry.id),
+            number: entry.revision,
+            isRemoval: false,
+            priorNodeSelectors: prior?.nodeSelectors
+        )
+        let anchor = try anchor(of: entry)
+        try execute(
+            """
+            INSERT INTO entries (id, namespace, name, revision, created_at, spiffe_id,
+                variable_bounds, anchor, node_selectors, workload_selectors,
+                x509_svid_ttl_seconds, dns_names, federates_with, hint, labels, expires)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            [
+                entry.id, entry.namespace, entry.name, entry.revision.stored,
+                entry.createdAt.storedMilliseconds, entry.spiffeID,
+                try storedJSON(entry.variableBounds), anchor, entry.nodeSelectors.stored,
+                entry.workloadSelectors.stored, entry.x509SVIDTTLSeconds,
+                try storedJSON(entry.dnsNames), try storedJSON(entry.federatesWith), entry.hint,
+                try storedJSON(entry.labels), entry.expires?.storedMilliseconds,
+            ]
+        )
+    }
+
+    /// Deletes an entry and records that under `number`.
+    ///
+    /// - Returns: the entry as it was, nil when there was none.
+    /// - Throws: `DatastoreError.revisionNotAdvanced`.
+    @discardableResult
+    package func deleteEntry(
+        id: String,
+        number: UInt64
+    ) throws(DatastoreError) -> RegistrationEntry? {
+        try requireTaken(number)
+        guard let entry = try withdraw(id: id) else { return nil }
+        try recordChange(
+            ResourceKey(.entry, id),
+            number: number,
+            isRemoval: true,
+            priorNodeSelectors: entry.nodeSelectors
+        )
+        return entry
+    }
+
+    /// Takes an entry out of the table and out of the use counts of its selectors.
+    private func withdraw(id: String) throws(DatastoreError) -> RegistrationEntry? {
+        guard let entry = try entry(id: id) else { return nil }
+        try execute("DELETE FROM entries WHERE id = ?", [id])
+        for selector in entry.nodeSelectors {
+            // The row goes with its last use; the check of the table allows no zero.
+            let last = try execute(
+                "DELETE FROM node_selectors WHERE selector = ? AND uses = 1",
+                [selector.description]
+            )
+            if last == 1 { continue }
+            try execute(
+                "UPDATE node_selectors SET uses = uses - 1 WHERE selector = ?",
+                [selector.description]
+            )
+        }
+        return entry
+    }
+
+    /// Counts the use of each node selector and returns the row of the one used least: the fewer
+    /// entries share an anchor, the fewer a node reads in vain.
+    private func anchor(of entry: RegistrationEntry) throws(DatastoreError) -> Int64 {
+        var least: (id: Int64, uses: UInt64)?
+        for selector in entry.nodeSelectors {
+            let row = try first(
+                """
+                INSERT INTO node_selectors (selector, uses) VALUES (?, 1)
+                ON CONFLICT (selector) DO UPDATE SET uses = uses + 1
+                RETURNING id, uses
+                """,
+                [selector.description]
+            ) { row in
+                (id: try row.value("id", as: Int64.self), uses: try row.number("uses"))
+            }
+            guard let row else { continue }
+            if row.uses < least?.uses ?? .max { least = row }
+        }
+        guard let least else { throw .constraint("an entry needs a node selector") }
+        return least.id
+    }
+}
+
+extension RegistrationEntry {
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        self.init(
+            id: try row.value("id"),
+            namespace: try row.value("namespace"),
+            name: try row.value("name"),
+            revision: try row.number("revision"),
+            createdAt: try row.date("created_at"),
+            spiffeID: try row.value("spiffe_id"),
+            variableBounds: try row.json("variable_bounds", default: [:]),
+            nodeSelectors: try row.selectors("node_selectors"),
+            workloadSelectors: try row.selectors("workload_selectors"),
+            x509SVIDTTLSeconds: try row.optional("x509_svid_ttl_seconds"),
+            dnsNames: try row.json("dns_names", default: []),
+            federatesWith: try row.json("federates_with", default: []),
+            hint: try row.value("hint"),
+            labels: try row.json("labels", default: [:]),
+            expires: try row.optionalDate("expires")
+        )
+    }
+}

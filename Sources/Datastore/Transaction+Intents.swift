@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+import GRDB
+
+/// That a certificate is about to be signed; committed before the signature exists.
+package struct IssuanceIntent: Hashable, Sendable {
+    package let serial: [UInt8]
+    package let authorityID: String
+    package let spiffeID: String
+    /// The entry that grants it; nil for the SVIDs of agents and servers.
+    package let entryID: String?
+    package let entryRevision: UInt64?
+    /// SHA-256 of the TBSCertificate, to which the signed one is compared.
+    package let tbsSHA256: [UInt8]
+    package let notAfter: Date
+    /// The name of the node that asked; empty for the server itself.
+    package let node: String
+    /// The revision number under which it was approved.
+    package let revision: UInt64
+    /// The index of the audit leaf that tells of it.
+    package let leafIndex: UInt64
+
+    package init(
+        serial: [UInt8],
+        authorityID: String,
+        spiffeID: String,
+        entryID: String?,
+        entryRevision: UInt64?,
+        tbsSHA256: [UInt8],
+        notAfter: Date,
+        node: String,
+        revision: UInt64,
+        leafIndex: UInt64
+    ) {
+        self.serial = serial
+        self.authorityID = authorityID
+        self.spiffeID = spiffeID
+        self.entryID = entryID
+        self.entryRevision = entryRevision
+        self.tbsSHA256 = tbsSHA256
+        self.notAfter = notAfter
+        self.node = node
+        self.revision = revision
+        self.leafIndex = leafIndex
+    }
+}
+
+extension ReadTransaction {
+    package func intent(serial: [UInt8]) throws(DatastoreError) -> IssuanceIntent? {
+        try first(
+            "SELECT * FROM intents WHERE serial = ?",
+            [serial.stored],
+            IssuanceIntent.init
+        )
+    }
+
+    /// Certificates of one identity that are valid after `time`, the longest first, at most
+    /// `limit`.
+    package func intents(
+        spiffeID: String,
+        validAfter time: Date,
+        limit: Int
+    ) throws(DatastoreError) -> [IssuanceIntent] {
+        try all(
+            """
+            SELECT * FROM intents WHERE spiffe_id = ? AND not_after > ?
+            ORDER BY not_after DESC, serial LIMIT ?
+            """,
+            [spiffeID, time.storedMilliseconds, limit],
+            IssuanceIntent.init
+        )
+    }
+}
+
+extension Transaction {
+    /// Records what is about to be signed.
+    ///
+    /// - Throws: `DatastoreError.constraint` when a serial was used before, or an authority does
+    ///   not exist.
+    package func record(_ intents: [IssuanceIntent]) throws(DatastoreError) {
+        var last: [String: Date] = [:]
+        for intent in intents {
+            try execute(
+                """
+                INSERT INTO intents (serial, authority, spiffe_id, entry_id, entry_revision,
+                    tbs_sha256, not_after, node, revision, leaf)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+                [
+                    intent.serial.stored, intent.authorityID, intent.spiffeID, intent.entryID,
+                    intent.entryRevision?.stored, intent.tbsSHA256.stored,
+                    intent.notAfter.storedMilliseconds, intent.node, intent.revision.stored,
+                    intent.leafIndex.stored,
+                ]
+            )
+            last[intent.authorityID, default: .distantPast] =
+                max(last[intent.authorityID, default: .distantPast], intent.notAfter)
+        }
+        for (authorityID, notAfter) in last {
+            try raiseLastIssued(authorityID: authorityID, notAfter: notAfter)
+        }
+    }
+
+    /// Deletes intents whose certificate expired before `time`, at most `limit`; their audit
+    /// leaves stay.
+    ///
+    /// - Returns: whether intents are left to delete.
+    package func trimIntents(
+        expiredBefore time: Date,
+        limit: Int
+    ) throws(DatastoreError) -> Bool {
+        try execute(
+            """
+            DELETE FROM intents WHERE serial IN (
+                SELECT serial FROM intents WHERE not_after < ? LIMIT ?)
+            """,
+            [time.storedMilliseconds, limit]
+        ) == limit
+    }
+}
+
+extension IssuanceIntent {
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        let entryRevision = try row.optional("entry_revision", as: Int64.self)
+        self.init(
+            serial: try row.bytes("serial"),
+            authorityID: try row.value("authority"),
+            spiffeID: try row.value("spiffe_id"),
+            entryID: try row.optional("entry_id"),
+            entryRevision: entryRevision.map { UInt64(clamping: $0) },
+            tbsSHA256: try row.bytes("tbs_sha256"),
+            notAfter: try row.date("not_after"),
+            node: try row.value("node"),
+            revision: try row.number("revision"),
+            leafIndex: try row.number("leaf")
+        )
+    }
+}
