@@ -11,11 +11,9 @@ extension SourceRule {
             let kinds: Set<String> = [
                 "actor", "class", "enum", "func", "protocol", "struct", "subscript", "typealias",
             ]
-            // Their meaning is the protocol's or the operator's.
-            let witnesses: Set<String> = ["encode", "hash", "next", "makeIterator", "run"]
             return source.declarations.compactMap { declaration in
                 guard declaration.modifiers.contains("package"), kinds.contains(declaration.kind),
-                    !declaration.isDocumented, !witnesses.contains(declaration.name),
+                    !declaration.isDocumented, !requirements.contains(declaration.name),
                     declaration.name.first.map({ $0.isLetter || $0 == "`" }) ?? false
                 else { return nil }
                 return Finding(declaration.line, "'\(declaration.name)' has no documentation")
@@ -31,6 +29,22 @@ extension SourceRule {
             "package import SPIFFE",
         ]
     )
+
+    /// Functions whose meaning is their protocol's: those of the packages we use, and our own.
+    private static let requirements: Set<String> = [
+        "beginGracefulShutdown", "chainMeetsPolicyRequirements", "connect", "encode", "hash",
+        "intercept", "listen", "log", "makeIterator", "next", "run",
+    ].union(documentedRequirements(of: Repository.sources))
+
+    private static func documentedRequirements(of sources: [SwiftSource]) -> Set<String> {
+        let declarations = sources.flatMap(\.declarations)
+        let protocols = Set(declarations.filter { $0.kind == "protocol" }.map(\.name))
+        return Set(
+            declarations.filter {
+                $0.kind == "func" && $0.isDocumented && protocols.contains($0.scope.last ?? "")
+            }.map(\.name)
+        )
+    }
 
     private static let limitHasReason = SourceRule(
         name: "a limit has its reason beside it",

@@ -76,7 +76,7 @@ enum LayerTable {
             "GRPCPeer",
             ["CLinux", "SPIFFE"],
             thirdParty: grpcTransport.union(nio).union([
-                "GRPCCore", "NIOHPACK", "NIOHTTP2", "NIOSSL", "SwiftASN1", "X509",
+                "GRPCCore", "NIOHPACK", "NIOHTTP2", "NIOSSL", "NIOTLS", "SwiftASN1", "X509",
             ])
         ),
         Target(2, "PolicyDocuments", ["Authorization", "SPIFFE"], thirdParty: ["Yams"]),
