@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import SPIFFE
+
+/// Workloads with the same selectors have the same view, so it is computed once for all of them.
+struct WorkloadClass: Sendable {
+    let selectors: Set<Selector>
+    var subscribers: [SubscriberID: WorkloadInterest] = [:]
+    /// What its entries grant, the oldest entry first.
+    var identities: [IdentityKey] = []
+    /// Whether its SVIDs were shown; before, all of them are awaited, so that the first one shown
+    /// is the default identity.
+    var hasOpened = false
+    var view = WorkloadView.denied
+
+    init(selectors: Set<Selector>) {
+        self.selectors = selectors
+    }
+}
+
+struct WorkloadClassID: Hashable, Sendable {
+    let number: Int
+}
+
+/// An entry, and what of it does not depend on the workload.
+struct CachedEntry: Sendable {
+    let entry: RegistrationEntry
+    /// Nil if the ID could not be read.
+    let template: IDTemplate?
+    /// The one identity of an entry without workload variables.
+    let nodeIdentity: IdentityKey?
+    /// Why the entry grants nothing here; nil if it does, or if that depends on the workload.
+    let problem: IDTemplateError?
+    var isActive: Bool
+
+    init(_ entry: RegistrationEntry, trustDomain: TrustDomain, node: TemplateNode, now: Date) {
+        self.entry = entry
+        isActive = Self.isActive(entry, now: now)
+        var template: IDTemplate?
+        var nodeIdentity: IdentityKey?
+        var problem: IDTemplateError?
+        do throws(IDTemplateError) {
+            let parsed = try IDTemplate(parsing: entry.spiffeID)
+            template = parsed
+            if !parsed.hasWorkloadVariables {
+                let id = try parsed.resolve(trustDomain: trustDomain, node: node)
+                nodeIdentity = IdentityKey(entryID: entry.id, spiffeID: id)
+            }
+        } catch {
+            problem = error
+        }
+        self.template = template
+        self.nodeIdentity = nodeIdentity
+        self.problem = problem
+    }
+
+    static func isActive(_ entry: RegistrationEntry, now: Date) -> Bool {
+        entry.expires.map { now < $0 } ?? true
+    }
+
+    /// What the entry grants to a workload that shows `selectors`; nil is nothing.
+    func identity(
+        for selectors: Set<Selector>,
+        trustDomain: TrustDomain,
+        node: TemplateNode
+    ) -> IdentityKey? {
+        guard isActive, entry.matches(workload: selectors) else { return nil }
+        guard let template, nodeIdentity == nil else { return nodeIdentity }
+        do throws(IDTemplateError) {
+            let id = try template.resolve(
+                trustDomain: trustDomain,
+                node: node,
+                workload: template.workloadValues(from: selectors),
+                bounds: entry.variableBounds
+            )
+            return IdentityKey(entryID: entry.id, spiffeID: id)
+        } catch {
+            return nil
+        }
+    }
+}
+
+/// An identity that is granted here, with its SVID if there is one.
+struct CachedIdentity: Sendable {
+    var issued: IssuedSVID?
+    /// Who is shown it.
+    var classes: Set<WorkloadClassID> = []
+    /// The server said no: others need not wait for its SVID.
+    var isRefused = false
+    /// What the renewal queue was told last.
+    var announced = IdentityDemand.none
+}
+
+extension IDTemplate {
+    var hasWorkloadVariables: Bool {
+        variables.contains { variable in
+            if case .workload = variable { true } else { false }
+        }
+    }
+}

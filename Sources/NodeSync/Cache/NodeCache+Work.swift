@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import SPIFFE
+
+/// When something stops to be served.
+enum CacheDeadline: Hashable, Comparable, Sendable {
+    case entry(String)
+    case svid(IdentityKey)
+}
+
+/// What a batch of events leaves to be computed, once, at its end.
+struct CacheWork: Sendable {
+    /// Classes whose entries may have changed.
+    var rematch: Set<WorkloadClassID> = []
+    /// Classes whose view may have changed.
+    var review: Set<WorkloadClassID> = []
+    /// Identities whose demand may have changed.
+    var identities: Set<IdentityKey> = []
+    /// Identities to tell the renewal queue of even if their demand is as before.
+    var announce: Set<IdentityKey> = []
+    /// Identities whose entry now says something else than their SVID.
+    var outdated: Set<IdentityKey> = []
+    /// Entries that were put or removed.
+    var changedEntries: Set<String> = []
+    var recheckRevocations = false
+}
+
+extension NodeCache {
+    /// Notes everything that hangs on an entry.
+    mutating func touch(_ id: String) {
+        pending.changedEntries.insert(id)
+        pending.rematch.formUnion(classesByEntry[id] ?? [])
+        pending.identities.formUnion(identitiesByEntry[id] ?? [])
+    }
+
+    /// Notes the classes that are shown a trust domain's bundle.
+    mutating func reviewUsers(of bundle: TrustDomain) {
+        guard bundle != trustDomain else {
+            pending.review.formUnion(classes.keys)
+            return
+        }
+        for (id, users) in classesByEntry
+        where entries[id]?.entry.federatesWith.contains(bundle.name) == true {
+            pending.review.formUnion(users)
+        }
+    }
+
+    /// Takes a class off the identities it is shown.
+    mutating func leave(_ id: WorkloadClassID, _ keys: [IdentityKey]) {
+        for key in keys {
+            identities[key]?.classes.remove(id)
+            pending.identities.insert(key)
+            classesByEntry[key.entryID]?.remove(id)
+            if classesByEntry[key.entryID]?.isEmpty == true { classesByEntry[key.entryID] = nil }
+        }
+    }
+
+    /// Finds out again what the noted classes are granted.
+    mutating func rematchClasses() {
+        for id in pending.rematch {
+            guard let workloads = classes[id] else { continue }
+            let granted = identities(for: workloads.selectors)
+            pending.review.insert(id)
+            guard granted != workloads.identities else { continue }
+            leave(id, workloads.identities)
+            classes[id]?.identities = granted
+            for key in granted {
+                identities[key, default: CachedIdentity()].classes.insert(id)
+                identitiesByEntry[key.entryID, default: []].insert(key)
+                classesByEntry[key.entryID, default: []].insert(id)
+                pending.identities.insert(key)
+            }
+        }
+    }
+
+    /// What the entries grant to a workload, the oldest entry first.
+    private func identities(for selectors: Set<Selector>) -> [IdentityKey] {
+        var granted: [(createdAt: Date, key: IdentityKey)] = []
+        for anchor in selectors {
+            for id in entriesByAnchor[anchor] ?? [] {
+                guard let cached = entries[id] else { continue }
+                let key = cached.identity(for: selectors, trustDomain: trustDomain, node: node)
+                if let key { granted.append((cached.entry.createdAt, key)) }
+            }
+        }
+        return granted.sorted { ($0.createdAt, $0.key) < ($1.createdAt, $1.key) }.map(\.key)
+    }
+
+    /// Finds out how much the noted identities are wanted now, and forgets what nobody may have.
+    mutating func settleDemand() -> (changes: [DemandChange], forgotten: [IdentityKey]) {
+        var changes: [DemandChange] = []
+        var forgotten: [IdentityKey] = []
+        let keys = pending.identities.union(pending.announce).union(pending.outdated)
+        for key in keys.sorted() {
+            let cached = entries[key.entryID]
+            let isGranted = cached?.isActive ?? false
+            let isPrefetched = isGranted && cached?.nodeIdentity == key
+            let known = identities[key]
+            let demand: IdentityDemand =
+                if isGranted, let known, !known.classes.isEmpty {
+                    .subscribed
+                } else {
+                    isPrefetched ? .prefetch : .none
+                }
+            if demand == .none {
+                if known == nil { continue }
+                if isGranted, mayIdle(key) {
+                    idle.insert(key)
+                    identities[key]?.announced = .none
+                } else {
+                    forget(key)
+                    forgotten.append(key)
+                }
+            } else {
+                idle.remove(key)
+                identities[key, default: CachedIdentity()].announced = demand
+                identitiesByEntry[key.entryID, default: []].insert(key)
+            }
+            let isNoted = pending.announce.contains(key) || pending.outdated.contains(key)
+            if demand != known?.announced ?? .none || (isNoted && demand != .none) {
+                let validity = identities[key]?.issued?.validity
+                changes.append(
+                    DemandChange(
+                        key: key,
+                        demand: demand,
+                        validity: validity,
+                        isOutdated: pending.outdated.contains(key)
+                    )
+                )
+            }
+        }
+        return (changes, forgotten)
+    }
+
+    /// Whether the SVID of a workload that went away is kept, in case it comes back.
+    private func mayIdle(_ key: IdentityKey) -> Bool {
+        guard identities[key]?.issued != nil else { return false }
+        // A changed entry may not grant the identity any more: better signed again than wrong.
+        guard !pending.outdated.contains(key), !pending.changedEntries.contains(key.entryID) else {
+            return false
+        }
+        return idle.contains(key) || idle.count < Self.idleIdentitiesMax
+    }
+
+    private mutating func forget(_ key: IdentityKey) {
+        identities[key] = nil
+        idle.remove(key)
+        identitiesByEntry[key.entryID]?.remove(key)
+        if identitiesByEntry[key.entryID]?.isEmpty == true { identitiesByEntry[key.entryID] = nil }
+    }
+
+    /// Computes the noted views again.
+    ///
+    /// - Returns: Who sees a difference, sorted.
+    mutating func reviewClasses() -> [SubscriberID] {
+        var woken: [SubscriberID] = []
+        for id in pending.review {
+            guard let workloads = classes[id] else { continue }
+            let view = view(of: workloads)
+            classes[id]?.hasOpened =
+                view.state == .ready || (workloads.hasOpened && view.state != .denied)
+            guard view != workloads.view else { continue }
+            classes[id]?.view = view
+            let areBundlesSame =
+                (view.state == .denied) == (workloads.view.state == .denied)
+                && view.bundle == workloads.view.bundle
+                && view.federatedBundles == workloads.view.federatedBundles
+            for (subscriber, interest) in workloads.subscribers
+            where interest == .svids || !areBundlesSame {
+                woken.append(subscriber)
+            }
+        }
+        return woken.sorted()
+    }
+
+    private func view(of workloads: WorkloadClass) -> WorkloadView {
+        guard !workloads.identities.isEmpty else { return .denied }
+        var svids: [X509SVID] = []
+        var federated: Set<String> = []
+        var isAwaiting = false
+        for key in workloads.identities {
+            guard let identity = identities[key], let entry = entries[key.entryID]?.entry else {
+                continue
+            }
+            federated.formUnion(entry.federatesWith)
+            if let issued = identity.issued {
+                svids.append(issued.svid.with(hint: entry.hint))
+            } else if !identity.isRefused {
+                isAwaiting = true
+            }
+        }
+        let bundle = bundles[trustDomain]
+        let isReady =
+            !svids.isEmpty && bundle != nil && (workloads.hasOpened || !isAwaiting)
+        return WorkloadView(
+            state: isReady ? .ready : .awaitingSVIDs,
+            svids: isReady ? WorkloadView.uniqueHints(svids) : [],
+            bundle: bundle,
+            federatedBundles: federated.filter { $0 != trustDomain.name }.sorted()
+                .compactMap { name in (try? TrustDomain(name)).flatMap { bundles[$0] } }
+        )
+    }
+}

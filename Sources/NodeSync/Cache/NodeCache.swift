@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+package import SPIFFE
+
+/// What a workload's stream shows.
+package enum WorkloadInterest: Hashable, Sendable {
+    /// Bundles only: rotated SVIDs do not wake it.
+    case bundles
+    /// SVIDs and bundles.
+    case svids
+}
+
+/// What one agent may serve to the workloads of its node, and whom to wake when that changes.
+///
+/// It serves what its entries grant and its revocations leave, and nothing else: an SVID without
+/// an entry is dropped. A change is matched against those it concerns by index; workloads with the
+/// same selectors share one view; a subscriber is woken only if its view differs. The shell limits
+/// the number of subscribers with the number of connections.
+package struct NodeCache: Sendable {
+    /// What the shell has to do.
+    package enum Action: Equatable, Sendable {
+        /// Tell the renewal queue; sorted by key. Where the demand is `.none`, forget the key pair.
+        case demand([DemandChange])
+        /// These SVIDs are not served, because no entry grants them (any more) or they carry more
+        /// than it grants, are expired or revoked: report them as failed to the renewal queue.
+        case discarded([IdentityKey])
+        /// Call `timerFired` when the wall clock shows that; replaces the timer set before.
+        case scheduleTimer(at: Date)
+        /// Send these subscribers their new view; sorted.
+        case wake([SubscriberID])
+    }
+
+    /// What a decoded resource change does.
+    package enum Change: Hashable, Sendable {
+        case bundle(TrustBundle)
+        case bundleRemoved(TrustDomain)
+        case entry(RegistrationEntry)
+        case entryRemoved(id: String)
+        /// What the server attested of the node; entries are resolved again.
+        case node(TemplateNode)
+        case revocation(name: String, Revocation)
+        case revocationRemoved(name: String)
+    }
+
+    /// Most SVIDs kept for workloads that went away, in case they come back: each a few KiB.
+    package static let idleIdentitiesMax = 1_000
+
+    package let trustDomain: TrustDomain
+    package private(set) var node: TemplateNode
+
+    var entries: [String: CachedEntry] = [:]
+    var identities: [IdentityKey: CachedIdentity] = [:]
+    var bundles: [TrustDomain: TrustBundle] = [:]
+    var classes: [WorkloadClassID: WorkloadClass] = [:]
+    /// Entries by the first of their workload selectors.
+    var entriesByAnchor: [Selector: Set<String>] = [:]
+    var identitiesByEntry: [String: Set<IdentityKey>] = [:]
+    var classesByEntry: [String: Set<WorkloadClassID>] = [:]
+    var idle: Set<IdentityKey> = []
+    var pending = CacheWork()
+    private var classIndex = SelectorIndex<WorkloadClassID>()
+    private var classesBySelectors: [Set<Selector>: WorkloadClassID] = [:]
+    private var classesBySubscriber: [SubscriberID: WorkloadClassID] = [:]
+    private var classNumber = 0
+    private var revocations = RevocationSet()
+    private var deadlines = DeadlineQueue<Date, CacheDeadline>()
+    private var timerAt: Date?
+
+    package init(trustDomain: TrustDomain, node: TemplateNode) {
+        self.trustDomain = trustDomain
+        self.node = node
+    }
+
+    package var entryCount: Int { entries.count }
+    package var subscriberCount: Int { classesBySubscriber.count }
+    /// Identities with an SVID at hand.
+    package var svidCount: Int { identities.values.count { $0.issued != nil } }
+
+    /// Why an entry grants nothing on this node; nil if it does, or if it is unknown.
+    package func problem(ofEntry id: String) -> IDTemplateError? { entries[id]?.problem }
+
+    /// The DNS names and lifetime to ask for; nil if the entry grants nothing now.
+    package func entry(of key: IdentityKey) -> RegistrationEntry? {
+        guard identities[key] != nil, let cached = entries[key.entryID], cached.isActive else {
+            return nil
+        }
+        return cached.entry
+    }
+
+    // MARK: Subscribers
+
+    /// A workload that attested to `selectors` opened a stream; its first message is
+    /// `view(for:)` right after.
+    package mutating func subscribe(
+        _ subscriber: SubscriberID,
+        selectors: Set<Selector>,
+        interest: WorkloadInterest = .svids,
+        now: Date
+    ) -> [Action] {
+        precondition(classesBySubscriber[subscriber] == nil, "subscriber numbers are used once")
+        let id: WorkloadClassID
+        if let known = classesBySelectors[selectors] {
+            id = known
+        } else {
+            classNumber += 1
+            id = WorkloadClassID(number: classNumber)
+            classes[id] = WorkloadClass(selectors: selectors)
+            classesBySelectors[selectors] = id
+            classIndex.insert(id, selectors: selectors)
+            pending.rematch.insert(id)
+        }
+        classesBySubscriber[subscriber] = id
+        // Whoever joins reads the view itself: it is put in after the others were woken.
+        let actions = finish(now: now)
+        classes[id]?.subscribers[subscriber] = interest
+        return actions
+    }
+
+    /// The workload's stream ended.
+    package mutating func unsubscribe(_ subscriber: SubscriberID, now: Date) -> [Action] {
+        guard let id = classesBySubscriber.removeValue(forKey: subscriber) else { return [] }
+        classes[id]?.subscribers[subscriber] = nil
+        guard let left = classes[id], left.subscribers.isEmpty else { return [] }
+        leave(id, left.identities)
+        classes[id] = nil
+        classesBySelectors[left.selectors] = nil
+        classIndex.remove(id)
+        return finish(now: now)
+    }
+
+    /// The shell does not want to keep this subscriber waiting any longer: it is shown what SVIDs
+    /// there are, even if the one of its default identity is missing.
+    package mutating func patienceEnded(_ subscriber: SubscriberID, now: Date) -> [Action] {
+        guard let id = classesBySubscriber[subscriber], classes[id]?.hasOpened == false else {
+            return []
+        }
+        classes[id]?.hasOpened = true
+        pending.review.insert(id)
+        return finish(now: now)
+    }
+
+    /// What a subscriber may have now; denied if it is unknown.
+    package func view(for subscriber: SubscriberID) -> WorkloadView {
+        classesBySubscriber[subscriber].flatMap { classes[$0]?.view } ?? .denied
+    }
+
+    // MARK: Resources
+
+    /// Resource changes that come into force as one: a subscriber is woken at most once for all.
+    package mutating func received(_ changes: [Change], now: Date) -> [Action] {
+        var revocationChanges: [String: Revocation?] = [:]
+        for change in changes {
+            switch change {
+            case .bundle(let bundle):
+                bundles[bundle.trustDomain] = bundle
+                reviewUsers(of: bundle.trustDomain)
+            case .bundleRemoved(let trustDomain):
+                bundles[trustDomain] = nil
+                reviewUsers(of: trustDomain)
+            case .entry(let entry): put(entry, now: now)
+            case .entryRemoved(let id): removeEntry(id)
+            case .node(let new):
+                guard new != node else { continue }
+                node = new
+                for id in entries.keys.sorted() {
+                    if let cached = entries[id] { put(cached.entry, now: now) }
+                }
+                pending.recheckRevocations = true
+            case .revocation(let name, let revocation):
+                revocationChanges[name] = .some(revocation)
+            case .revocationRemoved(let name): revocationChanges[name] = .some(nil)
+            }
+        }
+        if !revocationChanges.isEmpty {
+            revocations.change(revocationChanges)
+            pending.recheckRevocations = true
+        }
+        return finish(now: now)
+    }
+
+    /// SVIDs were signed; all of a batch are shown together.
+    package mutating func received(_ issued: [IssuedSVID], now: Date) -> [Action] {
+        store(issued, isRestored: false, now: now)
+    }
+
+    /// SVIDs were read back after a restart, once the entries and revocations were received.
+    package mutating func restored(_ issued: [IssuedSVID], now: Date) -> [Action] {
+        store(issued, isRestored: true, now: now)
+    }
+
+    /// The server refuses to sign for these identities; others are not kept waiting for them.
+    package mutating func signingRefused(_ keys: [IdentityKey], now: Date) -> [Action] {
+        for key in keys {
+            guard let identity = identities[key] else { continue }
+            identities[key]?.isRefused = true
+            pending.review.formUnion(identity.classes)
+        }
+        return finish(now: now)
+    }
+
+    // MARK: Time
+
+    /// The scheduled time has come; firing early or twice does no harm.
+    package mutating func timerFired(now: Date) -> [Action] {
+        timerAt = nil
+        expire(now: now)
+        return finish(now: now)
+    }
+
+    /// The wall clock was stepped: everything is judged again, in both directions.
+    package mutating func clockStepped(now: Date) -> [Action] {
+        timerAt = nil
+        for id in entries.keys {
+            guard let cached = entries[id] else { continue }
+            deadlines.set(.entry(id), to: cached.entry.expires)
+            setActive(id, CachedEntry.isActive(cached.entry, now: now))
+        }
+        expire(now: now)
+        return finish(now: now)
+    }
+
+    // MARK: Steps
+
+    private mutating func put(_ entry: RegistrationEntry, now: Date) {
+        let old = entries[entry.id]
+        if old?.entry.workloadSelectors != entry.workloadSelectors {
+            removeAnchor(of: entry.id)
+            if let anchor = entry.workloadSelectors.first {
+                entriesByAnchor[anchor, default: []].insert(entry.id)
+            }
+        }
+        let new = CachedEntry(entry, trustDomain: trustDomain, node: node, now: now)
+        entries[entry.id] = new
+        deadlines.set(.entry(entry.id), to: new.isActive ? entry.expires : nil)
+        touch(entry.id)
+        if let key = new.nodeIdentity { pending.identities.insert(key) }
+        pending.rematch.formUnion(classIndex.members(showing: entry.workloadSelectors))
+        guard let old else { return }
+        let isOutdated =
+            old.entry.dnsNames != entry.dnsNames
+            || old.entry.x509SVIDTTLSeconds != entry.x509SVIDTTLSeconds
+        for key in identitiesByEntry[entry.id] ?? [] where isOutdated {
+            pending.outdated.insert(key)
+            if let issued = identities[key]?.issued, !isWithin(issued, entry) { withdraw(key) }
+        }
+    }
+
+    private mutating func removeEntry(_ id: String) {
+        touch(id)
+        removeAnchor(of: id)
+        entries[id] = nil
+        deadlines.set(.entry(id), to: nil)
+    }
+
+    private mutating func removeAnchor(of id: String) {
+        guard let anchor = entries[id]?.entry.workloadSelectors.first else { return }
+        entriesByAnchor[anchor]?.remove(id)
+        if entriesByAnchor[anchor]?.isEmpty == true { entriesByAnchor[anchor] = nil }
+    }
+
+    private mutating func setActive(_ id: String, _ isActive: Bool) {
+        guard let cached = entries[id], cached.isActive != isActive else { return }
+        entries[id]?.isActive = isActive
+        touch(id)
+        if let key = cached.nodeIdentity { pending.identities.insert(key) }
+        pending.rematch.formUnion(classIndex.members(showing: cached.entry.workloadSelectors))
+    }
+
+    private mutating func store(
+        _ issued: [IssuedSVID],
+        isRestored: Bool,
+        now: Date
+    ) -> [Action] {
+        var discarded: [IdentityKey] = []
+        for new in issued {
+            let key = new.key
+            guard let identity = identities[key], let entry = entry(of: key),
+                new.svid.notAfter > now, isWithin(new, entry),
+                !revocations.revokes(new, on: node.name)
+            else {
+                discarded.append(key)
+                continue
+            }
+            // An answer that was overtaken by a newer one changes nothing.
+            if let present = identity.issued, present.svid.issuedAt > new.svid.issuedAt { continue }
+            identities[key]?.issued = new
+            identities[key]?.isRefused = false
+            deadlines.set(.svid(key), to: new.svid.notAfter)
+            pending.review.formUnion(identity.classes)
+            if isRestored {
+                pending.announce.insert(key)
+                if Set(new.dnsNames) != Set(entry.dnsNames) { pending.outdated.insert(key) }
+            }
+        }
+        let actions = finish(now: now)
+        return discarded.isEmpty ? actions : [.discarded(discarded.sorted())] + actions
+    }
+
+    /// Takes an SVID out of service; a new one is wanted if the identity is.
+    private mutating func withdraw(_ key: IdentityKey) {
+        guard let identity = identities[key], identity.issued != nil else { return }
+        identities[key]?.issued = nil
+        deadlines.set(.svid(key), to: nil)
+        pending.review.formUnion(identity.classes)
+        pending.announce.insert(key)
+        pending.identities.insert(key)
+    }
+
+    private mutating func expire(now: Date) {
+        while let deadline = deadlines.popDue(at: now) {
+            switch deadline {
+            case .entry(let id): setActive(id, false)
+            case .svid(let key): withdraw(key)
+            }
+        }
+    }
+
+    private func isWithin(_ issued: IssuedSVID, _ entry: RegistrationEntry) -> Bool {
+        Set(issued.dnsNames).isSubset(of: entry.dnsNames)
+    }
+
+    /// Carries out what is pending, and says what changed by it.
+    private mutating func finish(now: Date) -> [Action] {
+        // What was due before these events must not be shown because of them.
+        expire(now: now)
+        if pending.recheckRevocations {
+            for (key, identity) in identities {
+                guard let issued = identity.issued, revocations.revokes(issued, on: node.name)
+                else { continue }
+                withdraw(key)
+            }
+        }
+        rematchClasses()
+        let demand = settleDemand()
+        for key in demand.forgotten { deadlines.set(.svid(key), to: nil) }
+        let woken = reviewClasses()
+        pending = CacheWork()
+        var actions: [Action] = []
+        if !demand.changes.isEmpty { actions.append(.demand(demand.changes)) }
+        if !woken.isEmpty { actions.append(.wake(woken)) }
+        if let earliest = deadlines.earliest, earliest < timerAt ?? .distantFuture {
+            timerAt = earliest
+            actions.append(.scheduleTimer(at: earliest))
+        }
+        return actions
+    }
+}
