@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What an admin may be allowed to do: a closed list, so that a new verb is in nobody's role until
+/// somebody writes it there.
+package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringConvertible {
+    /// Create or change documents; a rollback is an apply.
+    case apply
+    case auditRead = "audit.read"
+    case authorityShow = "authority.show"
+    case bundleShow = "bundle.show"
+    case delete
+    /// Ask why a workload has the identity it has, or has none.
+    case explain
+    /// Read one document and its history.
+    case get
+    case list
+    case nodeBan = "node.ban"
+    case nodeEvict = "node.evict"
+    case nodeList = "node.list"
+    case tokenCreate = "token.create"
+
+    /// Whether the verb acts on documents, so that a rule with it names kinds.
+    ///
+    /// All other verbs are acts on the whole cluster: only a RoleBinding in `signet-system`
+    /// grants them.
+    package var isOnDocuments: Bool {
+        switch self {
+        case .apply, .delete, .get, .list: true
+        case .auditRead, .authorityShow, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList,
+            .tokenCreate:
+            false
+        }
+    }
+
+    /// Whether an act concerns one SPIFFE ID, that of a workload (`explain`) or of an agent, so
+    /// that a rule may narrow it by prefix.
+    package var concernsSPIFFEID: Bool {
+        switch self {
+        case .explain, .nodeBan, .nodeEvict, .tokenCreate: true
+        case .apply, .auditRead, .authorityShow, .bundleShow, .delete, .get, .list, .nodeList:
+            false
+        }
+    }
+
+    package var description: String { rawValue }
+}

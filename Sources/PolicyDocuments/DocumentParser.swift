@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Authorization
+import SPIFFE
+
+/// Turns nodes into documents and collects everything that is wrong on the way.
+///
+/// Every reading method returns nil after having reported why; a document is made only if nothing
+/// of it was reported.
+struct DocumentParser {
+    let file: String
+    private(set) var problems: [DocumentProblem] = []
+    private(set) var trustDomainUses: [TrustDomainUse] = []
+
+    init(file: String) {
+        self.file = file
+    }
+
+    /// Problems are still counted one above what is shown, to know that there are more.
+    private var isFull: Bool { problems.count > DocumentProblems.problemsMax }
+
+    mutating func report(_ position: TextPosition, _ what: String, _ remedy: String) {
+        guard !isFull else { return }
+        problems.append(
+            DocumentProblem(
+                file: file,
+                line: position.line,
+                column: position.column,
+                what: what,
+                remedy: remedy
+            )
+        )
+    }
+
+    mutating func use(
+        _ trustDomain: TrustDomain,
+        as meaning: TrustDomainUse.Meaning,
+        path: String,
+        at position: TextPosition
+    ) {
+        trustDomainUses.append(
+            TrustDomainUse(
+                trustDomain: trustDomain,
+                meaning: meaning,
+                path: path,
+                position: position
+            )
+        )
+    }
+
+    // MARK: - Files and documents
+
+    mutating func documents(in raw: [UInt8]) -> [Document] {
+        let text: SourceText
+        do throws(TextProblem) {
+            text = try SourceText(raw)
+        } catch {
+            report(error.position, error.what, error.remedy)
+            return []
+        }
+        var reader = YAMLReader(text)
+        let nodes = reader.documents(limit: Document.perFileMax)
+        for problem in reader.problems { report(problem.position, problem.what, problem.remedy) }
+        var documents: [Document] = []
+        for node in nodes where !isFull {
+            trustDomainUses = []
+            if let document = document(node) { documents.append(document) }
+        }
+        for problem in Document.problems(among: documents) where !isFull {
+            problems.append(problem)
+        }
+        return documents
+    }
+
+    private mutating func document(_ node: YAMLNode) -> Document? {
+        let before = problems.count
+        guard var fields = fields(of: node, path: "") else { return nil }
+        let apiVersion = required("apiVersion", of: &fields)
+        let kindNode = required("kind", of: &fields)
+        let metadataNode = required("metadata", of: &fields)
+        guard let apiVersion, let kind = kind(kindNode, apiVersion: apiVersion) else {
+            // What else stands there depends on the kind.
+            return nil
+        }
+        let specNode = kind == .namespace ? fields.take("spec") : required("spec", of: &fields)
+        refuseUnknown(in: fields)
+        let metadata = metadataNode.flatMap { self.metadata($0, of: kind) }
+        let spec = self.spec(specNode, of: kind, namespace: metadata?.namespace)
+        guard problems.count == before, let metadata, let spec else { return nil }
+        if case .role(let role) = spec, role.role(metadata: metadata).reference == .builtInAdmin {
+            report(
+                node.position,
+                "Role \(AdminRoleReference.builtInAdmin) is built in and cannot be written",
+                "choose another name"
+            )
+        }
+        return Document(
+            metadata: metadata,
+            spec: spec,
+            file: file,
+            line: node.position.line,
+            trustDomainUses: trustDomainUses
+        )
+    }
+
+    private mutating func kind(_ node: YAMLNode?, apiVersion: YAMLNode) -> DocumentKind? {
+        let version = string(apiVersion, path: "apiVersion", bytesMax: 256)
+        guard let node, let version,
+            let name = string(node, path: "kind", bytesMax: 256)
+        else { return nil }
+        guard version == Document.nativeAPIVersion else {
+            report(
+                apiVersion.position,
+                "the apiVersion \"\(version)\" is unknown",
+                "write \(Document.nativeAPIVersion)"
+            )
+            return nil
+        }
+        guard let kind = DocumentKind(rawValue: name) else {
+            report(
+                node.position,
+                "the kind \"\(name)\" is unknown",
+                Suggestion.remedy(for: name, among: DocumentKind.allCases.map(\.rawValue))
+            )
+            return nil
+        }
+        return kind
+    }
+
+    private mutating func spec(
+        _ node: YAMLNode?,
+        of kind: DocumentKind,
+        namespace: String?
+    ) -> DocumentSpec? {
+        switch kind {
+        case .namespace:
+            return namespaceSpec(node).map(DocumentSpec.namespace)
+        case .registrationEntry:
+            return node.flatMap { registrationEntrySpec($0) }.map(DocumentSpec.registrationEntry)
+        case .role:
+            return node.flatMap { roleSpec($0, namespace: namespace) }.map(DocumentSpec.role)
+        case .roleBinding:
+            return node.flatMap { roleBindingSpec($0, namespace: namespace) }
+                .map(DocumentSpec.roleBinding)
+        }
+    }
+
+    private mutating func namespaceSpec(_ node: YAMLNode?) -> NamespaceSpec? {
+        guard let node else { return NamespaceSpec() }
+        guard let fields = fields(of: node, path: "spec") else { return nil }
+        refuseUnknown(in: fields)
+        return NamespaceSpec()
+    }
+}
+
+/// A namespace says nothing yet beyond that it is there.
+package struct NamespaceSpec: Hashable, Sendable {
+    package init() {}
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import SPIFFE
+
+/// What a `RegistrationEntry` document says.
+package struct RegistrationEntrySpec: Hashable, Sendable {
+    /// Most selectors of each side; an entry needs a handful, and each is matched often.
+    package static let selectorsMax = 32
+    /// Most DNS names; they all go into every certificate, whose size peers limit.
+    package static let dnsNamesMax = 32
+    /// Most federated trust domains; their bundles all go to the workload.
+    package static let federatesWithMax = 64
+    package static let hintBytesMax = 1024
+    package static let variablesMax = 16
+    /// Most values of one bounded variable.
+    package static let variableValuesMax = 256
+    /// Shorter SVIDs would be renewed more often than clocks agree.
+    package static let ttlSecondsMin = 10
+    /// No SVID outlives the 24 hours that an authority lives by default.
+    package static let ttlSecondsMax = 24 * 3600
+
+    /// A SPIFFE ID or a template of one, never in the reserved part.
+    package let spiffeID: String
+    package let nodeSelectors: [Selector]
+    package let workloadSelectors: [Selector]
+    package let x509SVIDTTLSeconds: Int?
+    package let dnsNames: [String]
+    package let federatesWith: [TrustDomain]
+    package let hint: String?
+    /// Bounds of exactly the workload variables that the template has.
+    package let variables: [String: VariableBound]
+
+    package init(
+        spiffeID: String,
+        nodeSelectors: [Selector],
+        workloadSelectors: [Selector],
+        x509SVIDTTLSeconds: Int? = nil,
+        dnsNames: [String] = [],
+        federatesWith: [TrustDomain] = [],
+        hint: String? = nil,
+        variables: [String: VariableBound] = [:]
+    ) {
+        self.spiffeID = spiffeID
+        self.nodeSelectors = nodeSelectors
+        self.workloadSelectors = workloadSelectors
+        self.x509SVIDTTLSeconds = x509SVIDTTLSeconds
+        self.dnsNames = dnsNames
+        self.federatesWith = federatesWith
+        self.hint = hint
+        self.variables = variables
+    }
+
+    /// The entry that the document registers once it is stored.
+    package func entry(metadata: DocumentMetadata, stored: StoredMetadata) -> RegistrationEntry {
+        RegistrationEntry(
+            id: stored.uid,
+            namespace: metadata.namespace,
+            name: metadata.name,
+            revision: stored.revision,
+            createdAt: stored.creationTimestamp,
+            spiffeID: spiffeID,
+            variableBounds: variables,
+            nodeSelectors: nodeSelectors,
+            workloadSelectors: workloadSelectors,
+            x509SVIDTTLSeconds: x509SVIDTTLSeconds,
+            dnsNames: dnsNames,
+            federatesWith: federatesWith.map(\.name),
+            hint: hint ?? "",
+            labels: metadata.labels,
+            expires: metadata.expires
+        )
+    }
+}
+
+extension DocumentParser {
+    mutating func registrationEntrySpec(_ node: YAMLNode) -> RegistrationEntrySpec? {
+        guard var fields = fields(of: node, path: "spec") else { return nil }
+        let idNode = required("spiffeID", of: &fields)
+        let nodeSelectors = selectors("nodeSelectors", of: &fields)
+        let workloadSelectors = selectors("workloadSelectors", of: &fields)
+        let ttl = fields.take("x509SVIDTTL").flatMap { lifetime($0) }
+        let dnsNames = fields.take("dnsNames").flatMap {
+            list($0, path: "spec.dnsNames", max: RegistrationEntrySpec.dnsNamesMax) {
+                $0.dnsName($1, path: $2)
+            }
+        }
+        let federatesWith = fields.take("federatesWith").flatMap {
+            list($0, path: "spec.federatesWith", max: RegistrationEntrySpec.federatesWithMax) {
+                $0.foreignTrustDomain($1, path: $2)
+            }
+        }
+        let hint = fields.take("hint").flatMap {
+            prose($0, path: "spec.hint", bytesMax: RegistrationEntrySpec.hintBytesMax)
+        }
+        let variables = fields.take("variables").flatMap { variableBounds($0) }
+        refuseUnknown(in: fields)
+        let template = idNode.flatMap { entryID($0) }
+        if let template, let idNode { check(variables ?? [:], of: template, at: idNode.position) }
+        guard let template, let nodeSelectors, let workloadSelectors else { return nil }
+        return RegistrationEntrySpec(
+            spiffeID: template.description,
+            nodeSelectors: nodeSelectors,
+            workloadSelectors: workloadSelectors,
+            x509SVIDTTLSeconds: ttl,
+            dnsNames: dnsNames ?? [],
+            federatesWith: federatesWith ?? [],
+            hint: hint,
+            variables: variables?.mapValues(\.bound) ?? [:]
+        )
+    }
+
+    private mutating func selectors(_ key: String, of fields: inout Fields) -> [Selector]? {
+        guard let node = required(key, of: &fields) else { return nil }
+        let path = fields.path(of: key)
+        return list(node, path: path, max: RegistrationEntrySpec.selectorsMax) {
+            $0.selector($1, path: $2)
+        }
+    }
+
+    private mutating func selector(_ node: YAMLNode, path: String) -> Selector? {
+        if case .mapping(let pairs) = node.content, let pair = pairs.first {
+            report(
+                node.position,
+                "\(path) is a mapping, not a selector",
+                "write \(Self.shown(pair.key)):value without a space after the colon"
+            )
+            return nil
+        }
+        guard let text = string(node, path: path, bytesMax: Selector.bytesMax) else { return nil }
+        do throws(SelectorError) {
+            return try Selector(text)
+        } catch {
+            report(
+                node.position,
+                "\(path): \"\(Self.shown(text))\" is not a selector",
+                error.description
+            )
+            return nil
+        }
+    }
+
+    private mutating func lifetime(_ node: YAMLNode) -> Int? {
+        let path = "spec.x509SVIDTTL"
+        let range = RegistrationEntrySpec.ttlSecondsMin...RegistrationEntrySpec.ttlSecondsMax
+        let bounds =
+            "\(DurationText.text(seconds: range.lowerBound)) to "
+            + DurationText.text(seconds: range.upperBound)
+        let remedy = "write a duration from \(bounds), for example 1h or 90s"
+        guard case .scalar(let text, _) = node.content,
+            let seconds = DurationText.seconds(parsing: text)
+        else {
+            reportType(of: node, path: path, expected: "a duration", remedy: remedy)
+            return nil
+        }
+        guard range.contains(seconds) else {
+            report(node.position, "\(path): \(text) is outside \(bounds)", remedy)
+            return nil
+        }
+        return seconds
+    }
+
+    private mutating func dnsName(_ node: YAMLNode, path: String) -> String? {
+        guard let text = string(node, path: path, bytesMax: DNSName.bytesMax) else { return nil }
+        guard DNSName.isHost(text) else {
+            report(
+                node.position,
+                "\(path): \"\(Self.shown(text))\" is not a DNS name",
+                "write a whole name in lower case without wildcard, for example web.example.org"
+            )
+            return nil
+        }
+        return text
+    }
+
+    private mutating func foreignTrustDomain(_ node: YAMLNode, path: String) -> TrustDomain? {
+        guard let text = string(node, path: path, bytesMax: TrustDomain.nameBytesMax) else {
+            return nil
+        }
+        do throws(SPIFFEIDError) {
+            let trustDomain = try TrustDomain(text)
+            use(trustDomain, as: .foreign, path: path, at: node.position)
+            return trustDomain
+        } catch {
+            report(
+                node.position,
+                "\(path): \"\(Self.shown(text))\" is not a trust domain: \(error)",
+                "write the bare name, for example partner.example"
+            )
+            return nil
+        }
+    }
+}
