@@ -66,34 +66,30 @@ import Testing
         path.hasPrefix(".ci/") || textEndings.contains(where: path.hasSuffix)
     }
 
+    /// Absolute paths of the machine that something was written on, with their lines.
     private static func machinePaths(in text: String) -> [String] {
         // Put together here, so that this file does not hold them.
-        let folders = ["work", "root", "srcroot", "farm", "tmp/wt"].map { "/\($0)/" }
+        let folders = ["work", "root", "srcroot", "farm", "tmp/wt"].map { Array("/\($0)/".utf8) }
+        let bytes = Array(text.utf8)
         var found: [String] = []
-        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false)
-            .enumerated()
-        {
-            for folder in folders where line.holdsPath(folder) {
-                found.append("\(number + 1): \(folder)")
+        var line = 1
+        for (index, byte) in bytes.enumerated() {
+            if byte == UInt8(ascii: "\n") { line += 1 }
+            guard byte == UInt8(ascii: "/"), index == 0 || !bytes[index - 1].continuesPath else {
+                continue
+            }
+            for folder in folders where bytes[index...].starts(with: folder) {
+                found.append("\(line): \(String(decoding: folder, as: UTF8.self))")
             }
         }
         return found
     }
 }
 
-extension Substring {
-    /// Whether an absolute path that begins with `folder` stands in the line.
-    fileprivate func holdsPath(_ folder: String) -> Bool {
-        let bytes = Array(utf8)
-        let wanted = Array(folder.utf8)
-        guard bytes.count >= wanted.count else { return false }
-        return (0...(bytes.count - wanted.count)).contains { start in
-            guard bytes[start] == UInt8(ascii: "/"),
-                bytes[start..<(start + wanted.count)].elementsEqual(wanted)
-            else { return false }
-            guard start > 0 else { return true }
-            let before = Character(UnicodeScalar(bytes[start - 1]))
-            return !before.isLetter && !before.isNumber && !"_.-}".contains(before)
-        }
+extension UInt8 {
+    /// Whether a slash after it stands inside a path, so that no absolute path begins there.
+    fileprivate var continuesPath: Bool {
+        let character = Character(UnicodeScalar(self))
+        return character.isLetter || character.isNumber || "_.-})".contains(character)
     }
 }

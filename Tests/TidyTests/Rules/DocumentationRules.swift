@@ -9,7 +9,7 @@ extension SourceRule {
         applies: Paths.isSource,
         check: { source in
             let kinds: Set<String> = [
-                "actor", "class", "enum", "func", "protocol", "struct", "subscript", "typealias",
+                "class", "enum", "func", "protocol", "struct", "typealias",
             ]
             return source.declarations.compactMap { declaration in
                 guard declaration.modifiers.contains("package"), kinds.contains(declaration.kind),
@@ -31,10 +31,10 @@ extension SourceRule {
     )
 
     /// Functions whose meaning is their protocol's: those of the packages we use, and our own.
-    private static let requirements: Set<String> = [
+    private static let requirements = documentedRequirements(of: Repository.sources).union([
         "beginGracefulShutdown", "chainMeetsPolicyRequirements", "connect", "encode", "hash",
         "intercept", "listen", "log", "makeIterator", "next", "run",
-    ].union(documentedRequirements(of: Repository.sources))
+    ])
 
     private static func documentedRequirements(of sources: [SwiftSource]) -> Set<String> {
         let declarations = sources.flatMap(\.declarations)
