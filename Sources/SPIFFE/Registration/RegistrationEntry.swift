@@ -66,6 +66,32 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
         self.expires = expires
     }
 
+    /// Decodes an entry under the rules of the other initializer, so that selectors are sorted and
+    /// single whoever encoded them.
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            id: try fields.decode(String.self, forKey: .id),
+            namespace: try fields.decode(String.self, forKey: .namespace),
+            name: try fields.decode(String.self, forKey: .name),
+            revision: try fields.decode(UInt64.self, forKey: .revision),
+            createdAt: try fields.decode(Date.self, forKey: .createdAt),
+            spiffeID: try fields.decode(String.self, forKey: .spiffeID),
+            variableBounds: try fields.decode(
+                [String: VariableBound].self,
+                forKey: .variableBounds
+            ),
+            nodeSelectors: try fields.decode([Selector].self, forKey: .nodeSelectors),
+            workloadSelectors: try fields.decode([Selector].self, forKey: .workloadSelectors),
+            x509SVIDTTLSeconds: try fields.decodeIfPresent(Int.self, forKey: .x509SVIDTTLSeconds),
+            dnsNames: try fields.decode([String].self, forKey: .dnsNames),
+            federatesWith: try fields.decode([String].self, forKey: .federatesWith),
+            hint: try fields.decode(String.self, forKey: .hint),
+            labels: try fields.decode([String: String].self, forKey: .labels),
+            expires: try fields.decodeIfPresent(Date.self, forKey: .expires)
+        )
+    }
+
     /// Whether a node that shows `selectors` is in the entry's scope.
     package func matches(node selectors: Set<Selector>) -> Bool {
         !nodeSelectors.isEmpty && nodeSelectors.allSatisfy(selectors.contains)

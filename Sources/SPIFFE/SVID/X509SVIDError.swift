@@ -4,6 +4,8 @@
 ///
 /// `LeafCertificate` and `SPIFFEPolicy` name the same rule for the same certificate.
 package enum X509SVIDError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// A signing certificate's name constraints do not admit the leaf's trust domain.
+    case authorityConstrained
     /// A signing certificate does not allow both TLS roles although it restricts them.
     case authorityExtendedKeyUsage
     /// A signing certificate names another trust domain than the leaf (section 3.1).
@@ -47,6 +49,7 @@ package enum X509SVIDError: Error, Hashable, Sendable, CustomStringConvertible {
 
     package var description: String {
         switch self {
+        case .authorityConstrained: "name constraints do not admit the trust domain"
         case .authorityExtendedKeyUsage:
             "a signing certificate does not allow both serverAuth and clientAuth"
         case .authorityForeign: "a signing certificate belongs to another trust domain"
