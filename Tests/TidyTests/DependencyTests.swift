@@ -33,6 +33,25 @@ import Testing
         }
     }
 
+    /// Without a committed Package.resolved, a package that only others ask for would be resolved to
+    /// whatever is newest on the day of the build.
+    @Test func `Package.swift requires every package of the resolved graph`() throws {
+        let manifest = PackageManifest(try #require(Repository.text("Package.swift")))
+        let required = Set(manifest.packages.map { Self.identity($0.location) })
+        let list = try #require(Repository.text("dependencies.txt"))
+        let resolved = Self.parseList(list).map { $0.prefix { $0 != " " } }
+        report(
+            resolved.filter { !required.contains(String($0)) }.map {
+                "Package.swift does not require '\($0)' at its exact version"
+            }
+        )
+    }
+
+    @Test func `a package's identity is the last part of its location`() {
+        #expect(Self.identity("https://example.org/a/GRDB.swift") == "grdb.swift")
+        #expect(Self.identity("https://example.org/a/swift-b.git") == "swift-b")
+    }
+
     @Test(arguments: [
         ".package(url: \"https://example.org/a\", from: \"1.0.0\")",
         ".package(url: \"https://example.org/a\", branch: \"main\")",
@@ -63,6 +82,11 @@ import Testing
         PackageManifest(manifest).packages.filter {
             $0.requirement != "exact" && $0.requirement != "path"
         }.map { "\($0.line): \($0.location): '\($0.requirement)' is not exact" }
+    }
+
+    private static func identity(_ location: String) -> String {
+        let last = location.split(separator: "/").last?.lowercased() ?? ""
+        return last.hasSuffix(".git") ? String(last.dropLast(4)) : last
     }
 
     private static func parseList(_ text: String) -> Set<String> {

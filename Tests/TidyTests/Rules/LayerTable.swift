@@ -70,7 +70,7 @@ enum LayerTable {
             ["AuditLog", "Issuance", "NodeSync", "SPIFFE"],
             thirdParty: ["GRDB"]
         ),
-        Target(2, "DurableFiles", ["CLinux"]),
+        Target(2, "DurableFiles"),
         Target(
             2,
             "GRPCPeer",
