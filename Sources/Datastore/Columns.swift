@@ -27,6 +27,8 @@ extension Row {
         _ column: String,
         as type: Value.Type = Value.self
     ) throws(DatastoreError) -> Value? {
+        // A damaged schema may have lost the column.
+        guard hasColumn(column) else { throw .corrupt("column \(column) is missing") }
         let stored: DatabaseValue = self[column]
         if stored.isNull { return nil }
         guard let value = Value.fromDatabaseValue(stored) else {

@@ -11,6 +11,7 @@ import Synchronization
 package final class Datastore: Sendable {
     let pool: DatabasePool
     private let queue: Mutex<WriteQueue<PendingWrite>>
+    private let counted = Mutex(CommitCounts())
 
     /// Opens the file at `path`, creates it (mode 0600) or migrates it as `options` allow.
     ///
@@ -85,6 +86,9 @@ package final class Datastore: Sendable {
         }
     }
 
+    /// What was committed since the opening.
+    package var commitCounts: CommitCounts { counted.withLock { $0 } }
+
     /// Writes waiting for their commit.
     package var queuedWrites: Int { queue.withLock { $0.count } }
 
@@ -138,6 +142,7 @@ extension Datastore {
         } catch {
             failure = DatastoreError(error)
         }
+        counted.withLock { $0.finished(batch.count, failed: failure != nil) }
         // The outcome of a failed fsync is unknown (what was written may or may not come back
         // after a crash), so nothing is built on top of it.
         if case .inputOutput = failure, let failure {

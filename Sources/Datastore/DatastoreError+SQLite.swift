@@ -23,6 +23,8 @@ extension DatastoreError {
         case .SQLITE_FULL: self = .full
         case .SQLITE_IOERR:
             self = .inputOutput("\(message) (\(error.extendedResultCode.rawValue))")
+        // The one misuse within reach of a caller: GRDB reports a closed connection so.
+        case .SQLITE_MISUSE: self = .closed
         case .SQLITE_READONLY: self = .readOnly
         default: self = .engine(code: error.extendedResultCode.rawValue, message: message)
         }

@@ -79,6 +79,10 @@ extension Transaction {
     /// - Throws: `DatastoreError.revisionNotAdvanced` unless this transaction has taken
     ///   `entry.revision`; `.constraint` when it has no node selector.
     package func put(_ entry: RegistrationEntry) throws(DatastoreError) {
+        try requireTaken(entry.revision)
+        guard !entry.nodeSelectors.isEmpty else {
+            throw .constraint("an entry needs a node selector")
+        }
         let prior = try withdraw(id: entry.id)
         try recordChange(
             ResourceKey(.entry, entry.id),
@@ -149,7 +153,7 @@ extension Transaction {
     private func anchor(of entry: RegistrationEntry) throws(DatastoreError) -> Int64 {
         var least: (id: Int64, uses: UInt64)?
         for selector in entry.nodeSelectors {
-            let row = try first(
+            let row = try executeReturning(
                 """
                 INSERT INTO node_selectors (selector, uses) VALUES (?, 1)
                 ON CONFLICT (selector) DO UPDATE SET uses = uses + 1
@@ -159,7 +163,6 @@ extension Transaction {
             ) { row in
                 (id: try row.value("id", as: Int64.self), uses: try row.number("uses"))
             }
-            guard let row else { continue }
             if row.uses < least?.uses ?? .max { least = row }
         }
         guard let least else { throw .constraint("an entry needs a node selector") }

@@ -81,6 +81,13 @@ extension Transaction {
     package func record(_ intents: [IssuanceIntent]) throws(DatastoreError) {
         var last: [String: Date] = [:]
         for intent in intents {
+            last[intent.authorityID, default: .distantPast] =
+                max(last[intent.authorityID, default: .distantPast], intent.notAfter)
+        }
+        for (authorityID, notAfter) in last {
+            try raiseLastIssued(authorityID: authorityID, notAfter: notAfter)
+        }
+        for intent in intents {
             try execute(
                 """
                 INSERT INTO intents (serial, authority, spiffe_id, entry_id, entry_revision,
@@ -94,11 +101,6 @@ extension Transaction {
                     intent.leafIndex.stored,
                 ]
             )
-            last[intent.authorityID, default: .distantPast] =
-                max(last[intent.authorityID, default: .distantPast], intent.notAfter)
-        }
-        for (authorityID, notAfter) in last {
-            try raiseLastIssued(authorityID: authorityID, notAfter: notAfter)
         }
     }
 

@@ -48,6 +48,11 @@ package class ReadTransaction {
 package final class Transaction: ReadTransaction {
     /// The revision number this transaction has taken, if it has.
     var takenRevision: UInt64?
+    /// Why a statement failed, if one did.
+    ///
+    /// A method of several statements may then be half done, so the transaction is rolled back
+    /// even if its body has caught the error.
+    private(set) var spoiledBy: DatastoreError?
 
     /// Runs a statement and tells how many rows it changed.
     @discardableResult
@@ -59,7 +64,28 @@ package final class Transaction: ReadTransaction {
             try database.cachedStatement(sql: sql).execute(arguments: arguments)
             return database.changesCount
         } catch {
-            throw DatastoreError(error)
+            throw spoil(DatastoreError(error))
         }
+    }
+
+    /// Runs a statement that writes one row and returns something of it.
+    func executeReturning<Value>(
+        _ sql: String,
+        _ arguments: StatementArguments,
+        _ decode: (Row) throws -> Value
+    ) throws(DatastoreError) -> Value {
+        do {
+            guard let value = try first(sql, arguments, decode) else {
+                throw DatastoreError.corrupt("a row that was written returned nothing")
+            }
+            return value
+        } catch {
+            throw spoil(DatastoreError(error))
+        }
+    }
+
+    private func spoil(_ error: DatastoreError) -> DatastoreError {
+        spoiledBy = spoiledBy ?? error
+        return error
     }
 }

@@ -42,7 +42,9 @@ struct PendingWrite: Sendable {
         do {
             var value: Value?
             try database.inSavepoint {
-                value = try body(Transaction(database))
+                let transaction = Transaction(database)
+                value = try body(transaction)
+                if let error = transaction.spoiledBy { throw error }
                 return .commit
             }
             guard let value else { return .failure(DatastoreError.closed) }

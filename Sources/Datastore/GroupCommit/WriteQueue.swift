@@ -3,8 +3,8 @@
 /// Which writes wait for the next physical commit.
 ///
 /// At most one drain runs at a time; it takes batches until nothing is left.
-struct WriteQueue<Write> {
-    enum SubmitAction {
+package struct WriteQueue<Write> {
+    package enum SubmitAction {
         /// Nobody may write (any more): tell the writer.
         case refuse(DatastoreError)
         /// Nothing drains the queue: start.
@@ -13,7 +13,7 @@ struct WriteQueue<Write> {
         case wait
     }
 
-    enum DrainAction {
+    package enum DrainAction {
         /// Commit these together, then ask again.
         case commit([Write])
         /// Tell these that nothing can be written, then ask again.
@@ -22,22 +22,24 @@ struct WriteQueue<Write> {
         case rest
     }
 
-    let batchMax: Int
-    let queuedMax: Int
+    package let batchMax: Int
+    package let queuedMax: Int
     /// Why writes are refused, once they are.
-    private(set) var refusal: DatastoreError?
+    package private(set) var refusal: DatastoreError?
     private var isDraining = false
     private var waiting: [Write] = []
 
-    init(batchMax: Int, queuedMax: Int) {
+    package init(batchMax: Int, queuedMax: Int) {
         precondition(batchMax > 0 && queuedMax > 0, "limits are positive")
         self.batchMax = batchMax
         self.queuedMax = queuedMax
     }
 
-    var count: Int { waiting.count }
+    /// Writes that wait, those of the running commit excluded.
+    package var count: Int { waiting.count }
 
-    mutating func submitted(_ write: Write) -> SubmitAction {
+    /// A writer wants `write` to be committed.
+    package mutating func submitted(_ write: Write) -> SubmitAction {
         if let refusal { return .refuse(refusal) }
         guard waiting.count < queuedMax else { return .refuse(.tooManyWrites) }
         waiting.append(write)
@@ -46,7 +48,8 @@ struct WriteQueue<Write> {
         return .startDraining
     }
 
-    mutating func batchFinished() -> DrainAction {
+    /// The drain has started, or has finished what it was given last.
+    package mutating func batchFinished() -> DrainAction {
         precondition(isDraining, "a batch finished that was never started")
         if waiting.isEmpty {
             isDraining = false
@@ -62,12 +65,12 @@ struct WriteQueue<Write> {
     }
 
     /// No write is accepted from here on; those that wait are still committed.
-    mutating func closed() {
+    package mutating func closed() {
         refusal = refusal ?? .closed
     }
 
     /// The outcome of a commit is unknown: no write is made from here on.
-    mutating func stopped(by error: DatastoreError) {
+    package mutating func stopped(by error: DatastoreError) {
         refusal = error
     }
 }

@@ -16,6 +16,9 @@ enum Migration0006Audit {
                     actor TEXT NOT NULL,
                     namespace TEXT
                 ) STRICT;
+                CREATE TRIGGER audit_leaves_append BEFORE INSERT ON audit_leaves
+                    WHEN NEW.leaf <> (SELECT size FROM audit_tree)
+                    BEGIN SELECT RAISE(ABORT, 'an audit leaf is only appended'); END;
                 CREATE TRIGGER audit_leaves_keep_content BEFORE UPDATE ON audit_leaves
                     BEGIN SELECT RAISE(ABORT, 'an audit leaf never changes'); END;
                 CREATE TRIGGER audit_leaves_stay BEFORE DELETE ON audit_leaves

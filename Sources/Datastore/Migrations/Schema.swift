@@ -6,7 +6,7 @@ import GRDB
 ///
 /// A published migration is never edited; a change of the schema is a new file and a new line at
 /// the end of the list.
-enum Schema {
+package enum Schema {
     /// "SGNT", by which file(1) and this code know the file (SQLite file format 1.3.17).
     static let applicationID: Int32 = 0x5347_4E54
 
@@ -24,11 +24,26 @@ enum Schema {
         Migration(name: "0006-audit", apply: Migration0006Audit.apply),
     ]
 
-    static let migrator = migrator(migrations)
+    static let migrator = migrator(upTo: migrations.count)
 
-    static func migrator(_ migrations: some Sequence<Migration>) -> DatabaseMigrator {
+    /// How many versions of the schema there were.
+    package static var versionCount: Int { migrations.count }
+
+    /// Creates a file as the release with the first `version` migrations left it, to prove that
+    /// today's code opens it.
+    package static func create(path: String, version: Int) throws(DatastoreError) {
+        do {
+            let queue = try DatabaseQueue(path: path)
+            try migrator(upTo: version).migrate(queue)
+            try queue.close()
+        } catch {
+            throw DatastoreError(error)
+        }
+    }
+
+    private static func migrator(upTo version: Int) -> DatabaseMigrator {
         var migrator = DatabaseMigrator()
-        for migration in migrations {
+        for migration in migrations.prefix(version) {
             migrator.registerMigration(migration.name, foreignKeyChecks: .immediate) {
                 try migration.apply($0)
             }

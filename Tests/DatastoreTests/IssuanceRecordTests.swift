@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Datastore
+import Foundation
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct IssuanceRecordTests {
+    let directory: TemporaryStore
+    let store: Datastore
+
+    init() throws {
+        directory = try TemporaryStore()
+        store = try directory.openEstablished()
+        try store.writeNow { try $0.put(AuthorityRecord.sample("a1", state: "active")) }
+    }
+
+    private func lastIssued(_ id: String) throws -> Date? {
+        try store.readNow { try $0.lastIssuedNotAfter(authorityID: id) }
+    }
+
+    @Test func `authorities come in the order of their publication`() throws {
+        let later = AuthorityRecord(
+            id: "a0",
+            serverID: "s1",
+            state: "prepared",
+            certificateDER: [1, 2, 3],
+            publishedAt: noon + 60,
+            activatedAt: noon + 90,
+            notBefore: noon,
+            notAfter: noon + 9
+        )
+        try store.writeNow { try $0.put(later) }
+        let all = try store.readNow { try $0.authorities() }
+        #expect(all == [.sample("a1", state: "active"), later])
+        #expect(try store.readNow { try $0.authority(id: "a0") } == later)
+        #expect(try store.writeNow { try $0.deleteAuthority(id: "a0") })
+        #expect(try store.readNow { try $0.authority(id: "a0") } == nil)
+    }
+
+    @Test func `a server has one active authority, and may swap it in one transaction`() throws {
+        let error = #expect(throws: DatastoreError.self) {
+            try store.writeNow { try $0.put(AuthorityRecord.sample("a2", state: "active")) }
+        }
+        guard case .constraint = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        try store.writeNow { transaction in
+            try transaction.put(AuthorityRecord.sample("a1", state: "old"))
+            try transaction.put(AuthorityRecord.sample("a2", state: "active"))
+        }
+        #expect(try store.readNow { try $0.authorities() }.map(\.state) == ["old", "active"])
+    }
+
+    @Test func `an authority tells when its last certificate ends`() throws {
+        #expect(try lastIssued("a1") == nil)
+        try store.writeNow { transaction in
+            try transaction.record([
+                .sample(1, notAfter: noon + 50), .sample(2, notAfter: noon + 9),
+            ])
+        }
+        #expect(try lastIssued("a1") == noon + 50)
+        try store.writeNow { try $0.record([.sample(3, notAfter: noon + 20)]) }
+        try store.writeNow { try $0.put(AuthorityRecord.sample("a1", state: "old")) }
+        _ = try store.writeNow { try $0.trimIntents(expiredBefore: noon + 99, limit: 10) }
+        #expect(try lastIssued("a1") == noon + 50)
+    }
+
+    @Test func `an intent comes back as it was written`() throws {
+        try store.writeNow { try $0.record([.sample(1)]) }
+        #expect(try store.readNow { try $0.intent(serial: [1]) } == .sample(1))
+        #expect(try store.readNow { try $0.intent(serial: [2]) } == nil)
+    }
+
+    @Test func `a serial is never used twice`() throws {
+        try store.writeNow { try $0.record([.sample(1)]) }
+        let error = #expect(throws: DatastoreError.self) {
+            try store.writeNow { try $0.record([.sample(2), .sample(1)]) }
+        }
+        guard case .constraint = error else {
+            Issue.record("\(String(describing: error))")
+            return
+        }
+        #expect(try store.readNow { try $0.intent(serial: [2]) } == nil)
+    }
+
+    @Test func `nothing is issued under an authority that does not exist`() throws {
+        #expect(throws: DatastoreError.constraint("there is no authority a9")) {
+            try store.writeNow { try $0.record([.sample(1, authority: "a9")]) }
+        }
+        #expect(try store.readNow { try $0.intent(serial: [1]) } == nil)
+    }
+
+    @Test func `the valid certificates of an identity are listed, the longest first`() throws {
+        try store.writeNow { transaction in
+            try transaction.record((1...5).map { .sample($0, notAfter: noon + Double($0)) })
+        }
+        let valid = try store.readNow {
+            try $0.intents(spiffeID: "spiffe://example.org/web", validAfter: noon + 2, limit: 2)
+        }
+        #expect(valid.map(\.serial) == [[5], [4]])
+    }
+
+    @Test func `trimming deletes what is over, in bounded steps, and says when it is done`() throws
+    {
+        try store.writeNow { transaction in
+            try transaction.record((1...5).map { .sample($0, notAfter: noon + Double($0)) })
+            try transaction.put(JoinTokenRecord.sample(1))
+        }
+        #expect(try store.writeNow { try $0.trimIntents(expiredBefore: noon + 4, limit: 2) })
+        #expect(try !store.writeNow { try $0.trimIntents(expiredBefore: noon + 4, limit: 2) })
+        #expect(try store.readNow { try $0.intent(serial: [4]) } != nil)
+        #expect(try store.readNow { try $0.intent(serial: [3]) } == nil)
+        #expect(try !store.writeNow { try $0.trim(now: noon + 30 * 86_400) })
+        #expect(try store.readNow { try $0.intent(serial: [4]) } == nil)
+        #expect(try store.readNow { try $0.joinTokens(limit: 1) } == [])
+    }
+}
