@@ -5,9 +5,10 @@
 ///
 /// A binary heap whose outdated nodes are skipped when they surface: setting, moving and removing
 /// cost O(log n), waiting costs nothing.
-struct DeadlineQueue<Instant: Comparable & Sendable, Key: Hashable & Comparable & Sendable>:
-    Sendable
-{
+package struct DeadlineQueue<
+    Instant: Comparable & Sendable,
+    Key: Hashable & Comparable & Sendable
+>: Sendable {
     private struct Node {
         let instant: Instant
         let key: Key
@@ -20,15 +21,19 @@ struct DeadlineQueue<Instant: Comparable & Sendable, Key: Hashable & Comparable 
     private var nodes: [Node] = []
     private var instants: [Key: Instant] = [:]
 
-    var count: Int { instants.count }
+    package init() {}
 
-    subscript(key: Key) -> Instant? { instants[key] }
+    /// How many keys have a deadline.
+    package var count: Int { instants.count }
+
+    /// The deadline of a key; nil if it has none.
+    package subscript(key: Key) -> Instant? { instants[key] }
 
     /// The earliest deadline.
-    var earliest: Instant? { nodes.first?.instant }
+    package var earliest: Instant? { nodes.first?.instant }
 
     /// Sets or moves the deadline of a key; nil removes it.
-    mutating func set(_ key: Key, to instant: Instant?) {
+    package mutating func set(_ key: Key, to instant: Instant?) {
         guard instants[key] != instant else { return }
         instants[key] = instant
         if let instant {
@@ -39,16 +44,11 @@ struct DeadlineQueue<Instant: Comparable & Sendable, Key: Hashable & Comparable 
     }
 
     /// Removes the earliest key whose deadline is not after `now`.
-    mutating func popDue(at now: Instant) -> Key? {
+    package mutating func popDue(at now: Instant) -> Key? {
         guard let first = nodes.first, first.instant <= now else { return nil }
         instants[first.key] = nil
         dropOutdated()
         return first.key
-    }
-
-    mutating func removeAll() {
-        nodes.removeAll()
-        instants.removeAll()
     }
 
     /// Keeps the root current, and the heap at most about twice as big as the set of keys.
