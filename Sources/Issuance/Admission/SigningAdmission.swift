@@ -6,8 +6,8 @@ package import FoundationEssentials
 /// the others and nothing expires while something less urgent is signed.
 ///
 /// Each agent has a budget of certificates. Batches that wait are ordered by the moment at which
-/// the first SVID to be renewed expires; what renews nothing comes after all renewals. When the line
-/// is full the least urgent batch is refused, be it the new one.
+/// the first SVID to be renewed expires; what renews nothing comes after all renewals. When the
+/// line is full the least urgent batch is refused, be it the new one.
 package struct SigningAdmission: Sendable {
     /// The limits of one server.
     package struct Limits: Hashable, Sendable {
@@ -91,9 +91,7 @@ package struct SigningAdmission: Sendable {
     /// How many batches wait.
     package var waitingCount: Int { line.count }
 
-    /// A batch has arrived.
-    ///
-    /// - Parameter now: Time since boot.
+    /// A batch has arrived; `now` is time since boot.
     package mutating func requested(_ ticket: Ticket, now: Duration) -> [Action] {
         var bucket = buckets[ticket.agent] ?? newBucket(now: now)
         let wait = bucket.take(ticket.count, now: now)

@@ -9,9 +9,7 @@ package struct TokenBucket: Hashable, Sendable {
     private var tokens: Double
     private var updatedAt: Duration
 
-    /// A full bucket; `rate` and `burst` must be above zero.
-    ///
-    /// - Parameter now: Time since boot.
+    /// A full bucket; `rate` and `burst` must be above zero, `now` is time since boot.
     package init(rate: Double, burst: Double, now: Duration) {
         precondition(rate > 0 && rate.isFinite && burst > 0 && burst.isFinite)
         self.rate = rate

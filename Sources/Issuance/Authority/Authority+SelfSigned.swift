@@ -6,8 +6,9 @@ package import SPIFFE
 extension Authority {
     /// Creates a self-signed root for the key of `signer`, in state `prepared`.
     ///
-    /// The certificate says: URI `spiffe://<trust domain>`, cA with pathLenConstraint 0, keyCertSign
-    /// and cRLSign (X509-SVID section 3.2); it is linted before and verified after the signature.
+    /// The certificate says: URI `spiffe://<trust domain>`, cA with pathLenConstraint 0,
+    /// keyCertSign and cRLSign (X509-SVID section 3.2); it is linted before and verified after the
+    /// signature.
     ///
     /// - Parameters:
     ///   - trustDomain: The trust domain that the root speaks for.
@@ -16,6 +17,7 @@ extension Authority {
     ///   - signer: The new key, used by no other authority.
     ///   - now: The wall clock.
     ///   - generator: The system's random numbers in production; they make the serial.
+    /// - Returns: The record, not yet published.
     /// - Throws: `AuthorityError` naming what is wrong.
     package static func selfSigned(
         trustDomain: TrustDomain,

@@ -6,7 +6,7 @@ package import FoundationEssentials
 ///
 /// The private key is elsewhere; whoever holds the record can sign nothing.
 package struct Authority: Hashable, Sendable, Codable, Identifiable {
-    /// Where an authority stands in its rotation. Each server has at most one `active`.
+    /// Where an authority stands in its rotation; each server has at most one `active`.
     package enum State: String, Hashable, Sendable, Codable, CaseIterable {
         /// Published in the bundle, has signed nothing yet.
         case prepared
@@ -26,8 +26,9 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
     package var publishedAt: Date?
     /// When it began to sign; nil before.
     package var activatedAt: Date?
-    /// Set when the authority becomes `old`: the latest notAfter of what it signed. Nil if that is
-    /// not known, which counts as `notAfter`.
+    /// The latest notAfter of what it signed, set when the authority becomes `old`.
+    ///
+    /// Nil if that is not known, which counts as the authority's own `notAfter`.
     package var lastSVIDNotAfter: Date?
     package let notBefore: Date
     package let notAfter: Date

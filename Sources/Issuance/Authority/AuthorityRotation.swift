@@ -57,8 +57,11 @@ package struct AuthorityRotation: Sendable {
 
     /// Continues from the records of one server; `timerFired` must follow.
     ///
-    /// - Parameter hold: `publicationHold`, or three times the largest refresh hint once foreign
-    ///   consumers poll the bundle.
+    /// - Parameters:
+    ///   - authorities: All records of the server.
+    ///   - lifetimes: The lifetimes now configured.
+    ///   - hold: `publicationHold`, or three times the largest refresh hint once foreign consumers
+    ///     poll the bundle.
     package init(
         authorities: [Authority],
         lifetimes: SVIDLifetimes,
@@ -125,8 +128,12 @@ package struct AuthorityRotation: Sendable {
 
     /// The act of `.activate` has been committed.
     ///
-    /// - Parameter lastSVIDNotAfter: The latest notAfter that the retired authority has signed or
-    ///   promised, nil if not known.
+    /// - Parameters:
+    ///   - id: The authority that signs from now on.
+    ///   - lastSVIDNotAfter: The latest notAfter that the retired authority has signed or promised,
+    ///     nil if not known.
+    ///   - now: The wall clock.
+    /// - Returns: What to do next.
     package mutating func activated(
         id: String,
         lastSVIDNotAfter: Date?,

@@ -8,11 +8,14 @@ internal import SwiftASN1
 /// Every authority has its own name: verifiers choose issuers by name, and a self-issued
 /// intermediate of equal name would not count for pathLenConstraint (RFC 5280 section 6.1.4).
 struct RootSubject {
+    /// Longest server ID in bytes; a UUID has 36.
+    ///
     /// With a hyphen and 16 digits of the serial it stays within ub-serial-number, 64 (RFC 5280
-    /// appendix A.1). A UUID has 36 bytes.
+    /// appendix A.1).
     static let serverIDBytesMax = 40
-    /// ub-common-name (RFC 5280 appendix A.1). A longer trust domain is cut here; the whole name is
-    /// in the URI.
+    /// The limit ub-common-name of RFC 5280 appendix A.1.
+    ///
+    /// A longer trust domain is cut here; the whole name is in the URI.
     static let commonNameBytesMax = 64
 
     private let commonName: Substring.UTF8View

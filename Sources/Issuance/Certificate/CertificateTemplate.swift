@@ -108,6 +108,31 @@ struct CertificateTemplate {
     }
 }
 
+extension LintExpectation {
+    /// What the template says, within the given limits.
+    init(
+        _ template: CertificateTemplate,
+        validityMax: Duration,
+        authorityNotBefore: CertificateTime,
+        authorityNotAfter: CertificateTime
+    ) {
+        self.init(
+            profile: template.profile,
+            id: template.uri,
+            dnsNames: template.dnsNames,
+            subjectPublicKeyInfo: template.publicKey.subjectPublicKeyInfo,
+            serial: template.serial.bytes,
+            notBefore: template.notBefore.date,
+            notAfter: template.notAfter.date,
+            validityMax: validityMax,
+            issuer: template.issuer,
+            authorityKeyIdentifier: template.authorityKeyIdentifier.bytes,
+            authorityNotBefore: authorityNotBefore.date,
+            authorityNotAfter: authorityNotAfter.date
+        )
+    }
+}
+
 /// An object identifier by the content of its DER encoding.
 struct EncodedIdentifier {
     let bytes: [UInt8]

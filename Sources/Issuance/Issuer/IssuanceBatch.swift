@@ -97,7 +97,7 @@ package struct IssuedCertificate: Hashable, Sendable {
     }
 }
 
-/// Why an approved certificate was not issued. None of it is the requester's fault.
+/// Why an approved certificate was not issued, by no fault of the requester.
 package enum IssuanceError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The warrant was granted for another authority than the batch's; approve again.
     case authorityChanged

@@ -120,7 +120,8 @@ extension Issuer {
 
     /// Approves a server's own certificate, `spiffe://<trust domain>/signet/server/<id>`.
     ///
-    /// - Parameter dnsNames: The host names under which clients without a SPIFFE library reach it.
+    /// `dnsNames` are the host names under which clients without a SPIFFE library reach it.
+    ///
     /// - Throws: `IssuanceRefusal` naming the rule that the request breaks.
     package func approveServer(
         _ request: CertificateRequest,

@@ -63,28 +63,3 @@ package struct PreparedCertificate: Hashable, Sendable {
         tbsSHA256 = Array(SHA256.hash(data: tbs))
     }
 }
-
-extension LintExpectation {
-    /// What the template says, within the given limits.
-    init(
-        _ template: CertificateTemplate,
-        validityMax: Duration,
-        authorityNotBefore: CertificateTime,
-        authorityNotAfter: CertificateTime
-    ) {
-        self.init(
-            profile: template.profile,
-            id: template.uri,
-            dnsNames: template.dnsNames,
-            publicKey: template.publicKey,
-            serial: template.serial,
-            notBefore: template.notBefore,
-            notAfter: template.notAfter,
-            validityMax: validityMax,
-            issuer: template.issuer,
-            authorityKeyIdentifier: template.authorityKeyIdentifier,
-            authorityNotBefore: authorityNotBefore,
-            authorityNotAfter: authorityNotAfter
-        )
-    }
-}

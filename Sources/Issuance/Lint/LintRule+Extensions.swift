@@ -27,7 +27,7 @@ extension LintRule {
             reading.holds(
                 .authorityKeyIdentifier,
                 isCritical: false,
-                value: [0x30, 0x16, 0x80, 0x14] + expected.authorityKeyIdentifier.bytes
+                value: [0x30, 0x16, 0x80, 0x14] + expected.authorityKeyIdentifier
             )
         },
         Self("rfc5280-4.2.1.2-subject-key-identifier") { reading, _ in

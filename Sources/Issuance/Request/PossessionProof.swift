@@ -7,17 +7,14 @@ internal import X509
 /// The signature that ends a certificate request, and its algorithm.
 struct PossessionProof {
     private let algorithm: ASN1ObjectIdentifier
-    private let hasNullParameters: Bool
+    private let parameters: ASN1Node?
     private let signature: ASN1BitString
 
     /// Reads signatureAlgorithm and signature (RFC 2986 section 4.2).
     init(_ nodes: inout ASN1NodeCollection.Iterator) throws {
         guard let identifier = nodes.next() else { throw CertificateRequestError.notDER }
-        (algorithm, hasNullParameters) = try DER.sequence(identifier, identifier: .sequence) {
-            let algorithm = try ASN1ObjectIdentifier(derEncoded: &$0)
-            guard let parameters = $0.next() else { return (algorithm, false) }
-            _ = try ASN1Null(derEncoded: parameters)
-            return (algorithm, true)
+        (algorithm, parameters) = try DER.sequence(identifier, identifier: .sequence) {
+            (try ASN1ObjectIdentifier(derEncoded: &$0), $0.next())
         }
         signature = try ASN1BitString(derEncoded: &nodes)
     }
@@ -46,17 +43,17 @@ struct PossessionProof {
     ) throws -> Bool {
         let scheme = try scheme()
         guard signature.paddingBits == 0 else { throw CertificateRequestError.notDER }
-        let key = try Certificate.PublicKey(derEncoded: node)
         switch (publicKey.algorithm, scheme.isRSA) {
         case (.p256, false), (.p384, false):
             // RFC 5758 section 3.2: ECDSA identifiers have no parameters, not even NULL.
-            guard !hasNullParameters else { throw CertificateRequestError.notDER }
+            guard parameters == nil else { throw CertificateRequestError.notDER }
         case (.rsa, true):
-            break
+            // RFC 4055 section 5: NULL, and absent parameters are accepted as NULL.
+            if let parameters { _ = try ASN1Null(derEncoded: parameters) }
         default:
             throw CertificateRequestError.signatureAlgorithmForOtherKey("\(algorithm)")
         }
-        return key.isValidSignature(
+        return try Certificate.PublicKey(derEncoded: node).isValidSignature(
             signature.bytes,
             for: bytes,
             signatureAlgorithm: scheme.algorithm
