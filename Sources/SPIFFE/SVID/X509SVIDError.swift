@@ -24,6 +24,8 @@ package enum X509SVIDError: Error, Hashable, Sendable, CustomStringConvertible {
     case idHasNoPath
     /// The URI is not a SPIFFE ID (section 2).
     case idMalformed(SPIFFEIDError)
+    /// Two parsers find different identities in the leaf.
+    case idReadDifferently
     /// The leaf has cA=true (section 5.2).
     case leafIsAuthority
     /// The leaf may sign certificates or CRLs (section 5.2).
@@ -60,6 +62,7 @@ package enum X509SVIDError: Error, Hashable, Sendable, CustomStringConvertible {
         case .extensionMalformed: "an extension does not parse"
         case .idHasNoPath: "the leaf's SPIFFE ID has no path"
         case .idMalformed(let error): "the URI is no SPIFFE ID: \(error)"
+        case .idReadDifferently: "the leaf's identity can be read in two ways"
         case .leafIsAuthority: "a signing certificate never authenticates (cA is true)"
         case .leafMaySign: "the leaf's key usage has keyCertSign or cRLSign"
         case .keyUsageHasNoDigitalSignature: "key usage lacks digitalSignature"

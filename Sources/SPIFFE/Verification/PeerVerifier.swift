@@ -93,16 +93,13 @@ package struct PeerVerifier: Sendable {
         guard let leaf = try? Certificate(derEncoded: leafDER) else {
             throw .certificateMalformed(index: 0)
         }
-        // Two parsers read the leaf; what is returned comes from the one, what is verified from the
-        // other, so they must agree before a signature is looked at.
-        guard let secondID = try? SPIFFEPolicy.check(leaf: leaf), secondID == id else {
-            throw .certificateMalformed(index: 0)
-        }
+        // Two parsers read the leaf: what is returned comes from the one, what is verified from the
+        // other. The policy refuses the path unless both find the same identity.
         let path = try await Self.path(
             from: leaf,
             intermediates: intermediates,
             to: store,
-            trustDomain: id.trustDomain,
+            id: id,
             now: now
         )
         let issuerKeyID = path.dropFirst().first.flatMap {
@@ -153,12 +150,12 @@ package struct PeerVerifier: Sendable {
         from leaf: Certificate,
         intermediates: CertificateStore,
         to authorities: CertificateStore,
-        trustDomain: TrustDomain,
+        id: SPIFFEID,
         now: Date
     ) async throws(PeerVerificationError) -> ValidatedCertificateChain {
         var verifier = Verifier(rootCertificates: authorities) {
             RFC5280Policy(fixedExpiryValidationTime: now.inCertificateRange)
-            SPIFFEPolicy(trustDomain: trustDomain)
+            SPIFFEPolicy(id: id)
         }
         switch await verifier.validate(leaf: leaf, intermediates: intermediates) {
         case .validCertificate(let path): return path

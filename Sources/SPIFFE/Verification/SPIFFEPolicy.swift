@@ -9,12 +9,14 @@ package import X509
 /// looks at both. Its rules for the leaf are those of `LeafCertificate.checkSVIDRules()`, written a
 /// second time over another parser: a difference between the two readings refuses the peer.
 package struct SPIFFEPolicy: VerifierPolicy {
-    /// The trust domain whose bundle the path ends in.
-    private let trustDomain: TrustDomain
+    /// The identity that the other reading of the leaf found.
+    private let id: SPIFFEID
+    private var trustDomain: TrustDomain { id.trustDomain }
 
-    /// - Parameter trustDomain: The leaf's own trust domain, to whose bundle the path leads.
-    package init(trustDomain: TrustDomain) {
-        self.trustDomain = trustDomain
+    /// - Parameter id: The leaf's identity as `LeafCertificate` read it; the path leads to the
+    ///   bundle of its trust domain.
+    package init(id: SPIFFEID) {
+        self.id = id
     }
 
     package var verifyingCriticalExtensions: [ASN1ObjectIdentifier] {
@@ -25,8 +27,7 @@ package struct SPIFFEPolicy: VerifierPolicy {
         chain: UnverifiedCertificateChain
     ) -> PolicyEvaluationResult {
         do throws(X509SVIDError) {
-            let id = try Self.check(leaf: chain.leaf)
-            guard id.trustDomain == trustDomain else { throw .authorityForeign }
+            guard try Self.check(leaf: chain.leaf) == id else { throw .idReadDifferently }
             for certificate in chain.dropFirst().dropLast() {
                 try Self.check(signatureAlgorithm: certificate.signatureAlgorithm)
             }
