@@ -56,6 +56,13 @@ import Testing
             Self.auditEventNames(source("Sources/AuditLog/AuditEvent.swift", event))
                 == ["nodeBanned", "tokenCreated"]
         )
+        let key = "enum ServerConfigurationKey: String {\n    case a\n    case b = \"b.c\"\n}"
+        #expect(
+            Self.configurationKeys(
+                source("Sources/CAServer/Configuration/ServerConfigurationKey.swift", key),
+                target: "CAServer"
+            ) == ["a", "b.c"]
+        )
         let limit = "struct A { static let bytesMax = 1; let countMax = 2 }"
         let split = limit.split(separator: ";").joined(separator: "\n")
         #expect(Self.limitNames(source("Sources/T/A.swift", split)) == ["A.bytesMax"])
@@ -81,7 +88,7 @@ import Testing
         cases(of: ["AuditEvent"], in: sources.filter { $0.target == "AuditLog" })
     }
 
-    /// The coding keys, or the cases of enums named `...Key`, of the configuration files.
+    /// The cases of enums named `...Key` or `...Keys` in files of the configuration.
     private static func configurationKeys(_ sources: [SwiftSource], target: String) -> Set<String> {
         let files = sources.filter { $0.target == target && $0.path.contains("Configuration") }
         let enums = files.flatMap(\.declarations).filter {
@@ -98,7 +105,7 @@ import Testing
         Set(
             sources.flatMap(\.declarations).filter {
                 $0.kind == "case" && enums.contains($0.scope.last ?? "")
-            }.map(\.name)
+            }.map { $0.rawValue ?? $0.name }
         )
     }
 }

@@ -50,12 +50,16 @@ extension SourceRule {
         name: "a limit has its reason beside it",
         applies: Paths.isSource,
         check: { source in
-            source.declarations.filter { $0.isLimit && $0.comment == nil }.map {
-                Finding($0.line, "'\($0.name)' does not say why it is what it is")
-            }
+            let commented = Set(source.comments.map(\.line))
+            return source.declarations.filter {
+                $0.isLimit && $0.comment == nil && !commented.contains($0.line)
+            }.map { Finding($0.line, "'\($0.name)' does not say why it is what it is") }
         },
         refuses: ["struct A {\n    static let bytesMax = 5\n}", "let sizeMax = 1"],
-        accepts: ["struct A {\n    /// RFC 1.\n    static let bytesMax = 5\n}", "let climax = 1"]
+        accepts: [
+            "struct A {\n    /// RFC 1.\n    static let bytesMax = 5\n}", "let climax = 1",
+            "let sizeMax = 1  // RFC 1",
+        ]
     )
 }
 

@@ -166,6 +166,8 @@ struct DeclarationParser {
                 found.name = token.text.filter { $0 != "`" }
                 declarations.append(found)
                 expectsName = false
+            } else if token.kind == .string, tokens[position - 1].text == "=" {
+                declarations[declarations.count - 1].rawValue = token.text
             } else if token.text == ",", token.kind == .punctuation {
                 expectsName = true
             }

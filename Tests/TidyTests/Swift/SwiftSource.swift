@@ -76,6 +76,8 @@ struct Declaration: Equatable, Sendable {
     var endLine: Int?
     /// The comment directly before it.
     var comment: String?
+    /// The string a case stands for, when it has one.
+    var rawValue: String?
 
     var qualifiedName: String { (scope + [name]).joined(separator: ".") }
     var isDocumented: Bool { comment?.hasPrefix("///") ?? false }
