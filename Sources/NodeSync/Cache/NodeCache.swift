@@ -236,10 +236,10 @@ package struct NodeCache: Sendable {
         touch(entry.id)
         if let key = new.nodeIdentity { pending.identities.insert(key) }
         pending.rematch.formUnion(classIndex.members(showing: entry.workloadSelectors))
-        guard let old else { return }
+        // Without an old entry there are SVIDs only if it was removed by the same batch.
         let isOutdated =
-            old.entry.dnsNames != entry.dnsNames
-            || old.entry.x509SVIDTTLSeconds != entry.x509SVIDTTLSeconds
+            old?.entry.dnsNames != entry.dnsNames
+            || old?.entry.x509SVIDTTLSeconds != entry.x509SVIDTTLSeconds
         for key in identitiesByEntry[entry.id] ?? [] where isOutdated {
             pending.outdated.insert(key)
             if let issued = identities[key]?.issued, !isWithin(issued, entry) { withdraw(key) }

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import NodeSync
+import SPIFFE
+import Testing
+
+struct RenewalQueueTests {
+    let start = ClockReading(wall: Date(timeIntervalSince1970: 1_800_000_000), boot: .seconds(100))
+    let first = SigningBatchID(1)
+
+    private func reading(_ seconds: Double) -> ClockReading {
+        ClockReading(
+            wall: start.wall.addingTimeInterval(seconds),
+            boot: start.boot + .seconds(seconds)
+        )
+    }
+
+    private func key(_ name: String) throws -> IdentityKey {
+        IdentityKey(entryID: name, spiffeID: try SPIFFEID("spiffe://example.org/\(name)"))
+    }
+
+    private func validity(_ seconds: Double, lifetime: Double = 3_600) -> SVIDValidity {
+        SVIDValidity(
+            issuedAt: reading(seconds).wall,
+            notAfter: reading(seconds + lifetime).wall
+        )
+    }
+
+    private func wanted(
+        _ key: IdentityKey,
+        _ demand: IdentityDemand = .subscribed,
+        _ validity: SVIDValidity? = nil,
+        isOutdated: Bool = false
+    ) -> DemandChange {
+        DemandChange(key: key, demand: demand, validity: validity, isOutdated: isOutdated)
+    }
+
+    private func timer(_ actions: [RenewalQueue.Action]) -> Duration? {
+        actions.compactMap { action -> Duration? in
+            if case .scheduleTimer(let at) = action { at } else { nil }
+        }.last
+    }
+
+    // MARK: When
+
+    @Test func `what has no SVID is signed at once, and renewed at half of its life`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        var actions = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        #expect(actions == [.sign(first, [a])])
+        actions = queue.signed(
+            first,
+            outcomes: [a: .issued(validity(0))],
+            now: reading(1),
+            using: &generator
+        )
+        let at = try #require(timer(actions))
+        #expect(at >= start.boot + .seconds(1_620))
+        #expect(at <= start.boot + .seconds(1_981))
+        #expect(actions.count == 1)
+        let due = reading(Double((at - start.boot).components.seconds))
+        #expect(queue.timerFired(now: reading(1_600)) == [.scheduleTimer(at: at)])
+        #expect(queue.timerFired(now: due) == [.sign(SigningBatchID(2), [a])])
+    }
+
+    @Test func `an SVID at hand is not signed again before half of its life`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        var actions = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        actions = queue.demandChanged(
+            [wanted(try key("b"), .subscribed, validity(0))],
+            now: start,
+            using: &generator
+        )
+        #expect(actions.count == 1)
+        #expect(try #require(timer(actions)) > start.boot + .seconds(1_600))
+    }
+
+    @Test func `renewals of SVIDs signed together are spread, those of a second share a batch`()
+        throws
+    {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let keys = try (0..<400).map { try key("k\($0)") }
+        let actions = queue.demandChanged(
+            keys.map { wanted($0, .subscribed, validity(0)) },
+            now: start,
+            using: &generator
+        )
+        #expect(actions.count == 1)
+        var now = start
+        var batches = 0
+        var signed = 0
+        while signed < keys.count {
+            now = reading((now.wall.timeIntervalSince(start.wall)) + 1)
+            for case .sign(_, let batch) in queue.timerFired(now: now) {
+                batches += 1
+                signed += batch.count
+                _ = queue.signed(
+                    SigningBatchID(UInt64(batches)),
+                    outcomes: [:],
+                    now: now,
+                    using: &generator
+                )
+                break
+            }
+            if now.boot > start.boot + .seconds(3_600) { break }
+        }
+        #expect(signed >= keys.count)
+        #expect(batches > 50)
+        #expect(now.boot <= start.boot + .seconds(1_990))
+    }
+
+    // MARK: In what order
+
+    @Test func `what expires soonest is signed first, then who waits, then what is fetched ahead`()
+        throws
+    {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        // Two batches in flight, so that the rest has to queue.
+        for name in ["x", "y"] {
+            _ = queue.demandChanged([wanted(try key(name))], now: start, using: &generator)
+        }
+        let soon = wanted(try key("soon"), .subscribed, validity(-100, lifetime: 110))
+        let late = wanted(try key("late"), .prefetch, validity(-3_000))
+        let waiting = wanted(try key("waiting"))
+        let ahead = wanted(try key("ahead"), .prefetch)
+        let held = queue.demandChanged(
+            [ahead, late, waiting, soon],
+            now: start,
+            using: &generator
+        )
+        #expect(held == [])
+        let actions = queue.signed(first, outcomes: [:], now: start, using: &generator)
+        #expect(
+            actions.first
+                == .sign(
+                    SigningBatchID(3),
+                    try ["soon", "waiting", "late", "ahead"].map { try key($0) }
+                )
+        )
+    }
+
+    @Test func `batches hold at most 500, and two are under way`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let keys = try (0..<1_200).map { try key("k\($0)") }
+        let actions = queue.demandChanged(
+            keys.map { wanted($0) },
+            now: start,
+            using: &generator
+        )
+        let sizes = actions.compactMap { action -> Int? in
+            if case .sign(_, let keys) = action { keys.count } else { nil }
+        }
+        #expect(sizes == [500, 500])
+        #expect(queue.inFlightCount == 1_000)
+        let outcomes = Dictionary(
+            uniqueKeysWithValues: keys.map { ($0, SigningOutcome.issued(validity(0))) }
+        )
+        let next = queue.signed(first, outcomes: outcomes, now: start, using: &generator)
+        #expect(queue.inFlightCount == 700)
+        #expect(next.count == 2)
+    }
+
+    @Test func `1000 identities are signed ahead, more only for a workload`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let keys = try (0..<1_002).map { try key("k\($0 + 1_000)") }
+        _ = queue.demandChanged(
+            keys.map { wanted($0, .prefetch) },
+            now: start,
+            using: &generator
+        )
+        var signed: Set<IdentityKey> = []
+        var batch: UInt64 = 0
+        let outcomes = Dictionary(
+            uniqueKeysWithValues: keys.map { ($0, SigningOutcome.issued(validity(0))) }
+        )
+        while queue.inFlightCount > 0 {
+            batch += 1
+            _ = queue.signed(
+                SigningBatchID(batch),
+                outcomes: outcomes,
+                now: start,
+                using: &generator
+            )
+        }
+        #expect(batch == 2)
+        #expect(queue.wantedCount == 1_002)
+        // A workload comes for one beyond the limit.
+        let last = keys[1_001]
+        var actions = queue.demandChanged([wanted(last)], now: start, using: &generator)
+        #expect(actions.first == .sign(SigningBatchID(3), [last]))
+        // A place becomes free.
+        actions = queue.demandChanged([wanted(keys[0], .none)], now: start, using: &generator)
+        #expect(actions.first == .sign(SigningBatchID(4), [keys[1_000]]))
+        signed.insert(last)
+    }
+
+    // MARK: Failures
+
+    @Test func `failures are tried again, ever more seldom, and success forgets them`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        var now = start
+        var waits: [Duration] = []
+        var actions = queue.demandChanged([wanted(a)], now: now, using: &generator)
+        for number in 1...12 {
+            #expect(actions.first == .sign(SigningBatchID(UInt64(number)), [a]))
+            actions = queue.signed(
+                SigningBatchID(UInt64(number)),
+                outcomes: [a: .failed],
+                now: now,
+                using: &generator
+            )
+            let at = try #require(timer(actions))
+            waits.append(at - now.boot)
+            now = ClockReading(wall: now.wall, boot: at)
+            actions = queue.timerFired(now: now)
+        }
+        #expect(waits.allSatisfy { $0 >= Backoff.delayMin && $0 <= Backoff.delayMax })
+        #expect(waits[0] <= .seconds(1))
+        #expect(try #require(waits.max()) > .seconds(10))
+    }
+
+    @Test func `who was refused asks again seldom, unless its entry changes`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        _ = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        let actions = queue.signed(first, outcomes: [a: .refused], now: start, using: &generator)
+        #expect(try #require(timer(actions)) >= start.boot + RenewalQueue.refusedDelayMin)
+        let changed = queue.demandChanged(
+            [wanted(a, isOutdated: true)],
+            now: reading(1),
+            using: &generator
+        )
+        #expect(changed == [.sign(SigningBatchID(2), [a])])
+    }
+
+    @Test func `a workload that comes and goes does not ask more often`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        _ = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        _ = queue.signed(first, outcomes: [a: .refused], now: start, using: &generator)
+        for second in 1...50 {
+            let now = reading(Double(second))
+            let gone = queue.demandChanged([wanted(a, .none)], now: now, using: &generator)
+            let back = queue.demandChanged([wanted(a)], now: now, using: &generator)
+            #expect(timer(gone + back).map { $0 >= start.boot + .seconds(60) } ?? true)
+            #expect(queue.inFlightCount == 0)
+        }
+    }
+
+    @Test func `an SVID that is half over when it comes does not start a race`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        _ = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        let actions = queue.signed(
+            first,
+            outcomes: [a: .issued(validity(-3_000))],
+            now: start,
+            using: &generator
+        )
+        #expect(try #require(timer(actions)) >= start.boot + Backoff.delayMin)
+        #expect(actions.count == 1)
+    }
+
+    // MARK: Changes on the way
+
+    @Test func `an entry that changes while it is signed is signed again`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        _ = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        let change = wanted(a, isOutdated: true)
+        #expect(queue.demandChanged([change], now: start, using: &generator) == [])
+        var actions = queue.signed(
+            first,
+            outcomes: [a: .issued(validity(0))],
+            now: start,
+            using: &generator
+        )
+        #expect(actions == [.sign(SigningBatchID(2), [a])])
+        actions = queue.signed(
+            SigningBatchID(2),
+            outcomes: [a: .issued(validity(0))],
+            now: start,
+            using: &generator
+        )
+        #expect(queue.inFlightCount == 0)
+    }
+
+    @Test func `an outdated SVID is replaced at once`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        let have = wanted(a, .subscribed, validity(0))
+        _ = queue.demandChanged([have], now: start, using: &generator)
+        let outdated = wanted(a, .subscribed, validity(0), isOutdated: true)
+        let actions = queue.demandChanged([outdated], now: reading(5), using: &generator)
+        #expect(actions == [.sign(first, [a])])
+    }
+
+    @Test func `an answer for what is not wanted any more does nothing`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        _ = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        _ = queue.demandChanged([wanted(a, .none)], now: start, using: &generator)
+        #expect(queue.wantedCount == 0)
+        // Wanted again meanwhile: the old answer does not count for the new request.
+        let again = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        #expect(again == [.sign(SigningBatchID(2), [a])])
+        #expect(queue.signed(first, outcomes: [a: .failed], now: start, using: &generator) == [])
+        #expect(queue.inFlightCount == 1)
+    }
+
+    @Test func `answers to unknown batches do nothing`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let outcomes = [try key("a"): SigningOutcome.issued(validity(0))]
+        #expect(queue.signed(first, outcomes: outcomes, now: start, using: &generator) == [])
+        #expect(queue.timerFired(now: start) == [])
+        #expect(queue.clockStepped(now: start, using: &generator) == [])
+        let gone = wanted(try key("a"), .none)
+        #expect(queue.demandChanged([gone], now: start, using: &generator) == [])
+        #expect(queue.wantedCount == 0)
+    }
+
+    // MARK: Clock steps
+
+    @Test func `after a step forward what became due is spread, once`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let keys = try (0..<200).map { try key("k\($0)") }
+        _ = queue.demandChanged(
+            keys.map { wanted($0, .subscribed, validity(0)) },
+            now: start,
+            using: &generator
+        )
+        let stepped = ClockReading(wall: reading(3_000).wall, boot: start.boot + .seconds(10))
+        var actions = queue.clockStepped(now: stepped, using: &generator)
+        #expect(queue.inFlightCount < 20)
+        let spread = ClockReading(
+            wall: stepped.wall.addingTimeInterval(30),
+            boot: stepped.boot + RenewalQueue.stepSpread
+        )
+        actions = queue.timerFired(now: spread)
+        #expect(queue.inFlightCount == keys.count)
+        #expect(!actions.isEmpty)
+    }
+
+    @Test func `after a step back renewals wait for their time on the new clock`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        let have = wanted(a, .subscribed, validity(0))
+        let before = try #require(timer(queue.demandChanged([have], now: start, using: &generator)))
+        let stepped = ClockReading(wall: reading(-1_000).wall, boot: start.boot)
+        let after = try #require(timer(queue.clockStepped(now: stepped, using: &generator)))
+        #expect(after - before == .seconds(1_000))
+    }
+}
+
+/// Keys that come, go, fail and are refused, as a seed says, until everything works again.
+private struct RenewalWorld {
+    var generator: SeededGenerator
+    var queue = RenewalQueue()
+    var now = ClockReading(wall: Date(timeIntervalSince1970: 1_800_000_000), boot: .zero)
+    var timer: Duration?
+    var flying: [SigningBatchID: [IdentityKey]] = [:]
+    var wanted: [IdentityKey: IdentityDemand] = [:]
+    var svids: [IdentityKey: SVIDValidity] = [:]
+    var asked: [IdentityKey: [Duration]] = [:]
+    let keys: [IdentityKey]
+
+    init(seed: UInt64) throws {
+        generator = SeededGenerator(seed: seed)
+        keys = try (0..<30).map {
+            IdentityKey(entryID: "e\($0)", spiffeID: try SPIFFEID("spiffe://example.org/e\($0)"))
+        }
+    }
+
+    mutating func advance(by duration: Duration) {
+        now = ClockReading(
+            wall: now.wall.addingTimeInterval(Double(duration.components.seconds)),
+            boot: now.boot + .seconds(duration.components.seconds)
+        )
+        if let timer, timer <= now.boot {
+            self.timer = nil
+            perform(queue.timerFired(now: now))
+        }
+    }
+
+    mutating func demand() {
+        let key = keys[generator.below(keys.count)]
+        let demand: IdentityDemand = [.none, .prefetch, .subscribed][generator.below(3)]
+        wanted[key] = demand == .none ? nil : demand
+        if demand == .none { svids[key] = nil }
+        let change = DemandChange(
+            key: key,
+            demand: demand,
+            validity: svids[key],
+            isOutdated: generator.once(in: 10)
+        )
+        perform(queue.demandChanged([change], now: now, using: &generator))
+    }
+
+    mutating func answer(working: Bool) {
+        guard let batch = flying.keys.sorted().first else { return }
+        var outcomes: [IdentityKey: SigningOutcome] = [:]
+        for key in flying.removeValue(forKey: batch) ?? [] {
+            switch working ? 9 : generator.below(10) {
+            case 0: break
+            case 1: outcomes[key] = .refused
+            case 2, 3: outcomes[key] = .failed
+            default:
+                let validity = SVIDValidity(
+                    issuedAt: now.wall,
+                    notAfter: now.wall.addingTimeInterval(600)
+                )
+                outcomes[key] = .issued(validity)
+                if wanted[key] != nil { svids[key] = validity }
+            }
+        }
+        perform(queue.signed(batch, outcomes: outcomes, now: now, using: &generator))
+    }
+
+    mutating func step() {
+        switch generator.below(10) {
+        case 0, 1: demand()
+        case 2...5: answer(working: false)
+        case 6:
+            guard generator.once(in: 10) else { return }
+            let seconds = Double(generator.below(2_000) - 1_000)
+            now = ClockReading(wall: now.wall.addingTimeInterval(seconds), boot: now.boot)
+            perform(queue.clockStepped(now: now, using: &generator))
+        default: advance(by: .seconds(generator.below(30)))
+        }
+        check()
+    }
+
+    mutating func perform(_ actions: [RenewalQueue.Action]) {
+        for action in actions {
+            switch action {
+            case .scheduleTimer(let at):
+                #expect(at > now.boot, "a timer never fires in a loop")
+                timer = at
+            case .sign(let batch, let keys):
+                #expect(!keys.isEmpty && keys.count <= RenewalQueue.batchMax)
+                #expect(flying[batch] == nil)
+                flying[batch] = keys
+                for key in keys {
+                    #expect(wanted[key] != nil, "nothing is signed that nobody wants")
+                    asked[key, default: []].append(now.boot)
+                }
+            }
+        }
+    }
+
+    func check() {
+        #expect(flying.count <= RenewalQueue.batchesInFlightMax)
+        #expect(queue.inFlightCount == flying.values.reduce(0) { $0 + $1.count })
+        #expect(queue.wantedCount == wanted.count)
+    }
+}
+
+struct RenewalWalkTests {
+    @Test(arguments: walkSeeds)
+    func `whatever failed, every wanted identity ends up with a fresh SVID`(_ seed: UInt64) throws {
+        var world = try RenewalWorld(seed: seed)
+        for _ in 0..<1_500 { world.step() }
+        // Everything works for longer than the longest wait.
+        for _ in 0..<1_400 {
+            world.advance(by: .seconds(1))
+            world.answer(working: true)
+            world.answer(working: true)
+            world.check()
+        }
+        for key in world.wanted.keys {
+            let left = world.svids[key]?.notAfter.timeIntervalSince(world.now.wall) ?? 0
+            #expect(left > 200, "\(key) is renewed at half of its 600 s")
+        }
+    }
+}
