@@ -2,7 +2,6 @@
 
 internal import Crypto
 internal import SwiftASN1
-internal import X509
 
 /// A TBSCertificate with its signature.
 struct SignedCertificate {

@@ -23,8 +23,11 @@ package struct CertificateRequest: Hashable, Sendable {
             parts = try Parts(DER.parse(der))
         } catch let error as CertificateRequestError { throw error } catch { throw .notDER }
         let publicKey: SubjectPublicKey
-        do { publicKey = try SubjectPublicKey(node: parts.publicKey) } catch { throw .key(error) }
-        try parts.proof.verify(signed: parts.info, by: publicKey, at: parts.publicKey)
+        let verifier: VerificationKey
+        do {
+            (publicKey, verifier) = try SubjectPublicKey.read(parts.publicKey)
+        } catch { throw .key(error) }
+        try parts.proof.verify(signed: parts.info, by: verifier)
         self.publicKey = publicKey
     }
 

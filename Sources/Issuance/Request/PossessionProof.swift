@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Crypto
 internal import SwiftASN1
-internal import X509
 
 /// The signature that ends a certificate request, and its algorithm.
 struct PossessionProof {
@@ -19,56 +17,37 @@ struct PossessionProof {
         signature = try ASN1BitString(derEncoded: &nodes)
     }
 
-    /// Verifies that the owner of `publicKey` signed `bytes`.
+    /// Verifies that the owner of `key` signed `bytes`.
     func verify(
         signed bytes: ArraySlice<UInt8>,
-        by publicKey: SubjectPublicKey,
-        at node: ASN1Node
+        by key: VerificationKey
     ) throws(CertificateRequestError) {
-        let isValid: Bool
-        do {
-            isValid = try verifies(bytes, publicKey, node)
-        } catch let error as CertificateRequestError {
-            throw error
-        } catch {
-            throw .possessionNotProven
-        }
-        guard isValid else { throw .possessionNotProven }
-    }
-
-    private func verifies(
-        _ bytes: ArraySlice<UInt8>,
-        _ publicKey: SubjectPublicKey,
-        _ node: ASN1Node
-    ) throws -> Bool {
-        let scheme = try scheme()
-        guard signature.paddingBits == 0 else { throw CertificateRequestError.notDER }
-        switch (publicKey.algorithm, scheme.isRSA) {
+        let (hash, isRSA) = try scheme()
+        guard signature.paddingBits == 0 else { throw .notDER }
+        switch (key, isRSA) {
         case (.p256, false), (.p384, false):
             // RFC 5758 section 3.2: ECDSA identifiers have no parameters, not even NULL.
-            guard parameters == nil else { throw CertificateRequestError.notDER }
+            guard parameters == nil else { throw .notDER }
         case (.rsa, true):
-            // RFC 4055 section 5: NULL, and absent parameters are accepted as NULL.
-            if let parameters { _ = try ASN1Null(derEncoded: parameters) }
+            // RFC 4055 section 5: NULL; absent parameters are accepted as NULL.
+            if let parameters, (try? ASN1Null(derEncoded: parameters)) == nil { throw .notDER }
         default:
-            throw CertificateRequestError.signatureAlgorithmForOtherKey("\(algorithm)")
+            throw .signatureAlgorithmForOtherKey("\(algorithm)")
         }
-        return try Certificate.PublicKey(derEncoded: node).isValidSignature(
-            signature.bytes,
-            for: bytes,
-            signatureAlgorithm: scheme.algorithm
-        )
+        guard key.verifies(signature.bytes, of: bytes, hashedBy: hash) else {
+            throw .possessionNotProven
+        }
     }
 
-    private func scheme() throws -> (algorithm: Certificate.SignatureAlgorithm, isRSA: Bool) {
+    private func scheme() throws(CertificateRequestError) -> (VerificationKey.Hash, isRSA: Bool) {
         switch algorithm {
-        case .ecdsaWithSHA256: (.ecdsaWithSHA256, false)
-        case .ecdsaWithSHA384: (.ecdsaWithSHA384, false)
-        case .ecdsaWithSHA512: (.ecdsaWithSHA512, false)
-        case .AlgorithmIdentifier.sha256WithRSAEncryption: (.sha256WithRSAEncryption, true)
-        case .AlgorithmIdentifier.sha384WithRSAEncryption: (.sha384WithRSAEncryption, true)
-        case .AlgorithmIdentifier.sha512WithRSAEncryption: (.sha512WithRSAEncryption, true)
-        default: throw CertificateRequestError.signatureAlgorithmUnsupported("\(algorithm)")
+        case .ecdsaWithSHA256: (.sha256, false)
+        case .ecdsaWithSHA384: (.sha384, false)
+        case .ecdsaWithSHA512: (.sha512, false)
+        case .AlgorithmIdentifier.sha256WithRSAEncryption: (.sha256, true)
+        case .AlgorithmIdentifier.sha384WithRSAEncryption: (.sha384, true)
+        case .AlgorithmIdentifier.sha512WithRSAEncryption: (.sha512, true)
+        default: throw .signatureAlgorithmUnsupported("\(algorithm)")
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Crypto
+internal import CryptoExtras
 internal import FoundationEssentials
 internal import SwiftASN1
 
@@ -34,23 +35,38 @@ package struct SubjectPublicKey: Hashable, Sendable {
     package init(subjectPublicKeyInfo der: [UInt8]) throws(SubjectPublicKeyError) {
         let node: ASN1Node
         do { node = try DER.parse(der) } catch { throw .notDER }
-        try self.init(node: node)
+        self = try Self.read(node).key
     }
 
-    init(node: ASN1Node) throws(SubjectPublicKeyError) {
+    /// Reads a key and keeps the form that verifies, which is costly to make twice.
+    static func read(
+        _ node: ASN1Node
+    ) throws(SubjectPublicKeyError) -> (key: Self, verifier: VerificationKey) {
         let parts: Parts
         do { parts = try Parts(node) } catch { throw .notDER }
         guard parts.key.paddingBits == 0 else { throw .notDER }
-        switch parts.algorithm {
-        case .AlgorithmIdentifier.idEcPublicKey:
-            algorithm = try Self.ellipticCurve(parts)
-        case .AlgorithmIdentifier.rsaEncryption:
-            algorithm = try Self.rsa(parts)
-        default:
-            throw .algorithmUnsupported("\(parts.algorithm)")
-        }
-        subjectPublicKeyInfo = Array(node.encodedBytes)
-        bitStringContentBytes = parts.key.bytes.count
+        let (algorithm, verifier) =
+            switch parts.algorithm {
+            case .AlgorithmIdentifier.idEcPublicKey: try ellipticCurve(parts)
+            case .AlgorithmIdentifier.rsaEncryption: try rsa(parts)
+            default: throw SubjectPublicKeyError.algorithmUnsupported("\(parts.algorithm)")
+            }
+        let key = Self(
+            algorithm: algorithm,
+            subjectPublicKeyInfo: Array(node.encodedBytes),
+            bitStringContentBytes: parts.key.bytes.count
+        )
+        return (key, verifier)
+    }
+
+    private init(
+        algorithm: Algorithm,
+        subjectPublicKeyInfo: [UInt8],
+        bitStringContentBytes: Int
+    ) {
+        self.algorithm = algorithm
+        self.subjectPublicKeyInfo = subjectPublicKeyInfo
+        self.bitStringContentBytes = bitStringContentBytes
     }
 
     /// The SHA-256 of the SubjectPublicKeyInfo, by which keys are named in records.
@@ -87,7 +103,9 @@ package struct SubjectPublicKey: Hashable, Sendable {
     }
 
     /// RFC 5480: a named curve and an uncompressed point that lies on it.
-    private static func ellipticCurve(_ parts: Parts) throws(SubjectPublicKeyError) -> Algorithm {
+    private static func ellipticCurve(
+        _ parts: Parts
+    ) throws(SubjectPublicKeyError) -> (Algorithm, VerificationKey) {
         let curve: ASN1ObjectIdentifier
         do {
             guard let parameters = parts.parameters else { throw SubjectPublicKeyError.notDER }
@@ -96,11 +114,11 @@ package struct SubjectPublicKey: Hashable, Sendable {
         do {
             switch curve {
             case .NamedCurves.secp256r1:
-                _ = try P256.Signing.PublicKey(x963Representation: parts.key.bytes)
-                return .p256
+                let key = try P256.Signing.PublicKey(x963Representation: parts.key.bytes)
+                return (.p256, .p256(key))
             case .NamedCurves.secp384r1:
-                _ = try P384.Signing.PublicKey(x963Representation: parts.key.bytes)
-                return .p384
+                let key = try P384.Signing.PublicKey(x963Representation: parts.key.bytes)
+                return (.p384, .p384(key))
             default:
                 throw SubjectPublicKeyError.curveUnsupported("\(curve)")
             }
@@ -108,7 +126,9 @@ package struct SubjectPublicKey: Hashable, Sendable {
     }
 
     /// RFC 3279 section 2.3.1: NULL parameters, RSAPublicKey inside the bit string.
-    private static func rsa(_ parts: Parts) throws(SubjectPublicKeyError) -> Algorithm {
+    private static func rsa(
+        _ parts: Parts
+    ) throws(SubjectPublicKeyError) -> (Algorithm, VerificationKey) {
         let modulus: ArraySlice<UInt8>
         let exponent: ArraySlice<UInt8>
         do {
@@ -130,7 +150,10 @@ package struct SubjectPublicKey: Hashable, Sendable {
         }
         guard modulus.last.map({ $0 & 1 == 1 }) == true else { throw .rsaModulusEven }
         guard exponent.elementsEqual(rsaExponent) else { throw .rsaExponent }
-        return .rsa(bits: bits)
+        do {
+            let key = try _RSA.Signing.PublicKey(derRepresentation: parts.key.bytes)
+            return (.rsa(bits: bits), .rsa(key))
+        } catch { throw .notDER }
     }
 }
 
