@@ -241,6 +241,42 @@ struct SyncPublisherTests {
         )
     }
 
+    @Test func `an acknowledgement settles only what it covers`() {
+        var publisher = settled()
+        _ = publisher.committed(11, affected: .all, urgent: false, now: .zero)
+        _ = publisher.sent(one, to: 11, now: .zero)
+        _ = publisher.committed(12, affected: .all, urgent: true, now: .seconds(5))
+        _ = publisher.sent(one, to: 12, now: .seconds(5))
+        _ = publisher.acknowledged(one, ack(11), now: .seconds(6))
+        var actions = publisher.timerFired(now: .seconds(34))
+        #expect(!actions.contains(.close(one, .acknowledgementOverdue)))
+        actions = publisher.timerFired(now: .seconds(35))
+        #expect(actions.contains(.close(one, .acknowledgementOverdue)))
+    }
+
+    @Test func `a stream is not told twice within 10 s`() {
+        var publisher = settled()
+        _ = publisher.committed(11, affected: .agents([]), urgent: false, now: .seconds(20))
+        _ = connect(&publisher, b, two, have: 11, now: .seconds(25))
+        _ = publisher.committed(12, affected: .agents([]), urgent: false, now: .seconds(26))
+        var actions = publisher.timerFired(now: .seconds(30))
+        #expect(actions == [.sendWatermark(one, to: 12), .scheduleTimer(at: .seconds(40))])
+        actions = publisher.timerFired(now: .seconds(40))
+        #expect(actions == [.sendWatermark(two, to: 12)])
+    }
+
+    // MARK: Limits
+
+    @Test func `agents beyond the limit are turned away`() {
+        var publisher = publisher()
+        for number in 0..<SyncPublisher.agentsMax {
+            publisher.remembered(AgentName("\(number)"), selectors: [], lastSeen: nil)
+        }
+        #expect(connect(&publisher, a, one, have: 10) == [.close(one, .agentsTooMany)])
+        #expect(connect(&publisher, AgentName("7"), two, have: 10).count == 1)
+        #expect(publisher.sessionCount == 1)
+    }
+
     // MARK: Illegal events
 
     @Test func `acknowledging what was never sent ends the stream`() {

@@ -325,6 +325,28 @@ struct SyncSubscriberTests {
         #expect(subscriber.resources.count == 3)
     }
 
+    @Test func `what the server cuts into pages the agent takes`() {
+        var subscriber = settled()
+        let resources = (0..<9).map {
+            Resource(
+                key: ResourceKey(.entry, "\($0)"),
+                payload: Array(repeating: UInt8($0), count: 300_000)
+            )
+        }
+        let messages = SyncMessage.snapshot(at: at(9), resources.reversed())
+        #expect(messages.count == 5)
+        var last: [SyncSubscriber.Action] = []
+        for message in messages { last = subscriber.received(message, now: .zero) }
+        guard case .apply(let revision, let changes)? = last.first else {
+            Issue.record("nothing to apply")
+            return
+        }
+        #expect(revision == at(9))
+        #expect(changes.count == 12)
+        let empty = SyncMessage.snapshot(at: at(9), [])
+        #expect(empty == [.snapshotBegin(at(9)), .snapshotEnd(resourceCount: 0)])
+    }
+
     @Test func `more resources than an agent can use end the stream`() {
         var subscriber = restoring(nil)
         _ = subscriber.connected()

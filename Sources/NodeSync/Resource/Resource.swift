@@ -4,9 +4,13 @@
 ///
 /// The raw values are the wire's and never change meaning.
 package enum ResourceType: UInt8, Hashable, Sendable, CaseIterable, Codable {
+    /// A registration entry, named by its `id`.
     case entry = 1
+    /// The bundle of a trust domain, named by that.
     case bundle = 2
+    /// A revocation, named after what it revokes: a name never gets another meaning.
     case revocation = 3
+    /// Any other document, named by its key.
     case document = 4
 
     /// The order in which changes of one revision come into force: what takes away comes first,

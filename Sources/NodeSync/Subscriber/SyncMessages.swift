@@ -24,6 +24,32 @@ package enum SyncMessage: Hashable, Sendable {
     case snapshotEnd(resourceCount: Int)
     /// Nothing in scope changed up to here.
     case watermark(Revision)
+
+    /// The messages of a whole snapshot, its pages within `SyncLimits.messageBytesMax`.
+    ///
+    /// - Parameters:
+    ///   - revision: The revision at which all of `resources` were read.
+    ///   - resources: Each at most once, and none bigger than a page: documents are limited to
+    ///     less where they come in.
+    /// - Returns: Beginning, pages in order of the resources' keys, end.
+    package static func snapshot(at revision: Revision, _ resources: [Resource]) -> [SyncMessage] {
+        var messages = [SyncMessage.snapshotBegin(revision)]
+        var page: [Resource] = []
+        var pageBytes = 0
+        for resource in resources.sorted(by: { $0.key < $1.key }) {
+            if !page.isEmpty, pageBytes + resource.sizeBytes > SyncLimits.messageBytesMax {
+                messages.append(.snapshotPage(index: messages.count - 1, resources: page))
+                page = []
+                pageBytes = 0
+            }
+            page.append(resource)
+            pageBytes += resource.sizeBytes
+        }
+        if !page.isEmpty {
+            messages.append(.snapshotPage(index: messages.count - 1, resources: page))
+        }
+        return messages + [.snapshotEnd(resourceCount: resources.count)]
+    }
 }
 
 /// All changes in scope between two numbers of an epoch, at most one per resource.
@@ -40,6 +66,11 @@ package struct SyncDelta: Hashable, Sendable {
         self.from = from
         self.to = to
         self.changes = changes
+    }
+
+    /// Whether the Delta is small enough to be sent; if not, a snapshot is.
+    package var fits: Bool {
+        changes.reduce(0) { $0 + $1.sizeBytes } <= SyncLimits.messageBytesMax
     }
 }
 
