@@ -94,7 +94,7 @@ package struct Document: Sendable {
     /// What a server of `trustDomain` must refuse: IDs of other trust domains where its own are
     /// meant, and federation with itself.
     package func problems(inTrustDomain trustDomain: TrustDomain) -> [DocumentProblem] {
-        trustDomainUses.compactMap { use in
+        trustDomainUses.sorted { $0.position < $1.position }.compactMap { use in
             let isOwn = use.trustDomain == trustDomain
             let problem: (what: String, remedy: String)
             switch use.meaning {

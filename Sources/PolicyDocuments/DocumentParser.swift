@@ -51,18 +51,10 @@ struct DocumentParser {
     // MARK: - Files and documents
 
     mutating func documents(in raw: [UInt8]) -> [Document] {
-        let text: SourceText
-        do throws(TextProblem) {
-            text = try SourceText(raw)
-        } catch {
-            report(error.position, error.what, error.remedy)
-            return []
-        }
-        var reader = YAMLReader(text)
-        let nodes = reader.documents(limit: Document.perFileMax)
-        for problem in reader.problems { report(problem.position, problem.what, problem.remedy) }
+        let stream = YAMLStream(reading: raw, documentsMax: Document.perFileMax)
+        for problem in stream.problems { report(problem.position, problem.what, problem.remedy) }
         var documents: [Document] = []
-        for node in nodes where !isFull {
+        for node in stream.documents where !isFull {
             trustDomainUses = []
             if let document = document(node) { documents.append(document) }
         }

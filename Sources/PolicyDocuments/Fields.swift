@@ -23,10 +23,7 @@ struct Fields {
     func path(of key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
 
     var unknown: [YAMLPair] {
-        pairs.values.sorted {
-            ($0.keyPosition.line, $0.keyPosition.column)
-                < ($1.keyPosition.line, $1.keyPosition.column)
-        }
+        pairs.values.sorted { $0.keyPosition < $1.keyPosition }
     }
 
     var knownKeys: [String] { known }

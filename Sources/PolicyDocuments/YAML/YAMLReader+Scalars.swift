@@ -92,6 +92,10 @@ extension YAMLReader {
             {
                 break
             }
+            // libyaml refuses ":?" here, so it is left to be refused.
+            if inFlow, byte == UInt8(ascii: ":"), self.byte(at: index + 1) == UInt8(ascii: "?") {
+                break
+            }
             if inFlow, isFlowMark(at: index) { break }
             index += 1
             if !isBlank(byte) { end = index }
@@ -310,14 +314,17 @@ extension YAMLReader {
             deepestEmpty = max(deepestEmpty, ahead.indent)
             ahead.takeNewline()
         }
-        let found = ahead.current == nil ? 0 : ahead.indent
-        guard deepestEmpty <= max(found, least) else {
+        guard ahead.current != UInt8(ascii: "\t") else {
+            throw ahead.problem("a tab is not indentation", "indent with spaces")
+        }
+        let found = max(ahead.indent, least)
+        guard deepestEmpty <= found else {
             throw ahead.problem(
                 "an empty line above is indented further than the text",
                 "remove the spaces from the empty line"
             )
         }
-        return max(found, least)
+        return found
     }
 
     /// Moves over empty lines and over the indentation of the next line, at most to `column`.

@@ -39,12 +39,17 @@ struct YAMLReader {
     mutating func documents(limit: Int) -> [YAMLNode] {
         var result: [YAMLNode] = []
         var isAfterEndMark = false
+        var isFirst = true
         while problems.count < Self.problemsMax {
             do throws(TextProblem) {
                 try skipToContent()
                 guard current != nil else { break }
+                defer { isFirst = false }
                 if isAtDocumentMark {
                     isAfterEndMark = current == UInt8(ascii: ".")
+                    guard !(isFirst && isAfterEndMark) else {
+                        throw problem("\"...\" before the first document", "remove it")
+                    }
                     index += 3
                     try expectLineEnd(after: "a document mark")
                     continue
@@ -191,6 +196,7 @@ struct YAMLReader {
     /// Goes to the next document after an error.
     private mutating func resynchronize() {
         depth = 0
+        if isAtDocumentMark { return }
         while current != nil {
             skipComment()
             guard current != nil else { return }
