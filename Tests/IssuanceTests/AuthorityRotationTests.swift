@@ -4,7 +4,7 @@ import FoundationEssentials
 import Issuance
 import Testing
 
-/// The rotation of one server, event by event. Times are in seconds after the first authority.
+/// The rotation of one server, event by event; times are in seconds after the first authority.
 struct AuthorityRotationTests {
     private static let hour: TimeInterval = 3600
 
@@ -137,12 +137,21 @@ struct AuthorityRotationTests {
     }
 
     @Test func `an authority that is not published never signs`() {
-        var rotation = rotation(authority("a", .active), authority("b", birth: 12 * Self.hour))
+        var rotation = rotation(authority("a", .active))
+        _ = rotation.timerFired(now: time(12 * Self.hour))
+        _ = rotation.prepared(authority("b", birth: 12 * Self.hour), now: time(12 * Self.hour))
         _ = rotation.agentsApplied(id: "b", missing: [], now: time(13 * Self.hour))
         for hours in [13.0, 16, 20, 24, 25] {
             let actions = rotation.timerFired(now: time(hours * Self.hour))
             #expect(!actions.contains { if case .activate = $0 { true } else { false } })
         }
+    }
+
+    @Test func `an authority that an earlier process never published is replaced`() {
+        var rotation = rotation(authority("a", .active), authority("b", birth: 12 * Self.hour))
+        let now = time(12 * Self.hour + 100)
+        #expect(rotation.timerFired(now: now) == [.remove(id: "b")])
+        #expect(rotation.removed(id: "b", now: now) == [.prepare])
     }
 
     @Test func `an old authority whose last SVID is not known stays until its own end`() {
@@ -238,7 +247,7 @@ struct AuthorityRotationTests {
     }
 
     @Test func `events that do not fit change nothing`() {
-        let before = [authority("a", .active), authority("b", birth: 100)]
+        let before = [authority("a", .active), authority("b", birth: 100, published: 100)]
         var rotation = AuthorityRotation(authorities: before, lifetimes: .standard)
         _ = rotation.activated(id: "a", lastSVIDNotAfter: nil, now: time(101))
         _ = rotation.activated(id: "c", lastSVIDNotAfter: nil, now: time(101))
@@ -251,7 +260,7 @@ struct AuthorityRotationTests {
         _ = rotation.stepFailed(.scheduleTimer(at: time(0)), now: time(101))
         #expect(rotation.authorities == before)
         #expect(
-            rotation.timerFired(now: time(200)) == [.scheduleTimer(at: time(16 * Self.hour + 100))]
+            rotation.timerFired(now: time(200)) == [.scheduleTimer(at: time(16 * Self.hour))]
         )
     }
 

@@ -49,6 +49,8 @@ package struct AuthorityRotation: Sendable {
     package private(set) var authorities: [Authority]
     private let lifetimes: SVIDLifetimes
     private let hold: Duration
+    /// Prepared authorities that no bundle ever held: an earlier process ended in between.
+    private let abandoned: Set<String>
     private var isRequested = false
     /// Live agents without the prepared authority; nil until somebody has counted.
     private var missing: [String]?
@@ -70,6 +72,9 @@ package struct AuthorityRotation: Sendable {
         self.authorities = authorities
         self.lifetimes = lifetimes
         self.hold = hold
+        abandoned = Set(
+            authorities.filter { $0.state == .prepared && $0.publishedAt == nil }.map(\.id)
+        )
     }
 
     /// The authority that signs, if there is one.
@@ -241,15 +246,18 @@ extension AuthorityRotation {
         return min(publishedAt.adding(hold), last)
     }
 
-    /// When an authority that does not sign leaves: an old one after its last SVID, a prepared one
-    /// when it would have to be replaced as soon as it began.
+    /// When an authority that does not sign leaves.
+    ///
+    /// An old one after its last SVID, a prepared one when it would have to be replaced as soon as
+    /// it began.
     private func removalTime(of authority: Authority) -> Date {
         switch authority.state {
         case .active: .distantFuture
         case .old:
             min(authority.lastSVIDNotAfter ?? authority.notAfter, authority.notAfter)
                 .adding(Self.removalMargin)
-        case .prepared: lastMoment(of: authority)
+        case .prepared:
+            abandoned.contains(authority.id) ? .distantPast : lastMoment(of: authority)
         }
     }
 
