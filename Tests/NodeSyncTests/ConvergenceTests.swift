@@ -68,6 +68,15 @@ struct ConvergenceTests {
         #expect(publisher.agents(lacking: "x") == [b, c])
     }
 
+    @Test func `an agent's presence tells its stream and what it has`() {
+        let publisher = publisher()
+        #expect(publisher.presence(of: a).session == SessionID(1))
+        #expect(publisher.presence(of: a).applied == 11)
+        #expect(publisher.presence(of: b).applied == 10)
+        #expect(publisher.presence(of: c).session == nil)
+        #expect(publisher.presence(of: AgentName("nobody")).applied == nil)
+    }
+
     @Test func `who waits is answered when the last live agent has applied it`() {
         var publisher = publisher()
         #expect(publisher.waitStarted(wait, for: 11, among: .all, now: .zero) == [])

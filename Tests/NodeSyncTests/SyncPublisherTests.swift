@@ -182,6 +182,17 @@ struct SyncPublisherTests {
         #expect(actions.first == .sendSnapshot(one))
     }
 
+    @Test func `a number may be reported in parts`() {
+        var publisher = settled()
+        _ = publisher.committed(11, affected: .all, urgent: false, now: .zero)
+        _ = publisher.sent(one, to: 12, now: .zero)
+        _ = publisher.acknowledged(one, ack(12), now: .zero)
+        for part in [Set([b]), [a]] {
+            let actions = publisher.committed(12, affected: .agents(part), urgent: true, now: .zero)
+            #expect(actions == [])
+        }
+    }
+
     @Test func `changed selectors bring a snapshot`() throws {
         var publisher = settled()
         let web = try Selector("role:web")

@@ -78,6 +78,8 @@ package struct SyncPublisher: Sendable {
     /// The newest number known to exist; may be ahead of `committedNumber` for a moment, when a
     /// stream's message was read just after a commit and before its report.
     private var highestNumber: UInt64
+    /// The highest number a watermark named: what is reported at or below comes late.
+    private var watermarkNumber: UInt64
     private var timerAt: Duration?
 
     /// Begins at the number that the datastore holds.
@@ -85,6 +87,7 @@ package struct SyncPublisher: Sendable {
         self.epoch = epoch
         self.committedNumber = committedNumber
         highestNumber = committedNumber
+        watermarkNumber = committedNumber
     }
 
     /// How many streams are open.
@@ -142,6 +145,7 @@ package struct SyncPublisher: Sendable {
             opened.pendingNumber = committedNumber
         } else if opened.told == committedNumber {
             opened.watermarkedAt = now
+            watermarkNumber = committedNumber
             actions.append(.sendWatermark(session, to: committedNumber))
         }
         sessionsByTold[opened.told, default: []].insert(session)
@@ -199,7 +203,8 @@ package struct SyncPublisher: Sendable {
 
     /// A transaction was committed that changed something subscribers hold.
     ///
-    /// Numbers are reported in order. A late one is safe, but costs whom it concerns a snapshot.
+    /// Numbers are reported in order; the parts of one number may come one after the other. A late
+    /// one is safe, but costs whom it concerns a snapshot.
     ///
     /// - Parameters:
     ///   - number: The number that the transaction wrote.
@@ -213,7 +218,7 @@ package struct SyncPublisher: Sendable {
         urgent: Bool,
         now: Duration
     ) -> [Action] {
-        let isLate = number <= committedNumber
+        let isLate = number <= watermarkNumber
         committedNumber = max(committedNumber, number)
         highestNumber = max(highestNumber, number)
         var actions: [Action] = []
@@ -348,6 +353,7 @@ package struct SyncPublisher: Sendable {
     }
 
     private mutating func sendWatermarks(now: Duration) -> [Action] {
+        watermarkNumber = committedNumber
         var behind: [SessionID] = []
         for (told, sessions) in sessionsByTold where told < committedNumber { behind += sessions }
         var actions: [Action] = []
