@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FoundationEssentials
-import GRDB
-import SPIFFE
+internal import FoundationEssentials
+internal import GRDB
+internal import SPIFFE
 
 // How values lie in columns: times as milliseconds since 1970, byte strings as BLOB, lists of
 // selectors one per line (a selector holds no control character), other lists and maps as JSON.

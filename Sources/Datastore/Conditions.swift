@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// The conditions of one query: only those given are in its text, so that SQLite finds the index
 /// that serves them.

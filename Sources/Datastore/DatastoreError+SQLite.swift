@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 extension DatastoreError {
     /// Maps what the engine reports to the closed set; our own errors pass unchanged.

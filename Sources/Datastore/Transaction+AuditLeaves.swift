@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-import GRDB
+internal import GRDB
 
 /// What queries know about a leaf without parsing it.
 package struct AuditLeafFields: Hashable, Sendable {

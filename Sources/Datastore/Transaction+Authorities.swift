@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-import GRDB
+internal import GRDB
 
 /// One authority of a server; its private key is a file of the server, never a row.
 package struct AuthorityRecord: Hashable, Sendable, Identifiable {
@@ -41,6 +41,7 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
 }
 
 extension ReadTransaction {
+    /// The authority with this id, nil when there is none.
     package func authority(id: String) throws(DatastoreError) -> AuthorityRecord? {
         try first("SELECT * FROM authorities WHERE id = ?", [id], AuthorityRecord.init)
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-import GRDB
+internal import GRDB
 package import SPIFFE
 
 /// One version of a document, present or past.
 package struct DocumentVersion: Hashable, Sendable {
+    /// What was done to the document.
     package enum Verb: String, Hashable, Sendable {
         /// The document was deleted; the version has no content.
         case delete

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-import GRDB
+internal import GRDB
 package import SPIFFE
 
 /// A document as it stands.

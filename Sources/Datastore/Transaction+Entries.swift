@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FoundationEssentials
-import GRDB
-import NodeSync
+internal import FoundationEssentials
+internal import GRDB
+internal import NodeSync
 package import SPIFFE
 
 extension ReadTransaction {
+    /// The entry with this id, nil when there is none.
     package func entry(id: String) throws(DatastoreError) -> RegistrationEntry? {
         try first("SELECT * FROM entries WHERE id = ?", [id], RegistrationEntry.init)
     }

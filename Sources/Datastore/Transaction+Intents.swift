@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-import GRDB
+internal import GRDB
 
 /// That a certificate is about to be signed; committed before the signature exists.
 package struct IssuanceIntent: Hashable, Sendable {
@@ -47,6 +47,7 @@ package struct IssuanceIntent: Hashable, Sendable {
 }
 
 extension ReadTransaction {
+    /// The intent with this serial, nil when there is none or it was trimmed.
     package func intent(serial: [UInt8]) throws(DatastoreError) -> IssuanceIntent? {
         try first(
             "SELECT * FROM intents WHERE serial = ?",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-import GRDB
+internal import GRDB
 package import SPIFFE
 
 /// What a join token allows; the secret itself is never stored, only its hash.
@@ -46,6 +46,7 @@ package enum JoinTokenRedemption: Hashable, Sendable {
 }
 
 extension ReadTransaction {
+    /// The token with this hash, used or not, nil when there is none.
     package func joinToken(hash: [UInt8]) throws(DatastoreError) -> JoinTokenRecord? {
         try first(
             "SELECT * FROM join_tokens WHERE hash = ?",

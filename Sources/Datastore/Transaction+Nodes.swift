@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-import GRDB
+internal import GRDB
 package import SPIFFE
 
 /// An attested node.
 package struct NodeRecord: Hashable, Sendable {
+    /// Since when and why a node may not come back.
     package struct Ban: Hashable, Sendable {
         package let at: Date
         package let reason: String
@@ -57,10 +58,12 @@ package struct NodeRecord: Hashable, Sendable {
 }
 
 extension ReadTransaction {
+    /// The node of this name, banned or not, nil when there is none.
     package func node(named name: String) throws(DatastoreError) -> NodeRecord? {
         try first("SELECT * FROM nodes WHERE name = ?", [name], NodeRecord.init)
     }
 
+    /// The node with this SPIFFE ID, banned or not, nil when there is none.
     package func node(spiffeID: SPIFFEID) throws(DatastoreError) -> NodeRecord? {
         try first(
             "SELECT * FROM nodes WHERE spiffe_id = ?",

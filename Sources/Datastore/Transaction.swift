@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// A consistent view of the store: everything read in it belongs to the same commit.
 ///

@@ -164,6 +164,29 @@ struct Refusal: Error, Equatable {
         }
     }
 
+    @Test(arguments: 1...20)
+    func `closing in the middle answers every write truthfully`(round: Int) async throws {
+        let store = try directory.openEstablished { $0.batchedWritesMax = round }
+        let answered = try await withThrowingTaskGroup(of: UInt64?.self) { group in
+            for _ in 0..<50 {
+                group.addTask {
+                    do {
+                        return try await store.write { try $0.advanceRevision().number }
+                    } catch DatastoreError.closed {
+                        return nil
+                    }
+                }
+            }
+            var answered: UInt64 = 0
+            while answered < round, try await group.next() != nil { answered += 1 }
+            try store.close()
+            for try await number in group where number != nil { answered += 1 }
+            return answered
+        }
+        let reopened = try directory.open()
+        #expect(try reopened.readNow { try $0.revision() }.number == answered)
+    }
+
     @Test func `writes beyond the queue are refused, those in it are committed`() async throws {
         let store = try directory.openEstablished {
             $0.queuedWritesMax = 3

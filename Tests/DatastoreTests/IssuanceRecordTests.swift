@@ -2,6 +2,7 @@
 
 import Datastore
 import Foundation
+import NodeSync
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct IssuanceRecordTests {
@@ -99,6 +100,24 @@ import Testing
             try $0.intents(spiffeID: "spiffe://example.org/web", validAfter: noon + 2, limit: 2)
         }
         #expect(valid.map(\.serial) == [[5], [4]])
+    }
+
+    @Test func `the bundle's sequence number grows with each change of it and only then`() throws {
+        #expect(try store.readNow { try $0.bundleSequenceNumber() } == 0)
+        _ = try store.writeNow { try $0.advanceRevision() }
+        let revision = try store.writeNow { transaction in
+            try transaction.put(AuthorityRecord.sample("a2"))
+            return try transaction.recordBundleChange()
+        }
+        _ = try store.writeNow { try $0.advanceRevision() }
+        #expect(revision.number == 2)
+        #expect(try store.readNow { try $0.bundleSequenceNumber() } == 2)
+        let change = StoredChange(
+            number: 2,
+            key: ResourceKey(.bundle, "example.org"),
+            isRemoval: false
+        )
+        #expect(try store.readNow { try $0.changes(after: 1, limit: 9) } == .delta([change]))
     }
 
     @Test func `trimming deletes what is over, in bounded steps, and says when it is done`() throws

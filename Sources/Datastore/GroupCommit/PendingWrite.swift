@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// One write on its way to the commit it shares with others.
 struct PendingWrite: Sendable {

@@ -4,6 +4,7 @@
 ///
 /// At most one drain runs at a time; it takes batches until nothing is left.
 package struct WriteQueue<Write> {
+    /// What follows from a submission.
     package enum SubmitAction {
         /// Nobody may write (any more): tell the writer.
         case refuse(DatastoreError)
@@ -13,6 +14,7 @@ package struct WriteQueue<Write> {
         case wait
     }
 
+    /// What the drain does next.
     package enum DrainAction {
         /// Commit these together, then ask again.
         case commit([Write])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// Who the store belongs to, its revision number, and what changed under which number.
 enum Migration0001Identity {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// Documents, their earlier versions, and the labels that prune selects by.
 enum Migration0002Documents {

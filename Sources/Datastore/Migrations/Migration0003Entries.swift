@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// Registration entries, found through one node selector each: the anchor.
 enum Migration0003Entries {

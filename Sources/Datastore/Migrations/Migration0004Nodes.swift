@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// Attested nodes, and the tokens by which they join.
 enum Migration0004Nodes {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// Authorities (keys are files, not rows) and the record of every certificate meant to be signed.
 enum Migration0005Issuance {
@@ -20,6 +20,12 @@ enum Migration0005Issuance {
                 ) STRICT, WITHOUT ROWID;
                 CREATE UNIQUE INDEX authorities_one_active
                     ON authorities (server_id) WHERE state = 'active';
+
+                CREATE TABLE bundle (
+                    id INTEGER PRIMARY KEY CHECK (id = 1),
+                    sequence INTEGER NOT NULL
+                ) STRICT;
+                INSERT INTO bundle (id, sequence) VALUES (1, 0);
 
                 CREATE TABLE intents (
                     serial BLOB PRIMARY KEY,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import GRDB
+internal import GRDB
 
 /// The leaves of the audit log with the columns that queries use, and the tree's frontier.
 enum Migration0006Audit {

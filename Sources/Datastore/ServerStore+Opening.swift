@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FoundationEssentials
-import GRDB
+internal import FoundationEssentials
+internal import GRDB
 
-extension Datastore {
+extension ServerStore {
+    /// Page cache of one connection: 16 MiB hold the inner pages of every index at a million
+    /// entries.
+    private static let cacheKibibytesMax = 16_384
+    /// Pages in the WAL that start a checkpoint: 16 MiB, so that a page written by many commits
+    /// is copied to the file once, and recovery after a crash still takes milliseconds.
+    private static let checkpointPages = 4_000
     /// Nobody but the server's user: the file tells who may become whom.
     private static let permissions: Int16 = 0o600
 
@@ -45,6 +51,10 @@ extension Datastore {
             // schema is ever called.
             try database.execute(sql: "PRAGMA cell_size_check = ON")
             try database.execute(sql: "PRAGMA trusted_schema = OFF")
+            // What a savepoint needs to roll back stays out of temporary files.
+            try database.execute(sql: "PRAGMA temp_store = MEMORY")
+            try database.execute(sql: "PRAGMA cache_size = -\(cacheKibibytesMax)")
+            try database.execute(sql: "PRAGMA wal_autocheckpoint = \(checkpointPages)")
             if let pagesMax = options.pagesMax {
                 try database.execute(sql: "PRAGMA max_page_count = \(pagesMax)")
             }

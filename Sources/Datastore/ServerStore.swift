@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import FoundationEssentials
-import GRDB
-import Synchronization
+internal import FoundationEssentials
+internal import GRDB
+internal import Synchronization
+
+/// The name under which consumers know the store.
+package typealias Datastore = ServerStore
 
 /// Everything a server keeps: one SQLite file (WAL, synchronous FULL).
 ///
 /// A write is one logical transaction. Many of them share a physical one, each in its own
 /// savepoint, and nobody is answered before that is on disk. Reads see only what is committed.
-package final class Datastore: Sendable {
+package final class ServerStore: Sendable {
     let pool: DatabasePool
     private let queue: Mutex<WriteQueue<PendingWrite>>
     private let counted = Mutex(CommitCounts())
@@ -103,13 +106,18 @@ package final class Datastore: Sendable {
     }
 }
 
-extension Datastore {
+extension ServerStore {
     private func submit(_ write: PendingWrite) {
-        switch queue.withLock({ $0.submitted(write) }) {
-        case .refuse(let error): write.refuse(error)
-        case .startDraining: pool.asyncWriteWithoutTransaction { self.drain($0) }
-        case .wait: break
+        let action = queue.withLock { queue in
+            let action = queue.submitted(write)
+            // Under the lock, though it only enqueues: so a drain is always enqueued before the
+            // closing of the connection it runs on.
+            if case .startDraining = action {
+                pool.asyncWriteWithoutTransaction { self.drain($0) }
+            }
+            return action
         }
+        if case .refuse(let error) = action { write.refuse(error) }
     }
 
     private func drain(_ database: Database) {
