@@ -31,6 +31,13 @@ struct TestLog {
         try publish()
     }
 
+    /// A published log of these leaves.
+    init(leaves: [[UInt8]]) throws {
+        try self.init()
+        try append(leaves)
+        try publish()
+    }
+
     static func leaves(_ range: Range<Int>) -> [[UInt8]] { range.map { Array("leaf \($0)".utf8) } }
 
     /// Integrates leaves and writes the tiles.

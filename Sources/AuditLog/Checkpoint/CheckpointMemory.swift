@@ -6,8 +6,8 @@
 /// Whoever steals the server's disk and keys can write another history, but cannot make it follow
 /// from what agents remember.
 package struct CheckpointMemory: Hashable, Sendable {
-    /// Checkpoints in a row that may come without a fitting proof before it is an alarm: one or
-    /// two are a race between two checkpoints, a server that never proves hides something.
+    /// Checkpoints in a row that may come without any proof before it is an alarm: a server whose
+    /// tiles cannot be read has no proof for a moment, one that never has hides something.
     package static let unprovenMax = 3
 
     /// What to do about a received checkpoint.
@@ -15,12 +15,14 @@ package struct CheckpointMemory: Hashable, Sendable {
         /// The log contradicts what was remembered: keep the old note, raise the alarm, and keep
         /// the received note as evidence.
         case alarm(Alarm)
-        /// Ask the server for a consistency proof from this size; nothing is remembered.
-        case askForProof(from: UInt64)
+        /// The answer to a request that was sent before the memory moved on: nothing to do.
+        case outdated
         /// Store this note durably instead of the one before.
         case remember(note: [UInt8])
         /// The same checkpoint as before.
         case unchanged
+        /// It came without proof: nothing is remembered, ask again with the next request.
+        case unproven
     }
 
     /// How a log contradicts its own past.
@@ -74,8 +76,20 @@ package struct CheckpointMemory: Hashable, Sendable {
     /// The size from which the next checkpoint must be proved; 0 needs no proof.
     package var rememberedSize: UInt64 { latest?.checkpoint.size ?? 0 }
 
-    /// Judges a checkpoint that the server sent, with the consistency proof sent beside it.
-    package mutating func received(note: [UInt8], proof: ConsistencyProof?) -> Action {
+    /// Judges a checkpoint that the server sent.
+    ///
+    /// Several requests may be under way at once, so an answer may be overtaken by a newer one.
+    ///
+    /// - Parameters:
+    ///   - note: The signed note.
+    ///   - proof: The hashes of the consistency proof from `have` to the note's size.
+    ///   - have: What `rememberedSize` was when the request was sent.
+    /// - Returns: What the caller must do; the memory itself has already moved.
+    package mutating func received(
+        note: [UInt8],
+        proof: [MerkleHash],
+        have: UInt64
+    ) -> Action {
         let received: SignedCheckpoint
         do {
             received = try SignedCheckpoint(parsing: note, key: key)
@@ -86,18 +100,17 @@ package struct CheckpointMemory: Hashable, Sendable {
         let new = received.checkpoint
         if new == old { return .unchanged }
         if new.size == old.size { return .alarm(.forked(size: new.size)) }
+        guard have == old.size else { return .outdated }
         if new.size < old.size {
             return .alarm(.shrunk(remembered: old.size, received: new.size))
         }
-        if old.size == 0 { return remember(received) }
-        guard let proof, proof.oldSize == old.size, proof.newSize == new.size else {
+        if old.size > 0, proof.isEmpty {
             unproven += 1
-            guard unproven < Self.unprovenMax else {
-                return .alarm(.unproven(remembered: old.size, received: new.size))
-            }
-            return .askForProof(from: old.size)
+            guard unproven >= Self.unprovenMax else { return .unproven }
+            return .alarm(.unproven(remembered: old.size, received: new.size))
         }
-        guard proof.joins(oldRoot: old.root, newRoot: new.root) else {
+        let path = ConsistencyProof(oldSize: old.size, newSize: new.size, path: proof)
+        guard path.joins(oldRoot: old.root, newRoot: new.root) else {
             return .alarm(.inconsistent(remembered: old.size, received: new.size))
         }
         return remember(received)

@@ -53,35 +53,36 @@ struct TreeWalk {
         let (bytes, found) = try file(path)
         let (leaves, malformed) = EntryBundle.readable(bytes, count: found.width)
         let first = path.records.lowerBound
+        let stored = try tile(level: 0, index: index)
         for (position, leaf) in leaves.prefix(path.width).enumerated() {
             let record = first + UInt64(position)
             let hash = MerkleHash(leaf: leaf)
-            guard try storedHash(level: 0, record) == hash else {
+            guard stored[position] == hash else {
                 throw try blame(level: 0, record, below: .entryChanged, path: found)
             }
             visit(record, leaf)
             frontier.append(hash)
             try compareWithMemory()
-            try checkCompleted(level: 0, record)
         }
         guard malformed == nil else {
             let bad = min(first + UInt64(leaves.count), path.records.upperBound - 1)
             throw FoundDefect(.entryMalformed, path: found.description, records: bad..<bad + 1)
         }
+        if !path.isPartial { try compareWithParent(level: 0, index) }
     }
 
-    /// Compares the tiles that end with the index-th hash of a level with their parents.
-    private mutating func checkCompleted(level: Int, _ index: UInt64) throws(FoundDefect) {
+    /// Compares a full tile with its hash in the level above, and the tile that this hash may
+    /// have completed there in the same way.
+    private mutating func compareWithParent(level: Int, _ index: UInt64) throws(FoundDefect) {
+        let root = MerkleHash.root(of: try tile(level: level, index: index))
+        guard try storedHash(level: level + 1, index) == root else {
+            let path = TilePath(.hashes(level: level), index: index)
+            throw try blame(level: level + 1, index, below: .rewrittenAfterSigning, path: path)
+        }
+        tree.forget(level: level, before: index + 1)
         let width = UInt64(TilePath.fullWidth)
         guard index % width == width - 1 else { return }
-        let parent = index / width
-        let root = MerkleHash.root(of: try tile(level: level, index: parent))
-        guard try storedHash(level: level + 1, parent) == root else {
-            let path = TilePath(.hashes(level: level), index: parent)
-            throw try blame(level: level + 1, parent, below: .rewrittenAfterSigning, path: path)
-        }
-        tree.forget(level: level, before: parent + 1)
-        try checkCompleted(level: level + 1, parent)
+        try compareWithParent(level: level + 1, index / width)
     }
 
     private func compareWithMemory() throws(FoundDefect) {

@@ -150,13 +150,21 @@ struct AuditSubjects {
 }
 
 /// Free text in a leaf.
+///
+/// One sentence and two words, each byte escaped to six, beside an actor and an ID of 2 KiB each
+/// fit into a leaf: no caller escapes its record by what it says.
 enum AuditText {
-    /// Enough for a sentence with an ID in it; two such texts, each character escaped to six, and
-    /// an actor of 2 KiB still fit into a leaf, so that no caller escapes its record.
-    static let bytesMax = 1024
+    /// Most bytes of a reason: enough for a sentence that quotes something.
+    static let sentenceBytesMax = 1024
+    /// Most bytes of a name.
+    static let wordBytesMax = 256
+
+    static func sentence(_ text: String) -> String { clipped(text, bytesMax: sentenceBytesMax) }
+
+    static func word(_ text: String) -> String { clipped(text, bytesMax: wordBytesMax) }
 
     /// The text, cut at a character's end with an ellipsis if it is longer than `bytesMax`.
-    static func clipped(_ text: String) -> String {
+    private static func clipped(_ text: String, bytesMax: Int) -> String {
         guard text.utf8.count > bytesMax else { return text }
         let ellipsis = "\u{2026}"
         var clipped = ""

@@ -132,9 +132,9 @@ package struct RequestRefusal: Hashable, Sendable, AuditPayload {
 
     /// Long texts are cut, not refused: a caller must not be able to escape its record.
     package init(what: String, reason: String, namespace: String = "", spiffeID: SPIFFEID? = nil) {
-        self.what = AuditText.clipped(what)
-        self.reason = AuditText.clipped(reason)
-        self.namespace = AuditText.clipped(namespace)
+        self.what = AuditText.word(what)
+        self.reason = AuditText.sentence(reason)
+        self.namespace = AuditText.word(namespace)
         self.spiffeID = spiffeID
     }
 

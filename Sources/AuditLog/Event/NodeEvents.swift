@@ -22,8 +22,8 @@ package struct NodeAttestation: Hashable, Sendable, AuditPayload {
         publicKeySHA256: [UInt8]
     ) {
         self.agent = agent
-        self.attestor = AuditText.clipped(attestor)
-        self.evidence = AuditText.clipped(evidence)
+        self.attestor = AuditText.word(attestor)
+        self.evidence = AuditText.word(evidence)
         self.selectors = selectors
         self.publicKeySHA256 = publicKeySHA256
     }
@@ -137,7 +137,7 @@ package struct NodeStanding: Hashable, Sendable, AuditPayload {
 
     package init(agent: SPIFFEID, reason: String) {
         self.agent = agent
-        self.reason = AuditText.clipped(reason)
+        self.reason = AuditText.sentence(reason)
     }
 
     func write(to fields: inout FieldWriter) {
@@ -167,7 +167,7 @@ package struct TokenCreation: Hashable, Sendable, AuditPayload {
         self.agent = agent
         self.expires = expires
         self.selectors = selectors
-        self.tokenID = AuditText.clipped(tokenID)
+        self.tokenID = AuditText.word(tokenID)
     }
 
     func write(to fields: inout FieldWriter) {

@@ -70,7 +70,7 @@ package struct UnauthenticatedSummary: Hashable, Sendable, AuditPayload {
 
     package init(count: UInt64, kind: String, minute: AuditTime) {
         self.count = count
-        self.kind = AuditText.clipped(kind)
+        self.kind = AuditText.word(kind)
         self.minute = minute
     }
 

@@ -44,10 +44,11 @@ import Testing
             let path = TilePath(
                 Bool.random(using: &random)
                     ? .entries : .hashes(level: Int.random(in: 0...7, using: &random)),
-                index: UInt64.random(in: 0..<(1 << 48), using: &random) >> UInt64.random(
-                    in: 0...47,
-                    using: &random
-                ),
+                index: UInt64.random(in: 0..<(1 << 48), using: &random)
+                    >> UInt64.random(
+                        in: 0...47,
+                        using: &random
+                    ),
                 width: Int.random(in: 1...256, using: &random)
             )
             #expect(TilePath(parsing: path.description) == path)
