@@ -8,6 +8,9 @@ import SPIFFE
 /// Every reading method returns nil after having reported why; a document is made only if nothing
 /// of it was reported.
 struct DocumentParser {
+    /// Longest word of a closed list that is still looked at for a suggestion.
+    static let wordBytesMax = 256
+
     let file: String
     private(set) var problems: [DocumentProblem] = []
     private(set) var trustDomainUses: [TrustDomainUse] = []
@@ -17,7 +20,7 @@ struct DocumentParser {
     }
 
     /// Problems are still counted one above what is shown, to know that there are more.
-    private var isFull: Bool { problems.count > DocumentProblems.problemsMax }
+    var isFull: Bool { problems.count > DocumentProblems.problemsMax }
 
     mutating func report(_ position: TextPosition, _ what: String, _ remedy: String) {
         guard !isFull else { return }
@@ -96,9 +99,9 @@ struct DocumentParser {
     }
 
     private mutating func kind(_ node: YAMLNode?, apiVersion: YAMLNode) -> DocumentKind? {
-        let version = string(apiVersion, path: "apiVersion", bytesMax: 256)
+        let version = string(apiVersion, path: "apiVersion", bytesMax: Self.wordBytesMax)
         guard let node, let version,
-            let name = string(node, path: "kind", bytesMax: 256)
+            let name = string(node, path: "kind", bytesMax: Self.wordBytesMax)
         else { return nil }
         guard version == Document.nativeAPIVersion else {
             report(

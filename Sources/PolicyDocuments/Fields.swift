@@ -48,7 +48,7 @@ extension DocumentParser {
 
     /// Reports all keys that nothing has read.
     mutating func refuseUnknown(in fields: Fields) {
-        for pair in fields.unknown {
+        for pair in fields.unknown where !isFull {
             let place = fields.path.isEmpty ? "" : " in \(fields.path)"
             report(
                 pair.keyPosition,

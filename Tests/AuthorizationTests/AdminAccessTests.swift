@@ -126,6 +126,9 @@ struct AdminAccessTests {
         .init("deployer", .delete, entry, in: "payments", id: "payments/web", false),
 
         .init("bob", .apply, "Role", in: "payments", true),
+        .init("bob", .delete, entry, in: "payments", id: "payments/web", true),
+        .init("bob", .apply, entry, in: "payments", id: "payments/web", false),
+        .init("bob", .apply, entry, in: "payments", false),
         .init("bob", .apply, "Role", in: "signet-system", false),
         .init("bob", .apply, "Namespace", false),
         .init("bob", .nodeBan, id: "signet/agent/web-1", false),

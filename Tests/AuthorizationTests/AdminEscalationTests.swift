@@ -90,6 +90,20 @@ struct AdminEscalationTests {
         #expect(try escalation(in: "signet-system", until: Self.now) == nil)
     }
 
+    @Test func `an admin of a namespace does not give himself the right to register`() throws {
+        let access = try AdminAccessTests.access()
+        let role = try Self.role([.apply], [Self.entry], prefixes: ["payments"])
+        let binding = try AdminAccessTests.binding(
+            "payments",
+            role.reference,
+            ["spiffe://example.org/bob"],
+            AdminAccessTests.later
+        )
+        let bob = try AdminAccessTests.person("bob")
+        let found = access.escalation(by: bob, writing: binding, role: role, now: Self.now)
+        #expect(found?.verb == .apply)
+    }
+
     @Test func `a binding needs every rule of its role, whoever wrote the role`() throws {
         let access = try AdminAccessTests.access()
         let deployer = try AdminAccessTests.person("deployer")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Authorization
+import Foundation
 import PolicyDocuments
 import SPIFFE
 import Testing
@@ -79,6 +80,13 @@ struct RoleSpecTests {
                 + "reaches; put the Role in namespace signet-system"
         ),
         .rule(
+            "registering anything in a namespace",
+            in: "a",
+            "{verbs: [apply], kinds: [RegistrationEntry]}",
+            "6:7: spec.rules[0] would register any SPIFFE ID, which a Role in namespace a never "
+                + "does; add spiffeIDPrefixes, in a rule of its own for RegistrationEntry"
+        ),
+        .rule(
             "another namespace in a namespace",
             in: "a",
             "{verbs: [get], kinds: [Role], namespaces: [b]}",
@@ -136,6 +144,45 @@ struct RoleSpecTests {
     @Test(arguments: refused)
     func `a wrong role or binding is refused with place and remedy`(bad: BadDocument) {
         expectOnlyProblem(of: bad)
+    }
+
+    @Test func `stored documents decide about the next`() throws {
+        let text = """
+            apiVersion: core.signet/v1alpha1
+            kind: Role
+            metadata: {name: registrar, namespace: payments}
+            spec:
+              rules:
+                - verbs: [apply]
+                  kinds: [RegistrationEntry]
+                  spiffeIDPrefixes: ["spiffe://example.org/web"]
+            ---
+            apiVersion: core.signet/v1alpha1
+            kind: RoleBinding
+            metadata: {name: registrars, namespace: payments}
+            spec: {role: registrar, subjects: ["uid:7"]}
+            ---
+            \(BadDocument.sampleEntry)
+            """
+        let documents = try Document.parse(Array(text.utf8), file: "f.yaml")
+        let admin = Actor.localUser(uid: 0, host: "a")
+        let registrar = Actor.localUser(uid: 7, host: "a")
+        let access = AdminAccess(
+            documents: documents,
+            configured: [.builtInAdmins([.localUser(uid: 0, host: nil)])]
+        )
+        func isAllowed(_ verb: AdminVerb, _ index: Int, _ actor: Actor) -> Bool {
+            let request = documents[index].request(verb, by: actor)
+            guard case .allowed = access.allows(request, now: Date(timeIntervalSince1970: 0)) else {
+                return false
+            }
+            return true
+        }
+        for index in documents.indices { #expect(isAllowed(.apply, index, admin)) }
+        #expect(isAllowed(.apply, 2, registrar))
+        #expect(!isAllowed(.delete, 2, registrar))
+        #expect(!isAllowed(.apply, 0, registrar))
+        #expect(DocumentKind.registrationEntry.rawValue == AdminRule.registrationKind)
     }
 
     @Test func `documents become the role and the binding that decide`() throws {

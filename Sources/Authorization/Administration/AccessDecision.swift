@@ -67,6 +67,7 @@ package struct AccessGrant: Hashable, Sendable, CustomStringConvertible {
 
 /// Why a request was not allowed; meant for the admin who asked and for the audit log.
 package struct AccessDenial: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What was missing.
     package enum Reason: Hashable, Sendable {
         /// Bindings name the actor, but all of them have expired.
         case bindingsExpired([String])

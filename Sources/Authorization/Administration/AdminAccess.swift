@@ -44,7 +44,8 @@ package struct AdminAccess: Sendable {
         let all = held(by: request.actor)
         let inForce = all.filter { $0.binding.isInForce(at: now) }
         for held in inForce where held.binding.reaches(namespace: request.namespace) {
-            for (index, rule) in held.role.rules.enumerated() where rule.allows(request) {
+            for (index, rule) in held.role.rules.enumerated()
+            where rule.allows(request, through: held.binding) {
                 return .allowed(
                     AccessGrant(
                         request: request,
@@ -100,7 +101,8 @@ package struct AdminAccess: Sendable {
     /// Whether registering a workload as `spiffeID` would let it become an admin with rights that
     /// `actor` does not hold.
     ///
-    /// `spiffeID` is the text of the entry; a template counts as every ID that it could become.
+    /// `spiffeID` is the text of the entry; a template counts as every ID that it could become. To
+    /// be asked for every entry that is written, also when only its selectors change.
     package func escalation(
         by actor: Actor,
         registering spiffeID: String,
@@ -148,7 +150,8 @@ package struct AdminAccess: Sendable {
                     held.binding.lasts(until: expires)
                         && held.binding.reaches(namespace: reach)
                         && held.role.rules.contains {
-                            $0.covers(rule, verb: verb, kind: kind, inReachOf: reach)
+                            !$0.lacksPrefixes(for: verb, kind, held.binding)
+                                && $0.covers(rule, verb: verb, kind: kind, inReachOf: reach)
                         }
                 }
                 if isCovered { continue }
@@ -192,8 +195,10 @@ extension AdminBinding {
     /// Whether the binding reaches objects of `namespace`; only the root namespace reaches
     /// cluster-wide ones, whose namespace is empty.
     fileprivate func reaches(namespace other: String) -> Bool {
-        namespace == AdminRole.rootNamespace || namespace == other
+        isInRootNamespace || namespace == other
     }
+
+    fileprivate var isInRootNamespace: Bool { namespace == AdminRole.rootNamespace }
 
     fileprivate func lasts(until other: Date?) -> Bool {
         guard let expires else { return true }
@@ -203,8 +208,21 @@ extension AdminBinding {
 }
 
 extension AdminRule {
-    fileprivate func allows(_ request: AdminRequest) -> Bool {
-        guard verbs.contains(request.verb) else { return false }
+    /// Whether the rule, given by `binding`, would let register any ID at all, which only the
+    /// root namespace may give.
+    fileprivate func lacksPrefixes(
+        for verb: AdminVerb,
+        _ kind: String?,
+        _ binding: AdminBinding
+    ) -> Bool {
+        verb == .apply && kind == Self.registrationKind && spiffeIDPrefixes == nil
+            && !binding.isInRootNamespace
+    }
+
+    fileprivate func allows(_ request: AdminRequest, through binding: AdminBinding) -> Bool {
+        guard verbs.contains(request.verb),
+            !lacksPrefixes(for: request.verb, request.kind, binding)
+        else { return false }
         if request.verb.isOnDocuments {
             guard kinds.contains(request.kind) else { return false }
         }

@@ -7,6 +7,9 @@ package import SPIFFE
 ///
 /// A list that is absent (nil) does not narrow; a list that is empty allows nothing.
 package struct AdminRule: Hashable, Sendable {
+    /// The kind whose documents give identities away.
+    package static let registrationKind = "RegistrationEntry"
+
     /// The kinds of document that a rule is about.
     package enum Kinds: Hashable, Sendable {
         /// Every kind, those of later versions too; only the built-in role has it.
@@ -76,9 +79,10 @@ package struct AdminRoleReference: Hashable, Sendable, CustomStringConvertible {
 
 /// Gives a role to subjects.
 ///
-/// A binding in the root namespace gives the role everywhere; any other binding gives it inside
-/// its own namespace only, whatever the role's rules name. It may refer to a role of its own
-/// namespace or of the root namespace.
+/// A binding in the root namespace gives the role everywhere. Any other binding gives it inside
+/// its own namespace only, whatever the role's rules name; and as SPIFFE IDs know no namespaces, it
+/// lets register workloads only by rules that name SPIFFE ID prefixes. A binding may refer to a role
+/// of its own namespace or of the root namespace.
 package struct AdminBinding: Hashable, Sendable {
     package let namespace: String
     package let name: String

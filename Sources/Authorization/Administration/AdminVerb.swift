@@ -17,6 +17,8 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     case nodeBan = "node.ban"
     case nodeEvict = "node.evict"
     case nodeList = "node.list"
+    /// Admit a node. Whoever runs a node may claim every identity whose entry selects that node, so
+    /// this is as strong as the entries are.
     case tokenCreate = "token.create"
 
     /// Whether the verb acts on documents, so that a rule with it names kinds.

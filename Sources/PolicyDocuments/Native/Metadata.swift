@@ -10,13 +10,19 @@ enum MetadataLimits {
     static let namespaceBytesMax = 63
     /// Labels are sent to agents and matched by policies.
     static let labelsMax = 64
+    /// Room for a DNS prefix and a word.
     static let labelKeyBytesMax = 128
+    /// A label is a word to match, not a text.
     static let labelValueBytesMax = 128
+    /// With the next limit, a quarter of a mebibyte at most.
     static let annotationsMax = 64
     /// Annotations are for people and tools; bigger things have a place of their own.
     static let annotationBytesMax = 4096
+    /// The longest mail address has 254 bytes (RFC 5321 section 4.5.3.1.3).
     static let ownerBytesMax = 256
+    /// A paragraph; it is shown in lists and stands in the audit log.
     static let reasonBytesMax = 1024
+    /// A UUID has 36 bytes.
     static let uidBytesMax = 64
 }
 

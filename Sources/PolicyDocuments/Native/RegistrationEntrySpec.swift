@@ -10,7 +10,9 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
     package static let dnsNamesMax = 32
     /// Most federated trust domains; their bundles all go to the workload.
     package static let federatesWithMax = 64
+    /// Longest hint; it is a word that programs look for, sent with every SVID.
     package static let hintBytesMax = 1024
+    /// Most bounded variables; a path has few segments, and each at most one variable.
     package static let variablesMax = 16
     /// Most values of one bounded variable.
     package static let variableValuesMax = 256

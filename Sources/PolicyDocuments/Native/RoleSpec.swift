@@ -8,9 +8,9 @@ import SPIFFE
 /// A role of the root namespace may be given everywhere; any other only in its own namespace, so
 /// what could never apply there is refused.
 package struct RoleSpec: Hashable, Sendable {
-    /// Most rules of a role, and most values of each list in a rule: more is no role that a person
-    /// can judge, and every rule is tried for every request.
+    /// Most rules of a role: every rule is tried for every request, and a person must judge them.
     package static let rulesMax = 32
+    /// Most values of each list in a rule, for the same reason.
     package static let listMax = 32
 
     package let rules: [AdminRule]
@@ -176,6 +176,14 @@ extension DocumentParser {
                 "put the Role in namespace \(root)"
             )
         }
+        if rule.verbs.contains(.apply), kinds.contains(.registrationEntry), place.prefixes == nil {
+            report(
+                place.position,
+                "\(place.path) would register any SPIFFE ID, which a Role in namespace "
+                    + "\(namespace) never does",
+                "add spiffeIDPrefixes, in a rule of its own for RegistrationEntry"
+            )
+        }
         if let position = place.namespaces {
             report(
                 position,
@@ -193,7 +201,7 @@ extension DocumentParser {
     }
 
     private mutating func verb(_ node: YAMLNode, path: String) -> AdminVerb? {
-        guard let text = string(node, path: path, bytesMax: 256) else { return nil }
+        guard let text = string(node, path: path, bytesMax: Self.wordBytesMax) else { return nil }
         if let verb = AdminVerb(rawValue: text) { return verb }
         report(
             node.position,
@@ -204,7 +212,7 @@ extension DocumentParser {
     }
 
     private mutating func kind(_ node: YAMLNode, path: String) -> DocumentKind? {
-        guard let text = string(node, path: path, bytesMax: 256) else { return nil }
+        guard let text = string(node, path: path, bytesMax: Self.wordBytesMax) else { return nil }
         if let kind = DocumentKind(rawValue: text) { return kind }
         report(
             node.position,

@@ -7,6 +7,7 @@ import FoundationEssentials
 enum DNSName {
     /// Longest name in text form (RFC 1035 section 2.3.4).
     static let bytesMax = 253
+    /// Longest label (RFC 1035 section 2.3.4).
     private static let labelBytesMax = 63
 
     /// Labels joined by dots.

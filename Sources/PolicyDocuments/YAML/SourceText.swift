@@ -7,6 +7,9 @@ struct SourceText {
     static let bytesMax = 1 << 20
 
     let bytes: [UInt8]
+    /// For each index, how many bytes before it are not the first of their character: what columns
+    /// are computed from, also in one line as long as the text.
+    let continuations: [UInt32]
 
     init(_ raw: [UInt8]) throws(TextProblem) {
         guard raw.count <= Self.bytesMax else {
@@ -21,6 +24,8 @@ struct SourceText {
         }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(raw.count)
+        var continuations: [UInt32] = [0]
+        continuations.reserveCapacity(raw.count + 1)
         var line = 1
         var column = 1
         var scalars = text.unicodeScalars[...]
@@ -34,7 +39,10 @@ struct SourceText {
                     remedy: "write it as an escape inside double quotes"
                 )
             }
-            bytes.append(contentsOf: UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter)
+            for byte in UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter {
+                bytes.append(byte)
+                continuations.append(continuations[bytes.count - 1] + (byte & 0xC0 == 0x80 ? 1 : 0))
+            }
             if scalar == "\n" {
                 line += 1
                 column = 1
@@ -43,6 +51,7 @@ struct SourceText {
             }
         }
         self.bytes = bytes
+        self.continuations = continuations
     }
 
     /// The printable characters of YAML 1.2 section 5.1 without U+0085, U+2028 and U+2029, which

@@ -23,6 +23,7 @@ struct YAMLReader {
     private(set) var problems: [TextProblem] = []
 
     let bytes: [UInt8]
+    private let continuations: [UInt32]
     var index = 0
     var line = 1
     var lineStart = 0
@@ -30,6 +31,7 @@ struct YAMLReader {
 
     init(_ text: SourceText) {
         bytes = text.bytes
+        continuations = text.continuations
     }
 
     /// Reads all documents; empty ones are left out.
@@ -90,9 +92,8 @@ struct YAMLReader {
 
     /// The place of an index on the current line.
     func position(at index: Int) -> TextPosition {
-        // A scalar has exactly one byte that is no continuation byte.
-        let before = bytes[lineStart..<index].count { $0 & 0xC0 != 0x80 }
-        return TextPosition(line: line, column: before + 1)
+        let continued = Int(continuations[index] - continuations[lineStart])
+        return TextPosition(line: line, column: index - lineStart - continued + 1)
     }
 
     func problem(_ what: String, _ remedy: String) -> TextProblem {
