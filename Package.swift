@@ -31,6 +31,7 @@ extension Target.Dependency {
     static let asn1: Self = .product(name: "SwiftASN1", package: "swift-asn1")
     static let collections: Self = .product(name: "DequeModule", package: "swift-collections")
     static let crypto: Self = .product(name: "Crypto", package: "swift-crypto")
+    static let cryptoExtras: Self = .product(name: "CryptoExtras", package: "swift-crypto")
     static let grdb: Self = .product(name: "GRDB", package: "GRDB.swift")
     static let grpc: Self = .product(name: "GRPCCore", package: "grpc-swift-2")
     static let grpcProtobuf: Self = .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
@@ -50,6 +51,10 @@ extension Target.Dependency {
     static let nioPosix: Self = .product(name: "NIOPosix", package: "swift-nio")
     static let nioSSL: Self = .product(name: "NIOSSL", package: "swift-nio-ssl")
     static let protobuf: Self = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+    static let unixSignals: Self = .product(
+        name: "UnixSignals",
+        package: "swift-service-lifecycle"
+    )
     static let x509: Self = .product(name: "X509", package: "swift-certificates")
     static let yams: Self = .product(name: "Yams", package: "Yams")
 }
@@ -104,9 +109,125 @@ let package = Package(
         .package(url: "https://github.com/grpc/grpc-swift-protobuf", exact: "2.4.1"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+        // Only needed by the packages above; required here so that every build has the same graph.
+        .package(url: "https://github.com/apple/swift-algorithms", exact: "1.2.1"),
+        .package(url: "https://github.com/apple/swift-async-algorithms", exact: "1.1.4"),
+        .package(url: "https://github.com/apple/swift-atomics", exact: "1.3.0"),
+        .package(url: "https://github.com/apple/swift-http-structured-headers", exact: "1.7.0"),
+        .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras", exact: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-nio-transport-services", exact: "1.28.0"),
+        .package(url: "https://github.com/apple/swift-numerics", exact: "1.1.1"),
+        .package(url: "https://github.com/apple/swift-system", exact: "1.8.1"),
     ],
     targets: [
         // Layer 0: vocabulary.
         library("SPIFFE", [.x509, .asn1, .crypto]),
+        .target(name: "CLinux"),
+
+        // Layer 1: pure cores.
+        library("AuditLog", ["SPIFFE", .crypto]),
+        library("Authorization", ["SPIFFE"]),
+        library("Issuance", ["SPIFFE", .asn1, .crypto, .cryptoExtras]),
+        library("NodeAttestation", ["SPIFFE", .crypto]),
+        library("NodeSync", ["SPIFFE"]),
+        library("StrictYAML", []),
+
+        // Layer 2: edges.
+        library("Clocks", ["CLinux"]),
+        library("Configuration", ["DurableFiles", "StrictYAML"]),
+        .target(
+            name: "ControlAPIProtos",
+            dependencies: [.grpc, .grpcProtobuf, .protobuf],
+            exclude: ["Protos"],
+            swiftSettings: generatedSettings
+        ),
+        library(
+            "ControlAPI",
+            ["ControlAPIProtos", "SPIFFE", "NodeSync", .grpc, .grpcProtobuf, .protobuf]
+        ),
+        library("Datastore", ["SPIFFE", "NodeSync", .grdb]),
+        library("DurableFiles", []),
+        library(
+            "GRPCPeer",
+            [
+                "CLinux", "SPIFFE", .grpc, .grpcTransport, .nio, .nioPosix, .nioHTTP2, .nioHPACK,
+                .nioSSL,
+            ]
+        ),
+        library("PolicyDocuments", ["Authorization", "SPIFFE", "StrictYAML"]),
+        library("Telemetry", ["CLinux", .logging, .nio, .nioPosix, .nioHTTP1]),
+
+        // Layer 3: daemons.
+        library(
+            "CAServer",
+            [
+                "AuditLog", "Authorization", "Clocks", "Configuration", "ControlAPI",
+                "ControlAPIProtos",
+                "Datastore", "DurableFiles", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
+                "PolicyDocuments", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
+                .lifecycle, .logging, .protobuf,
+            ]
+        ),
+        library(
+            "NodeAgent",
+            [
+                "AuditLog", "CLinux", "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos",
+                "DurableFiles",
+                "GRPCPeer", "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", .asn1, .crypto,
+                .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
+            ]
+        ),
+
+        // Layer 4: executables.
+        executable(
+            "signet-server",
+            ["CAServer", "Clocks", "SPIFFE", "Telemetry", .lifecycle, .logging, .unixSignals]
+        ),
+        executable(
+            "signet-agent",
+            [
+                "Clocks", "GRPCPeer", "NodeAgent", "SPIFFE", "Telemetry", .lifecycle, .logging,
+                .unixSignals,
+            ]
+        ),
+        executable(
+            "signet",
+            [
+                "AuditLog", "ControlAPI", "ControlAPIProtos", "DurableFiles", "GRPCPeer", "SPIFFE",
+                .grpc, .grpcTransport, .protobuf, .yams,
+            ]
+        ),
+
+        // Tests.
+        .target(
+            name: "TestPKI",
+            dependencies: ["SPIFFE", .asn1, .crypto, .x509],
+            path: "Tests/TestPKI",
+            swiftSettings: settings
+        ),
+        tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
+        tests("AuthorizationTests", ["Authorization", "SPIFFE"]),
+        tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
+        tests("DurableFilesTests", ["DurableFiles"]),
+        tests(
+            "GRPCPeerTests",
+            [
+                "CLinux", "Clocks", "GRPCPeer", "SPIFFE", "TestPKI", .grpc, .grpcTransport, .nio,
+                .nioPosix,
+            ]
+        ),
+        tests("IssuanceTests", ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .x509]),
+        tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),
+        tests("NodeSyncTests", ["NodeSync", "SPIFFE", "TestPKI"]),
+        tests(
+            "PolicyDocumentsTests",
+            ["Authorization", "PolicyDocuments", "SPIFFE", "StrictYAML", .yams]
+        ),
+        tests(
+            "SPIFFETests",
+            ["SPIFFE", "TestPKI", .asn1, .crypto, .cryptoExtras, .x509]
+        ),
+        tests("TidyTests", []),
     ]
 )

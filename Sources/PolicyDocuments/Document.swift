@@ -2,6 +2,7 @@
 
 package import FoundationEssentials
 package import SPIFFE
+import StrictYAML
 
 /// One document of the admin's language, completely understood.
 ///

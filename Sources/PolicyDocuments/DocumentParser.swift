@@ -2,6 +2,7 @@
 
 import Authorization
 import SPIFFE
+import StrictYAML
 
 /// Turns nodes into documents and collects everything that is wrong on the way.
 ///

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import StrictYAML
+
 /// The keys of one mapping while they are read: what is not taken in the end is unknown.
 struct Fields {
     /// Where the mapping stands in the document, for example `spec.rules[0]`; empty at the top.

@@ -91,12 +91,13 @@ extension GRPCClient {
     /// Calls a method of `DescribingService`.
     func ask(
         _ method: MethodDescriptor = DescribingService.describe,
+        message: [UInt8] = [],
         metadata: Metadata = [:]
     ) async throws -> String {
         var options = CallOptions.defaults
         options.timeout = .seconds(20)
         return try await unary(
-            request: ClientRequest(message: [], metadata: metadata),
+            request: ClientRequest(message: message, metadata: metadata),
             descriptor: method,
             serializer: BytesCoding(),
             deserializer: BytesCoding(),

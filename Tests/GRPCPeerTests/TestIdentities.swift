@@ -129,3 +129,15 @@ func verify(
     )
     return try await PeerVerifier(bundles: [trustDomain: bundle]).verify(chain: chain, now: now)
 }
+
+func knownClient(_ world: TLSWorld) async throws -> HTTP2ClientTransport.Posix {
+    let identity = try world.clientIdentity()
+    return try await world.client { identity }
+}
+
+func anonymousClient(_ world: TLSWorld) async throws -> HTTP2ClientTransport.Posix {
+    try PeerClientTransport.anonymousTLS(
+        to: try await world.address,
+        server: .dangerousFirstContact
+    )
+}

@@ -214,7 +214,7 @@ struct UnixSocketTests {
         try await withSocketDirectory { directory in
             let refusals = Recorder<ConnectionRefusal>()
             var limits = ConnectionLimits.local
-            limits.connectionsPerUIDMax = 2
+            limits.connectionsPerSourceMax = 2
             let transport = server(directory + "/s", limits: limits) { event in
                 if case .refused(let refusal) = event { refusals.record(refusal) }
             }
@@ -223,7 +223,7 @@ struct UnixSocketTests {
                 let second = try await accepted(directory + "/s")
                 let third = try await connect(directory + "/s")
                 try await third.closeFuture.get()
-                #expect(refusals.all == [.connectionsPerUIDMax(uid: getuid())])
+                #expect(refusals.all == [.connectionsPerSourceMax(.uid(getuid()))])
                 #expect(transport.connections.count == 2)
 
                 try await first.close()
@@ -269,6 +269,28 @@ struct UnixSocketTests {
                 try await silent.closeFuture.get()
                 #expect(try await failures.first { $0 } == .timedOut)
             }
+        }
+    }
+
+    @Test func `a peer that ignores a drain cannot hold up the shutdown`() async throws {
+        try await withSocketDirectory { directory in
+            var limits = ConnectionLimits.local
+            limits.drainTimeMax = .milliseconds(100)
+            let opened = Recorder<PeerContext>()
+            let transport = server(directory + "/s", limits: limits) { event in
+                if case .opened(let peer) = event { opened.record(peer) }
+            }
+            let silent = try await withDescribingServer(transport) { _ in
+                let silent = try await accepted(directory + "/s")
+                // A preface and empty settings; no ping is ever answered.
+                let bytes = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + [0, 0, 0, 4, 0, 0, 0, 0, 0]
+                try await silent.writeAndFlush(ByteBuffer(bytes: bytes)).get()
+                _ = try await opened.first { $0 }
+                return silent
+            }
+            // The server has ended.
+            try await silent.closeFuture.get()
+            #expect(transport.connections.count == 0)
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import PolicyDocuments
+import StrictYAML
 import Testing
 
 /// Texts that are not in the language at all.

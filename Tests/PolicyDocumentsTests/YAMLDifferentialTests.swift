@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import PolicyDocuments
+import StrictYAML
 import Testing
 import Yams
 

@@ -621,7 +621,7 @@ package nonisolated struct Signet_Node_V1alpha1_Resource: Sendable {
   /// True: the resource is gone or has left the scope; the payload is empty.
   package var removed: Bool = false
 
-  /// RegistrationEntry for entries, TrustBundle for bundles.
+  /// Encoded RegistrationEntry for entries, TrustBundle for bundles.
   package var payload: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -688,6 +688,9 @@ package nonisolated struct Signet_Node_V1alpha1_SnapshotPage: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Pages count from 0.
+  package var index: UInt32 = 0
+
   package var resources: [Signet_Node_V1alpha1_Resource] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -700,22 +703,11 @@ package nonisolated struct Signet_Node_V1alpha1_SnapshotEnd: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var to: Signet_Node_V1alpha1_Revision {
-    get {_to ?? Signet_Node_V1alpha1_Revision()}
-    set {_to = newValue}
-  }
-  /// Returns true if `to` has been explicitly set.
-  package var hasTo: Bool {self._to != nil}
-  /// Clears the value of `to`. Subsequent reads from it will return its default value.
-  package mutating func clearTo() {self._to = nil}
-
   package var resourceCount: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _to: Signet_Node_V1alpha1_Revision? = nil
 }
 
 package nonisolated struct Signet_Node_V1alpha1_Watermark: Sendable {
@@ -2215,7 +2207,7 @@ nonisolated extension Signet_Node_V1alpha1_SnapshotBegin: SwiftProtobuf.Message,
 
 nonisolated extension Signet_Node_V1alpha1_SnapshotPage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SnapshotPage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}resources\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}index\0\u{1}resources\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2223,20 +2215,25 @@ nonisolated extension Signet_Node_V1alpha1_SnapshotPage: SwiftProtobuf.Message, 
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.resources) }()
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.index) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.resources) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.index != 0 {
+      try visitor.visitSingularUInt32Field(value: self.index, fieldNumber: 1)
+    }
     if !self.resources.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.resources, fieldNumber: 1)
+      try visitor.visitRepeatedMessageField(value: self.resources, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Node_V1alpha1_SnapshotPage, rhs: Signet_Node_V1alpha1_SnapshotPage) -> Bool {
+    if lhs.index != rhs.index {return false}
     if lhs.resources != rhs.resources {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -2245,7 +2242,7 @@ nonisolated extension Signet_Node_V1alpha1_SnapshotPage: SwiftProtobuf.Message, 
 
 nonisolated extension Signet_Node_V1alpha1_SnapshotEnd: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SnapshotEnd"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}to\0\u{3}resource_count\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}resource_count\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2253,29 +2250,20 @@ nonisolated extension Signet_Node_V1alpha1_SnapshotEnd: SwiftProtobuf.Message, S
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._to) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.resourceCount) }()
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.resourceCount) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._to {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
     if self.resourceCount != 0 {
-      try visitor.visitSingularUInt64Field(value: self.resourceCount, fieldNumber: 2)
+      try visitor.visitSingularUInt64Field(value: self.resourceCount, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Node_V1alpha1_SnapshotEnd, rhs: Signet_Node_V1alpha1_SnapshotEnd) -> Bool {
-    if lhs._to != rhs._to {return false}
     if lhs.resourceCount != rhs.resourceCount {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true

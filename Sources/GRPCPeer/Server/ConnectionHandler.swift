@@ -16,31 +16,36 @@ final class ConnectionHandler: ChannelInboundHandler {
     static let prefaceBytes = 24
 
     let connection: PeerConnection
-    private let openingTimeout: TimeAmount
-    private let ageMax: Duration?
+    private let connections: PeerConnections
+    private let limits: ConnectionLimits
     private let now: @Sendable () -> Date
     private let onEvent: @Sendable (PeerEvent) -> Void
 
     private var prefaceBytesLeft = ConnectionHandler.prefaceBytes
     private var deadline: Scheduled<Void>?
     private var failure: (any Error)?
+    private var streamsOpen = 0
+    private var isDraining = false
+    private var isRefused = false
 
     init(
         connection: PeerConnection,
+        connections: PeerConnections,
         limits: ConnectionLimits,
         now: @escaping @Sendable () -> Date,
         onEvent: @escaping @Sendable (PeerEvent) -> Void
     ) {
         self.connection = connection
-        self.openingTimeout = TimeAmount(limits.openingTimeout)
-        self.ageMax = limits.ageMax
+        self.connections = connections
+        self.limits = limits
         self.now = now
         self.onEvent = onEvent
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
         let channel = context.channel
-        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: openingTimeout) {
+        let timeout = TimeAmount(limits.openingTimeout)
+        deadline = context.eventLoop.assumeIsolated().scheduleTask(in: timeout) {
             self.failure = PeerOpeningError.timedOut
             channel.close(promise: nil)
         }
@@ -59,11 +64,28 @@ final class ConnectionHandler: ChannelInboundHandler {
         context.fireChannelRead(data)
     }
 
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event is ChannelShouldQuiesceEvent, !isDraining {
+            isDraining = true
+            // The transport counts its grace time only from the peer's answer to a ping, so a peer
+            // that stays silent would never be cut off, and would hold up a shutdown.
+            let channel = context.channel
+            let timeout = TimeAmount(limits.drainTimeMax)
+            deadline?.cancel()
+            deadline = context.eventLoop.assumeIsolated().scheduleTask(in: timeout) {
+                channel.close(promise: nil)
+            }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
     func channelInactive(context: ChannelHandlerContext) {
         deadline?.cancel()
         deadline = nil
         if prefaceBytesLeft > 0 {
             onEvent(.openingFailed(connection.context, failure ?? PeerOpeningError.closedByPeer))
+        } else if !isRefused {
+            onEvent(.closed(connection.context))
         }
         context.fireChannelInactive()
     }
@@ -78,12 +100,36 @@ final class ConnectionHandler: ChannelInboundHandler {
         failure = error
     }
 
+    /// Counts a new stream, to be followed by `streamClosed`.
+    func streamOpened() -> StreamAdmission {
+        streamsOpen += 1
+        guard connection.isAnonymous else { return .unlimited }
+        guard streamsOpen <= limits.anonymous.concurrentStreamsMax else { return .refused }
+        return .requestBytes(max: limits.anonymous.requestBytesMax)
+    }
+
+    func streamClosed() {
+        streamsOpen -= 1
+    }
+
     private func opened(_ context: ChannelHandlerContext) {
-        deadline?.cancel()
-        deadline = nil
+        if !isDraining {
+            deadline?.cancel()
+            deadline = nil
+        }
+        if connection.isAnonymous {
+            do throws(ConnectionRefusal) {
+                try connections.admitAnonymous(connection)
+            } catch {
+                isRefused = true
+                onEvent(.refused(error))
+                context.close(promise: nil)
+                return
+            }
+        }
         onEvent(.opened(connection.context))
 
-        guard let lifetime = lifetime() else { return }
+        guard !isDraining, let lifetime = lifetime() else { return }
         let pipeline = context.pipeline
         deadline = context.eventLoop.assumeIsolated().scheduleTask(in: TimeAmount(lifetime)) {
             // What a listener sends to its connections at shutdown: GOAWAY, then `drainTimeMax`.
@@ -92,6 +138,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     }
 
     private func lifetime() -> Duration? {
+        let ageMax = connection.isAnonymous ? limits.anonymous.ageMax : limits.ageMax
         let age = ageMax.map { $0 * Double.random(in: 0.9...1) }
         let certificate = connection.verifiedPeer.map { peer in
             Duration.seconds(max(0, peer.pathNotAfter.timeIntervalSince(now())))
@@ -109,6 +156,8 @@ package enum PeerOpeningError: Error, Hashable {
 
 /// What happened to a connection, for metrics and logs.
 package enum PeerEvent: Sendable {
+    /// A connection that was opened has ended.
+    case closed(PeerContext)
     /// TLS and HTTP/2 are established.
     case opened(PeerContext)
     /// The connection ended before that: handshake refused, verification failed, too slow.

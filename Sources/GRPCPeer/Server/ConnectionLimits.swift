@@ -8,10 +8,12 @@ internal import GRPCNIOTransportHTTP2Posix
 package struct ConnectionLimits: Sendable {
     /// Most connections open at once; further ones are closed at once.
     package var connectionsMax: Int
-    /// Most connections of one user id on a Unix socket; unused on TCP.
-    ///
-    /// One user must not be able to starve another.
-    package var connectionsPerUIDMax: Int
+    /// Most connections of one user id (Unix socket) or one IP address (TCP), so that one of them
+    /// cannot starve the others.
+    package var connectionsPerSourceMax: Int
+    /// What peers without a certificate get, in place of the members they share; unused on Unix
+    /// sockets.
+    package var anonymous: AnonymousLimits
     /// Most requests at once on one connection (the HTTP/2 default is without limit).
     package var concurrentStreamsMax: Int
     /// Largest request message in bytes; a larger one ends its stream.
@@ -26,7 +28,8 @@ package struct ConnectionLimits: Sendable {
     /// back together. A verified peer's connection is drained at the end of its certificate in any
     /// case.
     package var ageMax: Duration?
-    /// Time that open requests have once a connection is drained.
+    /// Time that open requests have once a connection is drained, also at shutdown; then it is
+    /// closed whatever its peer does.
     package var drainTimeMax: Duration
     /// After this time without data the peer is asked for a sign of life.
     package var keepaliveTime: Duration
@@ -40,7 +43,8 @@ package struct ConnectionLimits: Sendable {
     /// A connection costs two descriptors and about 85 KiB with one stream.
     package static let local = Self(
         connectionsMax: 4096,
-        connectionsPerUIDMax: 1024,
+        connectionsPerSourceMax: 1024,
+        anonymous: .defaults,
         concurrentStreamsMax: 64,
         requestBytesMax: 64 * 1024,
         openingTimeout: .seconds(10),
@@ -55,7 +59,8 @@ package struct ConnectionLimits: Sendable {
     /// For the admin socket: few callers, whole directories of documents in one request.
     package static let admin = Self(
         connectionsMax: 256,
-        connectionsPerUIDMax: 64,
+        connectionsPerSourceMax: 64,
+        anonymous: .defaults,
         concurrentStreamsMax: 64,
         requestBytesMax: 16 * 1024 * 1024,
         openingTimeout: .seconds(10),
@@ -68,12 +73,15 @@ package struct ConnectionLimits: Sendable {
     )
 
     /// For the network: agents with one long stream each, batches of 500 signing requests
-    /// (about 1 KiB each) and admins' documents.
+    /// (at most 2 KiB each) and admins' documents.
+    ///
+    /// Many agents may come through one address translator, hence the large share of one source.
     package static let network = Self(
         connectionsMax: 20_000,
-        connectionsPerUIDMax: 20_000,
-        concurrentStreamsMax: 64,
-        requestBytesMax: 16 * 1024 * 1024,
+        connectionsPerSourceMax: 5000,
+        anonymous: .defaults,
+        concurrentStreamsMax: 32,
+        requestBytesMax: 4 * 1024 * 1024,
         openingTimeout: .seconds(10),
         idleTimeMax: .seconds(15 * 60),
         ageMax: .seconds(4 * 60 * 60),
@@ -82,6 +90,26 @@ package struct ConnectionLimits: Sendable {
         keepaliveTimeout: .seconds(10),
         peerKeepaliveIntervalMin: .seconds(10)
     )
+
+    /// What one listener gives to peers that showed no certificate: enough to fetch a bundle and to
+    /// attest, too little to fill memory. Whatever they send is held for a while unread.
+    package struct AnonymousLimits: Sendable {
+        /// Most anonymous connections at once.
+        package var connectionsMax: Int
+        /// Most requests at once on one connection.
+        package var concurrentStreamsMax: Int
+        /// Most bytes in one request; a larger one is reset.
+        package var requestBytesMax: Int
+        /// A connection is drained at this age.
+        package var ageMax: Duration
+
+        package static let defaults = Self(
+            connectionsMax: 1000,
+            concurrentStreamsMax: 4,
+            requestBytesMax: 64 * 1024,
+            ageMax: .seconds(60)
+        )
+    }
 
     var configuration: HTTP2ServerTransport.Custom<PeerListener>.Config {
         var connection = HTTP2ServerTransport.Config.Connection.defaults

@@ -8,16 +8,15 @@ internal import Synchronization
 package final class PeerConnections: Sendable {
     private struct State {
         var byLabel: [String: PeerConnection] = [:]
-        var countByUID: [UInt32: Int] = [:]
+        var countBySource: [ConnectionSource: Int] = [:]
+        var anonymous: Set<String> = []
     }
 
-    private let connectionsMax: Int
-    private let connectionsPerUIDMax: Int
+    private let limits: ConnectionLimits
     private let state = Mutex(State())
 
     init(limits: ConnectionLimits) {
-        self.connectionsMax = limits.connectionsMax
-        self.connectionsPerUIDMax = limits.connectionsPerUIDMax
+        self.limits = limits
     }
 
     /// How many connections are open.
@@ -38,23 +37,35 @@ package final class PeerConnections: Sendable {
 
     func admit(_ connection: PeerConnection) throws(ConnectionRefusal) {
         let refusal = state.withLock { state -> ConnectionRefusal? in
-            guard state.byLabel.count < connectionsMax else { return .connectionsMax }
-            if let uid = connection.uid {
-                let count = state.countByUID[uid, default: 0]
-                guard count < connectionsPerUIDMax else { return .connectionsPerUIDMax(uid: uid) }
-                state.countByUID[uid] = count + 1
+            guard state.byLabel.count < limits.connectionsMax else { return .connectionsMax }
+            let count = state.countBySource[connection.source, default: 0]
+            guard count < limits.connectionsPerSourceMax else {
+                return .connectionsPerSourceMax(connection.source)
             }
+            state.countBySource[connection.source] = count + 1
             state.byLabel[connection.label] = connection
             return nil
         }
         if let refusal { throw refusal }
     }
 
+    /// Counts an admitted connection among the anonymous ones, once its handshake showed no
+    /// certificate.
+    func admitAnonymous(_ connection: PeerConnection) throws(ConnectionRefusal) {
+        let isAdmitted = state.withLock { state in
+            guard state.anonymous.count < limits.anonymous.connectionsMax else { return false }
+            state.anonymous.insert(connection.label)
+            return true
+        }
+        if !isAdmitted { throw .anonymousConnectionsMax }
+    }
+
     func remove(_ connection: PeerConnection) {
         state.withLock { state in
             guard state.byLabel.removeValue(forKey: connection.label) != nil else { return }
-            guard let uid = connection.uid, let count = state.countByUID[uid] else { return }
-            state.countByUID[uid] = count > 1 ? count - 1 : nil
+            state.anonymous.remove(connection.label)
+            let count = state.countBySource[connection.source, default: 0]
+            state.countBySource[connection.source] = count > 1 ? count - 1 : nil
         }
     }
 
@@ -65,19 +76,27 @@ package final class PeerConnections: Sendable {
 
 /// Why a connection was closed before any request.
 package enum ConnectionRefusal: Error, Hashable {
+    case anonymousConnectionsMax
     case connectionsMax
-    case connectionsPerUIDMax(uid: UInt32)
+    case connectionsPerSourceMax(ConnectionSource)
     /// The server has no certificate to show yet.
     case identityUnavailable
     /// The kernel does not name the process at the other end.
     case peerUnknown(LocalPeerError?)
 }
 
+/// What shares one allowance of connections.
+package enum ConnectionSource: Hashable, Sendable {
+    case address(String)
+    case uid(UInt32)
+}
+
 /// One accepted connection and what is proved about its peer.
 final class PeerConnection: Sendable {
     enum Origin: Sendable {
         case local(LocalPeer)
-        case remote(address: String)
+        /// The IP address and the port, joined for people, and the IP address alone.
+        case remote(address: String, host: String)
     }
 
     /// Names the connection inside this process only: 128 random bits, so that a label that
@@ -96,9 +115,17 @@ final class PeerConnection: Sendable {
         self.origin = origin
     }
 
-    var uid: UInt32? {
-        guard case .local(let peer) = origin else { return nil }
-        return peer.uid
+    var source: ConnectionSource {
+        switch origin {
+        case .local(let peer): .uid(peer.uid)
+        case .remote(_, let host): .address(host)
+        }
+    }
+
+    /// Whether the peer showed no certificate; to be asked after the handshake.
+    var isAnonymous: Bool {
+        guard case .remote = origin else { return false }
+        return verifiedPeer == nil
     }
 
     /// Only what our own verification recorded for this very connection counts: what the TLS
@@ -108,7 +135,7 @@ final class PeerConnection: Sendable {
     var context: PeerContext {
         switch origin {
         case .local(let peer): .local(peer)
-        case .remote(let address): .remote(address: address, verifiedPeer)
+        case .remote(let address, _): .remote(address: address, verifiedPeer)
         }
     }
 

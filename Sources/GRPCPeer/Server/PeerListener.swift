@@ -88,9 +88,12 @@ struct PeerListener: HTTP2ServerTransport.ListenerFactory {
         _ channel: any Channel,
         _ acceptance: TLSAcceptance
     ) throws -> Configurator.TLS {
+        guard let host = channel.remoteAddress?.ipAddress, let port = channel.remoteAddress?.port
+        else { throw ConnectionRefusal.peerUnknown(nil) }
+        let text = host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
         let connection = PeerConnection(
             channel: channel,
-            origin: .remote(address: Self.text(channel.remoteAddress))
+            origin: .remote(address: text, host: host)
         )
         try admit(connection)
         let context: NIOSSLContext
@@ -119,11 +122,12 @@ struct PeerListener: HTTP2ServerTransport.ListenerFactory {
     }
 
     private func handler(for connection: PeerConnection) -> ConnectionHandler {
-        ConnectionHandler(connection: connection, limits: limits, now: now, onEvent: onEvent)
-    }
-
-    private static func text(_ address: NIOCore.SocketAddress?) -> String {
-        guard let host = address?.ipAddress, let port = address?.port else { return "unknown" }
-        return host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
+        ConnectionHandler(
+            connection: connection,
+            connections: connections,
+            limits: limits,
+            now: now,
+            onEvent: onEvent
+        )
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import SPIFFE
+import StrictYAML
 
 /// A bound of a template variable, with the place of its key.
 struct PlacedBound {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import SPIFFE
+import StrictYAML
 
 /// What a `RegistrationEntry` document says.
 package struct RegistrationEntrySpec: Hashable, Sendable {

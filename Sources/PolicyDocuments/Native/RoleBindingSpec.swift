@@ -2,6 +2,7 @@
 
 package import Authorization
 import SPIFFE
+import StrictYAML
 
 /// What a `RoleBinding` document says.
 package struct RoleBindingSpec: Hashable, Sendable {

@@ -2,6 +2,7 @@
 
 package import Authorization
 import SPIFFE
+import StrictYAML
 
 /// What a `Role` document says.
 ///

@@ -2,9 +2,9 @@
 
 /// A text that is safe to read: UTF-8, of bounded size, without byte order mark, with `\n` as its
 /// only line end and without characters that editors hide or that some readers take as line ends.
-struct SourceText {
+package struct SourceText {
     /// Largest file in bytes: room for several thousand entries, read in a fraction of a second.
-    static let bytesMax = 1 << 20
+    package static let bytesMax = 1 << 20
 
     let bytes: [UInt8]
     /// For each index, how many bytes before it are not the first of their character: what columns
@@ -56,7 +56,7 @@ struct SourceText {
 
     /// The printable characters of YAML 1.2 section 5.1 without U+0085, U+2028 and U+2029, which
     /// YAML 1.1 takes as line ends and YAML 1.2 does not.
-    static func allows(_ scalar: Unicode.Scalar) -> Bool {
+    package static func allows(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x09, 0x0A, 0x20...0x7E: true
         case 0x2028, 0x2029, 0xFEFF: false

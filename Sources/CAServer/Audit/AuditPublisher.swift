@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import AuditLog
+package import Clocks
+package import Datastore
+internal import DurableFiles
+internal import FoundationEssentials
+package import Logging
+internal import Synchronization
+package import Telemetry
+
+/// Why the audit log cannot be opened.
+package enum AuditPublisherError: Error, CustomStringConvertible {
+    /// The tiles on disk are not those of the leaves in the database.
+    case tilesDiffer(String)
+
+    package var description: String {
+        switch self {
+        case .tilesDiffer(let what):
+            "the audit log's files and the database differ (\(what)); do not start this server "
+                + "before it is known who changed them: see docs/audit.md, \"After an alarm\""
+        }
+    }
+}
+
+/// Turns committed leaves into tiles and signed checkpoints, after each commit.
+///
+/// The leaves themselves are committed with their acts; this only publishes them. While it cannot,
+/// `problem` says so and nothing more is issued or changed.
+package final class AuditPublisher: Sendable {
+    /// Most leaves between two checkpoints.
+    package static let leavesPerCheckpointMax = 256
+    /// Least time between two checkpoints, so that a busy log costs a bounded number of syncs.
+    package static let checkpointInterval: Duration = .milliseconds(200)
+    /// How long publishing may fail before acts are refused.
+    package static let failureGrace: Duration = .seconds(30)
+
+    private struct State {
+        var frontier: MerkleFrontier
+        var checkpoint: SignedCheckpoint?
+        var failure: (reason: String, since: Duration)?
+        var followers: [UInt64: AsyncStream<Void>.Continuation] = [:]
+        var nextFollower: UInt64 = 0
+    }
+
+    package let key: NoteVerifierKey
+    package let directory: String
+    private let datastore: ServerStore
+    private let signer: AuditKey
+    private let clock: any NodeClock
+    private let logger: Logger
+    private let metrics: MetricRegistry
+    private let health: Health
+    private let changed = Signal()
+    private let state: Mutex<State>
+
+    /// Opens the log and checks that files, checkpoint and database agree.
+    ///
+    /// - Throws: `AuditPublisherError`, `FileError`, `DatastoreError`.
+    package init(
+        origin: String,
+        directory: String,
+        signer: AuditKey,
+        datastore: ServerStore,
+        clock: any NodeClock,
+        logger: Logger,
+        metrics: MetricRegistry,
+        health: Health
+    ) throws {
+        key = try NoteVerifierKey(name: origin, publicKey: signer.publicKey)
+        self.directory = directory
+        self.signer = signer
+        self.datastore = datastore
+        self.clock = clock
+        self.logger = logger
+        self.metrics = metrics
+        self.health = health
+        state = Mutex(try Self.reopen(directory, key: key, datastore: datastore))
+        changed.signal()
+    }
+
+    /// Reads what was published last and compares it with the database.
+    private static func reopen(
+        _ directory: String,
+        key: NoteVerifierKey,
+        datastore: ServerStore
+    ) throws -> State {
+        try DurableFile.makeDirectory(directory, mode: 0o700)
+        let checkpoint = try latest(in: directory, key: key)
+        let size = checkpoint?.checkpoint.size ?? 0
+        let committed = try datastore.readNow { try $0.auditSize() }
+        guard size <= committed else {
+            throw AuditPublisherError.tilesDiffer(
+                "a checkpoint of \(size) records was published, the database has \(committed)"
+            )
+        }
+        let frontier = try frontier(of: size, in: directory)
+        if let checkpoint, frontier.root != checkpoint.checkpoint.root {
+            throw AuditPublisherError.tilesDiffer("the root of the tiles is not the signed one")
+        }
+        if size > 0 {
+            let last = try datastore.readNow { try $0.leaves(from: size - 1, limit: 1) }
+            try compare(last, lastOf: size, in: directory)
+        }
+        return State(frontier: frontier, checkpoint: checkpoint)
+    }
+
+    private static func frontier(of size: UInt64, in directory: String) throws -> MerkleFrontier {
+        do {
+            var tree = TiledTree(size: size) { try read($0, in: directory) }
+            return try tree.frontier()
+        } catch {
+            throw AuditPublisherError.tilesDiffer("\(error)")
+        }
+    }
+
+    /// Tells that leaves may have been committed; never blocks.
+    package func poke() { changed.signal() }
+
+    /// Why nothing may be issued or changed at the moment; nil when all is well.
+    package var problem: String? {
+        guard let failure = state.withLock({ $0.failure }),
+            clock.bootTime - failure.since > Self.failureGrace
+        else { return nil }
+        return failure.reason
+    }
+
+    /// The newest published checkpoint.
+    package var checkpoint: SignedCheckpoint? { state.withLock { $0.checkpoint } }
+
+    /// Publishes until cancelled; waits without cost while nothing is committed.
+    package func run() async {
+        while !Task.isCancelled {
+            await changed.wait()
+            guard !Task.isCancelled else { return }
+            let start = clock.bootTime
+            do {
+                while try await publish() {}
+                recovered()
+            } catch {
+                failed("\(error)")
+                changed.signal()
+            }
+            try? await clock.sleep(untilBoot: start + Self.checkpointInterval)
+        }
+    }
+
+    /// Publishes one piece of the backlog.
+    ///
+    /// - Returns: whether more may be waiting.
+    package func publish() async throws -> Bool {
+        let frontier = state.withLock { $0.frontier }
+        let leaves = try await datastore.read {
+            try $0.leaves(from: frontier.size, limit: Self.leavesPerCheckpointMax)
+        }
+        guard !leaves.isEmpty else { return false }
+        let directory = directory
+        let integration = try TileIntegration(
+            appending: leaves.map(\.bytes),
+            to: frontier
+        ) { try Self.read($0, in: directory) }
+        for file in integration.files { try write(file.bytes, to: file.path.description) }
+        let signed = try SignedCheckpoint(
+            signing: Checkpoint(origin: key.name, frontier: integration.frontier),
+            key: key
+        ) { try self.signer.signature(for: $0) }
+        try DurableFile.write(
+            signed.note,
+            to: "\(directory)/\(TilePath.checkpoint)",
+            mode: 0o600
+        )
+        let followers = state.withLock { state in
+            state.frontier = integration.frontier
+            state.checkpoint = signed
+            return Array(state.followers.values)
+        }
+        for follower in followers { follower.yield() }
+        metrics.set(.auditTreeSize, to: Double(integration.frontier.size))
+        metrics.set(.auditCheckpointTime, to: clock.wallTime.timeIntervalSince1970)
+        metrics.increment(.auditLeaves, by: leaves.count)
+        return leaves.count == Self.leavesPerCheckpointMax
+    }
+
+    /// What an agent that remembers a checkpoint of `size` is sent: the newest one and the proof.
+    ///
+    /// - Returns: nil when there is nothing newer.
+    package func update(since size: UInt64) -> (note: [UInt8], proof: [[UInt8]])? {
+        guard let newest = checkpoint, newest.checkpoint.size != size else { return nil }
+        let directory = directory
+        var tree = TiledTree(size: newest.checkpoint.size) { try Self.read($0, in: directory) }
+        let proof = (try? tree.proveConsistency(from: size)) ?? nil
+        return (newest.note, proof?.path.map(\.bytes) ?? [])
+    }
+
+    /// A stream that yields after each checkpoint, until `unfollow`.
+    package func follow() -> (id: UInt64, published: AsyncStream<Void>) {
+        let (stream, continuation) = AsyncStream.makeStream(
+            of: Void.self,
+            bufferingPolicy: .bufferingNewest(1)
+        )
+        let id = state.withLock { state in
+            state.nextFollower += 1
+            state.followers[state.nextFollower] = continuation
+            return state.nextFollower
+        }
+        return (id, stream)
+    }
+
+    package func unfollow(_ id: UInt64) {
+        state.withLock { $0.followers.removeValue(forKey: id) }?.finish()
+    }
+
+    // MARK: - Files
+
+    /// Reads a file of the log.
+    package static func read(_ path: String, in directory: String) throws -> [UInt8] {
+        try DurableFile.read("\(directory)/\(path)", bytesMax: 16 * 1024 * 1024)
+    }
+
+    private func write(_ bytes: [UInt8], to path: String) throws {
+        let full = "\(directory)/\(path)"
+        let parent = full.lastIndex(of: "/").map { String(full[..<$0]) } ?? directory
+        try DurableFile.makeDirectory(parent, mode: 0o700)
+        try DurableFile.write(bytes, to: full, mode: 0o600)
+    }
+
+    private static func latest(
+        in directory: String,
+        key: NoteVerifierKey
+    ) throws -> SignedCheckpoint? {
+        do {
+            let note = try DurableFile.read(
+                "\(directory)/\(TilePath.checkpoint)",
+                bytesMax: SignedCheckpoint.bytesMax
+            )
+            return try SignedCheckpoint(parsing: note, key: key)
+        } catch let error as FileError where error.isNotFound {
+            return nil
+        } catch let error as CheckpointError {
+            throw AuditPublisherError.tilesDiffer("the checkpoint: \(error)")
+        }
+    }
+
+    /// Whether the database's last published leaf is the one in the tiles.
+    private static func compare(
+        _ stored: [StoredLeaf],
+        lastOf size: UInt64,
+        in directory: String
+    ) throws {
+        guard let leaf = stored.first else {
+            throw AuditPublisherError.tilesDiffer("record \(size - 1) is not in the database")
+        }
+        var tree = TiledTree(size: size) { try read($0, in: directory) }
+        let proof = try tree.proveInclusion(of: size - 1)
+        let root = try tree.frontier().root
+        guard let proof, proof.leads(from: MerkleHash(leaf: leaf.bytes), to: root) else {
+            throw AuditPublisherError.tilesDiffer("record \(size - 1)")
+        }
+    }
+
+    // MARK: - State
+
+    private func recovered() {
+        state.withLock { $0.failure = nil }
+        health.met("audit")
+    }
+
+    private func failed(_ reason: String) {
+        state.withLock { state in
+            if state.failure == nil { state.failure = (reason, clock.bootTime) }
+        }
+        health.unmet("audit", reason: reason)
+        logger.error("the audit log cannot be published", metadata: ["error": "\(reason)"])
+    }
+}

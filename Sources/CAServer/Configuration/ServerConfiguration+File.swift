@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+package import Configuration
+internal import FoundationEssentials
+internal import GRPCPeer
+internal import Issuance
+internal import SPIFFE
+
+/// The keys of the server's configuration file; each is described in docs/operations.md.
+package enum ServerConfigurationKey: String, CaseIterable, Sendable {
+    case adminSocket
+    case admins
+    case advertise
+    case agentSVIDTTL
+    case attestationBurst
+    case attestationsPerSecond
+    case authorityTTL
+    case dataDirectory
+    case hostName
+    case keysInMemory
+    case listen
+    case signingBurst
+    case signingPerSecond
+    case telemetryPort
+    case trustDomain
+    case workloadSVIDTTL
+    case workloadSVIDTTLMax
+}
+
+extension ServerConfiguration {
+    /// Reads a YAML file; an unknown key, a value that cannot be read or a missing key refuses it.
+    ///
+    /// - Throws: `ConfigurationError`, `FileError`.
+    package init(file path: String) throws {
+        try self.init(ConfigurationReader<ServerConfigurationKey>(file: path))
+    }
+
+    /// Reads the values of a configuration file.
+    ///
+    /// - Throws: `ConfigurationError` with all problems found.
+    package init(
+        _ file: ConfigurationReader<ServerConfigurationKey>
+    ) throws(ConfigurationError) {
+        var reader = file
+        let domain = reader.required(.trustDomain) { try TrustDomain($0) }
+        let directory = reader.required(.dataDirectory) { $0 }
+        guard let domain, let directory else { throw reader.failure }
+        var result = Self(trustDomain: domain, dataDirectory: directory)
+        reader.set(.listen, &result.listen) { try ServerAddress(parsing: $0) }
+        reader.setList(.advertise, &result.advertise) {
+            try ServerAddress(parsing: $0).description
+        }
+        reader.setList(.admins, &result.admins) { try ActorPattern($0) }
+        reader.set(.adminSocket, &result.adminSocket) { $0 }
+        reader.set(.hostName, &result.hostName) { $0 }
+        reader.set(.telemetryPort, &result.telemetryPort, ConfigurationValue.port)
+        reader.set(.keysInMemory, &result.keysInMemory, ConfigurationValue.boolean)
+        reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
+        reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
+        reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)
+        reader.set(.attestationBurst, &result.attestationBurst, ConfigurationValue.rate)
+        result.lifetimes = try reader.lifetimes()
+        guard result.signingBurst >= Double(IssuanceBatch.certificatesMax) else {
+            reader.refuse(.signingBurst, "must be at least \(IssuanceBatch.certificatesMax)")
+            throw reader.failure
+        }
+        try reader.finish()
+        self = result
+    }
+}
+
+extension ConfigurationReader<ServerConfigurationKey> {
+    fileprivate mutating func lifetimes() throws(ConfigurationError) -> SVIDLifetimes {
+        let standard = SVIDLifetimes.standard
+        var (workload, agent, authority) = (standard.workload, standard.agent, standard.authority)
+        var workloadMax: Duration?
+        set(.workloadSVIDTTL, &workload, ConfigurationValue.duration)
+        set(.agentSVIDTTL, &agent, ConfigurationValue.duration)
+        set(.authorityTTL, &authority, ConfigurationValue.duration)
+        set(.workloadSVIDTTLMax, &workloadMax) { try ConfigurationValue.duration($0) }
+        do {
+            return try SVIDLifetimes(
+                workload: workload,
+                workloadMax: workloadMax,
+                agent: agent,
+                server: agent,
+                authority: authority
+            )
+        } catch {
+            refuse(.authorityTTL, error.description)
+            throw failure
+        }
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Authorization
+package import GRPCPeer
+package import Issuance
+package import SPIFFE
+
+/// What an operator decides about one server; every key is described in docs/operations.md.
+package struct ServerConfiguration: Sendable {
+    package let trustDomain: TrustDomain
+    /// Database, keys and audit tiles lie below it.
+    package let dataDirectory: String
+    /// Where agents and admins connect; port 0 picks a free one.
+    package var listen = ServerAddress(host: "::", port: 8081)
+    /// `host:port` as agents reach this server, put into join tokens.
+    package var advertise: [String] = []
+    package var adminSocket = "/run/signet/server/admin.sock"
+    /// Who has the built-in admin role.
+    package var admins: [ActorPattern] = []
+    /// How actors on this machine are named: `uid:0@<hostName>`.
+    package var hostName = "localhost"
+    /// Health and metrics, on the loopback interface.
+    package var telemetryPort: UInt16 = 9811
+    package var lifetimes = SVIDLifetimes.standard
+    /// Whether private keys lie below `dataDirectory` or in memory alone.
+    package var keysInMemory = false
+    /// Certificates one agent may ask for: rate and burst. The burst covers the largest batch.
+    package var signingPerSecond = 500.0
+    package var signingBurst = 2000.0
+    /// Attestations one address may try: rate and burst.
+    package var attestationsPerSecond = 1.0
+    package var attestationBurst = 20.0
+
+    package init(trustDomain: TrustDomain, dataDirectory: String) {
+        self.trustDomain = trustDomain
+        self.dataDirectory = dataDirectory
+    }
+
+    package var databasePath: String { "\(dataDirectory)/server.sqlite" }
+    package var keyDirectory: String { "\(dataDirectory)/keys" }
+    package var auditDirectory: String { "\(dataDirectory)/audit" }
+    package var lockPath: String { "\(dataDirectory)/lock" }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import AuditLog
+package import ControlAPI
+package import Datastore
+package import FoundationEssentials
+package import Issuance
+internal import NodeSync
+package import SPIFFE
+
+/// What the server does inside its transactions, without waiting, clock or network.
+///
+/// The services call it with the real clock and datastore; the simulation calls the same functions
+/// with its own. Each act that must be recorded appends its audit leaf in the same transaction.
+package struct ServerLogic: Sendable {
+    /// How far the wall clock may be behind the latest signature before signing stops.
+    package static let clockBehindMax: TimeInterval = 10
+    /// How long after its SVID expired an agent may come back with the key it had.
+    package static let readmissionSeconds: TimeInterval = 7 * 86_400
+    /// Most refusals of one request that are written as leaves of their own.
+    package static let refusalLeavesMax = 8
+
+    package let trustDomain: TrustDomain
+    package let serverID: String
+    package let lifetimes: SVIDLifetimes
+
+    package init(trustDomain: TrustDomain, serverID: String, lifetimes: SVIDLifetimes) {
+        self.trustDomain = trustDomain
+        self.serverID = serverID
+        self.lifetimes = lifetimes
+    }
+
+    /// The ID of the agent of a name.
+    ///
+    /// - Throws: `APIError` when the name is not one path segment.
+    package func agentID(_ name: String) throws(APIError) -> SPIFFEID {
+        do {
+            try SPIFFEID.check(segment: Array(name.utf8))
+            return try SPIFFEID(trustDomain: trustDomain, path: "/signet/agent/\(name)")
+        } catch {
+            throw APIError(
+                .invalidArgument,
+                "agentNameMalformed",
+                "agent name \"\(name)\": \(error)"
+            )
+        }
+    }
+
+    /// The name in an agent's ID; nil for any other ID.
+    package func agentName(of id: SPIFFEID) -> String? {
+        let prefix = "/signet/agent/"
+        guard id.trustDomain == trustDomain, id.path.hasPrefix(prefix) else { return nil }
+        let name = String(id.path.dropFirst(prefix.count))
+        return name.contains("/") ? nil : name
+    }
+
+    /// Refuses to sign when the wall clock went back (design section 8), else remembers the time.
+    func requireClock(_ now: Date, in transaction: Transaction) throws {
+        if let highWater = try transaction.clockHighWater(),
+            now < highWater.addingTimeInterval(-Self.clockBehindMax)
+        {
+            throw APIError(
+                .unavailable,
+                "clockBehind",
+                "the server's clock is behind the time of its last signature; set the clock"
+            )
+        }
+        try transaction.raiseClockHighWater(to: now)
+    }
+
+    /// Records what is about to be signed: one leaf for all, and an intent for each.
+    func record(
+        _ certificates: [PreparedCertificate],
+        namespaces: [String: String],
+        agent: SPIFFEID?,
+        node: String,
+        by actor: Actor,
+        now: Date,
+        in transaction: Transaction
+    ) throws {
+        guard let first = certificates.first else { return }
+        guard let authority = try transaction.authority(id: first.authorityID),
+            authority.state == AuthorityRecord.activeState
+        else {
+            throw APIError(
+                .unavailable,
+                "authorityChanged",
+                "the signing authority has just changed; retry"
+            )
+        }
+        try requireClock(now, in: transaction)
+        let issuance = SVIDIssuance(
+            agent: agent,
+            authority: Hex.bytes(first.authorityID),
+            profile: SVIDIssuance.Profile(rawValue: first.role.rawValue) ?? .workload,
+            svids: certificates.map { certificate in
+                IssuedSVID(
+                    spiffeID: certificate.id,
+                    serial: certificate.serial.bytes,
+                    notAfter: AuditTime(certificate.notAfter),
+                    tbsSHA256: certificate.tbsSHA256,
+                    entry: certificate.entry.map {
+                        IssuedSVID.Entry(
+                            id: $0.id,
+                            namespace: namespaces[$0.id] ?? "",
+                            revision: $0.revision
+                        )
+                    }
+                )
+            }
+        )
+        let leaf = try transaction.append(.svidsIssued(issuance), by: actor, at: now)
+        let revision = try transaction.revision().number
+        try transaction.record(
+            certificates.map { certificate in
+                IssuanceIntent(
+                    serial: certificate.serial.bytes,
+                    authorityID: certificate.authorityID,
+                    spiffeID: certificate.id.description,
+                    entryID: certificate.entry?.id,
+                    entryRevision: certificate.entry?.revision,
+                    tbsSHA256: certificate.tbsSHA256,
+                    notAfter: certificate.notAfter,
+                    node: node,
+                    revision: revision,
+                    leafIndex: leaf
+                )
+            }
+        )
+    }
+}
+
+extension Transaction {
+    /// Appends the leaves of one record.
+    ///
+    /// - Returns: the index of the first.
+    @discardableResult
+    package func append(
+        _ event: AuditEvent,
+        by actor: Actor,
+        at now: Date
+    ) throws -> UInt64 {
+        var first: UInt64?
+        for leaf in try AuditRecord(event: event, actor: actor, time: now).leaves() {
+            let index = try appendLeaf(
+                bytes: leaf.bytes,
+                hash: leaf.hash.bytes,
+                fields: AuditLeafFields(
+                    time: leaf.time.date,
+                    event: leaf.event.rawValue,
+                    actor: leaf.actor,
+                    namespace: leaf.namespaces.first,
+                    spiffeIDs: leaf.spiffeIDs,
+                    serials: leaf.serials
+                )
+            )
+            first = first ?? index
+        }
+        return first ?? 0
+    }
+}
+
+/// Lower-case hexadecimal.
+enum Hex {
+    static func text(_ bytes: some Sequence<UInt8>) -> String {
+        let digits = Array("0123456789abcdef")
+        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+    }
+
+    /// The bytes that `text` spells; empty when it is not hexadecimal.
+    static func bytes(_ text: String) -> [UInt8] {
+        let digits = text.compactMap(\.hexDigitValue)
+        guard digits.count == text.count, digits.count % 2 == 0 else { return [] }
+        return stride(from: 0, to: digits.count, by: 2).map {
+            UInt8(digits[$0] << 4 | digits[$0 + 1])
+        }
+    }
+}

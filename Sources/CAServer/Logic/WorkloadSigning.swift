@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+package import ControlAPI
+package import Datastore
+package import FoundationEssentials
+package import Issuance
+package import SPIFFE
+
+/// One workload certificate that an agent asks for.
+package struct WorkloadSigningRequest: Hashable, Sendable {
+    package let entryID: String
+    package let spiffeID: String
+    package let csr: [UInt8]
+    package let variables: [String: String]
+
+    package init(entryID: String, spiffeID: String, csr: [UInt8], variables: [String: String]) {
+        self.entryID = entryID
+        self.spiffeID = spiffeID
+        self.csr = csr
+        self.variables = variables
+    }
+}
+
+/// What the approval of a batch rests on; it must still hold when the intent is committed.
+package struct SigningBasis: Sendable {
+    package let node: NodeRecord
+    package let entries: [String: RegistrationEntry]
+}
+
+/// What became of each request of a batch, in order.
+package enum SigningOutcome: Hashable, Sendable {
+    /// The index in the batch.
+    case prepared(Int)
+    case refused(APIError)
+}
+
+extension ServerLogic {
+    /// Reads the caller's node and the entries it asks for.
+    ///
+    /// - Throws: `APIError` when the node is unknown or banned, or the certificate shown is not of
+    ///   its current key.
+    package func signingBasis(
+        for peer: VerifiedPeer,
+        entryIDs: Set<String>,
+        in transaction: ReadTransaction
+    ) throws -> SigningBasis {
+        let node = try standing(of: peer, in: transaction)
+        var entries: [String: RegistrationEntry] = [:]
+        for id in entryIDs { entries[id] = try transaction.entry(id: id) }
+        return SigningBasis(node: node, entries: entries)
+    }
+
+    /// Approves and prepares what may be signed; the others are refused one by one.
+    package func prepare(
+        _ requests: [WorkloadSigningRequest],
+        on basis: SigningBasis,
+        batch: inout IssuanceBatch,
+        issuer: Issuer,
+        now: Date,
+        using generator: inout some RandomNumberGenerator
+    ) -> [SigningOutcome] {
+        var outcomes: [SigningOutcome] = []
+        for request in requests {
+            do {
+                let warrant = try approve(request, on: basis, issuer: issuer, now: now)
+                try batch.prepare(warrant, using: &generator)
+                outcomes.append(.prepared(batch.certificates.count - 1))
+            } catch {
+                outcomes.append(.refused(APIError(issuance: error)))
+            }
+        }
+        return outcomes
+    }
+
+    private func approve(
+        _ request: WorkloadSigningRequest,
+        on basis: SigningBasis,
+        issuer: Issuer,
+        now: Date
+    ) throws -> IssuanceWarrant {
+        guard let entry = basis.entries[request.entryID] else {
+            throw APIError(
+                .notFound,
+                "entryUnknown",
+                "there is no registration entry \(request.entryID); it may have been deleted"
+            )
+        }
+        return try issuer.approve(
+            CertificateRequest(der: request.csr),
+            entry: entry,
+            claiming: SPIFFEID(request.spiffeID),
+            node: TemplateNode(name: basis.node.name, selectors: basis.node.selectors),
+            workload: request.variables,
+            now: now
+        )
+    }
+
+    /// Commits the intent to sign, if everything it rests on still holds.
+    ///
+    /// - Throws: `APIError` (`unavailable`) when the node, an entry or the authority has changed
+    ///   since; the whole batch may then be tried again.
+    package func commitSigning(
+        _ certificates: [PreparedCertificate],
+        refusals: [(request: WorkloadSigningRequest, error: APIError)],
+        on basis: SigningBasis,
+        for peer: VerifiedPeer,
+        now: Date,
+        in transaction: Transaction
+    ) throws {
+        _ = try standing(of: peer, in: transaction)
+        for (id, entry) in basis.entries {
+            guard try transaction.entry(id: id)?.revision == entry.revision else {
+                throw APIError(
+                    .unavailable,
+                    "entryChanged",
+                    "an entry has just changed; ask again"
+                )
+            }
+        }
+        try record(
+            certificates,
+            namespaces: basis.entries.mapValues(\.namespace),
+            agent: peer.id,
+            node: basis.node.name,
+            by: .spiffe(peer.id),
+            now: now,
+            in: transaction
+        )
+        for refusal in refusals.prefix(Self.refusalLeavesMax) {
+            let entry = basis.entries[refusal.request.entryID]
+            let more = refusals.count - Self.refusalLeavesMax
+            try transaction.append(
+                .requestRefused(
+                    RequestRefusal(
+                        what: "sign entry \(refusal.request.entryID)",
+                        reason: refusal.error.description
+                            + (more > 0 ? " (and \(more) more refusals in the batch)" : ""),
+                        namespace: entry?.namespace ?? "",
+                        spiffeID: try? SPIFFEID(refusal.request.spiffeID)
+                    )
+                ),
+                by: .spiffe(peer.id),
+                at: now
+            )
+        }
+    }
+
+    /// The caller's node, if it may still speak.
+    ///
+    /// - Throws: `APIError` when it was evicted or banned, or when the key of the certificate
+    ///   shown is not the node's newest one.
+    package func standing(
+        of peer: VerifiedPeer,
+        in transaction: ReadTransaction
+    ) throws -> NodeRecord {
+        guard let name = agentName(of: peer.id) else {
+            throw APIError(.permissionDenied, "notAnAgent", "only agents may ask for this")
+        }
+        guard let node = try transaction.node(named: name) else {
+            throw APIError(
+                .permissionDenied,
+                "nodeUnknown",
+                "agent \(name) was evicted or never attested; it needs a new join token"
+            )
+        }
+        guard node.ban == nil else {
+            throw APIError(.permissionDenied, "nodeBanned", "agent \(name) is banned")
+        }
+        guard node.keySPKISHA256 == peer.spkiSHA256 else {
+            throw APIError(
+                .permissionDenied,
+                "keySuperseded",
+                "agent \(name) has a newer key than the one shown: two machines use one identity"
+            )
+        }
+        return node
+    }
+}
+
+extension APIError {
+    /// What an agent is told of an error on the way to a certificate.
+    init(issuance error: any Error) {
+        switch error {
+        case let error as APIError: self = error
+        case let error as CertificateRequestError:
+            self.init(.invalidArgument, "certificateRequest", error.description)
+        case let error as SPIFFEIDError:
+            self.init(.invalidArgument, "spiffeID", error.description)
+        case let error as IssuanceRefusal:
+            let kind: Kind =
+                switch error {
+                case .authorityExpiresTooSoon, .authorityNotYetValid, .clockOutOfRange:
+                    .unavailable
+                default: .permissionDenied
+                }
+            self.init(kind, error.ruleName, error.description)
+        case let error as IssuanceError:
+            self.init(.unavailable, "issuance", error.description)
+        default: self.init(datastore: error)
+        }
+    }
+}
+
+extension IssuanceRefusal {
+    /// The case's name, without what it carries.
+    fileprivate var ruleName: String {
+        let text = String(reflecting: self)
+        let last = text.prefix { $0 != "(" }.split(separator: ".").last
+        return last.map(String.init) ?? "issuanceRefused"
+    }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import Datastore
+package import FoundationEssentials
+package import Issuance
+internal import Logging
+internal import NodeSync
+internal import SPIFFE
+internal import Telemetry
+
+/// What rotation does next, in words, and when.
+package struct RotationStatus: Hashable, Sendable {
+    package let text: String
+    package let at: Date?
+}
+
+/// The shell of `AuthorityRotation`: it performs the steps and reports who has the next authority.
+package struct RotationService: Sendable {
+    /// Longest sleep between two looks at the wall clock, which may step.
+    package static let checkInterval: Duration = .seconds(30)
+    /// How often the agents without the next authority are counted while one is prepared.
+    package static let countInterval: Duration = .seconds(1)
+
+    let core: ServerCore
+
+    package init(core: ServerCore) {
+        self.core = core
+    }
+
+    /// Makes sure that there is an active authority whose key is here: on the first start, after a
+    /// restart with keys in memory, or when the last one expired while the server was down.
+    package func start() async throws -> AuthorityRotation {
+        var authorities = try await records()
+        let now = core.clock.wallTime
+        let usable = authorities.first { authority in
+            authority.state == .active && authority.notAfter > now
+        }
+        let hasKey = try usable.flatMap { try core.keys.signer(authorityID: $0.id) } != nil
+        if !hasKey {
+            let next = try await prepare(now: now)
+            try await activate(
+                next.id,
+                retiring: authorities.first { $0.state == .active }?.id,
+                missing: [],
+                now: now
+            )
+            authorities = try await records()
+        }
+        try await core.reloadTrust()
+        return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
+    }
+
+    /// Rotates on schedule until cancelled.
+    package func run(_ rotation: consuming AuthorityRotation) async {
+        var rotation = rotation
+        while !Task.isCancelled {
+            let now = core.clock.wallTime
+            var pending = rotation.timerFired(now: now)
+            if let next = rotation.next {
+                pending += rotation.agentsApplied(
+                    id: next.id,
+                    missing: await missing(next),
+                    now: now
+                )
+            }
+            var wakeAt: Date?
+            while !pending.isEmpty {
+                let action = pending.removeFirst()
+                if case .scheduleTimer(let date) = action {
+                    wakeAt = date
+                } else {
+                    pending += await perform(action, &rotation)
+                }
+            }
+            report(rotation, wakeAt)
+            let limit = rotation.next == nil ? Self.checkInterval : Self.countInterval
+            let until = wakeAt.map { max($0.timeIntervalSince(core.clock.wallTime), 0.01) }
+            let pause = min(limit, .seconds(until ?? limit / .seconds(1)))
+            try? await core.clock.sleep(untilBoot: core.clock.bootTime + pause)
+        }
+    }
+
+    private func perform(
+        _ action: AuthorityRotation.Action,
+        _ rotation: inout AuthorityRotation
+    ) async -> [AuthorityRotation.Action] {
+        let now = core.clock.wallTime
+        do {
+            switch action {
+            case .activate(let id, let retiring, let missing):
+                let last = try await activate(id, retiring: retiring, missing: missing, now: now)
+                try await core.reloadTrust()
+                core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
+                return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
+            case .prepare:
+                let authority = try await prepare(now: now)
+                try await core.reloadTrust()
+                core.logger.notice(
+                    "authority published",
+                    metadata: ["authority": "\(authority.id)"]
+                )
+                return rotation.prepared(authority, now: now)
+                    + rotation.published(id: authority.id, now: now)
+            case .remove(let id):
+                let logic = core.logic
+                try await core.write { try logic.remove(id, now: now, in: $0) }
+                try core.keys.drop(authorityID: id)
+                try await core.reloadTrust()
+                core.logger.notice("authority removed", metadata: ["authority": "\(id)"])
+                return rotation.removed(id: id, now: now)
+            case .scheduleTimer: return []
+            }
+        } catch {
+            core.logger.error(
+                "a step of rotation failed",
+                metadata: ["step": "\(action)", "error": "\(error)"]
+            )
+            return rotation.stepFailed(action, now: now)
+        }
+    }
+
+    /// The key is on disk before the bundle names it: a crash between leaves a file without use,
+    /// never an authority without key.
+    private func prepare(now: Date) async throws -> Authority {
+        let logic = core.logic
+        let signer = try core.keys.makeAuthorityKey()
+        var generator = core.randomness
+        let authority = try Authority.selfSigned(
+            trustDomain: logic.trustDomain,
+            serverID: logic.serverID,
+            lifetimes: logic.lifetimes,
+            signer: signer,
+            now: now,
+            using: &generator
+        )
+        try core.keys.keep(signer, authorityID: authority.id)
+        return try await core.write { try logic.publish(authority, now: now, in: $0) }
+    }
+
+    @discardableResult
+    private func activate(
+        _ id: String,
+        retiring: String?,
+        missing: [String],
+        now: Date
+    ) async throws -> Date? {
+        let logic = core.logic
+        return try await core.write { transaction in
+            try logic.activate(
+                id,
+                retiring: retiring,
+                missing: missing,
+                now: now,
+                in: transaction
+            )
+        }
+    }
+
+    private func records() async throws -> [Authority] {
+        let serverID = core.logic.serverID
+        return try await core.read { transaction in
+            try transaction.authorities()
+                .filter { $0.serverID == serverID }
+                .map { try Authority($0, in: transaction) }
+        }
+    }
+
+    /// Live agents that have not applied the bundle with this authority.
+    private func missing(_ next: Authority) async -> [String] {
+        guard let number = try? await core.read({ try $0.bundleSequenceNumber() }) else {
+            return ["unknown"]
+        }
+        let waiting = core.hub.appliedState(of: number, amongAll: true).waiting.map(\.name)
+        core.metrics.set(.rotationAgentsMissing, to: Double(waiting.count))
+        return waiting
+    }
+
+    private func report(_ rotation: AuthorityRotation, _ wakeAt: Date?) {
+        let text =
+            if let next = rotation.next {
+                "authority \(next.id.prefix(16)) is published and begins to sign when all live "
+                    + "agents have it"
+            } else if rotation.active != nil {
+                "the next authority is made at half life of the active one"
+            } else {
+                "an authority is being made"
+            }
+        core.rotationStatus = RotationStatus(text: text, at: wakeAt)
+    }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+package import Clocks
+internal import Datastore
+internal import DurableFiles
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCPeer
+internal import Issuance
+package import Logging
+internal import NodeSync
+internal import SPIFFE
+internal import Telemetry
+
+/// One server process: it opens its data, makes sure that it can sign, and serves until told to
+/// stop.
+package struct Server: Sendable {
+    /// How often rows whose time is over are deleted, and a refusing datastore is tried again.
+    package static let maintenanceInterval: Duration = .seconds(60)
+
+    /// Conditions that must be met before the server is ready.
+    package static let readyConditions = ["audit", "authority", "datastore", "identity"]
+
+    package let core: ServerCore
+    private let identity: ServerIdentity
+    private let lock: ServerLock
+
+    /// Opens or creates everything below the data directory.
+    ///
+    /// - Parameters:
+    ///   - configuration: Checked values.
+    ///   - clock: The system's, or a simulation's.
+    ///   - logger: Where the server reports.
+    /// - Throws: an error that says what to mend; nothing is served then.
+    package init(
+        _ configuration: ServerConfiguration,
+        clock: any NodeClock,
+        logger: Logger
+    ) throws {
+        try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
+        lock = try ServerLock(configuration.lockPath)
+        let datastore = try ServerStore(path: configuration.databasePath)
+        let keys = try KeyVault(
+            configuration.keysInMemory
+                ? .memory : .disk(directory: configuration.keyDirectory)
+        )
+        let metrics = MetricRegistry()
+        let health = Health(ready: Self.readyConditions)
+        let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
+        let logic = ServerLogic(
+            trustDomain: stored.trustDomain,
+            serverID: stored.serverID,
+            lifetimes: configuration.lifetimes
+        )
+        let revision = try datastore.readNow { try $0.revision() }
+        let auditIsNew = try datastore.readNow { try $0.auditSize() } == 0
+        let audit = try AuditPublisher(
+            origin: "\(stored.trustDomain)/audit/\(stored.serverID)",
+            directory: configuration.auditDirectory,
+            signer: try keys.auditKey(isNew: isNew || auditIsNew),
+            datastore: datastore,
+            clock: clock,
+            logger: logger,
+            metrics: metrics,
+            health: health
+        )
+        let hub = SyncHub(
+            datastore: datastore,
+            revision: revision,
+            clock: clock,
+            logger: logger,
+            metrics: metrics
+        )
+        core = ServerCore(
+            logic: logic,
+            configuration: configuration,
+            datastore: datastore,
+            keys: keys,
+            clock: clock,
+            logger: logger,
+            metrics: metrics,
+            health: health,
+            hub: hub,
+            audit: audit
+        )
+        identity = ServerIdentity(core: core)
+    }
+
+    private static func establish(
+        _ configuration: ServerConfiguration,
+        _ datastore: ServerStore,
+        now: Date
+    ) throws -> (StoreIdentity, isNew: Bool) {
+        if let stored = try datastore.readNow({ try $0.identity() }) {
+            guard stored.trustDomain == configuration.trustDomain else {
+                throw ServerStartError.trustDomainDiffers(
+                    stored: stored.trustDomain.name,
+                    configured: configuration.trustDomain.name
+                )
+            }
+            return (stored, false)
+        }
+        var generator = SystemRandomNumberGenerator()
+        let serverID = Hex.text((0..<4).map { _ in UInt8.random(in: .min ... .max) })
+        let identity = StoreIdentity(
+            trustDomain: configuration.trustDomain,
+            serverID: serverID,
+            epoch: Epoch(using: &generator),
+            createdAt: now
+        )
+        try datastore.writeNow { try $0.establish(identity) }
+        return (identity, true)
+    }
+
+    /// Serves until the task is cancelled.
+    ///
+    /// - Parameter ready: Called with the TCP port once agents can connect.
+    package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
+        let rotation = RotationService(core: core)
+        let machine = try await rotation.start()
+        try await recordStart()
+        try await rememberNodes()
+        try await identity.renew()
+        core.health.met("datastore")
+        let endpoint = try await telemetryEndpoint()
+        let remote = remoteTransport()
+        let local = localTransport()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await core.hub.run() }
+            group.addTask { await core.audit.run() }
+            group.addTask { await rotation.run(machine) }
+            group.addTask { await identity.run() }
+            group.addTask { await maintain() }
+            group.addTask { await summarize() }
+            group.addTask { try await endpoint.run() }
+            group.addTask { try await serve(remote, services: nodeServices + adminServices) }
+            group.addTask { try await serve(local, services: adminServices) }
+            group.addTask { ready(try await remote.boundPort) }
+            try await waitForEnd(&group)
+        }
+    }
+
+    /// The task that announces the port ends early; any other end ends the server.
+    private func waitForEnd(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws {
+        try await group.next()
+        try await group.next()
+        group.cancelAll()
+    }
+
+    private var nodeServices: [any RegistrableRPCService] {
+        [NodeAttestationService(core: core), NodeService(core: core)]
+    }
+
+    private var adminServices: [any RegistrableRPCService] {
+        [
+            DocumentsService(core: core), AdministrationService(core: core),
+            AuditService(core: core),
+        ]
+    }
+
+    private func remoteTransport() -> PeerServerTransport {
+        let (core, identity) = (core, identity)
+        return .tls(
+            address: core.configuration.listen,
+            identity: { try identity.current() },
+            verify: { chain in
+                try await core.trust.verifier.verify(chain: chain, now: core.clock.wallTime)
+            },
+            now: { core.clock.wallTime },
+            onEvent: { core.observe($0) }
+        )
+    }
+
+    private func localTransport() -> PeerServerTransport {
+        let core = core
+        return .unixSocket(
+            path: core.configuration.adminSocket,
+            mode: 0o600,
+            limits: .admin,
+            now: { core.clock.wallTime },
+            onEvent: { core.observe($0) }
+        )
+    }
+
+    private func serve(
+        _ transport: PeerServerTransport,
+        services: [any RegistrableRPCService]
+    ) async throws {
+        let server = GRPCServer(
+            transport: transport,
+            services: services,
+            interceptors: [transport.interceptor()]
+        )
+        try await withTaskCancellationHandler {
+            try await server.serve()
+        } onCancel: {
+            server.beginGracefulShutdown()
+        }
+    }
+
+    private func telemetryEndpoint() async throws -> TelemetryEndpoint {
+        try await TelemetryEndpoint.bind(
+            host: "127.0.0.1",
+            port: core.configuration.telemetryPort,
+            metrics: core.metrics,
+            health: core.health
+        )
+    }
+
+    private func recordStart() async throws {
+        let (core, logic, now) = (core, core.logic, core.clock.wallTime)
+        _ = try await core.write { transaction in
+            let revision = try transaction.revision()
+            let start = ServerStart(
+                epoch: revision.epoch.bytes,
+                revision: revision.number,
+                serverID: logic.serverID,
+                version: SignetVersion.current
+            )
+            return try transaction.append(
+                .serverStarted(start),
+                by: .system("server"),
+                at: now
+            )
+        }
+    }
+
+    /// So that agents which are away are named when a change cannot reach them.
+    private func rememberNodes() async throws {
+        var after = ""
+        while true {
+            let from = after
+            let page = try await core.read { try $0.nodes(after: from, limit: 500) }
+            for node in page where node.ban == nil {
+                core.hub.remembered(AgentName(node.name), selectors: node.selectors)
+            }
+            guard page.count == 500, let last = page.last else { return }
+            after = last.name
+        }
+    }
+
+    private func maintain() async {
+        while !Task.isCancelled {
+            try? await core.clock.sleep(
+                untilBoot: core.clock.bootTime + Self.maintenanceInterval
+            )
+            guard !Task.isCancelled else { return }
+            let now = core.clock.wallTime
+            do {
+                while try await core.datastore.write({ try $0.trim(now: now) }) {}
+                try await core.datastore.probeWritable()
+                core.health.met("datastore")
+            } catch {
+                core.health.unmet("datastore", reason: "\(error)")
+            }
+        }
+    }
+
+    private func summarize() async {
+        let core = core
+        await core.anonymous.run { summaries in
+            let now = core.clock.wallTime
+            try await core.write { transaction in
+                for summary in summaries {
+                    try transaction.append(
+                        .unauthenticatedSummary(summary),
+                        by: .system("server"),
+                        at: now
+                    )
+                }
+            }
+        }
+    }
+}
+
+/// Why a server does not start.
+package enum ServerStartError: Error, CustomStringConvertible {
+    case trustDomainDiffers(stored: String, configured: String)
+
+    package var description: String {
+        switch self {
+        case .trustDomainDiffers(let stored, let configured):
+            "the data belongs to trust domain \(stored), the configuration says \(configured); "
+                + "a server never changes its trust domain"
+        }
+    }
+}
+
+/// Keeps two servers from using one data directory.
+final class ServerLock: Sendable {
+    private let lock: FileLock
+
+    init(_ path: String) throws(FileError) {
+        lock = try FileLock(path)
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRPCPeer
+internal import Logging
+internal import Telemetry
+
+extension ServerCore {
+    /// Counts what happens to connections. Called on event loops: it only counts and logs.
+    func observe(_ event: PeerEvent) {
+        switch event {
+        case .closed(let peer): metrics.adjust(.connectionsOpen, by: -1, peer.listenerName)
+        case .opened(let peer):
+            metrics.adjust(.connectionsOpen, by: 1, peer.listenerName)
+            metrics.increment(.connectionsOpened, peer.listenerName)
+        case .openingFailed(_, let error):
+            metrics.increment(.connectionsRefused, "opening")
+            logger.debug("a connection was not opened", metadata: ["error": "\(error)"])
+        case .refused(let refusal):
+            metrics.increment(.connectionsRefused, "limit")
+            logger.debug("a connection was refused", metadata: ["reason": "\(refusal)"])
+        }
+    }
+}
+
+extension PeerContext {
+    /// The listener in metrics.
+    var listenerName: String {
+        switch self {
+        case .local: "local"
+        case .remote: "network"
+        }
+    }
+}

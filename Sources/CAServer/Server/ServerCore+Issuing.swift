@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Logging
+internal import Telemetry
+internal import Clocks
+internal import AuditLog
+package import ControlAPI
+package import Issuance
+internal import NodeAttestation
+package import SPIFFE
+
+extension ServerCore {
+    /// What an admitted agent gets.
+    package struct AgentIdentity: Sendable {
+        package let certificateChain: [[UInt8]]
+        package let bundle: TrustBundle
+        package let id: SPIFFEID
+    }
+
+    /// Admits an agent and signs its certificate.
+    ///
+    /// - Parameters:
+    ///   - admission: What was verified about the caller.
+    ///   - csr: Its request.
+    ///   - source: Where it calls from, for the rate limit.
+    /// - Throws: `APIError` naming the rule that forbids it.
+    package func admit(
+        _ admission: AgentAdmission,
+        csr: [UInt8],
+        source: String
+    ) async throws(APIError) -> AgentIdentity {
+        if let wait = attestationLimiter.take(1, of: source, now: clock.bootTime) {
+            metrics.increment(.attestations, admission.name, "limited")
+            throw APIError(
+                .exhausted,
+                "attestationRate",
+                "too many attestations from \(source); try again in \(wait)"
+            )
+        }
+        do {
+            let identity = try await issue(admission, csr: csr)
+            metrics.increment(.attestations, admission.name, "admitted")
+            return identity
+        } catch {
+            metrics.increment(.attestations, admission.name, "refused")
+            if case .renewal = admission {
+            } else {
+                anonymous.count("\(admission.name)Refused")
+                metrics.increment(.unauthenticatedRequests, admission.name)
+            }
+            throw error
+        }
+    }
+
+    private func issue(
+        _ admission: AgentAdmission,
+        csr: [UInt8]
+    ) async throws(APIError) -> AgentIdentity {
+        let (logic, now) = (logic, clock.wallTime)
+        let trust = try trust
+        let name = try await read { try logic.admittedName(admission, in: $0) }
+        var batch = IssuanceBatch(issuer: trust.issuer)
+        let prepared: PreparedCertificate
+        do {
+            let warrant = try trust.issuer.approveAgent(
+                CertificateRequest(der: csr),
+                name: name,
+                atAuthorityEnd: .cut,
+                now: now
+            )
+            var generator = randomness
+            prepared = try batch.prepare(warrant, using: &generator)
+        } catch {
+            throw APIError(issuance: error)
+        }
+        _ = try await write { try logic.commit(prepared, for: admission, now: now, in: $0) }
+        let issued = try sign(batch, with: trust)
+        return AgentIdentity(
+            certificateChain: issued.map(\.der),
+            bundle: trust.bundle,
+            id: prepared.id
+        )
+    }
+
+    /// Signs workload certificates for an agent: each request gets its own answer.
+    ///
+    /// - Throws: `APIError` when the caller may not ask at all, or the commit failed; then nothing
+    ///   was signed.
+    package func signWorkloads(
+        _ requests: [WorkloadSigningRequest],
+        for peer: VerifiedPeer
+    ) async throws(APIError) -> [Result<[UInt8], APIError>] {
+        guard requests.count <= IssuanceBatch.certificatesMax else {
+            throw APIError(
+                .invalidArgument,
+                "batchTooLarge",
+                "at most \(IssuanceBatch.certificatesMax) certificates in one request"
+            )
+        }
+        if let wait = signingLimiter.take(
+            requests.count,
+            of: peer.id.description,
+            now: clock.bootTime
+        ) {
+            metrics.increment(.issuanceRefusals, by: requests.count, "rate")
+            throw APIError(
+                .exhausted,
+                "signingRate",
+                "agent \(peer.id) asks for more certificates than it may; try again in \(wait)"
+            )
+        }
+        let start = clock.bootTime
+        let (logic, now) = (logic, clock.wallTime)
+        let trust = try trust
+        let ids = Set(requests.map(\.entryID))
+        let basis = try await read { try logic.signingBasis(for: peer, entryIDs: ids, in: $0) }
+        var batch = IssuanceBatch(issuer: trust.issuer)
+        var generator = randomness
+        let outcomes = logic.prepare(
+            requests,
+            on: basis,
+            batch: &batch,
+            issuer: trust.issuer,
+            now: now,
+            using: &generator
+        )
+        let certificates = batch.certificates
+        let refusals = zip(requests, outcomes).compactMap { request, outcome in
+            if case .refused(let error) = outcome { (request: request, error: error) } else { nil }
+        }
+        try await write { transaction in
+            try logic.commitSigning(
+                certificates,
+                refusals: refusals,
+                on: basis,
+                for: peer,
+                now: now,
+                in: transaction
+            )
+        }
+        let issued = certificates.isEmpty ? [] : try sign(batch, with: trust)
+        metrics.increment(.svidsIssued, by: issued.count, SubjectRole.workload.rawValue)
+        for refusal in refusals { metrics.increment(.issuanceRefusals, refusal.error.reason) }
+        metrics.observe(.issuanceDuration, clock.bootTime - start)
+        return outcomes.map { outcome in
+            switch outcome {
+            case .prepared(let index): .success(issued[index].der)
+            case .refused(let error): .failure(error)
+            }
+        }
+    }
+
+    /// Signs the server's own certificate.
+    package func signServer(
+        csr: [UInt8]
+    ) async throws(APIError) -> (chain: [[UInt8]], certificate: PreparedCertificate) {
+        let (logic, now) = (logic, clock.wallTime)
+        let trust = try trust
+        var batch = IssuanceBatch(issuer: trust.issuer)
+        let prepared: PreparedCertificate
+        do {
+            let warrant = try trust.issuer.approveServer(
+                CertificateRequest(der: csr),
+                serverID: logic.serverID,
+                atAuthorityEnd: .cut,
+                now: now
+            )
+            var generator = randomness
+            prepared = try batch.prepare(warrant, using: &generator)
+        } catch {
+            throw APIError(issuance: error)
+        }
+        try await write { transaction in
+            try logic.record(
+                [prepared],
+                namespaces: [:],
+                agent: nil,
+                node: "",
+                by: .system("server"),
+                now: now,
+                in: transaction
+            )
+        }
+        return (try sign(batch, with: trust).map(\.der), prepared)
+    }
+
+    private func sign(
+        _ batch: consuming IssuanceBatch,
+        with trust: ServerTrust
+    ) throws(APIError) -> [IssuedCertificate] {
+        do {
+            return try batch.sign(with: trust.signer)
+        } catch {
+            logger.critical("signing failed after commit", metadata: ["error": "\(error)"])
+            health.unmet("authority", reason: error.description)
+            throw APIError(issuance: error)
+        }
+    }
+}
+
+extension AgentAdmission {
+    /// The name in metrics and summaries.
+    var name: String {
+        switch self {
+        case .joinToken: "joinToken"
+        case .readmission: "readmission"
+        case .renewal: "renewal"
+        }
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Clocks
+package import ControlAPI
+package import Datastore
+internal import FoundationEssentials
+internal import GRPCPeer
+package import Issuance
+package import Logging
+internal import NodeSync
+package import SPIFFE
+internal import Synchronization
+package import Telemetry
+
+internal import Authorization
+
+/// What the server signs with and trusts at one moment; replaced whole by each rotation step.
+package struct ServerTrust: Sendable {
+    package let issuer: Issuer
+    package let signer: MemorySigner
+    package let bundle: TrustBundle
+    package let verifier: PeerVerifier
+}
+
+/// Thrown out of a transaction that is to leave nothing behind.
+private struct Rehearsed<Value: Sendable>: Error {
+    let value: Value
+}
+
+/// Everything the services of one server share.
+///
+/// It adds time, waiting and reporting to `ServerLogic`; decisions are made there.
+package final class ServerCore: Sendable {
+    package let logic: ServerLogic
+    package let configuration: ServerConfiguration
+    package let datastore: ServerStore
+    package let keys: KeyVault
+    package let clock: any NodeClock
+    package let logger: Logger
+    package let metrics: MetricRegistry
+    package let health: Health
+    package let hub: SyncHub
+    package let audit: AuditPublisher
+    package let anonymous: AnonymousCounters
+    let signingLimiter: SourceLimiter
+    let attestationLimiter: SourceLimiter
+    let refusalLimiter = SourceLimiter(rate: 1, burst: 20)
+    private let trustState: Mutex<ServerTrust?>
+    private let rotationState = Mutex(RotationStatus(text: "starting", at: nil))
+
+    init(
+        logic: ServerLogic,
+        configuration: ServerConfiguration,
+        datastore: ServerStore,
+        keys: KeyVault,
+        clock: any NodeClock,
+        logger: Logger,
+        metrics: MetricRegistry,
+        health: Health,
+        hub: SyncHub,
+        audit: AuditPublisher
+    ) {
+        self.logic = logic
+        self.configuration = configuration
+        self.datastore = datastore
+        self.keys = keys
+        self.clock = clock
+        self.logger = logger
+        self.metrics = metrics
+        self.health = health
+        self.hub = hub
+        self.audit = audit
+        anonymous = AnonymousCounters(clock: clock)
+        signingLimiter = SourceLimiter(
+            rate: configuration.signingPerSecond,
+            burst: configuration.signingBurst
+        )
+        attestationLimiter = SourceLimiter(
+            rate: configuration.attestationsPerSecond,
+            burst: configuration.attestationBurst
+        )
+        trustState = Mutex(nil)
+    }
+
+    /// What the server signs with now.
+    ///
+    /// - Throws: `APIError` (`unavailable`) before the first authority is active.
+    package var trust: ServerTrust {
+        get throws(APIError) {
+            guard let trust = trustState.withLock({ $0 }) else {
+                throw APIError(
+                    .unavailable,
+                    "noAuthority",
+                    "the server has no active authority yet; retry"
+                )
+            }
+            return trust
+        }
+    }
+
+    /// Reads authorities and bundle again, after a step of rotation.
+    package func reloadTrust() async throws {
+        let logic = logic
+        let (authorities, bundle) = try await datastore.read { transaction in
+            (
+                try transaction.authorities().map { try Authority($0, in: transaction) },
+                try SyncContent.bundle(in: transaction)
+            )
+        }
+        guard let bundle,
+            let active = authorities.first(where: {
+                $0.state == .active && $0.serverID == logic.serverID
+            }),
+            let signer = try keys.signer(authorityID: active.id)
+        else { return }
+        let issuer = try Issuer(
+            trustDomain: logic.trustDomain,
+            lifetimes: logic.lifetimes,
+            authority: active
+        )
+        let verifier = PeerVerifier(bundles: [logic.trustDomain: bundle])
+        let trust = ServerTrust(
+            issuer: issuer,
+            signer: signer,
+            bundle: bundle,
+            verifier: verifier
+        )
+        trustState.withLock { $0 = trust }
+        for authority in authorities {
+            metrics.set(
+                .authorityNotAfter,
+                to: authority.notAfter.timeIntervalSince1970,
+                authority.id,
+                authority.state.rawValue
+            )
+        }
+        health.met("authority")
+    }
+
+    /// Runs one act; its audit leaf is part of it.
+    ///
+    /// - Throws: `APIError`; then nothing has happened.
+    package func write<Value: Sendable>(
+        _ body: @escaping @Sendable (Transaction) throws -> Value
+    ) async throws(APIError) -> Value {
+        guard let problem = audit.problem else {
+            let start = clock.bootTime
+            do {
+                let value = try await datastore.write(body)
+                metrics.observe(.commitDuration, clock.bootTime - start)
+                hub.poke()
+                audit.poke()
+                return value
+            } catch {
+                throw report(error)
+            }
+        }
+        throw APIError(
+            .unavailable,
+            "auditBlocked",
+            "nothing is issued or changed while the audit log cannot be written: \(problem)"
+        )
+    }
+
+    /// Runs an act and takes everything back: what it returns is what would have happened.
+    ///
+    /// - Throws: `APIError`, as the act itself would.
+    package func rehearse<Value: Sendable>(
+        _ body: @escaping @Sendable (Transaction) throws -> Value
+    ) async throws(APIError) -> Value {
+        do {
+            return try await datastore.write { transaction -> Value in
+                throw Rehearsed(value: try body(transaction))
+            }
+        } catch let rehearsed as Rehearsed<Value> {
+            return rehearsed.value
+        } catch {
+            throw report(error)
+        }
+    }
+
+    /// Reads one consistent view.
+    package func read<Value: Sendable>(
+        _ body: @escaping @Sendable (ReadTransaction) throws -> Value
+    ) async throws(APIError) -> Value {
+        do {
+            return try await datastore.read(body)
+        } catch {
+            throw report(error)
+        }
+    }
+
+    /// What the caller is told; faults are logged and shown in health.
+    private func report(_ error: any Error) -> APIError {
+        switch error {
+        case let error as APIError: return error
+        case DatastoreError.conflict: break
+        case let error as DatastoreError:
+            health.unmet("datastore", reason: error.description)
+            logger.error("the datastore refused", metadata: ["error": "\(error)"])
+        default:
+            logger.error("an act failed", metadata: ["error": "\(error)"])
+        }
+        return APIError(datastore: error)
+    }
+
+    /// What rotation does next, for `signet authority show`.
+    package var rotationStatus: RotationStatus {
+        get { rotationState.withLock { $0 } }
+        set { rotationState.withLock { $0 = newValue } }
+    }
+
+    var randomness: SystemRandomNumberGenerator { SystemRandomNumberGenerator() }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Authorization
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import Datastore
+internal import DurableFiles
+internal import FoundationEssentials
+internal import GRPCCore
+internal import SPIFFE
+internal import SwiftProtobuf
+
+/// The audit log for readers: queries, what happens now, and the files that prove it.
+struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
+    static let recordsMax = 1000
+    static let recordsDefault = 50
+    static let tailPageMax = 256
+
+    let core: ServerCore
+    var gate: AdminGate { AdminGate(core: core) }
+
+    func query(
+        request: Signet_Admin_V1alpha1_AuditQueryRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_AuditQueryResponse {
+        try await gate.require(.auditRead, context)
+        var filter = AuditLeafFilter()
+        filter.event = request.event.isEmpty ? nil : request.event
+        filter.actor = request.actor.isEmpty ? nil : request.actor
+        filter.namespace = request.namespace.isEmpty ? nil : request.namespace
+        filter.spiffeID = request.spiffeID.isEmpty ? nil : request.spiffeID
+        filter.serial = request.serial.isEmpty ? nil : request.serial.lowercased()
+        if request.sinceUnixMilliseconds != 0 {
+            filter.since = Date(unixMilliseconds: request.sinceUnixMilliseconds)
+        }
+        if request.untilUnixMilliseconds != 0 {
+            filter.before = Date(unixMilliseconds: request.untilUnixMilliseconds)
+        }
+        if let event = filter.event, AuditEvent.Name(rawValue: event) == nil {
+            let known = AuditEvent.Name.allCases.map(\.rawValue).joined(separator: ", ")
+            throw APIError(
+                .invalidArgument,
+                "eventUnknown",
+                "there is no event \(event); there are \(known)"
+            )
+        }
+        let limit =
+            request.limit == 0 ? Self.recordsDefault : min(Int(request.limit), Self.recordsMax)
+        let (wanted, before) = (filter, request.beforeIndex)
+        let leaves = try await core.read { transaction in
+            try transaction.queryLeaves(
+                wanted,
+                limit: limit + 1,
+                after: before == 0 ? nil : before,
+                newestFirst: true
+            )
+        }
+        return .with {
+            $0.records = leaves.prefix(limit).map(\.message)
+            $0.more = leaves.count > limit
+        }
+    }
+
+    func tail(
+        request: Signet_Admin_V1alpha1_AuditTailRequest,
+        response: RPCWriter<Signet_Admin_V1alpha1_AuditRecord>,
+        context: ServerContext
+    ) async throws {
+        try await gate.require(.auditRead, context)
+        let (follower, published) = core.audit.follow()
+        defer { core.audit.unfollow(follower) }
+        var next =
+            if request.fromStart {
+                UInt64(0)
+            } else if request.afterIndex > 0 {
+                request.afterIndex + 1
+            } else {
+                try await core.read { try $0.auditSize() }
+            }
+        try await withRPCCancellationHandler {
+            next = try await write(from: next, response)
+            for await _ in published { next = try await write(from: next, response) }
+        } onCancelRPC: {
+            core.audit.unfollow(follower)
+        }
+    }
+
+    private func write(
+        from first: UInt64,
+        _ response: RPCWriter<Signet_Admin_V1alpha1_AuditRecord>
+    ) async throws -> UInt64 {
+        var next = first
+        while true {
+            let start = next
+            let leaves = try await core.read { transaction in
+                try transaction.leaves(from: start, limit: Self.tailPageMax)
+            }
+            for leaf in leaves { try await response.write(leaf.message) }
+            next += UInt64(leaves.count)
+            if leaves.count < Self.tailPageMax { return next }
+        }
+    }
+
+    func getCheckpoint(
+        request: Signet_Admin_V1alpha1_GetCheckpointRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_GetCheckpointResponse {
+        try await gate.require(.auditRead, context)
+        let committed = try await core.read { try $0.auditSize() }
+        return .with {
+            $0.note = core.audit.checkpoint.map { String(decoding: $0.note, as: UTF8.self) } ?? ""
+            $0.verifierKey = core.audit.key.description
+            $0.committedSize = committed
+        }
+    }
+
+    func getFile(
+        request: Signet_Admin_V1alpha1_GetAuditFileRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_GetAuditFileResponse {
+        try await gate.require(.auditRead, context)
+        // Only paths of the tree's own grammar are opened.
+        guard request.path == TilePath.checkpoint || TilePath(parsing: request.path) != nil else {
+            throw APIError(
+                .invalidArgument,
+                "auditPath",
+                "\"\(request.path)\" is no file of the audit log"
+            )
+        }
+        do {
+            let bytes = try AuditPublisher.read(request.path, in: core.audit.directory)
+            return .with { $0.content = Data(bytes) }
+        } catch {
+            throw APIError(.notFound, "auditFile", "there is no \(request.path)")
+        }
+    }
+}
+
+extension StoredLeaf {
+    fileprivate var message: Signet_Admin_V1alpha1_AuditRecord {
+        .with {
+            $0.index = index
+            $0.json = String(decoding: bytes, as: UTF8.self)
+        }
+    }
+}

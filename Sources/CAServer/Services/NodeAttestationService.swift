@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Clocks
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCPeer
+internal import NodeAttestation
+internal import SPIFFE
+internal import SwiftProtobuf
+
+/// First contact and readmission: open to callers without a certificate.
+struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServiceProtocol {
+    let core: ServerCore
+
+    func getBundle(
+        request: Signet_Node_V1alpha1_GetBundleRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_TrustBundle {
+        try core.trust.bundle.message
+    }
+
+    func attestJoinToken(
+        request: Signet_Node_V1alpha1_AttestJoinTokenRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_AttestResponse {
+        let hash = JoinToken.hash(secret: Array(request.secret))
+        let identity = try await core.admit(
+            .joinToken(hash: hash),
+            csr: Array(request.csr),
+            source: try context.source
+        )
+        return core.response(identity, since: 0)
+    }
+
+    func readmit(
+        request: Signet_Node_V1alpha1_ReadmitRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_AttestResponse {
+        _ = try core.logic.agentID(request.agentName)
+        let identity = try await core.admit(
+            .readmission(name: request.agentName),
+            csr: Array(request.csr),
+            source: try context.source
+        )
+        return core.response(identity, since: 0)
+    }
+}
+
+extension ServerCore {
+    func response(
+        _ identity: AgentIdentity,
+        since size: UInt64
+    ) -> Signet_Node_V1alpha1_AttestResponse {
+        .with {
+            $0.certificateChain = identity.certificateChain.map { Data($0) }
+            $0.bundle = identity.bundle.message
+            $0.spiffeID = identity.id.description
+            $0.auditKey = audit.key.description
+            $0.checkpoint = checkpointUpdate(since: size)
+            $0.serverTimeUnixMilliseconds = clock.wallTime.unixMilliseconds
+            $0.serverID = logic.serverID
+        }
+    }
+
+    /// The newest checkpoint with the proof that it continues the one of `size`.
+    func checkpointUpdate(since size: UInt64) -> Signet_Node_V1alpha1_CheckpointUpdate {
+        guard let update = audit.update(since: size) else { return .init() }
+        return .with {
+            $0.note = String(decoding: update.note, as: UTF8.self)
+            $0.consistencyProof = update.proof.map { Data($0) }
+        }
+    }
+}
+
+extension ServerContext {
+    /// Where a caller connects from, without its port: what rates are counted by.
+    var source: String {
+        get throws {
+            switch try peer {
+            case .local(let local): return "uid:\(local.uid)"
+            case .remote(let address, _):
+                return address.lastIndex(of: ":").map { String(address[..<$0]) } ?? address
+            }
+        }
+    }
+
+    /// The certificate that the caller has proved.
+    ///
+    /// - Throws: `APIError` (`unauthenticated`) for callers without one.
+    var verifiedPeer: VerifiedPeer {
+        get throws {
+            guard case .remote(_, let verified?) = try peer else {
+                throw APIError(
+                    .unauthenticated,
+                    "certificateRequired",
+                    "this call needs the certificate of an agent"
+                )
+            }
+            return verified
+        }
+    }
+}

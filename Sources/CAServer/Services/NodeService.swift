@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCPeer
+internal import NodeSync
+internal import SPIFFE
+internal import SwiftProtobuf
+
+/// What agents ask: renewal, certificates for workloads, and the stream of everything in scope.
+struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
+    let core: ServerCore
+
+    func renew(
+        request: Signet_Node_V1alpha1_RenewRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_AttestResponse {
+        let peer = try context.verifiedPeer
+        let identity = try await core.admit(
+            .renewal(peer),
+            csr: Array(request.csr),
+            source: peer.id.description
+        )
+        return core.response(identity, since: request.checkpointHave.size)
+    }
+
+    func signX509SVIDs(
+        request: Signet_Node_V1alpha1_SignX509SVIDsRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_SignX509SVIDsResponse {
+        let peer = try context.verifiedPeer
+        let requests = request.requests.map {
+            WorkloadSigningRequest(
+                entryID: $0.entryID,
+                spiffeID: $0.spiffeID,
+                csr: Array($0.csr),
+                variables: $0.variables
+            )
+        }
+        let results = try await core.signWorkloads(requests, for: peer)
+        return .with {
+            $0.results = results.map { result in
+                .with {
+                    switch result {
+                    case .success(let der):
+                        $0.signed = .with { $0.certificateChain = [Data(der)] }
+                    case .failure(let error): $0.refusal = error.refusalMessage
+                    }
+                }
+            }
+            $0.checkpoint = core.checkpointUpdate(since: request.checkpointHave.size)
+        }
+    }
+
+    func sync(
+        request: RPCAsyncSequence<Signet_Node_V1alpha1_SyncRequest, any Error>,
+        response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>,
+        context: ServerContext
+    ) async throws {
+        let stream = SyncStream(core: core, peer: try context.verifiedPeer)
+        try await stream.serve(request, response)
+    }
+}
+
+extension APIError {
+    var refusalMessage: Signet_Node_V1alpha1_Refusal {
+        .with {
+            $0.code = reason
+            $0.message = message
+            $0.retryable = kind == .unavailable || kind == .exhausted || kind == .conflict
+        }
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Logging
+internal import Telemetry
+internal import Clocks
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import Datastore
+internal import FoundationEssentials
+internal import GRPCCore
+internal import NodeSync
+internal import SPIFFE
+internal import SwiftProtobuf
+
+/// One agent's sync stream: reads what it says, writes what the hub commands.
+struct SyncStream {
+    let core: ServerCore
+    let peer: VerifiedPeer
+
+    /// What the reader tells the writer once the agent has said Hello.
+    private struct Opened: Sendable {
+        let session: SessionID
+        let commands: AsyncStream<StreamCommand>
+        let welcome: Signet_Node_V1alpha1_SyncResponse
+    }
+
+    func serve(
+        _ request: RPCAsyncSequence<Signet_Node_V1alpha1_SyncRequest, any Error>,
+        _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
+    ) async throws {
+        let (opened, announce) = AsyncStream.makeStream(of: Opened.self)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                defer { announce.finish() }
+                try await read(request, announce)
+            }
+            group.addTask {
+                for await stream in opened { try await write(stream, response) }
+            }
+            // Whichever ends first ends the other: a reader at its end, a writer told to close.
+            try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func read(
+        _ request: RPCAsyncSequence<Signet_Node_V1alpha1_SyncRequest, any Error>,
+        _ announce: AsyncStream<Opened>.Continuation
+    ) async throws {
+        var session: SessionID?
+        defer { if let session { core.hub.disconnected(session) } }
+        for try await message in request {
+            switch (message.message, session) {
+            case (.hello(let hello), nil):
+                let opened = try await open(hello)
+                session = opened.session
+                announce.yield(opened)
+            case (.ack(let ack), let session?):
+                core.hub.acknowledged(session, try SyncAcknowledgement(parsing: ack))
+            case (.queryReply(let reply), .some):
+                core.hub.answered(reply.id, reply)
+            default:
+                throw APIError(
+                    .invalidArgument,
+                    "syncOrder",
+                    "the first message is Hello, and only the first"
+                )
+            }
+        }
+    }
+
+    private func open(_ hello: Signet_Node_V1alpha1_Hello) async throws -> Opened {
+        let (logic, peer) = (core.logic, peer)
+        let node = try await core.read { try logic.standing(of: peer, in: $0) }
+        let have = hello.hasHave ? try Revision(parsing: hello.have) : nil
+        let (session, commands) = core.hub.connect(
+            AgentName(node.name),
+            hello: SyncHello(have: have, capabilities: Set(hello.capabilities.prefix(64))),
+            version: hello.agentVersion,
+            selectors: node.selectors
+        )
+        let welcome = Signet_Node_V1alpha1_SyncResponse.with {
+            $0.welcome = .with {
+                $0.serverID = logic.serverID
+                $0.serverVersion = SignetVersion.current
+                $0.trustDomain = logic.trustDomain.name
+                $0.serverTimeUnixMilliseconds = core.clock.wallTime.unixMilliseconds
+            }
+        }
+        return Opened(session: session, commands: commands, welcome: welcome)
+    }
+
+    private func write(
+        _ stream: Opened,
+        _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
+    ) async throws {
+        try await response.write(stream.welcome)
+        for await command in stream.commands {
+            switch command {
+            case .delta(let from):
+                try await send(stream.session, response) { selectors, transaction in
+                    try SyncContent.delta(from: from, node: selectors, in: transaction)
+                }
+            case .snapshot:
+                try await send(stream.session, response) { selectors, transaction in
+                    try SyncContent.snapshot(node: selectors, in: transaction)
+                }
+            case .watermark(let number):
+                let epoch = core.hub.epoch
+                let mark = SyncMessage.watermark(Revision(epoch: epoch, number: number))
+                try await response.write(mark.message)
+                core.metrics.increment(.syncMessages, "watermark")
+            case .query(let query): try await response.write(.with { $0.query = query })
+            case .close(let reason):
+                core.logger.info(
+                    "sync stream closed",
+                    metadata: ["agent": "\(peer.id)", "reason": "\(reason)"]
+                )
+                throw APIError(.unavailable, "\(reason)", "the server ended the stream: \(reason)")
+            }
+        }
+    }
+
+    /// Reads content and scope in one view, so that a change of either is never mixed.
+    private func send(
+        _ session: SessionID,
+        _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>,
+        _ content: @escaping @Sendable (Set<Selector>, ReadTransaction) throws -> [SyncMessage]
+    ) async throws {
+        let (logic, peer) = (core.logic, peer)
+        let messages = try await core.read { transaction in
+            let node = try logic.standing(of: peer, in: transaction)
+            return try content(node.selectors, transaction)
+        }
+        var reached: UInt64?
+        for message in messages {
+            try await response.write(message.message)
+            switch message {
+            case .delta(let delta): reached = delta.to
+            case .snapshotBegin(let revision): reached = revision.number
+            case .snapshotEnd, .snapshotPage, .watermark: break
+            }
+        }
+        if let reached {
+            core.metrics.increment(.syncMessages, messages.count == 1 ? "delta" : "snapshot")
+            core.hub.sent(session, to: reached)
+        }
+    }
+}

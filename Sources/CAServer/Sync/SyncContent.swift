@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPI
+package import Datastore
+package import NodeSync
+package import SPIFFE
+
+/// What a subscriber is sent, read from the datastore in one consistent view.
+package enum SyncContent {
+    /// Most changes in one Delta; beyond it a snapshot costs less than the reading.
+    package static let deltaChangesMax = 2000
+
+    /// Everything that changed in a node's scope after `from`, or a snapshot if that is not known.
+    ///
+    /// - Throws: `DatastoreError`, `WireError`.
+    package static func delta(
+        from: UInt64,
+        node selectors: Set<Selector>,
+        in transaction: ReadTransaction
+    ) throws -> [SyncMessage] {
+        let revision = try transaction.revision()
+        let stored = try transaction.changes(after: from, limit: deltaChangesMax)
+        guard case .delta(let changes) = stored else {
+            return try snapshot(node: selectors, in: transaction)
+        }
+        var result: [ResourceChange] = []
+        var size = 0
+        for change in changes {
+            let item = try self.change(change, node: selectors, in: transaction)
+            size += item.sizeBytes
+            guard size <= SyncLimits.messageBytesMax else {
+                return try snapshot(node: selectors, in: transaction)
+            }
+            result.append(item)
+        }
+        return [
+            .delta(
+                SyncDelta(
+                    epoch: revision.epoch,
+                    from: from,
+                    to: revision.number,
+                    changes: result
+                )
+            )
+        ]
+    }
+
+    /// Everything in a node's scope, in pages.
+    ///
+    /// - Throws: `DatastoreError`, `WireError`.
+    package static func snapshot(
+        node selectors: Set<Selector>,
+        in transaction: ReadTransaction
+    ) throws -> [SyncMessage] {
+        let revision = try transaction.revision()
+        var resources: [Resource] = []
+        if let bundle = try bundle(in: transaction) {
+            resources.append(try ResourcePayload.bundle(bundle).resource)
+        }
+        for entry in try transaction.entries(node: selectors) {
+            resources.append(try ResourcePayload.entry(entry).resource)
+        }
+        var messages: [SyncMessage] = [.snapshotBegin(revision)]
+        var page: [Resource] = []
+        var pageBytes = 0
+        var index = 0
+        for resource in resources {
+            if pageBytes + resource.sizeBytes > SyncLimits.messageBytesMax, !page.isEmpty {
+                messages.append(.snapshotPage(index: index, resources: page))
+                (page, pageBytes, index) = ([], 0, index + 1)
+            }
+            page.append(resource)
+            pageBytes += resource.sizeBytes
+        }
+        if !page.isEmpty { messages.append(.snapshotPage(index: index, resources: page)) }
+        messages.append(.snapshotEnd(resourceCount: resources.count))
+        return messages
+    }
+
+    /// The trust domain's own bundle; nil before the first authority was published.
+    package static func bundle(in transaction: ReadTransaction) throws -> TrustBundle? {
+        guard let identity = try transaction.identity() else { return nil }
+        let authorities = try transaction.authorities()
+        guard !authorities.isEmpty else { return nil }
+        return TrustBundle(
+            trustDomain: identity.trustDomain,
+            x509Authorities: authorities.map(\.certificateDER),
+            sequenceNumber: try transaction.bundleSequenceNumber(),
+            refreshHintSeconds: 300
+        )
+    }
+
+    /// Whom changes concern, by the number under which they were made, in order.
+    package static func affected(
+        by changes: [StoredChange],
+        scope: ScopeIndex,
+        in transaction: ReadTransaction
+    ) throws -> [CommittedChange] {
+        var result: [CommittedChange] = []
+        for change in changes {
+            var concerned = AffectedAgents.all
+            if change.key.type == .entry {
+                var agents = scope.agents(matching: change.priorNodeSelectors ?? [])
+                if !change.isRemoval, let entry = try transaction.entry(id: change.key.name) {
+                    agents.formUnion(scope.agents(matching: entry.nodeSelectors))
+                }
+                concerned = .agents(agents)
+            }
+            let urgent = change.isRemoval || change.key.type == .revocation
+            if let last = result.last, last.number == change.number {
+                result[result.count - 1] = CommittedChange(
+                    number: last.number,
+                    agents: last.agents.union(concerned),
+                    isUrgent: last.isUrgent || urgent
+                )
+            } else {
+                result.append(
+                    CommittedChange(
+                        number: change.number,
+                        agents: concerned,
+                        isUrgent: urgent
+                    )
+                )
+            }
+        }
+        return result
+    }
+
+    private static func change(
+        _ change: StoredChange,
+        node selectors: Set<Selector>,
+        in transaction: ReadTransaction
+    ) throws -> ResourceChange {
+        let payload: ResourcePayload? =
+            switch change.key.type {
+            case .bundle: try bundle(in: transaction).map(ResourcePayload.bundle)
+            case .entry:
+                try transaction.entry(id: change.key.name)
+                    .flatMap { $0.matches(node: selectors) ? .entry($0) : nil }
+            case .document, .revocation: nil
+            }
+        guard let payload else { return .remove(change.key) }
+        return .upsert(change.key, payload: try payload.resource.payload)
+    }
+}
+
+/// Whom the change of one number concerns.
+package struct CommittedChange: Hashable, Sendable {
+    package let number: UInt64
+    package let agents: AffectedAgents
+    /// Whether something is taken away, so that it overtakes what is under way.
+    package let isUrgent: Bool
+}
+
+extension AffectedAgents {
+    func union(_ other: Self) -> Self {
+        switch (self, other) {
+        case (.agents(let one), .agents(let two)): .agents(one.union(two))
+        case (.all, _), (_, .all): .all
+        }
+    }
+}

@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import SwiftProtobuf
+package import Clocks
+package import ControlAPIProtos
+package import Datastore
+package import Logging
+package import NodeSync
+package import SPIFFE
+internal import Synchronization
+package import Telemetry
+
+/// What a stream's writer does next.
+package enum StreamCommand: Sendable {
+    case delta(from: UInt64)
+    case snapshot
+    case watermark(to: UInt64)
+    case query(Signet_Node_V1alpha1_Query)
+    /// The last command of a stream.
+    case close(SyncPublisher.CloseReason)
+}
+
+/// The shell of `SyncPublisher`: it owns the streams of all agents.
+///
+/// Commits are announced by `poke`; one task then reads what changed since the last number, so
+/// nothing is missed or told out of order, however the commits' tasks are scheduled.
+package final class SyncHub: Sendable {
+    /// Questions that may wait for an agent at a time.
+    package static let queriesMax = 256
+
+    fileprivate struct State {
+        var publisher: SyncPublisher
+        var nextNumber: UInt64 = 1
+        var outlets: [SessionID: AsyncStream<StreamCommand>.Continuation] = [:]
+        var waits: [WaitID: CheckedContinuation<AppliedState, Never>] = [:]
+        /// Waits for numbers that were committed but not yet read by `publish`.
+        var early: [(id: WaitID, number: UInt64)] = []
+        var queries: [UInt64: PendingQuery] = [:]
+        var recent: [(number: UInt64, agents: AffectedAgents)] = []
+        var versions: [AgentName: String] = [:]
+    }
+
+    fileprivate struct PendingQuery {
+        let session: SessionID
+        let answer: CheckedContinuation<Signet_Node_V1alpha1_QueryReply?, Never>
+    }
+
+    package let epoch: Epoch
+    private let state: Mutex<State>
+    private let datastore: ServerStore
+    private let clock: any NodeClock
+    private let timer: DeadlineTimer
+    private let changed = Signal()
+    private let logger: Logger
+    private let metrics: MetricRegistry
+
+    /// Begins at the revision that the datastore holds.
+    package init(
+        datastore: ServerStore,
+        revision: Revision,
+        clock: any NodeClock,
+        logger: Logger,
+        metrics: MetricRegistry
+    ) {
+        epoch = revision.epoch
+        self.datastore = datastore
+        self.clock = clock
+        self.logger = logger
+        self.metrics = metrics
+        timer = DeadlineTimer(clock: clock)
+        state = Mutex(
+            State(
+                publisher: SyncPublisher(
+                    epoch: revision.epoch,
+                    committedNumber: revision.number
+                )
+            )
+        )
+    }
+
+    /// Tells that something was committed; never blocks.
+    package func poke() { changed.signal() }
+
+    /// Serves timers and commits until cancelled.
+    package func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { [self] in
+                await timer.run {
+                    self.transition { $0.publisher.timerFired(now: self.clock.bootTime) }
+                }
+            }
+            group.addTask { [self] in
+                while !Task.isCancelled {
+                    await changed.wait()
+                    guard !Task.isCancelled else { return }
+                    await publish()
+                }
+            }
+        }
+    }
+
+    private func publish() async {
+        let (last, scope) = state.withLock {
+            ($0.publisher.committedNumber, $0.publisher.scope)
+        }
+        do {
+            let (revision, affected) = try await datastore.read { transaction in
+                let revision = try transaction.revision()
+                guard revision.number > last else { return (revision, [CommittedChange]()) }
+                let stored = try transaction.changes(
+                    after: last,
+                    limit: SyncContent.deltaChangesMax
+                )
+                guard case .delta(let changes) = stored else {
+                    return (
+                        revision,
+                        [
+                            CommittedChange(
+                                number: revision.number,
+                                agents: .all,
+                                isUrgent: true
+                            )
+                        ]
+                    )
+                }
+                return (
+                    revision,
+                    try SyncContent.affected(by: changes, scope: scope, in: transaction)
+                )
+            }
+            guard revision.number > last else { return }
+            metrics.set(.revision, to: Double(revision.number))
+            transition { state in
+                var actions: [SyncPublisher.Action] = []
+                let now = self.clock.bootTime
+                for change in affected {
+                    state.note(change.number, change.agents)
+                    actions += state.publisher.committed(
+                        change.number,
+                        affected: change.agents,
+                        urgent: change.isUrgent,
+                        now: now
+                    )
+                }
+                if state.publisher.committedNumber < revision.number {
+                    actions += state.publisher.committed(
+                        revision.number,
+                        affected: .agents([]),
+                        urgent: false,
+                        now: now
+                    )
+                }
+                return actions + state.startEarlyWaits(now: now)
+            }
+        } catch {
+            logger.error("changes cannot be read", metadata: ["error": "\(error)"])
+            timer.schedule(noLaterThan: clock.bootTime + .seconds(1))
+            changed.signal()
+        }
+    }
+
+    // MARK: - Streams
+
+    /// Opens the stream of a verified agent.
+    package func connect(
+        _ agent: AgentName,
+        hello: SyncHello,
+        version: String,
+        selectors: Set<Selector>
+    ) -> (SessionID, AsyncStream<StreamCommand>) {
+        let (stream, outlet) = AsyncStream.makeStream(of: StreamCommand.self)
+        let session = state.withLock { state in
+            let session = SessionID(state.nextNumber)
+            state.nextNumber += 1
+            state.outlets[session] = outlet
+            state.versions[agent] = String(version.prefix(64))
+            return session
+        }
+        transition { state in
+            state.publisher.connected(
+                agent,
+                session: session,
+                have: hello.have,
+                selectors: selectors,
+                capabilities: hello.capabilities,
+                now: self.clock.bootTime
+            )
+        }
+        return (session, stream)
+    }
+
+    /// The stream ended.
+    package func disconnected(_ session: SessionID) {
+        let (outlet, unanswered) = state.withLock { state in
+            let unanswered = state.queries.filter { $0.value.session == session }
+            for id in unanswered.keys { state.queries[id] = nil }
+            return (state.outlets.removeValue(forKey: session), unanswered.values.map(\.answer))
+        }
+        outlet?.finish()
+        for answer in unanswered { answer.resume(returning: nil) }
+        transition { $0.publisher.disconnected(session, now: self.clock.bootTime) }
+    }
+
+    package func sent(_ session: SessionID, to number: UInt64) {
+        transition { $0.publisher.sent(session, to: number, now: self.clock.bootTime) }
+    }
+
+    package func acknowledged(_ session: SessionID, _ acknowledgement: SyncAcknowledgement) {
+        transition {
+            $0.publisher.acknowledged(session, acknowledgement, now: self.clock.bootTime)
+        }
+    }
+
+    /// A node was banned or evicted: its stream ends now.
+    package func removed(_ agent: AgentName) {
+        transition { $0.publisher.removed(agent, now: self.clock.bootTime) }
+    }
+
+    /// A node is known from the datastore.
+    package func remembered(_ agent: AgentName, selectors: Set<Selector>) {
+        state.withLock {
+            $0.publisher.remembered(agent, selectors: selectors, lastSeen: nil)
+        }
+    }
+
+    // MARK: - Questions
+
+    /// Whether the agent's stream is open, what it applied, and its version.
+    package func presence(
+        of agent: AgentName
+    ) -> (presence: AgentPresence, version: String) {
+        state.withLock { ($0.publisher.presence(of: agent), $0.versions[agent] ?? "") }
+    }
+
+    package var connectedCount: Int { state.withLock { $0.outlets.count } }
+
+    /// Who has applied a number, among those it concerns or among all agents.
+    package func appliedState(of number: UInt64, amongAll: Bool = false) -> AppliedState {
+        state.withLock { state in
+            state.publisher.appliedState(
+                of: number,
+                among: amongAll ? .all : state.concerned(by: number),
+                now: clock.bootTime
+            )
+        }
+    }
+
+    package func refusals(of agent: AgentName) -> [ResourceRefusal] {
+        state.withLock { $0.publisher.refusals(of: agent) }
+    }
+
+    /// Returns when every live agent concerned has applied `number`, or at the deadline.
+    package func waitUntilApplied(_ number: UInt64, deadline: Duration) async -> AppliedState {
+        let id = state.withLock { state in
+            state.nextNumber += 1
+            return WaitID(state.nextNumber)
+        }
+        return await withTaskGroup(of: AppliedState?.self) { group in
+            group.addTask { [self] in
+                await withTaskCancellationHandler {
+                    await withCheckedContinuation {
+                        (continuation: CheckedContinuation<AppliedState, Never>) in
+                        transition { state in
+                            guard !Task.isCancelled else {
+                                continuation.resume(
+                                    returning: AppliedState(
+                                        number: number,
+                                        applied: [],
+                                        waiting: [],
+                                        unreachable: []
+                                    )
+                                )
+                                return []
+                            }
+                            state.waits[id] = continuation
+                            state.early.append((id, number))
+                            return state.startEarlyWaits(now: self.clock.bootTime)
+                        }
+                    }
+                } onCancel: {
+                    self.endWait(id, number)
+                }
+            }
+            group.addTask { [self] in
+                try? await clock.sleep(untilBoot: deadline)
+                return nil
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            return first ?? appliedState(of: number)
+        }
+    }
+
+    private func endWait(_ id: WaitID, _ number: UInt64) {
+        let (continuation, applied) = state.withLock { state in
+            state.publisher.waitEnded(id)
+            state.early.removeAll { $0.id == id }
+            let applied = state.publisher.appliedState(
+                of: number,
+                among: state.concerned(by: number),
+                now: clock.bootTime
+            )
+            return (state.waits.removeValue(forKey: id), applied)
+        }
+        continuation?.resume(returning: applied)
+    }
+
+    /// Asks an agent on its stream; nil when it is away or does not answer in time.
+    package func ask(
+        _ agent: AgentName,
+        _ kind: Signet_Node_V1alpha1_Query.OneOf_Kind,
+        deadline: Duration,
+        limit: UInt32
+    ) async -> Signet_Node_V1alpha1_QueryReply? {
+        let number = state.withLock { state in
+            state.nextNumber += 1
+            return state.nextNumber
+        }
+        return await withTaskGroup(of: Signet_Node_V1alpha1_QueryReply?.self) { group in
+            group.addTask { [self] in
+                await withCheckedContinuation {
+                    (continuation: CheckedContinuation<Signet_Node_V1alpha1_QueryReply?, Never>) in
+                    let isAsked = state.withLock { state in
+                        guard state.queries.count < Self.queriesMax,
+                            let session = state.publisher.presence(of: agent).session,
+                            let outlet = state.outlets[session]
+                        else { return false }
+                        state.queries[number] = PendingQuery(
+                            session: session,
+                            answer: continuation
+                        )
+                        outlet.yield(
+                            .query(
+                                .with {
+                                    $0.id = number
+                                    $0.kind = kind
+                                    $0.limit = limit
+                                    $0.deadlineMilliseconds = 5000
+                                }
+                            )
+                        )
+                        return true
+                    }
+                    if !isAsked { continuation.resume(returning: nil) }
+                }
+            }
+            group.addTask { [self] in
+                try? await clock.sleep(untilBoot: deadline)
+                answered(number, nil)
+                return nil
+            }
+            let first = await group.next() ?? nil
+            answered(number, nil)
+            group.cancelAll()
+            return first
+        }
+    }
+
+    /// An agent answered, or the time is over.
+    package func answered(_ id: UInt64, _ reply: Signet_Node_V1alpha1_QueryReply?) {
+        let pending = state.withLock { $0.queries.removeValue(forKey: id) }
+        pending?.answer.resume(returning: reply)
+    }
+
+    // MARK: - Actions
+
+    private func transition(_ event: (inout State) -> [SyncPublisher.Action]) {
+        let ended = state.withLock { state in
+            let actions = event(&state)
+            return state.perform(actions, timer: timer)
+        }
+        for (continuation, applied) in ended { continuation.resume(returning: applied) }
+    }
+}
+
+extension SyncHub.State {
+    /// Numbers whose audience is remembered for `--wait`; older ones concern everybody.
+    private static var recentMax: Int { 1024 }
+
+    fileprivate mutating func note(_ number: UInt64, _ agents: AffectedAgents) {
+        recent.append((number, agents))
+        if recent.count > Self.recentMax { recent.removeFirst(recent.count - Self.recentMax) }
+    }
+
+    /// Begins the waits whose number has been published: only then it is known whom it concerns.
+    fileprivate mutating func startEarlyWaits(now: Duration) -> [SyncPublisher.Action] {
+        let due = early.filter { $0.number <= publisher.committedNumber }
+        early.removeAll { $0.number <= publisher.committedNumber }
+        return due.flatMap { wait in
+            publisher.waitStarted(
+                wait.id,
+                for: wait.number,
+                among: concerned(by: wait.number),
+                now: now
+            )
+        }
+    }
+
+    fileprivate func concerned(by number: UInt64) -> AffectedAgents {
+        let audience = recent.filter { $0.number == number }.map(\.agents)
+        guard let first = audience.first else {
+            return number < recent.first?.number ?? 0 ? .all : .agents([])
+        }
+        return audience.dropFirst().reduce(first) { $0.union($1) }
+    }
+
+    /// Hands commands to the streams in order; returns who is to be told of convergence.
+    fileprivate mutating func perform(
+        _ actions: [SyncPublisher.Action],
+        timer: DeadlineTimer
+    ) -> [(CheckedContinuation<AppliedState, Never>, AppliedState)] {
+        var ended: [(CheckedContinuation<AppliedState, Never>, AppliedState)] = []
+        for action in actions {
+            switch action {
+            case .close(let session, let reason):
+                outlets[session]?.yield(.close(reason))
+                outlets[session]?.finish()
+            case .converged(let id, let applied):
+                if let waiter = waits.removeValue(forKey: id) { ended.append((waiter, applied)) }
+            case .scheduleTimer(let deadline): timer.schedule(at: deadline)
+            case .sendDelta(let session, let from): outlets[session]?.yield(.delta(from: from))
+            case .sendSnapshot(let session): outlets[session]?.yield(.snapshot)
+            case .sendWatermark(let session, let to):
+                outlets[session]?.yield(.watermark(to: to))
+            }
+        }
+        return ended
+    }
+}

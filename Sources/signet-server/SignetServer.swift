@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import UnixSignals
+internal import ArgumentParser
+internal import CAServer
+internal import Clocks
+internal import Foundation
+internal import Logging
+internal import SPIFFE
+internal import ServiceLifecycle
+internal import Telemetry
+
+/// The certificate authority: attests nodes, issues SVIDs, keeps the audit log.
+@main
+struct SignetServer: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "signet-server",
+        abstract: "The certificate authority of a SPIFFE trust domain.",
+        discussion: "Every key of the configuration file is described in docs/operations.md.",
+        version: SignetVersion.current
+    )
+
+    @Option(help: "Configuration file.") var config = "/etc/signet/server.yaml"
+    @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error.")
+    var logLevel = "info"
+    @Option(name: .customLong("log-format"), help: "text or json.") var logFormat = "text"
+
+    func run() async throws {
+        do {
+            let level = try Self.level(logLevel)
+            bootstrapLogging(format: LogFormat(rawValue: logFormat) ?? .text, level: level)
+            let settings = try ServerConfiguration(file: config)
+            let logger = Logger(label: "signet-server")
+            let server = try Server(settings, clock: SystemClock(), logger: logger)
+            let group = ServiceGroup(
+                services: [ServerRun(server: server, logger: logger)],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+            try await group.run()
+        } catch {
+            FileHandle.standardError.write(Data("signet-server: \(error)\n".utf8))
+            throw ExitCode.failure
+        }
+    }
+
+    private static func level(_ text: String) throws -> Logger.Level {
+        guard let level = Logger.Level(rawValue: text) else {
+            throw ValidationError("--log-level takes one of the levels in --help")
+        }
+        return level
+    }
+}
+
+/// The server as a service that ends on a signal.
+private struct ServerRun: Service {
+    let server: Server
+    let logger: Logger
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown {
+            try await server.run { port in
+                logger.notice("ready", metadata: ["port": "\(port)"])
+            }
+        }
+    }
+}
