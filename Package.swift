@@ -135,7 +135,7 @@ let package = Package(
 
         // Layer 2: edges.
         library("Clocks", ["CLinux"]),
-        library("Configuration", ["DurableFiles", "StrictYAML"]),
+        library("Configuration", ["StrictYAML"]),
         .target(
             name: "ControlAPIProtos",
             dependencies: [.grpc, .grpcProtobuf, .protobuf],

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import DurableFiles
 internal import StrictYAML
 
 /// What is wrong with a configuration file: every problem with its place and remedy.
@@ -17,16 +16,6 @@ package struct ConfigurationReader<Key: RawRepresentable<String> & CaseIterable 
     private let file: String
     private var values: [Key: YAMLNode] = [:]
     private var problems: [String] = []
-
-    /// Largest configuration file in bytes: all keys with comments fit many times.
-    package static var fileBytesMax: Int { 64 * 1024 }
-
-    /// Opens a file.
-    ///
-    /// - Throws: `FileError` when it cannot be read.
-    package init(file path: String) throws(FileError) {
-        self.init(try DurableFile.read(path, bytesMax: Self.fileBytesMax), file: path)
-    }
 
     /// Begins with the text of a file.
     package init(_ text: [UInt8], file: String) {

@@ -2,6 +2,7 @@
 
 internal import Authorization
 package import Configuration
+internal import DurableFiles
 internal import FoundationEssentials
 internal import GRPCPeer
 internal import Issuance
@@ -29,11 +30,15 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
 }
 
 extension ServerConfiguration {
+    /// Largest configuration file in bytes: all keys with comments fit many times.
+    package static let fileBytesMax = 64 * 1024
+
     /// Reads a YAML file; an unknown key, a value that cannot be read or a missing key refuses it.
     ///
     /// - Throws: `ConfigurationError`, `FileError`.
     package init(file path: String) throws {
-        try self.init(ConfigurationReader<ServerConfigurationKey>(file: path))
+        let text = try DurableFile.read(path, bytesMax: Self.fileBytesMax)
+        try self.init(ConfigurationReader<ServerConfigurationKey>(text, file: path))
     }
 
     /// Reads the values of a configuration file.

@@ -31,14 +31,17 @@ package struct RotationService: Sendable {
     /// Makes sure that there is an active authority whose key is here: on the first start, after a
     /// restart with keys in memory, or when the last one expired while the server was down.
     package func start() async throws -> AuthorityRotation {
-        var authorities = try await records()
         let now = core.clock.wallTime
+        try await removeKeyless(now: now)
+        var authorities = try await records()
         let usable = authorities.first { authority in
             authority.state == .active && authority.notAfter > now
         }
         let hasKey = try usable.flatMap { try core.keys.signer(authorityID: $0.id) } != nil
         if !hasKey {
-            let next = try await prepare(now: now)
+            let waiting = authorities.first { $0.state == .prepared && $0.notAfter > now }
+            let next: Authority
+            if let waiting { next = waiting } else { next = try await prepare(now: now) }
             try await activate(
                 next.id,
                 retiring: authorities.first { $0.state == .active }?.id,
@@ -49,6 +52,15 @@ package struct RotationService: Sendable {
         }
         try await core.reloadTrust()
         return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
+    }
+
+    /// A prepared authority whose key is gone (keys in memory) can never sign: it leaves the bundle.
+    private func removeKeyless(now: Date) async throws {
+        let logic = core.logic
+        for authority in try await records() where authority.state == .prepared {
+            guard try core.keys.signer(authorityID: authority.id) == nil else { continue }
+            try await core.write { try logic.remove(authority.id, now: now, in: $0) }
+        }
     }
 
     /// Rotates on schedule until cancelled.

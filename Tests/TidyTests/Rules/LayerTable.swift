@@ -40,10 +40,10 @@ enum LayerTable {
     ]
     private static let nio: Set<String> = ["NIOCore", "NIOPosix"]
     private static let daemon = grpc.union(grpcTransport).union(nio).union(x509)
-        .union(["Logging", "NIOSSL", "ServiceLifecycle", "Yams"])
+        .union(["Logging", "NIOSSL", "ServiceLifecycle"])
     private static let everyEdge: Set<String> = [
-        "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles", "GRPCPeer",
-        "Telemetry",
+        "CLinux", "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos", "DurableFiles",
+        "GRPCPeer", "Telemetry",
     ]
 
     static let targets: [Target] = [
@@ -53,11 +53,13 @@ enum LayerTable {
 
         Target(1, "AuditLog", ["SPIFFE"], thirdParty: ["Crypto"]),
         Target(1, "Authorization", ["SPIFFE"]),
-        Target(1, "Issuance", ["SPIFFE"], thirdParty: x509),
+        Target(1, "Issuance", ["SPIFFE"], thirdParty: ["Crypto", "CryptoExtras", "SwiftASN1"]),
         Target(1, "NodeAttestation", ["SPIFFE"], thirdParty: ["Crypto"]),
-        Target(1, "NodeSync", ["SPIFFE"], thirdParty: ["DequeModule"]),
+        Target(1, "NodeSync", ["SPIFFE"]),
+        Target(1, "StrictYAML"),
 
         Target(2, "Clocks", ["CLinux"]),
+        Target(2, "Configuration", ["StrictYAML"]),
         Target(
             2,
             "ControlAPI",
@@ -67,7 +69,7 @@ enum LayerTable {
         Target(
             2,
             "Datastore",
-            ["AuditLog", "Issuance", "NodeSync", "SPIFFE"],
+            ["NodeSync", "SPIFFE"],
             thirdParty: ["GRDB"]
         ),
         Target(2, "DurableFiles"),
@@ -79,7 +81,7 @@ enum LayerTable {
                 "GRPCCore", "NIOHPACK", "NIOHTTP2", "NIOSSL", "NIOTLS", "SwiftASN1", "X509",
             ])
         ),
-        Target(2, "PolicyDocuments", ["Authorization", "SPIFFE"], thirdParty: ["Yams"]),
+        Target(2, "PolicyDocuments", ["Authorization", "SPIFFE", "StrictYAML"]),
         Target(2, "Telemetry", ["CLinux"], thirdParty: nio.union(["Logging", "NIOHTTP1"])),
 
         Target(
@@ -104,19 +106,19 @@ enum LayerTable {
             everyEdge.union([
                 "AuditLog", "Authorization", "NodeAttestation", "PolicyDocuments", "SPIFFE",
             ]),
-            thirdParty: daemon.union(["ArgumentParser"])
+            thirdParty: daemon.union(["ArgumentParser", "Yams"])
         ),
         Target(
             4,
             "signet-agent",
-            ["Clocks", "NodeAgent", "Telemetry"],
-            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle"]
+            ["Clocks", "DurableFiles", "GRPCPeer", "NodeAgent", "SPIFFE", "Telemetry"],
+            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle", "UnixSignals"]
         ),
         Target(
             4,
             "signet-server",
-            ["CAServer", "Clocks", "Telemetry"],
-            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle"]
+            ["CAServer", "Clocks", "SPIFFE", "Telemetry"],
+            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle", "UnixSignals"]
         ),
     ]
 
