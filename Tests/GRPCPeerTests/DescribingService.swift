@@ -92,10 +92,12 @@ extension GRPCClient {
     func ask(
         _ method: MethodDescriptor = DescribingService.describe,
         message: [UInt8] = [],
-        metadata: Metadata = [:]
+        metadata: Metadata = [:],
+        waitForReady: Bool = false
     ) async throws -> String {
         var options = CallOptions.defaults
         options.timeout = .seconds(20)
+        options.waitForReady = waitForReady
         return try await unary(
             request: ClientRequest(message: message, metadata: metadata),
             descriptor: method,

@@ -20,8 +20,8 @@ struct ForeignPeerTests {
         let output: String
     }
 
-    /// Prints the protocol on success, else `refused`. `connect(session)` returns a socket on which
-    /// the server has spoken.
+    /// `report()` prints the protocol on success, else `refused`; `connect(session)` returns
+    /// a socket on which the server has spoken.
     private static let tls = """
         import socket, ssl, sys
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -97,23 +97,24 @@ struct ForeignPeerTests {
 
     /// Connects to the first path, waits until the server speaks, and relays one connection to the
     /// second path over it from a child, while the process that connected ends.
-    private static let relay = keep + """
-        import os, socket, sys, threading
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(sys.argv[1])
-        server.recv(1, socket.MSG_PEEK)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(sys.argv[2])
-        listener.listen(1)
-        if os.fork() > 0: os._exit(0)
-        keep(server, listener)
-        client, _ = listener.accept()
-        def copy(a, b):
-            while data := a.recv(65536): b.sendall(data)
-            os._exit(0)
-        threading.Thread(target=copy, args=(server, client)).start()
-        copy(client, server)
-        """
+    private static let relay =
+        keep + """
+            import os, socket, sys, threading
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(sys.argv[1])
+            server.recv(1, socket.MSG_PEEK)
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(sys.argv[2])
+            listener.listen(1)
+            if os.fork() > 0: os._exit(0)
+            keep(server, listener)
+            client, _ = listener.accept()
+            def copy(a, b):
+                while data := a.recv(65536): b.sendall(data)
+                os._exit(0)
+            threading.Thread(target=copy, args=(server, client)).start()
+            copy(client, server)
+            """
 
     @Test func `a connection whose opener has exited is refused`() async throws {
         try await withSocketDirectory { directory in
@@ -150,17 +151,18 @@ struct ForeignPeerTests {
                 }
             )
             try await withDescribingServer(transport) { _ in
-                let script = Self.keep + """
-                    import os, socket, sys
-                    server = socket.socket(socket.AF_UNIX)
-                    server.connect(sys.argv[1])
-                    server.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes(3) + b"\\4" + bytes(5))
-                    if os.fork() == 0:
-                        keep(server)
-                        while server.recv(1 << 20): pass
-                        os._exit(0)
-                    sys.stdin.read()
-                    """
+                let script =
+                    Self.keep + """
+                        import os, socket, sys
+                        server = socket.socket(socket.AF_UNIX)
+                        server.connect(sys.argv[1])
+                        server.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes(3) + b"\\4" + bytes(5))
+                        if os.fork() == 0:
+                            keep(server)
+                            while server.recv(1 << 20): pass
+                            os._exit(0)
+                        sys.stdin.read()
+                        """
                 let process = try Subprocess([script, directory + "/s"])
                 let peer = try await opened.first { $0 }
                 #expect(peer.pid == process.pid)

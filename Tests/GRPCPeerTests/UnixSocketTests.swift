@@ -283,7 +283,8 @@ struct UnixSocketTests {
             let silent = try await withDescribingServer(transport) { _ in
                 let silent = try await accepted(directory + "/s")
                 // A preface and empty settings; no ping is ever answered.
-                let bytes = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + [0, 0, 0, 4, 0, 0, 0, 0, 0]
+                let bytes =
+                    Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + [0, 0, 0, 4, 0, 0, 0, 0, 0]
                 try await silent.writeAndFlush(ByteBuffer(bytes: bytes)).get()
                 _ = try await opened.first { $0 }
                 return silent

@@ -25,6 +25,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     private var deadline: Scheduled<Void>?
     private var failure: (any Error)?
     private var streamsOpen = 0
+    private var hasEnded = false
     private var isDraining = false
     private var isRefused = false
 
@@ -51,9 +52,9 @@ final class ConnectionHandler: ChannelInboundHandler {
         }
     }
 
+    /// The only sign of the end for a connection that is closed before it was active.
     func handlerRemoved(context: ChannelHandlerContext) {
-        deadline?.cancel()
-        deadline = nil
+        ended()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -80,13 +81,7 @@ final class ConnectionHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        deadline?.cancel()
-        deadline = nil
-        if prefaceBytesLeft > 0 {
-            onEvent(.openingFailed(connection.context, failure ?? PeerOpeningError.closedByPeer))
-        } else if !isRefused {
-            onEvent(.closed(connection.context))
-        }
+        ended()
         context.fireChannelInactive()
     }
 
@@ -110,6 +105,18 @@ final class ConnectionHandler: ChannelInboundHandler {
 
     func streamClosed() {
         streamsOpen -= 1
+    }
+
+    private func ended() {
+        deadline?.cancel()
+        deadline = nil
+        guard !hasEnded else { return }
+        hasEnded = true
+        if prefaceBytesLeft > 0 {
+            onEvent(.openingFailed(connection.context, failure ?? PeerOpeningError.closedByPeer))
+        } else if !isRefused {
+            onEvent(.closed(connection.context))
+        }
     }
 
     private func opened(_ context: ChannelHandlerContext) {

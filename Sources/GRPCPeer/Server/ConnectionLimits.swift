@@ -91,8 +91,10 @@ package struct ConnectionLimits: Sendable {
         peerKeepaliveIntervalMin: .seconds(10)
     )
 
-    /// What one listener gives to peers that showed no certificate: enough to fetch a bundle and to
-    /// attest, too little to fill memory. Whatever they send is held for a while unread.
+    /// What one listener gives to peers that showed no certificate.
+    ///
+    /// It is enough to fetch a bundle and to attest, and too little to fill memory with requests
+    /// that nobody has read yet.
     package struct AnonymousLimits: Sendable {
         /// Most anonymous connections at once.
         package var connectionsMax: Int

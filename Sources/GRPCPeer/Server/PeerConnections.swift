@@ -10,6 +10,7 @@ package final class PeerConnections: Sendable {
         var byLabel: [String: PeerConnection] = [:]
         var countBySource: [ConnectionSource: Int] = [:]
         var anonymous: Set<String> = []
+        var hasEnded = false
     }
 
     private let limits: ConnectionLimits
@@ -35,8 +36,15 @@ package final class PeerConnections: Sendable {
         return chosen.count
     }
 
+    /// Closes what is left when the server ends, and admits nothing more.
+    func end() {
+        state.withLock { $0.hasEnded = true }
+        close { _ in true }
+    }
+
     func admit(_ connection: PeerConnection) throws(ConnectionRefusal) {
         let refusal = state.withLock { state -> ConnectionRefusal? in
+            guard !state.hasEnded else { return .serverEnded }
             guard state.byLabel.count < limits.connectionsMax else { return .connectionsMax }
             let count = state.countBySource[connection.source, default: 0]
             guard count < limits.connectionsPerSourceMax else {
@@ -83,6 +91,8 @@ package enum ConnectionRefusal: Error, Hashable {
     case identityUnavailable
     /// The kernel does not name the process at the other end.
     case peerUnknown(LocalPeerError?)
+    /// The connection came while the server ended.
+    case serverEnded
 }
 
 /// What shares one allowance of connections.

@@ -60,6 +60,13 @@ struct PeerListener: HTTP2ServerTransport.ListenerFactory {
     ) -> EventLoopFuture<Configurator.ConnectionChannel> {
         channel.eventLoop.makeCompletedFuture(withResultOf: prepare)
             .flatMap { configurator.configure(channel: channel, tls: $0) }
+            .map { configured in
+                // A listener that ends drops connections nobody has taken from it yet, and NIO
+                // stops the process when the writer inside such a connection goes away before the
+                // connection does. So the connection holds it.
+                channel.closeFuture.whenComplete { _ in withExtendedLifetime(configured) {} }
+                return configured
+            }
             .flatMapErrorThrowing { error in
                 if let refusal = error as? ConnectionRefusal { onEvent(.refused(refusal)) }
                 channel.close(promise: nil)

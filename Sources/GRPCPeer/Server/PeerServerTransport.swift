@@ -152,6 +152,7 @@ package final class PeerServerTransport: ListeningServerTransport {
             ) async -> Void
     ) async throws {
         defer {
+            connections.end()
             if case .unixSocket(let file) = endpoint { file.remove() }
         }
         try await custom.listen(streamHandler: streamHandler)

@@ -26,7 +26,7 @@ extension Metric {
         case .adminDenials: ["verb", "kind"]
         case .attestations: ["method", "result"]
         case .auditAlarms, .connectionsRefused, .issuanceRefusals, .syncAlarms: ["reason"]
-        case .auditLeaves: ["event"]
+        case .auditLeaves: []
         case .authorityNotAfter: ["authority", "state"]
         case .buildInfo: ["version"]
         case .connectionsOpen, .connectionsOpened: ["listener"]
@@ -57,7 +57,7 @@ extension Metric {
         case .attestations: "Node attestations, by method and result."
         case .auditAlarms: "Checkpoints of the audit log that contradict remembered ones."
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
-        case .auditLeaves: "Leaves added to the audit log, by event."
+        case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
         case .authorityNotAfter: "End of each X.509 authority, in Unix time."
         case .buildInfo: "Always 1; the label tells the version."

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Logging
+import Synchronization
+import Telemetry
+import Testing
+
+struct LogTests {
+    private final class Lines: Sendable {
+        private let lines = Mutex<[String]>([])
+        var all: [String] { lines.withLock { $0 } }
+        func write(_ line: String) { lines.withLock { $0.append(line) } }
+    }
+
+    private func logger(_ format: LogFormat, _ lines: Lines) -> Logger {
+        Logger(label: "test") { label in
+            LineLogHandler(label: label, format: format, level: .info, write: lines.write)
+        }
+    }
+
+    /// A line without its time, after checking the time.
+    private func rest(of line: String, after prefix: String = "") throws -> String {
+        let body = line.dropFirst(prefix.count)
+        let time = body.prefix(24)
+        let parsed = try Date(
+            String(time),
+            strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)
+        )
+        #expect(abs(parsed.timeIntervalSinceNow) < 60)
+        return String(body.dropFirst(24))
+    }
+
+    @Test func `a text line has level, logger, message and sorted metadata`() throws {
+        let lines = Lines()
+        var logger = logger(.text, lines)
+        logger[metadataKey: "b"] = "2"
+        logger.info("hello there", metadata: ["a": "one two", "c": ""])
+        let line = try #require(lines.all.first)
+        #expect(try rest(of: line) == " INFO test: hello there a=\"one two\" b=2 c=\"\"\n")
+    }
+
+    @Test func `lines below the level are not written`() {
+        let lines = Lines()
+        logger(.text, lines).debug("quiet")
+        #expect(lines.all.isEmpty)
+    }
+
+    @Test(arguments: LogFormat.allCases)
+    func `nothing a peer sends starts a second line or moves a cursor`(_ format: LogFormat) {
+        let lines = Lines()
+        let evil = "x\n2026 ERROR forged\r\u{1b}[2J\u{0}\u{9b}\u{2028}end"
+        logger(format, lines).error("\(evil)", metadata: ["\(evil)": "\(evil)"])
+        #expect(lines.all.count == 1)
+        let line = lines.all.joined()
+        #expect(line.unicodeScalars.filter { $0 == "\n" }.count == 1)
+        #expect(line.hasSuffix("\n"))
+        let controls = line.unicodeScalars.dropLast().filter {
+            $0.value < 0x20 || (0x7f...0x9f).contains($0.value) || $0 == "\u{2028}"
+        }
+        #expect(controls.isEmpty)
+    }
+
+    @Test func `a text value cannot pass for another key`() throws {
+        let lines = Lines()
+        logger(.text, lines).info("m", metadata: ["a": "1 b=2", "c": "d=3", "e": "\""])
+        let line = try #require(lines.all.first)
+        #expect(try rest(of: line) == " INFO test: m a=\"1 b=2\" c=\"d=3\" e=\"\\\"\"\n")
+    }
+
+    @Test func `a JSON line is one object`() throws {
+        struct Line: Decodable, Equatable {
+            struct Metadata: Decodable, Equatable {
+                let list: [String]
+                let map: [String: String]
+                let number: String
+                let text: String
+            }
+            let time: String
+            let level: String
+            let logger: String
+            let message: String
+            let metadata: Metadata
+        }
+        let lines = Lines()
+        logger(.json, lines).warning(
+            "say \"hi\"\n",
+            metadata: [
+                "list": ["a", "b"], "map": ["k": "v\\"], "number": .stringConvertible(7),
+                "text": "\u{1F512}",
+            ]
+        )
+        let line = try #require(lines.all.first)
+        let decoded = try JSONDecoder().decode(Line.self, from: Data(line.utf8))
+        #expect(decoded.level == "warning")
+        #expect(decoded.logger == "test")
+        #expect(decoded.message == "say \"hi\"\n")
+        #expect(
+            decoded.metadata
+                == .init(list: ["a", "b"], map: ["k": "v\\"], number: "7", text: "\u{1F512}")
+        )
+        #expect(try rest(of: line, after: "{\"time\":\"").hasPrefix("\",\"level\":\"warning\","))
+    }
+
+    @Test(arguments: LogFormat.allCases)
+    func `a long value is cut`(_ format: LogFormat) {
+        let lines = Lines()
+        let long = String(repeating: "é", count: LineLogHandler.valueBytesMax)
+        logger(format, lines).info("\(long)", metadata: ["key": "\(long)"])
+        let line = lines.all.joined()
+        #expect(line.utf8.count < 2 * LineLogHandler.valueBytesMax + 200)
+        #expect(line.utf8.count > 2 * LineLogHandler.valueBytesMax)
+    }
+}
