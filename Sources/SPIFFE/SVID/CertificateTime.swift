@@ -22,9 +22,9 @@ extension DERValue {
         switch (tag, digits.count) {
         case (DERTag.utcTime.rawValue, 12):
             // Two digits mean 1950 to 2049 (RFC 5280 section 4.1.2.5.1).
-            return try Self.date(year: pairs[0] + (pairs[0] < 50 ? 2000 : 1900), rest: pairs[1...])
+            return try Self.date(year: pairs[0] + (pairs[0] < 50 ? 2000 : 1900), pairs.suffix(5))
         case (DERTag.generalizedTime.rawValue, 14):
-            return try Self.date(year: pairs[0] * 100 + pairs[1], rest: pairs[2...])
+            return try Self.date(year: pairs[0] * 100 + pairs[1], pairs.suffix(5))
         default:
             throw .timeMalformed
         }
@@ -33,10 +33,9 @@ extension DERValue {
     /// Joins a year and the five pairs month, day, hour, minute, second.
     private static func date(
         year: Int,
-        rest: ArraySlice<Int>
+        _ pairs: ArraySlice<Int>
     ) throws(LeafCertificateError) -> Date {
-        let parts = Array(rest)
-        guard parts.count == 5 else { throw .timeMalformed }
+        let parts = Array(pairs)
         let (month, day, hour, minute, second) = (parts[0], parts[1], parts[2], parts[3], parts[4])
         guard (1...12).contains(month), (1...days(in: month, of: year)).contains(day), hour < 24,
             minute < 60, second < 60

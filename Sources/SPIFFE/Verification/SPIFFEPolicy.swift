@@ -84,9 +84,8 @@ package struct SPIFFEPolicy: VerifierPolicy {
 
     /// Checks an issuer in the path, the trusted authority included.
     private func check(authority: Certificate) throws(X509SVIDError) {
-        // swift-certificates lets any version 1 certificate issue; those hold no cA to ask for.
-        guard authority.version == .v3 else { throw .versionNot3 }
         let extensions = authority.extensions
+        // swift-certificates lets any version 1 certificate issue; those have no cA to show here.
         guard
             case .isCertificateAuthority = try Self.decoded({ try extensions.basicConstraints }),
             let keyUsage = try Self.decoded({ try extensions.keyUsage }), keyUsage.keyCertSign

@@ -152,6 +152,15 @@ struct RefusedID: Sendable, CustomTestStringConvertible {
         #expect(try SPIFFEID("spiffe://example.org") == id)
     }
 
+    @Test func `a path that does not start with a slash is refused`() throws {
+        let trustDomain = try TrustDomain("td")
+        #expect(throws: SPIFFEIDError.pathNotAbsolute) {
+            try SPIFFEID(trustDomain: trustDomain, path: "a")
+        }
+        #expect(try SPIFFEID(trustDomain: trustDomain, path: "/a").description == "spiffe://td/a")
+        #expect(try SPIFFEID(trustDomain: trustDomain, path: "") == trustDomain.id)
+    }
+
     @Test(arguments: ["/signet", "/signet/server/1", "/signet/agent/a"])
     func `an ID below signet is reserved`(_ path: String) throws {
         #expect(try SPIFFEID("spiffe://td\(path)").isReserved)
