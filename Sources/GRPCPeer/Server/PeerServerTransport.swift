@@ -12,6 +12,7 @@ package import struct FoundationEssentials.Date
 /// Give `interceptor(requiring:)` to the `GRPCServer` as its first interceptor; without it no
 /// service can learn its peer and `ServerContext.peer` throws.
 package final class PeerServerTransport: ListeningServerTransport {
+    /// What carries the bytes of a message.
     package typealias Bytes = GRPCNIOTransportBytes
 
     /// The open connections.
@@ -140,6 +141,7 @@ package final class PeerServerTransport: ListeningServerTransport {
         }
     }
 
+    /// Learns the methods of the server; called by the server before `listen`.
     package func configure(context: GRPCServerContext) {
         custom.configure(context: context)
     }

@@ -67,6 +67,7 @@ package final class Health: Sendable {
 
 /// The conditions behind one answer about health.
 package struct HealthReport: Hashable, Sendable {
+    /// One declared condition and how it stands.
     package struct Condition: Hashable, Sendable {
         package let name: String
         /// Why it is not met; `nil` when it is.
