@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import AuditLog
+internal import DurableFiles
+internal import Foundation
+
+/// A copy of an audit log: `checkpoint` and the tiles below one directory (C2SP tlog-tiles).
+package struct AuditDirectory: Sendable {
+    /// Largest file of a log: a full bundle of 256 records, each with its two length bytes.
+    package static let fileBytesMax = 256 * (2 + 65_535)
+    /// Where `signet audit export` puts the log's verifier key; it is no part of the log.
+    package static let keyFile = "verifier.key"
+
+    package let path: String
+
+    /// Names a directory; nothing is read yet.
+    package init(_ path: String) {
+        self.path = path
+    }
+
+    /// Reads the file at a path of the log.
+    package func read(_ file: String) throws -> [UInt8] {
+        try DurableFile.read("\(path)/\(file)", bytesMax: Self.fileBytesMax)
+    }
+
+    /// Writes a file of the log and the directories above it.
+    ///
+    /// Not synced: a copy that a power cut spoils is made again.
+    package func write(_ bytes: [UInt8], to file: String) throws {
+        let url = URL(filePath: "\(path)/\(file)")
+        try FileManager.default.createDirectory(
+            at: url.deletingLastPathComponent(),
+            withIntermediateDirectories: true
+        )
+        try Data(bytes).write(to: url, options: .atomic)
+    }
+
+    /// The paths of all files, the verifier key excepted, sorted.
+    package func files() -> [String] {
+        guard let found = FileManager.default.enumerator(atPath: path) else { return [] }
+        var files: [String] = []
+        for case let file as String in found where file != Self.keyFile {
+            if found.fileAttributes?[.type] as? FileAttributeType != .typeDirectory {
+                files.append(file)
+            }
+        }
+        return files.sorted()
+    }
+
+    /// Checks every file against the signed checkpoint.
+    ///
+    /// - Parameters:
+    ///   - key: The log's verifier key.
+    ///   - remembered: Signed notes of this log kept elsewhere.
+    /// - Returns: What the walk over the log found.
+    /// - Throws: `CheckpointError` when a remembered note is not one that the key signed.
+    package func verify(
+        key: NoteVerifierKey,
+        remembered: [[UInt8]] = []
+    ) throws -> AuditVerdict {
+        let checkpoints = try remembered.map {
+            try SignedCheckpoint(parsing: $0, key: key).checkpoint
+        }
+        return AuditVerifier(key: key, remembered: checkpoints, read: read)
+            .verify(files: files())
+    }
+}
+
+/// The tiles that a log of one size consists of.
+package enum AuditTiles {
+    /// Calls `body` with each tile: the records first, then the hashes from level 0 up.
+    package static func forEach(
+        ofSize size: UInt64,
+        _ body: (TilePath) async throws -> Void
+    ) async rethrows {
+        let levels = (0...TilePath.levelMax).map { TilePath.Content.hashes(level: $0) }
+        for (content, shift) in zip(
+            [.entries] + levels,
+            [0] + (0...TilePath.levelMax).map { 8 * $0 }
+        ) {
+            let count = size >> UInt64(shift)
+            let full = count / UInt64(TilePath.fullWidth)
+            for index in 0..<full { try await body(TilePath(content, index: index)) }
+            let rest = Int(count % UInt64(TilePath.fullWidth))
+            if rest > 0 { try await body(TilePath(content, index: full, width: rest)) }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import SwiftProtobuf
+
+/// Copies a server's audit log into a directory.
+struct AuditDownload {
+    let directory: AuditDirectory
+
+    /// What was copied.
+    struct Result: Sendable {
+        /// As the server tells it.
+        var key: NoteVerifierKey
+        var checkpoint: Checkpoint
+        var files: Int
+        /// Records that are committed and not yet under a checkpoint.
+        var unsigned: UInt64
+    }
+
+    /// Copies the log as of its newest checkpoint, which is written last.
+    func run(_ server: ServerOptions) async throws -> Result {
+        let directory = directory
+        return try await server.withClient { client in
+            let service = Signet_Admin_V1alpha1_Audit.Client(wrapping: client)
+            let head = try await service.getCheckpoint(.init())
+            let key = try NoteVerifierKey(parsing: head.verifierKey)
+            let note = Array(head.note.utf8)
+            guard !note.isEmpty else {
+                throw CommandFailure(
+                    "the server has not signed a checkpoint yet",
+                    remedy: "It does within a second of its first record; try again."
+                )
+            }
+            // A wrong signature would otherwise show as a size that nobody can copy.
+            let checkpoint = try Self.checkpoint(note, key)
+            var files = 0
+            try await AuditTiles.forEach(ofSize: checkpoint.size) { tile in
+                let (path, content) = try await Self.fetch(tile, service)
+                try directory.write(content, to: path.description)
+                files += 1
+            }
+            try directory.write(note, to: TilePath.checkpoint)
+            return Result(
+                key: key,
+                checkpoint: checkpoint,
+                files: files + 1,
+                unsigned: head.committedSize - min(head.committedSize, checkpoint.size)
+            )
+        }
+    }
+
+    private static func checkpoint(
+        _ note: [UInt8],
+        _ key: NoteVerifierKey
+    ) throws -> Checkpoint {
+        do {
+            return try SignedCheckpoint(parsing: note, key: key).checkpoint
+        } catch {
+            throw CommandFailure(
+                "the server's checkpoint is not signed by its own key: \(error)",
+                remedy: "See docs/audit.md, \"After an alarm\".",
+                status: .tampered
+            )
+        }
+    }
+
+    /// One tile, or the full one that has taken its place since the checkpoint.
+    private static func fetch(
+        _ tile: TilePath,
+        _ service: Signet_Admin_V1alpha1_Audit.Client<HTTP2ClientTransport.Posix>
+    ) async throws -> (TilePath, [UInt8]) {
+        let candidates =
+            tile.isPartial ? [tile, TilePath(tile.content, index: tile.index)] : [tile]
+        for path in candidates {
+            do {
+                let file = try await service.getFile(.with { $0.path = path.description })
+                return (path, Array(file.content))
+            } catch let error as RPCError where error.code == .notFound {
+                continue
+            }
+        }
+        throw CommandFailure(
+            "the server has no \(tile), which its checkpoint covers: records "
+                + "\(tile.index * 256) and after cannot be proved",
+            remedy: "See docs/audit.md, \"After an alarm\".",
+            status: .tampered
+        )
+    }
+}

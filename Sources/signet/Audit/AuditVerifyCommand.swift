@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import AuditLog
+internal import DurableFiles
+internal import Foundation
+
+/// `signet audit verify`.
+struct AuditVerifyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify",
+        abstract: "Check every record against the signed checkpoint.",
+        discussion: """
+            With --dir nothing but the directory is read: no server, no network. Without it the \
+            log is fetched from the server. Exit status 4, and the first bad record, when a byte \
+            was changed anywhere.
+
+            Take the key from somewhere else than the log itself: who holds both can write a \
+            new history. A checkpoint kept elsewhere (--checkpoint) shows even that.
+            """
+    )
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @Option(help: "A directory made by signet audit export, or the server's own.")
+    var dir: String?
+    @Option(help: "The log's verifier key, name+id+base64, or a file that holds it.")
+    var key: String?
+    @Option(
+        name: .customLong("checkpoint"),
+        help: "A checkpoint of this log kept elsewhere (a file); repeatable."
+    )
+    var remembered: [String] = []
+
+    struct View: Encodable {
+        var intact: Bool
+        var records: UInt64
+        var root: String
+        var key: String
+        var uncheckedFiles: [String]
+        /// Not there when all is well.
+        var firstBadRecord: UInt64?
+        var file: String?
+        var problem: String?
+    }
+
+    func validate() throws {
+        guard dir == nil || key != nil else {
+            throw ValidationError(
+                "--dir needs --key; if you trust where the directory comes from: "
+                    + "--key \(dir ?? "DIR")/\(AuditDirectory.keyFile)"
+            )
+        }
+    }
+
+    func run() async throws {
+        if let dir, let key {
+            try report(AuditDirectory(dir), key: Self.key(key))
+            return
+        }
+        let copy = FileManager.default.temporaryDirectory.appending(
+            path: "signet-audit-\(UInt64.random(in: 0 ... .max))"
+        )
+        defer { try? FileManager.default.removeItem(at: copy) }
+        let directory = AuditDirectory(copy.path)
+        let log = try await AuditDownload(directory: directory).run(server)
+        if key == nil {
+            Terminal.error(
+                "the key is the one the server gave; compare it with one you kept: --key"
+            )
+        }
+        if log.unsigned > 0 {
+            Terminal.error("\(log.unsigned) newer record(s) are not under a checkpoint yet")
+        }
+        try report(directory, key: key.map(Self.key) ?? log.key)
+    }
+
+    /// The verifier key as typed, or out of a file.
+    static func key(_ text: String) throws -> NoteVerifierKey {
+        let path = text
+        var text = text
+        if !text.contains("+") || FileManager.default.fileExists(atPath: path) {
+            text = String(decoding: try DurableFile.read(path, bytesMax: 4096), as: UTF8.self)
+                .trimmingCharacters(in: .whitespacesAndNewlines)
+        }
+        do {
+            return try NoteVerifierKey(parsing: text)
+        } catch {
+            throw CommandFailure(
+                "\(path) is no verifier key: \(error)",
+                remedy: "`signet audit export` writes it, and `signet health` names the server."
+            )
+        }
+    }
+
+    private func report(_ directory: AuditDirectory, key: NoteVerifierKey) throws {
+        let notes = try remembered.map {
+            try DurableFile.read($0, bytesMax: SignedCheckpoint.bytesMax)
+        }
+        switch try directory.verify(key: key, remembered: notes) {
+        case .intact(let log):
+            let checkpoint = log.checkpoint.checkpoint
+            let view = View(
+                intact: true,
+                records: checkpoint.size,
+                root: Data(checkpoint.root.bytes).base64EncodedString(),
+                key: key.description,
+                uncheckedFiles: log.unsignedFiles + log.unknownFiles
+            )
+            if output.format == .table {
+                Terminal.out(
+                    "intact: \(view.records) records, root \(view.root), signed by \(key)"
+                )
+                for file in view.uncheckedFiles { Terminal.error("not checked: \(file)") }
+            } else {
+                try output.print(view) { Table(headings: [], rows: []) }
+            }
+        case .broken(let defect):
+            if output.format != .table {
+                try output.print(
+                    View(
+                        intact: false,
+                        records: 0,
+                        root: "",
+                        key: key.description,
+                        uncheckedFiles: [],
+                        firstBadRecord: defect.firstRecord,
+                        file: defect.path,
+                        problem: defect.description
+                    )
+                ) { Table(headings: [], rows: []) }
+            }
+            throw CommandFailure(
+                "the audit log was changed: \(defect)",
+                remedy: "Keep this copy and see docs/audit.md, \"After an alarm\".",
+                status: .tampered
+            )
+        }
+    }
+}
+
+/// `signet audit export`.
+struct AuditExportCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Copy the log into a directory, to be kept and verified elsewhere.",
+        discussion: """
+            The directory then holds the signed checkpoint, all records and hashes, and the \
+            verifier key. Keep the key apart from the copy.
+            """
+    )
+    @OptionGroup var server: ServerOptions
+    @Option(help: "Where to write; made if it is missing.") var dir: String
+
+    func run() async throws {
+        let directory = AuditDirectory(dir)
+        let existing = (try? FileManager.default.contentsOfDirectory(atPath: dir)) ?? []
+        guard existing.isEmpty || existing.contains(TilePath.checkpoint) else {
+            throw CommandFailure(
+                "\(dir) is not empty and holds no audit log",
+                remedy: "Name an empty directory, or one made by this command."
+            )
+        }
+        let log = try await AuditDownload(directory: directory).run(server)
+        try directory.write(Array("\(log.key)\n".utf8), to: AuditDirectory.keyFile)
+        Terminal.out("\(log.checkpoint.size) records in \(log.files) files below \(dir)")
+        Terminal.error(
+            "next: signet audit verify --dir \(dir) --key \(dir)/\(AuditDirectory.keyFile)"
+        )
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import ControlAPIProtos
+internal import SwiftProtobuf
+
+/// `signet agent`: the machines that were attested.
+struct AgentCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "agent",
+        abstract: "List, show, ban and evict agents.",
+        subcommands: [List.self, Show.self, Ban.self, Unban.self, Evict.self]
+    )
+
+    /// What programs get of a node.
+    struct View: Encodable {
+        var name: String
+        var spiffeID: String
+        var selectors: [String]
+        var attestation: String
+        var attestedAt: String
+        var svidExpiresAt: String
+        var serial: String
+        var banned: Bool
+        var banReason: String
+        var connected: Bool
+        var lastSeen: String
+        var appliedRevision: UInt64
+        var version: String
+        var entriesInScope: UInt64
+
+        init(_ node: Signet_Admin_V1alpha1_Node) {
+            name = node.name
+            spiffeID = node.spiffeID
+            selectors = node.selectors
+            attestation = node.attestation
+            attestedAt = Terminal.time(unixSeconds: node.attestedAtUnixSeconds)
+            svidExpiresAt = Terminal.time(unixSeconds: node.svidNotAfterUnixSeconds)
+            serial = node.serial
+            banned = node.banned
+            banReason = node.banReason
+            connected = node.connected
+            lastSeen = Terminal.time(unixSeconds: node.lastSeenUnixSeconds)
+            appliedRevision = node.applied.number
+            version = node.version
+            entriesInScope = node.entriesInScope
+        }
+
+        var state: String { banned ? "banned" : connected ? "connected" : "away" }
+    }
+
+    static func table(_ nodes: [View]) -> Table {
+        Table(
+            empty: "no agents yet: make a token with `signet token create --name NAME`",
+            headings: ["NAME", "STATE", "REVISION", "ENTRIES", "SVID EXPIRES", "SELECTORS"],
+            rows: nodes.map {
+                [
+                    $0.name, $0.state, String($0.appliedRevision), String($0.entriesInScope),
+                    $0.svidExpiresAt, $0.selectors.joined(separator: " "),
+                ]
+            }
+        )
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "List attested agents.")
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+
+        func run() async throws {
+            let nodes = try await AgentCommand.nodes(named: "", server).map(View.init)
+            try output.print(nodes) { AgentCommand.table(nodes) }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Show one agent.")
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+        @Argument(help: "The agent's name.") var name: String
+
+        func run() async throws {
+            guard let node = try await AgentCommand.nodes(named: name, server).first else {
+                throw CommandFailure(
+                    "there is no agent \(name)",
+                    remedy: "`signet agent list` shows all."
+                )
+            }
+            try output.print(View(node)) { AgentCommand.table([View(node)]) }
+        }
+    }
+
+    struct Ban: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Refuse an agent from now on, also by its key.",
+            discussion: "Its streams are closed at once and it can neither renew nor come back."
+        )
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+        @Argument(help: "The agent's name.") var name: String
+        @Option(help: "Why; kept in the audit log.") var reason = ""
+
+        func run() async throws {
+            let request = NodeAction.request(name, reason)
+            let node = try await server.withClient { client in
+                try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                    .banNode(request)
+            }
+            try output.print(View(node)) { AgentCommand.table([View(node)]) }
+        }
+    }
+
+    struct Unban: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Let a banned agent come back.")
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+        @Argument(help: "The agent's name.") var name: String
+        @Option(help: "Why; kept in the audit log.") var reason = ""
+
+        func run() async throws {
+            let request = NodeAction.request(name, reason)
+            let node = try await server.withClient { client in
+                try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                    .unbanNode(request)
+            }
+            try output.print(View(node)) { AgentCommand.table([View(node)]) }
+        }
+    }
+
+    struct Evict: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Forget an agent; it needs a new join token to come back."
+        )
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+        @Argument(help: "The agent's name.") var name: String
+        @Option(help: "Why; kept in the audit log.") var reason = ""
+
+        func run() async throws {
+            let request = NodeAction.request(name, reason)
+            let node = try await server.withClient { client in
+                try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                    .evictNode(request)
+            }
+            try output.print(View(node)) { AgentCommand.table([View(node)]) }
+        }
+    }
+
+    static func nodes(
+        named name: String,
+        _ server: ServerOptions
+    ) async throws -> [Signet_Admin_V1alpha1_Node] {
+        try await server.withClient { client in
+            let service = Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+            var nodes: [Signet_Admin_V1alpha1_Node] = []
+            var token = ""
+            repeat {
+                let pageToken = token
+                let page = try await service.listNodes(
+                    .with {
+                        $0.name = name
+                        $0.pageToken = pageToken
+                    }
+                )
+                nodes += page.nodes
+                token = page.nextPageToken
+            } while !token.isEmpty
+            return nodes
+        }
+    }
+}
+
+enum NodeAction {
+    static func request(_ name: String, _ reason: String) -> Signet_Admin_V1alpha1_NodeActionRequest
+    {
+        .with {
+            $0.name = name
+            $0.reason = reason
+        }
+    }
+}

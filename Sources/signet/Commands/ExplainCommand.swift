@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import ControlAPIProtos
+internal import SwiftProtobuf
+
+/// `signet explain`: why something is as it is.
+struct ExplainCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "explain",
+        abstract: "Why a workload gets an identity, or gets none.",
+        subcommands: [Workload.self]
+    )
+
+    struct Workload: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "What a process attests to, what it gets, and the nearest misses.",
+            discussion: """
+                Without --agent the agent of this machine is asked, which only root and the \
+                agent's own user may do. With --agent the server asks that agent and adds entries \
+                that fail by their node selectors.
+                """
+        )
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var agentSocket: AgentOptions
+        @OptionGroup var output: OutputOptions
+        @Option(help: "The process to explain.") var pid: Int32
+        @Option(help: "Ask through the server: this agent.") var agent: String?
+
+        struct View: Encodable {
+            struct NearMiss: Encodable {
+                var entry: String
+                var spiffeID: String
+                var matched: [String]
+                var missingWorkloadSelectors: [String]
+                var missingNodeSelectors: [String]
+            }
+            var pid: Int32
+            var selectors: [String]
+            var spiffeIDs: [String]
+            var nearMisses: [NearMiss]
+            var revision: UInt64
+            var attestationError: String
+        }
+
+        func run() async throws {
+            let pid = pid
+            let explanation =
+                if let agent {
+                    try await server.withClient { client in
+                        try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                            .explainWorkload(
+                                .with {
+                                    $0.agentName = agent
+                                    $0.pid = pid
+                                }
+                            )
+                    }
+                } else {
+                    try await agentSocket.withClient { client in
+                        try await Signet_Agent_V1alpha1_AgentLocal.Client(wrapping: client)
+                            .explainWorkload(.with { $0.pid = pid })
+                    }
+                }
+            let view = View(explanation)
+            if output.format == .table {
+                Terminal.out(view.text)
+            } else {
+                try output.print(view) { Table(headings: [], rows: []) }
+            }
+        }
+    }
+}
+
+extension ExplainCommand.Workload.View {
+    init(_ explanation: Signet_Node_V1alpha1_WorkloadExplanation) {
+        pid = explanation.pid
+        selectors = explanation.selectors
+        spiffeIDs = explanation.spiffeIds
+        revision = explanation.revision.number
+        attestationError = explanation.attestationError
+        nearMisses = explanation.nearMisses.map {
+            NearMiss(
+                entry: $0.entry,
+                spiffeID: $0.spiffeID,
+                matched: $0.matched,
+                missingWorkloadSelectors: $0.missingWorkloadSelectors,
+                missingNodeSelectors: $0.missingNodeSelectors
+            )
+        }
+    }
+
+    var text: String {
+        var lines = ["process \(pid), judged at revision \(revision)"]
+        if !attestationError.isEmpty { lines.append("attestation failed: \(attestationError)") }
+        lines.append("it attests to:")
+        lines += selectors.map { "  \($0)" }
+        if spiffeIDs.isEmpty {
+            lines.append("it gets no identity")
+        } else {
+            lines.append("it gets:")
+            lines += spiffeIDs.map { "  \($0)" }
+        }
+        for (number, miss) in nearMisses.enumerated() {
+            lines.append(
+                number == 0
+                    ? "nearest miss: entry \(miss.entry) for \(miss.spiffeID)"
+                    : "then: entry \(miss.entry) for \(miss.spiffeID)"
+            )
+            lines += miss.matched.map { "  has      \($0)" }
+            lines += miss.missingWorkloadSelectors.map { "  LACKS    \($0)" }
+            lines += miss.missingNodeSelectors.map { "  LACKS    \($0) (on the node)" }
+        }
+        if spiffeIDs.isEmpty, nearMisses.isEmpty {
+            lines.append("no entry in the agent's scope shares a selector with it")
+        }
+        return lines.map(Terminal.printable).joined(separator: "\n")
+    }
+}

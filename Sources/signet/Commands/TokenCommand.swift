@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import ControlAPIProtos
+internal import SwiftProtobuf
+
+/// `signet token`: join tokens for new machines.
+struct TokenCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "token",
+        abstract: "Join tokens for new machines.",
+        subcommands: [Create.self]
+    )
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Make a join token; it is shown once and good for one attestation."
+        )
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+        @Option(help: "Name of the agent, unique in the trust domain.") var name: String
+        @Option(name: .customLong("selector"), help: "Node selector type:value; repeatable.")
+        var selectors: [String] = []
+        @Option(name: .customLong("ttl-seconds"), help: "How long the token may be used.")
+        var ttlSeconds = 600
+        @Option(
+            name: .customLong("server-address"),
+            help: "host:port as the new machine reaches the server; repeatable."
+        )
+        var addresses: [String] = []
+
+        struct View: Encodable {
+            var token: String
+            var agentSPIFFEID: String
+            var expiresAt: String
+        }
+
+        func run() async throws {
+            let request = Signet_Admin_V1alpha1_CreateTokenRequest.with {
+                $0.agentName = name
+                $0.nodeSelectors = selectors
+                $0.ttlSeconds = UInt32(clamping: ttlSeconds)
+                $0.serverAddresses = addresses
+            }
+            let response = try await server.withClient { client in
+                try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                    .createToken(request)
+            }
+            let view = View(
+                token: response.token,
+                agentSPIFFEID: response.agentSpiffeID,
+                expiresAt: Terminal.time(unixSeconds: response.expiresAtUnixSeconds)
+            )
+            if output.format == .table {
+                // The token alone on standard output, so that a script can take it.
+                Terminal.error(
+                    "token for \(view.agentSPIFFEID), good once until \(view.expiresAt):"
+                )
+                Terminal.out(view.token)
+                Terminal.error("next: signet-agent --join-token-file FILE ... on that machine")
+            } else {
+                try output.print(view) { Table(headings: [], rows: []) }
+            }
+        }
+    }
+}

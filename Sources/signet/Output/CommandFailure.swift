@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import ControlAPI
+internal import GRPCCore
+
+/// What the exit status of every command means; stated in `signet --help`.
+enum ExitStatus: Int32 {
+    case failed = 1
+    case unconfirmed = 3
+    case tampered = 4
+    case unreachable = 6
+
+    var code: ExitCode { ExitCode(rawValue) }
+}
+
+/// Why a command ended without success: one sentence, and what to do about it.
+struct CommandFailure: Error {
+    let status: ExitStatus
+    let message: String
+    let remedy: String?
+
+    init(_ message: String, remedy: String? = nil, status: ExitStatus = .failed) {
+        self.status = status
+        self.message = message
+        self.remedy = remedy
+    }
+
+    /// What the server or agent at `address` answered, or that nobody did.
+    init(_ error: RPCError, at address: String, peer: String) {
+        let refusal = APIError(error)
+        if refusal.reason == "transport", refusal.kind == .unavailable {
+            let cause = error.cause.map { " (\($0))" } ?? ""
+            self.init(
+                "cannot reach the \(peer) at \(address): \(error.message)\(cause)",
+                remedy: "Is it running? `signet dev` starts a server and an agent here.",
+                status: .unreachable
+            )
+        } else {
+            self.init("\(refusal.message) [\(refusal.reason)]")
+        }
+    }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Foundation
+
+/// A moment as typed: RFC 3339, or a time ago.
+package enum Moment {
+    /// No log is older than a century.
+    static let secondsAgoMax: Int64 = 100 * 366 * 86_400
+
+    /// Reads what was typed.
+    ///
+    /// - Parameters:
+    ///   - text: RFC 3339, or a count of seconds, minutes, hours or days ago: `90s`, `15m`, `7d`.
+    ///   - now: The wall clock.
+    /// - Returns: Milliseconds since 1970.
+    /// - Throws: `CommandFailure` naming the forms.
+    package static func parse(_ text: String, now: Date) throws -> Int64 {
+        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+        if let last = text.last, let unit = units[last], let count = Int64(text.dropLast()),
+            (0...Self.secondsAgoMax / unit).contains(count)
+        {
+            return Int64(now.timeIntervalSince1970 * 1000) - count * unit * 1000
+        }
+        guard let date = try? Date(text, strategy: .iso8601) else {
+            throw CommandFailure(
+                "\"\(text)\" is no time",
+                remedy: "Write 15m, 2h, 7d or 2026-01-31T12:00:00Z."
+            )
+        }
+        return Int64(date.timeIntervalSince1970 * 1000)
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import Foundation
+internal import Yams
+
+/// How an answer is printed.
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+    case table
+    case json
+    case yaml
+}
+
+/// `-o`, shared by every command that prints objects.
+struct OutputOptions: ParsableArguments {
+    @Option(name: [.customShort("o"), .customLong("output")], help: "table, json or yaml.")
+    var format = OutputFormat.table
+
+    /// Prints `value` for programs, or the table that `table` makes of it for people.
+    func print(_ value: some Encodable, table: () -> Table) throws {
+        switch format {
+        case .table: Terminal.out(table().text)
+        case .json: Terminal.out(try Self.json(value))
+        case .yaml: Terminal.out(try Self.yaml(value))
+        }
+    }
+
+    static func json(_ value: some Encodable) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
+    }
+
+    static func yaml(_ value: some Encodable) throws -> String {
+        let encoder = YAMLEncoder()
+        encoder.options.sortKeys = true
+        let text = try encoder.encode(value)
+        return text.hasSuffix("\n") ? String(text.dropLast()) : text
+    }
+}
+
+/// Rows under headings, columns padded to their widest cell.
+package struct Table {
+    /// Printed instead of an empty table.
+    var empty: String
+    let headings: [String]
+    var rows: [[String]]
+
+    package init(empty: String = "nothing found", headings: [String], rows: [[String]]) {
+        self.empty = empty
+        self.headings = headings
+        self.rows = rows
+    }
+
+    package var text: String {
+        guard !rows.isEmpty else { return empty }
+        let cells = ([headings] + rows).map { $0.map(Terminal.printable) }
+        let widths = headings.indices.map { column in
+            cells.map { $0[column].count }.max() ?? 0
+        }
+        return cells.map { row in
+            zip(row, widths).map { cell, width in
+                cell + String(repeating: " ", count: width - cell.count)
+            }
+            .joined(separator: "  ")
+            .trimmingSuffix(while: { $0 == " " })
+        }
+        .joined(separator: "\n")
+    }
+}
+
+extension String {
+    fileprivate func trimmingSuffix(while predicate: (Character) -> Bool) -> String {
+        var end = endIndex
+        while end > startIndex, predicate(self[index(before: end)]) { end = index(before: end) }
+        return String(self[..<end])
+    }
+}
+
+/// Standard output and standard error, flushed line by line.
+enum Terminal {
+    static func out(_ text: String) {
+        FileHandle.standardOutput.write(Data((text + "\n").utf8))
+    }
+
+    static func error(_ text: String) {
+        FileHandle.standardError.write(Data((text + "\n").utf8))
+    }
+
+    /// `text` without control characters: what a peer chose must not steer the terminal.
+    static func printable(_ text: String) -> String {
+        String(
+            text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "?" : Character($0) }
+        )
+    }
+
+    /// A moment as RFC 3339 in UTC; "-" for none.
+    static func time(unixSeconds: Int64) -> String {
+        guard unixSeconds != 0 else { return "-" }
+        return Date(timeIntervalSince1970: Double(unixSeconds)).formatted(.iso8601)
+    }
+
+    static func time(unixMilliseconds: Int64) -> String {
+        time(unixSeconds: unixMilliseconds / 1000)
+    }
+}
