@@ -49,6 +49,7 @@ extension Target.Dependency {
     static let nioHTTP2: Self = .product(name: "NIOHTTP2", package: "swift-nio-http2")
     static let nioHPACK: Self = .product(name: "NIOHPACK", package: "swift-nio-http2")
     static let nioPosix: Self = .product(name: "NIOPosix", package: "swift-nio")
+    static let nioTLS: Self = .product(name: "NIOTLS", package: "swift-nio")
     static let nioSSL: Self = .product(name: "NIOSSL", package: "swift-nio-ssl")
     static let protobuf: Self = .product(name: "SwiftProtobuf", package: "swift-protobuf")
     static let unixSignals: Self = .product(
@@ -152,7 +153,7 @@ let package = Package(
             "GRPCPeer",
             [
                 "CLinux", "SPIFFE", .grpc, .grpcTransport, .nio, .nioPosix, .nioHTTP2, .nioHPACK,
-                .nioSSL,
+                .nioSSL, .nioTLS,
             ]
         ),
         library("PolicyDocuments", ["Authorization", "SPIFFE", "StrictYAML"]),
@@ -208,13 +209,14 @@ let package = Package(
         ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
         tests("AuthorizationTests", ["Authorization", "SPIFFE"]),
+        tests("ClocksTests", ["Clocks"]),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests("DurableFilesTests", ["DurableFiles"]),
         tests(
             "GRPCPeerTests",
             [
-                "CLinux", "Clocks", "GRPCPeer", "SPIFFE", "TestPKI", .grpc, .grpcTransport, .nio,
-                .nioPosix,
+                "CLinux", "Clocks", "GRPCPeer", "SPIFFE", "TestPKI", .crypto, .grpc, .grpcTransport,
+                .nio, .nioPosix,
             ]
         ),
         tests("IssuanceTests", ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .x509]),
@@ -228,6 +230,7 @@ let package = Package(
             "SPIFFETests",
             ["SPIFFE", "TestPKI", .asn1, .crypto, .cryptoExtras, .x509]
         ),
+        tests("TelemetryTests", ["Telemetry", .logging, .nio, .nioPosix]),
         tests("TidyTests", []),
     ]
 )

@@ -124,8 +124,11 @@ package struct Server: Sendable {
         try await identity.renew()
         core.health.met("datastore")
         let endpoint = try await telemetryEndpoint()
+        core.metrics.set(.buildInfo, to: 1, SignetVersion.current)
+        core.metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
         let remote = remoteTransport()
         let local = localTransport()
+        core.serve(remote.connections)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await core.hub.run() }
             group.addTask { await core.audit.run() }
@@ -190,7 +193,7 @@ package struct Server: Sendable {
         let server = GRPCServer(
             transport: transport,
             services: services,
-            interceptors: [transport.interceptor()]
+            interceptors: [transport.interceptor(), core.observer]
         )
         try await withTaskCancellationHandler {
             try await server.serve()

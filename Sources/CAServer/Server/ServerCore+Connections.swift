@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Clocks
+internal import ControlAPI
 internal import GRPCPeer
 internal import Logging
 internal import Telemetry
 
 extension ServerCore {
+    /// Counts requests by method and status.
+    var observer: RPCObserver {
+        let (clock, metrics) = (clock, metrics)
+        return RPCObserver(now: { clock.bootTime }) { method, code, took in
+            metrics.increment(.rpcs, method, code)
+            metrics.observe(.rpcDuration, took, method)
+        }
+    }
+
     /// Counts what happens to connections. Called on event loops: it only counts and logs.
     func observe(_ event: PeerEvent) {
         switch event {

@@ -46,6 +46,7 @@ package final class ServerCore: Sendable {
     let attestationLimiter: SourceLimiter
     let refusalLimiter = SourceLimiter(rate: 1, burst: 20)
     private let trustState: Mutex<ServerTrust?>
+    private let connectionsState = Mutex<PeerConnections?>(nil)
     private let rotationState = Mutex(RotationStatus(text: "starting", at: nil))
 
     init(
@@ -126,6 +127,9 @@ package final class ServerCore: Sendable {
             verifier: verifier
         )
         trustState.withLock { $0 = trust }
+        for unusable in verifier.unusableAuthorities {
+            logger.error("an authority cannot be used", metadata: ["authority": "\(unusable)"])
+        }
         for authority in authorities {
             metrics.set(
                 .authorityNotAfter,
@@ -202,6 +206,20 @@ package final class ServerCore: Sendable {
             logger.error("an act failed", metadata: ["error": "\(error)"])
         }
         return APIError(datastore: error)
+    }
+
+    /// Ends the network connections of one peer now, for bans and evictions.
+    package func disconnect(_ id: SPIFFEID) {
+        let connections = connectionsState.withLock { $0 }
+        connections?.close { peer in
+            guard case .remote(_, let verified?) = peer else { return false }
+            return verified.id == id
+        }
+    }
+
+    /// The listener for agents and admins has been made.
+    func serve(_ connections: PeerConnections) {
+        connectionsState.withLock { $0 = connections }
     }
 
     /// What rotation does next, for `signet authority show`.

@@ -122,7 +122,10 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
                 in: transaction
             )
         }
-        if change != .unban { core.hub.removed(AgentName(request.name)) }
+        if change != .unban {
+            core.hub.removed(AgentName(request.name))
+            core.disconnect(id)
+        }
         let after = try await core.read { try $0.node(named: request.name) }
         return try await message(after ?? before)
     }

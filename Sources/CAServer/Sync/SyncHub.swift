@@ -176,6 +176,7 @@ package final class SyncHub: Sendable {
             state.versions[agent] = String(version.prefix(64))
             return session
         }
+        metrics.adjust(.agentsConnected, by: 1)
         transition { state in
             state.publisher.connected(
                 agent,
@@ -197,6 +198,7 @@ package final class SyncHub: Sendable {
             return (state.outlets.removeValue(forKey: session), unanswered.values.map(\.answer))
         }
         outlet?.finish()
+        if outlet != nil { metrics.adjust(.agentsConnected, by: -1) }
         for answer in unanswered { answer.resume(returning: nil) }
         transition { $0.publisher.disconnected(session, now: self.clock.bootTime) }
     }
