@@ -14,9 +14,10 @@ package enum CheckpointSigningError: Error, Hashable, Sendable {
 package struct SignedCheckpoint: Hashable, Sendable {
     /// Largest note.
     ///
-    /// A note by one log key is under 1 KiB. Sixteen signatures, as many as a verifier must admit
-    /// (C2SP signed-note, "Format"), of up to 5 kB each as post-quantum ones are, fit as well.
+    /// A note by one log key is under 1 KiB; `signaturesMax` signatures of up to 5 kB each, as
+    /// post-quantum ones are, fit as well.
     package static let bytesMax = 96 * 1024
+    /// Most signatures of a note: as many as a verifier must admit (C2SP signed-note, "Format").
     package static let signaturesMax = 16
 
     package let checkpoint: Checkpoint

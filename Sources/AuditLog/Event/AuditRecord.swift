@@ -23,6 +23,10 @@ package struct AuditRecord: Hashable, Sendable {
     /// bytes that tiles can hold.
     package static let bytesMax = 16 * 1024
 
+    /// Most items of a list in one leaf: as many as usually fit, so that a long list is rarely
+    /// encoded twice.
+    package static let itemsPerLeafMax = 40
+
     /// Which part of a record a leaf holds when the whole did not fit into one.
     package struct Part: Hashable, Sendable {
         /// From 1.
@@ -60,19 +64,19 @@ package struct AuditRecord: Hashable, Sendable {
     ///
     /// - Throws: `AuditRecordError`; the act must then not happen.
     package func leaves() throws(AuditRecordError) -> [AuditLeaf] {
-        let whole = try AuditLeaf(self)
-        if whole.bytes.count <= Self.bytesMax { return [whole] }
         let items = event.itemCount
-        var parts = whole.bytes.count / Self.bytesMax + 1
-        while parts <= items {
+        var parts = (items - 1) / Self.itemsPerLeafMax + 1
+        while true {
             let leaves = try split(items: items, parts: parts)
-            if leaves.allSatisfy({ $0.bytes.count <= Self.bytesMax }) { return leaves }
-            parts += 1
+            let largest = leaves.lazy.map(\.bytes.count).max() ?? 0
+            if largest <= Self.bytesMax { return leaves }
+            guard parts < items else { throw .tooLarge(bytes: largest) }
+            parts = min(items, parts + parts / 4 + 1)
         }
-        throw .tooLarge(bytes: whole.bytes.count)
     }
 
     private func split(items: Int, parts: Int) throws(AuditRecordError) -> [AuditLeaf] {
+        if parts <= 1 { return [try AuditLeaf(self)] }
         var leaves: [AuditLeaf] = []
         for number in 1...parts {
             // Every part has an item, since there are at most as many parts as items.

@@ -32,16 +32,24 @@ package struct AuditTime: Hashable, Sendable, Comparable, CustomStringConvertibl
     package var description: String {
         let (year, month, day) = Self.civil(day: milliseconds / Self.millisecondsPerDay)
         let ofDay = milliseconds % Self.millisecondsPerDay
-        let fields: [(Int64, Int)] = [
-            (year, 4), (month, 2), (day, 2), (ofDay / 3_600_000, 2), (ofDay / 60_000 % 60, 2),
-            (ofDay / 1000 % 60, 2), (ofDay % 1000, 3),
-        ]
-        var text = ""
-        for ((number, digits), separator) in zip(fields, ["-", "-", "T", ":", ":", ".", "Z"]) {
-            let plain = "\(number)"
-            text += String(repeating: "0", count: digits - plain.utf8.count) + plain + separator
+        var text = Array("0000-00-00T00:00:00.000Z".utf8)
+        Self.write(year, into: &text[0..<4])
+        Self.write(month, into: &text[5..<7])
+        Self.write(day, into: &text[8..<10])
+        Self.write(ofDay / 3_600_000, into: &text[11..<13])
+        Self.write(ofDay / 60_000 % 60, into: &text[14..<16])
+        Self.write(ofDay / 1000 % 60, into: &text[17..<19])
+        Self.write(ofDay % 1000, into: &text[20..<23])
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Writes a number that fits into the digits.
+    private static func write(_ number: Int64, into digits: inout ArraySlice<UInt8>) {
+        var rest = number
+        for position in digits.indices.reversed() {
+            digits[position] = UInt8(ascii: "0") + UInt8(rest % 10)
+            rest /= 10
         }
-        return text
     }
 
     /// Reads exactly what `description` writes; nil for anything else.

@@ -58,22 +58,28 @@ package indirect enum CanonicalJSON: Hashable, Sendable {
     /// RFC 8785 section 3.2.2.2: only what JSON demands is escaped, in the shortest way.
     private static func append(_ text: String, to bytes: inout [UInt8]) {
         bytes.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
-                bytes.append(UInt8(ascii: "\\"))
-                bytes.append(byte)
-            case 0x00..<0x20:
-                bytes.append(UInt8(ascii: "\\"))
-                if let letter = shortEscapes[byte] {
-                    bytes.append(letter)
-                } else {
-                    bytes.append(contentsOf: "u00\(Hexadecimal.text([byte]))".utf8)
-                }
-            default: bytes.append(byte)
-            }
+        if text.utf8.contains(where: isEscaped) {
+            for byte in text.utf8 { append(byte, to: &bytes) }
+        } else {
+            // Nearly every text; copied in one piece.
+            bytes.append(contentsOf: text.utf8)
         }
         bytes.append(UInt8(ascii: "\""))
+    }
+
+    private static func isEscaped(_ byte: UInt8) -> Bool {
+        byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
+    }
+
+    private static func append(_ byte: UInt8, to bytes: inout [UInt8]) {
+        if isEscaped(byte) { bytes.append(UInt8(ascii: "\\")) }
+        if let letter = shortEscapes[byte] {
+            bytes.append(letter)
+        } else if byte < 0x20 {
+            bytes.append(contentsOf: "u00\(Hexadecimal.text([byte]))".utf8)
+        } else {
+            bytes.append(byte)
+        }
     }
 
     /// Control characters with an escape of one letter.

@@ -123,6 +123,7 @@ package struct DocumentChanges: Hashable, Sendable, AuditPayload {
 
 /// What happened to one document.
 package struct DocumentChange: Hashable, Sendable {
+    /// What may happen to a document.
     package enum Verb: String, CaseIterable, Sendable {
         case create
         case delete

@@ -22,10 +22,7 @@ package struct MerkleHash: Hashable, Sendable, CustomStringConvertible {
 
     /// The hash of a leaf: SHA-256(0x00 || leaf) (RFC 6962 section 2.1).
     package init(leaf: some Collection<UInt8>) {
-        var hasher = SHA256()
-        hasher.update(data: [0x00])
-        hasher.update(data: Array(leaf))
-        self.init(hasher.finalize())
+        self.init(SHA256.hash(data: [0x00] + leaf))
     }
 
     /// The hash of two subtrees: SHA-256(0x01 || left || right) (RFC 6962 section 2.1).

@@ -32,7 +32,7 @@ import Testing
         for golden in GoldenRecord.all {
             #expect(document.contains(golden.json), "\(golden.testDescription)")
             let name = golden.testDescription
-            let heading = try #require(document.firstRange(of: "\n### \(name)\n"), "\(name)")
+            let heading = try #require(document.firstRange(of: "\n### `\(name)`\n"), "\(name)")
             let rest = document[heading.upperBound...]
             let section = rest.prefix(
                 upTo: rest.firstRange(of: "\n##")?.lowerBound ?? rest.endIndex
@@ -61,7 +61,7 @@ import Testing
         #expect(applied.namespaces == ["shop"])
     }
 
-    @Test(arguments: [1, 2, 57, 58, 59, 500])
+    @Test(arguments: [0, 1, 2, 39, 40, 41, 80, 81, 500])
     func `a batch of any size is spread over leaves that fit, and nothing is lost`(
         count: Int
     ) throws {
@@ -77,7 +77,7 @@ import Testing
             }
             #expect(record.part?.number == (leaves.count == 1 ? nil : position + 1))
             #expect(record.part?.count == (leaves.count == 1 ? nil : leaves.count))
-            #expect(!issuance.svids.isEmpty)
+            #expect(!issuance.svids.isEmpty || count == 0)
             found += issuance.svids
         }
         #expect(found == svids)
