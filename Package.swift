@@ -163,7 +163,7 @@ let package = Package(
         library(
             "CAServer",
             [
-                "AuditLog", "Authorization", "Clocks", "Configuration", "ControlAPI",
+                "AuditLog", "Authorization", "CLinux", "Clocks", "Configuration", "ControlAPI",
                 "ControlAPIProtos",
                 "Datastore", "DurableFiles", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
                 "PolicyDocuments", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,

@@ -24,7 +24,9 @@ package final class Signal: Sendable {
         waiter?.resume()
     }
 
-    /// Returns at the next signal, or when the task is cancelled. One task waits at a time.
+    /// Returns at the next signal, or when the task is cancelled.
+    ///
+    /// One task waits at a time.
     package func wait() async {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in

@@ -24,7 +24,7 @@ package struct ServerConfiguration: Sendable {
     package var lifetimes = SVIDLifetimes.standard
     /// Whether private keys lie below `dataDirectory` or in memory alone.
     package var keysInMemory = false
-    /// Certificates one agent may ask for: rate and burst. The burst covers the largest batch.
+    /// Certificates one agent may ask for: rate, and a burst that covers the largest batch.
     package var signingPerSecond = 500.0
     package var signingBurst = 2000.0
     /// Attestations one address may try: rate and burst.

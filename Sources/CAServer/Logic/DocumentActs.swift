@@ -82,6 +82,7 @@ package struct DocumentAct {
     /// - Parameters:
     ///   - order: What to do.
     ///   - generator: Random numbers for uids.
+    /// - Returns: What became of each document.
     /// - Throws: `APIError` naming the document and the rule that forbids it; nothing is changed.
     package mutating func perform(
         _ order: DocumentOrder,

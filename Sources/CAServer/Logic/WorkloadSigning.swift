@@ -13,12 +13,21 @@ package struct WorkloadSigningRequest: Hashable, Sendable {
     package let spiffeID: String
     package let csr: [UInt8]
     package let variables: [String: String]
+    /// When the SVID that this one replaces expires; serves only the order of signing.
+    package let replacesNotAfter: Date?
 
-    package init(entryID: String, spiffeID: String, csr: [UInt8], variables: [String: String]) {
+    package init(
+        entryID: String,
+        spiffeID: String,
+        csr: [UInt8],
+        variables: [String: String],
+        replacesNotAfter: Date? = nil
+    ) {
         self.entryID = entryID
         self.spiffeID = spiffeID
         self.csr = csr
         self.variables = variables
+        self.replacesNotAfter = replacesNotAfter
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import AuditLog
+internal import CLinux
 package import Clocks
 internal import Datastore
 internal import DurableFiles
@@ -38,6 +39,7 @@ package struct Server: Sendable {
         clock: any NodeClock,
         logger: Logger
     ) throws {
+        _ = clinux_raise_descriptor_limit()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
         let datastore = try ServerStore(path: configuration.databasePath)
@@ -116,6 +118,7 @@ package struct Server: Sendable {
     /// Serves until the task is cancelled.
     ///
     /// - Parameter ready: Called with the TCP port once agents can connect.
+    /// - Throws: why the server could not start, or why it ended.
     package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
         let rotation = RotationService(core: core)
         let machine = try await rotation.start()

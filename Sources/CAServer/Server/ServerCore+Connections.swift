@@ -16,7 +16,9 @@ extension ServerCore {
         }
     }
 
-    /// Counts what happens to connections. Called on event loops: it only counts and logs.
+    /// Counts what happens to connections.
+    ///
+    /// It is called on event loops, so it only counts and logs.
     func observe(_ event: PeerEvent) {
         switch event {
         case .closed(let peer): metrics.adjust(.connectionsOpen, by: -1, peer.listenerName)

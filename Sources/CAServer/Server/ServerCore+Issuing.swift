@@ -23,6 +23,7 @@ extension ServerCore {
     ///   - admission: What was verified about the caller.
     ///   - csr: Its request.
     ///   - source: Where it calls from, for the rate limit.
+    /// - Returns: The certificate and what its holder trusts.
     /// - Throws: `APIError` naming the rule that forbids it.
     package func admit(
         _ admission: AgentAdmission,
@@ -97,18 +98,13 @@ extension ServerCore {
                 "at most \(IssuanceBatch.certificatesMax) certificates in one request"
             )
         }
-        if let wait = signingLimiter.take(
-            requests.count,
-            of: peer.id.description,
+        let place = try await signingLine.enter(
+            agent: peer.id.description,
+            count: requests.count,
+            expiresAt: requests.compactMap(\.replacesNotAfter).min(),
             now: clock.bootTime
-        ) {
-            metrics.increment(.issuanceRefusals, by: requests.count, "rate")
-            throw APIError(
-                .exhausted,
-                "signingRate",
-                "agent \(peer.id) asks for more certificates than it may; try again in \(wait)"
-            )
-        }
+        )
+        defer { signingLine.leave(place) }
         let start = clock.bootTime
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust

@@ -31,6 +31,12 @@ private struct Rehearsed<Value: Sendable>: Error {
 ///
 /// It adds time, waiting and reporting to `ServerLogic`; decisions are made there.
 package final class ServerCore: Sendable {
+    /// Batches between preparation and answer: enough to fill the cores while others wait for the
+    /// disk.
+    static let batchesAtOnce = 8
+    /// Batches in the line, each of at most 500 requests; beyond it the least urgent is refused.
+    static let batchesWaitingMax = 256
+
     package let logic: ServerLogic
     package let configuration: ServerConfiguration
     package let datastore: ServerStore
@@ -42,7 +48,7 @@ package final class ServerCore: Sendable {
     package let hub: SyncHub
     package let audit: AuditPublisher
     package let anonymous: AnonymousCounters
-    let signingLimiter: SourceLimiter
+    let signingLine: SigningLine
     let attestationLimiter: SourceLimiter
     let refusalLimiter = SourceLimiter(rate: 1, burst: 20)
     private let trustState: Mutex<ServerTrust?>
@@ -72,9 +78,13 @@ package final class ServerCore: Sendable {
         self.hub = hub
         self.audit = audit
         anonymous = AnonymousCounters(clock: clock)
-        signingLimiter = SourceLimiter(
-            rate: configuration.signingPerSecond,
-            burst: configuration.signingBurst
+        signingLine = SigningLine(
+            limits: SigningAdmission.Limits(
+                agentRate: configuration.signingPerSecond,
+                agentBurst: configuration.signingBurst,
+                signingMax: Self.batchesAtOnce,
+                waitingMax: Self.batchesWaitingMax
+            )
         )
         attestationLimiter = SourceLimiter(
             rate: configuration.attestationsPerSecond,

@@ -36,7 +36,9 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
                 entryID: $0.entryID,
                 spiffeID: $0.spiffeID,
                 csr: Array($0.csr),
-                variables: $0.variables
+                variables: $0.variables,
+                replacesNotAfter: $0.replacesNotAfterUnixSeconds == 0
+                    ? nil : Date(timeIntervalSince1970: Double($0.replacesNotAfterUnixSeconds))
             )
         }
         let results = try await core.signWorkloads(requests, for: peer)

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ControlAPI
+package import FoundationEssentials
+package import Issuance
+internal import Synchronization
+
+/// The shell of `SigningAdmission`: batches wait here until it is their turn.
+package final class SigningLine: Sendable {
+    private struct State {
+        var admission: SigningAdmission
+        var next: UInt64 = 0
+        var waiting: [UInt64: CheckedContinuation<Result<Void, APIError>, Never>] = [:]
+        /// Decided before the caller began to wait.
+        var decided: [UInt64: Result<Void, APIError>] = [:]
+    }
+
+    private let state: Mutex<State>
+
+    package init(limits: SigningAdmission.Limits) {
+        state = Mutex(State(admission: SigningAdmission(limits: limits)))
+    }
+
+    /// Returns when the batch may be signed; `leave` must follow.
+    ///
+    /// - Parameters:
+    ///   - agent: Who asks.
+    ///   - count: How many certificates.
+    ///   - expiresAt: When the first SVID that the batch renews expires; nil if it renews none.
+    ///   - now: Time since boot.
+    /// - Returns: The batch's place, for `leave`.
+    /// - Throws: `APIError` (`exhausted`) when the agent's budget or the line is used up.
+    package func enter(
+        agent: String,
+        count: Int,
+        expiresAt: Date?,
+        now: Duration
+    ) async throws(APIError) -> UInt64 {
+        let id = state.withLock { state in
+            state.next += 1
+            return state.next
+        }
+        transition {
+            $0.requested(
+                SigningAdmission.Ticket(id: id, agent: agent, count: count, expiresAt: expiresAt),
+                now: now
+            )
+        }
+        let outcome = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let decided = state.withLock { state -> Result<Void, APIError>? in
+                    if let decided = state.decided.removeValue(forKey: id) { return decided }
+                    if Task.isCancelled { return .failure(Self.cancelled) }
+                    state.waiting[id] = continuation
+                    return nil
+                }
+                if let decided { continuation.resume(returning: decided) }
+            }
+        } onCancel: {
+            withdraw(id)
+        }
+        switch outcome {
+        case .success: return id
+        case .failure(let error): throw error
+        }
+    }
+
+    /// The batch has been answered.
+    package func leave(_ id: UInt64) {
+        transition { $0.finished(id) }
+    }
+
+    private static let cancelled = APIError(
+        .unavailable,
+        "cancelled",
+        "the caller went away before its turn"
+    )
+
+    private func withdraw(_ id: UInt64) {
+        let waiter = state.withLock { $0.waiting.removeValue(forKey: id) }
+        transition { $0.withdrawn(id) }
+        waiter?.resume(returning: .failure(Self.cancelled))
+    }
+
+    private func transition(
+        _ event: (inout SigningAdmission) -> [SigningAdmission.Action]
+    ) {
+        let ready = state.withLock { state in
+            var ready:
+                [(CheckedContinuation<Result<Void, APIError>, Never>, Result<Void, APIError>)] = []
+            for action in event(&state.admission) {
+                let (id, outcome) = Self.outcome(action)
+                if let waiter = state.waiting.removeValue(forKey: id) {
+                    ready.append((waiter, outcome))
+                } else {
+                    state.decided[id] = outcome
+                }
+            }
+            return ready
+        }
+        for (waiter, outcome) in ready { waiter.resume(returning: outcome) }
+    }
+
+    private static func outcome(
+        _ action: SigningAdmission.Action
+    ) -> (UInt64, Result<Void, APIError>) {
+        switch action {
+        case .refuse(let id, let retryAfter):
+            let error = APIError(
+                .exhausted,
+                "signingRate",
+                "more certificates are asked for than may be signed; try again in \(retryAfter)"
+            )
+            return (id, .failure(error))
+        case .start(let id): return (id, .success(()))
+        }
+    }
+}
