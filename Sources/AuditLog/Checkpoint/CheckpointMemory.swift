@@ -15,14 +15,13 @@ package struct CheckpointMemory: Hashable, Sendable {
         /// The log contradicts what was remembered: keep the old note, raise the alarm, and keep
         /// the received note as evidence.
         case alarm(Alarm)
-        /// The answer to a request that was sent before the memory moved on: nothing to do.
-        case outdated
+        /// It cannot be judged, for want of a proof from this size or because the memory moved on
+        /// after the request: nothing is remembered, the next request asks from this size.
+        case askForProof(from: UInt64)
         /// Store this note durably instead of the one before.
         case remember(note: [UInt8])
         /// The same checkpoint as before.
         case unchanged
-        /// It came without proof: nothing is remembered, ask again with the next request.
-        case unproven
     }
 
     /// How a log contradicts its own past.
@@ -78,18 +77,15 @@ package struct CheckpointMemory: Hashable, Sendable {
 
     /// Judges a checkpoint that the server sent.
     ///
-    /// Several requests may be under way at once, so an answer may be overtaken by a newer one.
+    /// Several requests may be under way at once, so an answer may be overtaken by a newer one:
+    /// its proof then does not begin at the remembered size, which is no alarm.
     ///
     /// - Parameters:
     ///   - note: The signed note.
-    ///   - proof: The hashes of the consistency proof from `have` to the note's size.
-    ///   - have: What `rememberedSize` was when the request was sent.
+    ///   - proof: The proof from the size that the request named to the note's; nil or an empty
+    ///     one if the server sent none.
     /// - Returns: What the caller must do; the memory itself has already moved.
-    package mutating func received(
-        note: [UInt8],
-        proof: [MerkleHash],
-        have: UInt64
-    ) -> Action {
+    package mutating func received(note: [UInt8], proof: ConsistencyProof?) -> Action {
         let received: SignedCheckpoint
         do {
             received = try SignedCheckpoint(parsing: note, key: key)
@@ -100,17 +96,17 @@ package struct CheckpointMemory: Hashable, Sendable {
         let new = received.checkpoint
         if new == old { return .unchanged }
         if new.size == old.size { return .alarm(.forked(size: new.size)) }
-        guard have == old.size else { return .outdated }
+        if let proof, proof.oldSize != old.size { return .askForProof(from: old.size) }
         if new.size < old.size {
             return .alarm(.shrunk(remembered: old.size, received: new.size))
         }
-        if old.size > 0, proof.isEmpty {
+        if old.size == 0 { return remember(received) }
+        guard let proof, proof.newSize == new.size, !proof.path.isEmpty else {
             unproven += 1
-            guard unproven >= Self.unprovenMax else { return .unproven }
+            guard unproven >= Self.unprovenMax else { return .askForProof(from: old.size) }
             return .alarm(.unproven(remembered: old.size, received: new.size))
         }
-        let path = ConsistencyProof(oldSize: old.size, newSize: new.size, path: proof)
-        guard path.joins(oldRoot: old.root, newRoot: new.root) else {
+        guard proof.joins(oldRoot: old.root, newRoot: new.root) else {
             return .alarm(.inconsistent(remembered: old.size, received: new.size))
         }
         return remember(received)

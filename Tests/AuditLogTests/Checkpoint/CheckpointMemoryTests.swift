@@ -9,12 +9,12 @@ import Testing
         var memory = try CheckpointMemory(key: log.key, note: nil)
         #expect(memory.rememberedSize == 0)
         let first = try log.read("checkpoint")
-        #expect(memory.received(note: first, proof: [], have: 0) == .remember(note: first))
+        #expect(memory.received(note: first, path: [], have: 0) == .remember(note: first))
         #expect(memory.rememberedSize == 3)
-        #expect(memory.received(note: first, proof: [], have: 3) == .unchanged)
+        #expect(memory.received(note: first, path: [], have: 3) == .unchanged)
 
         let (second, proof) = try grown(&log, by: 7)
-        #expect(memory.received(note: second, proof: proof, have: 3) == .remember(note: second))
+        #expect(memory.received(note: second, path: proof, have: 3) == .remember(note: second))
         #expect(memory.rememberedSize == 10)
     }
 
@@ -24,7 +24,7 @@ import Testing
         #expect(memory.rememberedSize == 0)
         let (note, proof) = try grown(&log, by: 2)
         #expect(proof.isEmpty)
-        #expect(memory.received(note: note, proof: proof, have: 0) == .remember(note: note))
+        #expect(memory.received(note: note, path: proof, have: 0) == .remember(note: note))
     }
 
     @Test func `a memory survives a restart`() throws {
@@ -32,9 +32,9 @@ import Testing
         let note = try log.read("checkpoint")
         var memory = try CheckpointMemory(key: log.key, note: note)
         #expect(memory.rememberedSize == 3)
-        #expect(memory.received(note: note, proof: [], have: 3) == .unchanged)
+        #expect(memory.received(note: note, path: [], have: 3) == .unchanged)
         let (next, proof) = try grown(&log, by: 1)
-        #expect(memory.received(note: next, proof: proof, have: 3) == .remember(note: next))
+        #expect(memory.received(note: next, path: proof, have: 3) == .remember(note: next))
     }
 
     @Test func `a damaged memory is refused`() throws {
@@ -49,7 +49,7 @@ import Testing
         var memory = try CheckpointMemory(key: log.key, note: try log.read("checkpoint"))
         let note = try other.read("checkpoint")
         for have in [0, 3, 5] as [UInt64] {
-            let action = memory.received(note: note, proof: [], have: have)
+            let action = memory.received(note: note, path: [], have: have)
             #expect(action == .alarm(.forked(size: 5)))
         }
         #expect(memory.latest?.checkpoint == log.checkpoint(5))
@@ -62,7 +62,7 @@ import Testing
         let proof = try #require(try tree.proveConsistency(from: 5)).path
         let note = try other.read("checkpoint")
         #expect(
-            memory.received(note: note, proof: proof, have: 5)
+            memory.received(note: note, path: proof, have: 5)
                 == .alarm(.inconsistent(remembered: 5, received: 9))
         )
         #expect(memory.rememberedSize == 5)
@@ -73,7 +73,7 @@ import Testing
         var memory = try CheckpointMemory(key: log.key, note: try log.read("checkpoint"))
         let note = try log.signed(log.checkpoint(4)).note
         #expect(
-            memory.received(note: note, proof: [], have: 5)
+            memory.received(note: note, path: [], have: 5)
                 == .alarm(.shrunk(remembered: 5, received: 4))
         )
         #expect(memory.rememberedSize == 5)
@@ -88,8 +88,8 @@ import Testing
         try log.append(TestLog.leaves(7..<9))
         try log.publish()
         let fast = try log.read("checkpoint")
-        #expect(memory.received(note: fast, proof: proof, have: 5) == .remember(note: fast))
-        #expect(memory.received(note: slow, proof: slowProof, have: 5) == .outdated)
+        #expect(memory.received(note: fast, path: proof, have: 5) == .remember(note: fast))
+        #expect(memory.received(note: slow, path: slowProof, have: 5) == .askForProof(from: 9))
         #expect(memory.rememberedSize == 9)
     }
 
@@ -97,23 +97,45 @@ import Testing
         var log = try TestLog(size: 5)
         var memory = try CheckpointMemory(key: log.key, note: try log.read("checkpoint"))
         let (note, proof) = try grown(&log, by: 4)
-        #expect(memory.received(note: note, proof: [], have: 5) == .unproven)
-        #expect(memory.received(note: note, proof: [], have: 5) == .unproven)
+        #expect(memory.received(note: note, path: [], have: 5) == .askForProof(from: 5))
+        #expect(memory.received(note: note, path: [], have: 5) == .askForProof(from: 5))
         for _ in 0..<2 {
             #expect(
-                memory.received(note: note, proof: [], have: 5)
+                memory.received(note: note, path: [], have: 5)
                     == .alarm(.unproven(remembered: 5, received: 9))
             )
         }
-        #expect(memory.received(note: note, proof: proof, have: 5) == .remember(note: note))
+        #expect(memory.received(note: note, path: proof, have: 5) == .remember(note: note))
         let (next, _) = try grown(&log, by: 1)
-        #expect(memory.received(note: next, proof: [], have: 9) == .unproven)
+        #expect(memory.received(note: next, path: [], have: 9) == .askForProof(from: 9))
+    }
+
+    @Test func `no proof at all is asked for, then an alarm, and a wrong size as well`() throws {
+        var log = try TestLog(size: 5)
+        let memory = try CheckpointMemory(key: log.key, note: try log.read("checkpoint"))
+        let (note, path) = try grown(&log, by: 4)
+        let wrong = ConsistencyProof(oldSize: 5, newSize: 8, path: path)
+        for proof in [nil, wrong] {
+            var memory = memory
+            #expect(memory.received(note: note, proof: proof) == .askForProof(from: 5))
+            #expect(memory.received(note: note, proof: proof) == .askForProof(from: 5))
+            #expect(
+                memory.received(note: note, proof: proof)
+                    == .alarm(.unproven(remembered: 5, received: 9))
+            )
+        }
+        let shorter = try log.signed(log.checkpoint(4)).note
+        var shrunk = memory
+        #expect(
+            shrunk.received(note: shorter, proof: nil)
+                == .alarm(.shrunk(remembered: 5, received: 4))
+        )
     }
 
     @Test func `what the key did not sign is an alarm and nothing more`() throws {
         let log = try TestLog(size: 5)
         var memory = try CheckpointMemory(key: log.key, note: try log.read("checkpoint"))
-        let action = memory.received(note: [1, 2], proof: [], have: 5)
+        let action = memory.received(note: [1, 2], path: [], have: 5)
         #expect(action == .alarm(.unreadable(.notANote)))
         #expect(memory.rememberedSize == 5)
     }
@@ -139,7 +161,7 @@ import Testing
             let proof = try tree.proveConsistency(from: have)?.path ?? []
             let note = try log.signed(log.checkpoint(UInt64(size))).note
             let before = memory
-            switch memory.received(note: note, proof: proof, have: have) {
+            switch memory.received(note: note, path: proof, have: have) {
             case .remember:
                 #expect(leaves.starts(with: history))
                 history = leaves
@@ -166,5 +188,18 @@ import Testing
     private func histories(size: Int, otherSize: Int) throws -> (TestLog, TestLog) {
         let other = try TestLog(leaves: [Array("other".utf8)] + TestLog.leaves(1..<otherSize))
         return (try TestLog(size: size), other)
+    }
+}
+
+extension CheckpointMemory {
+    /// As an agent does: the proof it builds names the size it sent and the size it got.
+    fileprivate mutating func received(
+        note: [UInt8],
+        path: [MerkleHash],
+        have: UInt64
+    ) -> Action {
+        let size = (try? SignedCheckpoint(parsing: note, key: key))?.checkpoint.size ?? 0
+        let proof = ConsistencyProof(oldSize: have, newSize: size, path: path)
+        return received(note: note, proof: proof)
     }
 }
