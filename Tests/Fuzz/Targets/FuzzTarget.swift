@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A reader of foreign bytes, and what must hold for every input it is given.
+///
+/// The raw value names the folder of the target's kept inputs.
+package enum FuzzTarget: String, CaseIterable, Sendable {
+    /// One record of the audit log, against Foundation's JSON reader.
+    case auditLeaf = "audit-leaf"
+    /// Edits of a whole log: the verifier finds every one.
+    case auditLog = "audit-log"
+    /// A tile of records and the path of a tile.
+    case auditTile = "audit-tile"
+    /// A certificate, against swift-certificates.
+    case certificate
+    /// A request for a certificate, against swift-certificates, and what is issued for it.
+    case certificateRequest = "certificate-request"
+    /// A signed checkpoint, a verifier key and a proof that a record was logged.
+    case checkpoint
+    /// A file of documents, against libyaml and against its own output.
+    case document
+    /// A SPIFFE ID, against a grammar written down a second time.
+    case spiffeID = "spiffe-id"
+
+    /// Reads one input.
+    ///
+    /// - Returns: Whether the input was accepted as what the target reads.
+    /// - Throws: `PropertyBroken` if the reader says something that it must not; a trap inside the
+    ///   reader ends the process, which is a finding as well.
+    @discardableResult
+    package func check(_ input: [UInt8]) throws(PropertyBroken) -> Bool {
+        switch self {
+        case .auditLeaf: try AuditLeafProperty.check(input)
+        case .auditLog: try AuditLogProperty.check(input)
+        case .auditTile: try AuditTileProperty.check(input)
+        case .certificate: try CertificateProperty.check(input)
+        case .certificateRequest: try CertificateRequestProperty.check(input)
+        case .checkpoint: try CheckpointProperty.check(input)
+        case .document: try DocumentProperty.check(input)
+        case .spiffeID: try SPIFFEIDProperty.check(input)
+        }
+    }
+}
+
+/// A rule that an input has shown not to hold.
+package struct PropertyBroken: Error, CustomStringConvertible {
+    package let description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// Throws unless the rule holds.
+func expect(
+    _ holds: Bool,
+    _ rule: @autoclosure () -> String
+) throws(PropertyBroken) {
+    guard holds else { throw PropertyBroken(rule()) }
+}
+
+/// Turns an error where there must be none into a finding.
+func expectSuccess<Value>(
+    _ rule: String,
+    _ body: () throws -> Value
+) throws(PropertyBroken) -> Value {
+    do { return try body() } catch { throw PropertyBroken("\(rule): \(error)") }
+}
