@@ -8,7 +8,8 @@ package struct AuditLeafFields: Hashable, Sendable {
     package let time: Date
     package let event: String
     package let actor: String
-    package let namespace: String?
+    /// Every namespace that the leaf names.
+    package let namespaces: [String]
     package let spiffeIDs: [String]
     /// Serial numbers as the leaf writes them.
     package let serials: [String]
@@ -17,14 +18,14 @@ package struct AuditLeafFields: Hashable, Sendable {
         time: Date,
         event: String,
         actor: String,
-        namespace: String?,
+        namespaces: [String],
         spiffeIDs: [String],
         serials: [String]
     ) {
         self.time = time
         self.event = event
         self.actor = actor
-        self.namespace = namespace
+        self.namespaces = namespaces
         self.spiffeIDs = spiffeIDs
         self.serials = serials
     }
@@ -123,7 +124,10 @@ extension ReadTransaction {
         conditions.add(newestFirst ? "leaf < ?" : "leaf > ?", index?.stored)
         conditions.add("event = ?", filter.event)
         conditions.add("actor = ?", filter.actor)
-        conditions.add("namespace = ?", filter.namespace)
+        conditions.add(
+            "leaf IN (SELECT leaf FROM audit_namespaces WHERE namespace = ?)",
+            filter.namespace
+        )
         conditions.add("time >= ?", filter.since?.storedMilliseconds)
         conditions.add("time < ?", filter.before?.storedMilliseconds)
         conditions.add(
@@ -155,15 +159,21 @@ extension Transaction {
         let index = try auditSize()
         try execute(
             """
-            INSERT INTO audit_leaves (leaf, bytes, hash, time, event, actor, namespace)
-            VALUES (?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO audit_leaves (leaf, bytes, hash, time, event, actor)
+            VALUES (?, ?, ?, ?, ?, ?)
             """,
             [
                 index.stored, bytes.stored, hash.stored, fields.time.storedMilliseconds,
-                fields.event, fields.actor, fields.namespace,
+                fields.event, fields.actor,
             ]
         )
         try execute("UPDATE audit_tree SET size = size + 1")
+        for namespace in Set(fields.namespaces) {
+            try execute(
+                "INSERT INTO audit_namespaces (namespace, leaf) VALUES (?, ?)",
+                [namespace, index.stored]
+            )
+        }
         for spiffeID in Set(fields.spiffeIDs) {
             try execute(
                 "INSERT INTO audit_spiffe_ids (spiffe_id, leaf) VALUES (?, ?)",

@@ -52,7 +52,7 @@ import Testing
                     .sample(
                         event: index % 2 == 0 ? "svidsIssued" : "nodeBanned",
                         actor: index < 4 ? "uid:0@host" : "system:rotation",
-                        namespace: index == 5 ? "shop" : nil,
+                        namespaces: index == 5 ? ["other", "shop"] : [],
                         spiffeIDs: ["id-\(index)", "id-\(index / 2)", "id-\(index)"],
                         serials: ["s\(index)", "s\(index)"],
                         time: noon + Double(index)

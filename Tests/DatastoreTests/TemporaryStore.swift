@@ -148,7 +148,7 @@ extension AuditLeafFields {
     static func sample(
         event: String = "svidsIssued",
         actor: String = "system:test",
-        namespace: String? = nil,
+        namespaces: [String] = [],
         spiffeIDs: [String] = [],
         serials: [String] = [],
         time: Date = noon
@@ -157,7 +157,7 @@ extension AuditLeafFields {
             time: time,
             event: event,
             actor: actor,
-            namespace: namespace,
+            namespaces: namespaces,
             spiffeIDs: spiffeIDs,
             serials: serials
         )

@@ -149,7 +149,7 @@ extension Transaction {
                     time: leaf.time.date,
                     event: leaf.event.rawValue,
                     actor: leaf.actor,
-                    namespace: leaf.namespaces.first,
+                    namespaces: leaf.namespaces,
                     spiffeIDs: leaf.spiffeIDs,
                     serials: leaf.serials
                 )

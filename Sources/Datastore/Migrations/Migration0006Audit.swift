@@ -13,8 +13,7 @@ enum Migration0006Audit {
                     hash BLOB NOT NULL CHECK (length(hash) = 32),
                     time INTEGER NOT NULL,
                     event TEXT NOT NULL,
-                    actor TEXT NOT NULL,
-                    namespace TEXT
+                    actor TEXT NOT NULL
                 ) STRICT;
                 CREATE TRIGGER audit_leaves_append BEFORE INSERT ON audit_leaves
                     WHEN NEW.leaf <> (SELECT size FROM audit_tree)
@@ -26,13 +25,17 @@ enum Migration0006Audit {
                 CREATE INDEX audit_leaves_by_time ON audit_leaves (time);
                 CREATE INDEX audit_leaves_by_event ON audit_leaves (event);
                 CREATE INDEX audit_leaves_by_actor ON audit_leaves (actor);
-                CREATE INDEX audit_leaves_by_namespace
-                    ON audit_leaves (namespace) WHERE namespace IS NOT NULL;
 
                 CREATE TABLE audit_spiffe_ids (
                     spiffe_id TEXT NOT NULL,
                     leaf INTEGER NOT NULL REFERENCES audit_leaves (leaf),
                     PRIMARY KEY (spiffe_id, leaf)
+                ) STRICT, WITHOUT ROWID;
+
+                CREATE TABLE audit_namespaces (
+                    namespace TEXT NOT NULL,
+                    leaf INTEGER NOT NULL REFERENCES audit_leaves (leaf),
+                    PRIMARY KEY (namespace, leaf)
                 ) STRICT, WITHOUT ROWID;
 
                 CREATE TABLE audit_serials (
