@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import CLinux
+package import Clocks
+internal import DurableFiles
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCPeer
+package import Logging
+internal import NodeAttestation
+internal import NodeSync
+internal import SPIFFE
+package import Telemetry
+
+/// One agent process: it finds or gets its identity, keeps it, and serves the workloads of its
+/// machine until told to stop.
+package struct Agent: Sendable {
+    /// Longest token file, with room for the end of its line.
+    package static let tokenFileBytesMax = JoinToken.textBytesMax + 2
+
+    private let configuration: AgentConfiguration
+    private let directory: AgentDirectory
+    private let clock: any NodeClock
+    private let logger: Logger
+    package let metrics = MetricRegistry()
+    package let health: Health
+
+    /// Takes hold of the data directory.
+    ///
+    /// - Throws: an error that says what to mend.
+    package init(
+        _ configuration: AgentConfiguration,
+        clock: any NodeClock,
+        logger: Logger
+    ) throws {
+        self.configuration = configuration
+        self.clock = clock
+        self.logger = logger
+        directory = try AgentDirectory(configuration.dataDirectory)
+        health = Health(ready: AgentLogic.Condition.allCases.map(\.rawValue) + ["attested"])
+        metrics.set(.buildInfo, to: 1, SignetVersion.current)
+        metrics.set(.startTime, to: clock.wallTime.timeIntervalSince1970)
+    }
+
+    /// Serves until the task is cancelled.
+    ///
+    /// - Parameter ready: Called once the Workload API can be reached, with the port of health and
+    ///   metrics.
+    /// - Throws: an error that says what to mend: damaged files, a refused token, a socket in use.
+    package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
+        _ = clinux_raise_descriptor_limit()
+        let endpoint = try await TelemetryEndpoint.bind(
+            host: "127.0.0.1",
+            port: configuration.telemetryPort,
+            metrics: metrics,
+            health: health
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await endpoint.run() }
+            group.addTask { try await serve { ready(endpoint.port) } }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    private func serve(_ ready: @escaping @Sendable () -> Void) async throws {
+        let stored = try await storedAgent()
+        health.met("attested")
+        logger.notice("serving", metadata: ["agent": "\(stored.identity.id)"])
+        let addresses = try serverAddresses(stored.identity)
+        let core = try AgentCore(
+            stored,
+            directory: directory,
+            clock: clock,
+            logger: logger,
+            metrics: metrics,
+            health: health
+        )
+        let attestor = UnixWorkloadAttestor(clock: clock)
+        core.transition { $0.started(now: $1, using: &$2) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                await core.timer.run { core.transition { $0.timerFired(now: $1, using: &$2) } }
+            }
+            group.addTask {
+                await ServerConnection(core: core, addresses: addresses, attestor: attestor).run()
+            }
+            group.addTask { await OwnSVIDCalls(core: core).readmit(at: addresses) }
+            group.addTask { try await serveWorkloads(core, attestor, ready) }
+            // None of them ends by itself but by failing.
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    // MARK: - Identity
+
+    /// What is on disk; else the identity that the join token gives.
+    private func storedAgent() async throws -> StoredAgent {
+        let stored = try await StoredAgent.read(from: directory, now: clock.wallTime)
+        if let stored {
+            try checkTrustDomain(stored.identity.trustDomain, "the data in \(directory.path)")
+            return stored
+        }
+        let token = try joinToken()
+        try checkTrustDomain(token.trustDomain, "the join token")
+        let key: NodeKey
+        if let made = try StoredAgent.key(in: directory) {
+            key = made
+        } else {
+            key = NodeKey()
+            // Before the call: a key that is lost after the token was spent is an agent lost.
+            try directory.write(key.pkcs8, to: .key)
+        }
+        let contact = FirstContact(
+            token: token,
+            addresses: configuration.serverAddresses.isEmpty
+                ? try token.serverAddresses.map(ServerAddress.init(parsing:))
+                : configuration.serverAddresses,
+            key: key,
+            clock: clock,
+            logger: logger
+        )
+        let joined = try await contact.join()
+        if let note = joined.memory.latest?.note { try directory.write(note, to: .checkpoint) }
+        try directory.write(try joined.identity.encoded(), to: .identity)
+        return joined
+    }
+
+    private func joinToken() throws -> JoinToken {
+        if let text = configuration.joinToken { return try JoinToken(text) }
+        guard let path = configuration.joinTokenFile else {
+            throw AgentStartError.tokenMissing(directory: directory.path)
+        }
+        let bytes: [UInt8]
+        do {
+            bytes = try DurableFile.readSecret(path, bytesMax: Self.tokenFileBytesMax)
+        } catch {
+            throw AgentStartError.tokenUnusable(path: path, reason: error.description)
+        }
+        let text = String(decoding: bytes, as: UTF8.self)
+        do {
+            return try JoinToken(String(text.prefix { !$0.isNewline }))
+        } catch {
+            throw AgentStartError.tokenUnusable(path: path, reason: error.description)
+        }
+    }
+
+    private func checkTrustDomain(_ found: TrustDomain, _ holder: String) throws {
+        guard let wanted = configuration.trustDomain, wanted != found else { return }
+        throw AgentStartError.trustDomainDiffers(
+            holder: holder,
+            found: found.name,
+            configured: wanted.name
+        )
+    }
+
+    private func serverAddresses(_ identity: StoredIdentity) throws -> [ServerAddress] {
+        guard configuration.serverAddresses.isEmpty else { return configuration.serverAddresses }
+        let addresses = try identity.serverAddresses.map(ServerAddress.init(parsing:))
+        guard !addresses.isEmpty else { throw AgentStartError.noServer }
+        return addresses
+    }
+
+    // MARK: - The socket
+
+    private func serveWorkloads(
+        _ core: AgentCore,
+        _ attestor: UnixWorkloadAttestor,
+        _ ready: @escaping @Sendable () -> Void
+    ) async throws {
+        try makeSocketDirectory()
+        let callers = WorkloadCallers()
+        let (clock, metrics) = (clock, metrics)
+        let transport = PeerServerTransport.unixSocket(
+            path: configuration.absoluteSocket,
+            mode: configuration.socketMode,
+            now: { clock.wallTime },
+            onEvent: { event in
+                callers.observe(event)
+                metrics.observe(event)
+            }
+        )
+        let queries = ServerQueries(core: core, attestor: attestor)
+        let server = GRPCServer(
+            transport: transport,
+            services: [
+                WorkloadAPIService(core: core, attestor: attestor, callers: callers),
+                AgentLocalService(queries: queries, uid: ProcessReading.ownUID),
+            ],
+            interceptors: [transport.interceptor(requiring: [.workloadAPI])]
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try await withTaskCancellationHandler {
+                    try await server.serve()
+                } onCancel: {
+                    server.beginGracefulShutdown()
+                    core.endStreams()
+                }
+            }
+            group.addTask {
+                _ = try await transport.listeningAddress
+                ready()
+            }
+            try await group.waitForAll()
+        }
+    }
+
+    private func makeSocketDirectory() throws {
+        let path = configuration.absoluteSocket
+        guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return }
+        try DurableFile.makeDirectory(String(path[..<slash]), mode: 0o755)
+    }
+}
+
+/// Why an agent does not start.
+package enum AgentStartError: Error, Hashable, CustomStringConvertible {
+    case noServer
+    case tokenMissing(directory: String)
+    case tokenUnusable(path: String, reason: String)
+    case trustDomainDiffers(holder: String, found: String, configured: String)
+
+    package var description: String {
+        switch self {
+        case .noServer: "no server address is known; give one with --server-address"
+        case .tokenMissing(let directory):
+            "this agent has no identity in \(directory) yet: make a token on the server with "
+                + "signet token create --name NAME, and name its file with --join-token-file"
+        case .tokenUnusable(let path, let reason): "join token in \(path): \(reason)"
+        case .trustDomainDiffers(let holder, let found, let configured):
+            "\(holder) belongs to trust domain \(found), the configuration says \(configured)"
+        }
+    }
+}
+
+extension Agent {
+    /// The version of this build.
+    package static var version: String { SignetVersion.current }
+}

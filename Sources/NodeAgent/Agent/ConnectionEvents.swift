@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRPCPeer
+internal import Telemetry
+
+extension WorkloadCallers {
+    /// Takes note of a connection's beginning and end.
+    func observe(_ event: PeerEvent) {
+        switch event {
+        case .opened(.local(let peer)): opened(peer)
+        case .closed(.local(let peer)): closed(peer)
+        case .opened, .closed, .openingFailed, .refused: break
+        }
+    }
+}
+
+extension MetricRegistry {
+    private static var listener: String { "workload" }
+
+    /// Counts the connections of the agent's socket.
+    func observe(_ event: PeerEvent) {
+        switch event {
+        case .closed: adjust(.connectionsOpen, by: -1, Self.listener)
+        case .opened:
+            adjust(.connectionsOpen, by: 1, Self.listener)
+            increment(.connectionsOpened, Self.listener)
+        case .openingFailed: increment(.connectionsRefused, "openingFailed")
+        case .refused(let refusal): increment(.connectionsRefused, refusal.reason)
+        }
+    }
+}
+
+extension ConnectionRefusal {
+    /// The case's name; what it carries would be a label that callers choose.
+    fileprivate var reason: String {
+        switch self {
+        case .anonymousConnectionsMax: "anonymousConnectionsMax"
+        case .connectionsMax: "connectionsMax"
+        case .connectionsPerSourceMax: "connectionsPerSourceMax"
+        case .identityUnavailable: "identityUnavailable"
+        case .peerUnknown: "peerUnknown"
+        case .serverEnded: "serverEnded"
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Crypto
+
+/// The files of an agent; the raw value is the file's name.
+package enum AgentFile: String, CaseIterable, Sendable {
+    /// A checkpoint of the server's audit log that contradicts what was remembered.
+    case alarm
+    /// The newest checkpoint of the server's audit log.
+    case checkpoint
+    /// The agent's SVID, the trust domain's bundle and where the server is.
+    case identity
+    /// The agent's own private key.
+    case key
+    /// Everything synchronised.
+    case sync
+
+    /// Largest content of each file that is read back.
+    package var bytesMax: Int {
+        switch self {
+        case .alarm, .checkpoint: 256 * 1024
+        case .identity: 4 * 1024 * 1024
+        case .key: 16 * 1024
+        // What a subscriber may hold, with its framing.
+        case .sync: 320 * 1024 * 1024
+        }
+    }
+
+    /// What to do about a file that must not be used.
+    fileprivate var remedy: String {
+        switch self {
+        case .alarm, .checkpoint:
+            "check the server's audit log (signet audit verify), then remove the file"
+        case .identity, .key:
+            "restore it from a backup, or empty the directory and join again with a new token"
+        case .sync: "remove the file; the agent then fetches everything from the server again"
+        }
+    }
+
+    /// What stands before the content: format, kind, length and SHA-256.
+    ///
+    /// The hash tells a torn or rotten file from a whole one. It is no signature: whoever may
+    /// write the file may write another header too.
+    private func header(_ content: [UInt8]) -> [UInt8] {
+        let digits = Array("0123456789abcdef".utf8)
+        let hash = SHA256.hash(data: content).flatMap {
+            [digits[Int($0 >> 4)], digits[Int($0 & 15)]]
+        }
+        return Array("signet-agent 1 \(rawValue) \(content.count) ".utf8) + hash + [0x0A]
+    }
+
+    /// The whole file that holds `content`.
+    package func encoded(_ content: [UInt8]) -> [UInt8] { header(content) + content }
+
+    /// The content of a whole file.
+    ///
+    /// - Throws: `AgentFileError` unless every byte is as `encoded` wrote it.
+    package func decoded(_ file: [UInt8], path: String) throws(AgentFileError) -> [UInt8] {
+        guard let end = file.firstIndex(of: 0x0A) else { throw damaged(path, "it has no header") }
+        let content = Array(file[(end + 1)...])
+        guard file[...end].elementsEqual(header(content)) else {
+            throw damaged(path, "length or SHA-256 differ from its header")
+        }
+        return content
+    }
+
+    /// An error about this file, with its remedy.
+    package func damaged(_ path: String, _ problem: String) -> AgentFileError {
+        AgentFileError(path: path, problem: problem, remedy: remedy)
+    }
+}
+
+/// A file of the agent that cannot be used; the agent does not start with it.
+package struct AgentFileError: Error, Hashable, Sendable, CustomStringConvertible {
+    package let path: String
+    package let problem: String
+    package let remedy: String
+
+    package var description: String { "\(path): \(problem); \(remedy)" }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import AuditLog
+package import FoundationEssentials
+package import NodeSync
+internal import SPIFFE
+
+/// Everything an agent finds of itself when it starts.
+package struct StoredAgent: Sendable {
+    package var key: NodeKey
+    package var identity: StoredIdentity
+    package var sync: PersistedSync?
+    package var memory: CheckpointMemory
+    /// What was found wrong with the audit log, in words; nil if nothing was.
+    package var auditAlarm: String?
+
+    package init(
+        key: NodeKey,
+        identity: StoredIdentity,
+        sync: PersistedSync? = nil,
+        memory: CheckpointMemory,
+        auditAlarm: String? = nil
+    ) {
+        self.key = key
+        self.identity = identity
+        self.sync = sync
+        self.memory = memory
+        self.auditAlarm = auditAlarm
+    }
+
+    /// Reads the agent's own key; nil if none was made yet.
+    package static func key(in directory: AgentDirectory) throws(AgentFileError) -> NodeKey? {
+        guard let content = try directory.read(.key) else { return nil }
+        guard let key = NodeKey(pkcs8: content) else {
+            throw AgentFile.key.damaged(directory.path(of: .key), "it holds no P-256 key")
+        }
+        return key
+    }
+
+    /// Reads everything and checks that it belongs together.
+    ///
+    /// - Parameters:
+    ///   - directory: Where the files are.
+    ///   - now: The wall clock; an SVID that has expired needs no path to the bundle any more.
+    /// - Returns: The agent; nil if it has no identity yet.
+    /// - Throws: `AgentFileError` naming the file and what to do.
+    package static func read(
+        from directory: AgentDirectory,
+        now: Date
+    ) async throws(AgentFileError) -> StoredAgent? {
+        let key = try key(in: directory)
+        guard let content = try directory.read(.identity) else {
+            for file in [AgentFile.sync, .checkpoint] where try directory.read(file) != nil {
+                throw file.damaged(directory.path(of: file), "there is no identity beside it")
+            }
+            return nil
+        }
+        let path = directory.path(of: .identity)
+        guard let identity = StoredIdentity(encoded: content) else {
+            throw AgentFile.identity.damaged(path, "it holds no agent identity")
+        }
+        guard let key else {
+            throw AgentFile.key.damaged(directory.path(of: .key), "it is missing")
+        }
+        try await check(identity, key, now: now, path: path)
+        return StoredAgent(
+            key: key,
+            identity: identity,
+            sync: try sync(in: directory),
+            memory: try memory(identity, in: directory),
+            auditAlarm: try directory.read(.alarm).map { String(decoding: $0, as: UTF8.self) }
+        )
+    }
+
+    private static func check(
+        _ identity: StoredIdentity,
+        _ key: NodeKey,
+        now: Date,
+        path: String
+    ) async throws(AgentFileError) {
+        guard let first = identity.certificateChain.first,
+            let leaf = try? LeafCertificate(der: first), leaf.spkiSHA256 == key.spkiSHA256
+        else {
+            throw AgentFile.identity.damaged(path, "its certificate is not for the key beside it")
+        }
+        guard now <= leaf.notAfter else { return }
+        do {
+            _ = try await PeerVerifier(bundles: [identity.trustDomain: identity.bundle])
+                .verify(chain: identity.certificateChain, now: max(now, leaf.notBefore))
+        } catch {
+            throw AgentFile.identity.damaged(path, "certificate and bundle do not match: \(error)")
+        }
+    }
+
+    private static func sync(
+        in directory: AgentDirectory
+    ) throws(AgentFileError) -> PersistedSync? {
+        guard let content = try directory.read(.sync) else { return nil }
+        guard let sync = PersistedSync(encoded: content) else {
+            throw AgentFile.sync.damaged(
+                directory.path(of: .sync),
+                "it holds no synchronised state"
+            )
+        }
+        return sync
+    }
+
+    private static func memory(
+        _ identity: StoredIdentity,
+        in directory: AgentDirectory
+    ) throws(AgentFileError) -> CheckpointMemory {
+        let auditKey: NoteVerifierKey
+        do { auditKey = try NoteVerifierKey(parsing: identity.auditKey) } catch {
+            throw AgentFile.identity.damaged(
+                directory.path(of: .identity),
+                "its audit key cannot be read: \(error)"
+            )
+        }
+        let note = try directory.read(.checkpoint)
+        do { return try CheckpointMemory(key: auditKey, note: note) } catch {
+            throw AgentFile.checkpoint.damaged(directory.path(of: .checkpoint), "\(error)")
+        }
+    }
+}

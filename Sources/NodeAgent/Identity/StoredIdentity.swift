@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+package import SPIFFE
+
+/// What the file `identity` holds: who the agent is, whom it trusts and where the server is.
+package struct StoredIdentity: Hashable, Sendable {
+    package var id: SPIFFEID
+    /// DER, leaf first.
+    package var certificateChain: [[UInt8]]
+    /// By this machine's clock, when the certificate came.
+    package var issuedAt: Date
+    package var notAfter: Date
+    /// The bundle of the own trust domain, as last received.
+    package var bundle: TrustBundle
+    /// `host:port` each.
+    package var serverAddresses: [String]
+    /// The verifier key of the server's audit log, from the first contact.
+    package var auditKey: String
+
+    package init(
+        id: SPIFFEID,
+        certificateChain: [[UInt8]],
+        issuedAt: Date,
+        notAfter: Date,
+        bundle: TrustBundle,
+        serverAddresses: [String],
+        auditKey: String
+    ) {
+        self.id = id
+        self.certificateChain = certificateChain
+        self.issuedAt = issuedAt
+        self.notAfter = notAfter
+        self.bundle = bundle
+        self.serverAddresses = serverAddresses
+        self.auditKey = auditKey
+    }
+
+    package var trustDomain: TrustDomain { id.trustDomain }
+}
+
+extension StoredIdentity {
+    private struct Form: Codable {
+        var auditKey: String
+        var authorities: [Data]
+        var bundleSequence: UInt64
+        var certificateChain: [Data]
+        var issuedAtMilliseconds: Int64
+        var refreshHintSeconds: Int
+        var serverAddresses: [String]
+        var spiffeID: String
+    }
+
+    /// The content of the file.
+    package func encoded() throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return Array(
+            try encoder.encode(
+                Form(
+                    auditKey: auditKey,
+                    authorities: bundle.x509Authorities.map { Data($0) },
+                    bundleSequence: bundle.sequenceNumber,
+                    certificateChain: certificateChain.map { Data($0) },
+                    issuedAtMilliseconds: Int64((issuedAt.timeIntervalSince1970 * 1000).rounded()),
+                    refreshHintSeconds: bundle.refreshHintSeconds,
+                    serverAddresses: serverAddresses,
+                    spiffeID: id.description
+                )
+            )
+        )
+    }
+
+    /// Reads the content of the file; nil if it holds no agent's identity.
+    package init?(encoded bytes: [UInt8]) {
+        guard let form = try? JSONDecoder().decode(Form.self, from: Data(bytes)),
+            let id = try? SPIFFEID(form.spiffeID), id.agentName(in: id.trustDomain) != nil,
+            let first = form.certificateChain.first,
+            let leaf = try? LeafCertificate(der: Array(first)), leaf.spiffeID == id,
+            form.authorities.count <= TrustBundle.authoritiesMax
+        else { return nil }
+        self.init(
+            id: id,
+            certificateChain: form.certificateChain.map { Array($0) },
+            issuedAt: Date(timeIntervalSince1970: Double(form.issuedAtMilliseconds) / 1000),
+            notAfter: leaf.notAfter,
+            bundle: TrustBundle(
+                trustDomain: id.trustDomain,
+                x509Authorities: form.authorities.map { Array($0) },
+                sequenceNumber: form.bundleSequence,
+                refreshHintSeconds: form.refreshHintSeconds
+            ),
+            serverAddresses: form.serverAddresses,
+            auditKey: form.auditKey
+        )
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPI
+internal import FoundationEssentials
+internal import NodeSync
+internal import SPIFFE
+
+/// What the machines inside ask for, carried out here or passed on to the shell.
+extension AgentLogic {
+    mutating func perform(
+        _ actions: [SyncSubscriber.Action],
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) -> [Action] {
+        var result: [Action] = []
+        for action in actions {
+            switch action {
+            case .acknowledge(let acknowledgement):
+                result.append(.sendAcknowledgement(acknowledgement))
+            case .alarm(let alarm): result.append(.report(.sync(alarm)))
+            case .apply(_, let changes):
+                result += bringIntoForce(changes, now: now, using: &generator)
+            case .connect: result += connect(now: now)
+            case .disconnect(let violation):
+                let reason = violation.map { "the server broke the protocol: \($0)" }
+                result.append(.disconnect(reason: reason ?? "the server offers an older state"))
+            case .persist: result.append(.persistSync)
+            case .reconnect(let wait): reconnectAt = now.boot + wait
+            case .sendHello(let hello): result.append(.sendHello(hello, audit.mark))
+            }
+        }
+        return result
+    }
+
+    mutating func perform(
+        _ actions: [NodeCache.Action],
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) -> [Action] {
+        var result: [Action] = []
+        for action in actions {
+            switch action {
+            case .demand(let changes):
+                for change in changes { notAfters[change.key] = change.validity?.notAfter }
+                result += perform(
+                    queue.demandChanged(changes, now: now, using: &generator),
+                    now: now,
+                    using: &generator
+                )
+            case .discarded(let keys): result.append(.report(.discarded(keys)))
+            case .scheduleTimer(let date): cacheAt = date
+            case .wake(let subscribers):
+                for id in subscribers where isAnswered(id) { patience.set(id, to: nil) }
+                result.append(.wake(subscribers))
+            }
+        }
+        return result
+    }
+
+    mutating func perform(
+        _ actions: [RenewalQueue.Action],
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) -> [Action] {
+        var result: [Action] = []
+        for action in actions {
+            switch action {
+            case .scheduleTimer(let deadline): queueAt = deadline
+            case .sign(let id, let keys):
+                if isOnline {
+                    result += sign(id, keys, now: now, using: &generator)
+                } else {
+                    held[id] = keys
+                }
+            }
+        }
+        return result
+    }
+
+    /// Connects, or waits until there is an SVID to connect with.
+    mutating func connect(now: ClockReading) -> [Action] {
+        guard own.standing(at: now.wall) == .valid else {
+            awaitsIdentity = true
+            return []
+        }
+        welcomeBy = now.boot + Self.welcomeTimeout
+        return [.connect]
+    }
+
+    // MARK: - Resources
+
+    /// Decodes changes and brings those that can be read into force, as one.
+    private mutating func bringIntoForce(
+        _ changes: [ResourceChange],
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) -> [Action] {
+        var decoded: [NodeCache.Change] = []
+        var refusals: [ResourceRefusal] = []
+        var result: [Action] = []
+        let nodeBefore = node
+        for change in changes {
+            do throws(WireError) {
+                let read = try self.decoded(change)
+                if case .bundle(let new) = read, new.trustDomain == trustDomain, new != bundle {
+                    bundle = new
+                    result.append(.trust(new))
+                }
+                note(read)
+                decoded.append(read)
+            } catch {
+                refusals.append(ResourceRefusal(key: change.key, reason: error.description))
+            }
+        }
+        if node != nodeBefore { decoded.append(.node(node)) }
+        if !refusals.isEmpty { result.append(.report(.resourcesRefused(refusals))) }
+        result += perform(cache.received(decoded, now: now.wall), now: now, using: &generator)
+        result += perform(sync.applied(refusing: refusals), now: now, using: &generator)
+        return result
+    }
+
+    private func decoded(_ change: ResourceChange) throws(WireError) -> NodeCache.Change {
+        switch change {
+        case .upsert(let key, let payload):
+            switch try ResourcePayload(key, payload) {
+            case .bundle(let new):
+                guard new.trustDomain == trustDomain else { return .bundle(new) }
+                // After a restart the bundle beside the SVID may be the newer one.
+                if isRestoring, new.sequenceNumber < bundle.sequenceNumber {
+                    return .bundle(bundle)
+                }
+                guard new.x509Authorities.contains(where: { Self.isReadable($0) }) else {
+                    throw .field("\(key)", "no authority of it can be read")
+                }
+                return .bundle(new)
+            case .entry(let entry): return .entry(entry)
+            }
+        case .remove(let key):
+            switch key.type {
+            case .bundle:
+                guard key.name != trustDomain.name, let other = try? TrustDomain(key.name) else {
+                    throw .field("\(key)", "the own trust domain always has a bundle")
+                }
+                return .bundleRemoved(other)
+            case .entry: return .entryRemoved(id: key.name)
+            // Nothing of these types was ever taken, so there is nothing to remove.
+            case .document, .revocation: return .revocationRemoved(name: key.name)
+            }
+        }
+    }
+
+    private static func isReadable(_ authority: [UInt8]) -> Bool {
+        (try? authoritySPKISHA256(authority)) != nil
+    }
+
+    private mutating func note(_ change: NodeCache.Change) {
+        switch change {
+        case .entry(let entry): replace(entry.id, with: entry)
+        case .entryRemoved(let id): replace(id, with: nil)
+        default: break
+        }
+    }
+
+    private mutating func replace(_ id: String, with entry: RegistrationEntry?) {
+        for selector in entries[id]?.nodeSelectors ?? [] {
+            let left = nodeSelectorCounts[selector, default: 1] - 1
+            nodeSelectorCounts[selector] = left > 0 ? left : nil
+        }
+        for selector in entry?.nodeSelectors ?? [] {
+            nodeSelectorCounts[selector, default: 0] += 1
+        }
+        entries[id] = entry
+    }
+
+    /// What the server is known to have attested of this node: its name, and every node selector
+    /// of an entry it put into this agent's scope, because such an entry names only those.
+    var node: TemplateNode {
+        var selectors = Set(nodeSelectorCounts.keys)
+        if let own = try? Selector(type: "agent", value: name) { selectors.insert(own) }
+        return TemplateNode(name: name, selectors: selectors)
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+package import NodeSync
+package import SPIFFE
+
+/// Why a workload gets what it gets.
+package struct WorkloadExplanation: Hashable, Sendable {
+    /// An entry that would have meant the workload, had it shown more.
+    package struct NearMiss: Hashable, Sendable {
+        /// `namespace/name` of the entry.
+        package let entry: String
+        package let spiffeID: String
+        package let matched: [Selector]
+        package let missing: [Selector]
+        /// Why the entry grants nothing although all its selectors match.
+        package let templateProblem: IDTemplateError?
+    }
+
+    package let spiffeIDs: [SPIFFEID]
+    /// The nearest first.
+    package let nearMisses: [NearMiss]
+    package let revision: Revision?
+}
+
+/// What the agent says about itself.
+package struct AgentStatus: Hashable, Sendable {
+    package let name: String
+    package let id: SPIFFEID?
+    package let applied: Revision?
+    package let isConnected: Bool
+    package let entryCount: Int
+    package let svidCount: Int
+    package let streamCount: Int
+    package let ownNotAfter: Date
+    package let clockSkew: Duration?
+    package let notReadyReasons: [String]
+}
+
+extension AgentLogic {
+    /// Most near misses in one explanation, whatever is asked for.
+    package static let nearMissesMax = 50
+
+    /// Why a workload that attested to `selectors` gets what it gets.
+    ///
+    /// It looks at every entry, so callers do this on a copy of the value, outside of their lock.
+    ///
+    /// - Parameters:
+    ///   - selectors: What the workload attested to.
+    ///   - limit: Most near misses to name.
+    ///   - now: The wall clock.
+    package func explanation(
+        of selectors: Set<Selector>,
+        limit: Int,
+        now: Date
+    ) -> WorkloadExplanation {
+        var granted: [(createdAt: Date, id: SPIFFEID)] = []
+        var misses: [WorkloadExplanation.NearMiss] = []
+        for entry in entries.values where entry.expires.map({ now < $0 }) ?? true {
+            let missing = entry.workloadSelectors.filter { !selectors.contains($0) }
+            var problem: IDTemplateError?
+            if missing.isEmpty {
+                do throws(IDTemplateError) {
+                    granted.append((entry.createdAt, try id(of: entry, for: selectors)))
+                    continue
+                } catch {
+                    problem = error
+                }
+            }
+            misses.append(
+                WorkloadExplanation.NearMiss(
+                    entry: "\(entry.namespace)/\(entry.name)",
+                    spiffeID: entry.spiffeID,
+                    matched: entry.workloadSelectors.filter(selectors.contains),
+                    missing: missing,
+                    templateProblem: problem
+                )
+            )
+        }
+        misses.sort { one, other in
+            (one.missing.count, -one.matched.count, one.entry)
+                < (other.missing.count, -other.matched.count, other.entry)
+        }
+        return WorkloadExplanation(
+            spiffeIDs: granted.sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }.map(\.id),
+            nearMisses: Array(misses.prefix(max(0, min(limit, Self.nearMissesMax)))),
+            revision: sync.revision
+        )
+    }
+
+    private func id(
+        of entry: RegistrationEntry,
+        for selectors: Set<Selector>
+    ) throws(IDTemplateError) -> SPIFFEID {
+        let template = try IDTemplate(parsing: entry.spiffeID)
+        return try template.resolve(
+            trustDomain: trustDomain,
+            node: cache.node,
+            workload: template.workloadValues(from: selectors),
+            bounds: entry.variableBounds
+        )
+    }
+
+    /// The agent's state, for people.
+    package var status: AgentStatus {
+        AgentStatus(
+            name: name,
+            id: try? SPIFFEID(trustDomain: trustDomain, path: "/signet/agent/\(name)"),
+            applied: sync.revision,
+            isConnected: isOnline,
+            entryCount: cache.entryCount,
+            svidCount: cache.svidCount,
+            streamCount: cache.subscriberCount,
+            ownNotAfter: own.validity.notAfter,
+            clockSkew: skew.skew,
+            notReadyReasons: Condition.allCases.compactMap { condition in
+                (reported[condition] ?? nil).map { "\(condition.rawValue): \($0)" }
+            }
+        )
+    }
+}

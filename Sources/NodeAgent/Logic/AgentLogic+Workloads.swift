@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+package import NodeSync
+package import SPIFFE
+
+extension AgentLogic {
+    /// A workload opened a stream and was attested; its first message is `answer(for:)` right
+    /// after.
+    ///
+    /// - Parameters:
+    ///   - subscriber: Never used before.
+    ///   - selectors: What it attested to.
+    ///   - interest: What its stream shows.
+    ///   - now: Both clocks.
+    ///   - generator: Where jitter comes from.
+    package mutating func subscribed(
+        _ subscriber: SubscriberID,
+        selectors: Set<Selector>,
+        interest: WorkloadInterest,
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) -> [Action] {
+        var actions = observeClocks(now: now, using: &generator)
+        subscribers[subscriber] = selectors
+        interests[subscriber] = interest
+        actions += perform(
+            cache.subscribe(subscriber, selectors: selectors, interest: interest, now: now.wall),
+            now: now,
+            using: &generator
+        )
+        if answer(for: subscriber) == .wait {
+            patience.set(subscriber, to: now.boot + Self.firstAnswerPatience)
+        }
+        return actions + finish(now: now, using: &generator)
+    }
+
+    /// The workload's stream ended.
+    package mutating func unsubscribed(
+        _ subscriber: SubscriberID,
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) -> [Action] {
+        subscribers[subscriber] = nil
+        interests[subscriber] = nil
+        patience.set(subscriber, to: nil)
+        exhausted.remove(subscriber)
+        let actions = perform(
+            cache.unsubscribe(subscriber, now: now.wall),
+            now: now,
+            using: &generator
+        )
+        return actions + finish(now: now, using: &generator)
+    }
+
+    /// What a subscriber's stream is to show now.
+    package func answer(for subscriber: SubscriberID) -> WorkloadAnswer {
+        guard sync.revision != nil else {
+            return .unavailable("the agent has not yet received its entries; try again")
+        }
+        let view = cache.view(for: subscriber)
+        switch view.state {
+        case .denied: return .denied
+        case .ready: return .view(view)
+        case .awaitingSVIDs:
+            if interests[subscriber] == .bundles, view.bundle != nil { return .view(view) }
+            guard exhausted.contains(subscriber) else { return .wait }
+            return .unavailable("the server has not signed the certificate yet; try again")
+        }
+    }
+
+    func isAnswered(_ subscriber: SubscriberID) -> Bool { answer(for: subscriber) != .wait }
+
+    mutating func endPatience(
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) -> [Action] {
+        var actions: [Action] = []
+        while let subscriber = patience.popDue(at: now.boot) {
+            actions += perform(
+                cache.patienceEnded(subscriber, now: now.wall),
+                now: now,
+                using: &generator
+            )
+            if answer(for: subscriber) == .wait {
+                exhausted.insert(subscriber)
+                actions.append(.wake([subscriber]))
+            }
+        }
+        return actions
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Clocks
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import GRPCPeer
+internal import Logging
+internal import NodeSync
+internal import SPIFFE
+internal import SwiftProtobuf
+internal import Synchronization
+internal import Telemetry
+
+/// What goes out on the sync stream.
+enum SyncOutgoing: Sendable {
+    case acknowledgement(SyncAcknowledgement)
+    case hello(SyncHello, CheckpointMark?)
+    case reply(Signet_Node_V1alpha1_QueryReply)
+}
+
+/// What is asked beside the sync stream, on the same connection.
+enum ServerCall: Sendable {
+    case query(Signet_Node_V1alpha1_Query)
+    case renew
+    case sign(SigningBatch)
+}
+
+/// The agent's connections to its servers, one at a time.
+struct ServerConnection {
+    /// Questions of the server that are answered at a time.
+    static let queriesMax = 4
+    /// Longest time for a batch of 500 signatures.
+    static let signingTimeout: Duration = .seconds(30)
+
+    typealias Node = Signet_Node_V1alpha1_Node.Client<HTTP2ClientTransport.Posix>
+
+    let core: AgentCore
+    let addresses: [ServerAddress]
+    let attestor: UnixWorkloadAttestor
+
+    /// Connects whenever the logic asks for it, until cancelled.
+    func run() async {
+        var next = 0
+        for await _ in core.connects {
+            let address = addresses[next % addresses.count]
+            let reason = await serve(address)
+            next += 1
+            guard !Task.isCancelled else { return }
+            core.disconnected(reason: "\(address): \(reason)")
+        }
+    }
+
+    /// Serves one connection to its end.
+    ///
+    /// - Returns: Why it ended.
+    private func serve(_ address: ServerAddress) async -> String {
+        let core = core
+        let failure = HandshakeFailure()
+        do {
+            let transport = try PeerClientTransport.mutualTLS(
+                to: address,
+                identity: { core.trust.tls },
+                verifyServer: { chain in
+                    try await core.trust.verifyServer(chain, now: core.clock.wallTime)
+                },
+                onHandshakeFailure: { failure.record($0) }
+            )
+            try await withGRPCClient(transport: transport) { client in
+                try await converse(Node(wrapping: client))
+            }
+            return "the server ended the stream"
+        } catch {
+            let reason = failure.explained(error)
+            return (reason as? RPCError).map { APIError($0).description } ?? "\(reason)"
+        }
+    }
+
+    private func converse(_ node: Node) async throws {
+        let (outgoing, syncOutlet) = AsyncStream.makeStream(of: SyncOutgoing.self)
+        let (calls, callOutlet) = AsyncStream.makeStream(of: ServerCall.self)
+        let end = Signal()
+        let outlets = ConnectionOutlets(sync: syncOutlet, calls: callOutlet, end: end)
+        let core = core
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try await node.sync(
+                    metadata: [:],
+                    options: .defaults,
+                    requestProducer: { writer in
+                        core.connected(outlets)
+                        for await message in outgoing { try await writer.write(message.message) }
+                    },
+                    onResponse: { response in
+                        for try await message in response.messages {
+                            try receive(message, callOutlet)
+                        }
+                    }
+                )
+            }
+            group.addTask { await answer(calls, node, outlets) }
+            group.addTask { await end.wait() }
+            // The stream has ended, or is to.
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    // MARK: - What comes in
+
+    private func receive(
+        _ response: Signet_Node_V1alpha1_SyncResponse,
+        _ calls: AsyncStream<ServerCall>.Continuation
+    ) throws {
+        switch response.message {
+        case .welcome(let welcome):
+            core.logger.info(
+                "connected",
+                metadata: [
+                    "server": "\(welcome.serverID)", "version": "\(welcome.serverVersion)",
+                ]
+            )
+            core.metrics.set(.syncConnected, to: 1)
+            let time = Date(unixMilliseconds: welcome.serverTimeUnixMilliseconds)
+            core.transition {
+                $0.welcomed(
+                    trustDomain: welcome.trustDomain,
+                    serverTime: time,
+                    now: $1,
+                    using: &$2
+                )
+            }
+            if let skew = core.logic.skew.skew {
+                core.metrics.set(.clockSkew, to: skew / .seconds(1))
+            }
+        case .query(let query): calls.yield(.query(query))
+        case .checkpoint(let update):
+            core.received(update, asked: core.logic.audit.mark)
+        case .delta, .snapshotBegin, .snapshotPage, .snapshotEnd, .watermark:
+            guard let message = try SyncMessage(parsing: response) else { return }
+            core.transition { $0.received(message, now: $1, using: &$2) }
+        case nil: throw WireError.missing("message")
+        }
+    }
+
+    // MARK: - What is asked beside it
+
+    private func answer(
+        _ calls: AsyncStream<ServerCall>,
+        _ node: Node,
+        _ outlets: ConnectionOutlets
+    ) async {
+        let open = OpenQueries()
+        await withDiscardingTaskGroup { group in
+            for await call in calls {
+                switch call {
+                case .renew: group.addTask { await OwnSVIDCalls(core: core).renew(on: node) }
+                case .sign(let batch):
+                    group.addTask { await WorkloadSigning(core: core).sign(batch, on: node) }
+                case .query(let query):
+                    let answers = ServerQueries(core: core, attestor: attestor)
+                    guard open.enter() else {
+                        outlets.sync.yield(.reply(answers.busy(query)))
+                        continue
+                    }
+                    group.addTask {
+                        outlets.sync.yield(.reply(await answers.answer(query)))
+                        open.leave()
+                    }
+                }
+            }
+            group.cancelAll()
+        }
+    }
+}
+
+/// Counts the server's questions that are being answered.
+private final class OpenQueries: Sendable {
+    private let count = Mutex(0)
+
+    func enter() -> Bool {
+        count.withLock { count in
+            guard count < ServerConnection.queriesMax else { return false }
+            count += 1
+            return true
+        }
+    }
+
+    func leave() {
+        count.withLock { $0 -= 1 }
+    }
+}
+
+extension SyncOutgoing {
+    var message: Signet_Node_V1alpha1_SyncRequest {
+        .with {
+            switch self {
+            case .acknowledgement(let acknowledgement): $0.ack = acknowledgement.message
+            case .hello(let hello, let mark):
+                $0.hello = .with {
+                    if let have = hello.have { $0.have = have.message }
+                    $0.agentVersion = SignetVersion.current
+                    $0.capabilities = hello.capabilities.sorted()
+                    if let mark { $0.checkpointHave = mark.message }
+                }
+            case .reply(let reply): $0.queryReply = reply
+            }
+        }
+    }
+}
+
+extension CheckpointMark {
+    var message: Signet_Node_V1alpha1_CheckpointHave {
+        .with {
+            $0.size = size
+            $0.root = Data(root.bytes)
+        }
+    }
+}
+
+extension AgentCore {
+    /// A checkpoint came with an answer to a request that said `asked`.
+    func received(
+        _ update: Signet_Node_V1alpha1_CheckpointUpdate,
+        asked: CheckpointMark?
+    ) {
+        guard !update.note.isEmpty else { return }
+        let path = update.consistencyProof.map { Array($0) }
+        transition {
+            $0.checkpointReceived(
+                note: Array(update.note.utf8),
+                path: path,
+                asked: asked,
+                now: $1,
+                using: &$2
+            )
+        }
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCPeer
+internal import Logging
+internal import NodeSync
+internal import SPIFFE
+internal import SwiftProtobuf
+internal import Telemetry
+
+/// The SPIFFE Workload API, X.509 profile. The caller is known by the kernel alone.
+///
+/// - SeeAlso: SPIFFE Workload API sections 4 and 5; docs/conformance.md rows E-* and A-*.
+struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
+    let core: AgentCore
+    let attestor: UnixWorkloadAttestor
+    let callers: WorkloadCallers
+
+    func fetchX509SVID(
+        request: X509SVIDRequest,
+        response: RPCWriter<X509SVIDResponse>,
+        context: ServerContext
+    ) async throws {
+        try await serve("FetchX509SVID", .svids, context) { view in
+            try await response.write(view.x509SVIDResponse)
+        }
+    }
+
+    func fetchX509Bundles(
+        request: X509BundlesRequest,
+        response: RPCWriter<X509BundlesResponse>,
+        context: ServerContext
+    ) async throws {
+        try await serve("FetchX509Bundles", .bundles, context) { view in
+            try await response.write(view.x509BundlesResponse)
+        }
+    }
+
+    // MARK: - Profiles that this version does not have
+
+    func fetchJWTSVID(
+        request: JWTSVIDRequest,
+        context: ServerContext
+    ) async throws -> JWTSVIDResponse {
+        throw Self.unimplemented("JWT")
+    }
+
+    func fetchJWTBundles(
+        request: JWTBundlesRequest,
+        response: RPCWriter<JWTBundlesResponse>,
+        context: ServerContext
+    ) async throws {
+        throw Self.unimplemented("JWT")
+    }
+
+    func validateJWTSVID(
+        request: ValidateJWTSVIDRequest,
+        context: ServerContext
+    ) async throws -> ValidateJWTSVIDResponse {
+        throw Self.unimplemented("JWT")
+    }
+
+    func fetchWITSVID(
+        request: WITSVIDRequest,
+        response: RPCWriter<WITSVIDResponse>,
+        context: ServerContext
+    ) async throws {
+        throw Self.unimplemented("WIT")
+    }
+
+    func fetchWITBundles(
+        request: WITBundlesRequest,
+        response: RPCWriter<WITBundlesResponse>,
+        context: ServerContext
+    ) async throws {
+        throw Self.unimplemented("WIT")
+    }
+
+    private static func unimplemented(_ profile: String) -> RPCError {
+        RPCError(code: .unimplemented, message: "the \(profile)-SVID profile is not provided")
+    }
+
+    // MARK: - One stream
+
+    /// Attests the caller and shows it its view, now and after each change, until it leaves.
+    private func serve(
+        _ method: String,
+        _ interest: WorkloadInterest,
+        _ context: ServerContext,
+        _ send: @escaping @Sendable (WorkloadView) async throws -> Void
+    ) async throws {
+        let start = core.clock.bootTime
+        let (peer, attestation) = try await attest(context, method)
+        core.metrics.observe(.attestationDuration, core.clock.bootTime - start)
+        let stream = WorkloadStream()
+        try await withRPCCancellationHandler {
+            let id = core.subscribe(
+                stream,
+                selectors: attestation.selectors,
+                interest: interest
+            )
+            defer { core.unsubscribe(id) }
+            var shown: WorkloadView?
+            repeat {
+                let view: WorkloadView
+                switch core.answer(for: id) {
+                case .denied:
+                    count(method, "denied", peer)
+                    throw RPCError(
+                        code: .permissionDenied,
+                        message: "no registration entry means this process; an admin can ask "
+                            + "signet explain workload --pid \(peer.pid)"
+                    )
+                case .unavailable(let reason):
+                    count(method, "unavailable", peer)
+                    throw RPCError(code: .unavailable, message: reason)
+                case .wait: continue
+                case .view(let answer): view = answer
+                }
+                guard view != shown else { continue }
+                guard WorkloadCallers.stillRuns(attestation.executable, peer) else {
+                    throw RPCError(
+                        code: .permissionDenied,
+                        message: WorkloadAttestationError.executableReplaced.description
+                    )
+                }
+                try await send(view)
+                if shown == nil {
+                    count(method, "ok", peer)
+                    core.metrics.observe(.fetchDuration, core.clock.bootTime - start)
+                }
+                shown = view
+            } while await stream.wait()
+        } onCancelRPC: {
+            stream.end()
+        }
+    }
+
+    private func attest(
+        _ context: ServerContext,
+        _ method: String
+    ) async throws(RPCError) -> (LocalPeer, WorkloadAttestation) {
+        guard case .local(let peer) = try context.peer else {
+            throw RPCError(code: .permissionDenied, message: "only processes of this machine")
+        }
+        do throws(WorkloadAttestationError) {
+            return (peer, try await attestor.attest(callers.process(peer)))
+        } catch {
+            count(method, error.isTemporary ? "unavailable" : "denied", peer)
+            core.logger.notice(
+                "a caller was not attested",
+                metadata: ["peer": "\(peer)", "reason": "\(error)"]
+            )
+            throw RPCError(
+                code: error.isTemporary ? .unavailable : .permissionDenied,
+                message: error.description
+            )
+        }
+    }
+
+    private func count(_ method: String, _ result: String, _ peer: LocalPeer) {
+        core.metrics.increment(.workloadAPIRequests, method, result)
+        core.logger.debug(
+            "workload request",
+            metadata: ["method": "\(method)", "result": "\(result)", "peer": "\(peer)"]
+        )
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Clocks
+internal import CLinux
+internal import FoundationEssentials
+package import SPIFFE
+
+/// The process to attest.
+package struct AttestedProcess: Sendable {
+    package let pid: Int32
+    /// As they were when it connected, or as they are, for a process that is merely asked about.
+    package let uid: UInt32
+    package let gid: UInt32
+    /// What it ran when its connection was opened; nil if that is not known.
+    package let executableAtConnect: FileIdentity?
+    /// Whether the process still runs; read last, because a pid may come to name another one.
+    package let isAlive: @Sendable () -> Bool
+
+    package init(
+        pid: Int32,
+        uid: UInt32,
+        gid: UInt32,
+        executableAtConnect: FileIdentity?,
+        isAlive: @escaping @Sendable () -> Bool
+    ) {
+        self.pid = pid
+        self.uid = uid
+        self.gid = gid
+        self.executableAtConnect = executableAtConnect
+        self.isAlive = isAlive
+    }
+}
+
+/// What a process attested to.
+package struct WorkloadAttestation: Hashable, Sendable {
+    package let selectors: Set<Selector>
+    /// Why selectors that others have are missing, one sentence each.
+    package let omissions: [String]
+    /// The running executable; nil if it may not be read.
+    package let executable: FileIdentity?
+}
+
+/// Why a process is not attested at all.
+package enum WorkloadAttestationError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The process changed while it was looked at.
+    case changedMeanwhile
+    /// The process has other user or group IDs than when it connected.
+    case credentialsChanged
+    /// The process runs another program than when it connected.
+    case executableReplaced
+    case processGone
+    /// More groups than are looked at.
+    case tooManyGroups
+    /// The kernel did not tell.
+    case unreadable(String, isTemporary: Bool)
+
+    /// Whether the same process may be attested by another try.
+    package var isTemporary: Bool {
+        switch self {
+        case .changedMeanwhile: true
+        case .credentialsChanged, .executableReplaced, .processGone, .tooManyGroups: false
+        case .unreadable(_, let isTemporary): isTemporary
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .changedMeanwhile: "the process changed while it was looked at; try again"
+        case .credentialsChanged:
+            "the process has changed its user or groups since it connected; connect again"
+        case .executableReplaced:
+            "the process runs another program than when it connected; connect again"
+        case .processGone: "the process has exited"
+        case .tooManyGroups:
+            "the process is in more than \(UnixWorkloadAttestor.groupsMax) groups"
+        case .unreadable(let what, _): "the kernel does not tell about the process: \(what)"
+        }
+    }
+}
+
+/// Attests a process on this machine by what the kernel says about it; docs/attestation.md tells
+/// for each selector who could forge it.
+package final class UnixWorkloadAttestor: Sendable {
+    /// Most supplementary groups of a process; each costs two selectors and a look-up of its name.
+    package static let groupsMax = 256
+
+    private let hashes = ExecutableHashes()
+    private let clock: any NodeClock
+
+    package init(clock: any NodeClock) {
+        self.clock = clock
+    }
+
+    /// Attests a process.
+    ///
+    /// What may change is read before and after the time-consuming part, and whether the process
+    /// still is the same one is read last of all.
+    ///
+    /// - Throws: `WorkloadAttestationError`; then nothing that was read counts.
+    package func attest(
+        _ process: AttestedProcess
+    ) async throws(WorkloadAttestationError) -> WorkloadAttestation {
+        let before = try Facts(process)
+        guard before.credentials.groups.count <= Self.groupsMax else { throw .tooManyGroups }
+        var selectors = credentialSelectors(before.credentials)
+        var omissions: [String] = []
+        var identity: FileIdentity?
+        if let atConnect = process.executableAtConnect, atConnect != before.executable {
+            throw .executableReplaced
+        }
+        do throws(ReadingFailure) {
+            let file = try ExecutableFile(of: process.pid)
+            identity = file.identity
+            try await describe(file, before, &selectors, &omissions)
+        } catch {
+            if error.isTemporary { throw .unreadable("\(error)", isTemporary: true) }
+            omissions.append("unix:path and unix:sha256 are left out: \(error)")
+        }
+        let after = try Facts(process)
+        guard before == after, identity == before.executable else { throw .changedMeanwhile }
+        guard process.isAlive() else { throw .processGone }
+        return WorkloadAttestation(
+            selectors: selectors,
+            omissions: omissions,
+            executable: identity
+        )
+    }
+
+    /// Everything of a process that must be the same before and after.
+    private struct Facts: Equatable {
+        let credentials: ProcessCredentials
+        let executable: FileIdentity?
+        let path: String?
+        let sharesNamespaces: Bool?
+
+        init(_ process: AttestedProcess) throws(WorkloadAttestationError) {
+            do throws(ReadingFailure) {
+                credentials = try ProcessReading.credentials(of: process.pid)
+            } catch {
+                guard process.isAlive() else { throw .processGone }
+                throw .unreadable("\(error)", isTemporary: error.isTemporary)
+            }
+            guard credentials.uid == process.uid, credentials.gid == process.gid else {
+                throw process.isAlive() ? .credentialsChanged : .processGone
+            }
+            // These need the rights of ptrace; without them the selectors are left out.
+            executable = (try? ExecutableFile(of: process.pid))?.identity
+            path = try? ProcessReading.executablePath(of: process.pid)
+            sharesNamespaces = try? ProcessReading.sharesNamespaces(process.pid)
+        }
+    }
+
+    private func credentialSelectors(_ credentials: ProcessCredentials) -> Set<Selector> {
+        var selectors: Set<Selector> = []
+        func add(_ value: String) {
+            if let selector = try? Selector(type: "unix", value: value) {
+                selectors.insert(selector)
+            }
+        }
+        add("uid:\(credentials.uid)")
+        if let name = ProcessReading.userName(credentials.uid) { add("user:\(name)") }
+        add("gid:\(credentials.gid)")
+        if let name = ProcessReading.groupName(credentials.gid) { add("group:\(name)") }
+        for group in credentials.groups {
+            add("supplementary_gid:\(group)")
+            if let name = ProcessReading.groupName(group) { add("supplementary_group:\(name)") }
+        }
+        return selectors
+    }
+
+    private func describe(
+        _ file: borrowing ExecutableFile,
+        _ facts: Facts,
+        _ selectors: inout Set<Selector>,
+        _ omissions: inout [String]
+    ) async throws(ReadingFailure) {
+        if let reason = try PathRule.objection(
+            device: file.status.device,
+            sharesNamespaces: facts.sharesNamespaces
+        ) {
+            omissions.append("unix:path and unix:sha256 are left out: \(reason)")
+            return
+        }
+        if let reason = PathRule.objection(
+            path: facts.path,
+            sharesNamespaces: facts.sharesNamespaces,
+            executable: file.status,
+            caller: facts.credentials
+        ) {
+            omissions.append("unix:path is left out: \(reason)")
+        } else if let path = facts.path,
+            let selector = try? Selector(type: "unix", value: "path:\(path)")
+        {
+            selectors.insert(selector)
+        }
+        guard file.status.size <= Int64(ExecutableHashes.fileBytesMax) else {
+            omissions.append(
+                "unix:sha256 is left out: the executable is larger than "
+                    + "\(ExecutableHashes.fileBytesMax) bytes"
+            )
+            return
+        }
+        let hash = try await hash(file)
+        if let selector = try? Selector(type: "unix", value: "sha256:\(hexadecimal(hash))") {
+            selectors.insert(selector)
+        }
+    }
+
+    private func hash(_ file: borrowing ExecutableFile) async throws(ReadingFailure) -> [UInt8] {
+        let version = ExecutableHashes.Version(file.status)
+        if let known = hashes[version] { return known }
+        let wallSeconds = Int64(clock.wallTime.timeIntervalSince1970)
+        let hash = try await file.sha256()
+        guard ExecutableHashes.Version(file.currentStatus) == version else {
+            throw ReadingFailure.fileChanged
+        }
+        hashes.remember(hash, of: version, wallSeconds: wallSeconds)
+        return hash
+    }
+
+    private func hexadecimal(_ bytes: [UInt8]) -> String {
+        let digits = Array("0123456789abcdef")
+        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+    }
+}
+
+extension ExecutableHashes.Version {
+    init(_ status: clinux_file_status) {
+        self.init(
+            file: FileIdentity(device: status.device, inode: status.inode),
+            size: status.size,
+            modifiedSeconds: status.modified.seconds,
+            modifiedNanoseconds: status.modified.nanoseconds,
+            changedSeconds: status.changed.seconds,
+            changedNanoseconds: status.changed.nanoseconds
+        )
+    }
+}

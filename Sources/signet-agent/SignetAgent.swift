@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import Clocks
+internal import Foundation
+internal import Logging
+internal import NodeAgent
+internal import ServiceLifecycle
+internal import Telemetry
+
+/// The node agent: attests this machine's workloads and gives them their identities.
+@main
+struct SignetAgent: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "signet-agent",
+        abstract: "Gives the workloads of this machine their SPIFFE identities.",
+        discussion: "Every key of the configuration is described in docs/operations.md.",
+        version: Agent.version
+    )
+
+    @Option(name: .customLong("data-dir"), help: "Where the agent keeps its key and state.")
+    var dataDirectory: String?
+    @Option(name: .customLong("join-token-file"), help: "File with the token of the first contact.")
+    var joinTokenFile: String?
+    @Option(name: .customLong("socket"), help: "Unix socket of the Workload API.")
+    var socket: String?
+    @Option(name: .customLong("socket-mode"), help: "Its permissions, octal.")
+    var socketMode: String?
+    @Option(name: .customLong("server-address"), help: "host:port; may be given several times.")
+    var serverAddresses: [String] = []
+    @Option(name: .customLong("trust-domain"), help: "Refuse to start in any other trust domain.")
+    var trustDomain: String?
+    @Option(name: .customLong("telemetry-port"), help: "Health and metrics on 127.0.0.1; 0: any.")
+    var telemetryPort: String?
+    @Option(name: .customLong("log-format"), help: "json or text.")
+    var logFormat: String?
+    @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error.")
+    var logLevel: String?
+
+    func run() async throws {
+        do {
+            let settings = try settings()
+            bootstrapLogging(format: settings.logFormat, level: settings.logLevel)
+            let logger = Logger(label: "signet-agent")
+            let agent = try Agent(settings, clock: SystemClock(), logger: logger)
+            let group = ServiceGroup(
+                services: [AgentRun(agent: agent, logger: logger)],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: logger
+            )
+            try await group.run()
+        } catch {
+            FileHandle.standardError.write(Data("signet-agent: \(error)\n".utf8))
+            throw ExitCode.failure
+        }
+    }
+
+    private func settings() throws -> AgentConfiguration {
+        var settings = AgentConfiguration()
+        let single: [(AgentConfigurationKey, String?)] = [
+            (.dataDirectory, dataDirectory), (.joinTokenFile, joinTokenFile), (.socket, socket),
+            (.socketMode, socketMode), (.trustDomain, trustDomain),
+            (.telemetryPort, telemetryPort), (.logFormat, logFormat), (.logLevel, logLevel),
+        ]
+        for case (let key, let value?) in single { try settings.set(key, [value]) }
+        if !serverAddresses.isEmpty { try settings.set(.serverAddresses, serverAddresses) }
+        return settings
+    }
+}
+
+/// The agent as a service that ends on a signal.
+private struct AgentRun: Service {
+    let agent: Agent
+    let logger: Logger
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown {
+            do {
+                try await agent.run { port in
+                    logger.notice("ready", metadata: ["telemetryPort": "\(port)"])
+                }
+            } catch is CancellationError {}
+        }
+    }
+}
