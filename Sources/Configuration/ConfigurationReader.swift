@@ -95,6 +95,15 @@ package struct ConfigurationReader<Key: RawRepresentable<String> & CaseIterable 
         target = items.compactMap { scalar(key, $0, parse) }
     }
 
+    /// The texts of a key's value, one or a list; nil if the key is not there.
+    package mutating func texts(_ key: Key) -> [String]? {
+        guard let node = values[key] else { return nil }
+        guard case .sequence(let items) = node.content else {
+            return scalar(key, node) { $0 }.map { [$0] }
+        }
+        return items.compactMap { scalar(key, $0) { $0 } }
+    }
+
     private mutating func scalar<Value>(
         _ key: Key,
         _ node: YAMLNode,

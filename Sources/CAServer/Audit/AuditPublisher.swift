@@ -4,7 +4,7 @@ package import AuditLog
 package import Clocks
 package import Datastore
 internal import DurableFiles
-internal import FoundationEssentials
+internal import Foundation
 package import Logging
 internal import Synchronization
 package import Telemetry
@@ -169,6 +169,7 @@ package final class AuditPublisher: Sendable {
             to: "\(directory)/\(TilePath.checkpoint)",
             mode: 0o600
         )
+        removeSuperseded(by: integration)
         let followers = state.withLock { state in
             state.frontier = integration.frontier
             state.checkpoint = signed
@@ -222,6 +223,17 @@ package final class AuditPublisher: Sendable {
         let parent = full.lastIndex(of: "/").map { String(full[..<$0]) } ?? directory
         try DurableFile.makeDirectory(parent, mode: 0o700)
         try DurableFile.write(bytes, to: full, mode: 0o600)
+    }
+
+    /// Deletes the partial forms of tiles that are full now and covered by the checkpoint.
+    ///
+    /// A crash before only leaves files that nobody asks for.
+    private func removeSuperseded(by integration: TileIntegration) {
+        for file in integration.files where !file.path.isPartial {
+            try? FileManager.default.removeItem(
+                atPath: "\(directory)/\(file.path.partialsDirectory)"
+            )
+        }
     }
 
     private static func latest(
