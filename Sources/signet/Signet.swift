@@ -26,6 +26,7 @@ struct Signet: AsyncParsableCommand {
             HistoryCommand.self, TokenCommand.self, AgentCommand.self, BundleCommand.self,
             AuthorityCommand.self, EntryCommand.self, SVIDCommand.self, ExplainCommand.self,
             AuditCommand.self, HealthCommand.self, VersionCommand.self, CompletionCommand.self,
+            LaunchCommand.self,
         ]
     )
 

@@ -53,17 +53,6 @@ struct BundleCommand: ParsableCommand {
     }
 }
 
-/// Textual encoding of DER (RFC 7468).
-enum PEM {
-    static func certificate(_ der: Data) -> String { encode(der, label: "CERTIFICATE") }
-    static func privateKey(_ der: Data) -> String { encode(der, label: "PRIVATE KEY") }
-
-    private static func encode(_ der: Data, label: String) -> String {
-        let body = der.base64EncodedString(options: [.lineLength64Characters, .endLineWithLineFeed])
-        return "-----BEGIN \(label)-----\n\(body)\n-----END \(label)-----"
-    }
-}
-
 /// `signet authority`.
 struct AuthorityCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

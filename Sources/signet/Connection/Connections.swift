@@ -4,6 +4,8 @@ internal import ArgumentParser
 internal import Foundation
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
+internal import GRPCPeer
+internal import Glibc
 
 /// Where the server's admin socket is.
 struct ServerOptions: ParsableArguments {
@@ -55,7 +57,8 @@ struct AgentOptions: ParsableArguments {
     }
 }
 
-enum SocketPath {
+/// Unix sockets that commands talk to.
+package enum SocketPath {
     /// The first of the paths that exists, else the last.
     static func first(_ candidates: String...) -> String {
         candidates.first { FileManager.default.fileExists(atPath: $0) }
@@ -64,7 +67,11 @@ enum SocketPath {
 
     /// Reads `unix:///absolute/path` (Workload Endpoint section 4): a scheme, no authority, an
     /// absolute path.
-    static func parse(endpoint: String) throws -> String {
+    ///
+    /// - Parameter endpoint: The value of SPIFFE_ENDPOINT_SOCKET.
+    /// - Returns: The path.
+    /// - Throws: `CommandFailure` saying how to write it.
+    package static func parse(endpoint: String) throws -> String {
         let path =
             if endpoint.hasPrefix("unix:///") {
                 String(endpoint.dropFirst("unix://".count))
@@ -82,27 +89,54 @@ enum SocketPath {
         return path
     }
 
+    /// Runs `body` with a client of whoever listens at `path`.
+    ///
+    /// - Throws: `CommandFailure` when nobody does, or for what they answered.
     static func withClient<Result: Sendable>(
         _ path: String,
         peer: String,
         _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>) async throws -> Result
     ) async throws -> Result {
-        guard FileManager.default.fileExists(atPath: path) else {
+        try checkListener(path, peer: peer)
+        do {
+            return try await connect(path, body)
+        } catch let error as RPCError {
+            throw CommandFailure(error, at: path, peer: peer)
+        }
+    }
+
+    /// Runs `body` with a client; what the other end answers is thrown as it came.
+    static func connect<Result: Sendable>(
+        _ path: String,
+        _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>) async throws -> Result
+    ) async throws -> Result {
+        try await withGRPCClient(transport: PeerClientTransport.unixSocket(path: path)) {
+            try await body($0)
+        }
+    }
+
+    /// Says at once what a client could only say after some time.
+    static func checkListener(_ path: String, peer: String) throws(CommandFailure) {
+        switch SystemCalls.probe(socket: path) {
+        case 0: return
+        case ENOENT:
             throw CommandFailure(
                 "there is no \(peer) socket at \(path)",
                 remedy: "Start one with `signet dev`, or name the socket: see `signet --help`.",
                 status: .unreachable
             )
-        }
-        do {
-            return try await withGRPCClient(
-                transport: .http2NIOPosix(
-                    target: .unixDomainSocket(path: path),
-                    transportSecurity: .plaintext
-                )
-            ) { try await body($0) }
-        } catch let error as RPCError {
-            throw CommandFailure(error, at: path, peer: peer)
+        case EACCES, EPERM:
+            throw CommandFailure(
+                "this user may not use the \(peer) socket at \(path)",
+                remedy: "Use sudo, or the user that the \(peer) runs as.",
+                status: .unreachable
+            )
+        case let number:
+            throw CommandFailure(
+                "nobody answers at the \(peer) socket \(path) (\(SystemCalls.text(ofErrno: number)))",
+                remedy: "Is the \(peer) running? Its log says why not.",
+                status: .unreachable
+            )
         }
     }
 }

@@ -29,4 +29,26 @@ package enum Moment {
         }
         return Int64(date.timeIntervalSince1970 * 1000)
     }
+
+    /// A length of time for people, in its two largest units: `23h59m`, `12s`; `0s` when it is over.
+    package static func span(seconds: Double) -> String {
+        let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)]
+        var rest = Int(max(0, min(seconds, Double(secondsAgoMax))).rounded())
+        var parts: [String] = []
+        for (name, length) in units where rest >= length || !parts.isEmpty {
+            parts.append("\(rest / length)\(name)")
+            rest %= length
+        }
+        while parts.count > 2 || (parts.count > 1 && parts.last?.hasPrefix("0") ?? false) {
+            parts.removeLast()
+        }
+        return parts.isEmpty ? "0s" : parts.joined()
+    }
+
+    /// As `span(seconds:)`, with tenths below ten seconds.
+    package static func span(_ duration: Duration) -> String {
+        let seconds = duration / .seconds(1)
+        guard seconds < 10 else { return span(seconds: seconds) }
+        return "\((max(0, seconds) * 10).rounded() / 10)s"
+    }
 }

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import Clocks
+internal import Foundation
+internal import SPIFFE
+
+/// `signet svid`: the identities of the process that asks.
+struct SVIDCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "svid",
+        abstract: "Fetch the identities of this process, and keep them fresh.",
+        subcommands: [SVIDFetchCommand.self, SVIDWatchCommand.self]
+    )
+}
+
+/// Which identity, and where its files go; shared by fetch and watch.
+struct IdentityOptions: ParsableArguments {
+    @Option(name: .customLong("spiffe-id"), help: "Only this identity.") var spiffeID: String?
+    @Option(help: "Only the identity with this hint.") var hint: String?
+    @Option(
+        name: .customLong("write-dir"),
+        help: """
+            Write svid.pem (chain), svid_key.pem and bundle.pem of the first identity there; all \
+            three change in one step. Name a directory in memory (below /run) if the key is not \
+            to reach a disk.
+            """
+    )
+    var directory: String?
+    @Option(help: "Permissions of svid.pem and bundle.pem, octal.") var mode = "0644"
+    @Option(name: .customLong("key-mode"), help: "Permissions of svid_key.pem, octal.")
+    var keyMode = "0600"
+    @Flag(name: .customLong("include-key"), help: "Put private keys into -o json and yaml.")
+    var includeKey = false
+
+    var choice: IdentityChoice { IdentityChoice(spiffeID: spiffeID, hint: hint) }
+
+    var files: IdentityFiles? {
+        get throws {
+            guard let directory else { return nil }
+            return IdentityFiles(
+                directory: directory,
+                mode: try FileMode.parse(mode),
+                keyMode: try FileMode.parse(keyMode)
+            )
+        }
+    }
+
+    /// The identity meant, which would be accepted now.
+    func choose(from identities: [WorkloadIdentity]) async throws -> WorkloadIdentity {
+        guard let identity = choice.first(of: identities) else {
+            let ids = identities.map(\.id.description).joined(separator: ", ")
+            throw CommandFailure(
+                "this process has no such identity; it has \(ids.isEmpty ? "none" : ids)",
+                remedy: "Leave out --spiffe-id and --hint to take the first one."
+            )
+        }
+        do {
+            try await identity.verify(now: SystemClock().wallTime)
+        } catch {
+            throw CommandFailure("\(error)", remedy: "Nothing was written; see the agent's log.")
+        }
+        return identity
+    }
+
+    func validate() throws {
+        _ = try FileMode.parse(mode)
+        _ = try FileMode.parse(keyMode)
+    }
+}
+
+/// Permission bits as people write them.
+package enum FileMode {
+    /// Reads up to four octal digits.
+    ///
+    /// - Throws: `ValidationError` with the form.
+    package static func parse(_ text: String) throws -> UInt32 {
+        guard text.count <= 4, let mode = UInt32(text, radix: 8), mode & ~0o777 == 0 else {
+            throw ValidationError("\"\(text)\" is no file mode; write it as 0640")
+        }
+        return mode
+    }
+}
+
+/// What programs get of an identity.
+struct IdentityView: Encodable {
+    var spiffeID: String
+    var hint: String
+    var serial: String
+    var notBefore: String
+    var notAfter: String
+    var dnsNames: [String]
+    var certificateChain: String
+    var bundle: String
+    var privateKey: String?
+
+    init(_ identity: WorkloadIdentity, includeKey: Bool) {
+        spiffeID = identity.id.description
+        hint = identity.hint
+        serial = identity.serial
+        notBefore = identity.leaf.notBefore.formatted(.iso8601)
+        notAfter = identity.leaf.notAfter.formatted(.iso8601)
+        dnsNames = identity.leaf.dnsNames
+        certificateChain = identity.chainPEM
+        bundle = identity.bundlePEM
+        privateKey = includeKey ? identity.privateKeyPEM : nil
+    }
+}
+
+/// `signet svid fetch`.
+struct SVIDFetchCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fetch",
+        abstract: "Ask the agent once for the identities of this process."
+    )
+    @OptionGroup var agent: AgentOptions
+    @OptionGroup var identity: IdentityOptions
+    @OptionGroup var output: OutputOptions
+
+    func run() async throws {
+        let identities = try await WorkloadStream(path: try agent.path).once()
+        let first = try await identity.choose(from: identities)
+        try identity.files?.write(first)
+        let shown =
+            identity.choice == IdentityChoice() ? identities : [first]
+        let views = shown.map { IdentityView($0, includeKey: identity.includeKey) }
+        let now = SystemClock().wallTime
+        try output.print(views) {
+            Table(
+                headings: ["SPIFFE ID", "HINT", "SERIAL", "EXPIRES", "IN"],
+                rows: shown.map {
+                    [
+                        $0.id.description, $0.hint.isEmpty ? "-" : $0.hint, $0.serial,
+                        $0.leaf.notAfter.formatted(.iso8601),
+                        Moment.span(seconds: $0.leaf.notAfter.timeIntervalSince(now)),
+                    ]
+                }
+            )
+        }
+    }
+}

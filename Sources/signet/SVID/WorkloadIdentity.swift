@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ControlAPIProtos
+package import Foundation
+package import SPIFFE
+
+/// Why an answer of the Workload API is not used.
+package enum WorkloadIdentityError: Error, Hashable, Sendable, CustomStringConvertible {
+    case bundleMalformed
+    case chainMalformed
+    case doesNotVerify(PeerVerificationError)
+    case idDiffers(named: String)
+    case keyMissing
+    case leafMalformed(LeafCertificateError)
+
+    package var description: String {
+        switch self {
+        case .bundleMalformed: "the bundle is not a list of certificates"
+        case .chainMalformed: "the SVID is not a list of certificates"
+        case .doesNotVerify(let error): "the SVID does not verify with its own bundle: \(error)"
+        case .idDiffers(let named): "the SVID is not of the identity it is named for, \(named)"
+        case .keyMissing: "the SVID comes without a private key"
+        case .leafMalformed(let error): "the SVID cannot be read: \(error)"
+        }
+    }
+}
+
+/// One identity as the Workload API gave it, checked.
+package struct WorkloadIdentity: Hashable, Sendable {
+    package let id: SPIFFEID
+    package let hint: String
+    /// DER, leaf first.
+    package let chain: [[UInt8]]
+    /// PKCS#8 DER.
+    package let privateKey: [UInt8]
+    /// DER of the authorities of the identity's own trust domain.
+    package let authorities: [[UInt8]]
+    package let leaf: LeafCertificate
+
+    /// Reads one element of a response.
+    ///
+    /// - Throws: `WorkloadIdentityError`: a response that cannot be read entirely is not used.
+    package init(_ message: ControlAPIProtos.X509SVID) throws(WorkloadIdentityError) {
+        guard let chain = ConcatenatedDER.split(Array(message.x509Svid)), let first = chain.first
+        else { throw .chainMalformed }
+        guard let authorities = ConcatenatedDER.split(Array(message.bundle)),
+            !authorities.isEmpty
+        else { throw .bundleMalformed }
+        guard !message.x509SvidKey.isEmpty else { throw .keyMissing }
+        do throws(LeafCertificateError) {
+            leaf = try LeafCertificate(der: first)
+        } catch {
+            throw .leafMalformed(error)
+        }
+        guard let id = leaf.spiffeID, id.description == message.spiffeID else {
+            throw .idDiffers(named: message.spiffeID)
+        }
+        self.id = id
+        hint = message.hint
+        self.chain = chain
+        privateKey = Array(message.x509SvidKey)
+        self.authorities = authorities
+    }
+
+    /// Checks that a peer with the same bundle would accept the chain now.
+    ///
+    /// - Throws: `WorkloadIdentityError.doesNotVerify`.
+    package func verify(now: Date) async throws(WorkloadIdentityError) {
+        let bundle = TrustBundle(
+            trustDomain: id.trustDomain,
+            x509Authorities: authorities,
+            sequenceNumber: 0,
+            refreshHintSeconds: 0
+        )
+        do throws(PeerVerificationError) {
+            _ = try await PeerVerifier(bundles: [id.trustDomain: bundle])
+                .verify(chain: chain, now: now)
+        } catch {
+            throw .doesNotVerify(error)
+        }
+    }
+
+    /// Hexadecimal, as the audit log has it.
+    package var serial: String { leaf.serial.map(Self.hexadecimal).joined() }
+
+    private static func hexadecimal(_ byte: UInt8) -> String {
+        let text = String(byte, radix: 16)
+        return text.count == 1 ? "0\(text)" : text
+    }
+
+    package var chainPEM: String { chain.map { PEM.certificate(Data($0)) + "\n" }.joined() }
+    package var privateKeyPEM: String { PEM.privateKey(Data(privateKey)) + "\n" }
+    package var bundlePEM: String {
+        authorities.map { PEM.certificate(Data($0)) + "\n" }.joined()
+    }
+}
+
+/// Which of several identities a command takes.
+package struct IdentityChoice: Hashable, Sendable {
+    package var spiffeID: String?
+    package var hint: String?
+
+    /// Joins what was typed; with neither, the first identity is taken, which is the default one
+    /// (Workload API section 4.3).
+    package init(spiffeID: String? = nil, hint: String? = nil) {
+        self.spiffeID = spiffeID
+        self.hint = hint
+    }
+
+    /// The first identity that is meant; nil if there is none.
+    package func first(of identities: [WorkloadIdentity]) -> WorkloadIdentity? {
+        identities.first { identity in
+            (spiffeID.map { $0 == identity.id.description } ?? true)
+                && (hint.map { $0 == identity.hint } ?? true)
+        }
+    }
+}
+
+/// DER values one after the other, as the Workload API sends certificates.
+package enum ConcatenatedDER {
+    /// Splits the bytes into SEQUENCEs; nil unless they are exactly that.
+    package static func split(_ bytes: [UInt8]) -> [[UInt8]]? {
+        var values: [[UInt8]] = []
+        var rest = bytes[...]
+        while let first = rest.first {
+            guard first == 0x30, let length = length(of: rest), length <= rest.count else {
+                return nil
+            }
+            values.append(Array(rest.prefix(length)))
+            rest = rest.dropFirst(length)
+        }
+        return values
+    }
+
+    /// Header and content of the value at the start (X.690 section 8.1.3); nil if the length is
+    /// not written in the one form that DER allows, or has more than three bytes.
+    private static func length(of bytes: ArraySlice<UInt8>) -> Int? {
+        guard let second = bytes.dropFirst().first else { return nil }
+        if second < 0x80 { return 2 + Int(second) }
+        let count = Int(second & 0x7F)
+        let digits = bytes.dropFirst(2).prefix(count)
+        guard (1...3).contains(count), digits.count == count, digits.first != 0 else { return nil }
+        let length = digits.reduce(0) { $0 << 8 | Int($1) }
+        return length >= 0x80 ? 2 + count + length : nil
+    }
+}
