@@ -7,6 +7,7 @@ internal import Logging
 internal import NodeAgent
 internal import ServiceLifecycle
 internal import Telemetry
+internal import UnixSignals
 
 /// The node agent: attests this machine's workloads and gives them their identities.
 @main
@@ -18,6 +19,7 @@ struct SignetAgent: AsyncParsableCommand {
         version: Agent.version
     )
 
+    @Option(help: "Configuration file; a flag overrides its key.") var config: String?
     @Option(name: .customLong("data-dir"), help: "Where the agent keeps its key and state.")
     var dataDirectory: String?
     @Option(name: .customLong("join-token-file"), help: "File with the token of the first contact.")
@@ -57,6 +59,7 @@ struct SignetAgent: AsyncParsableCommand {
 
     private func settings() throws -> AgentConfiguration {
         var settings = AgentConfiguration()
+        if let config { try settings.read(file: config) }
         let single: [(AgentConfigurationKey, String?)] = [
             (.dataDirectory, dataDirectory), (.joinTokenFile, joinTokenFile), (.socket, socket),
             (.socketMode, socketMode), (.trustDomain, trustDomain),

@@ -24,8 +24,10 @@ struct ConnectionOutlets: Sendable {
     let end: Signal
 }
 
-/// The shell around `AgentLogic`: it holds the one value, its lock and everything that the actions
-/// touch. Services and streams tell it what happened.
+/// The shell around `AgentLogic`.
+///
+/// It holds the one value, its lock and everything that the actions touch. Services and streams tell
+/// it what happened.
 package final class AgentCore: Sendable {
     fileprivate struct State {
         var logic: AgentLogic

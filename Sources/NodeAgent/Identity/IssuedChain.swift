@@ -3,8 +3,9 @@
 package import FoundationEssentials
 package import SPIFFE
 
-/// A chain from the server that was checked: the ID asked for, the key it was asked with, a path
-/// to the current bundle. Nothing else can make one.
+/// A chain from the server that was checked; nothing else can make one.
+///
+/// It is for the ID asked for and the key it was asked with, and has a path to the current bundle.
 package struct IssuedChain: Hashable, Sendable {
     package let chain: [[UInt8]]
     package let id: SPIFFEID

@@ -49,6 +49,7 @@ extension AgentLogic {
     ///   - selectors: What the workload attested to.
     ///   - limit: Most near misses to name.
     ///   - now: The wall clock.
+    /// - Returns: What it gets, and the entries that nearly mean it.
     package func explanation(
         of selectors: Set<Selector>,
         limit: Int,

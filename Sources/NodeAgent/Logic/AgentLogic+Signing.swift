@@ -13,6 +13,7 @@ extension AgentLogic {
     ///     verified against the current bundle, the identity and the key asked with.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
+    /// - Returns: What the shell has to do.
     package mutating func signed(
         _ id: SigningBatchID,
         _ results: [IdentityKey: SigningResult],

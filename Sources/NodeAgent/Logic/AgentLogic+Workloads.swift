@@ -14,6 +14,7 @@ extension AgentLogic {
     ///   - interest: What its stream shows.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
+    /// - Returns: What the shell has to do.
     package mutating func subscribed(
         _ subscriber: SubscriberID,
         selectors: Set<Selector>,

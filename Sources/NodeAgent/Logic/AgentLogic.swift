@@ -199,6 +199,7 @@ package struct AgentLogic: Sendable {
     ///   - new: The bundle that came with it; an older one than what is known is ignored.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
+    /// - Returns: What the shell has to do.
     package mutating func ownSVIDRenewed(
         _ validity: SVIDValidity,
         bundle new: TrustBundle,
@@ -242,6 +243,7 @@ package struct AgentLogic: Sendable {
     ///   - asked: `audit.mark` when the question was sent.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
+    /// - Returns: What the shell has to do.
     package mutating func checkpointReceived(
         note: [UInt8],
         path: [[UInt8]],

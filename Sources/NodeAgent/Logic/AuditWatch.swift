@@ -46,6 +46,7 @@ package struct AuditWatch: Sendable {
     ///   - path: The consistency proof's hashes.
     ///   - asked: What the request said was remembered. An answer to an older mark than the
     ///     present one was overtaken; it proves nothing and the next answer is judged instead.
+    /// - Returns: What to keep of it.
     package mutating func received(
         note: [UInt8],
         path: [[UInt8]],

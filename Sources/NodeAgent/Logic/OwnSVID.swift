@@ -62,6 +62,7 @@ package struct OwnSVID: Sendable {
     /// - Parameters:
     ///   - now: Both clocks.
     ///   - isOnline: Whether a connection on which to renew is open.
+    /// - Returns: How to ask for a new certificate now; nil if none is to be asked for.
     package mutating func started(now: ClockReading, isOnline: Bool) -> Renewal? {
         guard !isInFlight, retryAt ?? now.boot <= now.boot else { return nil }
         let renewal: Renewal

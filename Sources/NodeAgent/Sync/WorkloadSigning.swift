@@ -62,6 +62,7 @@ struct WorkloadSigning {
     ///   - key: What it was asked with.
     ///   - verifier: The current bundle.
     ///   - now: The wall clock, taken as the time of issuance.
+    /// - Returns: A verified SVID, or why there is none.
     static func result(
         _ result: Signet_Node_V1alpha1_SignX509SVIDResult.OneOf_Result?,
         of identity: IdentityKey,

@@ -11,7 +11,9 @@ internal import SPIFFE
 internal import SwiftProtobuf
 internal import Telemetry
 
-/// The SPIFFE Workload API, X.509 profile. The caller is known by the kernel alone.
+/// The SPIFFE Workload API, X.509 profile.
+///
+/// The caller is known by the kernel alone.
 ///
 /// - SeeAlso: SPIFFE Workload API sections 4 and 5; docs/conformance.md rows E-* and A-*.
 struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {

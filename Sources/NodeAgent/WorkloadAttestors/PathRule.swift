@@ -35,6 +35,7 @@ enum PathRule {
     ///   - sharesNamespaces: Whether the caller sees the same files and users; nil if unknown.
     ///   - executable: The status of the running file.
     ///   - caller: Whose process it is.
+    /// - Returns: A sentence for people.
     static func objection(
         path: String?,
         sharesNamespaces: Bool?,

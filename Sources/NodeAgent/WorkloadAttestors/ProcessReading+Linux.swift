@@ -34,8 +34,10 @@ struct ReadingFailure: Error, Hashable, CustomStringConvertible {
     }
 }
 
-/// What the kernel tells of a process. A pid names a process only as long as that one lives: whoever
-/// reads asks afterwards whether it still does.
+/// What the kernel tells of a process.
+///
+/// A pid names a process only as long as that one lives: whoever reads asks afterwards whether it
+/// still does.
 enum ProcessReading {
     /// A /proc/PID/status is 1.5 KiB and 11 bytes for each group.
     static let statusBytesMax = 1024 * 1024
