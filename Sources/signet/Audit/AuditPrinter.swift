@@ -5,6 +5,17 @@ internal import Foundation
 
 /// Audit records for people and programs.
 package enum AuditPrinter {
+    /// What a line of a terminal takes beside the other columns.
+    private static let whatCharactersMax = 100
+    /// A hash is recognised by its beginning; `-o json` has it whole.
+    private static let hashCharactersMax = 12
+    /// Elements of a list that are named; the others are counted.
+    private static let elementsMax = 3
+    /// Fields that stand first, because a reader looks for them.
+    private static let first = ["svids", "documents", "agent", "what", "reason"]
+    /// Fields with columns of their own.
+    private static let columns: Set = ["v", "time", "event", "actor"]
+
     /// One line: the record with its index.
     package static func json(_ record: Signet_Admin_V1alpha1_AuditRecord) -> String {
         "{\"index\":\(record.index),\"record\":\(record.json)}"
@@ -25,27 +36,48 @@ package enum AuditPrinter {
                     let object = try? JSONSerialization.jsonObject(with: Data(record.json.utf8))
                         as? [String: Any]
                 else { return [String(record.index), "-", "unreadable", "-", "-"] }
-                let known: Set = ["v", "time", "event", "actor"]
-                let rest = object.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
-                let what = rest.map { "\($0.key)=\(Self.brief($0.value))" }.joined(separator: " ")
+                let what = what(object)
                 return [
                     String(record.index), object["time"] as? String ?? "-",
                     object["event"] as? String ?? "-", object["actor"] as? String ?? "-",
-                    what.count > 100 ? what.prefix(97) + "..." : what,
+                    what.count > whatCharactersMax
+                        ? what.prefix(whatCharactersMax - 3) + "..." : what,
                 ]
             }
         )
     }
 
+    /// The fields of one event, the telling ones first, empty ones left out.
+    private static func what(_ record: [String: Any]) -> String {
+        let names = record.keys.filter { !columns.contains($0) && !first.contains($0) }.sorted()
+        return (first + names).compactMap { name in
+            guard let value = record[name], name != "agent" || record["svids"] == nil else {
+                return nil
+            }
+            let text = brief(value)
+            return text.isEmpty ? nil : "\(name)=\(text)"
+        }
+        .joined(separator: " ")
+    }
+
     private static func brief(_ value: Any) -> String {
         switch value {
         case let list as [Any]:
-            list.count == 1 ? brief(list[0]) : "[\(list.count)]"
+            let named = list.prefix(elementsMax).map(brief).joined(separator: ",")
+            let rest = list.count - elementsMax
+            return rest > 0 ? "\(named) and \(rest) more" : named
         case let object as [String: Any]:
-            "{"
-                + object.sorted { $0.key < $1.key }.map { "\($0.key)=\(brief($0.value))" }
-                .joined(separator: " ") + "}"
-        default: "\(value)"
+            if let id = object["spiffeID"] as? String { return id }
+            if let kind = object["kind"] as? String, let name = object["name"] as? String {
+                let verb = (object["verb"] as? String).map { "\($0) " } ?? ""
+                return "\(verb)\(kind)/\(name)"
+            }
+            let fields = object.sorted { $0.key < $1.key }.map { "\($0.key)=\(brief($0.value))" }
+            return "{\(fields.joined(separator: " "))}"
+        case let text as String:
+            let isHash = text.count >= 32 && text.allSatisfy(\.isHexDigit)
+            return isHash ? "\(text.prefix(hashCharactersMax)).." : text
+        default: return "\(value)"
         }
     }
 }

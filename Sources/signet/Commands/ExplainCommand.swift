@@ -92,9 +92,15 @@ extension ExplainCommand.Workload.View {
 
     var text: String {
         var lines = ["process \(pid), judged at revision \(revision)"]
-        if !attestationError.isEmpty { lines.append("attestation failed: \(attestationError)") }
-        lines.append("it attests to:")
+        if selectors.isEmpty {
+            lines.append("it attests to nothing: \(attestationError)")
+        } else {
+            lines.append("it attests to:")
+        }
         lines += selectors.map { "  \($0)" }
+        if !selectors.isEmpty, !attestationError.isEmpty {
+            lines.append("  not: \(attestationError)")
+        }
         if spiffeIDs.isEmpty {
             lines.append("it gets no identity")
         } else {

@@ -37,7 +37,24 @@ struct CommandFailure: Error {
                 status: .unreachable
             )
         } else {
-            self.init("\(refusal.message) [\(refusal.reason)]")
+            self.init(
+                "\(refusal.message) [\(refusal.reason)]",
+                remedy: Self.remedy(for: refusal)
+            )
+        }
+    }
+
+    /// What to do about a refusal whose sentence does not say it.
+    private static func remedy(for refusal: APIError) -> String? {
+        switch refusal.kind {
+        case .notFound where refusal.reason == "documentUnknown":
+            "`signet get KIND -A` lists those there are."
+        case .notFound where refusal.reason == "nodeUnknown": "`signet agent list` shows all."
+        case .permissionDenied, .unauthenticated:
+            "`signet get RoleBinding -A` shows who may do what; root of the server's machine may all."
+        case .exhausted, .unavailable: "Try again later; `signet health` says what is wrong."
+        case .fault: "The server's log has the detail under the reference above."
+        case .conflict, .failedPrecondition, .invalidArgument, .notFound, .unimplemented: nil
         }
     }
 }

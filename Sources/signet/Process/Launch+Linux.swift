@@ -60,6 +60,7 @@ final class ChildProcess: Sendable {
     }
 
     let pid: Int32
+    private let told = Mutex(false)
     private let state = Mutex(State.running(waiters: []))
 
     private init(pid: Int32) {
@@ -108,6 +109,17 @@ final class ChildProcess: Sendable {
         }
     }
 
+    /// How it ended; nil while it runs.
+    var endIfEnded: ProgramEnd? {
+        state.withLock { state in
+            if case .ended(let end) = state { return end }
+            return nil
+        }
+    }
+
+    /// Whether `stop` was called before it ended.
+    var wasToldToEnd: Bool { told.withLock { $0 } }
+
     /// Sends a signal, unless the program has ended; its pid is then not ours any more.
     func send(_ signal: Int32) {
         state.withLock { state in
@@ -115,14 +127,22 @@ final class ChildProcess: Sendable {
         }
     }
 
+    /// As `send`, to the program and those it started (its process group).
+    private func sendToGroup(_ signal: Int32) {
+        state.withLock { state in
+            if case .running = state { kill(-pid, signal) }
+        }
+    }
+
     /// Asks the program to end, and ends it if it has not after `grace`.
     @discardableResult
     func stop(grace: Duration, clock: SystemClock) async -> ProgramEnd {
-        send(SIGTERM)
+        if endIfEnded == nil { told.withLock { $0 = true } }
+        sendToGroup(SIGTERM)
         return await withTaskGroup(of: Void.self) { group in
             group.addTask { [self] in
                 try? await clock.sleep(untilBoot: clock.bootTime + grace)
-                if !Task.isCancelled { send(SIGKILL) }
+                if !Task.isCancelled { sendToGroup(SIGKILL) }
             }
             let end = await end()
             group.cancelAll()
@@ -231,7 +251,7 @@ private func withCStrings<Result>(
     _ body: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Result
 ) -> Result {
     var pointers = unsafe strings.map { unsafe strdup($0) } + [nil]
-    defer { for unsafepointer in unsafe pointers { unsafe free(pointer) } }
+    defer { unsafe pointers.forEach { unsafe free($0) } }
     return unsafe pointers.withUnsafeMutableBufferPointer { buffer in
         guard let base = buffer.baseAddress else {
             preconditionFailure("the list holds at least its end")

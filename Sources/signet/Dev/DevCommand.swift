@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import Clocks
+internal import DurableFiles
+internal import Foundation
+internal import Glibc
+
+/// `signet dev`.
+struct DevCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dev",
+        abstract: "Run a server and an agent here, for development. Needs no root.",
+        discussion: """
+            Everything lies below --dir: configuration, data, sockets, logs. The next run goes on \
+            where this one ended; delete the directory to begin anew. Both programs end with this \
+            command, however it ends.
+
+            signet-server and signet-agent are taken from the folder of this program, else from \
+            PATH.
+            """
+    )
+    @Option(help: "Where everything is kept.") var dir = ".signet"
+    @Option(help: "Documents to apply at each start: a folder or a file.") var documents: String?
+    @Option(
+        name: .customLong("trust-domain"),
+        help: "Name of the trust domain; example.org, or the one of the last run."
+    )
+    var trustDomain: String?
+    @Option(
+        name: .customLong("selector"),
+        help: "Node selector of the agent, type:value, when it joins; repeatable."
+    )
+    var selectors: [String] = []
+    @Option(name: .customLong("log-level"), help: "Level of both logs: debug, info, ...")
+    var logLevel = "info"
+
+    func run() async throws {
+        let clock = SystemClock()
+        let start = clock.bootTime
+        let directory = DevDirectory(
+            dir,
+            workingDirectory: FileManager.default.currentDirectoryPath
+        )
+        let lock = try prepare(directory)
+        let configuration = try configure(directory)
+        let programs = try DevPrograms.find()
+        // From here on the two signals end what was started, and then this command.
+        let signals = SignalEvents()
+        let system = DevSystem(
+            directory: directory,
+            configuration: configuration,
+            programs: programs,
+            selectors: selectors,
+            documents: documents,
+            logLevel: logLevel,
+            clock: clock
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try await system.start()
+                let seconds = Moment.span(clock.bootTime - start)
+                Terminal.out(Self.welcome(directory, configuration, after: seconds))
+                try await system.waitForFailure()
+            }
+            group.addTask {
+                for await _ in signals.received { return }
+            }
+            let result = await group.nextResult()
+            // The first task waits for the programs, so they end before the group does.
+            await system.stop()
+            group.cancelAll()
+            try result?.get()
+        }
+        Terminal.error("ended; `signet dev --dir \(dir)` goes on from here")
+        extendLifetime(lock)
+    }
+
+    /// Makes the folders and takes hold of the directory.
+    private func prepare(_ directory: DevDirectory) throws -> FileLock {
+        let bytesMax = SystemCalls.socketPathBytesMax
+        for socket in [directory.adminSocket, directory.workloadSocket]
+        where socket.utf8.count > bytesMax {
+            throw CommandFailure(
+                "\(socket) has more than \(bytesMax) bytes, too long for a socket",
+                remedy: "Name a shorter place: signet dev --dir /tmp/signet-\(getuid())"
+            )
+        }
+        for folder in directory.folders { try DurableFile.makeDirectory(folder, mode: 0o700) }
+        do throws(FileError) {
+            return try FileLock(directory.lock)
+        } catch {
+            throw CommandFailure(
+                "another signet dev uses \(directory.path) (\(error))",
+                remedy: "End it, or give this one a --dir of its own."
+            )
+        }
+    }
+
+    /// Reads the last run's configuration, or writes the first.
+    private func configure(_ directory: DevDirectory) throws -> DevServerConfiguration {
+        let file = directory.serverConfiguration
+        if let text = try? String(contentsOfFile: file, encoding: .utf8) {
+            var known = try DevServerConfiguration(reading: text)
+            guard known.trustDomain == trustDomain ?? known.trustDomain else {
+                throw CommandFailure(
+                    "\(directory.path) belongs to trust domain \(known.trustDomain)",
+                    remedy: "Leave out --trust-domain, or name another --dir."
+                )
+            }
+            guard known.adminSocket == directory.adminSocket else {
+                throw CommandFailure(
+                    "\(file) is of another place: its admin socket is \(known.adminSocket)",
+                    remedy: "Delete \(directory.path) to begin anew."
+                )
+            }
+            let port = try Self.freePort(preferring: known.port)
+            if port != known.port {
+                let changed = DevServerConfiguration.replacing(
+                    port: known.port,
+                    with: port,
+                    in: text
+                )
+                try DurableFile.write(Array(changed.utf8), to: file, mode: 0o600)
+                known.port = port
+            }
+            return known
+        }
+        let new = DevServerConfiguration(
+            trustDomain: trustDomain ?? "example.org",
+            port: try Self.freePort(preferring: 0),
+            adminSocket: directory.adminSocket
+        )
+        let text = new.text(dataDirectory: directory.serverData, uid: getuid())
+        try DurableFile.write(Array(text.utf8), to: file, mode: 0o600)
+        let example = Self.example(trustDomain: new.trustDomain)
+        try DurableFile.write(Array(example.utf8), to: directory.example, mode: 0o600)
+        return new
+    }
+
+    private static func freePort(preferring port: UInt16) throws -> UInt16 {
+        guard let free = SystemCalls.freePort(preferring: port) else {
+            throw CommandFailure(
+                "no TCP port is free on 127.0.0.1",
+                remedy: "See `ss -lt` for who listens."
+            )
+        }
+        return free
+    }
+
+    private static func example(trustDomain: String) -> String {
+        """
+        # Every process of this user gets the identity below: signet apply -f THIS-FILE
+        apiVersion: core.signet/v1alpha1
+        kind: RegistrationEntry
+        metadata:
+          name: me
+        spec:
+          spiffeID: spiffe://\(trustDomain)/dev/me
+          nodeSelectors: ["agent:\(DevSystem.agentName)"]
+          workloadSelectors: ["unix:uid:\(getuid())"]
+          x509SVIDTTL: 5m
+
+        """
+    }
+
+    private static func welcome(
+        _ directory: DevDirectory,
+        _ configuration: DevServerConfiguration,
+        after time: String
+    ) -> String {
+        """
+        ready after \(time): trust domain \(configuration.trustDomain), \
+        server 127.0.0.1:\(configuration.port), agent "\(DevSystem.agentName)" \
+        (node selector agent:\(DevSystem.agentName))
+          everything is below  \(directory.path)
+          logs                 \(directory.log(of: "signet-server"))
+                               \(directory.log(of: "signet-agent"))
+
+        Type next, in another terminal:
+          export SPIFFE_ENDPOINT_SOCKET=\(directory.endpoint)
+          export SIGNET_SERVER_SOCKET=\(directory.adminSocket)
+          signet apply -f \(directory.example)
+          signet svid fetch
+          signet audit query
+        Ctrl-C ends both programs.
+        """
+    }
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPIProtos
+internal import DurableFiles
+internal import Foundation
+internal import Glibc
+internal import SwiftProtobuf
+internal import Synchronization
+
+/// The two programs that `signet dev` starts.
+struct DevPrograms: Sendable {
+    let server: String
+    let agent: String
+
+    /// Looks beside this program, then in PATH.
+    static func find() throws -> DevPrograms {
+        DevPrograms(server: try path(of: "signet-server"), agent: try path(of: "signet-agent"))
+    }
+
+    private static func path(of name: String) throws -> String {
+        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let beside = (own as NSString).deletingLastPathComponent
+        let inPath = ProcessInfo.processInfo.environment["PATH"] ?? ""
+        for folder in [beside] + inPath.split(separator: ":").map(String.init) {
+            let candidate = "\(folder)/\(name)"
+            if FileManager.default.isExecutableFile(atPath: candidate) { return candidate }
+        }
+        throw CommandFailure(
+            "\(name) is neither beside \(own) nor in PATH",
+            remedy: "Build it: swift build --product \(name)"
+        )
+    }
+}
+
+/// A server and an agent below one directory.
+final class DevSystem: Sendable {
+    static let agentName = "dev"
+    /// Far above the second it takes, so that a slow machine is not mistaken for a fault.
+    static let startMax = Duration.seconds(30)
+    /// Time between two looks at a program that is starting.
+    static let probeInterval = Duration.milliseconds(50)
+    /// How long the programs may take to end before they are killed.
+    static let stopGrace = Duration.seconds(5)
+    /// Enough of a log to show why a program ended.
+    static let logTailLinesMax = 15
+    /// An agent that was away for longer than its SVID lives (4 h) may find no authority that it
+    /// knows; here it simply joins again.
+    static let agentAwayMax: TimeInterval = 4 * 3600
+
+    private let directory: DevDirectory
+    private let configuration: DevServerConfiguration
+    private let programs: DevPrograms
+    private let selectors: [String]
+    private let documents: String?
+    private let logLevel: String
+    private let clock: SystemClock
+    private let started = Mutex<[Started]>([])
+
+    private struct Started: Sendable {
+        var name: String
+        var process: ChildProcess
+    }
+
+    init(
+        directory: DevDirectory,
+        configuration: DevServerConfiguration,
+        programs: DevPrograms,
+        selectors: [String],
+        documents: String?,
+        logLevel: String,
+        clock: SystemClock
+    ) {
+        self.directory = directory
+        self.configuration = configuration
+        self.programs = programs
+        self.selectors = selectors
+        self.documents = documents
+        self.logLevel = logLevel
+        self.clock = clock
+    }
+
+    /// Returns when workloads can ask for identities.
+    func start() async throws {
+        let server = try await launch(
+            "signet-server",
+            programs.server,
+            ["--config", directory.serverConfiguration, "--log-level", logLevel]
+        )
+        try await wait(for: server, socket: directory.adminSocket) { [self] in
+            try await SocketPath.withClient(directory.adminSocket, peer: "server") { client in
+                try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                    .getHealth(.init()).ready
+            }
+        }
+        var arguments = [
+            "--data-dir", directory.agentData, "--socket", directory.workloadSocket,
+            "--telemetry-port", "0", "--log-level", logLevel, "--server-address",
+            "127.0.0.1:\(configuration.port)",
+        ]
+        if try await needsToJoin() {
+            try await makeToken()
+            arguments += ["--join-token-file", directory.joinToken]
+        }
+        let agent = try await launch("signet-agent", programs.agent, arguments)
+        try await applyDocuments()
+        try await wait(for: agent, socket: directory.workloadSocket) { [self] in
+            try await SocketPath.withClient(directory.workloadSocket, peer: "agent") { client in
+                try await Signet_Agent_V1alpha1_AgentLocal.Client(wrapping: client)
+                    .getStatus(.init()).connected
+            }
+        }
+        try? DurableFile.remove(directory.joinToken)
+    }
+
+    /// Throws when one of the programs has ended; returns after `stop`.
+    func waitForFailure() async throws {
+        let running = started.withLock { $0 }
+        let ended = await withTaskGroup(of: (Started, ProgramEnd).self) { group in
+            for program in running { group.addTask { (program, await program.process.end()) } }
+            let first = await group.next()
+            if first.map({ !$0.0.process.wasToldToEnd }) ?? false { await stop() }
+            return first
+        }
+        guard let (program, end) = ended, !program.process.wasToldToEnd else { return }
+        throw failure(program, "\(end)")
+    }
+
+    /// Ends both programs; returns when they are gone.
+    func stop() async {
+        let running = started.withLock { $0 }
+        await withTaskGroup(of: Void.self) { group in
+            for program in running {
+                group.addTask { [clock] in
+                    await program.process.stop(grace: Self.stopGrace, clock: clock)
+                }
+            }
+        }
+    }
+
+    private func launch(
+        _ name: String,
+        _ executable: String,
+        _ arguments: [String]
+    ) async throws -> ChildProcess {
+        try Task.checkCancellation()
+        // Killed, should this process be killed: nobody is left to wait for an orderly end, and
+        // what both keep on disk survives that.
+        let process = try await ChildProcess.start(
+            Launch(
+                executable: executable,
+                arguments: arguments,
+                outputFile: directory.log(of: name),
+                signalIfOrphaned: SIGKILL
+            )
+        )
+        started.withLock { $0.append(Started(name: name, process: process)) }
+        return process
+    }
+
+    /// Returns when somebody listens at the socket and `isReady`.
+    private func wait(
+        for process: ChildProcess,
+        socket: String,
+        isReady: @Sendable () async throws -> Bool
+    ) async throws {
+        let deadline = clock.bootTime + Self.startMax
+        var problem = "nobody listens at \(socket)"
+        while true {
+            if let end = process.endIfEnded { throw failure(of: process, "\(end)") }
+            if SystemCalls.probe(socket: socket) == 0 {
+                do {
+                    if try await isReady() { return }
+                    problem = "it is not ready"
+                } catch let error as CommandFailure {
+                    problem = error.message
+                }
+            }
+            guard clock.bootTime < deadline else {
+                throw failure(
+                    of: process,
+                    "did not start in \(Moment.span(Self.startMax)): \(problem)"
+                )
+            }
+            try await clock.sleep(untilBoot: clock.bootTime + Self.probeInterval)
+        }
+    }
+
+    /// Whether the agent has no identity that it can go on with.
+    private func needsToJoin() async throws -> Bool {
+        let attributes = try? FileManager.default.attributesOfItem(atPath: directory.agentIdentity)
+        guard let written = attributes?[.modificationDate] as? Date else { return true }
+        if clock.wallTime.timeIntervalSince(written) < Self.agentAwayMax { return false }
+        try FileManager.default.removeItem(atPath: directory.agentData)
+        return true
+    }
+
+    /// Makes a join token; a node of that name is forgotten before.
+    private func makeToken() async throws {
+        let (selectors, address) = (selectors, "127.0.0.1:\(configuration.port)")
+        let token = try await SocketPath.withClient(directory.adminSocket, peer: "server") {
+            let service = Signet_Admin_V1alpha1_Administration.Client(wrapping: $0)
+            let known = try await service.listNodes(.with { $0.name = Self.agentName })
+            if !known.nodes.isEmpty {
+                _ = try await service.evictNode(
+                    .with {
+                        $0.name = Self.agentName
+                        $0.reason = "signet dev starts its agent anew"
+                    }
+                )
+            }
+            return try await service.createToken(
+                .with {
+                    $0.agentName = Self.agentName
+                    $0.nodeSelectors = selectors
+                    $0.serverAddresses = [address]
+                }
+            )
+        }
+        try DurableFile.write(
+            Array("\(token.token)\n".utf8),
+            to: directory.joinToken,
+            mode: 0o600
+        )
+    }
+
+    /// A document with a fault is reported and does not end the session in which it gets mended.
+    private func applyDocuments() async throws {
+        guard let documents else { return }
+        do {
+            let files = try SourceFiles.read([documents])
+            let response = try await SocketPath.withClient(
+                directory.adminSocket,
+                peer: "server"
+            ) { client in
+                try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client)
+                    .apply(.with { $0.files = files })
+            }
+            Terminal.out(ApplyCommand.View(response).table.text)
+        } catch let failure as CommandFailure {
+            Terminal.error("\(documents) was not applied: \(failure.message)")
+            Terminal.error("  Mend it, then: signet apply -f \(documents)")
+        }
+    }
+
+    private func failure(of process: ChildProcess, _ what: String) -> CommandFailure {
+        let program = started.withLock { list in list.first { $0.process === process } }
+        guard let program else { return CommandFailure(what) }
+        return failure(program, what)
+    }
+
+    private func failure(_ program: Started, _ what: String) -> CommandFailure {
+        let log = directory.log(of: program.name)
+        let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+        let tail = text.split(separator: "\n").suffix(Self.logTailLinesMax)
+            .map { "  | \(Terminal.printable(String($0)))" }.joined(separator: "\n")
+        return CommandFailure(
+            "\(program.name) \(what)" + (tail.isEmpty ? "" : "\n\(tail)"),
+            remedy: "The whole log: \(log). Deleting \(directory.path) begins anew."
+        )
+    }
+}
