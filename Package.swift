@@ -195,7 +195,8 @@ let package = Package(
         executable(
             "signet",
             [
-                "AuditLog", "ControlAPI", "ControlAPIProtos", "DurableFiles", "GRPCPeer", "SPIFFE",
+                "AuditLog", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles", "GRPCPeer",
+                "SPIFFE",
                 .grpc, .grpcTransport, .protobuf, .yams,
             ]
         ),
