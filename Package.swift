@@ -208,6 +208,21 @@ let package = Package(
             path: "Tests/TestPKI",
             swiftSettings: settings
         ),
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "AuditLog", "Authorization", "Issuance", "PolicyDocuments", "SPIFFE", "StrictYAML",
+                .asn1, .crypto, .x509, .yams,
+            ],
+            path: "Tests/Fuzz/Targets",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "FuzzReplayTests",
+            dependencies: ["FuzzTargets"],
+            path: "Tests/Fuzz/ReplayTests",
+            swiftSettings: settings
+        ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
         tests("AuthorizationTests", ["Authorization", "SPIFFE"]),
         tests("ClocksTests", ["Clocks"]),
