@@ -86,7 +86,9 @@ struct DevCommand: AsyncParsableCommand {
                 remedy: "Name a shorter place: signet dev --dir /tmp/signet-\(getuid())"
             )
         }
-        for folder in directory.folders { try DurableFile.makeDirectory(folder, mode: 0o700) }
+        for folder in directory.folders {
+            try DurableFile.makeDirectory(folder.path, mode: folder.mode)
+        }
         do throws(FileError) {
             return try FileLock(directory.lock)
         } catch {

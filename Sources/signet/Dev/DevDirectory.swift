@@ -27,9 +27,14 @@ package struct DevDirectory: Hashable, Sendable {
 
     package func log(of program: String) -> String { "\(path)/logs/\(program).log" }
 
-    /// What has to be there before the programs start.
-    package var folders: [String] {
-        [path, "\(path)/server", "\(path)/agent", "\(path)/logs"]
+    /// What has to be there before the programs start, with permissions.
+    ///
+    /// Workloads of other users pass through to the agent's socket; they see nothing on the way.
+    package var folders: [(path: String, mode: UInt32)] {
+        [
+            (path, 0o711), ("\(path)/server", 0o700), ("\(path)/agent", 0o711),
+            ("\(path)/logs", 0o700),
+        ]
     }
 
     /// The value for SPIFFE_ENDPOINT_SOCKET.

@@ -51,7 +51,7 @@ struct CommandFailure: Error {
             "`signet get KIND -A` lists those there are."
         case .notFound where refusal.reason == "nodeUnknown": "`signet agent list` shows all."
         case .permissionDenied, .unauthenticated:
-            "`signet get RoleBinding -A` shows who may do what; root of the server's machine may all."
+            "`signet get RoleBinding -A` shows who may do what; `admins` of server.yaml may do all."
         case .exhausted, .unavailable: "Try again later; `signet health` says what is wrong."
         case .fault: "The server's log has the detail under the reference above."
         case .conflict, .failedPrecondition, .invalidArgument, .notFound, .unimplemented: nil

@@ -107,11 +107,8 @@ struct WorkloadStream: Sendable {
         guard error.code == .permissionDenied else {
             return CommandFailure(error, at: path, peer: "agent")
         }
-        return CommandFailure(
-            "no identity for this process: \(error.message)",
-            remedy: "`signet explain workload --pid PID` (as root or as the agent's user) names "
-                + "the nearest miss."
-        )
+        // The agent's sentence says whom to ask.
+        return CommandFailure("PermissionDenied: \(error.message)")
     }
 }
 
