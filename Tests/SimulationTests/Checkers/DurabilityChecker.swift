@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Datastore
+import FoundationEssentials
+import NodeSync
+import SPIFFE
+
+/// Everything the server said is done is in its database, whatever happened since.
+struct DurabilityChecker {
+    /// Steps between two looks while nothing crashes.
+    private static let interval = 1500
+
+    private weak var process: ServerProcess?
+    private var nextAt = 0
+
+    mutating func check(_ world: World) throws {
+        guard let running = world.server.running, world.server.servesSince != nil else { return }
+        let steps = world.scheduler.stepCount
+        guard running !== process || steps >= nextAt else { return }
+        process = running
+        nextAt = steps + Self.interval
+        try compare(running.datastore, world)
+    }
+
+    func compare(_ datastore: Datastore, _ world: World) throws {
+        let ledger = world.ledger
+        func require(_ condition: Bool, _ what: String) throws {
+            guard condition else { throw world.violation(.durability, what) }
+        }
+        try datastore.readNow { transaction in
+            let number = try transaction.revision().number
+            try require(number == ledger.number, "revision \(ledger.number) is now \(number)")
+            let documents = try transaction.documents(DocumentFilter(), after: nil, limit: 10_000)
+            let found = Dictionary(
+                uniqueKeysWithValues: documents.map { ($0.uid, $0.resourceVersion) })
+            let expected = ledger.current.entries.mapValues(\.revision)
+            try require(found == expected, "documents are \(found) and not \(expected)")
+            for (uid, fact) in ledger.current.entries {
+                let entry = try transaction.entry(id: uid)
+                try require(
+                    entry?.revision == fact.revision
+                        && Set(entry?.nodeSelectors.map(\.description) ?? [])
+                            == fact.nodeSelectors,
+                    "entry \(fact.name) is not as it was written")
+            }
+            let nodes = try transaction.nodes(after: "", limit: 1000)
+            try require(
+                Set(nodes.map(\.name)) == Set(ledger.nodes.keys),
+                "the nodes are \(nodes.map(\.name)) and not \(ledger.nodes.keys.sorted())")
+            for node in nodes {
+                let fact = ledger.nodes[node.name]
+                try require(
+                    fact?.isBanned == (node.ban != nil), "the ban of \(node.name) is wrong")
+                try require(
+                    fact?.keySHA256 == node.keySPKISHA256, "the key of \(node.name) is wrong")
+            }
+            for (hash, isUsed) in ledger.tokens {
+                let token = try transaction.joinToken(hash: hash)
+                try require(
+                    token.map { ($0.usedAt != nil) == isUsed } ?? false, "a token is wrong")
+            }
+            let authorities = Set(try transaction.authorities().map(\.id))
+            try require(
+                authorities == ledger.current.authorities, "the authorities are \(authorities)")
+            for fact in ledger.issuedInOrder.suffix(50)
+            where fact.notAfter > world.latestWall {
+                let intent = try transaction.intent(serial: fact.serial)
+                try require(
+                    intent?.tbsSHA256 == fact.tbsSHA256,
+                    "the intent of an SVID of \(fact.spiffeID) is missing")
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import FoundationEssentials
+import NodeAgent
+import NodeSync
+import SPIFFE
+
+/// No certificate says what no entry allowed when it was issued; no workload is shown what its
+/// agent's revision does not grant.
+struct IssuanceChecker {
+    private var issuedSeen = 0
+    private var serials: Set<[UInt8]> = []
+
+    mutating func check(_ world: World) throws {
+        for fact in world.ledger.issuedInOrder[issuedSeen...] {
+            issuedSeen += 1
+            guard serials.insert(fact.serial).inserted else {
+                throw world.violation(.issuance, "a serial was used twice")
+            }
+            if let problem = problem(of: fact, world) {
+                throw world.violation(
+                    .issuance, "\(fact.spiffeID) was signed for \(fact.node), but \(problem)")
+            }
+        }
+        for agent in world.agents {
+            guard let process = agent.process else { continue }
+            for workload in agent.workloads {
+                guard let subscriber = workload.subscriber,
+                    case .view(let view) = process.logic.answer(for: subscriber)
+                else { continue }
+                try checkServed(view, to: workload, on: agent, world)
+            }
+        }
+    }
+
+    /// Why the server should not have signed it; nil if it was right.
+    private func problem(of fact: IssuedFact, _ world: World) -> String? {
+        if fact.node.isEmpty { return nil }
+        guard let node = world.ledger.nodes[fact.node] else { return "there is no such node" }
+        if node.isBanned { return "the node is banned" }
+        guard let entryID = fact.entryID else {
+            return fact.spiffeID.hasSuffix("/signet/agent/\(fact.node)") ? nil : "it is no agent"
+        }
+        guard let entry = world.ledger.current.entries[entryID] else { return "no entry says so" }
+        let selectors = node.selectors.union(["agent:\(fact.node)"])
+        guard entry.nodeSelectors.isSubset(of: selectors) else {
+            return "the entry is of other nodes"
+        }
+        guard entry.resolved(on: fact.node) == fact.spiffeID else { return "the entry says another" }
+        let now = world.server.clock.wallTime
+        // Work between approval and commit is part of a second or two.
+        if fact.notAfter > now.addingTimeInterval(Double(entry.ttlSeconds) + 1) {
+            return "it lives too long"
+        }
+        if let expires = entry.expires, fact.notAfter > expires.addingTimeInterval(1) {
+            return "it outlives its entry"
+        }
+        return nil
+    }
+
+    private func checkServed(
+        _ view: WorkloadView,
+        to workload: SimulatedWorkload,
+        on agent: SimulatedAgent,
+        _ world: World
+    ) throws {
+        guard let revision = agent.process?.logic.sync.revision,
+            let state = world.ledger.state(at: revision.number)
+        else { throw world.violation(.issuance, "\(agent.name) serves without a revision") }
+        for svid in view.svids {
+            func refuse(_ why: String) -> Violation {
+                world.violation(.issuance, "\(agent.name) serves \(svid.id), but \(why)")
+            }
+            guard let fact = world.ledger.issued[svid.serial], fact.node == agent.name else {
+                throw refuse("it was not signed for this node")
+            }
+            guard let entry = state.entries[svid.entryID] else {
+                throw refuse("there is no entry for it at revision \(revision.number)")
+            }
+            guard entry.workloadSelectors.isSubset(of: workload.selectorTexts) else {
+                throw refuse("the workload does not match")
+            }
+            guard entry.nodeSelectors.isSubset(of: agent.allSelectors) else {
+                throw refuse("the node does not match")
+            }
+            guard entry.resolved(on: agent.name) == svid.id.description else {
+                throw refuse("the entry says another ID")
+            }
+        }
+    }
+}
+
+extension EntryFact {
+    /// The ID that the entry grants on a node.
+    func resolved(on node: String) -> String {
+        spiffeID.replacing("{node.name}", with: node)
+    }
+}

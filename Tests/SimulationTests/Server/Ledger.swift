@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+
+/// A registration entry as the admin wrote it, and what the server said it became.
+struct EntryFact: Hashable, Sendable {
+    let name: String
+    /// The document's uid, the entry's ID.
+    let uid: String
+    let spiffeID: String
+    let nodeSelectors: Set<String>
+    let workloadSelectors: Set<String>
+    let ttlSeconds: Int
+    let expires: Date?
+    let revision: UInt64
+}
+
+/// A node as the server said it is.
+struct NodeFact: Hashable, Sendable {
+    var selectors: Set<String>
+    var isBanned = false
+    var keySHA256: [UInt8]
+}
+
+/// A certificate that the server let out.
+struct IssuedFact: Hashable, Sendable {
+    let serial: [UInt8]
+    let spiffeID: String
+    let entryID: String?
+    let node: String
+    let notAfter: Date
+    let authorityID: String
+    let tbsSHA256: [UInt8]
+    let der: [UInt8]
+}
+
+/// An authority as the server published it.
+struct AuthorityFact: Hashable, Sendable {
+    let id: String
+    let certificateDER: [UInt8]
+    let notBefore: Date
+    let notAfter: Date
+    let publishedAt: Duration
+    let bundleNumber: UInt64
+}
+
+/// Everything that the server has claimed, kept apart from it: what checkers compare with.
+///
+/// It is written when the server says that something is committed, from what was asked for and
+/// not from what the database holds.
+final class Ledger {
+    /// What was declared after a revision number.
+    struct State {
+        var entries: [String: EntryFact] = [:]
+        var authorities: Set<String> = []
+    }
+
+    /// An authority began to sign.
+    struct Activation {
+        let id: String
+        let retiring: String?
+        let missing: [String]
+        let at: Duration
+        /// The server's wall clock.
+        let wall: Date
+    }
+
+    private(set) var number: UInt64 = 0
+    private(set) var history: [UInt64: State] = [0: State()]
+    private(set) var nodes: [String: NodeFact] = [:]
+    /// Hashes of join tokens, and whether they were used.
+    private(set) var tokens: [[UInt8]: Bool] = [:]
+    private(set) var issued: [[UInt8]: IssuedFact] = [:]
+    private(set) var issuedInOrder: [IssuedFact] = []
+    private(set) var authorities: [String: AuthorityFact] = [:]
+    private var bundleNumbers: [UInt64] = []
+    /// Which authority began to sign, and when.
+    private(set) var activations: [Activation] = []
+    /// When each entry was last written, and by which number it was removed.
+    private(set) var changedAt: [String: Duration] = [:]
+    private(set) var removedBy: [String: UInt64] = [:]
+    /// When a node was told no for an entry: agents ask again later.
+    private(set) var refusedAt: [String: Duration] = [:]
+
+    var current: State { history[number] ?? State() }
+
+    /// The state that whoever has applied `number` should have.
+    func state(at number: UInt64) -> State? {
+        guard number <= self.number else { return nil }
+        var candidate = number
+        while history[candidate] == nil { candidate -= 1 }
+        return history[candidate]
+    }
+
+    /// The number of the newest bundle at a revision number.
+    func bundleNumber(at number: UInt64) -> UInt64 {
+        bundleNumbers.last { $0 <= number } ?? 0
+    }
+
+    func wrote(_ entry: EntryFact, at now: Duration) {
+        var state = current
+        state.entries[entry.uid] = entry
+        record(state, entry.revision)
+        changedAt[entry.uid] = now
+        removedBy[entry.uid] = nil
+    }
+
+    func deleted(entry uid: String, number: UInt64, at now: Duration) {
+        var state = current
+        state.entries[uid] = nil
+        record(state, number)
+        changedAt[uid] = now
+        removedBy[uid] = number
+    }
+
+    func published(_ authority: AuthorityFact) {
+        var state = current
+        state.authorities.insert(authority.id)
+        bundleNumbers.append(authority.bundleNumber)
+        record(state, authority.bundleNumber)
+        authorities[authority.id] = authority
+    }
+
+    func activated(
+        _ id: String,
+        retiring: String?,
+        missing: [String],
+        at now: Duration,
+        wall: Date
+    ) {
+        activations.append(
+            Activation(id: id, retiring: retiring, missing: missing, at: now, wall: wall))
+    }
+
+    func removed(authority id: String, number: UInt64) {
+        var state = current
+        state.authorities.remove(id)
+        bundleNumbers.append(number)
+        record(state, number)
+    }
+
+    private func record(_ state: State, _ number: UInt64) {
+        history[number] = state
+        self.number = max(self.number, number)
+    }
+
+    func created(token hash: [UInt8]) { tokens[hash] = false }
+
+    func admitted(_ name: String, _ node: NodeFact, token: [UInt8]?) {
+        nodes[name] = node
+        if let token { tokens[token] = true }
+    }
+
+    func banned(_ name: String, _ isBanned: Bool) { nodes[name]?.isBanned = isBanned }
+
+    func evicted(_ name: String) { nodes[name] = nil }
+
+    func issued(_ fact: IssuedFact) {
+        issued[fact.serial] = fact
+        issuedInOrder.append(fact)
+    }
+
+    func refused(node: String, entry: String, at now: Duration) {
+        refusedAt["\(node) \(entry)"] = now
+    }
+}

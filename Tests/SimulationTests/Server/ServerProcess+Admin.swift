@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Authorization
+import CAServer
+import ControlAPI
+import Datastore
+import FoundationEssentials
+import NodeSync
+import PolicyDocuments
+import SPIFFE
+
+/// An entry that the admin wants.
+struct EntryPlan: Hashable, Sendable {
+    let name: String
+    let spiffeID: String
+    let nodeSelectors: Set<String>
+    let workloadSelectors: Set<String>
+    let ttlSeconds: Int
+    let expires: Date?
+
+    /// The document, as a person would write it.
+    var text: String {
+        func list(_ values: Set<String>) -> String {
+            "[" + values.sorted().map { "\"\($0)\"" }.joined(separator: ", ") + "]"
+        }
+        let end = expires.map { ", expires: \"\($0.ISO8601Format())\"" } ?? ""
+        return """
+            apiVersion: core.signet/v1alpha1
+            kind: RegistrationEntry
+            metadata: {name: \(name)\(end)}
+            spec:
+              spiffeID: "\(spiffeID)"
+              nodeSelectors: \(list(nodeSelectors))
+              workloadSelectors: \(list(workloadSelectors))
+              x509SVIDTTL: \(ttlSeconds)s
+            """
+    }
+
+    static func key(_ name: String) -> DocumentKey {
+        DocumentKey(
+            group: DocumentKey.nativeGroup, kind: DocumentKind.registrationEntry.rawValue,
+            namespace: "default", name: name)
+    }
+}
+
+/// What `DocumentsService` and `AdministrationService` do for the admin at the server's socket.
+extension ServerProcess {
+    func apply(_ plans: [EntryPlan], deleting names: [String] = []) throws {
+        var order = DocumentOrder()
+        for plan in plans {
+            order.documents += try Document.parse(Array(plan.text.utf8), file: plan.name)
+        }
+        order.deletions = names.map(EntryPlan.key)
+        let carried = order
+        let (logic, now, seed) = (logic, clock.wallTime, random.next())
+        try write(isDroppable: true, claiming: { note($0, plans) }) { transaction in
+            var generator = SeededGenerator(seed: seed)
+            var act = try DocumentAct(
+                logic, by: Self.admin, admins: Self.admins, now: now, in: transaction)
+            return try act.perform(carried, using: &generator)
+        }
+    }
+
+    private func note(_ result: DocumentResult, _ plans: [EntryPlan]) {
+        for outcome in result.outcomes {
+            switch outcome.action {
+            case .unchanged: break
+            case .deleted:
+                ledger.deleted(
+                    entry: outcome.uid, number: result.revision.number, at: scheduler.now)
+            case .created, .updated:
+                guard let plan = plans.first(where: { $0.name == outcome.key.name }) else {
+                    continue
+                }
+                ledger.wrote(
+                    EntryFact(
+                        name: plan.name, uid: outcome.uid, spiffeID: plan.spiffeID,
+                        nodeSelectors: plan.nodeSelectors,
+                        workloadSelectors: plan.workloadSelectors,
+                        ttlSeconds: plan.ttlSeconds, expires: plan.expires,
+                        revision: outcome.resourceVersion),
+                    at: scheduler.now)
+            }
+        }
+    }
+
+    func createToken(hash: [UInt8], name: String, selectors: Set<String>) throws {
+        let (logic, now, ledger) = (logic, clock.wallTime, ledger)
+        let parsed = try selectors.map { try Selector($0) }
+        try write(isDroppable: true, claiming: { _ in ledger.created(token: hash) }) {
+            try logic.createToken(
+                hash: hash, name: name, selectors: parsed, ttlSeconds: 86_400, by: Self.admin,
+                now: now, in: $0)
+        }
+    }
+
+    func change(_ change: ServerLogic.StandingChange, of name: String) throws {
+        let (logic, now, ledger) = (logic, clock.wallTime, ledger)
+        try write(isDroppable: true, claiming: { _ in
+            switch change {
+            case .ban: ledger.banned(name, true)
+            case .evict: ledger.evicted(name)
+            case .unban: ledger.banned(name, false)
+            }
+        }) {
+            try logic.change(
+                change, ofNode: name, reason: "simulation", by: Self.admin, now: now, in: $0)
+        }
+        if change != .unban {
+            perform(publisher.removed(AgentName(name), now: clock.bootTime))
+        }
+    }
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CAServer
+import FoundationEssentials
+
+extension ServerProcess {
+    /// As `AuditPublisher.run`: soon after a commit, but not more often than it allows.
+    func planAudit() {
+        guard !isAuditPlanned else { return }
+        isAuditPlanned = true
+        let earliest = auditPublishedAt + AuditPublisher.checkpointInterval
+        let delay = max(workTime(), earliest - scheduler.now)
+        after(delay, "server publishes the audit log") { [self] in
+            isAuditPlanned = false
+            auditPublishedAt = scheduler.now
+            while try await audit.publish() {}
+        }
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// One broken promise each: proof that the checkers can fail.
+enum Sabotage: String, CaseIterable, Sendable {
+    /// The server believes an agent to have more than it said.
+    case earlyAcknowledgement
+    /// A commit is answered but not made.
+    case droppedWrite
+    /// The server shows an audit log that does not continue its past.
+    case forkedLog
+    /// Certificates leave the server without a leaf.
+    case forgottenLeaf
+    /// An authority signs before the agents have it.
+    case hastyRotation
+    /// An agent does not write to disk what it has applied.
+    case lostDisk
+    /// A removal is left out of what an agent is sent.
+    case lostRemoval
+    /// No prepared authority ever becomes the active one.
+    case missedRotation
+    /// One agent gets no answers, and its network is said to be well.
+    case silence
+    /// The server signs what has changed since it looked.
+    case uncheckedCommit
+
+    /// The rules of which at least one must be found broken.
+    var broken: Set<Rule> {
+        switch self {
+        case .droppedWrite: [.durability, .revisions, .issuance]
+        case .earlyAcknowledgement: [.revisions, .rotation]
+        case .forgottenLeaf: [.audit]
+        case .forkedLog: [.audit]
+        case .hastyRotation, .missedRotation: [.rotation]
+        case .lostDisk: [.revisions]
+        case .lostRemoval: [.revisions, .issuance]
+        case .silence: [.availability]
+        case .uncheckedCommit: [.issuance]
+        }
+    }
+}
