@@ -28,6 +28,8 @@ struct PackageManifest {
     /// The first string is the name; strings beside no label other than `dependencies:` are our own
     /// targets, products of packages are named by members such as `.crypto`.
     private mutating func addTarget(_ call: ArraySlice<Token>, isTest: Bool) {
+        // A library that only tests use lies below Tests.
+        var isTest = isTest
         var label = ""
         var strings: [String] = []
         for index in call.indices {
@@ -36,6 +38,8 @@ struct PackageManifest {
                 label = call[index - 1].text
             } else if token.kind == .string, ["", "name", "dependencies"].contains(label) {
                 strings.append(token.text)
+            } else if token.kind == .string, label == "path" {
+                isTest = isTest || token.text.hasPrefix("Tests/")
             }
         }
         guard let name = strings.first else { return }
