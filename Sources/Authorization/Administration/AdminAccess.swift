@@ -56,15 +56,52 @@ package struct AdminAccess: Sendable {
                 )
             }
         }
-        let reason: AccessDenial.Reason =
-            if all.isEmpty {
-                .noBinding
-            } else if inForce.isEmpty {
-                .bindingsExpired(all.map(\.binding.reference).sorted())
-            } else {
-                .outsideRules(inForce.map(\.binding.reference).sorted())
-            }
-        return .denied(AccessDenial(request: request, reason: reason))
+        return .denied(AccessDenial(request: request, reason: Self.reason(all, inForce)))
+    }
+
+    private static func reason(_ all: [Held], _ inForce: [Held]) -> AccessDenial.Reason {
+        if all.isEmpty { return .noBinding }
+        if inForce.isEmpty { return .bindingsExpired(all.map(\.binding.reference).sorted()) }
+        return .outsideRules(inForce.map(\.binding.reference).sorted())
+    }
+
+    /// Whether the actor may do `verb` to anything at all of a kind in a namespace.
+    ///
+    /// It is asked before something is read, parsed or queued for a caller; `allows` decides about
+    /// each object. SPIFFE ID prefixes do not narrow it.
+    ///
+    /// - Parameters:
+    ///   - actor: Who asks.
+    ///   - verb: What for; nil: for anything.
+    ///   - kind: nil: of any kind.
+    ///   - namespace: nil: in any namespace.
+    ///   - now: The wall clock.
+    /// - Returns: The denial, nil when there is such a right.
+    package func lacksAll(
+        _ actor: Actor,
+        _ verb: AdminVerb?,
+        kind: String? = nil,
+        namespace: String? = nil,
+        now: Date
+    ) -> AccessDenial? {
+        let all = held(by: actor)
+        let inForce = all.filter { $0.binding.isInForce(at: now) }
+        let mayAny = inForce.contains { held in
+            (namespace.map { held.binding.reaches(namespace: $0) } ?? true)
+                && held.role.rules.contains { rule in
+                    (verb.map { rule.verbs.contains($0) } ?? !rule.verbs.isEmpty)
+                        && (kind.map { rule.kinds.contains($0) } ?? true)
+                        && (namespace.map { rule.namespaces?.contains($0) ?? true } ?? true)
+                }
+        }
+        if mayAny { return nil }
+        let request = AdminRequest(
+            actor: actor,
+            verb: verb ?? .get,
+            kind: kind ?? "",
+            namespace: namespace ?? ""
+        )
+        return AccessDenial(request: request, reason: Self.reason(all, inForce))
     }
 
     /// Whether writing `role` would give away what `actor` does not hold.

@@ -24,10 +24,11 @@ package final class AnonymousCounters: Sendable {
         timer = DeadlineTimer(clock: clock)
     }
 
-    /// Counts one event of a kind; kinds are few and chosen by the server.
-    package func count(_ kind: String) {
+    /// Counts events of a kind; kinds are few and chosen by the server.
+    package func count(_ kind: String, by number: Int = 1) {
+        guard number > 0 else { return }
         let isFirst = state.withLock { state in
-            state.counts[kind, default: 0] += 1
+            state.counts[kind, default: 0] += UInt64(number)
             guard state.since == nil else { return false }
             state.since = clock.wallTime
             return true

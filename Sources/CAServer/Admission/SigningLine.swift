@@ -13,7 +13,24 @@ package final class SigningLine: Sendable {
         var waiting: [UInt64: CheckedContinuation<Result<Void, APIError>, Never>] = [:]
         /// Decided before the caller began to wait.
         var decided: [UInt64: Result<Void, APIError>] = [:]
+
+        /// Notes what was decided; returns who is to be told.
+        mutating func decide(_ actions: [SigningAdmission.Action]) -> [(Waiter, Outcome)] {
+            var ready: [(Waiter, Outcome)] = []
+            for action in actions {
+                let (id, outcome) = SigningLine.outcome(action)
+                if let waiter = waiting.removeValue(forKey: id) {
+                    ready.append((waiter, outcome))
+                } else {
+                    decided[id] = outcome
+                }
+            }
+            return ready
+        }
     }
+
+    private typealias Outcome = Result<Void, APIError>
+    private typealias Waiter = CheckedContinuation<Outcome, Never>
 
     private let state: Mutex<State>
 
@@ -77,27 +94,20 @@ package final class SigningLine: Sendable {
     )
 
     private func withdraw(_ id: UInt64) {
-        let waiter = state.withLock { $0.waiting.removeValue(forKey: id) }
-        transition { $0.withdrawn(id) }
+        // One step: between two, the batch could be started for a caller who is gone, and its place
+        // never given back.
+        let (waiter, ready) = state.withLock { state in
+            let waiter = state.waiting.removeValue(forKey: id)
+            return (waiter, state.decide(state.admission.withdrawn(id)))
+        }
         waiter?.resume(returning: .failure(Self.cancelled))
+        for (waiter, outcome) in ready { waiter.resume(returning: outcome) }
     }
 
     private func transition(
         _ event: (inout SigningAdmission) -> [SigningAdmission.Action]
     ) {
-        let ready = state.withLock { state in
-            var ready:
-                [(CheckedContinuation<Result<Void, APIError>, Never>, Result<Void, APIError>)] = []
-            for action in event(&state.admission) {
-                let (id, outcome) = Self.outcome(action)
-                if let waiter = state.waiting.removeValue(forKey: id) {
-                    ready.append((waiter, outcome))
-                } else {
-                    state.decided[id] = outcome
-                }
-            }
-            return ready
-        }
+        let ready = state.withLock { state in state.decide(event(&state.admission)) }
         for (waiter, outcome) in ready { waiter.resume(returning: outcome) }
     }
 

@@ -207,6 +207,7 @@ package final class AuditPublisher: Sendable {
         return (id, stream)
     }
 
+    /// Ends a stream of `follow`.
     package func unfollow(_ id: UInt64) {
         state.withLock { $0.followers.removeValue(forKey: id) }?.finish()
     }

@@ -10,8 +10,15 @@ internal import Synchronization
 package enum KeyStorage: Hashable, Sendable {
     /// A directory of mode 0700; each key is a file of mode 0600.
     case disk(directory: String)
-    /// Nowhere: a restart makes new keys.
-    case memory
+    /// Authorities' keys nowhere, so that a restart makes new ones; the audit log's key below
+    /// `auditDirectory`, because a log whose key is lost cannot be continued.
+    case memory(auditDirectory: String)
+
+    fileprivate var directory: String {
+        switch self {
+        case .disk(let directory), .memory(let directory): directory
+        }
+    }
 }
 
 /// The private keys of one server: its authorities', its audit log's.
@@ -29,9 +36,7 @@ package final class KeyVault: Sendable {
     /// - Throws: `FileError` when the directory cannot be made.
     package init(_ storage: KeyStorage) throws(FileError) {
         self.storage = storage
-        if case .disk(let directory) = storage {
-            try DurableFile.makeDirectory(directory, mode: 0o700)
-        }
+        try DurableFile.makeDirectory(storage.directory, mode: 0o700)
     }
 
     /// Makes a new P-256 key; it is kept by nobody until `keep`.
@@ -66,13 +71,29 @@ package final class KeyVault: Sendable {
         if case .disk = storage { try DurableFile.remove(path(authorityID)) }
     }
 
+    /// Destroys key files that a crash, or a change of `keysInMemory`, has left behind.
+    ///
+    /// - Parameter kept: The authorities that sign or will sign.
+    /// - Throws: when the directory cannot be read or a file cannot be removed.
+    package func sweep(keeping kept: Set<String>) throws {
+        for name in try FileManager.default.contentsOfDirectory(atPath: storage.directory) {
+            guard name.hasPrefix(Self.filePrefix), name.hasSuffix(Self.fileSuffix) else { continue }
+            let id = String(name.dropFirst(Self.filePrefix.count).dropLast(Self.fileSuffix.count))
+            guard !kept.contains(id) else { continue }
+            signers.withLock { $0[id] = nil }
+            try DurableFile.remove("\(storage.directory)/\(name)")
+        }
+    }
+
+    private static let filePrefix = "authority-"
+    private static let fileSuffix = ".key"
+
     /// The Ed25519 key that signs the audit log's checkpoints, made at the first call.
     ///
     /// - Throws: `FileError`, `SignerError`; with `isNew` false a missing key is an error, because
     ///   a new one would let the log's past be rewritten.
     package func auditKey(isNew: Bool) throws -> AuditKey {
-        guard case .disk(let directory) = storage else { return AuditKey() }
-        let path = "\(directory)/audit.key"
+        let path = "\(storage.directory)/audit.key"
         if let bytes = try Self.secret(at: path) { return try AuditKey(rawRepresentation: bytes) }
         guard isNew else {
             throw SignerError.unavailable(reason: "\(path), the audit log's key, is missing")
@@ -93,7 +114,7 @@ package final class KeyVault: Sendable {
 
     private func path(_ authorityID: String) -> String {
         guard case .disk(let directory) = storage else { return "" }
-        return "\(directory)/authority-\(authorityID).key"
+        return "\(directory)/\(Self.filePrefix)\(authorityID)\(Self.fileSuffix)"
     }
 }
 

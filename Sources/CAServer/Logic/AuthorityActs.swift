@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import AuditLog
+internal import ControlAPI
 package import Datastore
 package import FoundationEssentials
 package import Issuance
@@ -19,6 +20,15 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws -> Authority {
         try requireClock(now, in: transaction)
+        // Verifiers refuse a larger bundle whole.
+        guard try transaction.authorities().count < TrustBundle.authoritiesMax else {
+            throw APIError(
+                .failedPrecondition,
+                "tooManyAuthorities",
+                "the bundle already holds \(TrustBundle.authoritiesMax) authorities; wait until "
+                    + "the SVIDs of an old one have expired"
+            )
+        }
         var published = authority
         published.publishedAt = now
         try transaction.put(AuthorityRecord(published))

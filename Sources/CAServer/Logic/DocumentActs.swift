@@ -22,6 +22,8 @@ package struct DocumentOrder: Sendable {
     package var pruneOwner: String?
     /// The label by which prune finds documents.
     package static let ownerLabel = "signet/owner"
+    /// Most documents of one order, to create or to delete: as many as one file may hold.
+    package static let documentsMax = 10_000
     /// Most documents deleted by one prune: more is a mistake rather than a wish.
     package static let prunedMax = 10_000
 
@@ -30,6 +32,7 @@ package struct DocumentOrder: Sendable {
 
 /// What became of one document.
 package struct DocumentOutcome: Hashable, Sendable {
+    /// What happened to it.
     package enum Action: String, Hashable, Sendable {
         case created
         case deleted
@@ -88,6 +91,7 @@ package struct DocumentAct {
         _ order: DocumentOrder,
         using generator: inout some RandomNumberGenerator
     ) throws -> DocumentResult {
+        try check(order)
         // Namespaces first, so that one file may hold a namespace and what belongs into it.
         for document in order.documents where document.kind == .namespace {
             try write(document, using: &generator)
@@ -100,6 +104,7 @@ package struct DocumentAct {
         if let owner = order.pruneOwner {
             try prune(owner, keeping: Set(order.documents.map(\.key)))
         }
+        try checkRolesLeft()
         let reached: Revision
         if let taken {
             reached = taken
@@ -112,6 +117,24 @@ package struct DocumentAct {
             reached = try transaction.revision()
         }
         return DocumentResult(revision: reached, outcomes: outcomes, warnings: warnings)
+    }
+
+    private func check(_ order: DocumentOrder) throws {
+        let count = order.documents.count + order.deletions.count
+        guard count > 0 || order.pruneOwner != nil else {
+            throw APIError(
+                .invalidArgument,
+                "orderEmpty",
+                "there is no document to apply or delete"
+            )
+        }
+        guard count <= DocumentOrder.documentsMax else {
+            throw APIError(
+                .invalidArgument,
+                "orderTooLarge",
+                "at most \(DocumentOrder.documentsMax) documents in one request"
+            )
+        }
     }
 
     private mutating func write(
@@ -168,6 +191,17 @@ package struct DocumentAct {
     }
 
     private mutating func delete(_ key: DocumentKey, mustExist: Bool) throws {
+        // Without any such right one does not learn whether the document exists.
+        let denial = access.lacksAll(
+            actor,
+            .delete,
+            kind: key.kind,
+            namespace: key.namespace,
+            now: now
+        )
+        if let denial {
+            throw APIError(.permissionDenied, "adminDenied", denial.description)
+        }
         guard let stored = try transaction.document(key) else {
             guard mustExist else { return }
             throw APIError(.notFound, "documentUnknown", "there is no \(key)")
@@ -271,6 +305,16 @@ package struct DocumentAct {
                 )
             case .roleBinding(let spec):
                 let binding = spec.binding(metadata: document.metadata)
+                // A binding that waits for its role would be pre-planted: whoever writes the role
+                // later would give it to somebody he never thought of.
+                guard roles[binding.role] != nil else {
+                    throw APIError(
+                        .failedPrecondition,
+                        "roleUnknown",
+                        "\(document.file):\(document.line): role \(binding.role) does not exist; "
+                            + "apply it first or with its binding"
+                    )
+                }
                 escalation = access.escalation(
                     by: actor,
                     writing: binding,
@@ -283,6 +327,30 @@ package struct DocumentAct {
                     .permissionDenied,
                     "grantExceedsOwn",
                     "\(document.file):\(document.line): \(escalation)"
+                )
+            }
+        }
+    }
+
+    /// A role that is bound stays, for the same reason; and neither kind outgrows what is read.
+    private func checkRolesLeft() throws {
+        let kinds = [DocumentKind.role, .roleBinding].map(\.rawValue)
+        guard outcomes.contains(where: { kinds.contains($0.key.kind) }) else { return }
+        _ = try StoredAccess.documents(.role, in: transaction)
+        let deleted = Set(
+            outcomes
+                .filter { $0.action == .deleted && $0.key.kind == DocumentKind.role.rawValue }
+                .map { AdminRoleReference(namespace: $0.key.namespace, name: $0.key.name) }
+        )
+        for document in try StoredAccess.documents(.roleBinding, in: transaction) {
+            guard case .roleBinding(let spec) = document.spec else { continue }
+            let binding = spec.binding(metadata: document.metadata)
+            guard !deleted.contains(binding.role) else {
+                throw APIError(
+                    .failedPrecondition,
+                    "roleBound",
+                    "role \(binding.role) is bound by \(binding.reference); delete that "
+                        + "RoleBinding first or with it"
                 )
             }
         }
@@ -385,17 +453,25 @@ extension StoredMetadata {
 /// The roles and bindings that the datastore holds.
 package enum StoredAccess {
     /// Most documents of either kind; the whole set is read for each change.
+    ///
+    /// An apply beyond it is refused, so that no right is ever left out.
     package static let documentsMax = 10_000
 
     static func documents(
         _ kind: DocumentKind,
         in transaction: ReadTransaction
     ) throws -> [Document] {
-        try transaction.documents(
-            DocumentFilter(kind: kind.rawValue),
-            after: nil,
-            limit: documentsMax
-        ).map { try Document(stored: $0) }
+        var filter = DocumentFilter(kind: kind.rawValue)
+        filter.group = DocumentKey.nativeGroup
+        let stored = try transaction.documents(filter, after: nil, limit: documentsMax + 1)
+        guard stored.count <= documentsMax else {
+            throw APIError(
+                .exhausted,
+                "tooManyGrants",
+                "there may be at most \(documentsMax) documents of kind \(kind.rawValue)"
+            )
+        }
+        return try stored.map { try Document(stored: $0) }
     }
 }
 

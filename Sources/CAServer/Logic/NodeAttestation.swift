@@ -33,7 +33,11 @@ extension ServerLogic {
                 throw Self.tokenRefused
             }
             return token.name
-        case .readmission(let name): return name
+        case .readmission(let name):
+            guard let node = try transaction.node(named: name), node.ban == nil else {
+                throw Self.readmissionRefused
+            }
+            return name
         case .renewal(let peer): return try standing(of: peer, in: transaction).name
         }
     }
@@ -105,6 +109,12 @@ extension ServerLogic {
         "the join token is unknown, used or expired; make a new one with signet token create"
     )
 
+    private static let readmissionRefused = APIError(
+        .permissionDenied,
+        "readmissionRefused",
+        "this agent cannot come back by itself; give it a new join token"
+    )
+
     private func redeem(
         _ hash: [UInt8],
         _ certificate: PreparedCertificate,
@@ -115,8 +125,16 @@ extension ServerLogic {
         guard case .redeemed(let token) = try transaction.redeemJoinToken(hash: hash, now: now),
             token.name == name
         else { throw Self.tokenRefused }
-        guard try transaction.node(named: name)?.ban == nil else {
-            throw APIError(.permissionDenied, "nodeBanned", "agent \(name) is banned")
+        // A second token of the same name must not take a node over.
+        if let node = try transaction.node(named: name) {
+            guard node.ban == nil else {
+                throw APIError(.permissionDenied, "nodeBanned", "agent \(name) is banned")
+            }
+            throw APIError(
+                .conflict,
+                "nodeExists",
+                "agent \(name) has joined already; evict it first if this machine replaces it"
+            )
         }
         let selectors = token.selectors.union(try ownSelectors(ofNode: name))
         let attestation = AuditLog.NodeAttestation(
@@ -135,15 +153,10 @@ extension ServerLogic {
         now: Date,
         in transaction: Transaction
     ) throws -> (event: AuditEvent, selectors: Set<Selector>, method: String) {
-        let refused = APIError(
-            .permissionDenied,
-            "readmissionRefused",
-            "this agent cannot come back by itself; give it a new join token"
-        )
         guard let node = try transaction.node(named: name), node.ban == nil,
             node.keySPKISHA256 == certificate.spkiSHA256,
             now < node.notAfter.addingTimeInterval(Self.readmissionSeconds)
-        else { throw refused }
+        else { throw Self.readmissionRefused }
         let readmission = NodeReadmission(
             agent: certificate.id,
             expiredAt: AuditTime(node.notAfter),
@@ -221,6 +234,21 @@ extension ServerLogic {
         return id
     }
 
+    /// Deletes the unused tokens of a name: what was given out before a ban or an eviction must not
+    /// bring the name back.
+    private func withdrawTokens(of name: String, in transaction: Transaction) throws {
+        let limit = 500
+        var after: [UInt8] = []
+        while true {
+            let page = try transaction.joinTokens(after: after, limit: limit)
+            for token in page where token.name == name && token.usedAt == nil {
+                try transaction.deleteJoinToken(hash: token.hash)
+            }
+            guard page.count == limit, let last = page.last else { return }
+            after = last.hash
+        }
+    }
+
     /// What an admin does to a node's standing.
     package enum StandingChange: Hashable, Sendable {
         case ban
@@ -251,9 +279,11 @@ extension ServerLogic {
         switch change {
         case .ban:
             try transaction.banNode(named: name, reason: reason, now: now)
+            try withdrawTokens(of: name, in: transaction)
             try transaction.append(.nodeBanned(standing), by: actor, at: now)
         case .evict:
             try transaction.evictNode(named: name)
+            try withdrawTokens(of: name, in: transaction)
             try transaction.append(.nodeEvicted(standing), by: actor, at: now)
         case .unban:
             try transaction.unbanNode(named: name)

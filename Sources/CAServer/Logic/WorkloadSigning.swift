@@ -107,11 +107,14 @@ extension ServerLogic {
 
     /// Commits the intent to sign, if everything it rests on still holds.
     ///
+    /// Of the refusals the first `leavesMax`, at most `refusalLeavesMax`, get a leaf.
+    ///
     /// - Throws: `APIError` (`unavailable`) when the node, an entry or the authority has changed
     ///   since; the whole batch may then be tried again.
     package func commitSigning(
         _ certificates: [PreparedCertificate],
         refusals: [(request: WorkloadSigningRequest, error: APIError)],
+        leavesMax: Int = refusalLeavesMax,
         on basis: SigningBasis,
         for peer: VerifiedPeer,
         now: Date,
@@ -127,6 +130,7 @@ extension ServerLogic {
                 )
             }
         }
+        let leaves = min(leavesMax, Self.refusalLeavesMax)
         try record(
             certificates,
             namespaces: basis.entries.mapValues(\.namespace),
@@ -136,9 +140,9 @@ extension ServerLogic {
             now: now,
             in: transaction
         )
-        for refusal in refusals.prefix(Self.refusalLeavesMax) {
+        for refusal in refusals.prefix(leaves) {
             let entry = basis.entries[refusal.request.entryID]
-            let more = refusals.count - Self.refusalLeavesMax
+            let more = refusals.count - leaves
             try transaction.append(
                 .requestRefused(
                     RequestRefusal(
@@ -212,10 +216,26 @@ extension APIError {
 }
 
 extension IssuanceRefusal {
-    /// The case's name, without what it carries.
+    /// The rule's name in answers, metrics and logs; it stays when the case is renamed.
     fileprivate var ruleName: String {
-        let text = String(reflecting: self)
-        let last = text.prefix { $0 != "(" }.split(separator: ".").last
-        return last.map(String.init) ?? "issuanceRefused"
+        switch self {
+        case .authorityExpiresTooSoon: "authorityExpiresTooSoon"
+        case .authorityNotYetValid: "authorityNotYetValid"
+        case .clockOutOfRange: "clockOutOfRange"
+        case .dnsNameMalformed: "dnsNameMalformed"
+        case .dnsNameTwice: "dnsNameTwice"
+        case .dnsNamesTooMany: "dnsNamesTooMany"
+        case .entryExpired: "entryExpired"
+        case .idDiffersFromEntry: "idDiffersFromEntry"
+        case .idReserved: "idReserved"
+        case .idTemplate: "idTemplate"
+        case .idWithoutPath: "idWithoutPath"
+        case .keyOfAuthority: "keyOfAuthority"
+        case .lifetimeTooLong: "lifetimeTooLong"
+        case .lifetimeTooShort: "lifetimeTooShort"
+        case .nameMalformed: "nameMalformed"
+        case .nodeOutsideEntry: "nodeOutsideEntry"
+        case .trustDomainDiffers: "trustDomainDiffers"
+        }
     }
 }

@@ -50,6 +50,7 @@ package struct RotationService: Sendable {
             )
             authorities = try await records()
         }
+        try core.keys.sweep(keeping: Set(authorities.filter { $0.state != .old }.map(\.id)))
         try await core.reloadTrust()
         return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
     }
@@ -68,6 +69,9 @@ package struct RotationService: Sendable {
         var rotation = rotation
         while !Task.isCancelled {
             let now = core.clock.wallTime
+            // A jump is noticed while nobody asks for anything, too.
+            try? core.requireClock()
+            if core.isTrustStale { await core.refreshTrust() }
             var pending = rotation.timerFired(now: now)
             if let next = rotation.next {
                 pending += rotation.agentsApplied(
@@ -86,7 +90,8 @@ package struct RotationService: Sendable {
                 }
             }
             report(rotation, wakeAt)
-            let limit = rotation.next == nil ? Self.checkInterval : Self.countInterval
+            let isIdle = rotation.next == nil && !core.isTrustStale
+            let limit = isIdle ? Self.checkInterval : Self.countInterval
             let until = wakeAt.map { max($0.timeIntervalSince(core.clock.wallTime), 0.01) }
             let pause = min(limit, .seconds(until ?? limit / .seconds(1)))
             try? await core.clock.sleep(untilBoot: core.clock.bootTime + pause)
@@ -99,15 +104,17 @@ package struct RotationService: Sendable {
     ) async -> [AuthorityRotation.Action] {
         let now = core.clock.wallTime
         do {
+            if case .scheduleTimer = action { return [] }
+            try core.requireClock()
             switch action {
             case .activate(let id, let retiring, let missing):
                 let last = try await activate(id, retiring: retiring, missing: missing, now: now)
-                try await core.reloadTrust()
+                await core.refreshTrust()
                 core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
                 return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
             case .prepare:
                 let authority = try await prepare(now: now)
-                try await core.reloadTrust()
+                await core.refreshTrust()
                 core.logger.notice(
                     "authority published",
                     metadata: ["authority": "\(authority.id)"]
@@ -117,8 +124,8 @@ package struct RotationService: Sendable {
             case .remove(let id):
                 let logic = core.logic
                 try await core.write { try logic.remove(id, now: now, in: $0) }
-                try core.keys.drop(authorityID: id)
-                try await core.reloadTrust()
+                drop(id)
+                await core.refreshTrust()
                 core.logger.notice("authority removed", metadata: ["authority": "\(id)"])
                 return rotation.removed(id: id, now: now)
             case .scheduleTimer: return []
@@ -158,13 +165,28 @@ package struct RotationService: Sendable {
         now: Date
     ) async throws -> Date? {
         let logic = core.logic
-        return try await core.write { transaction in
+        let last = try await core.write { transaction in
             try logic.activate(
                 id,
                 retiring: retiring,
                 missing: missing,
                 now: now,
                 in: transaction
+            )
+        }
+        // It signs no more: batches under way hold it for themselves.
+        if let retiring { drop(retiring) }
+        return last
+    }
+
+    /// Destroys the key of an authority that signs no more; at the next start it would be swept.
+    private func drop(_ id: String) {
+        do {
+            try core.keys.drop(authorityID: id)
+        } catch {
+            core.logger.error(
+                "the key of a retired authority cannot be removed",
+                metadata: ["authority": "\(id)", "error": "\(error)"]
             )
         }
     }

@@ -45,7 +45,8 @@ package struct Server: Sendable {
         let datastore = try ServerStore(path: configuration.databasePath)
         let keys = try KeyVault(
             configuration.keysInMemory
-                ? .memory : .disk(directory: configuration.keyDirectory)
+                ? .memory(auditDirectory: configuration.keyDirectory)
+                : .disk(directory: configuration.keyDirectory)
         )
         let metrics = MetricRegistry()
         let health = Health(ready: Self.readyConditions)

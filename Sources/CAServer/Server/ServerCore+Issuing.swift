@@ -30,7 +30,9 @@ extension ServerCore {
         csr: [UInt8],
         source: String
     ) async throws(APIError) -> AgentIdentity {
-        if let wait = attestationLimiter.take(1, of: source, now: clock.bootTime) {
+        var limiter = attestationLimiter
+        if case .renewal = admission { limiter = renewalLimiter }
+        if let wait = limiter.take(1, of: source, now: clock.bootTime) {
             metrics.increment(.attestations, admission.name, "limited")
             throw APIError(
                 .exhausted,
@@ -44,7 +46,8 @@ extension ServerCore {
             return identity
         } catch {
             metrics.increment(.attestations, admission.name, "refused")
-            if case .renewal = admission {
+            if case .renewal(let peer) = admission {
+                await record(error, of: "renew", by: peer)
             } else {
                 anonymous.count("\(admission.name)Refused")
                 metrics.increment(.unauthenticatedRequests, admission.name)
@@ -57,6 +60,7 @@ extension ServerCore {
         _ admission: AgentAdmission,
         csr: [UInt8]
     ) async throws(APIError) -> AgentIdentity {
+        try requireClock()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
         let name = try await read { try logic.admittedName(admission, in: $0) }
@@ -91,6 +95,9 @@ extension ServerCore {
         _ requests: [WorkloadSigningRequest],
         for peer: VerifiedPeer
     ) async throws(APIError) -> [Result<[UInt8], APIError>] {
+        guard !requests.isEmpty else {
+            throw APIError(.invalidArgument, "batchEmpty", "ask for at least one certificate")
+        }
         guard requests.count <= IssuanceBatch.certificatesMax else {
             throw APIError(
                 .invalidArgument,
@@ -98,6 +105,22 @@ extension ServerCore {
                 "at most \(IssuanceBatch.certificatesMax) certificates in one request"
             )
         }
+        do {
+            // A node that may not speak takes no place from the others.
+            let logic = logic
+            _ = try await read { try logic.standing(of: peer, in: $0) }
+            try requireClock()
+            return try await signAdmitted(requests, for: peer)
+        } catch {
+            await record(error, of: "sign", by: peer)
+            throw error
+        }
+    }
+
+    private func signAdmitted(
+        _ requests: [WorkloadSigningRequest],
+        for peer: VerifiedPeer
+    ) async throws(APIError) -> [Result<[UInt8], APIError>] {
         let place = try await signingLine.enter(
             agent: peer.id.description,
             count: requests.count,
@@ -124,16 +147,21 @@ extension ServerCore {
         let refusals = zip(requests, outcomes).compactMap { request, outcome in
             if case .refused(let error) = outcome { (request: request, error: error) } else { nil }
         }
-        try await write { transaction in
-            try logic.commitSigning(
-                certificates,
-                refusals: refusals,
-                on: basis,
-                for: peer,
-                now: now,
-                in: transaction
-            )
+        let leaves = leavesAllowed(for: refusals.count, of: .spiffe(peer.id))
+        if !certificates.isEmpty || leaves > 0 {
+            try await write { transaction in
+                try logic.commitSigning(
+                    certificates,
+                    refusals: refusals,
+                    leavesMax: leaves,
+                    on: basis,
+                    for: peer,
+                    now: now,
+                    in: transaction
+                )
+            }
         }
+        anonymous.count(Self.refusalsNotRecorded, by: refusals.count - leaves)
         let issued = certificates.isEmpty ? [] : try sign(batch, with: trust)
         metrics.increment(.svidsIssued, by: issued.count, SubjectRole.workload.rawValue)
         for refusal in refusals { metrics.increment(.issuanceRefusals, refusal.error.reason) }
@@ -150,6 +178,7 @@ extension ServerCore {
     package func signServer(
         csr: [UInt8]
     ) async throws(APIError) -> (chain: [[UInt8]], certificate: PreparedCertificate) {
+        try requireClock()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
         var batch = IssuanceBatch(issuer: trust.issuer)
@@ -190,6 +219,50 @@ extension ServerCore {
             logger.critical("signing failed after commit", metadata: ["error": "\(error)"])
             health.unmet("authority", reason: error.description)
             throw APIError(issuance: error)
+        }
+    }
+}
+
+extension ServerCore {
+    /// Under which name refusals are summed up that have no leaf of their own.
+    static let refusalsNotRecorded = "refusalsNotRecordedOneByOne"
+
+    /// How many of a batch's refusals get a leaf: one agent must not fill the log.
+    private func leavesAllowed(for refusals: Int, of actor: Actor) -> Int {
+        var allowed = 0
+        while allowed < min(refusals, ServerLogic.refusalLeavesMax),
+            refusalLimiter.take(1, of: actor.description, now: clock.bootTime) == nil
+        {
+            allowed += 1
+        }
+        return allowed
+    }
+
+    /// Records that a caller who proved an identity has no standing here.
+    func record(_ error: any Error, of what: String, by peer: VerifiedPeer) async {
+        guard let error = error as? APIError, error.kind == .permissionDenied else { return }
+        await recordRefusal(of: what, "", error.message, by: .spiffe(peer.id))
+    }
+
+    /// Records that an authenticated caller was refused, at a bounded rate for each caller.
+    func recordRefusal(
+        of what: String,
+        _ namespace: String,
+        _ reason: String,
+        by actor: Actor
+    ) async {
+        guard refusalLimiter.take(1, of: actor.description, now: clock.bootTime) == nil else {
+            anonymous.count(Self.refusalsNotRecorded)
+            return
+        }
+        let refusal = RequestRefusal(what: what, reason: reason, namespace: namespace)
+        let now = clock.wallTime
+        do {
+            _ = try await write { transaction in
+                try transaction.append(.requestRefused(refusal), by: actor, at: now)
+            }
+        } catch {
+            logger.error("a refusal cannot be recorded", metadata: ["error": "\(error)"])
         }
     }
 }

@@ -50,7 +50,16 @@ package final class ServerCore: Sendable {
     package let anonymous: AnonymousCounters
     let signingLine: SigningLine
     let attestationLimiter: SourceLimiter
+    /// Refusals recorded one by one for each caller; what is beyond it is counted.
     let refusalLimiter = SourceLimiter(rate: 1, burst: 20)
+    /// Renewals of one agent: it renews every two hours, and tries again when an answer is lost.
+    let renewalLimiter = SourceLimiter(rate: 0.2, burst: 20)
+    /// Bundles fetched from one address: one for each machine that joins.
+    let bundleLimiter = SourceLimiter(rate: 10, burst: 200)
+    let clockGuard: ClockGuard
+    private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
+    private let authoritySeries = Mutex<Set<[String]>>([])
+    private let trustStaleness = Mutex(false)
     private let trustState: Mutex<ServerTrust?>
     private let connectionsState = Mutex<PeerConnections?>(nil)
     private let rotationState = Mutex(RotationStatus(text: "starting", at: nil))
@@ -78,6 +87,7 @@ package final class ServerCore: Sendable {
         self.hub = hub
         self.audit = audit
         anonymous = AnonymousCounters(clock: clock)
+        clockGuard = ClockGuard(wall: clock.wallTime, boot: clock.bootTime)
         signingLine = SigningLine(
             limits: SigningAdmission.Limits(
                 agentRate: configuration.signingPerSecond,
@@ -140,6 +150,33 @@ package final class ServerCore: Sendable {
         for unusable in verifier.unusableAuthorities {
             logger.error("an authority cannot be used", metadata: ["authority": "\(unusable)"])
         }
+        report(authorities)
+        trustStaleness.withLock { $0 = false }
+        health.met("authority")
+    }
+
+    /// Reads authorities and bundle again after a step that has been committed; a failure is made
+    /// good later and does not undo the step.
+    func refreshTrust() async {
+        do {
+            try await reloadTrust()
+        } catch {
+            trustStaleness.withLock { $0 = true }
+            logger.error("authorities cannot be read", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Whether the last `refreshTrust` failed.
+    var isTrustStale: Bool { trustStaleness.withLock { $0 } }
+
+    private func report(_ authorities: [Authority]) {
+        let series = Set(authorities.map { [$0.id, $0.state.rawValue] })
+        let gone = authoritySeries.withLock { known in
+            let gone = known.subtracting(series)
+            known = series
+            return gone
+        }
+        for labels in gone { metrics.remove(.authorityNotAfter, labels[0], labels[1]) }
         for authority in authorities {
             metrics.set(
                 .authorityNotAfter,
@@ -148,7 +185,23 @@ package final class ServerCore: Sendable {
                 authority.state.rawValue
             )
         }
-        health.met("authority")
+    }
+
+    /// The roles and bindings of the moment, read again only after a change.
+    func access(in transaction: ReadTransaction) throws -> AdminAccess {
+        // Documents change only with the number, inside the transaction that takes it.
+        let number = try transaction.revision().number
+        if let known = accessState.withLock({ $0 }), known.number == number {
+            return known.access
+        }
+        let access = try AdminAccess(stored: transaction, admins: configuration.admins)
+        accessState.withLock { $0 = (number, access) }
+        return access
+    }
+
+    /// Refuses to sign with a clock that is not believed.
+    func requireClock() throws(APIError) {
+        try clockGuard.require(wall: clock.wallTime, boot: clock.bootTime)
     }
 
     /// Runs one act; its audit leaf is part of it.
@@ -208,7 +261,8 @@ package final class ServerCore: Sendable {
     private func report(_ error: any Error) -> APIError {
         switch error {
         case let error as APIError: return error
-        case DatastoreError.conflict: break
+        // Both pass by themselves: a server that is busy still serves.
+        case DatastoreError.conflict, DatastoreError.tooManyWrites: break
         case let error as DatastoreError:
             health.unmet("datastore", reason: error.description)
             logger.error("the datastore refused", metadata: ["error": "\(error)"])

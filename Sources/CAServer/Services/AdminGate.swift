@@ -50,9 +50,9 @@ struct AdminGate {
             namespace: namespace,
             spiffeID: spiffeID
         )
-        let (admins, now) = (core.configuration.admins, core.clock.wallTime)
+        let (core, now) = (core, core.clock.wallTime)
         let decision = try await core.read { transaction in
-            try AdminAccess(stored: transaction, admins: admins).allows(request, now: now)
+            try core.access(in: transaction).allows(request, now: now)
         }
         if case .denied(let denial) = decision {
             await recordRefusal(of: verb.rawValue, namespace, denial.description, by: actor)
@@ -61,7 +61,31 @@ struct AdminGate {
         return actor
     }
 
-    /// Records that an authenticated caller was refused, at a bounded rate for each caller.
+    /// Requires that the caller may do `verb` to anything at all of a kind in a namespace, and tells
+    /// who it is: nothing is read, parsed or queued for others.
+    ///
+    /// - Throws: `APIError` (`permissionDenied`) with the reason; the refusal is in the audit log.
+    @discardableResult
+    func requireAny(
+        _ verb: AdminVerb,
+        kind: String? = nil,
+        namespace: String? = nil,
+        _ context: ServerContext
+    ) async throws -> Actor {
+        let actor = try actor(context)
+        let (core, now) = (core, core.clock.wallTime)
+        let denial = try await core.read { transaction in
+            try core.access(in: transaction)
+                .lacksAll(actor, verb, kind: kind, namespace: namespace, now: now)
+        }
+        if let denial {
+            await recordRefusal(of: verb.rawValue, namespace ?? "", denial.description, by: actor)
+            throw APIError(.permissionDenied, "adminDenied", denial.description)
+        }
+        return actor
+    }
+
+    /// Records that an admin was refused, at a bounded rate for each caller.
     func recordRefusal(
         of what: String,
         _ namespace: String,
@@ -69,20 +93,6 @@ struct AdminGate {
         by actor: Actor
     ) async {
         core.metrics.increment(.adminDenials, what, "")
-        guard
-            core.refusalLimiter.take(1, of: actor.description, now: core.clock.bootTime) == nil
-        else {
-            core.anonymous.count("refusalsNotRecordedOneByOne")
-            return
-        }
-        let refusal = RequestRefusal(what: what, reason: reason, namespace: namespace)
-        let now = core.clock.wallTime
-        do {
-            _ = try await core.write { transaction in
-                try transaction.append(.requestRefused(refusal), by: actor, at: now)
-            }
-        } catch {
-            core.logger.error("a refusal cannot be recorded", metadata: ["error": "\(error)"])
-        }
+        await core.recordRefusal(of: what, namespace, reason, by: actor)
     }
 }

@@ -18,22 +18,23 @@ extension AdministrationService {
     static let radiusMax = 1000
     /// How long an agent may take to explain a workload.
     static let explainDeadline: Duration = .seconds(5)
+    /// Near misses shown: after the fifth nobody learns more.
     static let nearMissesMax = 5
 
     func listEntries(
         request: Signet_Admin_V1alpha1_ListEntriesRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListEntriesResponse {
-        let actor = try gate.actor(context)
         let kind = DocumentKind.registrationEntry.rawValue
-        let (admins, now) = (core.configuration.admins, core.clock.wallTime)
+        let (core, now) = (core, core.clock.wallTime)
         let limit = request.limit == 0 ? Self.pageMax : min(Int(request.limit), Self.pageMax)
         let namespace: String? =
             request.allNamespaces
             ? nil
             : (request.namespace.isEmpty ? DocumentMetadata.defaultNamespace : request.namespace)
+        let actor = try await gate.requireAny(.list, kind: kind, namespace: namespace, context)
         let (read, visible) = try await core.read { transaction in
-            let access = try AdminAccess(stored: transaction, admins: admins)
+            let access = try core.access(in: transaction)
             let page = try transaction.entries(
                 after: request.pageToken,
                 limit: limit,

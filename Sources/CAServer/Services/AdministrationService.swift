@@ -17,6 +17,7 @@ internal import SwiftProtobuf
 
 /// Tokens, nodes, authorities, entries and health.
 struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
+    /// Objects of one page: well below the message limit with entries of the usual size.
     static let pageMax = 500
     static let defaultTokenSeconds: UInt32 = 600
 
@@ -32,6 +33,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         let id = try core.logic.agentID(request.agentName)
         let actor = try await gate.require(.tokenCreate, spiffeID: id.description, context)
         let chosen = try selectors(request.nodeSelectors, "selector")
+        if !chosen.isEmpty { try await requireSelectorChoice(context) }
         let ttl = request.ttlSeconds == 0 ? Self.defaultTokenSeconds : request.ttlSeconds
         var generator = core.randomness
         let secret = (0..<JoinToken.secretBytes).map { _ in
@@ -61,6 +63,23 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             $0.token = token.text
             $0.expiresAtUnixSeconds = Int64(now.timeIntervalSince1970) + Int64(ttl)
             $0.agentSpiffeID = id.description
+        }
+    }
+
+    /// Requires the right to choose node selectors, which is that to create tokens without prefix.
+    ///
+    /// A role narrowed by SPIFFE ID prefixes admits agents of certain names; selectors decide which
+    /// entries a node gets.
+    private func requireSelectorChoice(_ context: ServerContext) async throws {
+        do {
+            try await gate.require(.tokenCreate, context)
+        } catch let error as APIError where error.kind == .permissionDenied {
+            throw APIError(
+                .permissionDenied,
+                "selectorsNotYours",
+                "node selectors are chosen only by who may create tokens without a SPIFFE ID "
+                    + "prefix; leave them out (\(error.message))"
+            )
         }
     }
 
@@ -193,13 +212,25 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
 
     // MARK: - Health
 
+    /// Whoever may open the socket may know what ails the server; on the network only admins may,
+    /// because reasons name paths and errors.
+    private func mayKnowDetails(_ context: ServerContext) async throws -> Bool {
+        let actor = try gate.actor(context)
+        if case .localUser = actor { return true }
+        let (core, now) = (core, core.clock.wallTime)
+        return try await core.read { transaction in
+            try core.access(in: transaction).lacksAll(actor, nil, now: now) == nil
+        }
+    }
+
     func getHealth(
         request: Signet_Admin_V1alpha1_GetHealthRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_Health {
-        // Whoever may open the socket may know whether the server works.
-        _ = try gate.actor(context)
         let report = core.health.report(.ready)
+        guard try await mayKnowDetails(context) else {
+            return .with { $0.ready = report.isHealthy }
+        }
         let revision = try? await core.read { try $0.revision() }
         return .with {
             $0.ready = report.isHealthy

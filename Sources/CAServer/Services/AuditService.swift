@@ -13,8 +13,11 @@ internal import SwiftProtobuf
 
 /// The audit log for readers: queries, what happens now, and the files that prove it.
 struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
+    /// Records of one answer: 1,000 of the largest leaves would pass the message limit, which refuses
+    /// the answer; usual ones are below 1 MiB.
     static let recordsMax = 1000
     static let recordsDefault = 50
+    /// Leaves read at a time while following: one bundle of tiles.
     static let tailPageMax = 256
 
     let core: ServerCore
@@ -70,13 +73,14 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
         try await gate.require(.auditRead, context)
         let (follower, published) = core.audit.follow()
         defer { core.audit.unfollow(follower) }
+        let size = try await core.read { try $0.auditSize() }
         var next =
             if request.fromStart {
                 UInt64(0)
-            } else if request.afterIndex > 0 {
+            } else if request.afterIndex > 0, request.afterIndex < size {
                 request.afterIndex + 1
             } else {
-                try await core.read { try $0.auditSize() }
+                size
             }
         try await withRPCCancellationHandler {
             next = try await write(from: next, response)

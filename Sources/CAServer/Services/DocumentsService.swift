@@ -25,6 +25,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_ApplyRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
+        try await gate.requireAny(.apply, context)
         var order = DocumentOrder()
         order.documents = try Self.parse(request.files)
         order.pruneOwner = request.pruneOwner.isEmpty ? nil : request.pruneOwner
@@ -35,6 +36,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_DeleteRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
+        try await gate.requireAny(.delete, context)
         var order = DocumentOrder()
         order.deletions = request.keys.map(\.key)
         return try await perform(order, isDryRun: request.dryRun, "delete", context)
@@ -44,16 +46,20 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_GetRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_GetResponse {
-        let actor = try gate.actor(context)
         let kind = try request.kind.isEmpty ? nil : Self.kind(request.kind)
         let verb: AdminVerb = request.name.isEmpty ? .list : .get
         let page = try Self.page(request, kind)
-        let (admins, now) = (core.configuration.admins, core.clock.wallTime)
+        let namespace = page.exact?.namespace ?? page.filter.namespace
+        let actor = try await gate.requireAny(
+            verb,
+            kind: kind?.rawValue,
+            namespace: namespace,
+            context
+        )
+        let (core, now) = (core, core.clock.wallTime)
         let found = try await core.read { transaction in
-            let access = try AdminAccess(stored: transaction, admins: admins)
-            let documents = try page.read(in: transaction)
-            // A list shows what its reader may see, and nothing of the rest.
-            let visible = try documents.filter { stored in
+            let access = try core.access(in: transaction)
+            return try page.read(in: transaction) { stored in
                 let request = AdminRequest(
                     actor: actor,
                     verb: verb,
@@ -64,19 +70,10 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                 guard case .allowed = access.allows(request, now: now) else { return false }
                 return true
             }
-            return (visible, documents.last, documents.count)
-        }
-        if !request.name.isEmpty, found.0.isEmpty {
-            try await gate.require(
-                .get,
-                kind: kind?.rawValue ?? "",
-                namespace: request.namespace,
-                context
-            )
         }
         return try .with {
-            $0.documents = try found.0.map(Self.message)
-            if found.2 == page.limit, let last = found.1 {
+            $0.documents = try found.documents.map(Self.message)
+            if found.more, let last = found.documents.last {
                 $0.nextPageToken = PageToken(last.key).text
             }
         }
@@ -278,9 +275,43 @@ struct DocumentPage: Sendable {
     let after: DocumentKey?
     let limit: Int
 
-    func read(in transaction: ReadTransaction) throws -> [StoredDocument] {
-        if let exact { return try transaction.document(exact).map { [$0] } ?? [] }
-        return try transaction.documents(filter, after: after, limit: limit)
+    /// Most documents that are passed over because their reader may not see them.
+    static let hiddenMax = 10_000
+
+    /// Reads what the reader may see, and nothing of the rest: neither the number of the others nor
+    /// their names, which a page token would tell, can be concluded from the page.
+    ///
+    /// - Returns: At most `limit` documents, and whether more may follow.
+    /// - Throws: `DatastoreError`; `APIError` (`exhausted`) when too many others lie between.
+    func read(
+        in transaction: ReadTransaction,
+        where isVisible: (StoredDocument) throws -> Bool
+    ) throws -> (documents: [StoredDocument], more: Bool) {
+        if let exact {
+            return (try transaction.document(exact).map { [$0] }?.filter(isVisible) ?? [], false)
+        }
+        var visible: [StoredDocument] = []
+        var (cursor, hidden) = (after, 0)
+        while true {
+            let page = try transaction.documents(filter, after: cursor, limit: limit)
+            for stored in page {
+                guard try isVisible(stored) else {
+                    hidden += 1
+                    continue
+                }
+                visible.append(stored)
+                if visible.count == limit { return (visible, true) }
+            }
+            guard page.count == limit, let last = page.last else { return (visible, false) }
+            guard hidden <= Self.hiddenMax else {
+                throw APIError(
+                    .exhausted,
+                    "listTooWide",
+                    "most of what this would list is not yours to see; name a kind and a namespace"
+                )
+            }
+            cursor = last.key
+        }
     }
 }
 

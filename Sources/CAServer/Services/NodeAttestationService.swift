@@ -19,7 +19,15 @@ struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServic
         request: Signet_Node_V1alpha1_GetBundleRequest,
         context: ServerContext
     ) async throws -> Signet_Node_V1alpha1_TrustBundle {
-        try core.trust.bundle.message
+        let wait = core.bundleLimiter.take(1, of: try context.source, now: core.clock.bootTime)
+        if let wait {
+            throw APIError(
+                .exhausted,
+                "bundleRate",
+                "the bundle is fetched too often from this address; try again in \(wait)"
+            )
+        }
+        return try core.trust.bundle.message
     }
 
     func attestJoinToken(
@@ -81,8 +89,7 @@ extension ServerContext {
         get throws {
             switch try peer {
             case .local(let local): return "uid:\(local.uid)"
-            case .remote(let address, _):
-                return address.lastIndex(of: ":").map { String(address[..<$0]) } ?? address
+            case .remote(let address, _): return ConnectionSource(address: address).description
             }
         }
     }

@@ -61,8 +61,13 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
         response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>,
         context: ServerContext
     ) async throws {
-        let stream = SyncStream(core: core, peer: try context.verifiedPeer)
-        try await stream.serve(request, response)
+        let peer = try context.verifiedPeer
+        do {
+            try await SyncStream(core: core, peer: peer).serve(request, response)
+        } catch {
+            await core.record(error, of: "sync", by: peer)
+            throw error
+        }
     }
 }
 

@@ -14,13 +14,17 @@ internal import SwiftProtobuf
 
 /// One agent's sync stream: reads what it says, writes what the hub commands.
 struct SyncStream {
+    /// Most capabilities of an agent that are looked at; this version knows none.
+    static let capabilitiesMax = 64
+    /// Longest capability, a word.
+    static let capabilityBytesMax = 64
+
     let core: ServerCore
     let peer: VerifiedPeer
 
     /// What the reader tells the writer once the agent has said Hello.
     private struct Opened: Sendable {
-        let session: SessionID
-        let commands: AsyncStream<StreamCommand>
+        let orders: StreamOrders
         let welcome: Signet_Node_V1alpha1_SyncResponse
     }
 
@@ -35,11 +39,36 @@ struct SyncStream {
                 try await read(request, announce)
             }
             group.addTask {
-                for await stream in opened { try await write(stream, response) }
+                for await stream in opened { try await obey(stream, response) }
             }
             // Whichever ends first ends the other: a reader at its end, a writer told to close.
             try await group.next()
             group.cancelAll()
+        }
+    }
+
+    /// Writes until the hub closes the stream; then what is being written is given up at once.
+    private func obey(
+        _ stream: Opened,
+        _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
+    ) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await write(stream, response) }
+            group.addTask {
+                for await reason in stream.orders.closing {
+                    core.logger.info(
+                        "sync stream closed",
+                        metadata: ["agent": "\(peer.id)", "reason": "\(reason)"]
+                    )
+                    throw APIError(
+                        .unavailable,
+                        "\(reason)",
+                        "the server ended the stream: \(reason)"
+                    )
+                }
+            }
+            defer { group.cancelAll() }
+            try await group.next()
         }
     }
 
@@ -53,12 +82,12 @@ struct SyncStream {
             switch (message.message, session) {
             case (.hello(let hello), nil):
                 let opened = try await open(hello)
-                session = opened.session
+                session = opened.orders.session
                 announce.yield(opened)
             case (.ack(let ack), let session?):
                 core.hub.acknowledged(session, try SyncAcknowledgement(parsing: ack))
-            case (.queryReply(let reply), .some):
-                core.hub.answered(reply.id, reply)
+            case (.queryReply(let reply), let session?):
+                core.hub.answered(reply.id, from: session, reply)
             default:
                 throw APIError(
                     .invalidArgument,
@@ -73,9 +102,9 @@ struct SyncStream {
         let (logic, peer) = (core.logic, peer)
         let node = try await core.read { try logic.standing(of: peer, in: $0) }
         let have = hello.hasHave ? try Revision(parsing: hello.have) : nil
-        let (session, commands) = core.hub.connect(
+        let orders = core.hub.connect(
             AgentName(node.name),
-            hello: SyncHello(have: have, capabilities: Set(hello.capabilities.prefix(64))),
+            hello: SyncHello(have: have, capabilities: Self.capabilities(hello)),
             version: hello.agentVersion,
             selectors: node.selectors
         )
@@ -87,7 +116,13 @@ struct SyncStream {
                 $0.serverTimeUnixMilliseconds = core.clock.wallTime.unixMilliseconds
             }
         }
-        return Opened(session: session, commands: commands, welcome: welcome)
+        return Opened(orders: orders, welcome: welcome)
+    }
+
+    /// What the agent says it can do, as far as it is looked at.
+    private static func capabilities(_ hello: Signet_Node_V1alpha1_Hello) -> Set<String> {
+        let words = hello.capabilities.prefix(capabilitiesMax)
+        return Set(words.filter { $0.utf8.count <= capabilityBytesMax })
     }
 
     private func write(
@@ -95,14 +130,14 @@ struct SyncStream {
         _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
     ) async throws {
         try await response.write(stream.welcome)
-        for await command in stream.commands {
+        for await command in stream.orders.commands {
             switch command {
             case .delta(let from):
-                try await send(stream.session, response) { selectors, transaction in
+                try await send(stream.orders.session, response) { selectors, transaction in
                     try SyncContent.delta(from: from, node: selectors, in: transaction)
                 }
             case .snapshot:
-                try await send(stream.session, response) { selectors, transaction in
+                try await send(stream.orders.session, response) { selectors, transaction in
                     try SyncContent.snapshot(node: selectors, in: transaction)
                 }
             case .watermark(let number):
@@ -111,12 +146,6 @@ struct SyncStream {
                 try await response.write(mark.message)
                 core.metrics.increment(.syncMessages, "watermark")
             case .query(let query): try await response.write(.with { $0.query = query })
-            case .close(let reason):
-                core.logger.info(
-                    "sync stream closed",
-                    metadata: ["agent": "\(peer.id)", "reason": "\(reason)"]
-                )
-                throw APIError(.unavailable, "\(reason)", "the server ended the stream: \(reason)")
             }
         }
     }
@@ -134,6 +163,7 @@ struct SyncStream {
         }
         var reached: UInt64?
         for message in messages {
+            try Task.checkCancellation()
             try await response.write(message.message)
             switch message {
             case .delta(let delta): reached = delta.to

@@ -16,8 +16,16 @@ package enum StreamCommand: Sendable {
     case snapshot
     case watermark(to: UInt64)
     case query(Signet_Node_V1alpha1_Query)
-    /// The last command of a stream.
-    case close(SyncPublisher.CloseReason)
+}
+
+/// What the hub tells one stream.
+package struct StreamOrders: Sendable {
+    package let session: SessionID
+    /// What to write, in order.
+    package let commands: AsyncStream<StreamCommand>
+    /// Yields when the stream must end at once, whatever is being written: a writer whose peer does
+    /// not read would never come to a command.
+    package let closing: AsyncStream<SyncPublisher.CloseReason>
 }
 
 /// The shell of `SyncPublisher`: it owns the streams of all agents.
@@ -27,17 +35,31 @@ package enum StreamCommand: Sendable {
 package final class SyncHub: Sendable {
     /// Questions that may wait for an agent at a time.
     package static let queriesMax = 256
+    /// Longest version of an agent that is remembered, in bytes.
+    package static let versionBytesMax = 64
+    /// How long after a failure changes are read again.
+    static let retryDelay: Duration = .seconds(1)
 
     fileprivate struct State {
         var publisher: SyncPublisher
         var nextNumber: UInt64 = 1
-        var outlets: [SessionID: AsyncStream<StreamCommand>.Continuation] = [:]
+        var outlets: [SessionID: Outlet] = [:]
         var waits: [WaitID: CheckedContinuation<AppliedState, Never>] = [:]
         /// Waits for numbers that were committed but not yet read by `publish`.
         var early: [(id: WaitID, number: UInt64)] = []
         var queries: [UInt64: PendingQuery] = [:]
         var recent: [(number: UInt64, agents: AffectedAgents)] = []
         var versions: [AgentName: String] = [:]
+    }
+
+    fileprivate struct Outlet {
+        let commands: AsyncStream<StreamCommand>.Continuation
+        let closing: AsyncStream<SyncPublisher.CloseReason>.Continuation
+
+        func finish() {
+            commands.finish()
+            closing.finish()
+        }
     }
 
     fileprivate struct PendingQuery {
@@ -154,7 +176,8 @@ package final class SyncHub: Sendable {
             }
         } catch {
             logger.error("changes cannot be read", metadata: ["error": "\(error)"])
-            timer.schedule(noLaterThan: clock.bootTime + .seconds(1))
+            // Nothing is lost: the next reading begins after the last number that was published.
+            try? await clock.sleep(untilBoot: clock.bootTime + Self.retryDelay)
             changed.signal()
         }
     }
@@ -167,13 +190,15 @@ package final class SyncHub: Sendable {
         hello: SyncHello,
         version: String,
         selectors: Set<Selector>
-    ) -> (SessionID, AsyncStream<StreamCommand>) {
-        let (stream, outlet) = AsyncStream.makeStream(of: StreamCommand.self)
+    ) -> StreamOrders {
+        let (commands, command) = AsyncStream.makeStream(of: StreamCommand.self)
+        let (closing, close) = AsyncStream.makeStream(of: SyncPublisher.CloseReason.self)
         let session = state.withLock { state in
             let session = SessionID(state.nextNumber)
             state.nextNumber += 1
-            state.outlets[session] = outlet
-            state.versions[agent] = String(version.prefix(64))
+            state.outlets[session] = Outlet(commands: command, closing: close)
+            let bytes = version.utf8.prefix(Self.versionBytesMax)
+            state.versions[agent] = String(decoding: bytes, as: UTF8.self)
             return session
         }
         metrics.adjust(.agentsConnected, by: 1)
@@ -187,7 +212,7 @@ package final class SyncHub: Sendable {
                 now: self.clock.bootTime
             )
         }
-        return (session, stream)
+        return StreamOrders(session: session, commands: commands, closing: closing)
     }
 
     /// The stream ended.
@@ -203,10 +228,12 @@ package final class SyncHub: Sendable {
         transition { $0.publisher.disconnected(session, now: self.clock.bootTime) }
     }
 
+    /// A delta or snapshot up to `number` was written.
     package func sent(_ session: SessionID, to number: UInt64) {
         transition { $0.publisher.sent(session, to: number, now: self.clock.bootTime) }
     }
 
+    /// The agent said what it has applied.
     package func acknowledged(_ session: SessionID, _ acknowledgement: SyncAcknowledgement) {
         transition {
             $0.publisher.acknowledged(session, acknowledgement, now: self.clock.bootTime)
@@ -247,6 +274,7 @@ package final class SyncHub: Sendable {
         }
     }
 
+    /// What the agent could not take of what it was sent.
     package func refusals(of agent: AgentName) -> [ResourceRefusal] {
         state.withLock { $0.publisher.refusals(of: agent) }
     }
@@ -318,49 +346,63 @@ package final class SyncHub: Sendable {
             state.nextNumber += 1
             return state.nextNumber
         }
+        let query = Signet_Node_V1alpha1_Query.with {
+            $0.id = number
+            $0.kind = kind
+            $0.limit = limit
+            $0.deadlineMilliseconds = 5000
+        }
         return await withTaskGroup(of: Signet_Node_V1alpha1_QueryReply?.self) { group in
             group.addTask { [self] in
-                await withCheckedContinuation {
-                    (continuation: CheckedContinuation<Signet_Node_V1alpha1_QueryReply?, Never>) in
-                    let isAsked = state.withLock { state in
-                        guard state.queries.count < Self.queriesMax,
-                            let session = state.publisher.presence(of: agent).session,
-                            let outlet = state.outlets[session]
-                        else { return false }
-                        state.queries[number] = PendingQuery(
-                            session: session,
-                            answer: continuation
-                        )
-                        outlet.yield(
-                            .query(
-                                .with {
-                                    $0.id = number
-                                    $0.kind = kind
-                                    $0.limit = limit
-                                    $0.deadlineMilliseconds = 5000
-                                }
-                            )
-                        )
-                        return true
-                    }
-                    if !isAsked { continuation.resume(returning: nil) }
+                // The end of the wait is a cancellation, so it is noticed before the question is
+                // registered and after.
+                await withTaskCancellationHandler {
+                    await withCheckedContinuation { register(query, to: agent, $0) }
+                } onCancel: {
+                    withdraw(number)
                 }
             }
             group.addTask { [self] in
                 try? await clock.sleep(untilBoot: deadline)
-                answered(number, nil)
                 return nil
             }
             let first = await group.next() ?? nil
-            answered(number, nil)
             group.cancelAll()
             return first
         }
     }
 
-    /// An agent answered, or the time is over.
-    package func answered(_ id: UInt64, _ reply: Signet_Node_V1alpha1_QueryReply?) {
+    private func register(
+        _ query: Signet_Node_V1alpha1_Query,
+        to agent: AgentName,
+        _ answer: CheckedContinuation<Signet_Node_V1alpha1_QueryReply?, Never>
+    ) {
+        let isAsked = state.withLock { state in
+            guard !Task.isCancelled, state.queries.count < Self.queriesMax,
+                let session = state.publisher.presence(of: agent).session,
+                let outlet = state.outlets[session]
+            else { return false }
+            state.queries[query.id] = PendingQuery(session: session, answer: answer)
+            outlet.commands.yield(.query(query))
+            return true
+        }
+        if !isAsked { answer.resume(returning: nil) }
+    }
+
+    private func withdraw(_ id: UInt64) {
         let pending = state.withLock { $0.queries.removeValue(forKey: id) }
+        pending?.answer.resume(returning: nil)
+    }
+
+    /// An agent answered; an answer to a question that another stream was asked is ignored.
+    package func answered(
+        _ id: UInt64,
+        from session: SessionID,
+        _ reply: Signet_Node_V1alpha1_QueryReply
+    ) {
+        let pending = state.withLock { state in
+            state.queries[id]?.session == session ? state.queries.removeValue(forKey: id) : nil
+        }
         pending?.answer.resume(returning: reply)
     }
 
@@ -415,15 +457,16 @@ extension SyncHub.State {
         for action in actions {
             switch action {
             case .close(let session, let reason):
-                outlets[session]?.yield(.close(reason))
+                outlets[session]?.closing.yield(reason)
                 outlets[session]?.finish()
             case .converged(let id, let applied):
                 if let waiter = waits.removeValue(forKey: id) { ended.append((waiter, applied)) }
             case .scheduleTimer(let deadline): timer.schedule(at: deadline)
-            case .sendDelta(let session, let from): outlets[session]?.yield(.delta(from: from))
-            case .sendSnapshot(let session): outlets[session]?.yield(.snapshot)
+            case .sendDelta(let session, let from):
+                outlets[session]?.commands.yield(.delta(from: from))
+            case .sendSnapshot(let session): outlets[session]?.commands.yield(.snapshot)
             case .sendWatermark(let session, let to):
-                outlets[session]?.yield(.watermark(to: to))
+                outlets[session]?.commands.yield(.watermark(to: to))
             }
         }
         return ended

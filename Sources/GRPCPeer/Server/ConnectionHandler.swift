@@ -124,15 +124,13 @@ final class ConnectionHandler: ChannelInboundHandler {
             deadline?.cancel()
             deadline = nil
         }
-        if connection.isAnonymous {
-            do throws(ConnectionRefusal) {
-                try connections.admitAnonymous(connection)
-            } catch {
-                isRefused = true
-                onEvent(.refused(error))
-                context.close(promise: nil)
-                return
-            }
+        do throws(ConnectionRefusal) {
+            try connections.opened(connection)
+        } catch {
+            isRefused = true
+            onEvent(.refused(error))
+            context.close(promise: nil)
+            return
         }
         onEvent(.opened(connection.context))
 

@@ -6,11 +6,17 @@ internal import GRPCNIOTransportHTTP2Posix
 ///
 /// Every member may be set; the presets say what each number is for.
 package struct ConnectionLimits: Sendable {
-    /// Most connections open at once; further ones are closed at once.
+    /// Most connections open at once, without those that `opening` and `anonymous` bound; further
+    /// ones are closed at once.
     package var connectionsMax: Int
-    /// Most connections of one user id (Unix socket) or one IP address (TCP), so that one of them
-    /// cannot starve the others.
+    /// Most connections of one user id (Unix socket) or one IP address (TCP; for IPv6 one /64
+    /// network), so that one of them cannot starve the others.
     package var connectionsPerSourceMax: Int
+    /// Most connections of one verified SPIFFE ID: an agent needs one, and a second while the
+    /// first is found dead; the rest is for an identity that several processes use at once.
+    package var connectionsPerPeerMax = 8
+    /// What connections over TCP share until their handshake is done.
+    package var opening = OpeningLimits.defaults
     /// What peers without a certificate get, in place of the members they share; unused on Unix
     /// sockets.
     package var anonymous: AnonymousLimits
@@ -91,6 +97,17 @@ package struct ConnectionLimits: Sendable {
         peerKeepaliveIntervalMin: .seconds(10)
     )
 
+    /// What connections share that have proved nothing yet, apart from those that have: who only
+    /// opens connections can delay newcomers, but takes no place from a verified peer.
+    package struct OpeningLimits: Sendable {
+        /// Most connections in their handshake at once; a handshake takes milliseconds.
+        package var connectionsMax: Int
+        /// Most of them from one address (IPv6: one /64 network).
+        package var connectionsPerSourceMax: Int
+
+        package static let defaults = Self(connectionsMax: 1000, connectionsPerSourceMax: 64)
+    }
+
     /// What one listener gives to peers that showed no certificate.
     ///
     /// It is enough to fetch a bundle and to attest, and too little to fill memory with requests
@@ -98,6 +115,9 @@ package struct ConnectionLimits: Sendable {
     package struct AnonymousLimits: Sendable {
         /// Most anonymous connections at once.
         package var connectionsMax: Int
+        /// Most of them from one address (IPv6: one /64 network): many machines may join from
+        /// behind one address translator, but must not shut out the others.
+        package var connectionsPerSourceMax: Int
         /// Most requests at once on one connection.
         package var concurrentStreamsMax: Int
         /// Most bytes in one request; a larger one is reset.
@@ -107,6 +127,7 @@ package struct ConnectionLimits: Sendable {
 
         package static let defaults = Self(
             connectionsMax: 1000,
+            connectionsPerSourceMax: 64,
             concurrentStreamsMax: 4,
             requestBytesMax: 64 * 1024,
             ageMax: .seconds(60)

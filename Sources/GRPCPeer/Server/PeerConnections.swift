@@ -6,11 +6,83 @@ internal import Synchronization
 
 /// The open connections of one transport: admission under its limits, and who is behind each.
 package final class PeerConnections: Sendable {
+    /// What a connection counts as; each has places of its own.
+    private enum Pool: Hashable {
+        /// Without certificate.
+        case anonymous
+        /// Verified, or local.
+        case established
+        /// In its handshake: it has proved nothing yet.
+        case opening
+    }
+
+    private struct Share: Hashable {
+        let pool: Pool
+        let source: ConnectionSource
+    }
+
     private struct State {
         var byLabel: [String: PeerConnection] = [:]
-        var countBySource: [ConnectionSource: Int] = [:]
-        var anonymous: Set<String> = []
+        var pools: [String: Pool] = [:]
+        var counts: [Pool: Int] = [:]
+        var shares: [Share: Int] = [:]
         var hasEnded = false
+
+        /// Whose allowances a connection uses in a pool.
+        private static func sources(
+            _ connection: PeerConnection,
+            _ pool: Pool
+        ) -> [ConnectionSource] {
+            guard pool == .established, let peer = connection.verifiedPeer else {
+                return [connection.source]
+            }
+            return [connection.source, .identity(peer.id)]
+        }
+
+        mutating func enter(_ pool: Pool, _ connection: PeerConnection) {
+            pools[connection.label] = pool
+            counts[pool, default: 0] += 1
+            for source in Self.sources(connection, pool) {
+                shares[Share(pool: pool, source: source), default: 0] += 1
+            }
+        }
+
+        mutating func leave(_ connection: PeerConnection) {
+            guard let pool = pools.removeValue(forKey: connection.label) else { return }
+            counts[pool, default: 1] -= 1
+            for source in Self.sources(connection, pool) {
+                let share = Share(pool: pool, source: source)
+                let count = shares[share, default: 1]
+                shares[share] = count > 1 ? count - 1 : nil
+            }
+        }
+
+        /// Why there is no place for the connection in a pool; nil when there is one.
+        func refusal(
+            _ pool: Pool,
+            _ connection: PeerConnection,
+            _ limits: ConnectionLimits
+        ) -> ConnectionRefusal? {
+            let (max, perSource) =
+                switch pool {
+                case .anonymous:
+                    (limits.anonymous.connectionsMax, limits.anonymous.connectionsPerSourceMax)
+                case .established: (limits.connectionsMax, limits.connectionsPerSourceMax)
+                case .opening:
+                    (limits.opening.connectionsMax, limits.opening.connectionsPerSourceMax)
+                }
+            guard counts[pool, default: 0] < max else {
+                return pool == .anonymous ? .anonymousConnectionsMax : .connectionsMax
+            }
+            for source in Self.sources(connection, pool) {
+                var sourceMax = perSource
+                if case .identity = source { sourceMax = limits.connectionsPerPeerMax }
+                guard shares[Share(pool: pool, source: source), default: 0] < sourceMax else {
+                    return .connectionsPerSourceMax(source)
+                }
+            }
+            return nil
+        }
     }
 
     private let limits: ConnectionLimits
@@ -42,38 +114,38 @@ package final class PeerConnections: Sendable {
         close { _ in true }
     }
 
+    /// Admits an accepted connection: a local one for good, another one to its handshake.
     func admit(_ connection: PeerConnection) throws(ConnectionRefusal) {
         let refusal = state.withLock { state -> ConnectionRefusal? in
             guard !state.hasEnded else { return .serverEnded }
-            guard state.byLabel.count < limits.connectionsMax else { return .connectionsMax }
-            let count = state.countBySource[connection.source, default: 0]
-            guard count < limits.connectionsPerSourceMax else {
-                return .connectionsPerSourceMax(connection.source)
-            }
-            state.countBySource[connection.source] = count + 1
+            let pool: Pool = if case .local = connection.origin { .established } else { .opening }
+            if let refusal = state.refusal(pool, connection, limits) { return refusal }
+            state.enter(pool, connection)
             state.byLabel[connection.label] = connection
             return nil
         }
         if let refusal { throw refusal }
     }
 
-    /// Counts an admitted connection among the anonymous ones, once its handshake showed no
-    /// certificate.
-    func admitAnonymous(_ connection: PeerConnection) throws(ConnectionRefusal) {
-        let isAdmitted = state.withLock { state in
-            guard state.anonymous.count < limits.anonymous.connectionsMax else { return false }
-            state.anonymous.insert(connection.label)
-            return true
+    /// Counts an admitted connection for what its handshake has shown it to be.
+    func opened(_ connection: PeerConnection) throws(ConnectionRefusal) {
+        let refusal = state.withLock { state -> ConnectionRefusal? in
+            // Closed meanwhile, or local: counted where it belongs.
+            guard state.pools[connection.label] == .opening else { return nil }
+            let pool: Pool = connection.isAnonymous ? .anonymous : .established
+            if let refusal = state.refusal(pool, connection, limits) { return refusal }
+            // It entered before its peer was verified, so it leaves by what it was then.
+            state.leave(connection)
+            state.enter(pool, connection)
+            return nil
         }
-        if !isAdmitted { throw .anonymousConnectionsMax }
+        if let refusal { throw refusal }
     }
 
     func remove(_ connection: PeerConnection) {
         state.withLock { state in
             guard state.byLabel.removeValue(forKey: connection.label) != nil else { return }
-            state.anonymous.remove(connection.label)
-            let count = state.countBySource[connection.source, default: 0]
-            state.countBySource[connection.source] = count > 1 ? count - 1 : nil
+            state.leave(connection)
         }
     }
 
@@ -93,12 +165,6 @@ package enum ConnectionRefusal: Error, Hashable {
     case peerUnknown(LocalPeerError?)
     /// The connection came while the server ended.
     case serverEnded
-}
-
-/// What shares one allowance of connections.
-package enum ConnectionSource: Hashable, Sendable {
-    case address(String)
-    case uid(UInt32)
 }
 
 /// One accepted connection and what is proved about its peer.
@@ -128,7 +194,7 @@ final class PeerConnection: Sendable {
     var source: ConnectionSource {
         switch origin {
         case .local(let peer): .uid(peer.uid)
-        case .remote(_, let host): .address(host)
+        case .remote(_, let host): ConnectionSource(host: host)
         }
     }
 

@@ -5,7 +5,7 @@ package import FoundationEssentials
 /// Decides which batch of requests is signed next, so that one agent cannot take the signer from
 /// the others and nothing expires while something less urgent is signed.
 ///
-/// Each agent has a budget of certificates. Batches that wait are ordered by the moment at which
+/// Each agent has a budget of certificates and few places in the line. Batches that wait are ordered by the moment at which
 /// the first SVID to be renewed expires; what renews nothing comes after all renewals. When the
 /// line is full the least urgent batch is refused, be it the new one.
 package struct SigningAdmission: Sendable {
@@ -20,17 +20,22 @@ package struct SigningAdmission: Sendable {
         package let signingMax: Int
         /// Batches in the line, each at most 4 MiB of requests.
         package let waitingMax: Int
+        /// Batches of one agent in the line: an agent has two under way, and one that restarts may
+        /// have left as many behind.
+        package let waitingPerAgentMax: Int
 
         package init(
             agentRate: Double = 100,
             agentBurst: Double = 1000,
             signingMax: Int = 2,
-            waitingMax: Int = 64
+            waitingMax: Int = 64,
+            waitingPerAgentMax: Int = 4
         ) {
             self.agentRate = agentRate
             self.agentBurst = agentBurst
             self.signingMax = signingMax
             self.waitingMax = waitingMax
+            self.waitingPerAgentMax = waitingPerAgentMax
         }
     }
 
@@ -93,6 +98,8 @@ package struct SigningAdmission: Sendable {
 
     /// A batch has arrived; `now` is time since boot.
     package mutating func requested(_ ticket: Ticket, now: Duration) -> [Action] {
+        guard line.count(where: { $0.ticket.agent == ticket.agent }) < limits.waitingPerAgentMax
+        else { return [.refuse(ticket.id, retryAfter: Self.fullLineRetry)] }
         var bucket = buckets[ticket.agent] ?? newBucket(now: now)
         let wait = bucket.take(ticket.count, now: now)
         buckets[ticket.agent] = bucket
