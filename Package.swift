@@ -228,6 +228,7 @@ let package = Package(
         tests("ClocksTests", ["Clocks"]),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests("DurableFilesTests", ["DurableFiles"]),
+        tests("CommandLineTests", ["AuditLog", "SPIFFE", "signet"]),
         tests(
             "GRPCPeerTests",
             [
@@ -241,6 +242,14 @@ let package = Package(
         tests(
             "PolicyDocumentsTests",
             ["Authorization", "PolicyDocuments", "SPIFFE", "StrictYAML", .yams]
+        ),
+        tests(
+            "SimulationTests",
+            [
+                "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "Datastore",
+                "DurableFiles", "Issuance", "NodeAgent", "NodeSync", "PolicyDocuments", "SPIFFE",
+                "Telemetry", .asn1, .crypto, .logging, .x509,
+            ]
         ),
         tests(
             "SPIFFETests",
