@@ -39,7 +39,9 @@ struct Signet: AsyncParsableCommand {
                 try command.run()
             }
         } catch let failure as CommandFailure {
-            Terminal.error("signet: \(failure.message)")
+            let lines = failure.message.split(separator: "\n", omittingEmptySubsequences: false)
+            let message = lines.map { Terminal.printable(String($0)) }.joined(separator: "\n")
+            Terminal.error("signet: \(message)")
             if let remedy = failure.remedy { Terminal.error("  \(remedy)") }
             exit(withError: failure.status.code)
         } catch {

@@ -35,6 +35,10 @@ struct AuditCommand: ParsableCommand {
         var namespace = ""
         @Option(help: "Most records.") var limit = 50
 
+        func validate() throws {
+            guard limit > 0 else { throw ValidationError("--limit is above 0") }
+        }
+
         func run() async throws {
             let now = SystemClock().wallTime
             let request = try Signet_Admin_V1alpha1_AuditQueryRequest.with {

@@ -23,8 +23,11 @@ struct ApplyCommand: AsyncParsableCommand {
         help: "A file, a folder (its *.yaml, *.yml and *.json), or - for standard input."
     )
     var files: [String]
-    @Flag(name: .customLong("dry-run"), help: "Say what would change; change nothing.")
-    var dryRun = false
+    @Option(
+        name: .customLong("dry-run"),
+        help: "server: let the server say what would change; change nothing."
+    )
+    var dryRun: DryRun?
     @Option(
         name: .customLong("prune"),
         help: "Delete documents labelled signet/owner=OWNER that are not in the files."
@@ -33,6 +36,13 @@ struct ApplyCommand: AsyncParsableCommand {
     @Flag(help: "Wait until every live agent concerned has applied it.") var wait = false
     @Option(name: .customLong("wait-seconds"), help: "How long --wait waits.")
     var waitSeconds = 30
+
+    func validate() throws {
+        guard (1...Confirmation.secondsMax).contains(waitSeconds) else {
+            throw ValidationError("--wait-seconds takes 1 to \(Confirmation.secondsMax)")
+        }
+        guard !files.isEmpty else { throw ValidationError("name files with -f") }
+    }
 
     struct View: Encodable {
         struct Change: Encodable {
@@ -69,7 +79,7 @@ struct ApplyCommand: AsyncParsableCommand {
 
     func run() async throws {
         let sources = try SourceFiles.read(files)
-        let (dryRun, pruneOwner) = (dryRun, pruneOwner ?? "")
+        let (dryRun, pruneOwner) = (dryRun != nil, pruneOwner ?? "")
         let response = try await server.withClient { client in
             try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client).apply(
                 .with {
@@ -82,7 +92,7 @@ struct ApplyCommand: AsyncParsableCommand {
         for warning in response.warnings { Terminal.error("warning: \(warning)") }
         let view = View(response)
         try output.print(view) { view.table }
-        if wait, !dryRun {
+        if wait, !response.dryRun {
             try await Confirmation.wait(
                 for: response.revision,
                 seconds: waitSeconds,
@@ -92,8 +102,16 @@ struct ApplyCommand: AsyncParsableCommand {
     }
 }
 
+/// Who works out what a change would do; only the server knows everything that is needed.
+enum DryRun: String, ExpressibleByArgument, CaseIterable {
+    case server
+}
+
 /// Waiting for live agents to apply a revision.
 enum Confirmation {
+    /// Agents that are away for longer are not waited for; a script that does hangs.
+    static let secondsMax = 3600
+
     static func wait(
         for revision: Signet_Node_V1alpha1_Revision,
         seconds: Int,
@@ -291,12 +309,15 @@ struct DeleteCommand: AsyncParsableCommand {
     @OptionGroup var scope: NamespaceOptions
     @Argument(help: "Kind.") var kind: String
     @Argument(help: "Name.") var name: String
-    @Flag(name: .customLong("dry-run"), help: "Say what would change; change nothing.")
-    var dryRun = false
+    @Option(
+        name: .customLong("dry-run"),
+        help: "server: let the server say what would change; change nothing."
+    )
+    var dryRun: DryRun?
 
     func run() async throws {
         let key = Signet_Admin_V1alpha1_DocumentKey(typed: kind, name, namespace: scope.namespace)
-        let dryRun = dryRun
+        let dryRun = dryRun != nil
         let response = try await server.withClient { client in
             try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client).delete(
                 .with {

@@ -29,6 +29,10 @@ struct TokenCommand: ParsableCommand {
         )
         var addresses: [String] = []
 
+        func validate() throws {
+            guard ttlSeconds > 0 else { throw ValidationError("--ttl-seconds is above 0") }
+        }
+
         struct View: Encodable {
             var token: String
             var agentSPIFFEID: String

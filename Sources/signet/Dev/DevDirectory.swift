@@ -56,8 +56,8 @@ package struct DevServerConfiguration: Hashable, Sendable {
     /// The whole file, for the user that runs the server.
     package func text(dataDirectory: String, uid: UInt32) -> String {
         """
-        # Written by signet dev, which changes nothing but `listen`, and that only when the port
-        # is taken. Every key is described in docs/operations.md.
+        # Written by signet dev, which changes nothing but the port, and that only when it is
+        # taken. Every key is described in docs/operations.md.
         trustDomain: \(trustDomain)
         dataDirectory: \(Self.quoted(dataDirectory))
         listen: 127.0.0.1:\(port)

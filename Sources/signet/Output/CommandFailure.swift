@@ -15,7 +15,7 @@ enum ExitStatus: Int32 {
 }
 
 /// Why a command ended without success: one sentence, and what to do about it.
-struct CommandFailure: Error {
+package struct CommandFailure: Error {
     let status: ExitStatus
     let message: String
     let remedy: String?
@@ -39,19 +39,21 @@ struct CommandFailure: Error {
         } else {
             self.init(
                 "\(refusal.message) [\(refusal.reason)]",
-                remedy: Self.remedy(for: refusal)
+                remedy: Self.remedy(for: refusal, peer: peer)
             )
         }
     }
 
     /// What to do about a refusal whose sentence does not say it.
-    private static func remedy(for refusal: APIError) -> String? {
+    private static func remedy(for refusal: APIError, peer: String) -> String? {
         switch refusal.kind {
         case .notFound where refusal.reason == "documentUnknown":
             "`signet get KIND -A` lists those there are."
         case .notFound where refusal.reason == "nodeUnknown": "`signet agent list` shows all."
         case .permissionDenied, .unauthenticated:
-            "`signet get RoleBinding -A` shows who may do what; `admins` of server.yaml may do all."
+            peer == "agent"
+                ? nil
+                : "`signet get RoleBinding -A` shows who may do what; `admins` of server.yaml may do all."
         case .exhausted, .unavailable: "Try again later; `signet health` says what is wrong."
         case .fault: "The server's log has the detail under the reference above."
         case .conflict, .failedPrecondition, .invalidArgument, .notFound, .unimplemented: nil

@@ -52,7 +52,7 @@ package struct Table {
     /// Printed instead of an empty table.
     var empty: String
     let headings: [String]
-    var rows: [[String]]
+    package var rows: [[String]]
 
     package init(empty: String = "nothing found", headings: [String], rows: [[String]]) {
         self.empty = empty
@@ -102,9 +102,15 @@ enum Terminal {
 
     /// `text` without control characters: what a peer chose must not steer the terminal.
     static func printable(_ text: String) -> String {
-        String(
-            text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? "?" : Character($0) }
-        )
+        var printable = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            switch scalar.properties.generalCategory {
+            // Format characters can turn the direction of what follows.
+            case .control, .format, .lineSeparator, .paragraphSeparator: printable.append("?")
+            default: printable.append(scalar)
+            }
+        }
+        return String(printable)
     }
 
     /// A moment as RFC 3339 in UTC; "-" for none.

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import ControlAPIProtos
+import Crypto
+import Foundation
+import SwiftProtobuf
+import Testing
+import signet
+
+@Suite(.timeLimit(.minutes(1))) final class AuditDirectoryTests {
+    private let folder = FileManager.default.temporaryDirectory
+        .appending(path: "signet-audit-\(UInt64.random(in: 0 ... .max))").path
+    private let signer = Curve25519.Signing.PrivateKey()
+
+    deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+    /// A log of so many records in the folder, as `signet audit export` leaves it.
+    private func export(records: Int) throws -> (AuditDirectory, NoteVerifierKey) {
+        let directory = AuditDirectory(folder)
+        let key = try NoteVerifierKey(
+            name: "example.org/audit/1",
+            publicKey: Array(signer.publicKey.rawRepresentation)
+        )
+        let leaves = (0..<records).map { Array("{\"record\":\($0)}".utf8) }
+        let log = try TileIntegration(appending: leaves, to: MerkleFrontier()) {
+            try directory.read($0)
+        }
+        for file in log.files { try directory.write(file.bytes, to: file.path.description) }
+        let signed = try SignedCheckpoint(
+            signing: Checkpoint(origin: key.name, frontier: log.frontier),
+            key: key
+        ) { Array(try self.signer.signature(for: $0)) }
+        try directory.write(signed.note, to: TilePath.checkpoint)
+        try directory.write(Array("\(key)\n".utf8), to: AuditDirectory.keyFile)
+        return (directory, key)
+    }
+
+    @Test func `an exported log is intact, its key file being no part of it`() throws {
+        let (directory, key) = try export(records: 300)
+        guard case .intact(let log) = try directory.verify(key: key) else {
+            Issue.record("not intact")
+            return
+        }
+        #expect(log.checkpoint.checkpoint.size == 300)
+        #expect(log.unknownFiles.isEmpty && log.unsignedFiles.isEmpty)
+    }
+
+    @Test(arguments: [0, 7, 255, 256, 299])
+    func `the record of a changed byte is named`(record: Int) throws {
+        let (directory, key) = try export(records: 300)
+        let tile = TilePath(
+            .entries,
+            index: UInt64(record / 256),
+            width: record < 256 ? 256 : 44
+        )
+        var bytes = try directory.read(tile.description)
+        let text = Array("\"record\":\(record)}".utf8)
+        let place = try #require(bytes.firstRange(of: text)).lowerBound
+        bytes[place] ^= 1
+        try directory.write(bytes, to: tile.description)
+        guard case .broken(let defect) = try directory.verify(key: key) else {
+            Issue.record("the change was not found")
+            return
+        }
+        #expect(defect.firstRecord == UInt64(record))
+        #expect(defect.path == tile.description)
+    }
+
+    @Test func `a remembered checkpoint of a longer log is missed`() throws {
+        let (long, key) = try export(records: 20)
+        let remembered = try long.read(TilePath.checkpoint)
+        try FileManager.default.removeItem(atPath: folder)
+        let (short, _) = try export(records: 10)
+        guard case .intact = try short.verify(key: key),
+            case .broken(let defect) = try short.verify(key: key, remembered: [remembered])
+        else {
+            Issue.record("records that were cut off are not missed")
+            return
+        }
+        #expect(defect.kind == .recordsCutOff(rememberedSize: 20))
+    }
+
+    @Test(arguments: [0, 1, 255, 256, 257, 512, 65_537])
+    func `exactly the tiles of a size are fetched`(size: Int) async throws {
+        var paths: [String] = []
+        await AuditTiles.forEach(ofSize: UInt64(size)) { paths.append($0.description) }
+        #expect(Set(paths).count == paths.count)
+        let leaves = Array(repeating: [UInt8(0)], count: size)
+        let log = try TileIntegration(appending: leaves, to: MerkleFrontier()) { _ in [] }
+        #expect(Set(paths) == Set(log.files.map(\.path.description)))
+    }
+
+    @Test func `a record that is no JSON is shown as such`() {
+        let rows = AuditPrinter.table([
+            .with {
+                $0.index = 3
+                $0.json = "}"
+            },
+            .with {
+                $0.index = 4
+                $0.json = """
+                    {"v":1,"event":"svidsIssued","actor":"a","time":"t","empty":[],\
+                    "hash":"0123456789abcdef0123456789abcdef","svids":[{"spiffeID":"spiffe://x/y"}]}
+                    """
+            },
+        ]).rows
+        #expect(rows[0] == ["3", "-", "unreadable", "-", "-"])
+        #expect(
+            rows[1] == ["4", "t", "svidsIssued", "a", "svids=spiffe://x/y hash=0123456789ab.."]
+        )
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+import signet
+
+@Suite struct OptionTests {
+    @Test func `a file mode is octal and has no special bits`() throws {
+        #expect(try FileMode.parse("0640") == 0o640)
+        #expect(try FileMode.parse("600") == 0o600)
+        for text in ["", "0800", "4755", "01777", "rw-", "-600", "00600"] {
+            #expect(throws: (any Error).self, "\(text)") { try FileMode.parse(text) }
+        }
+    }
+
+    @Test func `a signal is known with and without SIG, in any case`() {
+        #expect(SignalName.number(of: "HUP") == 1)
+        #expect(SignalName.number(of: "sighup") == 1)
+        #expect(SignalName.number(of: "SIGUSR1") == 10)
+        for name in ["", "SIG", "KILL", "9", "HUPP"] {
+            #expect(SignalName.number(of: name) == nil, "\(name)")
+        }
+    }
+
+    @Test func `waits between attempts grow, vary and stay bounded`() {
+        for failures in [0, 1, 5, 9, 10, 63, 64, Int.max] {
+            let bound =
+                failures < 6 ? Backoff.firstMax * (1 << failures) : Backoff.delayMax
+            for _ in 0..<50 {
+                let delay = Backoff.delay(afterFailures: failures)
+                #expect(delay >= bound / 2 && delay <= bound, "\(failures): \(delay)")
+            }
+        }
+    }
+}
