@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import CAServer
+import ControlAPI
+import ControlAPIProtos
+import Foundation
+import Logging
+import NodeAttestation
+import NodeSync
+import SPIFFE
+import SwiftProtobuf
+import Testing
+
+@Suite(.timeLimit(.minutes(1)))
+struct RestartTests {
+    @Test func `a restart keeps documents, agents, tokens, authority, log and epoch`() async throws
+    {
+        let directory = try TestDirectory()
+        let (agent, unused, entry, revision, bundle, checkpoint) = try await withServer(
+            in: directory
+        ) { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let unused = try await server.token("web-2").secret
+            let entry = try await server.register("web")
+            try await server.requireIntactLog()
+            return (
+                agent, unused, entry,
+                try await server.administration.getHealth(.init()).revision,
+                try server.core.trust.bundle,
+                try #require(server.core.audit.checkpoint).checkpoint
+            )
+        }
+        try await withServer(in: directory) { server in
+            let health = try await server.administration.getHealth(.init())
+            #expect(health.revision == revision)
+            #expect(try server.core.trust.bundle == bundle)
+            let again = try await server.sign(
+                [try signingRequest(entry: entry, spiffeID: "spiffe://example.org/web")],
+                as: agent
+            )
+            #expect(again.map(\.signed.certificateChain.count) == [1])
+            _ = try await server.attest("web-2", secret: unused)
+            let stored = try await server.documents.get(.init())
+            #expect(stored.documents.map(\.uid) == [entry])
+            let (log, records) = try await server.requireIntactLog()
+            #expect(try #require(log).checkpoint.checkpoint.size > checkpoint.size)
+            #expect(records.count { $0.contains("\"serverStarted\"") } == 2)
+        }
+    }
+
+    @Test func `a stopped server leaves no file open to others`() async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { server in
+            _ = try await server.agent("web-1")
+            try await server.requireIntactLog()
+        }
+        let data = "\(directory.path)/data"
+        for file in try files(below: data) {
+            let attributes = try FileManager.default.attributesOfItem(atPath: "\(data)/\(file)")
+            let mode = try #require(attributes[.posixPermissions] as? Int)
+            #expect(mode & 0o077 == 0, "\(file) has mode \(String(mode, radix: 8))")
+        }
+        #expect(!FileManager.default.fileExists(atPath: "\(directory.path)/admin.sock"))
+    }
+
+    @Test func `a second server does not use the same data`() async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { server in
+            let error = await refusal {
+                try await withServer(in: directory) {
+                    $0.adminSocket += "2"
+                } _: { _ in
+                }
+            }
+            #expect(error?.message.contains("lock") == true, "\(error?.message ?? "started")")
+            try await server.register("web")
+        }
+    }
+
+    @Test func `data of another trust domain is refused`() async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { _ in }
+        let configuration = ServerConfiguration(
+            trustDomain: try TrustDomain("other.org"),
+            dataDirectory: "\(directory.path)/data"
+        )
+        #expect(throws: ServerStartError.self) {
+            _ = try Server(configuration, clock: ShiftedClock(), logger: .init(label: "test"))
+        }
+    }
+
+    @Test func `keys in memory go with the server, and the log tells of the new authority`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        let first = try await withServer(in: directory) {
+            $0.keysInMemory = true
+        } _: { server in
+            #expect(try files(below: "\(directory.path)/data/keys") == ["audit.key"])
+            return try server.core.trust.bundle
+        }
+        try await withServer(in: directory) {
+            $0.keysInMemory = true
+        } _: { server in
+            let second = try server.core.trust.bundle
+            // The old authority stays trusted while its SVIDs live, and signs no more.
+            #expect(second.x509Authorities.count == 2)
+            #expect(Set(second.x509Authorities).isSuperset(of: first.x509Authorities))
+            #expect(second.sequenceNumber > first.sequenceNumber)
+            _ = try await server.agent("web-1")
+        }
+    }
+
+    @Test(arguments: ["keys/audit.key", "keys/authority-"])
+    func `a key that others may read is not used`(_ prefix: String) async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { _ in }
+        let data = "\(directory.path)/data"
+        let key = try #require(try files(below: data).first { $0.hasPrefix(prefix) })
+        try FileManager.default.setAttributes(
+            [.posixPermissions: 0o644],
+            ofItemAtPath: "\(data)/\(key)"
+        )
+        let error = await refusal { try await withServer(in: directory) { _ in } }
+        #expect(error?.message.contains("chmod 600") == true, "\(error?.message ?? "started")")
+    }
+
+    @Test func `without the log's key the server does not start`() async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { _ in }
+        try FileManager.default.removeItem(atPath: "\(directory.path)/data/keys/audit.key")
+        let error = await refusal { try await withServer(in: directory) { _ in } }
+        #expect(error?.message.contains("audit.key") == true, "\(error?.message ?? "started")")
+    }
+}
