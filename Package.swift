@@ -195,7 +195,8 @@ let package = Package(
         executable(
             "signet",
             [
-                "AuditLog", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles", "GRPCPeer",
+                "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles",
+                "GRPCPeer",
                 "SPIFFE",
                 .grpc, .grpcTransport, .protobuf, .yams,
             ]
@@ -228,7 +229,12 @@ let package = Package(
         tests("ClocksTests", ["Clocks"]),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests("DurableFilesTests", ["DurableFiles"]),
-        tests("CommandLineTests", ["AuditLog", "SPIFFE", "signet"]),
+        tests(
+            "CommandLineTests",
+            [
+                "AuditLog", "ControlAPIProtos", "SPIFFE", "TestPKI", "signet", .crypto, .protobuf,
+            ]
+        ),
         tests(
             "GRPCPeerTests",
             [
