@@ -248,4 +248,27 @@ struct AdminAccessTests {
             #expect(denial.reason == .noBinding)
         }
     }
+
+    @Test func `who has no right of a kind at all is told from who has one somewhere`() throws {
+        let access = try Self.access()
+        func lacks(
+            _ id: String,
+            _ verb: AdminVerb?,
+            _ kind: String? = nil,
+            _ namespace: String? = nil,
+            at now: Date = Self.now
+        ) throws -> Bool {
+            let actor = Actor.spiffe(try SPIFFEID("spiffe://example.org/\(id)"))
+            return access.lacksAll(actor, verb, kind: kind, namespace: namespace, now: now) != nil
+        }
+        #expect(try !lacks("deployer", .apply))
+        #expect(try !lacks("deployer", .apply, Self.entry, "payments"))
+        #expect(try lacks("deployer", .apply, Self.entry, "default"))
+        #expect(try lacks("deployer", .apply, "Role"))
+        #expect(try lacks("deployer", .delete))
+        #expect(try !lacks("alice", .list, Self.entry, "anywhere"))
+        #expect(try lacks("nobody", nil))
+        #expect(try !lacks("bob", nil))
+        #expect(try lacks("bob", nil, at: Self.later))
+    }
 }

@@ -2,6 +2,8 @@
 
 import GRPCCore
 import GRPCPeer
+import NIOCore
+import NIOPosix
 import Testing
 
 @Suite(.timeLimit(.minutes(1)))
@@ -100,5 +102,64 @@ struct AnonymousLimitsTests {
                 #expect(closed == "anonymous")
             }
         }
+    }
+
+    @Test func `who does not finish its handshake takes no place from verified peers`() async throws
+    {
+        var limits = ConnectionLimits.network
+        limits.connectionsMax = 1
+        limits.opening.connectionsPerSourceMax = 2
+        let world = try TLSWorld(limits: limits)
+        try await withDescribingServer(world.transport) { _ in
+            let address = try await world.address
+            let silent = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: address.host, port: Int(address.port)).get()
+            let known = try await world.ask(as: world.clientIdentity())
+            #expect(known == TLSWorld.clientID)
+            let second = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: address.host, port: Int(address.port)).get()
+            let third = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: address.host, port: Int(address.port)).get()
+            let refusal = try await world.events.first { event -> ConnectionRefusal? in
+                guard case .refused(let refusal) = event else { return nil }
+                return refusal
+            }
+            #expect(refusal == .connectionsPerSourceMax(.address("127.0.0.1")))
+            try await third.closeFuture.get()
+            for channel in [silent, second] { try? await channel.close() }
+        }
+    }
+
+    @Test func `one identity has a number of connections`() async throws {
+        var limits = ConnectionLimits.network
+        limits.connectionsPerPeerMax = 1
+        let world = try TLSWorld(limits: limits)
+        try await withDescribingServer(world.transport) { _ in
+            try await withGRPCClient(transport: try await knownClient(world)) { first in
+                _ = try await first.ask()
+                let second = try await knownClient(world)
+                let code = await failureCode {
+                    try await withGRPCClient(transport: second) { try await $0.ask() }
+                }
+                #expect(code == .unavailable)
+                _ = try await first.ask()
+            }
+        }
+    }
+
+    @Test(arguments: [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("2001:0DB8:1::9", "2001:db8:1:0::/64"),
+        ("fe80::1%eth0", "fe80:0:0:0::/64"),
+        ("::1", "0:0:0:0::/64"),
+        ("64:ff9b::192.0.2.7", "64:ff9b:0:0::/64"),
+    ])
+    func `an IPv6 network counts as one source`(_ host: String, _ source: String) {
+        #expect(ConnectionSource(host: host) == .address(source))
+        let address = host.contains(":") ? "[\(host)]:8081" : "\(host):8081"
+        #expect(ConnectionSource(address: address) == .address(source))
     }
 }

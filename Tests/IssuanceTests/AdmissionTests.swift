@@ -51,10 +51,35 @@ struct SigningAdmissionTests {
         )
     }
 
-    private func admission(signing: Int = 1, waiting: Int = 3) -> SigningAdmission {
+    private func admission(
+        signing: Int = 1,
+        waiting: Int = 3,
+        perAgent: Int = 10
+    ) -> SigningAdmission {
         SigningAdmission(
-            limits: .init(agentRate: 10, agentBurst: 100, signingMax: signing, waitingMax: waiting)
+            limits: .init(
+                agentRate: 10,
+                agentBurst: 100,
+                signingMax: signing,
+                waitingMax: waiting,
+                waitingPerAgentMax: perAgent
+            )
         )
+    }
+
+    @Test func `one agent takes few places in the line, and a refusal costs it nothing`() {
+        var admission = admission(waiting: 10, perAgent: 2)
+        #expect(admission.requested(ticket(1, count: 98), now: .zero) == [.start(1)])
+        for id: UInt64 in 2...3 { #expect(admission.requested(ticket(id), now: .zero) == []) }
+        #expect(
+            admission.requested(ticket(4, expires: 1), now: .zero) == [
+                .refuse(4, retryAfter: .seconds(1))
+            ]
+        )
+        #expect(admission.requested(ticket(5, agent: "b"), now: .zero) == [])
+        #expect(admission.finished(1) == [.start(2)])
+        #expect(admission.finished(2) == [.start(3)])
+        #expect(admission.waitingCount == 1)
     }
 
     @Test func `renewals come first, the nearest expiry before the others`() {

@@ -110,6 +110,8 @@ package struct RotationService: Sendable {
             case .activate(let id, let retiring, let missing):
                 let last = try await activate(id, retiring: retiring, missing: missing, now: now)
                 await core.refreshTrust()
+                // It signs no more: batches under way hold it for themselves.
+                if let retiring { drop(retiring) }
                 core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
                 return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
             case .prepare:
@@ -165,7 +167,7 @@ package struct RotationService: Sendable {
         now: Date
     ) async throws -> Date? {
         let logic = core.logic
-        let last = try await core.write { transaction in
+        return try await core.write { transaction in
             try logic.activate(
                 id,
                 retiring: retiring,
@@ -174,9 +176,6 @@ package struct RotationService: Sendable {
                 in: transaction
             )
         }
-        // It signs no more: batches under way hold it for themselves.
-        if let retiring { drop(retiring) }
-        return last
     }
 
     /// Destroys the key of an authority that signs no more; at the next start it would be swept.

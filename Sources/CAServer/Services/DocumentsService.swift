@@ -236,9 +236,12 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                 name: request.name
             )
         }
+        var filter = DocumentFilter(kind: kind?.rawValue, namespace: namespace)
+        // Every kind that can be named is ours, and keys are indexed by group first.
+        if kind != nil { filter.group = DocumentKey.nativeGroup }
         return DocumentPage(
             exact: exact,
-            filter: DocumentFilter(kind: kind?.rawValue, namespace: namespace),
+            filter: filter,
             after: try PageToken(parsing: request.pageToken)?.key,
             limit: limit
         )
