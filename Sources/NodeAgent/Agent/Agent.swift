@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import AuditLog
 internal import CLinux
 package import Clocks
 internal import DurableFiles
 internal import FoundationEssentials
-internal import GRPCCore
 internal import GRPCPeer
 package import Logging
 internal import NodeAttestation
@@ -87,7 +85,12 @@ package struct Agent: Sendable {
                 await ServerConnection(core: core, addresses: addresses, attestor: attestor).run()
             }
             group.addTask { await OwnSVIDCalls(core: core).readmit(at: addresses) }
-            group.addTask { try await serveWorkloads(core, attestor, ready) }
+            group.addTask {
+                try await WorkloadSocket(
+                    core: core, attestor: attestor, path: configuration.absoluteSocket,
+                    mode: configuration.socketMode
+                ).run(ready: ready)
+            }
             // None of them ends by itself but by failing.
             defer { group.cancelAll() }
             try await group.next()
@@ -101,10 +104,26 @@ package struct Agent: Sendable {
         let stored = try await StoredAgent.read(from: directory, now: clock.wallTime)
         if let stored {
             try checkTrustDomain(stored.identity.trustDomain, "the data in \(directory.path)")
-            return stored
+            guard stored.isLapsed(at: clock.wallTime), hasToken else { return stored }
         }
+        return try await join(after: stored)
+    }
+
+    private var hasToken: Bool {
+        configuration.joinToken != nil || configuration.joinTokenFile != nil
+    }
+
+    /// Makes the first contact; `old` is an identity that the server does not readmit any more.
+    private func join(after old: StoredAgent?) async throws -> StoredAgent {
         let token = try joinToken()
         try checkTrustDomain(token.trustDomain, "the join token")
+        if let old, old.identity.trustDomain != token.trustDomain {
+            throw AgentStartError.trustDomainDiffers(
+                holder: "the data in \(directory.path)",
+                found: old.identity.trustDomain.name,
+                configured: token.trustDomain.name
+            )
+        }
         let key: NodeKey
         if let made = try StoredAgent.key(in: directory) {
             key = made
@@ -122,9 +141,8 @@ package struct Agent: Sendable {
             clock: clock,
             logger: logger
         )
-        let joined = try await contact.join()
-        if let note = joined.memory.latest?.note { try directory.write(note, to: .checkpoint) }
-        try directory.write(try joined.identity.encoded(), to: .identity)
+        let joined = try await contact.join().continuing(old)
+        try joined.write(to: directory, replacing: old)
         return joined
     }
 
@@ -161,57 +179,6 @@ package struct Agent: Sendable {
         let addresses = try identity.serverAddresses.map(ServerAddress.init(parsing:))
         guard !addresses.isEmpty else { throw AgentStartError.noServer }
         return addresses
-    }
-
-    // MARK: - The socket
-
-    private func serveWorkloads(
-        _ core: AgentCore,
-        _ attestor: UnixWorkloadAttestor,
-        _ ready: @escaping @Sendable () -> Void
-    ) async throws {
-        try makeSocketDirectory()
-        let callers = WorkloadCallers()
-        let (clock, metrics) = (clock, metrics)
-        let transport = PeerServerTransport.unixSocket(
-            path: configuration.absoluteSocket,
-            mode: configuration.socketMode,
-            now: { clock.wallTime },
-            onEvent: { event in
-                callers.observe(event)
-                metrics.observe(event)
-            }
-        )
-        let queries = ServerQueries(core: core, attestor: attestor)
-        let server = GRPCServer(
-            transport: transport,
-            services: [
-                WorkloadAPIService(core: core, attestor: attestor, callers: callers),
-                AgentLocalService(queries: queries, uid: ProcessReading.ownUID),
-            ],
-            interceptors: [transport.interceptor(requiring: [.workloadAPI])]
-        )
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                try await withTaskCancellationHandler {
-                    try await server.serve()
-                } onCancel: {
-                    server.beginGracefulShutdown()
-                    core.endStreams()
-                }
-            }
-            group.addTask {
-                _ = try await transport.listeningAddress
-                ready()
-            }
-            try await group.waitForAll()
-        }
-    }
-
-    private func makeSocketDirectory() throws {
-        let path = configuration.absoluteSocket
-        guard let slash = path.lastIndex(of: "/"), slash > path.startIndex else { return }
-        try DurableFile.makeDirectory(String(path[..<slash]), mode: 0o755)
     }
 }
 

@@ -86,8 +86,13 @@ package final class AgentCore: Sendable {
 
     var trust: AgentTrust { trustState.withLock { $0 } }
 
-    /// A copy of the logic, to be asked outside of the lock.
+    /// A copy of the logic, for what takes long and so is done outside of the lock.
     package var logic: AgentLogic { state.withLock { $0.logic } }
+
+    /// Asks the logic something that takes no time.
+    package func ask<Answer: Sendable>(_ question: (borrowing AgentLogic) -> Answer) -> Answer {
+        state.withLock { question($0.logic) }
+    }
 
     // MARK: - Events
 
@@ -115,7 +120,11 @@ package final class AgentCore: Sendable {
     }
 
     /// The connection has ended: nothing reaches it any more.
-    func disconnected(reason: String) {
+    ///
+    /// - Parameters:
+    ///   - reason: Why, for the log.
+    ///   - refusal: What the server said if it does not want this agent.
+    func disconnected(reason: String, refusal: String?) {
         logger.info("connection to the server ended", metadata: ["reason": "\(reason)"])
         state.withLock { state in
             state.outlets?.sync.finish()
@@ -124,7 +133,7 @@ package final class AgentCore: Sendable {
         }
         metrics.set(.syncConnected, to: 0)
         metrics.increment(.syncReconnects)
-        transition { $0.disconnected(now: $1, using: &$2) }
+        transition { $0.disconnected(refusal: refusal, now: $1, using: &$2) }
     }
 
     // MARK: - Workload streams
@@ -188,8 +197,10 @@ package final class AgentCore: Sendable {
     private func changeTrust(_ change: (inout AgentTrust) throws -> Void) throws {
         try disk.withLock { _ in
             let identity = try trustState.withLock { trust in
-                try change(&trust)
-                return trust.identity
+                var new = trust
+                try change(&new)
+                trust = new
+                return new.identity
             }
             save(.identity) { try identity.encoded() }
         }
@@ -260,11 +271,11 @@ package final class AgentCore: Sendable {
     /// forget; it happens once for each change of the agent's scope.
     private func persistSync() {
         disk.withLock { _ in
-            guard let persisted = logic.persistedSync else { return }
+            guard let persisted = ask({ $0.persistedSync }) else { return }
             metrics.set(.syncRevision, to: Double(persisted.revision.number))
             save(.sync) { persisted.encoded }
         }
-        let counts = state.withLock { ($0.logic.cache.entryCount, $0.logic.cache.svidCount) }
+        let counts = ask { ($0.cache.entryCount, $0.cache.svidCount) }
         metrics.set(.cachedEntries, to: Double(counts.0))
         metrics.set(.cachedSVIDs, to: Double(counts.1))
     }

@@ -112,3 +112,10 @@ package struct AgentConfiguration: Sendable {
         AgentConfigurationError(key: key, value: value, expected: expected)
     }
 }
+
+extension AgentConfiguration: CustomStringConvertible, CustomReflectable {
+    /// Without the join token, so that no log line can show it.
+    package var description: String { "AgentConfiguration(\(dataDirectory))" }
+
+    package var customMirror: Mirror { Mirror(self, children: ["dataDirectory": dataDirectory]) }
+}

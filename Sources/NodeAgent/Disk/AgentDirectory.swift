@@ -50,6 +50,11 @@ package final class AgentDirectory: Sendable {
         return try file.decoded(bytes, path: path)
     }
 
+    /// Removes a file, if it is there.
+    package func remove(_ file: AgentFile) throws(FileError) {
+        try DurableFile.remove(path(of: file))
+    }
+
     /// Writes a file's content, durably, readable by this user alone.
     ///
     /// It blocks for as long as the disk takes to confirm.

@@ -72,6 +72,37 @@ package struct StoredAgent: Sendable {
         )
     }
 
+    /// Whether the SVID expired so long ago that the server does not readmit the agent.
+    package func isLapsed(at now: Date) -> Bool {
+        now >= identity.notAfter.addingTimeInterval(OwnSVID.readmissionSeconds)
+    }
+
+    /// This new identity with the memory of an earlier one of the same agent.
+    ///
+    /// What was synchronised stays in force until the server sends something newer, and what is
+    /// known of its audit log is not forgotten, unless it is another log.
+    func continuing(_ old: StoredAgent?) -> StoredAgent {
+        var result = self
+        result.sync = old?.sync
+        if let old, old.identity.auditKey == identity.auditKey {
+            result.memory = old.memory
+            result.auditAlarm = old.auditAlarm
+        }
+        return result
+    }
+
+    /// Writes what a first contact gave.
+    ///
+    /// A crash in between leaves the identity without a checkpoint, never the other way round.
+    func write(to directory: AgentDirectory, replacing old: StoredAgent?) throws {
+        if old?.identity.auditKey != identity.auditKey {
+            try directory.remove(.checkpoint)
+            try directory.remove(.alarm)
+        }
+        try directory.write(try identity.encoded(), to: .identity)
+        if let note = memory.latest?.note { try directory.write(note, to: .checkpoint) }
+    }
+
     private static func check(
         _ identity: StoredIdentity,
         _ key: NodeKey,

@@ -172,10 +172,11 @@ extension AgentLogic {
         entries[id] = entry
     }
 
-    /// What the server is known to have attested of this node: its name, and every node selector
-    /// of an entry it put into this agent's scope, because such an entry names only those.
+    /// What the server is known to have attested of this node: its name, what it said, and every
+    /// node selector of an entry it put into this agent's scope, because such an entry names only
+    /// those.
     var node: TemplateNode {
-        var selectors = Set(nodeSelectorCounts.keys)
+        var selectors = attestedSelectors.union(nodeSelectorCounts.keys)
         if let own = try? Selector(type: "agent", value: name) { selectors.insert(own) }
         return TemplateNode(name: name, selectors: selectors)
     }

@@ -103,7 +103,8 @@ extension AgentLogic {
         case .identity:
             let reason = own.problem.map { ": \($0)" } ?? ""
             switch own.standing(at: now.wall) {
-            case .valid: return nil
+            case .valid:
+                return refusedBecause.map { "the server refuses this agent: \($0)" }
             case .expired: return "the agent's certificate has expired" + reason
             case .lapsed:
                 return "the agent's certificate expired more than 7 days ago; evict the agent and "

@@ -44,6 +44,10 @@ package struct AgentLogic: Sendable {
     var isOnline = false
     /// A connection is wanted as soon as there is a valid SVID to make it with.
     var awaitsIdentity = false
+    /// Why the server sent this agent away the last time; nil if it did not.
+    var refusedBecause: String?
+    /// What the server said it attested of this node.
+    var attestedSelectors: Set<Selector> = []
     var isRestoring = false
     var helloAt: ClockReading?
     var welcomeBy: Duration?
@@ -134,22 +138,37 @@ package struct AgentLogic: Sendable {
     }
 
     /// The server's first message came.
+    ///
+    /// - Parameters:
+    ///   - trustDomain: For which it speaks.
+    ///   - serverTime: Its wall clock.
+    ///   - nodeSelectors: What it attested of this node, if it says so.
+    ///   - now: Both clocks.
+    ///   - generator: Where jitter comes from.
+    /// - Returns: What the shell has to do.
     package mutating func welcomed(
-        trustDomain other: String,
+        trustDomain: String,
         serverTime: Date,
+        nodeSelectors: Set<Selector> = [],
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
         var actions = observeClocks(now: now, using: &generator)
-        guard other == trustDomain.name else {
-            return actions + [
-                .disconnect(reason: "the server speaks for trust domain \"\(other)\"")
-            ] + finish(now: now, using: &generator)
+        guard trustDomain == self.trustDomain.name else {
+            let reason = "the server speaks for trust domain \"\(trustDomain)\""
+            actions.append(.disconnect(reason: reason))
+            return actions + finish(now: now, using: &generator)
         }
         skew.observed(serverTime: serverTime, asked: helloAt ?? now, answered: now)
         actions += reportSkew()
         welcomeBy = nil
         isOnline = true
+        refusedBecause = nil
+        if nodeSelectors != attestedSelectors {
+            attestedSelectors = nodeSelectors
+            actions += perform(
+                cache.received([.node(node)], now: now.wall), now: now, using: &generator)
+        }
         for (id, keys) in held.sorted(by: { $0.key < $1.key }) {
             held[id] = nil
             actions += sign(id, keys, now: now, using: &generator)
@@ -169,11 +188,19 @@ package struct AgentLogic: Sendable {
     }
 
     /// The connection or its stream has ended, or was never made.
+    ///
+    /// - Parameters:
+    ///   - refusal: What the server said if it does not want this agent; nil for any other end.
+    ///   - now: Both clocks.
+    ///   - generator: Where jitter comes from.
+    /// - Returns: What the shell has to do.
     package mutating func disconnected(
+        refusal: String? = nil,
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
         var actions = observeClocks(now: now, using: &generator)
+        refusedBecause = refusal
         isOnline = false
         helloAt = nil
         welcomeBy = nil

@@ -16,7 +16,7 @@ struct OwnSVIDCalls {
 
     /// Renews on the open connection.
     func renew(on node: ServerConnection.Node) async {
-        let mark = core.logic.audit.mark
+        let mark = core.ask { $0.audit.mark }
         do {
             let csr = try core.key.certificateRequest()
             let message = try await node.renew(

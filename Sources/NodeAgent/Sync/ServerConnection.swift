@@ -47,17 +47,17 @@ struct ServerConnection {
         var next = 0
         for await _ in core.connects {
             let address = addresses[next % addresses.count]
-            let reason = await serve(address)
+            let end = await serve(address)
             next += 1
             guard !Task.isCancelled else { return }
-            core.disconnected(reason: "\(address): \(reason)")
+            core.disconnected(reason: "\(address): \(end.reason)", refusal: end.refusal)
         }
     }
 
     /// Serves one connection to its end.
     ///
     /// - Returns: Why it ended.
-    private func serve(_ address: ServerAddress) async -> String {
+    private func serve(_ address: ServerAddress) async -> (reason: String, refusal: String?) {
         let core = core
         let failure = HandshakeFailure()
         do {
@@ -72,10 +72,15 @@ struct ServerConnection {
             try await withGRPCClient(transport: transport) { client in
                 try await converse(Node(wrapping: client))
             }
-            return "the server ended the stream"
+            return ("the stream ended", nil)
         } catch {
             let reason = failure.explained(error)
-            return (reason as? RPCError).map { APIError($0).description } ?? "\(reason)"
+            guard let answer = (reason as? RPCError).map({ APIError($0) }) else {
+                return ("\(reason)", nil)
+            }
+            // What the server's own rules say of this agent, not a fault on the way.
+            let isRefusal = answer.kind == .permissionDenied && answer.reason != "transport"
+            return (answer.description, isRefusal ? answer.description : nil)
         }
     }
 
@@ -133,12 +138,12 @@ struct ServerConnection {
                     using: &$2
                 )
             }
-            if let skew = core.logic.skew.skew {
+            if let skew = core.ask({ $0.skew.skew }) {
                 core.metrics.set(.clockSkew, to: skew / .seconds(1))
             }
         case .query(let query): calls.yield(.query(query))
         case .checkpoint(let update):
-            core.received(update, asked: core.logic.audit.mark)
+            core.received(update, asked: core.ask { $0.audit.mark })
         case .delta, .snapshotBegin, .snapshotPage, .snapshotEnd, .watermark:
             guard let message = try SyncMessage(parsing: response) else { return }
             core.transition { $0.received(message, now: $1, using: &$2) }

@@ -67,19 +67,18 @@ struct ServerQueries {
                 $0.spiffeIds = found.spiffeIDs.map(\.description)
                 $0.nearMisses = found.nearMisses.map(\.message)
                 if let revision = found.revision { $0.revision = revision.message }
-                $0.attestationError = attestation.omissions.joined(separator: "; ")
             }
         } catch {
             return .with {
                 $0.pid = pid
                 $0.attestationError = error.description
-                if let revision = core.logic.sync.revision { $0.revision = revision.message }
+                if let revision = core.ask({ $0.sync.revision }) { $0.revision = revision.message }
             }
         }
     }
 
     func status() -> Signet_Node_V1alpha1_AgentStatus {
-        let status = core.logic.status
+        let status = core.ask { $0.status }
         return .with {
             $0.name = status.name
             $0.spiffeID = status.id?.description ?? ""

@@ -15,7 +15,7 @@ struct WorkloadSigning {
     let core: AgentCore
 
     func sign(_ batch: SigningBatch, on node: ServerConnection.Node) async {
-        let mark = core.logic.audit.mark
+        let mark = core.ask { $0.audit.mark }
         var results: [IdentityKey: SigningResult] = [:]
         do {
             var keys: [NodeKey] = []
@@ -51,7 +51,7 @@ struct WorkloadSigning {
         }
         let outcome = results
         core.transition { $0.signed(batch.id, outcome, now: $1, using: &$2) }
-        core.metrics.set(.cachedSVIDs, to: Double(core.logic.cache.svidCount))
+        core.metrics.set(.cachedSVIDs, to: Double(core.ask { $0.cache.svidCount }))
     }
 
     /// What one answer means.

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPI
+internal import DurableFiles
+internal import GRPCCore
+internal import GRPCPeer
+internal import Telemetry
+
+/// The agent's Unix socket: the Workload API for every process of the machine, and the agent's own
+/// questions for root and its own user.
+package struct WorkloadSocket: Sendable {
+    private let core: AgentCore
+    private let attestor: UnixWorkloadAttestor
+    private let path: String
+    private let mode: UInt32
+
+    /// A socket that does not exist yet.
+    ///
+    /// - Parameters:
+    ///   - core: What is served.
+    ///   - attestor: How callers are told apart.
+    ///   - path: Absolute; missing directories are made with mode 0755.
+    ///   - mode: Permission bits of the socket.
+    package init(core: AgentCore, attestor: UnixWorkloadAttestor, path: String, mode: UInt32) {
+        self.core = core
+        self.attestor = attestor
+        self.path = path
+        self.mode = mode
+    }
+
+    /// Serves until cancelled; then open streams end with OK.
+    ///
+    /// - Parameter ready: Called once callers can connect.
+    /// - Throws: When the socket cannot be made, for example because another agent serves it.
+    package func run(ready: @escaping @Sendable () -> Void) async throws {
+        if let slash = path.lastIndex(of: "/"), slash > path.startIndex {
+            try DurableFile.makeDirectory(String(path[..<slash]), mode: 0o755)
+        }
+        let callers = WorkloadCallers()
+        let (core, clock, metrics) = (core, core.clock, core.metrics)
+        let transport = PeerServerTransport.unixSocket(
+            path: path,
+            mode: mode,
+            now: { clock.wallTime },
+            onEvent: { event in
+                callers.observe(event)
+                metrics.observe(event)
+            }
+        )
+        let queries = ServerQueries(core: core, attestor: attestor)
+        let server = GRPCServer(
+            transport: transport,
+            services: [
+                WorkloadAPIService(core: core, attestor: attestor, callers: callers),
+                AgentLocalService(queries: queries, uid: ProcessReading.ownUID),
+            ],
+            interceptors: [
+                transport.interceptor(requiring: [.workloadAPI]),
+                RPCObserver(now: { clock.bootTime }) { method, code, took in
+                    metrics.increment(.rpcs, method, code)
+                    metrics.observe(.rpcDuration, took, method)
+                },
+            ]
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try await withTaskCancellationHandler {
+                    try await server.serve()
+                } onCancel: {
+                    server.beginGracefulShutdown()
+                    core.endStreams()
+                }
+            }
+            group.addTask {
+                _ = try await transport.listeningAddress
+                ready()
+            }
+            try await group.waitForAll()
+        }
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import DurableFiles
+import Foundation
+import NodeAgent
+import NodeSync
+import SPIFFE
+import TestPKI
+import Testing
+
+/// What is on the agent's disk is used whole or not at all.
+@Suite struct AgentFileTests {
+    private func withDirectory(_ body: (AgentDirectory) async throws -> Void) async throws {
+        let path = "/tmp/signet-agent-\(UInt32.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try await body(AgentDirectory(path))
+    }
+
+    private func write(_ stored: StoredAgent, to directory: AgentDirectory) throws {
+        try directory.write(stored.key.pkcs8, to: .key)
+        try directory.write(stored.identity.encoded(), to: .identity)
+        if let sync = stored.sync { try directory.write(sync.encoded, to: .sync) }
+        if let note = stored.memory.latest?.note { try directory.write(note, to: .checkpoint) }
+    }
+
+    private func sync(_ world: AgentWorld) throws -> PersistedSync {
+        PersistedSync(
+            revision: world.revision(7),
+            resources: [
+                ResourceKey(.entry, "entry-a"): [1, 2, 3],
+                ResourceKey(.bundle, "example.org"): [],
+            ],
+            refused: [ResourceKey(.document, "d")],
+            retained: [ResourceKey(.revocation, "r")])
+    }
+
+    @Test func `what was written is read back`() async throws {
+        let world = try AgentWorld()
+        var stored = try world.stored(sync: try sync(world))
+        let root = MerkleHash(leaf: [1])
+        _ = stored.memory.received(note: try world.note(size: 1, root: root), proof: nil)
+        let written = stored
+        try await withDirectory { directory in
+            try write(written, to: directory)
+            let read = try #require(
+                try await StoredAgent.read(from: directory, now: world.now))
+            #expect(read.identity == written.identity)
+            #expect(read.sync == written.sync)
+            #expect(read.memory == written.memory)
+            #expect(read.key.pkcs8 == written.key.pkcs8)
+            #expect(read.auditAlarm == nil)
+        }
+    }
+
+    @Test(arguments: AgentFile.allCases)
+    func `a file cut short anywhere is refused`(file: AgentFile) {
+        let whole = file.encoded(Array("some content\nof two lines".utf8))
+        for count in whole.indices {
+            #expect(throws: AgentFileError.self, "cut to \(count) bytes") {
+                try file.decoded(Array(whole[..<count]), path: "f")
+            }
+        }
+    }
+
+    @Test(arguments: AgentFile.allCases)
+    func `a file with any byte changed is refused`(file: AgentFile) {
+        let whole = file.encoded(Array("some content\nof two lines".utf8))
+        for index in whole.indices {
+            for bit in 0..<8 {
+                var changed = whole
+                changed[index] ^= 1 << bit
+                #expect(throws: AgentFileError.self, "byte \(index), bit \(bit)") {
+                    try file.decoded(changed, path: "f")
+                }
+            }
+        }
+    }
+
+    @Test func `a file in place of another is refused`() {
+        let content: [UInt8] = [1, 2, 3]
+        #expect(throws: AgentFileError.self) {
+            try AgentFile.identity.decoded(AgentFile.key.encoded(content), path: "f")
+        }
+        #expect(throws: AgentFileError.self) {
+            try AgentFile.key.decoded(AgentFile.key.encoded(content) + [0], path: "f")
+        }
+    }
+
+    @Test func `synchronised state is read back exactly or not at all`() throws {
+        let state = try sync(try AgentWorld())
+        let bytes = state.encoded
+        #expect(PersistedSync(encoded: bytes) == state)
+        #expect(PersistedSync(encoded: bytes + [0]) == nil)
+        for count in bytes.indices {
+            #expect(PersistedSync(encoded: Array(bytes[..<count])) == nil, "cut to \(count)")
+        }
+    }
+
+    @Test func `a directory without identity is an agent that has not joined`() async throws {
+        let world = try AgentWorld()
+        try await withDirectory { directory in
+            #expect(try await StoredAgent.read(from: directory, now: world.now) == nil)
+            try directory.write(NodeKey().pkcs8, to: .key)
+            #expect(try await StoredAgent.read(from: directory, now: world.now) == nil)
+        }
+    }
+
+    @Test func `a key that is not the certificate's is refused by name`() async throws {
+        let world = try AgentWorld()
+        try await withDirectory { directory in
+            try write(world.stored(), to: directory)
+            try directory.write(NodeKey().pkcs8, to: .key)
+            let error = await #expect(throws: AgentFileError.self) {
+                try await StoredAgent.read(from: directory, now: world.now)
+            }
+            #expect(error?.path == "\(directory.path)/identity")
+        }
+    }
+
+    @Test func `a certificate that the bundle does not verify is refused`() async throws {
+        let world = try AgentWorld()
+        var stored = try world.stored()
+        stored.identity.bundle = try AgentWorld().authority.bundle
+        let mixed = stored
+        try await withDirectory { directory in
+            try write(mixed, to: directory)
+            await #expect(throws: AgentFileError.self) {
+                try await StoredAgent.read(from: directory, now: world.now)
+            }
+            // Once it has expired it only serves to be readmitted: its authority may be gone.
+            let later = world.now.addingTimeInterval(86_400)
+            #expect(try await StoredAgent.read(from: directory, now: later) != nil)
+        }
+    }
+
+    @Test func `a checkpoint that the audit key did not sign is refused`() async throws {
+        let world = try AgentWorld()
+        try await withDirectory { directory in
+            try write(world.stored(), to: directory)
+            let foreign = try AgentWorld().note(size: 1, root: MerkleHash(leaf: [1]))
+            try directory.write(foreign, to: .checkpoint)
+            await #expect(throws: AgentFileError.self) {
+                try await StoredAgent.read(from: directory, now: world.now)
+            }
+        }
+    }
+
+    @Test func `a file that others may read is refused`() async throws {
+        let world = try AgentWorld()
+        try await withDirectory { directory in
+            try write(world.stored(), to: directory)
+            try FileManager.default.setAttributes(
+                [.posixPermissions: 0o644], ofItemAtPath: directory.path(of: .key))
+            let error = await #expect(throws: AgentFileError.self) {
+                try await StoredAgent.read(from: directory, now: world.now)
+            }
+            #expect(error?.description.contains("chmod 600") == true)
+        }
+    }
+
+    @Test func `two agents never use one directory`() async throws {
+        try await withDirectory { directory in
+            #expect(throws: AgentFileError.self) { try AgentDirectory(directory.path) }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import ControlAPI
+import FoundationEssentials
+import NodeAgent
+import NodeSync
+import SPIFFE
+import TestPKI
+import Testing
+
+@Suite struct AgentLogicTests {
+    private let world: AgentWorld
+    private let web: RegistrationEntry
+
+    init() throws {
+        world = try AgentWorld()
+        web = try world.entry("web", workload: ["unix:uid:1000"])
+    }
+
+    private func driver(_ stored: StoredAgent? = nil) throws -> LogicDriver {
+        LogicDriver(world, try stored ?? world.stored())
+    }
+
+    // MARK: - Sync
+
+    @Test func `a snapshot is applied, written to disk and only then acknowledged`() throws {
+        var agent = try driver()
+        let actions = try agent.join([web])
+        let hello = AgentLogic.Action.sendHello(SyncHello(have: nil, capabilities: []), nil)
+        #expect(actions.first == hello)
+        let persisted = try #require(actions.firstIndex(of: .persistSync))
+        let acknowledged = try #require(
+            actions.firstIndex(
+                of: .sendAcknowledgement(
+                    SyncAcknowledgement(applied: world.revision(1), refused: []))))
+        #expect(persisted < acknowledged)
+        #expect(agent.logic.persistedSync?.revision == world.revision(1))
+        #expect(agent.conditions[.synced] == .some(nil))
+    }
+
+    @Test func `what cannot be read is refused by name and the rest is in force`() throws {
+        var agent = try driver()
+        let bad = Resource(key: ResourceKey(.entry, "entry-bad"), payload: [0xFF])
+        let unknown = Resource(key: ResourceKey(.revocation, "r"), payload: [])
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        _ = agent.connect()
+        let actions = agent.receive(try world.snapshot(1, [web], extra: [bad, unknown]))
+        let refused = actions.compactMap { action -> [ResourceKey]? in
+            guard case .sendAcknowledgement(let ack) = action else { return nil }
+            return ack.refused.map(\.key)
+        }
+        #expect(refused == [[unknown.key, bad.key]])
+        #expect(agent.logic.cache.entryCount == 1)
+    }
+
+    @Test func `a bundle without a readable authority does not replace the one in force`() throws {
+        var agent = try driver()
+        _ = try agent.join([web])
+        let empty = TrustBundle(
+            trustDomain: world.authority.trustDomain, x509Authorities: [[1]], sequenceNumber: 9,
+            refreshHintSeconds: 1)
+        let resource = try ResourcePayload.bundle(empty).resource
+        let actions = agent.receive([
+            world.delta(1, 2, [.upsert(resource.key, payload: resource.payload)])
+        ])
+        #expect(!actions.contains { if case .trust = $0 { true } else { false } })
+        #expect(agent.logic.bundle == world.authority.bundle)
+        let removal = agent.receive([world.delta(2, 3, [.remove(resource.key)])])
+        #expect(!removal.contains { if case .trust = $0 { true } else { false } })
+        #expect(agent.logic.bundle == world.authority.bundle)
+    }
+
+    @Test func `a new bundle is trusted before anything of the same change is shown`() throws {
+        var agent = try driver()
+        let joined = try agent.join([web])
+        _ = try agent.sign(joined)
+        let (id, _) = agent.subscribe(try Set("unix:uid:1000"))
+        let second = try TestAuthority.root("example.org")
+        let new = TrustBundle(
+            trustDomain: world.authority.trustDomain,
+            x509Authorities: [world.authority.der, second.der], sequenceNumber: 2,
+            refreshHintSeconds: 300)
+        let resource = try ResourcePayload.bundle(new).resource
+        let actions = agent.receive([
+            world.delta(1, 2, [.upsert(resource.key, payload: resource.payload)])
+        ])
+        #expect(Array(actions.prefix(2)) == [.trust(new), .wake([id])])
+        #expect(try agent.view(id).bundle == new)
+    }
+
+    @Test func `a server of another trust domain is left`() throws {
+        var agent = try driver()
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        _ = agent.tell { $0.connected(now: $1, using: &$2) }
+        let actions = agent.tell {
+            $0.welcomed(trustDomain: "other.org", serverTime: $1.wall, now: $1, using: &$2)
+        }
+        #expect(actions.contains { if case .disconnect = $0 { true } else { false } })
+    }
+
+    @Test func `a server that says nothing is left in time`() throws {
+        var agent = try driver()
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        let start = agent.now.boot
+        var actions: [AgentLogic.Action] = []
+        while actions.isEmpty { actions = try agent.fire() }
+        #expect(actions == [.disconnect(reason: "the server did not answer in time")])
+        #expect(agent.now.boot - start == AgentLogic.welcomeTimeout)
+    }
+
+    @Test func `after a restart the agent serves what it had, without its server`() throws {
+        var first = try driver()
+        _ = try first.join([web])
+        let persisted = try #require(first.logic.persistedSync)
+        var agent = try driver(world.stored(sync: persisted))
+        let actions = agent.tell { $0.started(now: $1, using: &$2) }
+        #expect(actions.contains(.connect))
+        #expect(agent.conditions[.synced] == .some(nil))
+        let (id, _) = agent.subscribe(try Set("unix:uid:1000"))
+        #expect(agent.logic.answer(for: id) == .wait)
+        let (stranger, _) = agent.subscribe(try Set("unix:uid:1"))
+        #expect(agent.logic.answer(for: stranger) == .denied)
+        let hello = agent.tell { $0.connected(now: $1, using: &$2) }
+        #expect(
+            hello == [.sendHello(SyncHello(have: world.revision(1), capabilities: []), nil)])
+    }
+
+    @Test func `the bundle beside the SVID wins over an older one of the last sync`() throws {
+        var first = try driver()
+        _ = try first.join([web])
+        var stored = try world.stored(sync: first.logic.persistedSync)
+        let second = try TestAuthority.root("example.org")
+        let newer = TrustBundle(
+            trustDomain: world.authority.trustDomain,
+            x509Authorities: [world.authority.der, second.der], sequenceNumber: 5,
+            refreshHintSeconds: 300)
+        stored.identity.bundle = newer
+        var agent = try driver(stored)
+        let actions = agent.tell { $0.started(now: $1, using: &$2) }
+        #expect(!actions.contains { if case .trust = $0 { true } else { false } })
+        #expect(agent.logic.bundle == newer)
+    }
+
+    // MARK: - The agent's own SVID
+
+    @Test func `the own SVID is renewed at half life on the open connection`() throws {
+        let end = world.now.addingTimeInterval(3600)
+        var agent = try driver(world.stored(notAfter: end))
+        let joined = try agent.join([])
+        // Made with two hours of life, of which one is over: renewal is due between 45 and 55 %.
+        var renewals = joined.filter { $0 == .renewOwnSVID(.renew) }
+        while renewals.isEmpty, agent.now.wall < end {
+            renewals = try agent.fire().filter { $0 == .renewOwnSVID(.renew) }
+        }
+        #expect(renewals == [.renewOwnSVID(.renew)])
+        let age = agent.now.wall.timeIntervalSince(end.addingTimeInterval(-7200))
+        #expect((0.45...0.56).contains(age / 7200))
+        // Asked for once, however often the timer fires.
+        let again = try agent.fire()
+        #expect(!again.contains(.renewOwnSVID(.renew)))
+    }
+
+    @Test func `an expired agent is readmitted before it connects`() throws {
+        let end = world.now.addingTimeInterval(-60)
+        var agent = try driver(world.stored(notAfter: end))
+        #expect(agent.tell { $0.started(now: $1, using: &$2) } == [.renewOwnSVID(.readmit)])
+        #expect(agent.conditions[.identity]??.contains("expired") == true)
+        let validity = SVIDValidity(
+            issuedAt: world.now, notAfter: world.now.addingTimeInterval(4 * 3600))
+        let bundle = world.authority.bundle
+        let actions = agent.tell {
+            $0.ownSVIDRenewed(validity, bundle: bundle, now: $1, using: &$2)
+        }
+        #expect(actions == [.connect])
+        #expect(agent.conditions[.identity] == .some(nil))
+    }
+
+    @Test func `readmission is tried again, ever more seldom, and given up after seven days`()
+        throws
+    {
+        let end = world.now.addingTimeInterval(-60)
+        var agent = try driver(world.stored(notAfter: end))
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        var waits: [Duration] = []
+        while agent.now.wall < end.addingTimeInterval(8 * 86_400), waits.count < 20_000 {
+            let failedAt = agent.now.boot
+            _ = agent.tell { $0.ownSVIDRenewalFailed("no", now: $1, using: &$2) }
+            var actions: [AgentLogic.Action] = []
+            while !actions.contains(.renewOwnSVID(.readmit)),
+                agent.logic.own.standing(at: agent.now.wall) == .expired
+            { actions = try agent.fire() }
+            guard actions.contains(.renewOwnSVID(.readmit)) else { break }
+            waits.append(agent.now.boot - failedAt)
+        }
+        #expect(agent.logic.own.standing(at: agent.now.wall) == .lapsed)
+        #expect(waits.allSatisfy { $0 <= OwnSVID.retryDelayMax + .seconds(1) })
+        #expect(waits.max() ?? .zero > .seconds(60))
+        #expect(agent.conditions[.identity]??.contains("join token") == true)
+    }
+
+    @Test func `a server that refuses the agent is a reason not to be ready`() throws {
+        var agent = try driver()
+        _ = try agent.join([web])
+        _ = agent.tell {
+            $0.disconnected(refusal: "agent web-1 is banned", now: $1, using: &$2)
+        }
+        #expect(agent.conditions[.identity]??.contains("banned") == true)
+        _ = try agent.fire()
+        _ = agent.connect()
+        #expect(agent.conditions[.identity] == .some(nil))
+    }
+
+    // MARK: - Clocks
+
+    @Test(arguments: [(3.0, false, false), (7, true, false), (-61, true, true), (61, true, true)])
+    func `a skewed clock is reported, and too much of it is a reason not to be ready`(
+        ahead: Double,
+        isReported: Bool,
+        isUnready: Bool
+    ) throws {
+        var agent = try driver()
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        _ = agent.tell { $0.connected(now: $1, using: &$2) }
+        let actions = agent.tell { logic, now, generator in
+            logic.welcomed(
+                trustDomain: "example.org", serverTime: now.wall.addingTimeInterval(-ahead),
+                now: now, using: &generator)
+        }
+        let skew = AgentLogic.Action.report(.clockSkewed(.seconds(ahead)))
+        #expect(actions.contains(skew) == isReported)
+        #expect((agent.conditions[.clock] != .some(nil)) == isUnready)
+    }
+
+    @Test func `a step of the wall clock is noticed when nothing else happens`() throws {
+        var agent = try driver()
+        _ = try agent.join([web])
+        agent.now = ClockReading(
+            wall: agent.now.wall.addingTimeInterval(100), boot: agent.now.boot)
+        let start = agent.now.boot
+        var actions: [AgentLogic.Action] = []
+        while !actions.contains(.report(.clockStepped(.seconds(100)))) {
+            actions = try agent.fire()
+        }
+        #expect(agent.now.boot - start <= AgentLogic.clockCheckInterval)
+    }
+}
