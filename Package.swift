@@ -226,6 +226,14 @@ let package = Package(
         ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
         tests("AuthorizationTests", ["Authorization", "SPIFFE"]),
+        tests(
+            "CAServerTests",
+            [
+                "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
+                "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync", "SPIFFE", .asn1, .crypto,
+                .grdb, .grpc, .grpcTransport, .logging, .protobuf, .x509,
+            ]
+        ),
         tests("ClocksTests", ["Clocks"]),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests("DurableFilesTests", ["DurableFiles"]),
@@ -243,6 +251,14 @@ let package = Package(
             ]
         ),
         tests("IssuanceTests", ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .x509]),
+        tests(
+            "NodeAgentTests",
+            [
+                "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles",
+                "GRPCPeer", "NodeAgent", "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry",
+                "TestPKI", .crypto, .grpc, .grpcTransport, .logging, .protobuf,
+            ]
+        ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),
         tests("NodeSyncTests", ["NodeSync", "SPIFFE", "TestPKI"]),
         tests(

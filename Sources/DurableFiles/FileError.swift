@@ -4,6 +4,7 @@ internal import Glibc
 
 /// A file operation that the system refused, or a file that must not be used as it is.
 package struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Why the operation failed.
     package enum Reason: Hashable, Sendable {
         /// Somebody other than its owner may read or write a file that holds a secret.
         case exposed(mode: UInt32)

@@ -17,6 +17,7 @@ package struct JoinToken: Hashable, Sendable {
     package static let pinsMax = TrustBundle.authoritiesMax
     /// Bytes of a secret made here; 128 bits is the least that is accepted.
     package static let secretBytes = 32
+    /// 128 bits, below which a secret could be guessed.
     static let secretBytesMin = 16
     static let prefix = "signet1."
 

@@ -59,6 +59,7 @@ package struct ScopeIndex: Sendable {
         index.insert(agent, selectors: selectors)
     }
 
+    /// Takes an agent out.
     package mutating func remove(_ agent: AgentName) {
         index.remove(agent)
     }
