@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPIProtos
+internal import Crypto
+internal import Foundation
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import SwiftProtobuf
+
+/// Certificates from a running server through mTLS and gRPC, requests made before; the load shares
+/// the machine's cores with the server.
+enum IssuanceService {
+    private static let batched = "SVIDs end to end, batches of 50"
+    private static let single = "SVIDs end to end, one per call"
+
+    static let benchmark = Benchmark(
+        name: "issuance-service",
+        rows: [
+            RowDefinition(id: batched, unit: "SVID/s", goal: .atLeast(4000)),
+            RowDefinition(id: single, unit: "SVID/s", goal: .none),
+        ],
+        readings: { settings in
+            try await ServerHost(settings).run { server in
+                try await server.apply(
+                    ServerHost.entry("web", path: "web", node: "bench:node", workload: "unix:uid:1")
+                )
+                return try await Load(server, settings).readings()
+            }
+        }
+    )
+
+    /// Agents that ask for certificates as fast as they get them.
+    private struct Load: Sendable {
+        private static let agents = 4
+        /// Enough to keep the server busy while an answer is on its way.
+        private static let callsPerAgent = 2
+
+        let settings: BenchmarkSettings
+        let enrolment: Enrolment
+        let nodes: [NodeIdentity]
+        let entryID: String
+        let requests: [Signet_Node_V1alpha1_SignX509SVID]
+
+        init(_ server: ServerHost, _ settings: BenchmarkSettings) async throws {
+            self.settings = settings
+            enrolment = try await Enrolment(server)
+            nodes = try await enrolment.nodes("load", count: Self.agents, selectors: ["bench:node"])
+            let entries = try await server.withAdmin { client in
+                try await ServerHost.Administration(wrapping: client).listEntries(
+                    .with { $0.allNamespaces = true }
+                )
+            }
+            guard let entry = entries.entries.first else { throw BenchmarkError("no entry") }
+            entryID = entry.id
+            requests = try (0..<50).map { _ in
+                let der = try WorkloadRequest(P256.Signing.PrivateKey()).der
+                return .with {
+                    $0.entryID = entry.id
+                    $0.spiffeID = entry.spiffeID
+                    $0.csr = Data(der)
+                }
+            }
+        }
+
+        func readings() async throws -> [Reading] {
+            var readings: [Reading] = []
+            let time = settings.size(Duration.seconds(8), quick: .milliseconds(500))
+            _ = try await rate(batch: requests, time: settings.size(.seconds(3), quick: .zero))
+            for _ in 0..<settings.runs {
+                let batches = try await rate(batch: requests, time: time)
+                readings.append(Reading(row: batched, value: batches))
+                let singles = try await rate(batch: Array(requests.prefix(1)), time: time)
+                readings.append(Reading(row: single, value: singles))
+            }
+            return readings
+        }
+
+        /// Certificates per second over all agents.
+        private func rate(
+            batch: [Signet_Node_V1alpha1_SignX509SVID],
+            time: Duration
+        ) async throws -> Double {
+            let start = ContinuousClock.now
+            let end = start + time
+            let signed = try await withThrowingTaskGroup(of: Int.self) { group in
+                for node in nodes {
+                    group.addTask { try await ask(as: node, batch, until: end) }
+                }
+                return try await group.reduce(0, +)
+            }
+            return Double(signed) / (ContinuousClock.now - start).seconds
+        }
+
+        private func ask(
+            as node: NodeIdentity,
+            _ batch: [Signet_Node_V1alpha1_SignX509SVID],
+            until end: ContinuousClock.Instant
+        ) async throws -> Int {
+            let message = Signet_Node_V1alpha1_SignX509SVIDsRequest.with { $0.requests = batch }
+            let transport = try enrolment.transport(of: node)
+            return try await withGRPCClient(transport: transport) { client in
+                let service = Signet_Node_V1alpha1_Node.Client(wrapping: client)
+                return try await withThrowingTaskGroup(of: Int.self) { group in
+                    for _ in 0..<Self.callsPerAgent {
+                        group.addTask {
+                            var signed = 0
+                            repeat {
+                                let response = try await service.signX509SVIDs(message)
+                                signed += try Self.count(response, of: batch.count)
+                            } while ContinuousClock.now < end
+                            return signed
+                        }
+                    }
+                    return try await group.reduce(0, +)
+                }
+            }
+        }
+
+        private static func count(
+            _ response: Signet_Node_V1alpha1_SignX509SVIDsResponse,
+            of count: Int
+        ) throws -> Int {
+            for result in response.results {
+                if case .refusal(let refusal) = result.result {
+                    throw BenchmarkError("refused: \(refusal.message)")
+                }
+            }
+            guard response.results.count == count else { throw BenchmarkError("answers missing") }
+            return count
+        }
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import Synchronization
+
+/// A program under measurement: what it says, what it weighs, what it has used.
+final class ChildProcess: Sendable {
+    /// Lines kept for the error message when something goes wrong.
+    private static let linesMax = 50
+    /// USER_HZ of every Linux that Swift runs on: /proc counts time in hundredths of a second.
+    private static let ticksPerSecond = 100.0
+
+    private let process: Process
+    private let lines = Mutex<[String]>([])
+    private let started = ContinuousClock.now
+
+    var pid: Int32 { process.processIdentifier }
+    var isRunning: Bool { process.isRunning }
+
+    /// Starts a program; what it writes to standard error is read line by line.
+    init(_ executable: String, _ arguments: [String]) throws {
+        process = Process()
+        process.executableURL = URL(filePath: executable)
+        process.arguments = arguments
+        let pipe = Pipe()
+        process.standardError = pipe
+        process.standardOutput = FileHandle.nullDevice
+        pipe.fileHandleForReading.readabilityHandler = { [weak self] handle in
+            let data = handle.availableData
+            if data.isEmpty {
+                handle.readabilityHandler = nil
+            } else {
+                self?.keep(String(decoding: data, as: UTF8.self))
+            }
+        }
+        try process.run()
+    }
+
+    /// Time since the start.
+    var age: Duration { .now - started }
+
+    /// The last lines that the program wrote.
+    var output: String { lines.withLock { $0.joined(separator: "\n") } }
+
+    private func keep(_ text: String) {
+        lines.withLock { lines in
+            // A line may come in two parts; then it is two lines here, which a reader can bear.
+            lines += text.split(separator: "\n").map(String.init)
+            lines.removeFirst(max(0, lines.count - Self.linesMax))
+        }
+    }
+
+    /// Waits for a line that holds all of the texts.
+    func line(with texts: String...) async throws -> String {
+        var found: String?
+        try await Waiting.until("\(texts) of \(process.executableURL?.lastPathComponent ?? "")") {
+            found = lines.withLock { lines in
+                lines.first { line in texts.allSatisfy { line.contains($0) } }
+            }
+            guard found != nil || process.isRunning else {
+                throw BenchmarkError("the process has ended: \(output)")
+            }
+            return found != nil
+        }
+        return found ?? ""
+    }
+
+    /// Ends the program and waits for its end.
+    func end(by signal: Int32 = SIGTERM) async throws {
+        guard process.isRunning else { return }
+        kill(pid, signal)
+        try await Waiting.until("the end of process \(pid)", within: .seconds(60)) {
+            !process.isRunning
+        }
+    }
+
+    /// Memory in use, in KiB, pages shared with other processes included (VmRSS).
+    func residentKilobytes() throws -> Double {
+        let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+        guard let number = line?.split(separator: " ").dropFirst().first.flatMap({ Double($0) })
+        else { throw BenchmarkError("no VmRSS of process \(pid)") }
+        return number
+    }
+
+    /// Processor time used so far, in seconds, in the program and in the kernel for it.
+    func processorSeconds() throws -> Double {
+        let stat = try String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
+        // The name in parentheses may hold anything; utime and stime are fields 14 and 15.
+        guard let end = stat.lastIndex(of: ")") else { throw BenchmarkError("no stat") }
+        let fields = stat[end...].split(separator: " ")
+        guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13])
+        else { throw BenchmarkError("no times of process \(pid)") }
+        return (user + system) / Self.ticksPerSecond
+    }
+}
+
+/// Waits for what other processes do.
+enum Waiting {
+    /// Asks again and again until the answer is yes.
+    ///
+    /// - Throws: `BenchmarkError` when it takes too long; what `condition` throws.
+    static func until(
+        _ what: String,
+        within limit: Duration = .seconds(60),
+        every pause: Duration = .milliseconds(1),
+        _ condition: () async throws -> Bool
+    ) async throws {
+        let clock = ContinuousClock()
+        let end = clock.now + limit
+        while try await !condition() {
+            guard clock.now < end else { throw BenchmarkError("waited \(limit) for \(what)") }
+            try await clock.sleep(for: pause)
+        }
+    }
+
+    static func pause(_ duration: Duration) async throws {
+        try await ContinuousClock().sleep(for: duration)
+    }
+}
+
+extension Duration {
+    var milliseconds: Double { self / .milliseconds(1) }
+    var seconds: Double { self / .seconds(1) }
+}
