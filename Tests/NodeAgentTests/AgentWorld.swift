@@ -30,7 +30,8 @@ struct AgentWorld {
         get throws {
             try NoteVerifierKey(
                 name: "example.org/audit/one",
-                publicKey: Array(auditKey.publicKey.rawRepresentation))
+                publicKey: Array(auditKey.publicKey.rawRepresentation)
+            )
         }
     }
 
@@ -57,9 +58,11 @@ struct AgentWorld {
                 notAfter: read.notAfter,
                 bundle: authority.bundle,
                 serverAddresses: ["127.0.0.1:1"],
-                auditKey: try noteKey.description),
+                auditKey: try noteKey.description
+            ),
             sync: sync,
-            memory: try CheckpointMemory(key: noteKey, note: nil))
+            memory: try CheckpointMemory(key: noteKey, note: nil)
+        )
     }
 
     func entry(
@@ -83,7 +86,8 @@ struct AgentWorld {
             nodeSelectors: try node.map { try Selector($0) },
             workloadSelectors: try workload.map { try Selector($0) },
             federatesWith: federatesWith,
-            hint: hint)
+            hint: hint
+        )
     }
 
     func revision(_ number: UInt64) -> Revision { Revision(epoch: epoch, number: number) }
@@ -114,11 +118,18 @@ struct AgentWorld {
         let svid = try leaf.svid(entryID: key.entryID)
         return NodeSync.IssuedSVID(
             svid: X509SVID(
-                id: svid.id, certificateChain: svid.certificateChain,
-                privateKeyPKCS8: svid.privateKeyPKCS8, issuedAt: instant ?? now,
-                notAfter: svid.notAfter, hint: "", entryID: key.entryID, serial: svid.serial),
+                id: svid.id,
+                certificateChain: svid.certificateChain,
+                privateKeyPKCS8: svid.privateKeyPKCS8,
+                issuedAt: instant ?? now,
+                notAfter: svid.notAfter,
+                hint: "",
+                entryID: key.entryID,
+                serial: svid.serial
+            ),
             dnsNames: [],
-            authorityKeyID: [])
+            authorityKeyID: []
+        )
     }
 
     /// A checkpoint that the log's key signed.

@@ -87,7 +87,9 @@ package struct Agent: Sendable {
             group.addTask { await OwnSVIDCalls(core: core).readmit(at: addresses) }
             group.addTask {
                 try await WorkloadSocket(
-                    core: core, attestor: attestor, path: configuration.absoluteSocket,
+                    core: core,
+                    attestor: attestor,
+                    path: configuration.absoluteSocket,
                     mode: configuration.socketMode
                 ).run(ready: ready)
             }

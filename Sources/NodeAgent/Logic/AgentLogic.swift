@@ -167,7 +167,10 @@ package struct AgentLogic: Sendable {
         if nodeSelectors != attestedSelectors {
             attestedSelectors = nodeSelectors
             actions += perform(
-                cache.received([.node(node)], now: now.wall), now: now, using: &generator)
+                cache.received([.node(node)], now: now.wall),
+                now: now,
+                using: &generator
+            )
         }
         for (id, keys) in held.sorted(by: { $0.key < $1.key }) {
             held[id] = nil

@@ -32,7 +32,8 @@ import Testing
                 ResourceKey(.bundle, "example.org"): [],
             ],
             refused: [ResourceKey(.document, "d")],
-            retained: [ResourceKey(.revocation, "r")])
+            retained: [ResourceKey(.revocation, "r")]
+        )
     }
 
     @Test func `what was written is read back`() async throws {
@@ -44,7 +45,8 @@ import Testing
         try await withDirectory { directory in
             try write(written, to: directory)
             let read = try #require(
-                try await StoredAgent.read(from: directory, now: world.now))
+                try await StoredAgent.read(from: directory, now: world.now)
+            )
             #expect(read.identity == written.identity)
             #expect(read.sync == written.sync)
             #expect(read.memory == written.memory)
@@ -151,7 +153,9 @@ import Testing
         try await withDirectory { directory in
             try write(world.stored(), to: directory)
             try FileManager.default.setAttributes(
-                [.posixPermissions: 0o644], ofItemAtPath: directory.path(of: .key))
+                [.posixPermissions: 0o644],
+                ofItemAtPath: directory.path(of: .key)
+            )
             let error = await #expect(throws: AgentFileError.self) {
                 try await StoredAgent.read(from: directory, now: world.now)
             }

@@ -33,7 +33,10 @@ import Testing
         let acknowledged = try #require(
             actions.firstIndex(
                 of: .sendAcknowledgement(
-                    SyncAcknowledgement(applied: world.revision(1), refused: []))))
+                    SyncAcknowledgement(applied: world.revision(1), refused: [])
+                )
+            )
+        )
         #expect(persisted < acknowledged)
         #expect(agent.logic.persistedSync?.revision == world.revision(1))
         #expect(agent.conditions[.synced] == .some(nil))
@@ -58,8 +61,11 @@ import Testing
         var agent = try driver()
         _ = try agent.join([web])
         let empty = TrustBundle(
-            trustDomain: world.authority.trustDomain, x509Authorities: [[1]], sequenceNumber: 9,
-            refreshHintSeconds: 1)
+            trustDomain: world.authority.trustDomain,
+            x509Authorities: [[1]],
+            sequenceNumber: 9,
+            refreshHintSeconds: 1
+        )
         let resource = try ResourcePayload.bundle(empty).resource
         let actions = agent.receive([
             world.delta(1, 2, [.upsert(resource.key, payload: resource.payload)])
@@ -79,8 +85,10 @@ import Testing
         let second = try TestAuthority.root("example.org")
         let new = TrustBundle(
             trustDomain: world.authority.trustDomain,
-            x509Authorities: [world.authority.der, second.der], sequenceNumber: 2,
-            refreshHintSeconds: 300)
+            x509Authorities: [world.authority.der, second.der],
+            sequenceNumber: 2,
+            refreshHintSeconds: 300
+        )
         let resource = try ResourcePayload.bundle(new).resource
         let actions = agent.receive([
             world.delta(1, 2, [.upsert(resource.key, payload: resource.payload)])
@@ -123,7 +131,8 @@ import Testing
         #expect(agent.logic.answer(for: stranger) == .denied)
         let hello = agent.tell { $0.connected(now: $1, using: &$2) }
         #expect(
-            hello == [.sendHello(SyncHello(have: world.revision(1), capabilities: []), nil)])
+            hello == [.sendHello(SyncHello(have: world.revision(1), capabilities: []), nil)]
+        )
     }
 
     @Test func `the bundle beside the SVID wins over an older one of the last sync`() throws {
@@ -133,8 +142,10 @@ import Testing
         let second = try TestAuthority.root("example.org")
         let newer = TrustBundle(
             trustDomain: world.authority.trustDomain,
-            x509Authorities: [world.authority.der, second.der], sequenceNumber: 5,
-            refreshHintSeconds: 300)
+            x509Authorities: [world.authority.der, second.der],
+            sequenceNumber: 5,
+            refreshHintSeconds: 300
+        )
         stored.identity.bundle = newer
         var agent = try driver(stored)
         let actions = agent.tell { $0.started(now: $1, using: &$2) }
@@ -167,7 +178,9 @@ import Testing
         #expect(agent.tell { $0.started(now: $1, using: &$2) } == [.renewOwnSVID(.readmit)])
         #expect(agent.conditions[.identity]??.contains("expired") == true)
         let validity = SVIDValidity(
-            issuedAt: world.now, notAfter: world.now.addingTimeInterval(4 * 3600))
+            issuedAt: world.now,
+            notAfter: world.now.addingTimeInterval(4 * 3600)
+        )
         let bundle = world.authority.bundle
         let actions = agent.tell {
             $0.ownSVIDRenewed(validity, bundle: bundle, now: $1, using: &$2)
@@ -224,8 +237,11 @@ import Testing
         _ = agent.tell { $0.connected(now: $1, using: &$2) }
         let actions = agent.tell { logic, now, generator in
             logic.welcomed(
-                trustDomain: "example.org", serverTime: now.wall.addingTimeInterval(-ahead),
-                now: now, using: &generator)
+                trustDomain: "example.org",
+                serverTime: now.wall.addingTimeInterval(-ahead),
+                now: now,
+                using: &generator
+            )
         }
         let skew = AgentLogic.Action.report(.clockSkewed(.seconds(ahead)))
         #expect(actions.contains(skew) == isReported)
@@ -236,7 +252,9 @@ import Testing
         var agent = try driver()
         _ = try agent.join([web])
         agent.now = ClockReading(
-            wall: agent.now.wall.addingTimeInterval(100), boot: agent.now.boot)
+            wall: agent.now.wall.addingTimeInterval(100),
+            boot: agent.now.boot
+        )
         let start = agent.now.boot
         var actions: [AgentLogic.Action] = []
         while !actions.contains(.report(.clockStepped(.seconds(100)))) {

@@ -92,20 +92,26 @@ import Testing
         #expect(batches(joined).isEmpty)
         _ = agent.tell { $0.disconnected(now: $1, using: &$2) }
         let template = try world.entry(
-            "t", id: "spiffe://example.org/u/{unix.user}", workload: ["unix:uid:1000"],
-            bounds: ["unix.user": .prefix("al")])
+            "t",
+            id: "spiffe://example.org/u/{unix.user}",
+            workload: ["unix:uid:1000"],
+            bounds: ["unix.user": .prefix("al")]
+        )
         _ = agent.connectAfterWait()
         let actions = agent.receive([
             world.delta(
-                1, 2,
-                [.upsert(ResourceKey(.entry, template.id), payload: try payload(template))])
+                1,
+                2,
+                [.upsert(ResourceKey(.entry, template.id), payload: try payload(template))]
+            )
         ])
         #expect(batches(actions).isEmpty)
         let (_, subscribed) = agent.subscribe(selectors)
         let batch = try #require(batches(subscribed).first)
         #expect(batch.items.map(\.variables) == [["unix.user": "alice"]])
         #expect(
-            batch.items.map(\.key.spiffeID.description) == ["spiffe://example.org/u/alice"])
+            batch.items.map(\.key.spiffeID.description) == ["spiffe://example.org/u/alice"]
+        )
         // Lost with the connection, so it is asked for again on the next one.
         _ = agent.tell { $0.disconnected(now: $1, using: &$2) }
         var again: [SigningBatch] = []
@@ -127,11 +133,15 @@ import Testing
     @Test func `a node selector of an entry in scope fills a template`() throws {
         var agent = try driver()
         let entry = try world.entry(
-            "t", id: "spiffe://example.org/{node.name}/{node.role}", workload: ["unix:uid:1000"])
+            "t",
+            id: "spiffe://example.org/{node.name}/{node.role}",
+            workload: ["unix:uid:1000"]
+        )
         let actions = try agent.join([entry])
         #expect(
             batches(actions).flatMap(\.items).map(\.key.spiffeID.description)
-                == ["spiffe://example.org/web-1/web"])
+                == ["spiffe://example.org/web-1/web"]
+        )
     }
 
     @Test func `a refusal keeps nobody waiting`() throws {
@@ -177,7 +187,8 @@ import Testing
         let mark = try #require(agent.logic.audit.mark)
         #expect(mark == CheckpointMark(size: 1, root: one))
         #expect(
-            agent.checkpoint(second, [two.bytes], mark) == [.rememberCheckpoint(note: second)])
+            agent.checkpoint(second, [two.bytes], mark) == [.rememberCheckpoint(note: second)]
+        )
         // The answer to an older question proves nothing any more.
         #expect(agent.checkpoint(first, [], mark).isEmpty)
         #expect(agent.conditions[.audit] == .some(nil))

@@ -42,7 +42,9 @@ struct LogicDriver {
 
     mutating func advance(_ duration: Duration) {
         now = ClockReading(
-            wall: now.wall.addingTimeInterval(duration / .seconds(1)), boot: now.boot + duration)
+            wall: now.wall.addingTimeInterval(duration / .seconds(1)),
+            boot: now.boot + duration
+        )
     }
 
     /// Advances to the timer and fires it.
@@ -58,7 +60,11 @@ struct LogicDriver {
         return actions
             + tell {
                 $0.welcomed(
-                    trustDomain: "example.org", serverTime: $1.wall, now: $1, using: &$2)
+                    trustDomain: "example.org",
+                    serverTime: $1.wall,
+                    now: $1,
+                    using: &$2
+                )
             }
     }
 

@@ -14,11 +14,17 @@ import Testing
             try world.entry("near", workload: ["unix:uid:1000", "unix:path:/usr/bin/web"]),
             try world.entry("mine", workload: ["unix:uid:1000"]),
             try world.entry(
-                "bounded", id: "spiffe://example.org/u/{unix.user}", workload: ["unix:uid:1000"],
-                bounds: ["unix.user": .values(["bob"])]),
+                "bounded",
+                id: "spiffe://example.org/u/{unix.user}",
+                workload: ["unix:uid:1000"],
+                bounds: ["unix.user": .values(["bob"])]
+            ),
         ])
         let found = agent.logic.explanation(
-            of: try Set("unix:uid:1000", "unix:user:alice"), limit: 10, now: world.now)
+            of: try Set("unix:uid:1000", "unix:user:alice"),
+            limit: 10,
+            now: world.now
+        )
         #expect(found.spiffeIDs.map(\.description) == ["spiffe://example.org/mine"])
         #expect(found.revision == world.revision(1))
         let names = found.nearMisses.map(\.entry)
@@ -32,7 +38,8 @@ import Testing
         let world = try AgentWorld()
         var agent = LogicDriver(world, try world.stored())
         _ = try agent.join(
-            try (0..<60).map { try world.entry("e\($0)", workload: ["unix:uid:1"]) })
+            try (0..<60).map { try world.entry("e\($0)", workload: ["unix:uid:1"]) }
+        )
         let all = agent.logic.explanation(of: [], limit: .max, now: world.now)
         #expect(all.nearMisses.count == AgentLogic.nearMissesMax)
         #expect(agent.logic.explanation(of: [], limit: 3, now: world.now).nearMisses.count == 3)

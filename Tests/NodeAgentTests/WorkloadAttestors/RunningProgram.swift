@@ -24,11 +24,17 @@ final class RunningProgram {
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_adddup2(
-            &actions, input.fileHandleForReading.fileDescriptor, STDIN_FILENO)
+            &actions,
+            input.fileHandleForReading.fileDescriptor,
+            STDIN_FILENO
+        )
         unsafe posix_spawn_file_actions_adddup2(
-            &actions, output.fileHandleForWriting.fileDescriptor, STDOUT_FILENO)
+            &actions,
+            output.fileHandleForWriting.fileDescriptor,
+            STDOUT_FILENO
+        )
         let words = unsafe ([path] + arguments).map { unsafe strdup($0) }
-        defer { for unsafe word in unsafe words { unsafe free(word) } }
+        defer { unsafe words.forEach { unsafe free($0) } }
         var pid: pid_t = 0
         let error = unsafe posix_spawn(&pid, path, &actions, nil, words + [nil], environ)
         try input.fileHandleForReading.close()
@@ -74,8 +80,12 @@ final class RunningProgram {
         isAlive: @escaping @Sendable () -> Bool = { true }
     ) -> AttestedProcess {
         AttestedProcess(
-            pid: pid, uid: uid, gid: gid, executableAtConnect: executableAtConnect,
-            isAlive: isAlive)
+            pid: pid,
+            uid: uid,
+            gid: gid,
+            executableAtConnect: executableAtConnect,
+            isAlive: isAlive
+        )
     }
 }
 
@@ -85,9 +95,11 @@ enum Machine {
 
     /// Whether an unprivileged user may make user and mount namespaces here.
     static let allowsUserNamespaces = succeeds(
-        "setpriv", [
+        "setpriv",
+        [
             "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-Urm", "true",
-        ])
+        ]
+    )
 
     /// Whether the next pid can be chosen.
     static let choosesPIDs =
@@ -96,7 +108,9 @@ enum Machine {
     private static func succeeds(_ program: String, _ arguments: [String]) -> Bool {
         guard isRoot,
             let running = try? RunningProgram(
-                "/bin/sh", ["-c", "\"$0\" \"$@\" 2>/dev/null && echo yes", program] + arguments)
+                "/bin/sh",
+                ["-c", "\"$0\" \"$@\" 2>/dev/null && echo yes", program] + arguments
+            )
         else { return false }
         return running.read() == "yes\n"
     }

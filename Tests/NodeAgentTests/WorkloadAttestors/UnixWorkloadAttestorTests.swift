@@ -17,7 +17,9 @@ struct UnixWorkloadAttestorTests {
     private func sha256(_ path: String) throws -> String {
         let content = try Data(contentsOf: URL(fileURLWithPath: path))
         return "unix:sha256:"
-            + SHA256.hash(data: content).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }
+            + SHA256.hash(data: content).map {
+                String($0 >> 4, radix: 16) + String($0 & 15, radix: 16)
+            }
             .joined()
     }
 
@@ -36,17 +38,22 @@ struct UnixWorkloadAttestorTests {
     ) async throws {
         let path = "/tmp/signet-attest-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(
-            atPath: path, withIntermediateDirectories: false,
-            attributes: [.posixPermissions: 0o755, .ownerAccountID: owner])
+            atPath: path,
+            withIntermediateDirectories: false,
+            attributes: [.posixPermissions: 0o755, .ownerAccountID: owner]
+        )
         defer { try? FileManager.default.removeItem(atPath: path) }
         try await body(path)
     }
 
-    private func copyOfCat(in directory: String, owner: UInt32, mode: Int = 0o755) throws -> String {
+    private func copyOfCat(in directory: String, owner: UInt32, mode: Int = 0o755) throws -> String
+    {
         let path = directory + "/program"
         try FileManager.default.copyItem(atPath: "/bin/cat", toPath: path)
         try FileManager.default.setAttributes(
-            [.posixPermissions: mode, .ownerAccountID: owner], ofItemAtPath: path)
+            [.posixPermissions: mode, .ownerAccountID: owner],
+            ofItemAtPath: path
+        )
         return path
     }
 
@@ -57,7 +64,8 @@ struct UnixWorkloadAttestorTests {
             [
                 "--reuid=65534", "--regid=65534", "--groups=100,4242", "--", "/bin/sh", "-c",
                 "echo ready; exec \"$0\"", program,
-            ])
+            ]
+        )
         _ = running.read()
         try running.waitUntilRuns(program)
         return running
@@ -150,23 +158,32 @@ struct UnixWorkloadAttestorTests {
             Placement(testDescription: "the caller's directory", directoryOwner: 65534),
             Placement(testDescription: "everybody's directory", directoryMode: 0o777),
             Placement(
-                testDescription: "everybody's sticky directory", directoryMode: 0o1777,
-                hasPath: true),
-        ])
+                testDescription: "everybody's sticky directory",
+                directoryMode: 0o1777,
+                hasPath: true
+            ),
+        ]
+    )
     func `a path counts only where the caller could not have put the program`(
         _ placement: Placement
     ) async throws {
         try await withDirectory { directory in
             let path = try copyOfCat(
-                in: directory, owner: placement.fileOwner, mode: placement.fileMode)
+                in: directory,
+                owner: placement.fileOwner,
+                mode: placement.fileMode
+            )
             try FileManager.default.setAttributes(
                 [
                     .posixPermissions: placement.directoryMode,
                     .ownerAccountID: placement.directoryOwner,
-                ], ofItemAtPath: directory)
+                ],
+                ofItemAtPath: directory
+            )
             let program = try asNobody(path)
             let attestation = try await attestor.attest(
-                program.attested(uid: Self.nobody, gid: Self.nobody))
+                program.attested(uid: Self.nobody, gid: Self.nobody)
+            )
             #expect(paths(attestation) == (placement.hasPath ? ["unix:path:\(path)"] : []))
             #expect(texts(attestation).contains(try sha256("/bin/cat")))
         }
@@ -174,7 +191,10 @@ struct UnixWorkloadAttestorTests {
 
     @Test(
         .enabled(
-            if: Machine.allowsUserNamespaces, "the kernel lets nobody make user namespaces here"))
+            if: Machine.allowsUserNamespaces,
+            "the kernel lets nobody make user namespaces here"
+        )
+    )
     func `a bind mount in a user namespace of one's own names nothing`() async throws {
         // The attacker's view: the trusted program's path, with a program of his own behind it.
         let script = "mount --bind /bin/cat /bin/ls && echo ready && exec /bin/ls"
@@ -183,11 +203,13 @@ struct UnixWorkloadAttestorTests {
             [
                 "--reuid=65534", "--regid=65534", "--clear-groups", "--", "unshare", "-Urm",
                 "/bin/sh", "-c", script,
-            ])
+            ]
+        )
         #expect(attack.read().contains("ready"))
         try attack.waitUntilRuns("/bin/ls")
         let attestation = try await attestor.attest(
-            attack.attested(uid: Self.nobody, gid: Self.nobody))
+            attack.attested(uid: Self.nobody, gid: Self.nobody)
+        )
         #expect(paths(attestation).isEmpty)
         #expect(attestation.omissions.contains { $0.contains("namespace") })
         // The content does not lie: it is that of the program that runs.
@@ -244,7 +266,8 @@ struct UnixWorkloadAttestorTests {
 
     @Test(
         .enabled(if: Machine.choosesPIDs, "the next pid cannot be chosen here"),
-        arguments: [true, false])
+        arguments: [true, false]
+    )
     func `a reused pid is not the process that connected`(byPIDFD: Bool) async throws {
         let first = try RunningProgram("/bin/cat")
         _ = try first.ask("ready")
@@ -254,6 +277,8 @@ struct UnixWorkloadAttestorTests {
         let start = clinux_start_time_of(pid)
         try #require(start.error == 0 && pidfd >= 0)
         first.end()
+        // Start times count hundredths of a second: within one of them they tell nothing apart.
+        while currentTick <= start.ticks {}
         let second = try #require(try program(withPID: pid))
         let isAlive: @Sendable () -> Bool = {
             // The second form is what kernels without SO_PEERPIDFD leave.
@@ -267,11 +292,17 @@ struct UnixWorkloadAttestorTests {
         #expect(try await attestor.attest(second.attested()).selectors.count > 2)
     }
 
+    private var currentTick: UInt64 {
+        let now = clinux_boot_time()
+        return UInt64(now.seconds * 100 + now.nanoseconds / 10_000_000)
+    }
+
     /// A program that got a pid used before; nil if others were always quicker.
     private func program(withPID pid: Int32) throws -> RunningProgram? {
         for _ in 0..<200 {
             try Data("\(pid - 1)".utf8).write(
-                to: URL(fileURLWithPath: "/proc/sys/kernel/ns_last_pid"))
+                to: URL(fileURLWithPath: "/proc/sys/kernel/ns_last_pid")
+            )
             let program = try RunningProgram("/bin/cat")
             if program.pid == pid {
                 _ = try program.ask("ready")
@@ -288,7 +319,8 @@ extension RunningProgram {
     /// Returns once the process runs the program, by whatever it was started through.
     func waitUntilRuns(_ program: String) throws {
         let wanted = unsafe clinux_status_of_path(
-            URL(fileURLWithPath: program).resolvingSymlinksInPath().path)
+            URL(fileURLWithPath: program).resolvingSymlinksInPath().path
+        )
         for _ in 0..<100_000 {
             let descriptor = clinux_open_executable(pid)
             guard descriptor >= 0 else { continue }
@@ -303,6 +335,7 @@ extension RunningProgram {
 
     private static func inode(of path: String) -> UInt64 {
         unsafe clinux_status_of_path(
-            URL(fileURLWithPath: path).resolvingSymlinksInPath().path).inode
+            URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+        ).inode
     }
 }

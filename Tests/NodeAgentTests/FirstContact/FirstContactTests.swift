@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import Clocks
+import ControlAPI
+import ControlAPIProtos
+import Crypto
+import FoundationEssentials
+import GRPCCore
+import GRPCPeer
+import Logging
+import NodeAgent
+import NodeAttestation
+import SPIFFE
+import SwiftASN1
+import SwiftProtobuf
+import Synchronization
+import TestPKI
+import Testing
+import X509
+
+import class Foundation.FileManager
+
+/// Decision 0002: the secret goes only to a server that the token vouches for.
+@Suite(.timeLimit(.minutes(1)))
+struct FirstContactTests {
+    private let now = Date(timeIntervalSince1970: Date().timeIntervalSince1970)
+
+    // MARK: - What a token vouches for
+
+    @Test func `only pinned authorities of an offered bundle are kept`() throws {
+        let (genuine, other) = (
+            try TestAuthority.root("example.org"), try TestAuthority.root("example.org")
+        )
+        let offered = TrustBundle(
+            trustDomain: genuine.trustDomain,
+            x509Authorities: [other.der, genuine.der, [1, 2]],
+            sequenceNumber: 4,
+            refreshHintSeconds: 5
+        )
+        let pinned = try PinnedBundle(keeping: offered, pinnedBy: token([genuine]))
+        #expect(pinned.bundle.x509Authorities == [genuine.der])
+    }
+
+    @Test func `a bundle without a pinned authority is refused`() throws {
+        let token = try token([try TestAuthority.root("example.org")])
+        let other = try TestAuthority.root("example.org").bundle
+        #expect(throws: PinnedBundleError.noneIsPinned) {
+            try PinnedBundle(keeping: other, pinnedBy: token)
+        }
+    }
+
+    @Test func `a bundle of another trust domain is refused, whatever it holds`() throws {
+        let authority = try TestAuthority.root("example.org")
+        let foreign = TrustBundle(
+            trustDomain: try TrustDomain("other.org"),
+            x509Authorities: [authority.der],
+            sequenceNumber: 1,
+            refreshHintSeconds: 1
+        )
+        #expect(throws: PinnedBundleError.self) {
+            try PinnedBundle(keeping: foreign, pinnedBy: token([authority]))
+        }
+    }
+
+    // MARK: - Over the network
+
+    @Test func `an agent joins the server of its token and remembers what it learnt`()
+        async throws
+    {
+        let authority = try TestAuthority.root("example.org", now: now)
+        let service = JoinService(authority: authority, shows: authority.bundle)
+        try await withServer(service, identity: authority) { address in
+            try await withDirectory { directory in
+                try await join(directory, token([authority], at: address))
+                let stored = try #require(
+                    try await StoredAgent.read(from: AgentDirectory(directory), now: now)
+                )
+                #expect(stored.identity.id.description == AgentWorld.agentID)
+                #expect(stored.identity.serverAddresses == [address])
+                #expect(stored.identity.bundle.x509Authorities == [authority.der])
+            }
+        }
+        #expect(service.secrets.value == [Self.secret])
+    }
+
+    @Test func `a server that the token does not pin never sees the secret`() async throws {
+        let (genuine, impostor) = (
+            try TestAuthority.root("example.org", now: now),
+            try TestAuthority.root("example.org", now: now)
+        )
+        let service = JoinService(authority: impostor, shows: impostor.bundle)
+        try await refuses(service, identity: impostor, pins: genuine)
+    }
+
+    @Test func `a server that shows the genuine bundle but cannot prove it is refused`()
+        async throws
+    {
+        let (genuine, impostor) = (
+            try TestAuthority.root("example.org", now: now),
+            try TestAuthority.root("example.org", now: now)
+        )
+        let service = JoinService(authority: impostor, shows: genuine.bundle)
+        try await refuses(service, identity: impostor, pins: genuine)
+    }
+
+    @Test func `a workload of the trust domain cannot pose as its server`() async throws {
+        let authority = try TestAuthority.root("example.org", now: now)
+        let service = JoinService(authority: authority, shows: authority.bundle)
+        try await refuses(
+            service,
+            identity: authority,
+            id: "spiffe://example.org/web",
+            pins: authority
+        )
+    }
+
+    @Test func `a certificate for another key is not taken`() async throws {
+        let authority = try TestAuthority.root("example.org", now: now)
+        let service = JoinService(
+            authority: authority,
+            shows: authority.bundle,
+            signsOwnKey: true
+        )
+        try await withServer(service, identity: authority) { address in
+            try await withDirectory { directory in
+                await #expect(throws: FirstContactError.self) {
+                    try await join(directory, token([authority], at: address))
+                }
+                let left = try AgentDirectory(directory)
+                let stored = try await StoredAgent.read(from: left, now: now)
+                #expect(stored == nil)
+            }
+        }
+    }
+
+    // MARK: - Steps
+
+    private static let secret = [UInt8](repeating: 7, count: 32)
+
+    private func token(
+        _ pins: [TestAuthority],
+        at address: String = "127.0.0.1:1"
+    ) throws
+        -> JoinToken
+    {
+        try JoinToken(
+            trustDomain: pins[0].trustDomain,
+            serverAddresses: [address],
+            authorityPins: pins.map { try authoritySPKISHA256($0.der) },
+            secret: Self.secret
+        )
+    }
+
+    private func withDirectory(_ body: (String) async throws -> Void) async throws {
+        let path = "/tmp/signet-join-\(UInt32.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try await body(path)
+    }
+
+    /// Runs an agent until it serves.
+    private func join(_ directory: String, _ token: JoinToken) async throws {
+        var configuration = AgentConfiguration()
+        configuration.dataDirectory = directory
+        configuration.socket = directory + "/workload.sock"
+        configuration.telemetryPort = 0
+        configuration.joinToken = token.text
+        let agent = try Agent(
+            configuration,
+            clock: SystemClock(),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            let (ready, announce) = AsyncStream.makeStream(of: Void.self)
+            group.addTask { try await agent.run { _ in announce.finish() } }
+            group.addTask { for await _ in ready {} }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    private func refuses(
+        _ service: JoinService,
+        identity: TestAuthority,
+        id: String = "spiffe://example.org/signet/server/one",
+        pins: TestAuthority
+    ) async throws {
+        try await withServer(service, identity: identity, id: id) { address in
+            try await withDirectory { directory in
+                await #expect(throws: FirstContactError.self) {
+                    try await join(directory, token([pins], at: address))
+                }
+            }
+        }
+        #expect(service.secrets.value.isEmpty)
+    }
+
+    private func withServer(
+        _ service: JoinService,
+        identity: TestAuthority,
+        id: String = "spiffe://example.org/signet/server/one",
+        _ body: (String) async throws -> Void
+    ) async throws {
+        let leaf = try identity.leaf(id)
+        let tls = try TLSIdentity(
+            certificateChain: leaf.chain,
+            privateKeyPKCS8: Array(leaf.key.derRepresentation)
+        )
+        let transport = PeerServerTransport.tls(
+            address: ServerAddress(host: "127.0.0.1", port: 0),
+            identity: { tls },
+            verify: { _ in throw Missing() },
+            now: { Date() }
+        )
+        try await withGRPCServer(
+            transport: transport,
+            services: [service],
+            interceptors: [transport.interceptor()]
+        ) { _ in
+            try await body("127.0.0.1:\(transport.boundPort)")
+        }
+    }
+}
+
+/// A server of which only first contact works, and which notes the secrets it is sent.
+struct JoinService: Signet_Node_V1alpha1_NodeAttestation.SimpleServiceProtocol {
+    let authority: TestAuthority
+    let shows: TrustBundle
+    var signsOwnKey = false
+    let secrets = Box<[[UInt8]]>([])
+
+    func getBundle(
+        request: Signet_Node_V1alpha1_GetBundleRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_TrustBundle {
+        shows.message
+    }
+
+    func attestJoinToken(
+        request: Signet_Node_V1alpha1_AttestJoinTokenRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_AttestResponse {
+        secrets.value.append(Array(request.secret))
+        let csr = try CertificateSigningRequest(derEncoded: Array(request.csr))
+        let leaf = try authority.leaf(AgentWorld.agentID) { profile in
+            if !signsOwnKey { profile.publicKey = csr.publicKey }
+        }
+        let auditKey = try AgentWorld().noteKey.description
+        return .with {
+            $0.certificateChain = leaf.chain.map { Data($0) }
+            $0.bundle = authority.bundle.message
+            $0.spiffeID = AgentWorld.agentID
+            $0.auditKey = auditKey
+        }
+    }
+
+    func readmit(
+        request: Signet_Node_V1alpha1_ReadmitRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_AttestResponse {
+        throw RPCError(code: .unimplemented, message: "not here")
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ControlAPIProtos
+import Foundation
+import GRPCCore
+import NodeAgent
+import Synchronization
+import Testing
+
+/// Connections that are not used by the process that opened them.
+///
+/// A Python program opens the connection to the agent, and a child of it carries a client's bytes;
+/// meanwhile the opener does what the case says.
+@Suite(
+    .timeLimit(.minutes(1)),
+    .enabled(if: Relay.isPossible, "needs python3 to hand over sockets")
+)
+struct HandedOverSocketTests {
+    @Test func `the relay itself changes nothing`() async throws {
+        #expect(try await failure(.stay) == nil)
+    }
+
+    @Test func `a connection whose opener has exited is refused`() async throws {
+        #expect(try await failure(.exit) == .permissionDenied)
+    }
+
+    @Test func `a connection whose opener runs another program now is refused`() async throws {
+        #expect(try await failure(.exec) == .permissionDenied)
+    }
+
+    @Test(.enabled(if: Machine.isRoot, "connects as another user"))
+    func `other users may not ask about processes`() async throws {
+        try await ServingAgent.run { agent in
+            try agent.serve([agent.own("web")])
+            let relay = try Relay(to: agent.socket, .stay, asNobody: true)
+            let error = await #expect(throws: RPCError.self) {
+                try await agent.withClient(socket: relay.socket) { client in
+                    try await Signet_Agent_V1alpha1_AgentLocal.Client(wrapping: client)
+                        .getStatus(.init())
+                }
+            }
+            #expect(error?.code == .permissionDenied)
+        }
+    }
+
+    private func failure(_ opener: Relay.Opener) async throws -> RPCError.Code? {
+        let result = Box<RPCError.Code?>(nil)
+        try await ServingAgent.run { agent in
+            try agent.serve([agent.own("web")])
+            let relay = try Relay(to: agent.socket, opener)
+            result.value = await agent.failure(socket: relay.socket)
+        }
+        return result.value
+    }
+}
+
+/// A running relay, for one connection.
+final class Relay {
+    /// What the process that opened the connection does once HTTP/2 is established on it.
+    enum Opener: String {
+        case exec
+        case exit
+        case stay
+    }
+
+    static let isPossible = FileManager.default.isExecutableFile(atPath: python)
+    private static let python = "/usr/bin/python3"
+
+    let socket: String
+    private let program: RunningProgram
+
+    init(to upstream: String, _ opener: Opener, asNobody: Bool = false) throws {
+        socket = "/tmp/signet-relay-\(UInt32.random(in: 0 ... .max)).sock"
+        let arguments = ["-c", Self.script, upstream, socket, opener.rawValue]
+        program =
+            asNobody
+            ? try RunningProgram(
+                "/usr/bin/setpriv",
+                ["--reuid=65534", "--regid=65534", "--clear-groups", "--", Self.python] + arguments
+            )
+            : try RunningProgram(Self.python, arguments)
+        guard program.read().hasPrefix("listening") else { throw Missing() }
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: socket) }
+
+    private static let script = """
+        import os, select, socket, sys
+        upstream, listen, opener_does = sys.argv[1:]
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(listen)
+        os.chmod(listen, 0o666)
+        server.listen(1)
+        print("listening", flush=True)
+        down = server.accept()[0]
+        up = socket.socket(socket.AF_UNIX)
+        up.connect(upstream)
+        opener = os.getpid()
+        wait, go = os.pipe()
+        if os.fork():
+            os.read(wait, 1)
+            if opener_does == "exec":
+                os.execv("/bin/cat", ["cat"])
+            if opener_does == "exit":
+                os._exit(0)
+            while True:
+                select.select([], [], [])
+
+        def exactly(source, count):
+            data = b""
+            while len(data) < count:
+                more = source.recv(count - len(data))
+                if not more:
+                    os._exit(0)
+                data += more
+            return data
+
+        def frame(source):
+            head = exactly(source, 9)
+            return head, exactly(source, int.from_bytes(head[:3], "big"))
+
+        # The client's preface and settings, until the agent has acknowledged them.
+        up.sendall(exactly(down, 24))
+        head, body = frame(down)
+        up.sendall(head + body)
+        while True:
+            head, body = frame(up)
+            down.sendall(head + body)
+            if head[3] == 4 and head[4] & 1:
+                break
+        os.write(go, b"x")
+        if opener_does == "exit":
+            while os.getppid() == opener:
+                pass
+        if opener_does == "exec":
+            while not os.readlink(f"/proc/{opener}/exe").endswith("cat"):
+                pass
+        while True:
+            for source in select.select([up, down], [], [])[0]:
+                data = source.recv(65536)
+                if not data:
+                    os._exit(0)
+                (down if source is up else up).sendall(data)
+        """
+}
+
+/// A value that one task writes and another reads.
+final class Box<Value: Sendable>: Sendable {
+    private let content: Mutex<Value>
+
+    init(_ value: Value) {
+        content = Mutex(value)
+    }
+
+    var value: Value {
+        get { content.withLock { $0 } }
+        set { content.withLock { $0 = newValue } }
+    }
+}
