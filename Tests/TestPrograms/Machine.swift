@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+internal import Synchronization
+
+/// A server and an agent on loopback, in a directory of their own, and the command line for them.
+///
+/// They end with the value.
+package final class Machine: Sendable {
+    package let directory: TestDirectory
+    private let running = Mutex<(server: Program?, agent: Program?)>((nil, nil))
+    private let options: Options
+
+    /// What a test changes of the configuration.
+    package struct Options: Sendable {
+        /// Lines added to the server's configuration.
+        package var serverLines: [String] = []
+        /// Environment of the server.
+        package var serverEnvironment: [String: String] = [:]
+        /// Environment of the agent.
+        package var agentEnvironment: [String: String] = [:]
+
+        package init() {}
+    }
+
+    package init(_ change: (inout Options) -> Void = { _ in }) throws {
+        var options = Options()
+        change(&options)
+        self.options = options
+        directory = try TestDirectory()
+    }
+
+    package var path: String { directory.path }
+    package var dataDirectory: String { "\(path)/server" }
+    package var adminSocket: String { "\(path)/admin.sock" }
+    package var workloadSocket: String { "\(path)/workload.sock" }
+    package var endpoint: String { "unix://\(workloadSocket)" }
+
+    package var server: Program {
+        get throws {
+            guard let server = running.withLock({ $0.server }) else {
+                throw ProgramFailure("the server was not started")
+            }
+            return server
+        }
+    }
+
+    package var agent: Program {
+        get throws {
+            guard let agent = running.withLock({ $0.agent }) else {
+                throw ProgramFailure("the agent was not started")
+            }
+            return agent
+        }
+    }
+
+    // MARK: - Server
+
+    /// Starts the server and waits until it serves; the first time it takes a free port and keeps
+    /// it for later.
+    @discardableResult
+    package func startServer(waitsUntilReady: Bool = true) async throws -> Program {
+        let configuration = "\(path)/server.yaml"
+        if !FileManager.default.fileExists(atPath: configuration) {
+            try writeConfiguration(to: configuration)
+        }
+        let server = try Program(
+            Installation.binary("signet-server"),
+            ["--config", configuration],
+            environment: options.serverEnvironment,
+            directory: path
+        )
+        running.withLock { $0.server = server }
+        if waitsUntilReady { try await server.waitFor(": ready") }
+        return server
+    }
+
+    private func writeConfiguration(to file: String) throws {
+        let port = try FreePort.take()
+        let lines =
+            [
+                "trustDomain: example.org",
+                "dataDirectory: \(dataDirectory)",
+                "adminSocket: \(adminSocket)",
+                "listen: 127.0.0.1:\(port)",
+                "advertise: [\"127.0.0.1:\(port)\"]",
+                "admins: [\"uid:\(FreePort.uid)\"]",
+                "telemetryPort: \(try FreePort.take())",
+                "attestationBurst: 1000",
+            ] + options.serverLines
+        try Data((lines.joined(separator: "\n") + "\n").utf8)
+            .write(to: URL(fileURLWithPath: file))
+    }
+
+    // MARK: - Agent
+
+    /// Makes a join token, starts the agent with it and waits until it serves.
+    @discardableResult
+    package func startAgent(
+        selectors: [String] = ["role:test"],
+        waitsUntilReady: Bool = true
+    ) async throws -> Program {
+        let tokenFile = "\(path)/token"
+        if !FileManager.default.fileExists(atPath: tokenFile) {
+            let token = try await signet(
+                ["token", "create", "--name", "machine"]
+                    + selectors.flatMap { ["--selector", $0] }
+            )
+            guard token.isSuccess else { throw ProgramFailure("no token: \(token.report)") }
+            let text = token.output.trimmingCharacters(in: .whitespacesAndNewlines)
+            try Data(text.utf8).write(to: URL(fileURLWithPath: tokenFile))
+            try FileManager.default.setAttributes(
+                [.posixPermissions: 0o600],
+                ofItemAtPath: tokenFile
+            )
+        }
+        let agent = try Program(
+            Installation.binary("signet-agent"),
+            [
+                "--data-dir", "\(path)/agent", "--join-token-file", tokenFile,
+                "--socket", workloadSocket, "--telemetry-port", "0",
+            ],
+            environment: options.agentEnvironment,
+            directory: path
+        )
+        running.withLock { $0.agent = agent }
+        if waitsUntilReady { try await agent.waitFor(": ready") }
+        return agent
+    }
+
+    // MARK: - Command line
+
+    /// Runs the command line against this machine.
+    package func signet(_ arguments: [String]) async throws -> ProgramResult {
+        try await Installation.run(
+            Installation.binary("signet"),
+            arguments,
+            environment: [
+                "SIGNET_SERVER_SOCKET": adminSocket, "SPIFFE_ENDPOINT_SOCKET": endpoint,
+            ],
+            directory: path
+        )
+    }
+
+    /// Applies documents and, if wanted, waits until the agent has them.
+    @discardableResult
+    package func apply(_ text: String, waits: Bool = true) async throws -> ProgramResult {
+        let file = "\(path)/documents-\(UInt32.random(in: 0...UInt32.max)).yaml"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: file))
+        let result = try await signet(["apply", "-f", file] + (waits ? ["--wait"] : []))
+        guard result.isSuccess else { throw ProgramFailure("apply: \(result.report)") }
+        return result
+    }
+
+    /// Registers the processes of this user, or of another, as `spiffe://example.org/<name>`.
+    package func register(
+        _ name: String,
+        uid: UInt32 = FreePort.uid,
+        more: [String] = [],
+        waits: Bool = true
+    ) async throws {
+        try await apply(
+            Self.entry(name, workload: "unix:uid:\(uid)", more: more),
+            waits: waits
+        )
+    }
+
+    /// A `RegistrationEntry` document for nodes of `role:test`.
+    package static func entry(
+        _ name: String,
+        workload: String,
+        more: [String] = []
+    ) -> String {
+        let lines = [
+            "---", "apiVersion: core.signet/v1alpha1", "kind: RegistrationEntry",
+            "metadata: {name: \(name)}", "spec:",
+            "  spiffeID: spiffe://example.org/\(name)",
+            "  nodeSelectors: [\"role:test\"]",
+            "  workloadSelectors: [\"\(workload)\"]",
+        ]
+        return (lines + more.map { "  " + $0 }).joined(separator: "\n") + "\n"
+    }
+
+    /// Stops both programs and waits for their ends.
+    package func stop() async throws {
+        let (server, agent) = running.withLock { ($0.server, $0.agent) }
+        _ = try await agent?.stop()
+        _ = try await server?.stop()
+    }
+}
