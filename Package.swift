@@ -209,6 +209,22 @@ let package = Package(
             path: "Tests/TestPKI",
             swiftSettings: settings
         ),
+        .executableTarget(
+            name: "signet-bench",
+            dependencies: [
+                "AuditLog", "CLinux", "ControlAPI", "ControlAPIProtos", "Datastore", "GRPCPeer",
+                "Issuance", "NodeAttestation", "NodeSync", "SPIFFE", .argumentParser, .asn1,
+                .crypto, .grpc, .grpcTransport, .protobuf, .x509,
+            ],
+            path: "Tests/Benchmarks/Runner",
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "signet-bench-peer",
+            dependencies: [.grpc, .grpcTransport],
+            path: "Tests/Benchmarks/Peer",
+            swiftSettings: settings
+        ),
         .target(
             name: "FuzzTargets",
             dependencies: [

@@ -187,7 +187,8 @@ func eventually(
 ) async throws {
     for _ in 0..<attempts {
         if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(10))
+        let clock = SystemClock()
+        try await clock.sleep(untilBoot: clock.bootTime + .milliseconds(10))
     }
     Issue.record(what, sourceLocation: sourceLocation)
     throw CancellationError()

@@ -34,10 +34,9 @@ struct SyncStream {
     ) async throws {
         let (opened, announce) = AsyncStream.makeStream(of: Opened.self)
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                defer { announce.finish() }
-                try await read(request, announce)
-            }
+            // The announcement is never finished here: an end of the writer must not come before the
+            // reader's refusal.
+            group.addTask { try await read(request, announce) }
             group.addTask {
                 for await stream in opened { try await obey(stream, response) }
             }
