@@ -240,6 +240,19 @@ let package = Package(
             path: "Tests/Fuzz/ReplayTests",
             swiftSettings: settings
         ),
+        .target(name: "TestPrograms", path: "Tests/TestPrograms", swiftSettings: settings),
+        .testTarget(
+            name: "ConformanceTests",
+            dependencies: ["TestPrograms"],
+            exclude: ["generate"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: ["AuditLog", "SPIFFE", "TestPrograms"],
+            exclude: ["Peers", "Recorder"],
+            swiftSettings: settings
+        ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
         tests("AuthorizationTests", ["Authorization", "SPIFFE"]),
         tests(
