@@ -70,7 +70,7 @@ extension AgentProcess {
         identity.certificateChain = chain.chain
         identity.issuedAt = now.wall
         identity.notAfter = chain.notAfter
-        try directory.write(identity.encoded(), to: .identity)
+        try machine.write(identity.encoded(), to: .identity)
         let validity = SVIDValidity(issuedAt: identity.issuedAt, notAfter: chain.notAfter)
         try await perform(
             logic.ownSVIDRenewed(

@@ -11,10 +11,11 @@ final class AgentProcess {
     let machine: SimulatedAgent
     var logic: AgentLogic
     let key: NodeKey
-    let directory: AgentDirectory
     var identity: StoredIdentity {
         didSet { if identity.certificateChain != oldValue.certificateChain { readSerial() } }
     }
+    /// Counts what happened to the logic, over all processes of the machine.
+    private(set) var turn = 0
     /// The serial of the agent's own SVID.
     private(set) var ownSerial: [UInt8] = []
     var verifier: PeerVerifier
@@ -27,9 +28,8 @@ final class AgentProcess {
     var scheduler: Scheduler { machine.scheduler }
     var now: ClockReading { machine.clock.reading }
 
-    init(_ machine: SimulatedAgent, _ stored: StoredAgent, _ directory: AgentDirectory) {
+    init(_ machine: SimulatedAgent, _ stored: StoredAgent) {
         self.machine = machine
-        self.directory = directory
         key = stored.key
         identity = stored.identity
         verifier = PeerVerifier(bundles: [stored.identity.trustDomain: stored.identity.bundle])
@@ -53,6 +53,8 @@ final class AgentProcess {
     // MARK: - Actions
 
     func perform(_ actions: [AgentLogic.Action]) async throws {
+        machine.turns += 1
+        turn = machine.turns
         for action in actions {
             guard !isGone else { throw AgentGone() }
             if machine.random.chance(machine.crashProbability) {
@@ -75,8 +77,8 @@ final class AgentProcess {
         case .persistSync: try persistSync()
         case .recordAuditAlarm(let reason, let note):
             machine.alarms.append(reason)
-            try directory.write(note, to: .alarm)
-        case .rememberCheckpoint(let note): try directory.write(note, to: .checkpoint)
+            try machine.write(note, to: .alarm)
+        case .rememberCheckpoint(let note): try machine.write(note, to: .checkpoint)
         case .renewOwnSVID(let renewal): try renewOwn(renewal)
         case .report(let report): self.report(report)
         case .scheduleTimer(let deadline):
@@ -92,7 +94,7 @@ final class AgentProcess {
         case .trust(let bundle):
             verifier = PeerVerifier(bundles: [bundle.trustDomain: bundle])
             identity.bundle = bundle
-            try directory.write(identity.encoded(), to: .identity)
+            try machine.write(identity.encoded(), to: .identity)
         case .wake(let subscribers):
             for subscriber in subscribers { try await show(subscriber) }
         }
@@ -102,7 +104,7 @@ final class AgentProcess {
         guard let persisted = logic.persistedSync else { return }
         machine.persisted = persisted.revision
         if machine.sabotage == .lostDisk, machine.random.chance(0.5) { return }
-        try directory.write(persisted.encoded, to: .sync)
+        try machine.write(persisted.encoded, to: .sync)
     }
 
     private func report(_ report: AgentLogic.Report) {

@@ -31,13 +31,14 @@ final class SimulatedAgent {
     var persisted: Revision?
     /// What a shell told the operator, by kind; most of it is worth nothing here.
     var alarms: [String] = []
-    /// Why there is no process although there should be one.
-    private(set) var startProblem: String?
+    /// Held by the process that runs, as its lock demands.
+    private var directory: AgentDirectory?
     private(set) var isJoining = false
     /// The last token is no use any more, or the agent has lost its way to the server.
     var needsToken = true
     /// The highest revision that was in force since the identity was made.
     private(set) var appliedMax: UInt64 = 0
+    var turns = 0
     private var generation = 0
 
     init(
@@ -87,29 +88,32 @@ final class SimulatedAgent {
     func start() async throws {
         guard process == nil, !isDead else { return }
         do {
-            let directory = try AgentDirectory(path)
+            let directory = try openDirectory()
             guard let stored = try await StoredAgent.read(from: directory, now: clock.wallTime)
-            else {
-                startProblem = "no identity"
-                return
-            }
+            else { return }
             try check(stored)
-            let process = AgentProcess(self, stored, directory)
+            let process = AgentProcess(self, stored)
             self.process = process
-            startProblem = nil
             runsSince = scheduler.now
             scheduler.note("\(name) runs")
             try await process.start()
         } catch let error as AgentFileError {
-            startProblem = "\(error.problem)"
-            scheduler.note("\(name) does not start: \(error.problem)")
-            scheduler.after(.seconds(30), "\(name) is started again") { [self] in
-                try await start()
-            }
+            // Nobody damages files here: what an agent wrote, it can begin with.
+            throw scheduler.violation(.durability, "\(name) cannot start: \(error.problem)")
         } catch is AgentGone {
             return
         }
         for workload in workloads { workload.processStarted(on: self) }
+    }
+
+    private func openDirectory() throws -> AgentDirectory {
+        let opened = try directory ?? AgentDirectory(path)
+        directory = opened
+        return opened
+    }
+
+    func write(_ content: [UInt8], to file: AgentFile) throws {
+        try openDirectory().write(content, to: file)
     }
 
     private func check(_ stored: StoredAgent) throws {
@@ -140,6 +144,8 @@ final class SimulatedAgent {
     private func end() {
         generation += 1
         process = nil
+        directory = nil
+        isJoining = false
         runsSince = nil
         for workload in workloads { workload.processEnded() }
     }
@@ -160,8 +166,10 @@ final class SimulatedAgent {
         guard process == nil, !isDead, !isJoining else { return }
         isJoining = true
         needsToken = false
+        let generation = generation
         let anonymous = Caller(link: link, chain: []) { _ in nil }
         network.ask(.bundle, anonymous) { [self] result in
+            guard generation == self.generation else { return }
             guard case .success(.bundle(let offered)) = result else { return joinLater(token) }
             guard let pinned = try? PinnedBundle(keeping: offered, pinnedBy: token) else {
                 return giveUp("no authority is pinned")
@@ -172,7 +180,7 @@ final class SimulatedAgent {
 
     private func joinLater(_ token: JoinToken) {
         isJoining = false
-        scheduler.after(random.duration(1...5), "\(name) tries to join again") { [self] in
+        after(random.duration(1...5), "\(name) tries to join again") { [self] in
             try await join(token)
         }
     }
@@ -184,25 +192,26 @@ final class SimulatedAgent {
     }
 
     private func attest(_ token: JoinToken, _ believed: TrustBundle) async throws {
-        let directory = try AgentDirectory(path)
         let key: NodeKey
-        if let stored = try StoredAgent.key(in: directory) {
+        if let stored = try StoredAgent.key(in: openDirectory()) {
             key = stored
         } else {
             guard let made = NodeKey(pkcs8: try SimulatedKey(using: &random).pkcs8) else { return }
             key = made
-            try directory.write(key.pkcs8, to: .key)
+            try write(key.pkcs8, to: .key)
         }
         let verifier = PeerVerifier(bundles: [believed.trustDomain: believed])
         let caller = Caller(link: link, chain: []) { [self] in await judge($0, verifier) }
         let request = Request.joinToken(hash: token.secretHash, csr: try key.certificateRequest())
+        let generation = generation
         network.ask(request, caller) { [self] result in
+            guard generation == self.generation else { return }
             switch result {
             case .success(.admitted(let admission)):
                 guard let identity = await identity(from: admission, key) else {
                     return giveUp("the answer does not verify")
                 }
-                try directory.write(identity.encoded(), to: .identity)
+                try write(identity.encoded(), to: .identity)
                 isJoining = false
                 scheduler.after(.milliseconds(10), "\(name) starts after joining") { [self] in
                     try await start()

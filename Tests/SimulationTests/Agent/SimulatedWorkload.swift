@@ -23,6 +23,9 @@ final class SimulatedWorkload {
         selectorTexts = Set(selectors.map(\.description))
     }
 
+    /// How long it waits before it asks again after a refusal.
+    static let retryMax: Duration = .seconds(40)
+
     func begin(on agent: SimulatedAgent) {
         wantsSince = agent.scheduler.now
         view = nil
@@ -68,7 +71,7 @@ final class SimulatedWorkload {
         guard let subscriber else { return }
         self.subscriber = nil
         try await agent.process?.unsubscribe(subscriber)
-        connect(to: agent, after: agent.random.duration(1...10))
+        connect(to: agent, after: agent.random.duration(1...Self.retryMax.seconds))
     }
 
     func accepted(_ subscriber: SubscriberID) { self.subscriber = subscriber }

@@ -26,7 +26,8 @@ struct AvailabilityChecker {
     /// that never came; the workload's own wait before it asks again; and the work itself.
     static let recovery: Duration =
         Link.detectionMax + Backoff.delayMax + Network.connectTimeout + Backoff.delayMax
-        + Network.deadline + .seconds(10) + .seconds(20)
+        + Network.deadline + SimulatedWorkload.retryMax
+        + SimulatedServer.restartDelay + .seconds(20)
     /// After the server said no it is asked again only so much later.
     static let refusedRecovery = RenewalQueue.refusedDelayMax + recovery
     /// From the renewal that is due at 55 % of the life, at the latest.
@@ -38,6 +39,10 @@ struct AvailabilityChecker {
         let spiffeID: String
     }
 
+    /// Nothing happens so quickly that a closer look would show more.
+    private static let interval: Duration = .seconds(2)
+
+    private var nextAt = Duration.zero
     /// The end of the last undisturbed time of at least `recovery`, by agent.
     private var quietUntil: [String: Duration] = [:]
     /// The SVID that last satisfied a want.
@@ -47,6 +52,8 @@ struct AvailabilityChecker {
 
     mutating func check(_ world: World) throws {
         let now = world.scheduler.now
+        guard now >= nextAt else { return }
+        nextAt = now + Self.interval
         for agent in world.agents where !agent.isDead {
             let calmSince = world.calmSince(agent)
             if let calmSince, now - calmSince >= Self.recovery { quietUntil[agent.name] = now }

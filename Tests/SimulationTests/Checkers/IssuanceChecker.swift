@@ -10,6 +10,8 @@ import SPIFFE
 struct IssuanceChecker {
     private var issuedSeen = 0
     private var serials: Set<[UInt8]> = []
+    /// What was looked at, by agent.
+    private var turns: [String: Int] = [:]
 
     mutating func check(_ world: World) throws {
         for fact in world.ledger.issuedInOrder[issuedSeen...] {
@@ -23,7 +25,8 @@ struct IssuanceChecker {
             }
         }
         for agent in world.agents {
-            guard let process = agent.process else { continue }
+            guard let process = agent.process, turns[agent.name] != process.turn else { continue }
+            turns[agent.name] = process.turn
             for workload in agent.workloads {
                 guard let subscriber = workload.subscriber,
                     case .view(let view) = process.logic.answer(for: subscriber)
@@ -87,12 +90,5 @@ struct IssuanceChecker {
                 throw refuse("the entry says another ID")
             }
         }
-    }
-}
-
-extension EntryFact {
-    /// The ID that the entry grants on a node.
-    func resolved(on node: String) -> String {
-        spiffeID.replacing("{node.name}", with: node)
     }
 }

@@ -21,6 +21,10 @@ struct RotationChecker {
     }
 
     private var verified: Set<Pair> = []
+    /// By the number of the bundle, which `RevisionChecker` holds to mean one thing.
+    private var verifiers: [UInt64: PeerVerifier] = [:]
+    /// What was looked at, by agent.
+    private var turns: [String: Int] = [:]
     private var activationsSeen = 0
     private var overdueSince: Duration?
     /// Rotations that were judged.
@@ -30,7 +34,8 @@ struct RotationChecker {
         try checkActivations(world)
         try checkLateness(world)
         for agent in world.agents {
-            guard let process = agent.process else { continue }
+            guard let process = agent.process, turns[agent.name] != process.turn else { continue }
+            turns[agent.name] = process.turn
             for workload in agent.workloads {
                 guard let view = workload.view, let bundle = view.bundle else { continue }
                 for svid in view.svids {
@@ -60,8 +65,11 @@ struct RotationChecker {
         let fact = world.ledger.issued[serial]
         let leaf = try LeafCertificate(der: chain[0])
         do {
-            _ = try await PeerVerifier(bundles: [bundle.trustDomain: bundle])
-                .verify(chain: chain, now: max(agent.clock.wallTime, leaf.notBefore))
+            let verifier =
+                verifiers[bundle.sequenceNumber]
+                ?? PeerVerifier(bundles: [bundle.trustDomain: bundle])
+            verifiers[bundle.sequenceNumber] = verifier
+            _ = try await verifier.verify(chain: chain, now: max(agent.clock.wallTime, leaf.notBefore))
             verified.insert(pair)
         } catch {
             throw world.violation(

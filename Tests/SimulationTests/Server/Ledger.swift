@@ -13,6 +13,14 @@ struct EntryFact: Hashable, Sendable {
     let ttlSeconds: Int
     let expires: Date?
     let revision: UInt64
+
+    private static let variable = "{node.name}"
+
+    /// The ID that the entry grants on a node.
+    func resolved(on node: String) -> String {
+        guard spiffeID.hasSuffix(Self.variable) else { return spiffeID }
+        return spiffeID.dropLast(Self.variable.count) + node
+    }
 }
 
 /// A node as the server said it is.

@@ -50,10 +50,11 @@ extension ServerProcess {
     /// Does the next step of a call after some work; what it throws is the answer.
     private func step(
         _ label: String,
+        after pause: Duration? = nil,
         _ answer: @escaping Answer,
         _ action: @escaping () throws -> Void
     ) {
-        after(workTime(), "server \(label)") {
+        after(pause ?? workTime(), "server \(label)") {
             do {
                 try action()
             } catch let gone as ServerGone {
@@ -135,7 +136,9 @@ extension ServerProcess {
         let outcomes = logic.prepare(
             requests, on: basis, batch: &batch, issuer: trust.issuer, now: now, using: &random)
         let carried = CarriedBatch(batch)
-        step("commits the signing for \(basis.node.name)", answer) { [self] in
+        let pause =
+            machine.sabotage == .uncheckedCommit ? random.duration(1...25) : workTime()
+        step("commits the signing for \(basis.node.name)", after: pause, answer) { [self] in
             try commit(carried, requests, outcomes, basis, peer, now: now)
             let issued = carried.isEmpty ? [] : try carried.sign(with: trust.signer)
             note(issued, node: basis.node.name)

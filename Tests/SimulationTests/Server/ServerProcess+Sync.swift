@@ -68,14 +68,7 @@ extension ServerProcess {
 
     func acknowledged(on connection: Connection, _ acknowledgement: SyncAcknowledgement) {
         guard let session = sessions[ObjectIdentifier(connection)] else { return }
-        var said = acknowledgement
-        if machine.sabotage == .earlyAcknowledgement, random.chance(0.3) {
-            said = SyncAcknowledgement(
-                applied: Revision(
-                    epoch: said.applied.epoch, number: publisher.committedNumber),
-                refused: said.refused)
-        }
-        perform(publisher.acknowledged(session, said, now: clock.bootTime))
+        perform(publisher.acknowledged(session, acknowledgement, now: clock.bootTime))
     }
 
     func disconnected(_ session: SessionID) {
@@ -170,9 +163,17 @@ extension ServerProcess {
             // The task that wrote may report later than the agent answers.
             after(workTime(), "server has written to \(stream.connection.name)") { [self] in
                 perform(publisher.sent(stream.session, to: reached, now: clock.bootTime))
+                if machine.sabotage == .earlyAcknowledgement { presume(reached, of: stream) }
                 done(stream)
             }
         }
+    }
+
+    /// Sabotage: what was sent counts as applied.
+    private func presume(_ number: UInt64, of stream: ServerStream) {
+        let presumed = SyncAcknowledgement(
+            applied: Revision(epoch: publisher.epoch, number: number), refused: [])
+        perform(publisher.acknowledged(stream.session, presumed, now: clock.bootTime))
     }
 
     private func done(_ stream: ServerStream) {

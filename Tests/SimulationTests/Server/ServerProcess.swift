@@ -52,6 +52,7 @@ final class ServerProcess {
     var isAuditPlanned = false
     var auditPublishedAt: Duration = .seconds(-3600)
     var ownChain: [[UInt8]] = []
+    private(set) var ownAuthorityID: String?
     var ownRenewAt: Date?
     let publisherTimer: VirtualTimer
     let rotationTimer: VirtualTimer
@@ -254,6 +255,7 @@ final class ServerProcess {
         let issued = try batch.sign(with: trust.signer)
         note(issued, node: "")
         ownChain = issued.map(\.der)
+        ownAuthorityID = prepared.authorityID
         ownRenewAt = renewalTime(issuedAt: now, notAfter: prepared.notAfter, jitter: &random)
     }
 

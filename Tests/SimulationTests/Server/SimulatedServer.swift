@@ -12,7 +12,7 @@ import SPIFFE
 /// The server's machine: its disk and clock outlive every process on it.
 final class SimulatedServer {
     /// How long the init system waits before it starts a server that ended by itself.
-    static let restartDelay: Duration = .seconds(5)
+    static let restartDelay: Duration = .seconds(20)
 
     let scheduler: Scheduler
     let clock: SimulatedClock

@@ -85,7 +85,7 @@ final class Network {
 
     private let scheduler: Scheduler
     let server: SimulatedServer
-    /// Sabotage: this agent's questions stay without answers.
+    /// Sabotage: this agent's requests for workloads stay without answers.
     var silenced: String?
 
     init(_ scheduler: Scheduler, _ server: SimulatedServer) {
@@ -142,7 +142,7 @@ final class Network {
         connection.send(to: .server, on: stream, "asks: \(request.label)") { [self] in
             try await server.serve(request, from: channel.peer, source: connection.name) { [self] result in
                 let outcome = if case .failure = result { "refusal" } else { "answer" }
-                guard connection.name != silenced else { return }
+                if case .sign = request, connection.name == silenced { return }
                 connection.send(to: .agent, on: stream, "\(outcome) to: \(request.label)") {
                     try await call.end(result.mapError(CallFailure.refused))
                 }

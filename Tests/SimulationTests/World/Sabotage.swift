@@ -2,7 +2,7 @@
 
 /// One broken promise each: proof that the checkers can fail.
 enum Sabotage: String, CaseIterable, Sendable {
-    /// The server believes an agent to have more than it said.
+    /// The server takes what it sent for what the agent has.
     case earlyAcknowledgement
     /// A commit is answered but not made.
     case droppedWrite
@@ -18,7 +18,7 @@ enum Sabotage: String, CaseIterable, Sendable {
     case lostRemoval
     /// No prepared authority ever becomes the active one.
     case missedRotation
-    /// One agent gets no answers, and its network is said to be well.
+    /// One agent gets no SVIDs, and its network is said to be well.
     case silence
     /// The server signs what has changed since it looked.
     case uncheckedCommit

@@ -8,9 +8,9 @@ final class Scheduler {
     let time = VirtualTime()
     var random: SeededGenerator
     private var queue = EventQueue()
-    private var lines: [String] = []
-    /// FNV-1a over everything that happened: two runs of a seed have the same.
-    private(set) var fingerprint: UInt64 = 0xCBF2_9CE4_8422_2325
+    private(set) var lines: [String] = []
+    /// Whether `lines` holds everything that happened, and not just the end.
+    var keepsEverything = false
     private(set) var stepCount = 0
 
     /// Lines of the trace that a report shows.
@@ -55,14 +55,10 @@ final class Scheduler {
         return true
     }
 
-    /// Notes something for the report of a failure and for the fingerprint.
+    /// Notes something for the report of a failure.
     func note(_ text: String) {
-        let line = "\(now.inSeconds) \(text)"
-        for byte in line.utf8 {
-            fingerprint = (fingerprint ^ UInt64(byte)) &* 0x0000_0100_0000_01B3
-        }
-        lines.append(line)
-        if lines.count > 2 * Self.linesMax { lines.removeFirst(Self.linesMax) }
+        lines.append("\(now.inSeconds) \(text)")
+        if !keepsEverything, lines.count > 2 * Self.linesMax { lines.removeFirst(Self.linesMax) }
     }
 
     /// The last lines of what happened.

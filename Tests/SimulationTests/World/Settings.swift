@@ -5,8 +5,12 @@ import Issuance
 
 /// What differs between the worlds of two seeds.
 struct Settings {
+    /// Seeds from here on make worlds that are bigger and last longer, for runs that have time.
+    static let bigSeedMin: UInt64 = 1_000_000_000
+
     let lifetimes: SVIDLifetimes
     let agentCount: Int
+    let entryNameCount: Int
     /// How long the world is watched.
     let duration: Duration
     /// When the last agent dies for ever.
@@ -15,15 +19,18 @@ struct Settings {
     /// as long; without it the other rules are watched better.
     let serverClockRuns: Bool
 
-    init(seed: UInt64, using random: inout SeededGenerator, duration: Duration?) throws {
-        let minutes = Int64.random(in: 20...30, using: &random)
+    init(seed: UInt64, using random: inout SeededGenerator) throws {
+        let isBig = seed >= Self.bigSeedMin
+        let minutes = Int64.random(in: isBig ? 15...30 : 14...16, using: &random)
         let longest = Duration.seconds(60 * minutes)
         lifetimes = try SVIDLifetimes(
             workload: longest, workloadMax: longest, agent: longest, server: longest,
             authority: longest * SVIDLifetimes.authorityPerSVIDMin)
-        agentCount = Int.random(in: 3...4, using: &random)
-        self.duration = duration ?? .seconds(60 * 60 * 4)
-        deathAt = random.duration(1200...6000)
+        agentCount = isBig ? Int.random(in: 3...6, using: &random) : 3
+        entryNameCount = isBig ? 8 : 4
+        // Long enough for one rotation, in big worlds for three.
+        duration = longest * (isBig ? 16 : 6)
+        deathAt = random.duration(600...3600)
         serverClockRuns = random.chance(0.15)
     }
 }

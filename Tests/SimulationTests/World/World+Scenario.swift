@@ -21,7 +21,7 @@ extension World {
 
     func begin() async throws {
         try await server.start()
-        for _ in 0..<4 { try applyEntry() }
+        for _ in 0..<settings.entryNameCount { try applyEntry() }
         for agent in agents {
             plan(.milliseconds(100), "admin makes a token for \(agent.name)") { [self] in
                 try await giveToken(to: agent)
@@ -75,7 +75,7 @@ extension World {
     }
 
     private func applyEntry() throws {
-        let name = "entry-\(Int.random(in: 0..<6, using: &random))"
+        let name = "entry-\(Int.random(in: 0..<settings.entryNameCount, using: &random))"
         let app = Int.random(in: 0..<4, using: &random)
         let isTemplate = random.chance(0.3)
         let node: Set<String> =
@@ -93,7 +93,7 @@ extension World {
             nodeSelectors: node,
             workloadSelectors: ["unix:uid:\(random.chance(0.5) ? 1000 : 1001)"],
             ttlSeconds: Int.random(
-                in: 600...Int(settings.lifetimes.workloadMax.seconds), using: &random),
+                in: 720...Int(settings.lifetimes.workloadMax.seconds), using: &random),
             expires: expires)
         try administer { try $0.apply([plan]) }
     }

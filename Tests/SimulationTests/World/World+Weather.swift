@@ -6,7 +6,7 @@ import FoundationEssentials
 extension World {
     /// Longer than the longest recovery, so that calm proves something.
     private static let calmSeconds =
-        AvailabilityChecker.recovery.seconds + 120...AvailabilityChecker.recovery.seconds + 1500
+        AvailabilityChecker.recovery.seconds + 60...AvailabilityChecker.recovery.seconds + 900
 
     private var random: SeededGenerator {
         get { scheduler.random }
@@ -21,7 +21,7 @@ extension World {
 
     private func beginStorm() async throws {
         isStormy = true
-        let length = random.duration(120...1800)
+        let length = random.duration(120...1200)
         if random.chance(0.5) { server.crashProbability = random.chance(0.5) ? 0.05 : 0.01 }
         for agent in agents where !agent.isDead {
             if random.chance(0.5) { agent.link.breakProbability = random.chance(0.5) ? 0.9 : 0.3 }

@@ -32,13 +32,9 @@ final class World {
     private var rotation = RotationChecker()
     private let directory: String
 
-    init(
-        seed: UInt64,
-        sabotage: Sabotage? = nil,
-        duration: Duration? = nil
-    ) throws {
+    init(seed: UInt64, sabotage: Sabotage? = nil) throws {
         scheduler = Scheduler(seed: seed)
-        settings = try Settings(seed: seed, using: &scheduler.random, duration: duration)
+        settings = try Settings(seed: seed, using: &scheduler.random)
         self.sabotage = sabotage
         directory = Self.newDirectory()
         server = SimulatedServer(
@@ -169,18 +165,9 @@ final class World {
     /// server's own certificate; it needs a new token.
     func isLockedOut(_ agent: SimulatedAgent) -> Bool {
         guard let process = agent.process, let running = server.running,
-            let leaf = running.ownChain.first,
-            let authority = authority(ofServer: leaf)
+            let authority = running.ownAuthorityID
         else { return false }
-        return !process.logic.bundle.x509Authorities.contains { authorityID(of: $0) == authority }
-    }
-
-    private var serverLeaf: (der: [UInt8], authority: String?) = ([], nil)
-
-    private func authority(ofServer leaf: [UInt8]) -> String? {
-        if serverLeaf.der == leaf { return serverLeaf.authority }
-        let fact = ledger.issuedInOrder.last { $0.node.isEmpty && $0.der == leaf }
-        serverLeaf = (leaf, fact?.authorityID)
-        return fact?.authorityID
+        let state = ledger.state(at: process.logic.bundle.sequenceNumber)
+        return state.map { !$0.authorities.contains(authority) } ?? false
     }
 }

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+/// Every checker can fail: a world in which one promise is broken is found out.
+@Suite(.serialized)
+struct SabotageTests {
+    /// In this many worlds each sabotage must be found.
+    static let seeds: ClosedRange<UInt64> = 1...5
+
+    @Test(arguments: Sabotage.allCases)
+    func `a broken promise is found out within a few seeds`(sabotage: Sabotage) async throws {
+        for seed in Self.seeds {
+            let world = try World(seed: seed, sabotage: sabotage)
+            do {
+                try await world.run()
+            } catch let violation as Violation {
+                #expect(sabotage.broken.contains(violation.rule), "\(violation)")
+                print("\(sabotage): seed \(seed), rule of \(violation.rule): \(violation.what)")
+                return
+            }
+        }
+        Issue.record("\(sabotage) was not found out")
+    }
+}
