@@ -61,7 +61,7 @@ struct SignetBench: AsyncParsableCommand {
             return ResultRow(
                 row,
                 own,
-                note: settings.isQuick ? "tiny sizes: nothing was measured" : nil,
+                isQuick: settings.isQuick,
                 why: own.isEmpty ? failure ?? "no value" : nil
             )
         }

@@ -3,7 +3,7 @@
 internal import Foundation
 
 /// One row of bench-results.json.
-struct ResultRow: Codable, Sendable {
+struct ResultRow: Encodable, Sendable {
     /// What was measured.
     let `case`: String
     /// The median; nil when it could not be measured.
@@ -19,7 +19,7 @@ struct ResultRow: Codable, Sendable {
     /// Ours divided by the peer's.
     let ratio: Double?
     let target: String?
-    /// Nil without a target or a value.
+    /// Nil without a target or a value, and when sizes were tiny.
     let met: Bool?
     /// What a reader should know beside the numbers.
     let note: String?
@@ -31,7 +31,7 @@ struct ResultRow: Codable, Sendable {
         case peerValue = "peer_value"
     }
 
-    init(_ row: RowDefinition, _ readings: [Reading], note: String?, why: String?) {
+    init(_ row: RowDefinition, _ readings: [Reading], isQuick: Bool, why: String?) {
         let values = readings.map(\.value).sorted()
         let ours = Figure.median(values)
         let peerValue = Figure.median(readings.compactMap(\.peer).sorted())
@@ -44,9 +44,28 @@ struct ResultRow: Codable, Sendable {
         self.peerValue = peerValue.map(Figure.rounded)
         ratio = Self.ratio(ours, peerValue)
         target = row.goal.text(unit: row.unit)
-        met = ours.flatMap { row.goal.isMet(by: $0, peer: peerValue) }
-        self.note = note ?? readings.compactMap(\.note).last
+        met = isQuick ? nil : ours.flatMap { row.goal.isMet(by: $0, peer: peerValue) }
+        note =
+            isQuick
+            ? "tiny sizes: nothing was measured" : readings.compactMap(\.note).last
         self.why = why
+    }
+
+    /// Every row has every column, so that a missing value is seen to be missing.
+    func encode(to encoder: any Encoder) throws {
+        var row = encoder.container(keyedBy: CodingKeys.self)
+        try row.encode(self.case, forKey: .case)
+        try row.encode(ours, forKey: .ours)
+        try row.encode(spread, forKey: .spread)
+        try row.encode(runs, forKey: .runs)
+        try row.encode(unit, forKey: .unit)
+        try row.encode(peer, forKey: .peer)
+        try row.encode(peerValue, forKey: .peerValue)
+        try row.encode(ratio, forKey: .ratio)
+        try row.encode(target, forKey: .target)
+        try row.encode(met, forKey: .met)
+        try row.encodeIfPresent(note, forKey: .note)
+        try row.encodeIfPresent(why, forKey: .why)
     }
 
     private static func ratio(_ ours: Double?, _ peer: Double?) -> Double? {
