@@ -113,9 +113,13 @@ package final class AgentCore: Sendable {
         for action in deferred { performUnlocked(action) }
     }
 
-    /// The connection's stream is open: actions reach it from here on.
-    func connected(_ outlets: ConnectionOutlets) {
+    /// A connection is being made: actions reach it from here on.
+    func connecting(_ outlets: ConnectionOutlets) {
         state.withLock { $0.outlets = outlets }
+    }
+
+    /// The connection's stream is open.
+    func connected() {
         transition { $0.connected(now: $1, using: &$2) }
     }
 

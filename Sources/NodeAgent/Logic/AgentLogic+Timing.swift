@@ -77,11 +77,17 @@ extension AgentLogic {
             reported[condition] = .some(problem)
             actions.append(.condition(condition, problem: problem))
         }
-        if let next = nextTime(now: now), next != scheduledAt {
+        if let next = nextTime(now: now), !isScheduled(next) {
             scheduledAt = next
             actions.append(.scheduleTimer(at: next))
         }
         return actions
+    }
+
+    /// Whether the timer is set to a time, up to what turning dates into boot times rounds.
+    private func isScheduled(_ time: Duration) -> Bool {
+        guard let scheduledAt else { return false }
+        return scheduledAt <= time && time - scheduledAt < .milliseconds(1)
     }
 
     private mutating func nextTime(now: ClockReading) -> Duration? {

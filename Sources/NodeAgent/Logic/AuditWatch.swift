@@ -45,14 +45,13 @@ package struct AuditWatch: Sendable {
     ///   - note: The signed note.
     ///   - path: The consistency proof's hashes.
     ///   - asked: What the request said was remembered. An answer to an older mark than the
-    ///     present one was overtaken; it proves nothing and the next answer is judged instead.
+    ///     present one was overtaken: its proof begins elsewhere, and the next answer is judged.
     /// - Returns: What to keep of it.
     package mutating func received(
         note: [UInt8],
         path: [[UInt8]],
         asked: CheckpointMark?
     ) -> Verdict {
-        guard asked == mark else { return .nothing }
         switch memory.received(note: note, proof: proof(note, path, from: asked)) {
         case .alarm(let reason):
             let isNew = alarm == nil

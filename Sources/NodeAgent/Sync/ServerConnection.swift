@@ -90,13 +90,14 @@ struct ServerConnection {
         let end = Signal()
         let outlets = ConnectionOutlets(sync: syncOutlet, calls: callOutlet, end: end)
         let core = core
+        core.connecting(outlets)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 try await node.sync(
                     metadata: [:],
                     options: .defaults,
                     requestProducer: { writer in
-                        core.connected(outlets)
+                        core.connected()
                         for await message in outgoing { try await writer.write(message.message) }
                     },
                     onResponse: { response in

@@ -22,9 +22,36 @@ final class ExecutableHashes: Sendable {
         let changedNanoseconds: Int64
     }
 
-    private let known = Mutex<[Version: [UInt8]]>([:])
+    /// Most files of one user that are read at a time: who starts many large programs at once
+    /// waits for himself, not the others for him.
+    static let readingPerUserMax = 4
 
-    subscript(version: Version) -> [UInt8]? { known.withLock { $0[version] } }
+    private struct State {
+        var known: [Version: [UInt8]] = [:]
+        var reading: [UInt32: Int] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    subscript(version: Version) -> [UInt8]? { state.withLock { $0.known[version] } }
+
+    /// Begins to read a file of a user's process; false if too many are being read.
+    func begin(uid: UInt32) -> Bool {
+        state.withLock { state in
+            let count = state.reading[uid, default: 0]
+            guard count < Self.readingPerUserMax else { return false }
+            state.reading[uid] = count + 1
+            return true
+        }
+    }
+
+    /// Ends what `begin` allowed.
+    func end(uid: UInt32) {
+        state.withLock { state in
+            let count = state.reading[uid, default: 0]
+            state.reading[uid] = count > 1 ? count - 1 : nil
+        }
+    }
 
     /// Remembers a hash, unless the file may have changed within the same tick.
     ///
@@ -34,9 +61,9 @@ final class ExecutableHashes: Sendable {
     ///   - wallSeconds: The wall clock before it was read, in Unix time.
     func remember(_ hash: [UInt8], of version: Version, wallSeconds: Int64) {
         guard version.changedSeconds + Self.settlingSeconds < wallSeconds else { return }
-        known.withLock { known in
-            if known.count >= Self.entriesMax { known.removeAll(keepingCapacity: true) }
-            known[version] = hash
+        state.withLock { state in
+            if state.known.count >= Self.entriesMax { state.known.removeAll(keepingCapacity: true) }
+            state.known[version] = hash
         }
     }
 }

@@ -26,6 +26,9 @@ struct ReadingFailure: Error, Hashable, CustomStringConvertible {
     /// The executable changed while it was hashed.
     static let fileChanged = ReadingFailure(what: "executable changed", errno: EAGAIN)
 
+    /// Too many executables of the same user are being hashed.
+    static let tooManyFiles = ReadingFailure(what: "other programs of the user", errno: EAGAIN)
+
     /// Worth another try: this process or the machine is out of something.
     var isTemporary: Bool { [EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM, EIO].contains(errno) }
 

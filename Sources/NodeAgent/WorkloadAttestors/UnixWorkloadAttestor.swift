@@ -200,15 +200,20 @@ package final class UnixWorkloadAttestor: Sendable {
             )
             return
         }
-        let hash = try await hash(file)
+        let hash = try await hash(file, uid: facts.credentials.uid)
         if let selector = try? Selector(type: "unix", value: "sha256:\(hexadecimal(hash))") {
             selectors.insert(selector)
         }
     }
 
-    private func hash(_ file: borrowing ExecutableFile) async throws(ReadingFailure) -> [UInt8] {
+    private func hash(
+        _ file: borrowing ExecutableFile,
+        uid: UInt32
+    ) async throws(ReadingFailure) -> [UInt8] {
         let version = ExecutableHashes.Version(file.status)
         if let known = hashes[version] { return known }
+        guard hashes.begin(uid: uid) else { throw ReadingFailure.tooManyFiles }
+        defer { hashes.end(uid: uid) }
         let wallSeconds = Int64(clock.wallTime.timeIntervalSince1970)
         let hash = try await file.sha256()
         guard ExecutableHashes.Version(file.currentStatus) == version else {
