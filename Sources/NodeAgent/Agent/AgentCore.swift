@@ -236,7 +236,7 @@ package final class AgentCore: Sendable {
     private func performUnlocked(_ action: AgentLogic.Action) {
         switch action {
         case .disconnect(let reason):
-            logger.warning("leaving the server", metadata: ["reason": "\(reason)"])
+            logger.notice("leaving the server", metadata: ["reason": "\(reason)"])
             state.withLock { $0.outlets }?.end.signal()
         case .persistSync: persistSync()
         case .recordAuditAlarm(let text, let note):

@@ -32,6 +32,7 @@ package final class AgentDirectory: Sendable {
         }
     }
 
+    /// Where a file of the agent lies.
     package func path(of file: AgentFile) -> String { "\(path)/\(file.rawValue)" }
 
     /// Reads a file's content; nil if there is no such file.

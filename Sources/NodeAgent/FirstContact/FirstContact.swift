@@ -205,10 +205,18 @@ package struct FirstContactError: Error, Sendable, CustomStringConvertible {
 }
 
 extension CallOptions {
-    /// For calls with one small answer.
+    /// For calls with one small answer, on a connection of their own: no server is a failure.
     static var oneAnswer: CallOptions {
         var options = CallOptions.defaults
         options.timeout = FirstContact.callTimeout
+        return options
+    }
+
+    /// For calls beside the sync stream: a connection that is being replaced is waited for.
+    static func besideStream(timeout: Duration) -> CallOptions {
+        var options = CallOptions.defaults
+        options.timeout = timeout
+        options.waitForReady = true
         return options
     }
 }

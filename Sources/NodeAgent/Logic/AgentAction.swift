@@ -69,6 +69,7 @@ extension AgentLogic {
 
 /// What to have signed in one request.
 package struct SigningBatch: Hashable, Sendable {
+    /// One certificate of the request.
     package struct Item: Hashable, Sendable {
         package let key: IdentityKey
         /// The template variables that the agent asserts.

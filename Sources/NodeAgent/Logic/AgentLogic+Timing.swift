@@ -67,6 +67,10 @@ extension AgentLogic {
         if let renewal = own.started(now: now, isOnline: isOnline) {
             actions.append(.renewOwnSVID(renewal))
         }
+        if showsOldSVID, inFlight.isEmpty {
+            showsOldSVID = false
+            actions.append(.disconnect(reason: "a connection with the new certificate follows"))
+        }
         if awaitsIdentity, own.standing(at: now.wall) == .valid {
             awaitsIdentity = false
             actions += connect(now: now)

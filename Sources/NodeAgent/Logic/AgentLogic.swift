@@ -44,6 +44,8 @@ package struct AgentLogic: Sendable {
     var isOnline = false
     /// A connection is wanted as soon as there is a valid SVID to make it with.
     var awaitsIdentity = false
+    /// The open connection shows an SVID that was replaced, and would be drained at its end.
+    var showsOldSVID = false
     /// Why the server sent this agent away the last time; nil if it did not.
     var refusedBecause: String?
     /// What the server said it attested of this node.
@@ -205,6 +207,7 @@ package struct AgentLogic: Sendable {
         var actions = observeClocks(now: now, using: &generator)
         refusedBecause = refusal
         isOnline = false
+        showsOldSVID = false
         helloAt = nil
         welcomeBy = nil
         own.connectionEnded(now: now.wall)
@@ -238,6 +241,7 @@ package struct AgentLogic: Sendable {
     ) -> [Action] {
         var actions = observeClocks(now: now, using: &generator)
         own.renewed(validity, now: now, using: &generator)
+        showsOldSVID = isOnline
         if new.trustDomain == trustDomain, new.sequenceNumber > bundle.sequenceNumber {
             bundle = new
             actions.append(.trust(new))

@@ -51,6 +51,7 @@ package struct OwnSVID: Sendable {
         )
     }
 
+    /// Whether the SVID is valid, may still be readmitted, or is over.
     package func standing(at now: Date) -> Standing {
         if now <= validity.notAfter { return .valid }
         return now < validity.notAfter.addingTimeInterval(Self.readmissionSeconds)
@@ -77,6 +78,7 @@ package struct OwnSVID: Sendable {
         return renewal
     }
 
+    /// The server signed a new one.
     package mutating func renewed(
         _ new: SVIDValidity,
         now: ClockReading,
@@ -96,6 +98,7 @@ package struct OwnSVID: Sendable {
         }
     }
 
+    /// A renewal did not succeed; it is tried again later.
     package mutating func failed(
         _ reason: String,
         now: ClockReading,

@@ -24,7 +24,7 @@ struct OwnSVIDCalls {
                     $0.csr = Data(csr)
                     if let mark { $0.checkpointHave = mark.message }
                 },
-                options: .oneAnswer
+                options: .besideStream(timeout: FirstContact.callTimeout)
             )
             try await take(message)
             core.received(message.checkpoint, asked: mark)

@@ -28,9 +28,10 @@ struct WorkloadSigning {
                 }
                 if let mark { request.checkpointHave = mark.message }
             }
-            var options = CallOptions.defaults
-            options.timeout = ServerConnection.signingTimeout
-            let response = try await node.signX509SVIDs(request, options: options)
+            let response = try await node.signX509SVIDs(
+                request,
+                options: .besideStream(timeout: ServerConnection.signingTimeout)
+            )
             guard response.results.count == batch.items.count else {
                 throw WireError.field("results", "not as many as requests")
             }

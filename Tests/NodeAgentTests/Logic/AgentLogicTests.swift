@@ -172,6 +172,24 @@ import Testing
         #expect(!again.contains(.renewOwnSVID(.renew)))
     }
 
+    @Test func `a renewed SVID is shown on a new connection, once nothing is being signed`()
+        throws
+    {
+        var agent = try driver()
+        let joined = try agent.join([web])
+        let validity = SVIDValidity(
+            issuedAt: world.now,
+            notAfter: world.now.addingTimeInterval(4 * 3600)
+        )
+        let bundle = world.authority.bundle
+        let renewed = agent.tell {
+            $0.ownSVIDRenewed(validity, bundle: bundle, now: $1, using: &$2)
+        }
+        #expect(renewed.isEmpty)
+        let signed = try agent.sign(joined)
+        #expect(signed.contains { if case .disconnect = $0 { true } else { false } })
+    }
+
     @Test func `an expired agent is readmitted before it connects`() throws {
         let end = world.now.addingTimeInterval(-60)
         var agent = try driver(world.stored(notAfter: end))
