@@ -46,7 +46,9 @@ demo: setup build ## two identities fetched, rotated, audited and proved, on thi
 
 .PHONY: test
 test: setup build-tests ## build and run every test
-	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build --no-parallel
+	@.ci/stage test-peers swift test $(SWIFT_FLAGS) --skip-build --no-parallel \
+		--filter '^GRPCPeerTests\.'
+	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build --no-parallel --skip '^GRPCPeerTests\.'
 
 .PHONY: check
 check: setup format-check build-tests proto-check test ## format, generated code, tidy, build, tests

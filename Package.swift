@@ -240,7 +240,12 @@ let package = Package(
             path: "Tests/Fuzz/ReplayTests",
             swiftSettings: settings
         ),
-        .target(name: "TestPrograms", path: "Tests/TestPrograms", swiftSettings: settings),
+        .target(
+            name: "TestPrograms",
+            dependencies: ["Clocks"],
+            path: "Tests/TestPrograms",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "ConformanceTests",
             dependencies: ["TestPrograms"],

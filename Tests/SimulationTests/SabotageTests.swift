@@ -3,12 +3,11 @@
 import Testing
 
 /// Every checker can fail: a world in which one promise is broken is found out.
-@Suite(.serialized)
 struct SabotageTests {
     /// In this many worlds each sabotage must be found.
     static let seeds: ClosedRange<UInt64> = 1...5
 
-    @Test(arguments: Sabotage.allCases)
+    @Test(.enabled(if: SimulationTests.chosen == nil), arguments: Sabotage.allCases)
     func `a broken promise is found out within a few seeds`(sabotage: Sabotage) async throws {
         for seed in Self.seeds {
             let world = try World(seed: seed, sabotage: sabotage)

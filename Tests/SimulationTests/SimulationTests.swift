@@ -5,22 +5,21 @@ import Testing
 
 /// Whole systems out of one number each; see `World`.
 ///
-/// `SIGNET_SIMULATION_SEED=n` runs that seed alone, `SIGNET_SIMULATION_MINUTES=m` runs new seeds
-/// for so long, most of them of big worlds.
-@Suite(.serialized)
+/// `SIGNET_SIMULATION_SEED=n` runs that seed alone, and with `SIGNET_SIMULATION_TRACE=1` prints
+/// everything that happens in it; `SIGNET_SIMULATION_MINUTES=m` runs new seeds for so long, most of
+/// them of big worlds.
 struct SimulationTests {
     /// Seeds that once found something, and some that did not.
-    static let saved: [UInt64] = [1, 2]
+    static let saved: [UInt64] = [1, 2, 3, 4, 5]
 
     /// New worlds in each run.
-    static let newCount = 20
+    static let new: [UInt64] = (0..<20).map { _ in .random(in: 1000..<Settings.bigSeedMin) }
 
-    static var chosen: UInt64? {
-        ProcessInfo.processInfo.environment["SIGNET_SIMULATION_SEED"].flatMap { UInt64($0) }
-    }
+    static let chosen = environment("SIGNET_SIMULATION_SEED").flatMap { UInt64($0) }
+    static let minutes = environment("SIGNET_SIMULATION_MINUTES").flatMap { Double($0) }
 
-    static var minutes: Double? {
-        ProcessInfo.processInfo.environment["SIGNET_SIMULATION_MINUTES"].flatMap { Double($0) }
+    private static func environment(_ name: String) -> String? {
+        ProcessInfo.processInfo.environment[name]
     }
 
     @Test(.enabled(if: chosen == nil), arguments: saved)
@@ -28,19 +27,26 @@ struct SimulationTests {
         try await run(seed)
     }
 
-    @Test(.enabled(if: chosen == nil))
-    func `new seeds break no rule`() async throws {
-        guard let minutes = Self.minutes else {
-            for _ in 0..<Self.newCount { try await run(.random(in: 1000..<Settings.bigSeedMin)) }
-            return
-        }
-        let end = ContinuousClock.now + .seconds(minutes * 60)
+    @Test(.enabled(if: chosen == nil && minutes == nil), arguments: new)
+    func `a new seed breaks no rule`(seed: UInt64) async throws {
+        try await run(seed)
+    }
+
+    @Test(.enabled(if: minutes != nil))
+    func `many new seeds break no rule`() async throws {
+        let end = ContinuousClock.now + .seconds((Self.minutes ?? 0) * 60)
         while ContinuousClock.now < end {
             try await run(.random(in: 1000..<4 * Settings.bigSeedMin))
         }
     }
 
-    @Test
+    @Test(.enabled(if: chosen != nil))
+    func `the chosen seed breaks no rule`() async throws {
+        guard let seed = Self.chosen else { return }
+        try await run(seed, isTraced: Self.environment("SIGNET_SIMULATION_TRACE") != nil)
+    }
+
+    @Test(.enabled(if: chosen == nil))
     func `a seed makes the same world twice`() async throws {
         var traces: [[String]] = []
         for _ in 0..<2 {
@@ -54,20 +60,17 @@ struct SimulationTests {
         #expect(traces[0].count == traces[1].count)
     }
 
-    @Test(.enabled(if: chosen != nil))
-    func `the chosen seed breaks no rule`() async throws {
-        guard let seed = Self.chosen else { return }
-        try await run(seed)
-    }
-
-    private func run(_ seed: UInt64) async throws {
+    private func run(_ seed: UInt64, isTraced: Bool = false) async throws {
         let world = try World(seed: seed)
+        world.scheduler.keepsEverything = isTraced
+        var problem: Violation?
         do {
             try await world.run()
-            print("seed \(seed): \(world.summary)")
         } catch let violation as Violation {
-            print("seed \(seed): BROKEN \(violation.rule)")
-            Issue.record("\(violation)")
+            problem = violation
         }
+        if isTraced { print(world.scheduler.lines.joined(separator: "\n")) }
+        print("seed \(seed): \(problem.map { "BROKEN \($0.rule)" } ?? world.summary)")
+        if let problem { Issue.record("\(problem)") }
     }
 }

@@ -8,7 +8,7 @@ internal import Synchronization
 /// They end with the value.
 package final class Machine: Sendable {
     package let directory: TestDirectory
-    private let running = Mutex<(server: Program?, agent: Program?)>((nil, nil))
+    private let running = Mutex<(server: Program?, agent: Program?, port: UInt16)>((nil, nil, 0))
     private let options: Options
 
     /// What a test changes of the configuration.
@@ -35,6 +35,9 @@ package final class Machine: Sendable {
     package var adminSocket: String { "\(path)/admin.sock" }
     package var workloadSocket: String { "\(path)/workload.sock" }
     package var endpoint: String { "unix://\(workloadSocket)" }
+
+    /// Where the server listens for agents.
+    package var port: UInt16 { running.withLock { $0.port } }
 
     package var server: Program {
         get throws {
@@ -77,6 +80,7 @@ package final class Machine: Sendable {
 
     private func writeConfiguration(to file: String) throws {
         let port = try FreePort.take()
+        running.withLock { $0.port = port }
         let lines =
             [
                 "trustDomain: example.org",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Foundation
+internal import Clocks
+import Foundation
 internal import Synchronization
 
 /// What a program that has ended left behind.
@@ -108,7 +109,7 @@ package final class Program: Sendable {
                 }
                 return ProgramResult(status: status, output: output, errors: errors)
             }
-            try await Task.sleep(for: Self.pause)
+            try await clock.sleep(untilBoot: clock.bootTime + Self.pause)
         }
         signal(.kill)
         throw ProgramFailure("\(name) did not end\n\(errors)")
@@ -150,7 +151,9 @@ package func eventually(
 ) async throws {
     for _ in 0..<6000 {
         if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(10))
+        try await clock.sleep(untilBoot: clock.bootTime + .milliseconds(10))
     }
     throw ProgramFailure("waited too long for \(what())")
 }
+
+private let clock = SystemClock()

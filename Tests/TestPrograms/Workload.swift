@@ -27,6 +27,8 @@ extension Machine {
     /// Makes a workload.
     ///
     /// - Parameter name: Unique on this machine.
+    /// - Returns: A program that nothing is registered for.
+    /// - Throws: `ProgramFailure` when the Python of the tests cannot be copied.
     package func makeWorkload(_ name: String) async throws -> Workload {
         let question = """
             import json, os, sys, sysconfig
@@ -83,7 +85,8 @@ extension Machine {
     ) throws -> Program {
         try Program(
             workload.executable,
-            ["\(Installation.peers)/\(script)"] + arguments,
+            // Without the packages of the system's own Python.
+            ["-S", "\(Installation.peers)/\(script)"] + arguments,
             environment: peerEnvironment.merging(workload.environment) { $1 },
             directory: path
         )

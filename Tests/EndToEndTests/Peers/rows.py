@@ -206,6 +206,17 @@ def watch(*wanted):
     call.cancel()
 
 
+def follow(wanted):
+    """Follows a stream, however many messages come, until one holds exactly `wanted`."""
+    caller = Caller()
+    for message in caller.svids(timeout=4 * api.PATIENCE):
+        names = [svid.spiffe_id.removeprefix("spiffe://example.org/") for svid in message.svids]
+        say("message " + ",".join(names))
+        if names == wanted.split(","):
+            return
+    raise AssertionError("the stream ended before")
+
+
 def order(*wanted):
     """A-11: the same order in every answer."""
     caller = Caller()

@@ -19,7 +19,8 @@ extension AgentProcess {
         case .renew:
             guard let channel else { return }
             machine.network.ask(
-                .renewal(csr: csr, checkpointSize: mark?.size ?? 0), on: channel
+                .renewal(csr: csr, checkpointSize: mark?.size ?? 0),
+                on: channel
             ) { [self] result in
                 try await whileOpen(channel) { [self] in
                     try await renewed(result, asked: mark)
@@ -47,8 +48,12 @@ extension AgentProcess {
             let bundle = admission.bundle
             do {
                 let chain = try await IssuedChain(
-                    verifying: admission.chain, id: identity.id, spkiSHA256: key.spkiSHA256,
-                    verifier: PeerVerifier(bundles: [bundle.trustDomain: bundle]), now: now.wall)
+                    verifying: admission.chain,
+                    id: identity.id,
+                    spkiSHA256: key.spkiSHA256,
+                    verifier: PeerVerifier(bundles: [bundle.trustDomain: bundle]),
+                    now: now.wall
+                )
                 return try await take(chain, admission, asked: mark)
             } catch let error as IssuedChainError {
                 problem = error.description
@@ -58,7 +63,8 @@ extension AgentProcess {
         }
         scheduler.note("\(machine.name) has no new SVID of its own: \(problem)")
         try await perform(
-            logic.ownSVIDRenewalFailed(problem, now: now, using: &machine.random))
+            logic.ownSVIDRenewalFailed(problem, now: now, using: &machine.random)
+        )
     }
 
     private func take(
@@ -74,7 +80,12 @@ extension AgentProcess {
         let validity = SVIDValidity(issuedAt: identity.issuedAt, notAfter: chain.notAfter)
         try await perform(
             logic.ownSVIDRenewed(
-                validity, bundle: admission.bundle, now: now, using: &machine.random))
+                validity,
+                bundle: admission.bundle,
+                now: now,
+                using: &machine.random
+            )
+        )
         if let mark { try await see(admission.checkpoint, asked: mark) }
     }
 
@@ -82,8 +93,13 @@ extension AgentProcess {
         guard let update else { return }
         try await perform(
             logic.checkpointReceived(
-                note: update.note, path: update.proof, asked: mark, now: now,
-                using: &machine.random))
+                note: update.note,
+                path: update.proof,
+                asked: mark,
+                now: now,
+                using: &machine.random
+            )
+        )
     }
 
     // MARK: - Workloads
@@ -98,12 +114,17 @@ extension AgentProcess {
             keys.append(key)
             requests.append(
                 WorkloadSigningRequest(
-                    entryID: item.key.entryID, spiffeID: item.key.spiffeID.description,
-                    csr: try drawn.certificateRequest(), variables: item.variables))
+                    entryID: item.key.entryID,
+                    spiffeID: item.key.spiffeID.description,
+                    csr: try drawn.certificateRequest(),
+                    variables: item.variables
+                )
+            )
         }
         let mark = logic.audit.mark
         machine.network.ask(
-            .sign(requests, checkpointSize: mark?.size ?? 0), on: channel
+            .sign(requests, checkpointSize: mark?.size ?? 0),
+            on: channel
         ) { [self] result in
             try await whileOpen(channel) { [self] in
                 try await answered(batch, keys, result, asked: mark)
@@ -145,10 +166,15 @@ extension AgentProcess {
         case .success(let der):
             do {
                 let chain = try await IssuedChain(
-                    verifying: [der], id: identity.spiffeID, spkiSHA256: key.spkiSHA256,
-                    verifier: verifier, now: now.wall)
+                    verifying: [der],
+                    id: identity.spiffeID,
+                    spkiSHA256: key.spkiSHA256,
+                    verifier: verifier,
+                    now: now.wall
+                )
                 return .issued(
-                    IssuedSVID(chain, key: key, of: identity, issuedAt: now.wall))
+                    IssuedSVID(chain, key: key, of: identity, issuedAt: now.wall)
+                )
             } catch {
                 return .failed("\(error)")
             }

@@ -34,7 +34,11 @@ final class AgentProcess {
         identity = stored.identity
         verifier = PeerVerifier(bundles: [stored.identity.trustDomain: stored.identity.bundle])
         logic = AgentLogic(
-            stored, name: machine.name, now: machine.clock.reading, using: &machine.random)
+            stored,
+            name: machine.name,
+            now: machine.clock.reading,
+            using: &machine.random
+        )
         timer = VirtualTimer(machine.scheduler, "\(machine.name) timer")
         readSerial()
     }
@@ -171,19 +175,26 @@ final class AgentProcess {
         guard let channel else { return }
         let (lane, network) = (lane, machine.network)
         channel.connection.send(
-            to: .server, on: lane, "says hello, has \(hello.have.map { "\($0.number)" } ?? "none")"
+            to: .server,
+            on: lane,
+            "says hello, has \(hello.have.map { "\($0.number)" } ?? "none")"
         ) { [self] in
             try network.server.hello(hello, on: channel, lane: lane) { [self] time in
                 try await whileOpen(channel) { [self] in
                     try await perform(
                         logic.welcomed(
-                            trustDomain: ServerProcess.trustDomainName, serverTime: time,
-                            now: now, using: &machine.random))
+                            trustDomain: ServerProcess.trustDomainName,
+                            serverTime: time,
+                            now: now,
+                            using: &machine.random
+                        )
+                    )
                 }
             } deliver: { [self] message in
                 try await whileOpen(channel) { [self] in
                     try await perform(
-                        logic.received(message, now: now, using: &machine.random))
+                        logic.received(message, now: now, using: &machine.random)
+                    )
                 }
             }
         }
@@ -202,7 +213,9 @@ final class AgentProcess {
         guard let channel else { return }
         let network = machine.network
         channel.connection.send(
-            to: .server, on: lane, "acknowledges \(acknowledgement.applied.number)"
+            to: .server,
+            on: lane,
+            "acknowledges \(acknowledgement.applied.number)"
         ) {
             network.server.acknowledged(on: channel.connection, acknowledgement)
         }

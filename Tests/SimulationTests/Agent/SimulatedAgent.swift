@@ -59,7 +59,9 @@ final class SimulatedAgent {
         random = scheduler.random.fork()
         link = Link(scheduler, name)
         clock = SimulatedClock(
-            scheduler.time, bootedBefore: .seconds(Int64.random(in: 1...9_000_000, using: &random)))
+            scheduler.time,
+            bootedBefore: .seconds(Int64.random(in: 1...9_000_000, using: &random))
+        )
     }
 
     /// What entries of this node may name.
@@ -123,7 +125,8 @@ final class SimulatedAgent {
             throw scheduler.violation(
                 .revisions,
                 "\(name) wrote revision \(persisted.number) to disk and restarts with "
-                    + "\(found.map { "\($0.number)" } ?? "none")")
+                    + "\(found.map { "\($0.number)" } ?? "none")"
+            )
         }
     }
 
@@ -230,13 +233,22 @@ final class SimulatedAgent {
         let verifier = PeerVerifier(bundles: [admission.bundle.trustDomain: admission.bundle])
         guard
             let chain = try? await IssuedChain(
-                verifying: admission.chain, id: admission.id, spkiSHA256: key.spkiSHA256,
-                verifier: verifier, now: clock.wallTime)
+                verifying: admission.chain,
+                id: admission.id,
+                spkiSHA256: key.spkiSHA256,
+                verifier: verifier,
+                now: clock.wallTime
+            )
         else { return nil }
         return StoredIdentity(
-            id: chain.id, certificateChain: chain.chain, issuedAt: clock.wallTime,
-            notAfter: chain.notAfter, bundle: admission.bundle,
-            serverAddresses: ["server.simulation.test:8081"], auditKey: admission.auditKey)
+            id: chain.id,
+            certificateChain: chain.chain,
+            issuedAt: clock.wallTime,
+            notAfter: chain.notAfter,
+            bundle: admission.bundle,
+            serverAddresses: ["server.simulation.test:8081"],
+            auditKey: admission.auditKey
+        )
     }
 
     /// What is wrong with a server's chain; nil if it is that of the trust domain's server.

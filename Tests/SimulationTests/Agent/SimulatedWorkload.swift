@@ -85,8 +85,13 @@ extension AgentProcess {
         workload.accepted(id)
         try await perform(
             logic.subscribed(
-                id, selectors: workload.selectors, interest: .svids, now: now,
-                using: &machine.random))
+                id,
+                selectors: workload.selectors,
+                interest: .svids,
+                now: now,
+                using: &machine.random
+            )
+        )
         try await show(id)
     }
 

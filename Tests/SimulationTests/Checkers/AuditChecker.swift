@@ -32,19 +32,26 @@ struct AuditChecker {
             }
             if let published = running.audit.checkpoint?.checkpoint {
                 try require(
-                    roots[published.size] == published.root, world,
-                    "the checkpoint of \(published.size) leaves is not that of the leaves")
+                    roots[published.size] == published.root,
+                    world,
+                    "the checkpoint of \(published.size) leaves is not that of the leaves"
+                )
             }
             // Without a process nobody can read what it committed last; the next one can.
             try checkIssued(world)
         }
         for agent in world.agents {
             try require(
-                agent.alarms.isEmpty, world, "\(agent.name) raised the alarm: \(agent.alarms)")
+                agent.alarms.isEmpty,
+                world,
+                "\(agent.name) raised the alarm: \(agent.alarms)"
+            )
             guard let mark = agent.process?.logic.audit.mark else { continue }
             try require(
-                roots[mark.size] == mark.root, world,
-                "\(agent.name) remembers a tree of \(mark.size) leaves that never was")
+                roots[mark.size] == mark.root,
+                world,
+                "\(agent.name) remembers a tree of \(mark.size) leaves that never was"
+            )
         }
     }
 
@@ -54,7 +61,10 @@ struct AuditChecker {
         let leaves = try process.datastore.readNow { try $0.leaves(from: 0, limit: 1_000_000) }
         for leaf in leaves.prefix(Int(leafCount)) { tree.append(MerkleHash(leaf: leaf.bytes)) }
         try require(
-            tree == frontier, world, "after a restart the first \(leafCount) leaves differ")
+            tree == frontier,
+            world,
+            "after a restart the first \(leafCount) leaves differ"
+        )
     }
 
     private mutating func readNew(_ process: ServerProcess, _ world: World) throws {
@@ -65,13 +75,16 @@ struct AuditChecker {
             frontier.append(MerkleHash(leaf: leaf.bytes))
             leafCount += 1
             roots[leafCount] = frontier.root
-            guard case .svidsIssued(let issuance) = try AuditRecord(parsing: leaf.bytes).event else {
+            guard case .svidsIssued(let issuance) = try AuditRecord(parsing: leaf.bytes).event
+            else {
                 continue
             }
             for svid in issuance.svids {
                 try require(
-                    tbsBySerial.updateValue(svid.tbsSHA256, forKey: svid.serial) == nil, world,
-                    "a serial of \(svid.spiffeID) is in two leaves")
+                    tbsBySerial.updateValue(svid.tbsSHA256, forKey: svid.serial) == nil,
+                    world,
+                    "a serial of \(svid.spiffeID) is in two leaves"
+                )
             }
         }
     }
@@ -84,8 +97,10 @@ struct AuditChecker {
             }
             let leaf = try LeafCertificate(der: fact.der)
             try require(
-                Array(SHA256.hash(data: leaf.tbsBytes)) == logged, world,
-                "the leaf of an SVID of \(fact.spiffeID) tells of another certificate")
+                Array(SHA256.hash(data: leaf.tbsBytes)) == logged,
+                world,
+                "the leaf of an SVID of \(fact.spiffeID) tells of another certificate"
+            )
         }
     }
 
@@ -105,7 +120,10 @@ struct AuditChecker {
             throw world.violation(.audit, "the files of the log are \(verdict)")
         }
         try require(
-            log.checkpoint.checkpoint.size == count, world, "the walk found \(count) leaves")
+            log.checkpoint.checkpoint.size == count,
+            world,
+            "the walk found \(count) leaves"
+        )
     }
 
     private func require(_ condition: Bool, _ world: World, _ what: String) throws {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FoundationEssentials
+import NodeAgent
 import NodeSync
 import SPIFFE
 
@@ -21,11 +22,13 @@ import SPIFFE
 /// noticing. After an authority has changed while an agent was away, the agent may be locked out;
 /// see `World.isLockedOut`.
 struct AvailabilityChecker {
-    /// A dead connection is noticed; the longest wait before connecting again; connecting to a
+    /// A dead connection is noticed; the longest wait before connecting again, or before asking for
+    /// readmission if the agent's own SVID has expired meanwhile; connecting to a
     /// server that is away gives up; the longest wait after a failed signature or after an answer
     /// that never came; the workload's own wait before it asks again; and the work itself.
     static let recovery: Duration =
-        Link.detectionMax + Backoff.delayMax + Network.connectTimeout + Backoff.delayMax
+        Link.detectionMax + max(Backoff.delayMax, OwnSVID.retryDelayMax)
+        + Network.connectTimeout + Backoff.delayMax
         + Network.deadline + SimulatedWorkload.retryMax
         + SimulatedServer.restartDelay + .seconds(20)
     /// After the server said no it is asked again only so much later.
@@ -47,8 +50,8 @@ struct AvailabilityChecker {
     private var quietUntil: [String: Duration] = [:]
     /// The SVID that last satisfied a want.
     private var satisfied: [Want: X509SVID] = [:]
-    /// How often an identity was missed for a moment; a run without any proves little.
-    private(set) var missedSteps = 0
+    /// The longest time without an identity while nothing was wrong.
+    private(set) var longestRecovery = Duration.zero
 
     mutating func check(_ world: World) throws {
         let now = world.scheduler.now
@@ -76,7 +79,8 @@ struct AvailabilityChecker {
         _ world: World
     ) throws {
         let (now, wall) = (world.scheduler.now, agent.clock.wallTime)
-        guard entry.workloadSelectors.isSubset(of: workload.selectorTexts), let wants = workload.wantsSince,
+        guard entry.workloadSelectors.isSubset(of: workload.selectorTexts),
+            let wants = workload.wantsSince,
             entry.expires.map({ wall.addingTimeInterval(60) < $0 }) ?? true
         else { return }
         let id = entry.resolved(on: agent.name)
@@ -91,18 +95,19 @@ struct AvailabilityChecker {
         if let lost = satisfied.removeValue(forKey: want) {
             try checkLoss(of: lost, want, uid, wants, agent, world)
         }
-        missedSteps += 1
         guard let calmSince else { return }
         let begin = max(calmSince, wants, world.ledger.changedAt[uid] ?? .zero)
         var allowance = Self.recovery
         if let refused = world.ledger.refusedAt["\(agent.name) \(uid)"] {
             allowance = max(allowance, refused + Self.refusedRecovery - begin)
         }
+        longestRecovery = max(longestRecovery, now - begin)
         guard now - begin <= allowance else {
             throw world.violation(
                 .availability,
                 "\(agent.name) \(workload.name) is without \(id) although nothing was wrong since "
-                    + "\(begin.inSeconds)")
+                    + "\(begin.inSeconds)"
+            )
         }
     }
 
@@ -125,12 +130,15 @@ struct AvailabilityChecker {
         else { return }
         if let refused = world.ledger.refusedAt["\(agent.name) \(uid)"],
             refused > issued - Self.refusedRecovery
-        { return }
+        {
+            return
+        }
         let renewalDue = now - .seconds(lifetime * Self.renewalShare)
         guard let quiet = quietUntil[agent.name], quiet > renewalDue + Self.recovery else { return }
         throw world.violation(
             .availability,
             "\(want.agent) \(want.workload) let \(want.spiffeID) run out although nothing was "
-                + "wrong for \(Self.recovery.inSeconds) s until \(quiet.inSeconds)")
+                + "wrong for \(Self.recovery.inSeconds) s until \(quiet.inSeconds)"
+        )
     }
 }

@@ -32,7 +32,8 @@ struct DurabilityChecker {
             try require(number == ledger.number, "revision \(ledger.number) is now \(number)")
             let documents = try transaction.documents(DocumentFilter(), after: nil, limit: 10_000)
             let found = Dictionary(
-                uniqueKeysWithValues: documents.map { ($0.uid, $0.resourceVersion) })
+                uniqueKeysWithValues: documents.map { ($0.uid, $0.resourceVersion) }
+            )
             let expected = ledger.current.entries.mapValues(\.revision)
             try require(found == expected, "documents are \(found) and not \(expected)")
             for (uid, fact) in ledger.current.entries {
@@ -41,33 +42,44 @@ struct DurabilityChecker {
                     entry?.revision == fact.revision
                         && Set(entry?.nodeSelectors.map(\.description) ?? [])
                             == fact.nodeSelectors,
-                    "entry \(fact.name) is not as it was written")
+                    "entry \(fact.name) is not as it was written"
+                )
             }
             let nodes = try transaction.nodes(after: "", limit: 1000)
             try require(
                 Set(nodes.map(\.name)) == Set(ledger.nodes.keys),
-                "the nodes are \(nodes.map(\.name)) and not \(ledger.nodes.keys.sorted())")
+                "the nodes are \(nodes.map(\.name)) and not \(ledger.nodes.keys.sorted())"
+            )
             for node in nodes {
                 let fact = ledger.nodes[node.name]
                 try require(
-                    fact?.isBanned == (node.ban != nil), "the ban of \(node.name) is wrong")
+                    fact?.isBanned == (node.ban != nil),
+                    "the ban of \(node.name) is wrong"
+                )
                 try require(
-                    fact?.keySHA256 == node.keySPKISHA256, "the key of \(node.name) is wrong")
+                    fact?.keySHA256 == node.keySPKISHA256,
+                    "the key of \(node.name) is wrong"
+                )
             }
             for (hash, isUsed) in ledger.tokens {
                 let token = try transaction.joinToken(hash: hash)
                 try require(
-                    token.map { ($0.usedAt != nil) == isUsed } ?? false, "a token is wrong")
+                    token.map { ($0.usedAt != nil) == isUsed } ?? false,
+                    "a token is wrong"
+                )
             }
             let authorities = Set(try transaction.authorities().map(\.id))
             try require(
-                authorities == ledger.current.authorities, "the authorities are \(authorities)")
+                authorities == ledger.current.authorities,
+                "the authorities are \(authorities)"
+            )
             for fact in ledger.issuedInOrder.suffix(50)
             where fact.notAfter > world.latestWall {
                 let intent = try transaction.intent(serial: fact.serial)
                 try require(
                     intent?.tbsSHA256 == fact.tbsSHA256,
-                    "the intent of an SVID of \(fact.spiffeID) is missing")
+                    "the intent of an SVID of \(fact.spiffeID) is missing"
+                )
             }
         }
     }

@@ -21,7 +21,9 @@ struct IssuanceChecker {
             }
             if let problem = problem(of: fact, world) {
                 throw world.violation(
-                    .issuance, "\(fact.spiffeID) was signed for \(fact.node), but \(problem)")
+                    .issuance,
+                    "\(fact.spiffeID) was signed for \(fact.node), but \(problem)"
+                )
             }
         }
         for agent in world.agents {
@@ -49,7 +51,9 @@ struct IssuanceChecker {
         guard entry.nodeSelectors.isSubset(of: selectors) else {
             return "the entry is of other nodes"
         }
-        guard entry.resolved(on: fact.node) == fact.spiffeID else { return "the entry says another" }
+        guard entry.resolved(on: fact.node) == fact.spiffeID else {
+            return "the entry says another"
+        }
         let now = world.server.clock.wallTime
         // Work between approval and commit is part of a second or two.
         if fact.notAfter > now.addingTimeInterval(Double(entry.ttlSeconds) + 1) {

@@ -27,23 +27,29 @@ struct RevisionChecker {
                 guard last.revision != revision || last.bundleNumber != bundleNumber else {
                     continue
                 }
-                guard revision.epoch != last.revision.epoch
-                    || revision.number >= last.revision.number
+                guard
+                    revision.epoch != last.revision.epoch
+                        || revision.number >= last.revision.number
                 else {
                     throw world.violation(
                         .revisions,
                         "\(agent.name) went from revision \(last.revision.number) back to "
-                            + "\(revision.number)")
+                            + "\(revision.number)"
+                    )
                 }
                 guard bundleNumber >= last.bundleNumber else {
                     throw world.violation(
                         .revisions,
                         "\(agent.name) went from bundle \(last.bundleNumber) back to "
-                            + "\(bundleNumber)")
+                            + "\(bundleNumber)"
+                    )
                 }
             }
             known[agent.name] = Known(
-                process: process, revision: revision, bundleNumber: bundleNumber)
+                process: process,
+                revision: revision,
+                bundleNumber: bundleNumber
+            )
             agent.applied(revision.number)
             try checkContent(agent, process, revision, world)
         }
@@ -58,7 +64,8 @@ struct RevisionChecker {
         guard believed <= applied else {
             throw world.violation(
                 .revisions,
-                "the server believes \(agent.name) to have \(believed), it has \(applied)")
+                "the server believes \(agent.name) to have \(believed), it has \(applied)"
+            )
         }
     }
 
@@ -72,7 +79,8 @@ struct RevisionChecker {
             throw world.violation(
                 .revisions,
                 "\(agent.name) has revision \(revision.number), the newest is "
-                    + "\(world.ledger.number)")
+                    + "\(world.ledger.number)"
+            )
         }
         let expected = state.entries.filter {
             $0.value.nodeSelectors.isSubset(of: agent.allSelectors)
@@ -82,7 +90,8 @@ struct RevisionChecker {
             throw world.violation(
                 .revisions,
                 "\(agent.name) has at revision \(revision.number) the entries "
-                    + "\(found.values.sorted()) and not \(expected.values.map(\.revision).sorted())")
+                    + "\(found.values.sorted()) and not \(expected.values.map(\.revision).sorted())"
+            )
         }
         let bundle = process.logic.bundle
         let authorities = Set(bundle.x509Authorities.map { world.authorityID(of: $0) })
@@ -92,7 +101,8 @@ struct RevisionChecker {
             throw world.violation(
                 .revisions,
                 "\(agent.name) has at revision \(revision.number) the bundle "
-                    + "\(bundle.sequenceNumber), which is not that of the server")
+                    + "\(bundle.sequenceNumber), which is not that of the server"
+            )
         }
     }
 }

@@ -40,12 +40,23 @@ struct RotationChecker {
                 guard let view = workload.view, let bundle = view.bundle else { continue }
                 for svid in view.svids {
                     try await checkVerifies(
-                        svid.certificateChain, svid.serial, svid.notAfter, bundle, agent, world)
+                        svid.certificateChain,
+                        svid.serial,
+                        svid.notAfter,
+                        bundle,
+                        agent,
+                        world
+                    )
                 }
             }
             try await checkVerifies(
-                process.identity.certificateChain, process.ownSerial, process.identity.notAfter,
-                process.logic.bundle, agent, world)
+                process.identity.certificateChain,
+                process.ownSerial,
+                process.identity.notAfter,
+                process.logic.bundle,
+                agent,
+                world
+            )
         }
     }
 
@@ -69,14 +80,18 @@ struct RotationChecker {
                 verifiers[bundle.sequenceNumber]
                 ?? PeerVerifier(bundles: [bundle.trustDomain: bundle])
             verifiers[bundle.sequenceNumber] = verifier
-            _ = try await verifier.verify(chain: chain, now: max(agent.clock.wallTime, leaf.notBefore))
+            _ = try await verifier.verify(
+                chain: chain,
+                now: max(agent.clock.wallTime, leaf.notBefore)
+            )
             verified.insert(pair)
         } catch {
             throw world.violation(
                 .rotation,
                 "\(agent.name) holds an SVID of \(fact?.spiffeID ?? "nobody") by authority "
                     + "\(fact?.authorityID.prefix(8) ?? "?") that does not verify with its bundle "
-                    + "\(bundle.sequenceNumber): \(error)")
+                    + "\(bundle.sequenceNumber): \(error)"
+            )
         }
     }
 
@@ -91,12 +106,15 @@ struct RotationChecker {
                 activation.wall < retiring.lastMoment(world.settings.lifetimes)
             else { continue }
             rotationCount += 1
-            guard activation.at - next.publishedAt
-                >= AuthorityRotation.publicationHold - .seconds(1) || world.serverClockStepped
+            guard
+                activation.at - next.publishedAt
+                    >= AuthorityRotation.publicationHold - .seconds(1) || world.serverClockStepped
             else {
                 throw world.violation(
-                    .rotation, "an authority signs "
-                        + "\((activation.at - next.publishedAt).inSeconds) s after publication")
+                    .rotation,
+                    "an authority signs "
+                        + "\((activation.at - next.publishedAt).inSeconds) s after publication"
+                )
             }
             for agent in world.agents {
                 guard let running = world.server.running,
@@ -104,7 +122,9 @@ struct RotationChecker {
                 else { continue }
                 guard agent.appliedMax >= next.bundleNumber else {
                     throw world.violation(
-                        .rotation, "an authority signs before \(agent.name), connected, has it")
+                        .rotation,
+                        "an authority signs before \(agent.name), connected, has it"
+                    )
                 }
             }
         }
@@ -112,9 +132,10 @@ struct RotationChecker {
 
     /// The latest moment is the latest.
     private mutating func checkLateness(_ world: World) throws {
-        guard let active = world.ledger.activations.last.flatMap({
-            world.ledger.authorities[$0.id]
-        }), world.serverWorksSince != nil,
+        guard
+            let active = world.ledger.activations.last.flatMap({
+                world.ledger.authorities[$0.id]
+            }), world.serverWorksSince != nil,
             world.server.clock.wallTime > active.lastMoment(world.settings.lifetimes)
         else {
             overdueSince = nil
@@ -125,7 +146,9 @@ struct RotationChecker {
         overdueSince = since
         guard now - since <= Self.latenessMax else {
             throw world.violation(
-                .rotation, "authority \(active.id.prefix(8)) signs after its last moment")
+                .rotation,
+                "authority \(active.id.prefix(8)) signs after its last moment"
+            )
         }
     }
 }
@@ -134,7 +157,9 @@ extension AuthorityFact {
     /// When the successor must begin to sign (design section 5).
     func lastMoment(_ lifetimes: SVIDLifetimes) -> Date {
         let lead = max(
-            notAfter.timeIntervalSince(notBefore) / 6, lifetimes.longestSVID.seconds * 2)
+            notAfter.timeIntervalSince(notBefore) / 6,
+            lifetimes.longestSVID.seconds * 2
+        )
         return notAfter.addingTimeInterval(-lead)
     }
 }

@@ -137,7 +137,8 @@ final class Ledger {
         wall: Date
     ) {
         activations.append(
-            Activation(id: id, retiring: retiring, missing: missing, at: now, wall: wall))
+            Activation(id: id, retiring: retiring, missing: missing, at: now, wall: wall)
+        )
     }
 
     func removed(authority id: String, number: UInt64) {

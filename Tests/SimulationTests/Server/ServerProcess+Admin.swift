@@ -38,8 +38,11 @@ struct EntryPlan: Hashable, Sendable {
 
     static func key(_ name: String) -> DocumentKey {
         DocumentKey(
-            group: DocumentKey.nativeGroup, kind: DocumentKind.registrationEntry.rawValue,
-            namespace: "default", name: name)
+            group: DocumentKey.nativeGroup,
+            kind: DocumentKind.registrationEntry.rawValue,
+            namespace: "default",
+            name: name
+        )
     }
 }
 
@@ -56,7 +59,12 @@ extension ServerProcess {
         try write(isDroppable: true, claiming: { note($0, plans) }) { transaction in
             var generator = SeededGenerator(seed: seed)
             var act = try DocumentAct(
-                logic, by: Self.admin, admins: Self.admins, now: now, in: transaction)
+                logic,
+                by: Self.admin,
+                admins: Self.admins,
+                now: now,
+                in: transaction
+            )
             return try act.perform(carried, using: &generator)
         }
     }
@@ -67,19 +75,27 @@ extension ServerProcess {
             case .unchanged: break
             case .deleted:
                 ledger.deleted(
-                    entry: outcome.uid, number: result.revision.number, at: scheduler.now)
+                    entry: outcome.uid,
+                    number: result.revision.number,
+                    at: scheduler.now
+                )
             case .created, .updated:
                 guard let plan = plans.first(where: { $0.name == outcome.key.name }) else {
                     continue
                 }
                 ledger.wrote(
                     EntryFact(
-                        name: plan.name, uid: outcome.uid, spiffeID: plan.spiffeID,
+                        name: plan.name,
+                        uid: outcome.uid,
+                        spiffeID: plan.spiffeID,
                         nodeSelectors: plan.nodeSelectors,
                         workloadSelectors: plan.workloadSelectors,
-                        ttlSeconds: plan.ttlSeconds, expires: plan.expires,
-                        revision: outcome.resourceVersion),
-                    at: scheduler.now)
+                        ttlSeconds: plan.ttlSeconds,
+                        expires: plan.expires,
+                        revision: outcome.resourceVersion
+                    ),
+                    at: scheduler.now
+                )
             }
         }
     }
@@ -89,22 +105,37 @@ extension ServerProcess {
         let parsed = try selectors.map { try Selector($0) }
         try write(isDroppable: true, claiming: { _ in ledger.created(token: hash) }) {
             try logic.createToken(
-                hash: hash, name: name, selectors: parsed, ttlSeconds: 86_400, by: Self.admin,
-                now: now, in: $0)
+                hash: hash,
+                name: name,
+                selectors: parsed,
+                ttlSeconds: 86_400,
+                by: Self.admin,
+                now: now,
+                in: $0
+            )
         }
     }
 
     func change(_ change: ServerLogic.StandingChange, of name: String) throws {
         let (logic, now, ledger) = (logic, clock.wallTime, ledger)
-        try write(isDroppable: true, claiming: { _ in
-            switch change {
-            case .ban: ledger.banned(name, true)
-            case .evict: ledger.evicted(name)
-            case .unban: ledger.banned(name, false)
+        try write(
+            isDroppable: true,
+            claiming: { _ in
+                switch change {
+                case .ban: ledger.banned(name, true)
+                case .evict: ledger.evicted(name)
+                case .unban: ledger.banned(name, false)
+                }
             }
-        }) {
+        ) {
             try logic.change(
-                change, ofNode: name, reason: "simulation", by: Self.admin, now: now, in: $0)
+                change,
+                ofNode: name,
+                reason: "simulation",
+                by: Self.admin,
+                now: now,
+                in: $0
+            )
         }
         if change != .unban {
             perform(publisher.removed(AgentName(name), now: clock.bootTime))

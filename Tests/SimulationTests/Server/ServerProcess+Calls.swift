@@ -29,7 +29,12 @@ extension ServerProcess {
             case .renewal(let csr, let size):
                 let peer = try required(peer)
                 try admit(
-                    .renewal(peer), csr: csr, source: peer.id.description, since: size, answer)
+                    .renewal(peer),
+                    csr: csr,
+                    source: peer.id.description,
+                    since: size,
+                    answer
+                )
             case .sign(let requests, let size):
                 try sign(requests, for: try required(peer), since: size, answer)
             }
@@ -84,7 +89,11 @@ extension ServerProcess {
         let prepared: PreparedCertificate
         do {
             let warrant = try trust.issuer.approveAgent(
-                CertificateRequest(der: csr), name: name, atAuthorityEnd: .cut, now: now)
+                CertificateRequest(der: csr),
+                name: name,
+                atAuthorityEnd: .cut,
+                now: now
+            )
             prepared = try batch.prepare(warrant, using: &random)
         } catch {
             throw APIError(.unavailable, "issuance", "\(error)")
@@ -96,8 +105,10 @@ extension ServerProcess {
                     name,
                     NodeFact(
                         selectors: Set(node.selectors.map(\.description)),
-                        keySHA256: node.keySPKISHA256),
-                    token: admission.tokenHash)
+                        keySHA256: node.keySPKISHA256
+                    ),
+                    token: admission.tokenHash
+                )
             }) { transaction in
                 try logic.commit(prepared, for: admission, now: now, in: transaction)
             }
@@ -108,9 +119,15 @@ extension ServerProcess {
                     .success(
                         .admitted(
                             Reply.Admission(
-                                chain: issued.map(\.der), bundle: trust.bundle, id: prepared.id,
+                                chain: issued.map(\.der),
+                                bundle: trust.bundle,
+                                id: prepared.id,
                                 auditKey: audit.key.description,
-                                checkpoint: checkpoint(since: size)))))
+                                checkpoint: checkpoint(since: size)
+                            )
+                        )
+                    )
+                )
             }
         }
     }
@@ -123,8 +140,12 @@ extension ServerProcess {
         since size: UInt64,
         _ answer: @escaping Answer
     ) throws {
-        guard signingLimiter.take(
-            requests.count, of: peer.id.description, now: clock.bootTime) == nil
+        guard
+            signingLimiter.take(
+                requests.count,
+                of: peer.id.description,
+                now: clock.bootTime
+            ) == nil
         else { throw APIError(.exhausted, "signingRate", "too many certificates") }
         let (logic, now) = (logic, clock.wallTime)
         let trust = try requireTrust()
@@ -134,7 +155,13 @@ extension ServerProcess {
         }
         var batch = IssuanceBatch(issuer: trust.issuer)
         let outcomes = logic.prepare(
-            requests, on: basis, batch: &batch, issuer: trust.issuer, now: now, using: &random)
+            requests,
+            on: basis,
+            batch: &batch,
+            issuer: trust.issuer,
+            now: now,
+            using: &random
+        )
         let carried = CarriedBatch(batch)
         let pause =
             machine.sabotage == .uncheckedCommit ? random.duration(1...25) : workTime()
@@ -177,12 +204,19 @@ extension ServerProcess {
                 return try transaction.recordUnchecked(certificates, for: peer, on: basis, now: now)
             }
             try logic.commitSigning(
-                certificates, refusals: told, on: basis, for: peer, now: now, in: transaction)
+                certificates,
+                refusals: told,
+                on: basis,
+                for: peer,
+                now: now,
+                in: transaction
+            )
         }
     }
 
     func checkpoint(since size: UInt64) -> CheckpointUpdate? {
         guard let update = audit.update(since: size) else { return nil }
+        isCheckpointShown = true
         if machine.sabotage == .forkedLog, random.chance(0.2),
             let forged = try? forgedCheckpoint(size: size)
         {
@@ -197,7 +231,8 @@ extension ServerProcess {
         var frontier = MerkleFrontier()
         for index in 0...size { frontier.append(MerkleHash(leaf: Array("forged \(index)".utf8))) }
         return try SignedCheckpoint(
-            signing: Checkpoint(origin: audit.key.name, frontier: frontier), key: audit.key
+            signing: Checkpoint(origin: audit.key.name, frontier: frontier),
+            key: audit.key
         ) { try key.signature(for: $0) }.note
     }
 }

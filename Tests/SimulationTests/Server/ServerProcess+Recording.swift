@@ -23,7 +23,13 @@ extension ServerLogic {
         }
         try transaction.raiseClockHighWater(to: now)
         try transaction.record(
-            [certificate], profile: .server, agent: nil, node: "", by: .system("server"), now: now)
+            [certificate],
+            profile: .server,
+            agent: nil,
+            node: "",
+            by: .system("server"),
+            now: now
+        )
     }
 }
 
@@ -36,8 +42,13 @@ extension Transaction {
         now: Date
     ) throws {
         try record(
-            certificates, profile: .workload, agent: peer.id, node: basis.node.name,
-            by: .spiffe(peer.id), now: now)
+            certificates,
+            profile: .workload,
+            agent: peer.id,
+            node: basis.node.name,
+            by: .spiffe(peer.id),
+            now: now
+        )
     }
 
     fileprivate func record(
@@ -64,8 +75,10 @@ extension Transaction {
                     tbsSHA256: certificate.tbsSHA256,
                     entry: certificate.entry.map {
                         IssuedSVID.Entry(id: $0.id, namespace: "default", revision: $0.revision)
-                    })
-            })
+                    }
+                )
+            }
+        )
         let leaf = try append(.svidsIssued(issuance), by: actor, at: now)
         let revision = try revision().number
         try record(
@@ -80,7 +93,9 @@ extension Transaction {
                     notAfter: certificate.notAfter,
                     node: node,
                     revision: revision,
-                    leafIndex: leaf)
-            })
+                    leafIndex: leaf
+                )
+            }
+        )
     }
 }

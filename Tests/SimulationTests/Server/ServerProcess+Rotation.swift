@@ -18,8 +18,11 @@ extension ServerProcess {
         if !hasKey {
             let next = try prepare(now: now)
             try activate(
-                next.id, retiring: authorities.first { $0.state == .active }?.id, missing: [],
-                now: now)
+                next.id,
+                retiring: authorities.first { $0.state == .active }?.id,
+                missing: [],
+                now: now
+            )
             authorities = try records()
         }
         try reloadTrust()
@@ -103,15 +106,21 @@ extension ServerProcess {
             lifetimes: logic.lifetimes,
             signer: signer,
             now: now,
-            using: &random)
+            using: &random
+        )
         try keys.keep(signer, authorityID: authority.id)
         let (logic, ledger, instant) = (logic, ledger, scheduler.now)
         return try write(claiming: { published, number in
             ledger.published(
                 AuthorityFact(
-                    id: published.id, certificateDER: published.certificateDER,
-                    notBefore: published.notBefore, notAfter: published.notAfter,
-                    publishedAt: instant, bundleNumber: number))
+                    id: published.id,
+                    certificateDER: published.certificateDER,
+                    notBefore: published.notBefore,
+                    notAfter: published.notAfter,
+                    publishedAt: instant,
+                    bundleNumber: number
+                )
+            )
         }) { transaction in
             let published = try logic.publish(authority, now: now, in: transaction)
             return (published, try transaction.revision().number)
@@ -130,7 +139,12 @@ extension ServerProcess {
             ledger.activated(id, retiring: retiring, missing: missing, at: instant, wall: now)
         }) { transaction in
             try logic.activate(
-                id, retiring: retiring, missing: missing, now: now, in: transaction)
+                id,
+                retiring: retiring,
+                missing: missing,
+                now: now,
+                in: transaction
+            )
         }
     }
 

@@ -51,7 +51,12 @@ extension ServerProcess {
         sessionNumber += 1
         let session = SessionID(sessionNumber)
         streams[session] = ServerStream(
-            session: session, peer: peer, connection: connection, lane: lane, deliver: deliver)
+            session: session,
+            peer: peer,
+            connection: connection,
+            lane: lane,
+            deliver: deliver
+        )
         sessions[ObjectIdentifier(connection)] = session
         connection.onClose(.server) { [self] in
             guard !isStopped else { return }
@@ -61,9 +66,14 @@ extension ServerProcess {
         connection.send(to: .agent, on: lane, "welcome") { try await welcome(time) }
         perform(
             publisher.connected(
-                AgentName(node.name), session: session, have: hello.have,
-                selectors: node.selectors, capabilities: hello.capabilities,
-                now: clock.bootTime))
+                AgentName(node.name),
+                session: session,
+                have: hello.have,
+                selectors: node.selectors,
+                capabilities: hello.capabilities,
+                now: clock.bootTime
+            )
+        )
     }
 
     func acknowledged(on connection: Connection, _ acknowledgement: SyncAcknowledgement) {
@@ -116,13 +126,22 @@ extension ServerProcess {
         for commit in affected {
             perform(
                 publisher.committed(
-                    commit.number, affected: commit.agents, urgent: commit.isUrgent,
-                    now: clock.bootTime))
+                    commit.number,
+                    affected: commit.agents,
+                    urgent: commit.isUrgent,
+                    now: clock.bootTime
+                )
+            )
         }
         if publisher.committedNumber < revision.number {
             perform(
                 publisher.committed(
-                    revision.number, affected: .agents([]), urgent: false, now: clock.bootTime))
+                    revision.number,
+                    affected: .agents([]),
+                    urgent: false,
+                    now: clock.bootTime
+                )
+            )
         }
     }
 
@@ -172,7 +191,9 @@ extension ServerProcess {
     /// Sabotage: what was sent counts as applied.
     private func presume(_ number: UInt64, of stream: ServerStream) {
         let presumed = SyncAcknowledgement(
-            applied: Revision(epoch: publisher.epoch, number: number), refused: [])
+            applied: Revision(epoch: publisher.epoch, number: number),
+            refused: []
+        )
         perform(publisher.acknowledged(stream.session, presumed, now: clock.bootTime))
     }
 
@@ -197,7 +218,10 @@ extension ServerProcess {
             messages = try datastore.readNow { transaction in
                 let node = try logic.standing(of: stream.peer, in: transaction)
                 return try SyncContent.delta(
-                    from: from, node: node.selectors, in: transaction)
+                    from: from,
+                    node: node.selectors,
+                    in: transaction
+                )
             }
         case .sendSnapshot:
             messages = try datastore.readNow { transaction in
@@ -231,7 +255,8 @@ extension ServerProcess {
             if case .remove = change { false } else { true }
         }
         return .delta(
-            SyncDelta(epoch: delta.epoch, from: delta.from, to: delta.to, changes: kept))
+            SyncDelta(epoch: delta.epoch, from: delta.from, to: delta.to, changes: kept)
+        )
     }
 }
 

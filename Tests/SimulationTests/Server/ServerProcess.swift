@@ -51,6 +51,8 @@ final class ServerProcess {
     var isPublishPlanned = false
     var isAuditPlanned = false
     var auditPublishedAt: Duration = .seconds(-3600)
+    var previousNote: [UInt8]?
+    var isCheckpointShown = false
     var ownChain: [[UInt8]] = []
     private(set) var ownAuthorityID: String?
     var ownRenewAt: Date?
@@ -76,7 +78,10 @@ final class ServerProcess {
         let isNew = try Self.establish(datastore, now: machine.clock.wallTime, using: &random)
         let trustDomain = try TrustDomain(Self.trustDomainName)
         logic = ServerLogic(
-            trustDomain: trustDomain, serverID: Self.serverID, lifetimes: machine.lifetimes)
+            trustDomain: trustDomain,
+            serverID: Self.serverID,
+            lifetimes: machine.lifetimes
+        )
         let revision = try datastore.readNow { try $0.revision() }
         let auditIsNew = try datastore.readNow { try $0.auditSize() } == 0
         audit = try AuditPublisher(
@@ -87,7 +92,8 @@ final class ServerProcess {
             clock: machine.clock,
             logger: Logger(label: "simulation") { _ in SwiftLogNoOpLogHandler() },
             metrics: MetricRegistry(),
-            health: Health(ready: ["audit"]))
+            health: Health(ready: ["audit"])
+        )
         publisher = SyncPublisher(epoch: revision.epoch, committedNumber: revision.number)
     }
 
@@ -98,8 +104,11 @@ final class ServerProcess {
     ) throws -> Bool {
         guard try datastore.readNow({ try $0.identity() }) == nil else { return false }
         let identity = StoreIdentity(
-            trustDomain: try TrustDomain(trustDomainName), serverID: serverID,
-            epoch: Epoch(using: &random), createdAt: now)
+            trustDomain: try TrustDomain(trustDomainName),
+            serverID: serverID,
+            epoch: Epoch(using: &random),
+            createdAt: now
+        )
         try datastore.writeNow { try $0.establish(identity) }
         return true
     }
@@ -111,14 +120,20 @@ final class ServerProcess {
         try write { transaction in
             let revision = try transaction.revision()
             let start = ServerStart(
-                epoch: revision.epoch.bytes, revision: revision.number, serverID: logic.serverID,
-                version: "simulation")
+                epoch: revision.epoch.bytes,
+                revision: revision.number,
+                serverID: logic.serverID,
+                version: "simulation"
+            )
             _ = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
         }
         for node in try datastore.readNow({ try $0.nodes(after: "", limit: 500) })
         where node.ban == nil {
             publisher.remembered(
-                AgentName(node.name), selectors: node.selectors, lastSeen: nil)
+                AgentName(node.name),
+                selectors: node.selectors,
+                lastSeen: nil
+            )
         }
         try renewOwn()
         try await rotationTick()
@@ -152,7 +167,9 @@ final class ServerProcess {
 
     // MARK: - Transactions
 
-    /// Runs one act. `claiming` tells the ledger what the server now says is done.
+    /// Runs one act.
+    ///
+    /// `claiming` tells the ledger what the server now says is done.
     ///
     /// The process may crash just before the commit, or after it and before anybody is answered.
     @discardableResult
@@ -219,10 +236,14 @@ final class ServerProcess {
         else { return }
         trust = Trust(
             issuer: try Issuer(
-                trustDomain: logic.trustDomain, lifetimes: logic.lifetimes, authority: active),
+                trustDomain: logic.trustDomain,
+                lifetimes: logic.lifetimes,
+                authority: active
+            ),
             signer: signer,
             bundle: bundle,
-            verifier: PeerVerifier(bundles: [logic.trustDomain: bundle]))
+            verifier: PeerVerifier(bundles: [logic.trustDomain: bundle])
+        )
     }
 
     func requireTrust() throws -> Trust {
@@ -246,7 +267,10 @@ final class ServerProcess {
         var batch = IssuanceBatch(issuer: trust.issuer)
         let warrant = try trust.issuer.approveServer(
             CertificateRequest(der: try SimulatedKey(using: &random).certificateRequest()),
-            serverID: logic.serverID, atAuthorityEnd: .cut, now: now)
+            serverID: logic.serverID,
+            atAuthorityEnd: .cut,
+            now: now
+        )
         let prepared = try batch.prepare(warrant, using: &random)
         let logic = logic
         try write { transaction in
@@ -298,7 +322,9 @@ final class ServerProcess {
                     notAfter: prepared.notAfter,
                     authorityID: prepared.authorityID,
                     tbsSHA256: prepared.tbsSHA256,
-                    der: certificate.der))
+                    der: certificate.der
+                )
+            )
         }
     }
 }

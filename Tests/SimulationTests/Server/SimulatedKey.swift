@@ -27,7 +27,8 @@ struct SimulatedKey {
             subject: DistinguishedName(),
             privateKey: Certificate.PrivateKey(key),
             attributes: CertificateSigningRequest.Attributes(),
-            signatureAlgorithm: .ecdsaWithSHA256)
+            signatureAlgorithm: .ecdsaWithSHA256
+        )
         var serializer = DER.Serializer()
         try serializer.serialize(request)
         return serializer.serializedBytes

@@ -45,7 +45,9 @@ final class SimulatedServer {
         self.sabotage = sabotage
         self.directory = directory
         clock = SimulatedClock(
-            scheduler.time, bootedBefore: .seconds(Int64.random(in: 60...9_000_000, using: &scheduler.random)))
+            scheduler.time,
+            bootedBefore: .seconds(Int64.random(in: 60...9_000_000, using: &scheduler.random))
+        )
     }
 
     var databasePath: String { "\(directory)/server-\(databaseNumber).sqlite" }
@@ -68,7 +70,9 @@ final class SimulatedServer {
         } catch {
             if running == nil, error is ServerGone { return }
             startProblem = "\(error)"
-            scheduler.note("server does not start: \((error as? APIError)?.reason ?? "\(type(of: error))")")
+            scheduler.note(
+                "server does not start: \((error as? APIError)?.reason ?? "\(type(of: error))")"
+            )
             end()
             scheduler.after(Self.restartDelay, "server is started again") { [self] in
                 try await start()
@@ -86,11 +90,16 @@ final class SimulatedServer {
         databaseNumber += 1
         for suffix in ["", "-wal"] where FileManager.default.fileExists(atPath: left + suffix) {
             try FileManager.default.copyItem(
-                atPath: left + suffix, toPath: databasePath + suffix)
+                atPath: left + suffix,
+                toPath: databasePath + suffix
+            )
         }
+        process.loseCheckpoint()
         end()
         try process.datastore.close()
-        for suffix in ["", "-wal", "-shm"] { try? FileManager.default.removeItem(atPath: left + suffix) }
+        for suffix in ["", "-wal", "-shm"] {
+            try? FileManager.default.removeItem(atPath: left + suffix)
+        }
     }
 
     /// Nothing of the process is left but its files.
@@ -126,8 +135,13 @@ final class SimulatedServer {
     ) throws {
         guard let running, let peer = channel.peer else { return }
         running.hello(
-            hello, from: peer, on: channel.connection, lane: lane, welcome: welcome,
-            deliver: deliver)
+            hello,
+            from: peer,
+            on: channel.connection,
+            lane: lane,
+            welcome: welcome,
+            deliver: deliver
+        )
     }
 
     func acknowledged(on connection: Connection, _ acknowledgement: SyncAcknowledgement) {

@@ -140,7 +140,8 @@ final class Network {
             try await call.end(.failure(.transport("deadline")))
         }
         connection.send(to: .server, on: stream, "asks: \(request.label)") { [self] in
-            try await server.serve(request, from: channel.peer, source: connection.name) { [self] result in
+            try await server.serve(request, from: channel.peer, source: connection.name) {
+                [self] result in
                 let outcome = if case .failure = result { "refusal" } else { "answer" }
                 if case .sign = request, connection.name == silenced { return }
                 connection.send(to: .agent, on: stream, "\(outcome) to: \(request.label)") {

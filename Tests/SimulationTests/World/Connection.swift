@@ -101,7 +101,8 @@ final class Connection {
         let lane = Lane(stream: stream, end: end)
         let arrival = max(
             link.scheduler.now + link.scheduler.random.duration(link.latency),
-            clearAt[lane] ?? .zero)
+            clearAt[lane] ?? .zero
+        )
         clearAt[lane] = arrival
         link.scheduler.at(arrival, "\(link.name) \(label)") { [self] in
             // What was sent before the other end closed still arrives.
@@ -115,7 +116,9 @@ final class Connection {
         guard closed.insert(end).inserted else { return }
         let sent = clearAt.filter { $0.key.end == end.other }.map(\.value).max() ?? .zero
         let arrival = max(
-            link.scheduler.now + link.scheduler.random.duration(link.latency), sent)
+            link.scheduler.now + link.scheduler.random.duration(link.latency),
+            sent
+        )
         link.scheduler.at(arrival, "\(link.name) end of a connection") { [self] in
             try await ended(at: end.other)
         }
@@ -128,7 +131,8 @@ final class Connection {
         for end in End.allCases {
             let isNoticedAtOnce = link.scheduler.random.chance(0.5)
             let delay = link.scheduler.random.duration(
-                isNoticedAtOnce ? 0...0.2 : 1...Link.detectionMax.seconds)
+                isNoticedAtOnce ? 0...0.2 : 1...Link.detectionMax.seconds
+            )
             link.scheduler.after(delay, "\(link.name) \(end) notices the broken connection") {
                 [self] in try await ended(at: end)
             }

@@ -24,12 +24,16 @@ struct Settings {
         let minutes = Int64.random(in: isBig ? 15...30 : 14...16, using: &random)
         let longest = Duration.seconds(60 * minutes)
         lifetimes = try SVIDLifetimes(
-            workload: longest, workloadMax: longest, agent: longest, server: longest,
-            authority: longest * SVIDLifetimes.authorityPerSVIDMin)
+            workload: longest,
+            workloadMax: longest,
+            agent: longest,
+            server: longest,
+            authority: longest * SVIDLifetimes.authorityPerSVIDMin
+        )
         agentCount = isBig ? Int.random(in: 3...6, using: &random) : 3
         entryNameCount = isBig ? 8 : 4
         // Long enough for one rotation, in big worlds for three.
-        duration = longest * (isBig ? 16 : 6)
+        duration = longest * (isBig ? 16 : 5)
         deathAt = random.duration(600...3600)
         serverClockRuns = random.chance(0.15)
     }

@@ -93,8 +93,11 @@ extension World {
             nodeSelectors: node,
             workloadSelectors: ["unix:uid:\(random.chance(0.5) ? 1000 : 1001)"],
             ttlSeconds: Int.random(
-                in: 720...Int(settings.lifetimes.workloadMax.seconds), using: &random),
-            expires: expires)
+                in: 720...Int(settings.lifetimes.workloadMax.seconds),
+                using: &random
+            ),
+            expires: expires
+        )
         try administer { try $0.apply([plan]) }
     }
 
@@ -166,9 +169,13 @@ extension World {
                 authorityPins: running.requireTrust().bundle.x509Authorities.map {
                     try authoritySPKISHA256($0)
                 },
-                secret: secret)
+                secret: secret
+            )
             try running.createToken(
-                hash: token.secretHash, name: agent.name, selectors: agent.selectors)
+                hash: token.secretHash,
+                name: agent.name,
+                selectors: agent.selectors
+            )
             made = token
         }
         guard let made else { return }

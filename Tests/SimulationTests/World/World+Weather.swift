@@ -45,7 +45,9 @@ extension World {
     }
 
     private func strike() async throws {
-        guard let agent = agents.filter({ !$0.isDead }).randomElement(using: &random) else { return }
+        guard let agent = agents.filter({ !$0.isDead }).randomElement(using: &random) else {
+            return
+        }
         switch Int.random(in: 0..<10, using: &random) {
         case 0, 1:
             agent.link.cut()

@@ -38,21 +38,31 @@ final class World {
         self.sabotage = sabotage
         directory = Self.newDirectory()
         server = SimulatedServer(
-            scheduler, ledger: ledger, lifetimes: settings.lifetimes, sabotage: sabotage,
-            directory: "\(directory)/server")
+            scheduler,
+            ledger: ledger,
+            lifetimes: settings.lifetimes,
+            sabotage: sabotage,
+            directory: "\(directory)/server"
+        )
         network = Network(scheduler, server)
         for index in 1...settings.agentCount {
             let agent = SimulatedAgent(
-                scheduler, network: network, name: "node-\(index)",
+                scheduler,
+                network: network,
+                name: "node-\(index)",
                 selectors: ["role:\(index % 2 == 0 ? "web" : "store")", "zone:one"],
-                path: "\(directory)/node-\(index)", sabotage: sabotage)
+                path: "\(directory)/node-\(index)",
+                sabotage: sabotage
+            )
             for uid in [1000, 1001] {
                 agent.add(
                     SimulatedWorkload(
                         name: "uid-\(uid)",
                         selectors: [
                             try Selector("unix:uid:\(uid)"), try Selector("unix:path:/bin/app"),
-                        ]))
+                        ]
+                    )
+                )
             }
             agents.append(agent)
         }
@@ -81,8 +91,11 @@ final class World {
             throw violation
         } catch {
             throw Violation(
-                rule: .durability, what: "an event failed: \(error)", seed: scheduler.seed,
-                trace: scheduler.trace)
+                rule: .durability,
+                what: "an event failed: \(error)",
+                seed: scheduler.seed,
+                trace: scheduler.trace
+            )
         }
     }
 
@@ -105,7 +118,8 @@ final class World {
     var summary: String {
         "\(scheduler.stepCount) events, \(ledger.issuedInOrder.count) certificates, "
             + "revision \(ledger.number), \(rotation.rotationCount) rotations, "
-            + "\(server.crashCount) server crashes, \(lockoutCount) lockouts"
+            + "\(server.crashCount) server crashes, \(lockoutCount) lockouts, longest recovery "
+            + "\(availability.longestRecovery.inSeconds) s"
     }
 
     var rotationCount: Int { rotation.rotationCount }
@@ -117,7 +131,9 @@ final class World {
 
     func authorityID(of der: [UInt8]) -> String {
         if let known = authorityIDs[der] { return known }
-        for authority in ledger.authorities.values { authorityIDs[authority.certificateDER] = authority.id }
+        for authority in ledger.authorities.values {
+            authorityIDs[authority.certificateDER] = authority.id
+        }
         return authorityIDs[der] ?? "unknown"
     }
 
