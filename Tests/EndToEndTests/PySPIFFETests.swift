@@ -23,7 +23,7 @@ struct PySPIFFETests {
         try await machine.stop()
     }
 
-    /// The shortest authority: 60 s, six times the shortest SVID. It has to be replaced after 40 s.
+    /// The shortest authority, 60 s and six times the shortest SVID, is replaced after 40 s.
     @Test func `an X509Source follows the rotation of the authority`() async throws {
         let machine = try Machine {
             $0.serverLines = [
