@@ -21,7 +21,14 @@ extension ServerStore {
         try check.read { try checkOwnership($0, options: options) }
         try check.close()
         let pool = try DatabasePool(path: path, configuration: configuration)
-        if options.access == .readWrite { try Schema.migrator.migrate(pool) }
+        if options.access == .readWrite {
+            // FULL: a commit is on disk before it is acknowledged, also through a power cut. Said
+            // again, because GRDB sets NORMAL when it turns the writer to WAL.
+            try pool.writeWithoutTransaction { database in
+                try database.execute(sql: "PRAGMA synchronous = FULL")
+            }
+            try Schema.migrator.migrate(pool)
+        }
         return pool
     }
 
@@ -45,7 +52,6 @@ extension ServerStore {
         configuration.maximumReaderCount = options.readersMax
         configuration.busyMode = .timeout(options.busyTimeout / .seconds(1))
         configuration.prepareDatabase { database in
-            // FULL: a commit is on disk before it is acknowledged, also through a power cut.
             try database.execute(sql: "PRAGMA synchronous = FULL")
             // A damaged page is noticed when it is read, and no function in a damaged or planted
             // schema is ever called.
@@ -68,7 +74,14 @@ extension ServerStore {
         options: DatastoreOptions
     ) throws {
         let id = try Int32.fetchOne(database, sql: "PRAGMA application_id")
-        let tables = try Int.fetchOne(database, sql: "SELECT count(*) FROM sqlite_schema")
+        // GRDB makes these before the first migration: a power cut may leave them alone.
+        let tables = try Int.fetchOne(
+            database,
+            sql: """
+                SELECT count(*) FROM sqlite_schema
+                WHERE tbl_name NOT IN ('grdb_issue_102', 'grdb_migrations')
+                """
+        )
         guard id == Schema.applicationID || (id == 0 && tables == 0) else {
             throw DatastoreError.foreignFile
         }

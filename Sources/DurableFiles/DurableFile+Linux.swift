@@ -56,12 +56,16 @@ package enum DurableFile {
         try read(path, bytesMax: bytesMax, secret: true)
     }
 
-    /// Makes a directory and its missing parents; an existing one keeps its mode.
+    /// Makes a directory and its missing parents; all of them are on disk when this returns.
+    ///
+    /// An existing one keeps its mode.
     package static func makeDirectory(_ path: String, mode: UInt32) throws(FileError) {
         var prefix = path.hasPrefix("/") ? "" : "."
         for component in path.split(separator: "/") {
             prefix += "/\(component)"
-            if unsafe mkdir(prefix, mode) != 0, errno != EEXIST {
+            if unsafe mkdir(prefix, mode) == 0 {
+                try syncDirectory(of: prefix)
+            } else if errno != EEXIST {
                 throw .last("make directory", prefix)
             }
         }
