@@ -48,6 +48,16 @@ enum AgentMemory {
         }
     )
 
+    private struct Weight {
+        let resident: Double
+        let anonymous: Double
+
+        init(_ child: ChildProcess) throws {
+            resident = try child.residentKilobytes()
+            anonymous = try child.anonymousKilobytes()
+        }
+    }
+
     private static func measure(
         _ run: Int,
         _ server: ServerHost,
@@ -69,13 +79,19 @@ enum AgentMemory {
         }
         _ = try await WorkloadClient(socket: agent.socket).first()
         try await settle(settings)
-        let alone = try agent.child.residentKilobytes()
+        let alone = try Weight(agent.child)
         let count = settings.size(1000, quick: 20)
         let full = try await memory(of: agent, with: count, settings)
         try await agent.child.end()
         return [
-            Reading(row: self.agent, value: alone, peer: empty),
-            Reading(row: stream, value: (full - alone) / Double(count)),
+            Reading(
+                row: self.agent,
+                value: alone.resident,
+                peer: empty.resident,
+                note: "without pages of files \(Figure.text(alone.anonymous)) KB, "
+                    + "peer \(Figure.text(empty.anonymous)) KB"
+            ),
+            Reading(row: stream, value: (full - alone.resident) / Double(count)),
         ]
     }
 
@@ -83,16 +99,16 @@ enum AgentMemory {
         _ run: Int,
         _ server: ServerHost,
         _ settings: BenchmarkSettings
-    ) async throws -> Double {
+    ) async throws -> Weight {
         let socket = "\(server.folder)/empty-\(run).sock"
         let child = try ChildProcess(settings.executable("signet-bench-peer"), [socket])
         try await Waiting.until("the empty server's socket") {
             FileManager.default.fileExists(atPath: socket)
         }
         try await settle(settings)
-        let memory = try child.residentKilobytes()
+        let weight = try Weight(child)
         try await child.end()
-        return memory
+        return weight
     }
 
     /// The agent's memory while so many workloads, each on its own connection, hold a stream that

@@ -74,12 +74,19 @@ final class ChildProcess: Sendable {
         }
     }
 
-    /// Memory in use, in KiB, pages shared with other processes included (VmRSS).
-    func residentKilobytes() throws -> Double {
+    /// Memory in use, in KiB, pages shared with other processes included.
+    func residentKilobytes() throws -> Double { try kilobytes("VmRSS:") }
+
+    /// The part of it that no file holds: heap and stacks.
+    func anonymousKilobytes() throws -> Double { try kilobytes("RssAnon:") }
+
+    private func kilobytes(_ name: String) throws -> Double {
         let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
-        let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
-        guard let number = line?.split(separator: " ").dropFirst().first.flatMap({ Double($0) })
-        else { throw BenchmarkError("no VmRSS of process \(pid)") }
+        let fields = status.split(separator: "\n").first { $0.hasPrefix(name) }?
+            .split { $0 == " " || $0 == "\t" }
+        guard let fields, fields.count > 1, let number = Double(fields[1]) else {
+            throw BenchmarkError("no \(name) of process \(pid)")
+        }
         return number
     }
 

@@ -23,11 +23,17 @@ struct ResultTable {
         |---|---|---|---|---|---|---|
         \(rows.map(Self.line).joined(separator: "\n"))
 
+        \(rows.compactMap(Self.remark).joined(separator: "\n"))
+
         ## How each is measured
 
         \(BenchmarkNotes.text)
 
         """
+    }
+
+    private static func remark(_ row: ResultRow) -> String? {
+        row.note.map { "- \(row.case): \($0)." }
     }
 
     private static func line(_ row: ResultRow) -> String {
