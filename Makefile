@@ -46,9 +46,7 @@ demo: setup build ## two identities fetched, rotated, audited and proved, on thi
 
 .PHONY: test
 test: setup build-tests ## build and run every test
-	@.ci/stage test-peers swift test $(SWIFT_FLAGS) --skip-build --no-parallel \
-		--filter '^GRPCPeerTests\.'
-	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build --no-parallel --skip '^GRPCPeerTests\.'
+	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build --no-parallel
 
 .PHONY: check
 check: setup format-check build-tests proto-check test ## format, generated code, tidy, build, tests

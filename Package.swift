@@ -280,8 +280,8 @@ let package = Package(
         tests(
             "GRPCPeerTests",
             [
-                "CLinux", "Clocks", "GRPCPeer", "SPIFFE", "TestPKI", .crypto, .grpc, .grpcTransport,
-                .nio, .nioPosix,
+                "CLinux", "Clocks", "GRPCPeer", "SPIFFE", "TestPKI", "TestPrograms", .crypto, .grpc,
+                .grpcTransport, .nio, .nioPosix,
             ]
         ),
         tests("IssuanceTests", ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .x509]),

@@ -3,7 +3,7 @@
 import Foundation
 import GRPCCore
 import GRPCPeer
-import Synchronization
+import TestPrograms
 import Testing
 
 private let python = "/usr/bin/python3"
@@ -83,38 +83,25 @@ struct ForeignPeerTests {
         }
     }
 
-    /// Leaves a child with the given sockets only: whoever started its parent takes any other
-    /// descriptor for a sign that the parent still runs.
-    private static let keep = """
-        import os
-        def keep(*sockets):
-            for descriptor in range(256):
-                if descriptor not in [s.fileno() for s in sockets]:
-                    try: os.close(descriptor)
-                    except OSError: pass
-
-        """
-
     /// Connects to the first path, waits until the server speaks, and relays one connection to the
     /// second path over it from a child, while the process that connected ends.
-    private static let relay =
-        keep + """
-            import os, socket, sys, threading
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(sys.argv[1])
-            server.recv(1, socket.MSG_PEEK)
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(sys.argv[2])
-            listener.listen(1)
-            if os.fork() > 0: os._exit(0)
-            keep(server, listener)
-            client, _ = listener.accept()
-            def copy(a, b):
-                while data := a.recv(65536): b.sendall(data)
-                os._exit(0)
-            threading.Thread(target=copy, args=(server, client)).start()
-            copy(client, server)
-            """
+    private static let relay = """
+        import os, signal, socket, sys, threading
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(sys.argv[1])
+        server.recv(1, socket.MSG_PEEK)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(sys.argv[2])
+        listener.listen(1)
+        if os.fork() > 0: os._exit(0)
+        signal.alarm(60)
+        client, _ = listener.accept()
+        def copy(a, b):
+            while data := a.recv(65536): b.sendall(data)
+            os._exit(0)
+        threading.Thread(target=copy, args=(server, client)).start()
+        copy(client, server)
+        """
 
     @Test func `a connection whose opener has exited is refused`() async throws {
         try await withSocketDirectory { directory in
@@ -151,68 +138,42 @@ struct ForeignPeerTests {
                 }
             )
             try await withDescribingServer(transport) { _ in
-                let script =
-                    Self.keep + """
-                        import os, socket, sys
-                        server = socket.socket(socket.AF_UNIX)
-                        server.connect(sys.argv[1])
-                        server.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes(3) + b"\\4" + bytes(5))
-                        if os.fork() == 0:
-                            keep(server)
-                            while server.recv(1 << 20): pass
-                            os._exit(0)
-                        sys.stdin.read()
-                        """
-                let process = try Subprocess([script, directory + "/s"])
+                let script = """
+                    import os, signal, socket, sys
+                    server = socket.socket(socket.AF_UNIX)
+                    server.connect(sys.argv[1])
+                    server.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes(3) + b"\\4" + bytes(5))
+                    if os.fork() == 0:
+                        signal.alarm(60)
+                        while server.recv(1 << 20): pass
+                        os._exit(0)
+                    sys.stdin.read()
+                    """
+                let process = try start([script, directory + "/s"], in: directory)
                 let peer = try await opened.first { $0 }
                 #expect(peer.pid == process.pid)
                 #expect(peer.isAlive())
-                try await process.finish()
+                process.closeInput()
+                #expect(try await process.result().isSuccess)
                 #expect(!peer.isAlive())
                 #expect(transport.connections.count == 1)
             }
         }
     }
 
+    /// Starts a script that may leave children of its own behind.
+    private func start(_ arguments: [String], in directory: String) throws -> Program {
+        try Program(python, ["-c"] + arguments, directory: directory, readsInput: true)
+    }
+
     /// Runs a script to its end and returns what it printed.
     private func run(_ arguments: [String]) async throws -> String {
-        try await Subprocess(arguments).finish()
-    }
-}
-
-/// A Python process.
-private final class Subprocess: Sendable {
-    private let process: Process
-    private let input = Pipe()
-    private let output = Pipe()
-    private let ended: AsyncStream<Int32>
-
-    init(_ arguments: [String]) throws {
-        let process = Process()
-        let (ended, continuation) = AsyncStream<Int32>.makeStream()
-        process.executableURL = URL(filePath: python)
-        process.arguments = ["-c"] + arguments
-        process.standardInput = input
-        process.standardOutput = output
-        process.terminationHandler = {
-            continuation.yield($0.terminationStatus)
-            continuation.finish()
+        try await withSocketDirectory { directory in
+            let program = try start(arguments, in: directory)
+            program.closeInput()
+            let result = try await program.result()
+            #expect(result.isSuccess, "\(result.report)")
+            return result.output
         }
-        self.process = process
-        self.ended = ended
-        try process.run()
-    }
-
-    var pid: Int32 { process.processIdentifier }
-
-    /// Ends its input, waits for its end and returns what it printed.
-    @discardableResult
-    func finish() async throws -> String {
-        try input.fileHandleForWriting.close()
-        var status: Int32?
-        for await code in ended { status = code }
-        #expect(status == 0)
-        let data = try output.fileHandleForReading.readToEnd() ?? Data()
-        return String(decoding: data, as: UTF8.self)
     }
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Clocks
-import Foundation
-internal import Synchronization
+internal import Foundation
 
 /// What a program that has ended left behind.
 package struct ProgramResult: Sendable {
@@ -28,14 +27,13 @@ package struct ProgramFailure: Error, CustomStringConvertible {
 
 /// A child process whose output goes to files, so that it never waits for its reader.
 package final class Program: Sendable {
-    /// How often a wait looks again, at most; with `pause` between, a minute.
-    private static let attemptsMax = 6000
-    private static let pause = Duration.milliseconds(10)
+    /// Longest wait for an end; then the program hangs.
+    private static let timeMax = Duration.seconds(60)
 
     package let name: String
     package let outputPath: String
     package let errorsPath: String
-    private let process: Mutex<Process>
+    private let child: ChildProcess
 
     /// Starts a program.
     ///
@@ -44,41 +42,39 @@ package final class Program: Sendable {
     ///   - arguments: Without the program's name.
     ///   - environment: Added to this process's.
     ///   - directory: Where its output is kept; also its working directory.
+    ///   - readsInput: Whether its standard input is open until `closeInput`.
     /// - Throws: `ProgramFailure` when it cannot be started.
     package init(
         _ executable: String,
         _ arguments: [String],
         environment: [String: String] = [:],
-        directory: String
+        directory: String,
+        readsInput: Bool = false
     ) throws {
         name = executable.split(separator: "/").last.map(String.init) ?? executable
         let base = "\(directory)/\(name)-\(UInt32.random(in: 0...UInt32.max))"
         (outputPath, errorsPath) = ("\(base).out", "\(base).err")
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: executable)
-        process.arguments = arguments
-        process.currentDirectoryURL = URL(fileURLWithPath: directory)
-        process.environment = ProcessInfo.processInfo.environment
-            .merging(environment) { $1 }
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = try Self.create(outputPath)
-        process.standardError = try Self.create(errorsPath)
-        do { try process.run() } catch {
-            throw ProgramFailure("\(executable) cannot be started: \(error)")
-        }
-        self.process = Mutex(process)
+        child = try ChildProcess.start(
+            executable,
+            arguments,
+            environment: ProcessInfo.processInfo.environment.merging(environment) { $1 },
+            directory: directory,
+            streams: .init(
+                input: readsInput ? nil : "/dev/null",
+                output: outputPath,
+                errors: errorsPath
+            )
+        )
     }
 
     /// A program that nobody stopped ends with the value.
     deinit {
-        process.withLock { process in
-            if process.isRunning { Signals.send(SignalNumber.kill, to: process.processIdentifier) }
-        }
+        child.send(SignalNumber.kill.raw)
     }
 
-    package var pid: Int32 { process.withLock { $0.processIdentifier } }
+    package var pid: Int32 { child.pid }
 
-    package var isRunning: Bool { process.withLock { $0.isRunning } }
+    package var isRunning: Bool { child.isRunning }
 
     /// What it has written to standard output so far.
     package var output: String { Self.content(outputPath) }
@@ -87,7 +83,12 @@ package final class Program: Sendable {
     package var errors: String { Self.content(errorsPath) }
 
     package func signal(_ number: SignalNumber) {
-        if isRunning { Signals.send(number, to: pid) }
+        child.send(number.raw)
+    }
+
+    /// Ends its standard input.
+    package func closeInput() {
+        child.closeInput()
     }
 
     /// Waits for its end, of which it is reminded by `number` first.
@@ -101,18 +102,25 @@ package final class Program: Sendable {
     ///
     /// - Throws: `ProgramFailure` when it does not end in time; it is then killed.
     package func result() async throws -> ProgramResult {
-        for _ in 0..<Self.attemptsMax {
-            if !isRunning {
-                let status = process.withLock { process in
-                    process.terminationReason == .exit
-                        ? process.terminationStatus : -process.terminationStatus
-                }
-                return ProgramResult(status: status, output: output, errors: errors)
+        let child = child
+        let endsInTime = await withTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                _ = await child.end()
+                return true
             }
-            try await clock.sleep(untilBoot: clock.bootTime + Self.pause)
+            group.addTask {
+                try? await clock.sleep(untilBoot: clock.bootTime + Self.timeMax)
+                guard !Task.isCancelled else { return true }
+                child.send(SignalNumber.kill.raw)
+                return false
+            }
+            let first = await group.next() ?? true
+            group.cancelAll()
+            return first
         }
-        signal(.kill)
-        throw ProgramFailure("\(name) did not end\n\(errors)")
+        let status = await child.end()
+        guard endsInTime else { throw ProgramFailure("\(name) did not end\n\(errors)") }
+        return ProgramResult(status: status, output: output, errors: errors)
     }
 
     /// Waits until it has written `text` to standard error or output.
@@ -127,13 +135,6 @@ package final class Program: Sendable {
             }
             return false
         }
-    }
-
-    private static func create(_ path: String) throws -> FileHandle {
-        guard FileManager.default.createFile(atPath: path, contents: nil),
-            let handle = FileHandle(forWritingAtPath: path)
-        else { throw ProgramFailure("\(path) cannot be written") }
-        return handle
     }
 
     private static func content(_ path: String) -> String {

@@ -9,19 +9,15 @@ package enum SignalNumber: Sendable {
     case pause
     case proceed
     case terminate
-}
 
-/// Signals to one process, by its ID.
-package enum Signals {
-    package static func send(_ number: SignalNumber, to pid: Int32) {
-        let raw =
-            switch number {
-            case .hangUp: SIGHUP
-            case .kill: SIGKILL
-            case .pause: SIGSTOP
-            case .proceed: SIGCONT
-            case .terminate: SIGTERM
-            }
-        _ = Glibc.kill(pid, raw)
+    /// As the kernel numbers it.
+    var raw: Int32 {
+        switch self {
+        case .hangUp: SIGHUP
+        case .kill: SIGKILL
+        case .pause: SIGSTOP
+        case .proceed: SIGCONT
+        case .terminate: SIGTERM
+        }
     }
 }
