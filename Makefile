@@ -36,6 +36,15 @@ setup: ## install what is missing (apt, PyPI) and check the Swift version
 build: setup ## build the executables (debug)
 	@.ci/stage build swift build $(SWIFT_FLAGS)
 
+.PHONY: release
+release: setup ## build what is installed on machines: optimised, with the Swift runtime inside
+	@for product in signet-server signet-agent signet; do \
+		.ci/stage "release $$product" swift build $(SWIFT_FLAGS) --configuration release \
+			--static-swift-stdlib --scratch-path .build-release --product $$product; \
+	done
+	@ls -l .build-release/release/signet-server .build-release/release/signet-agent \
+		.build-release/release/signet
+
 .PHONY: build-tests
 build-tests: setup
 	@.ci/stage build swift build $(SWIFT_FLAGS) --build-tests

@@ -3,14 +3,17 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <link.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -179,6 +182,48 @@ uint64_t clinux_raise_descriptor_limit(void) {
     rlim_t before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
     return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : before;
+}
+
+// MARK: Memory
+
+// Whether code of the object was changed by relocations when it was loaded (DT_TEXTREL).
+static int has_text_relocations(const struct dl_phdr_info *object) {
+    for (int index = 0; index < object->dlpi_phnum; index++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[index];
+        if (header->p_type != PT_DYNAMIC) continue;
+        const ElfW(Dyn) *entry = (const ElfW(Dyn) *)(object->dlpi_addr + header->p_vaddr);
+        for (; entry->d_tag != DT_NULL; entry++) {
+            if (entry->d_tag == DT_TEXTREL) return 1;
+            if (entry->d_tag == DT_FLAGS && (entry->d_un.d_val & DF_TEXTREL) != 0) return 1;
+        }
+    }
+    return 0;
+}
+
+static int release_object(struct dl_phdr_info *object, size_t size, void *total) {
+    (void)size;
+    // The kernel's own object (vdso) is no file.
+    if (strstr(object->dlpi_name, "vdso") != NULL || has_text_relocations(object)) return 0;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int index = 0; index < object->dlpi_phnum; index++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[index];
+        if (header->p_type != PT_LOAD || (header->p_flags & PF_W) != 0) continue;
+        // Whole pages only: the first and last may be shared with a segment that is written.
+        const uintptr_t start = object->dlpi_addr + header->p_vaddr;
+        const uintptr_t first = (start + page - 1) & ~(page - 1);
+        const uintptr_t end = (start + header->p_memsz) & ~(page - 1);
+        if (end <= first) continue;
+        if (madvise((void *)first, end - first, MADV_DONTNEED) == 0) {
+            *(size_t *)total += end - first;
+        }
+    }
+    return 0;
+}
+
+size_t clinux_release_code(void) {
+    size_t total = 0;
+    dl_iterate_phdr(release_object, &total);
+    return total;
 }
 
 // MARK: Unix sockets

@@ -2,7 +2,6 @@
 
 internal import ArgumentParser
 internal import Clocks
-internal import Foundation
 internal import Logging
 internal import NodeAgent
 internal import ServiceLifecycle
@@ -52,7 +51,7 @@ struct SignetAgent: AsyncParsableCommand {
             )
             try await group.run()
         } catch {
-            FileHandle.standardError.write(Data("signet-agent: \(error)\n".utf8))
+            StandardError().write("signet-agent: \(error)\n")
             throw ExitCode.failure
         }
     }

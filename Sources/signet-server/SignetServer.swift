@@ -4,7 +4,6 @@ internal import UnixSignals
 internal import ArgumentParser
 internal import CAServer
 internal import Clocks
-internal import Foundation
 internal import Logging
 internal import SPIFFE
 internal import ServiceLifecycle
@@ -26,9 +25,8 @@ struct SignetServer: AsyncParsableCommand {
     @Option(name: .customLong("log-format"), help: "text or json.") var logFormat = "text"
 
     func run() async throws {
+        bootstrapLogging(format: try format(), level: try level())
         do {
-            let level = try Self.level(logLevel)
-            bootstrapLogging(format: LogFormat(rawValue: logFormat) ?? .text, level: level)
             let settings = try ServerConfiguration(file: config)
             let logger = Logger(label: "signet-server")
             let server = try Server(settings, clock: SystemClock(), logger: logger)
@@ -39,14 +37,21 @@ struct SignetServer: AsyncParsableCommand {
             )
             try await group.run()
         } catch {
-            FileHandle.standardError.write(Data("signet-server: \(error)\n".utf8))
+            StandardError().write("signet-server: \(error)\n")
             throw ExitCode.failure
         }
     }
 
-    private static func level(_ text: String) throws -> Logger.Level {
-        guard let level = Logger.Level(rawValue: text) else {
-            throw ValidationError("--log-level takes one of the levels in --help")
+    private func format() throws -> LogFormat {
+        guard let format = LogFormat(rawValue: logFormat) else {
+            throw ValidationError("--log-format \(logFormat): it is text or json")
+        }
+        return format
+    }
+
+    private func level() throws -> Logger.Level {
+        guard let level = Logger.Level(rawValue: logLevel) else {
+            throw ValidationError("--log-level \(logLevel): it is one of the levels in --help")
         }
         return level
     }

@@ -31,6 +31,13 @@ struct LinuxFacilityTests {
         #expect(clinux_pidfd_exited(-1) != 1)
     }
 
+    @Test func `code that is given up comes back when it is used`() throws {
+        #expect(clinux_release_code() > 1 << 20)
+        #expect(clinux_release_code() > 1 << 20)
+        let maps = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
+        #expect(maps.contains("r-xp"))
+    }
+
     @Test func `namespaces of a process have an identity each`() {
         let kinds = [
             clinux_namespace_mount, clinux_namespace_user, clinux_namespace_pid,

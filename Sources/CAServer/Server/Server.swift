@@ -233,14 +233,23 @@ package struct Server: Sendable {
         }
     }
 
-    /// So that agents which are away are named when a change cannot reach them.
+    /// So that agents which are away are named when a change cannot reach them, and those that were
+    /// connected lately are waited for. A connection ends with its certificate, so whose certificate
+    /// ended before that time was not.
     private func rememberNodes() async throws {
+        let liveMin = core.clock.wallTime.addingTimeInterval(
+            -(SyncPublisher.livenessDuration / .seconds(1))
+        )
         var after = ""
         while true {
             let from = after
             let page = try await core.read { try $0.nodes(after: from, limit: 500) }
             for node in page where node.ban == nil {
-                core.hub.remembered(AgentName(node.name), selectors: node.selectors)
+                core.hub.remembered(
+                    AgentName(node.name),
+                    selectors: node.selectors,
+                    mayBeLive: node.notAfter > liveMin
+                )
             }
             guard page.count == 500, let last = page.last else { return }
             after = last.name

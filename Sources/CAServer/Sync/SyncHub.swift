@@ -246,9 +246,14 @@ package final class SyncHub: Sendable {
     }
 
     /// A node is known from the datastore.
-    package func remembered(_ agent: AgentName, selectors: Set<Selector>) {
+    ///
+    /// - Parameter mayBeLive: Whether it may have been connected to the process before this one,
+    ///   which nothing tells: until it is back, or has been silent for as long as any other, it is
+    ///   waited for, so that a restart lets no authority sign too early.
+    package func remembered(_ agent: AgentName, selectors: Set<Selector>, mayBeLive: Bool) {
+        let now = clock.bootTime
         state.withLock {
-            $0.publisher.remembered(agent, selectors: selectors, lastSeen: nil)
+            $0.publisher.remembered(agent, selectors: selectors, lastSeen: mayBeLive ? now : nil)
         }
     }
 

@@ -98,6 +98,14 @@ clinux_file_status clinux_status_of_path(const char *path);
 /// Raises the soft limit of open descriptors to the hard one; returns the limit now in force.
 uint64_t clinux_raise_descriptor_limit(void);
 
+// MARK: Memory
+
+/// Unmaps the code and constants of this program and its libraries until they are used again, so
+/// that what only the start needed no longer counts as resident; returns the bytes unmapped from.
+/// Only pages that are the file's own, never written, are given up: they come back from the page
+/// cache, each with its neighbours, at the next use.
+size_t clinux_release_code(void);
+
 // MARK: Unix sockets
 
 /// Longest path of a Unix socket in bytes, without the closing zero (sun_path).

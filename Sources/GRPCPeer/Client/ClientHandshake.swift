@@ -15,6 +15,7 @@ struct ClientHandshake: Sendable {
     func prepare(_ channel: any Channel) -> EventLoopFuture<Void> {
         channel.eventLoop.makeCompletedFuture {
             do {
+                try TCPKeepalive.enable(on: channel)
                 let watch = ClientHandshakeHandler(onFailure: onFailure)
                 let bound = NIOLoopBound(watch, eventLoop: channel.eventLoop)
                 let tls = try NIOSSLClientHandler(

@@ -10,9 +10,10 @@ package import SPIFFE
 package enum PeerClientTransport {
     /// Time from the TCP connection to the server's first HTTP/2 frame.
     package static let handshakeTimeout = Duration.seconds(10)
-    /// Dead servers are noticed within `keepaliveTime` plus `keepaliveTimeout`, also between calls;
-    /// not below the servers' `ConnectionLimits.peerKeepaliveIntervalMin`.
-    package static let keepaliveTime = Duration.seconds(20)
+    /// A server that hangs is noticed within `keepaliveTime` plus `keepaliveTimeout`, also between
+    /// calls; not below the servers' `ConnectionLimits.peerKeepaliveIntervalMin`. A machine or
+    /// network that is gone is noticed by the kernel, after 30 s.
+    package static let keepaliveTime = Duration.seconds(60)
     package static let keepaliveTimeout = Duration.seconds(10)
 
     /// A transport to a Unix socket.

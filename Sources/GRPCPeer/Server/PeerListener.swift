@@ -103,6 +103,7 @@ struct PeerListener: HTTP2ServerTransport.ListenerFactory {
             origin: .remote(address: text, host: host)
         )
         try admit(connection)
+        try TCPKeepalive.enable(on: channel)
         let context: NIOSSLContext
         do {
             context = try TLSContext.server(acceptance.identity())

@@ -16,6 +16,8 @@ package import Telemetry
 package struct Agent: Sendable {
     /// Longest token file, with room for the end of its line.
     package static let tokenFileBytesMax = JoinToken.textBytesMax + 2
+    /// After it the first snapshot and the first signatures are done.
+    static let startDuration: Duration = .seconds(2)
 
     private let configuration: AgentConfiguration
     private let directory: AgentDirectory
@@ -77,6 +79,7 @@ package struct Agent: Sendable {
         )
         let attestor = UnixWorkloadAttestor(clock: clock)
         core.transition { $0.started(now: $1, using: &$2) }
+        async let released: Void = releaseStartCode()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 await core.timer.run { core.transition { $0.timerFired(now: $1, using: &$2) } }
@@ -96,6 +99,18 @@ package struct Agent: Sendable {
             // None of them ends by itself but by failing.
             defer { group.cancelAll() }
             try await group.next()
+        }
+        await released
+    }
+
+    /// An agent mostly waits, on every machine: code that only its start needed is not to stay
+    /// resident (decision 0006).
+    private func releaseStartCode() async {
+        do {
+            try await clock.sleep(untilBoot: clock.bootTime + Self.startDuration)
+            _ = clinux_release_code()
+        } catch {
+            // The agent ends before its start is over.
         }
     }
 

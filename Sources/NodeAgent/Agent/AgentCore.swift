@@ -182,9 +182,7 @@ package final class AgentCore: Sendable {
     /// A new SVID of the agent's own: used from the next connection on, and written to disk.
     func renewed(_ answer: AttestationAnswer) throws {
         try changeTrust { trust in
-            trust.identity.certificateChain = answer.chain.chain
-            trust.identity.issuedAt = answer.issuedAt
-            trust.identity.notAfter = answer.chain.notAfter
+            trust.identity.renew(answer.chain, issuedAt: answer.issuedAt, bundle: answer.bundle)
             trust.tls = try TLSIdentity(
                 certificateChain: answer.chain.chain,
                 privateKeyPKCS8: key.pkcs8

@@ -37,6 +37,24 @@ package struct StoredIdentity: Hashable, Sendable {
     }
 
     package var trustDomain: TrustDomain { id.trustDomain }
+
+    /// Takes a renewed certificate together with the bundle that came with it.
+    ///
+    /// Both go into one write of the file: a chain beside a bundle that does not know its
+    /// authority, as a crash between two writes would leave them, keeps the agent from starting.
+    ///
+    /// - Parameters:
+    ///   - chain: The new chain, verified with `new`.
+    ///   - now: This machine's clock.
+    ///   - new: The server's bundle; an older one than what is known is ignored.
+    package mutating func renew(_ chain: IssuedChain, issuedAt now: Date, bundle new: TrustBundle) {
+        certificateChain = chain.chain
+        issuedAt = now
+        notAfter = chain.notAfter
+        if new.trustDomain == trustDomain, new.sequenceNumber > bundle.sequenceNumber {
+            bundle = new
+        }
+    }
 }
 
 extension StoredIdentity {

@@ -3,12 +3,15 @@
 internal import CLinux
 internal import Synchronization
 
-/// Standard error, one line at a time.
-final class StandardError: Sendable {
+/// Standard error, one line at a time, without the weight of Foundation's file handles.
+package final class StandardError: Sendable {
     /// Lines longer than PIPE_BUF would mix with those of other threads.
     private let turn = Mutex(())
 
-    func write(_ line: String) {
+    package init() {}
+
+    /// Writes a line that ends with a newline; does nothing when standard error is closed.
+    package func write(_ line: String) {
         let bytes = Array(line.utf8)
         turn.withLock { _ in
             // Nowhere is left to report a failure of the log itself.

@@ -73,9 +73,7 @@ extension AgentProcess {
         asked mark: CheckpointMark?
     ) async throws {
         // As `AgentCore.renewed`: first the file with the new chain, then what the logic says.
-        identity.certificateChain = chain.chain
-        identity.issuedAt = now.wall
-        identity.notAfter = chain.notAfter
+        identity.renew(chain, issuedAt: now.wall, bundle: admission.bundle)
         try machine.write(identity.encoded(), to: .identity)
         let validity = SVIDValidity(issuedAt: identity.issuedAt, notAfter: chain.notAfter)
         try await perform(

@@ -116,16 +116,17 @@ struct RotationChecker {
                         + "\((activation.at - next.publishedAt).inSeconds) s after publication"
                 )
             }
+            // Live is who was connected lately, whichever process of the server it was to.
             for agent in world.agents {
-                guard let running = world.server.running,
-                    running.publisher.presence(of: AgentName(agent.name)).isConnected
+                guard let seen = world.seen[agent.name],
+                    activation.at - seen < SyncPublisher.livenessDuration,
+                    agent.appliedMax < next.bundleNumber
                 else { continue }
-                guard agent.appliedMax >= next.bundleNumber else {
-                    throw world.violation(
-                        .rotation,
-                        "an authority signs before \(agent.name), connected, has it"
-                    )
-                }
+                throw world.violation(
+                    .rotation,
+                    "an authority signs before \(agent.name) has it, which was connected "
+                        + "\((activation.at - seen).inSeconds) s before"
+                )
             }
         }
     }

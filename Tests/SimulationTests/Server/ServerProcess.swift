@@ -127,12 +127,15 @@ final class ServerProcess {
             )
             _ = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
         }
+        let liveMin = clock.wallTime.addingTimeInterval(
+            -(SyncPublisher.livenessDuration / .seconds(1))
+        )
         for node in try datastore.readNow({ try $0.nodes(after: "", limit: 500) })
         where node.ban == nil {
             publisher.remembered(
                 AgentName(node.name),
                 selectors: node.selectors,
-                lastSeen: nil
+                lastSeen: node.notAfter > liveMin ? clock.bootTime : nil
             )
         }
         try renewOwn()

@@ -22,7 +22,8 @@ final class World {
     private(set) var serverWorksSince: Duration?
     private var calm: [String: Duration] = [:]
     private var steps: [String: Duration] = [:]
-    private var disturbances: [String: Duration] = [:]
+    /// When agents were last connected to the server, whichever process of it.
+    private(set) var seen: [String: Duration] = [:]
     private var authorityIDs: [[UInt8]: String] = [:]
     private var audit = AuditChecker()
     private var availability = AvailabilityChecker()
@@ -160,6 +161,11 @@ final class World {
             serverWorksSince = now
         }
         for agent in agents {
+            if server.running?.publisher.presence(of: AgentName(agent.name)).isConnected == true {
+                seen[agent.name] = now
+            } else if ledger.nodes[agent.name]?.isBanned ?? true {
+                seen[agent.name] = nil
+            }
             if agent.clock.error != .zero { steps[agent.name] = now }
             let skew = abs((agent.clock.error - server.clock.error).seconds)
             let isWrong =

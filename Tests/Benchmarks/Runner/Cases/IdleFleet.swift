@@ -50,7 +50,7 @@ enum IdleFleet {
         for _ in 0..<settings.runs {
             let start = ContinuousClock.now
             let used = try child.processorSeconds()
-            // Three times the pause between two signs of life on a connection.
+            // As long as the pause between two signs of life: each agent gives one.
             try await Waiting.pause(settings.size(.seconds(60), quick: .milliseconds(500)))
             let time = (ContinuousClock.now - start).seconds
             let part = (try child.processorSeconds() - used) / time
