@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -145,11 +146,50 @@ clinux_file_identity clinux_namespace_of(int32_t pid, clinux_namespace_kind kind
     return result;
 }
 
+// What the kernel knows without asking whoever serves the file system.
+static int cached_status(int directory, const char *path, int flags, struct statx *status) {
+    unsigned wanted = STATX_BASIC_STATS | STATX_MNT_ID;
+    return statx(directory, path, flags | AT_STATX_DONT_SYNC, wanted, status);
+}
+
+static clinux_file_identity identity_from(int result, const struct statx *status) {
+    if (result != 0) return (clinux_file_identity){.error = errno};
+    return (clinux_file_identity){
+        .device = makedev(status->stx_dev_major, status->stx_dev_minor),
+        .inode = status->stx_ino,
+    };
+}
+
+clinux_file_identity clinux_executable_of(int32_t pid) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%" PRId32 "/exe", pid);
+    struct statx status = {0};
+    return identity_from(cached_status(AT_FDCWD, path, 0, &status), &status);
+}
+
 int32_t clinux_open_executable(int32_t pid) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%" PRId32 "/exe", pid);
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = open(path, O_PATH | O_CLOEXEC);
     return descriptor < 0 ? -errno : descriptor;
+}
+
+clinux_file_identity clinux_file_of_descriptor(int32_t descriptor) {
+    struct statx status = {0};
+    return identity_from(cached_status(descriptor, "", AT_EMPTY_PATH, &status), &status);
+}
+
+int64_t clinux_mount_of_descriptor(int32_t descriptor) {
+    struct statx status = {0};
+    if (cached_status(descriptor, "", AT_EMPTY_PATH, &status) != 0) return -errno;
+    return status.stx_mask & STATX_MNT_ID ? (int64_t)status.stx_mnt_id : -ENOTSUP;
+}
+
+int32_t clinux_open_for_reading(int32_t descriptor) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%" PRId32, descriptor);
+    int opened = open(path, O_RDONLY | O_CLOEXEC);
+    return opened < 0 ? -errno : opened;
 }
 
 static clinux_file_status status_from(int result, const struct stat *status) {
@@ -172,8 +212,20 @@ clinux_file_status clinux_status_of_descriptor(int32_t descriptor) {
 }
 
 clinux_file_status clinux_status_of_path(const char *path) {
-    struct stat status = {0};
-    return status_from(lstat(path, &status), &status);
+    struct statx status = {0};
+    if (cached_status(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &status) != 0) {
+        return (clinux_file_status){.error = errno};
+    }
+    return (clinux_file_status){
+        .device = makedev(status.stx_dev_major, status.stx_dev_minor),
+        .inode = status.stx_ino,
+        .mode = status.stx_mode,
+        .uid = status.stx_uid,
+        .gid = status.stx_gid,
+        .size = (int64_t)status.stx_size,
+        .modified = {status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec},
+        .changed = {status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec},
+    };
 }
 
 uint64_t clinux_raise_descriptor_limit(void) {

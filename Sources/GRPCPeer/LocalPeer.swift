@@ -15,6 +15,9 @@ package struct LocalPeer: Sendable, CustomStringConvertible {
     package let pid: Int32
     package let uid: UInt32
     package let gid: UInt32
+    /// What it ran when its connection was accepted, before anything was read from it: a program
+    /// that the process starts later must not speak on the connection of another.
+    package let executable: ExecutableAtConnect
     let process: ProcessHandle
 
     package var description: String { "pid \(pid) uid \(uid) gid \(gid)" }
@@ -42,6 +45,51 @@ package struct LocalPeer: Sendable, CustomStringConvertible {
             self.process = ProcessHandle(.startTime(pid: peer.pid, ticks: start.ticks))
         } else {
             throw .processGone(errno: peer.pidfd_error)
+        }
+        let executable = ExecutableAtConnect(of: peer.pid)
+        // The pid may have come to name another process before its program was looked at.
+        self.executable = process.isAlive() ? executable : .unreadable(errno: ESRCH)
+    }
+}
+
+/// Which file: the same device and inode are the same file, whatever its path.
+package struct FileIdentity: Hashable, Sendable {
+    package let device: UInt64
+    package let inode: UInt64
+
+    package init(device: UInt64, inode: UInt64) {
+        self.device = device
+        self.inode = inode
+    }
+
+    /// What a process runs.
+    ///
+    /// A program that serves the file system of the executable cannot make the caller wait.
+    ///
+    /// - Throws: `FileIdentityError` when the kernel does not tell.
+    package init(ofExecutable pid: Int32) throws(FileIdentityError) {
+        let file = clinux_executable_of(pid)
+        guard file.error == 0 else { throw FileIdentityError(errno: file.error) }
+        self.init(device: file.device, inode: file.inode)
+    }
+}
+
+/// Why the kernel does not say which file it is.
+package struct FileIdentityError: Error, Hashable {
+    package let errno: Int32
+}
+
+/// What a process ran when it connected.
+package enum ExecutableAtConnect: Hashable, Sendable {
+    case file(FileIdentity)
+    /// The kernel did not tell: what the process runs later says nothing about the connection.
+    case unreadable(errno: Int32)
+
+    init(of pid: Int32) {
+        do throws(FileIdentityError) {
+            self = .file(try FileIdentity(ofExecutable: pid))
+        } catch {
+            self = .unreadable(errno: error.errno)
         }
     }
 }

@@ -19,6 +19,7 @@ struct LinuxFacilityTests {
         let nobody: Int32 = 1 << 22 + 1
         #expect(clinux_start_time_of(nobody).error == ENOENT)
         #expect(clinux_open_executable(nobody) == -ENOENT)
+        #expect(clinux_executable_of(nobody).error == ENOENT)
         #expect(clinux_pidfd_open(nobody) < 0)
         #expect(clinux_namespace_of(nobody, clinux_namespace_mount).error == ENOENT)
     }
@@ -58,13 +59,28 @@ struct LinuxFacilityTests {
         let descriptor = clinux_open_executable(getpid())
         defer { clinux_close(descriptor) }
         #expect(descriptor >= 0)
-        let opened = clinux_status_of_descriptor(descriptor)
+        let content = clinux_open_for_reading(descriptor)
+        defer { clinux_close(content) }
+        let opened = clinux_status_of_descriptor(content)
         let path = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         let named = status(of: path)
         #expect(opened.error == 0)
         #expect(opened.inode == named.inode)
         #expect(opened.device == named.device)
         #expect(opened.size == named.size)
+        let running = clinux_executable_of(getpid())
+        let held = clinux_file_of_descriptor(descriptor)
+        #expect(running.inode == named.inode && running.device == named.device)
+        #expect(held.inode == named.inode && held.device == named.device)
+    }
+
+    @Test func `the mount of a file is one of those that this process sees`() throws {
+        let descriptor = clinux_open_executable(getpid())
+        defer { clinux_close(descriptor) }
+        let mount = clinux_mount_of_descriptor(descriptor)
+        let table = try String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)
+        #expect(table.split(separator: "\n").contains { $0.hasPrefix("\(mount) ") })
+        #expect(clinux_mount_of_descriptor(-1) == Int64(-EBADF))
     }
 
     @Test func `a status of a missing path is an error`() {

@@ -75,9 +75,25 @@ typedef enum {
 /// Identity of a namespace of a process: two processes share it if device and inode are equal.
 clinux_file_identity clinux_namespace_of(int32_t pid, clinux_namespace_kind kind);
 
-/// A read-only descriptor of the running executable itself, whatever its path names today;
-/// or a negative errno. Follows /proc/PID/exe, not the text of the link.
+/// Which file a process runs. Follows /proc/PID/exe, not the text of the link.
+///
+/// It takes what the kernel knows: a program that serves the file system of the executable (FUSE)
+/// is not asked, and so cannot keep the caller waiting.
+clinux_file_identity clinux_executable_of(int32_t pid);
+
+/// A descriptor that stands for the running executable itself (O_PATH), whatever its path names
+/// today; or a negative errno. As long as it is open, the inode is not used again. Nobody who
+/// serves a file system is asked.
 int32_t clinux_open_executable(int32_t pid);
+/// Which file a descriptor stands for; nobody who serves a file system is asked.
+clinux_file_identity clinux_file_of_descriptor(int32_t descriptor);
+/// The mount through which a descriptor was opened, by its number in /proc/PID/mountinfo, or a
+/// negative errno (ENOTSUP: kernel before 5.8). A mount that was detached has a number that no
+/// mountinfo shows.
+int64_t clinux_mount_of_descriptor(int32_t descriptor);
+/// A read-only descriptor of the file that a descriptor of `clinux_open_executable` stands for, or
+/// a negative errno. It waits for whoever serves the file system.
+int32_t clinux_open_for_reading(int32_t descriptor);
 
 typedef struct {
     int32_t error;
@@ -92,7 +108,8 @@ typedef struct {
 } clinux_file_status;
 
 clinux_file_status clinux_status_of_descriptor(int32_t descriptor);
-/// Status of the path itself: symbolic links are not followed.
+/// Status of the path itself, as far as the kernel knows it: symbolic links are not followed, and
+/// a program that serves the file system is asked only if it serves a directory above.
 clinux_file_status clinux_status_of_path(const char *path);
 
 /// Raises the soft limit of open descriptors to the hard one; returns the limit now in force.

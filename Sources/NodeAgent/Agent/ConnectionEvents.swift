@@ -3,17 +3,6 @@
 internal import GRPCPeer
 internal import Telemetry
 
-extension WorkloadCallers {
-    /// Takes note of a connection's beginning and end.
-    func observe(_ event: PeerEvent) {
-        switch event {
-        case .opened(.local(let peer)): opened(peer)
-        case .closed(.local(let peer)): closed(peer)
-        case .opened, .closed, .openingFailed, .refused: break
-        }
-    }
-}
-
 extension MetricRegistry {
     private static var listener: String { "workload" }
 

@@ -19,7 +19,6 @@ internal import Telemetry
 struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     let core: AgentCore
     let attestor: UnixWorkloadAttestor
-    let callers: WorkloadCallers
 
     func fetchX509SVID(
         request: X509SVIDRequest,
@@ -123,7 +122,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                 case .view(let answer): view = answer
                 }
                 guard view != shown else { continue }
-                guard WorkloadCallers.stillRuns(attestation.executable, peer) else {
+                guard peer.stillRuns(attestation.executable) else {
                     throw RPCError(
                         code: .permissionDenied,
                         message: WorkloadAttestationError.executableReplaced.description
@@ -149,7 +148,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             throw RPCError(code: .permissionDenied, message: "only processes of this machine")
         }
         do throws(WorkloadAttestationError) {
-            return (peer, try await attestor.attest(callers.process(peer)))
+            return (peer, try await attestor.attest(peer.attested))
         } catch {
             count(method, error.isTemporary ? "unavailable" : "denied", peer)
             core.logger.notice(

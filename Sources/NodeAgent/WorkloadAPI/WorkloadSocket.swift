@@ -37,22 +37,18 @@ package struct WorkloadSocket: Sendable {
         if let slash = path.lastIndex(of: "/"), slash > path.startIndex {
             try DurableFile.makeDirectory(String(path[..<slash]), mode: 0o755)
         }
-        let callers = WorkloadCallers()
         let (core, clock, metrics) = (core, core.clock, core.metrics)
         let transport = PeerServerTransport.unixSocket(
             path: path,
             mode: mode,
             now: { clock.wallTime },
-            onEvent: { event in
-                callers.observe(event)
-                metrics.observe(event)
-            }
+            onEvent: { metrics.observe($0) }
         )
         let queries = ServerQueries(core: core, attestor: attestor)
         let server = GRPCServer(
             transport: transport,
             services: [
-                WorkloadAPIService(core: core, attestor: attestor, callers: callers),
+                WorkloadAPIService(core: core, attestor: attestor),
                 AgentLocalService(queries: queries, uid: ProcessReading.ownUID),
             ],
             interceptors: [

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import GRPCPeer
 internal import Synchronization
 
 /// SHA-256 of executables, remembered as long as the file is the same.

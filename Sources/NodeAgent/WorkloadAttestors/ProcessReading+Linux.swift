@@ -2,13 +2,8 @@
 
 internal import CLinux
 internal import Crypto
+internal import GRPCPeer
 internal import Glibc
-
-/// Which file: the same device and inode are the same file, whatever its path.
-package struct FileIdentity: Hashable, Sendable {
-    let device: UInt64
-    let inode: UInt64
-}
 
 /// Who a process is, as /proc/PID/status says.
 struct ProcessCredentials: Hashable, Sendable {
@@ -93,30 +88,12 @@ enum ProcessReading {
         return true
     }
 
-    /// The type of the mounted file system with a device number; nil if none of those that this
-    /// process sees has it.
-    static func fileSystemType(ofDevice device: UInt64) throws(ReadingFailure) -> String? {
+    /// The mounts that this process sees.
+    static func mounts() throws(ReadingFailure) -> MountTable {
         let path = "/proc/self/mountinfo"
-        let text = String(decoding: try bytes(of: path, max: mountInfoBytesMax), as: UTF8.self)
-        let number = "\(major(device)):\(minor(device))"
-        for line in text.split(separator: "\n") {
-            // Fields of variable number end with a lone hyphen, which the type follows.
-            let fields = line.split(separator: " ")
-            guard fields.count > 2, fields[2] == number, let hyphen = fields.firstIndex(of: "-"),
-                hyphen + 1 < fields.count
-            else { continue }
-            return String(fields[hyphen + 1])
-        }
-        return nil
-    }
-
-    /// Encoding of `makedev` (glibc, bits/sysmacros.h).
-    private static func major(_ device: UInt64) -> UInt64 {
-        (device >> 8) & 0xFFF | (device >> 32) & 0xFFFF_F000
-    }
-
-    private static func minor(_ device: UInt64) -> UInt64 {
-        device & 0xFF | (device >> 12) & 0xFFFF_FF00
+        return MountTable(
+            parsing: String(decoding: try bytes(of: path, max: mountInfoBytesMax), as: UTF8.self)
+        )
     }
 
     /// The status of a path itself, or nil if there is none.
@@ -180,9 +157,13 @@ enum ProcessReading {
     }
 }
 
-/// The running executable of a process, held open: as long as it is, its inode is not used again.
+/// The running executable of a process, held: as long as it is, its inode is not used again.
+///
+/// Nothing is asked of a program that may serve its file system before `opened`.
 struct ExecutableFile: ~Copyable {
-    let status: clinux_file_status
+    let identity: FileIdentity
+    /// Through which mount the process runs it; nil if the kernel does not tell.
+    let mountID: UInt64?
     private let descriptor: Int32
 
     init(of pid: Int32) throws(ReadingFailure) {
@@ -190,10 +171,38 @@ struct ExecutableFile: ~Copyable {
         guard descriptor >= 0 else {
             throw ReadingFailure(what: "/proc/\(pid)/exe", errno: -descriptor)
         }
+        let file = clinux_file_of_descriptor(descriptor)
+        guard file.error == 0 else {
+            clinux_close(descriptor)
+            throw ReadingFailure(what: "/proc/\(pid)/exe", errno: file.error)
+        }
+        self.descriptor = descriptor
+        identity = FileIdentity(device: file.device, inode: file.inode)
+        mountID = UInt64(exactly: clinux_mount_of_descriptor(descriptor))
+    }
+
+    deinit { clinux_close(descriptor) }
+
+    /// Opens the file, once it is known that no program of somebody else answers for it.
+    func opened() throws(ReadingFailure) -> ExecutableContent {
+        try ExecutableContent(of: descriptor)
+    }
+}
+
+/// An executable open for reading.
+struct ExecutableContent: ~Copyable {
+    let status: clinux_file_status
+    private let descriptor: Int32
+
+    fileprivate init(of file: Int32) throws(ReadingFailure) {
+        let descriptor = clinux_open_for_reading(file)
+        guard descriptor >= 0 else {
+            throw ReadingFailure(what: "executable", errno: -descriptor)
+        }
         let status = clinux_status_of_descriptor(descriptor)
         guard status.error == 0 else {
             clinux_close(descriptor)
-            throw ReadingFailure(what: "/proc/\(pid)/exe", errno: status.error)
+            throw ReadingFailure(what: "executable", errno: status.error)
         }
         self.descriptor = descriptor
         self.status = status
@@ -203,8 +212,6 @@ struct ExecutableFile: ~Copyable {
 
     /// The status as it is now.
     var currentStatus: clinux_file_status { clinux_status_of_descriptor(descriptor) }
-
-    var identity: FileIdentity { FileIdentity(device: status.device, inode: status.inode) }
 
     /// SHA-256 of the whole content, read in pieces; other tasks run between them.
     func sha256() async throws(ReadingFailure) -> [UInt8] {

@@ -3,6 +3,7 @@
 package import Clocks
 internal import CLinux
 internal import FoundationEssentials
+package import GRPCPeer
 package import SPIFFE
 
 /// The process to attest.
@@ -11,8 +12,8 @@ package struct AttestedProcess: Sendable {
     /// As they were when it connected, or as they are, for a process that is merely asked about.
     package let uid: UInt32
     package let gid: UInt32
-    /// What it ran when its connection was opened; nil if that is not known.
-    package let executableAtConnect: FileIdentity?
+    /// What it ran when its connection was accepted; nil for a process that is merely asked about.
+    package let executableAtConnect: ExecutableAtConnect?
     /// Whether the process still runs; read last, because a pid may come to name another one.
     package let isAlive: @Sendable () -> Bool
 
@@ -20,7 +21,7 @@ package struct AttestedProcess: Sendable {
         pid: Int32,
         uid: UInt32,
         gid: UInt32,
-        executableAtConnect: FileIdentity?,
+        executableAtConnect: ExecutableAtConnect?,
         isAlive: @escaping @Sendable () -> Bool
     ) {
         self.pid = pid
@@ -36,7 +37,8 @@ package struct WorkloadAttestation: Hashable, Sendable {
     package let selectors: Set<Selector>
     /// Why selectors that others have are missing, one sentence each.
     package let omissions: [String]
-    /// The running executable; nil if it may not be read.
+    /// The running executable; nil if it may not be read, or could not be when the process
+    /// connected.
     package let executable: FileIdentity?
 }
 
@@ -105,19 +107,16 @@ package final class UnixWorkloadAttestor: Sendable {
         var selectors = credentialSelectors(before.credentials)
         var omissions: [String] = []
         var identity: FileIdentity?
-        if let atConnect = process.executableAtConnect, atConnect != before.executable {
-            throw .executableReplaced
+        switch process.executableAtConnect {
+        case .file(let file) where file != before.executable: throw .executableReplaced
+        case .unreadable(let errno):
+            // Whatever can be read now may be a program that was started later.
+            let failure = ReadingFailure(what: "/proc/\(process.pid)/exe", errno: errno)
+            omissions.append("\(Self.bothOmitted): unreadable when it connected: \(failure)")
+        case .file, nil:
+            identity = try await describe(process, before, &selectors, &omissions)
         }
-        do throws(ReadingFailure) {
-            let file = try ExecutableFile(of: process.pid)
-            identity = file.identity
-            try await describe(file, before, &selectors, &omissions)
-        } catch {
-            if error.isTemporary { throw .unreadable("\(error)", isTemporary: true) }
-            omissions.append("unix:path and unix:sha256 are left out: \(error)")
-        }
-        let after = try Facts(process)
-        guard before == after, identity == before.executable else { throw .changedMeanwhile }
+        guard try before == Facts(process) else { throw .changedMeanwhile }
         guard process.isAlive() else { throw .processGone }
         return WorkloadAttestation(
             selectors: selectors,
@@ -125,6 +124,8 @@ package final class UnixWorkloadAttestor: Sendable {
             executable: identity
         )
     }
+
+    private static let bothOmitted = "unix:path and unix:sha256 are left out"
 
     /// Everything of a process that must be the same before and after.
     private struct Facts: Equatable {
@@ -144,7 +145,7 @@ package final class UnixWorkloadAttestor: Sendable {
                 throw process.isAlive() ? .credentialsChanged : .processGone
             }
             // These need the rights of ptrace; without them the selectors are left out.
-            executable = (try? ExecutableFile(of: process.pid))?.identity
+            executable = try? FileIdentity(ofExecutable: process.pid)
             path = try? ProcessReading.executablePath(of: process.pid)
             sharesNamespaces = try? ProcessReading.sharesNamespaces(process.pid)
         }
@@ -168,24 +169,54 @@ package final class UnixWorkloadAttestor: Sendable {
         return selectors
     }
 
+    /// Adds what the program of the process says.
+    ///
+    /// - Returns: The program; nil if it may not be looked at.
+    private func describe(
+        _ process: AttestedProcess,
+        _ facts: Facts,
+        _ selectors: inout Set<Selector>,
+        _ omissions: inout [String]
+    ) async throws(WorkloadAttestationError) -> FileIdentity? {
+        var identity: FileIdentity?
+        do throws(ReadingFailure) {
+            let file = try ExecutableFile(of: process.pid)
+            identity = file.identity
+            // Else what was found out about its path is another file's.
+            if identity == facts.executable {
+                try await describe(file, facts, &selectors, &omissions)
+            }
+        } catch {
+            if error.isTemporary { throw .unreadable("\(error)", isTemporary: true) }
+            omissions.append("\(Self.bothOmitted): \(error)")
+        }
+        guard identity == facts.executable else { throw .changedMeanwhile }
+        return identity
+    }
+
     private func describe(
         _ file: borrowing ExecutableFile,
         _ facts: Facts,
         _ selectors: inout Set<Selector>,
         _ omissions: inout [String]
     ) async throws(ReadingFailure) {
-        if let reason = try PathRule.objection(
-            device: file.status.device,
-            sharesNamespaces: facts.sharesNamespaces
+        let mounts = try ProcessReading.mounts()
+        if let reason = PathRule.objection(
+            mountID: file.mountID,
+            device: file.identity.device,
+            sharesNamespaces: facts.sharesNamespaces,
+            mounts: mounts
         ) {
-            omissions.append("unix:path and unix:sha256 are left out: \(reason)")
+            omissions.append("\(Self.bothOmitted): \(reason)")
             return
         }
+        let content = try file.opened()
         if let reason = PathRule.objection(
             path: facts.path,
             sharesNamespaces: facts.sharesNamespaces,
-            executable: file.status,
-            caller: facts.credentials
+            executable: content.status,
+            caller: facts.credentials,
+            mounts: mounts
         ) {
             omissions.append("unix:path is left out: \(reason)")
         } else if let path = facts.path,
@@ -193,21 +224,21 @@ package final class UnixWorkloadAttestor: Sendable {
         {
             selectors.insert(selector)
         }
-        guard file.status.size <= Int64(ExecutableHashes.fileBytesMax) else {
+        guard content.status.size <= Int64(ExecutableHashes.fileBytesMax) else {
             omissions.append(
                 "unix:sha256 is left out: the executable is larger than "
                     + "\(ExecutableHashes.fileBytesMax) bytes"
             )
             return
         }
-        let hash = try await hash(file, uid: facts.credentials.uid)
+        let hash = try await hash(content, uid: facts.credentials.uid)
         if let selector = try? Selector(type: "unix", value: "sha256:\(hexadecimal(hash))") {
             selectors.insert(selector)
         }
     }
 
     private func hash(
-        _ file: borrowing ExecutableFile,
+        _ file: borrowing ExecutableContent,
         uid: UInt32
     ) async throws(ReadingFailure) -> [UInt8] {
         let version = ExecutableHashes.Version(file.status)

@@ -28,6 +28,12 @@ struct HandedOverSocketTests {
         #expect(try await failure(.exec) == .permissionDenied)
     }
 
+    @Test func `a program started before the first byte does not speak on the connection`()
+        async throws
+    {
+        #expect(try await failure(.execAtOnce) == .permissionDenied)
+    }
+
     @Test(.enabled(if: Machine.isRoot, "connects as another user"))
     func `other users may not ask about processes`() async throws {
         try await ServingAgent.run { agent in
@@ -59,6 +65,8 @@ final class Relay {
     /// What the process that opened the connection does once HTTP/2 is established on it.
     enum Opener: String {
         case exec
+        /// As soon as the agent has accepted the connection, before anything is sent on it.
+        case execAtOnce
         case exit
         case stay
     }
@@ -97,9 +105,13 @@ final class Relay {
         up.connect(upstream)
         opener = os.getpid()
         wait, go = os.pipe()
+        if opener_does == "execAtOnce":
+            # The agent speaks first.
+            up.recv(1, socket.MSG_PEEK)
+            os.write(go, b"x")
         if os.fork():
             os.read(wait, 1)
-            if opener_does == "exec":
+            if opener_does.startswith("exec"):
                 os.execv("/bin/cat", ["cat"])
             if opener_does == "exit":
                 os._exit(0)
@@ -119,6 +131,12 @@ final class Relay {
             head = exactly(source, 9)
             return head, exactly(source, int.from_bytes(head[:3], "big"))
 
+        def wait_for_exec():
+            while not os.readlink(f"/proc/{opener}/exe").endswith("cat"):
+                pass
+
+        if opener_does == "execAtOnce":
+            wait_for_exec()
         # The client's preface and settings, until the agent has acknowledged them.
         up.sendall(exactly(down, 24))
         head, body = frame(down)
@@ -133,8 +151,7 @@ final class Relay {
             while os.getppid() == opener:
                 pass
         if opener_does == "exec":
-            while not os.readlink(f"/proc/{opener}/exe").endswith("cat"):
-                pass
+            wait_for_exec()
         while True:
             for source in select.select([up, down], [], [])[0]:
                 data = source.recv(65536)

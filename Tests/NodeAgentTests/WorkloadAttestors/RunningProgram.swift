@@ -2,11 +2,12 @@
 
 import CLinux
 import Foundation
+import GRPCPeer
 import NodeAgent
 
 /// A real process that waits for its standard input to end.
 ///
-/// Not Foundation's Process: that one waits for exits on a run loop of the calling thread.
+/// Not Foundation's Process: that one waits for every process that holds what it handed down.
 final class RunningProgram {
     struct NotStarted: Error {
         let errno: Int32
@@ -33,10 +34,19 @@ final class RunningProgram {
             output.fileHandleForWriting.fileDescriptor,
             STDOUT_FILENO
         )
+        // The threads of tests block signals, and a program that blocks them cannot be ended by an
+        // alarm of its own.
+        var attributes = posix_spawnattr_t()
+        unsafe posix_spawnattr_init(&attributes)
+        defer { unsafe posix_spawnattr_destroy(&attributes) }
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        unsafe posix_spawnattr_setsigmask(&attributes, &signals)
+        unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         let words = unsafe ([path] + arguments).map { unsafe strdup($0) }
         defer { unsafe words.forEach { unsafe free($0) } }
         var pid: pid_t = 0
-        let error = unsafe posix_spawn(&pid, path, &actions, nil, words + [nil], environ)
+        let error = unsafe posix_spawn(&pid, path, &actions, &attributes, words + [nil], environ)
         try input.fileHandleForReading.close()
         try output.fileHandleForWriting.close()
         self.input = input.fileHandleForWriting
@@ -76,7 +86,7 @@ final class RunningProgram {
     func attested(
         uid: UInt32 = getuid(),
         gid: UInt32 = getgid(),
-        executableAtConnect: FileIdentity? = nil,
+        executableAtConnect: ExecutableAtConnect? = nil,
         isAlive: @escaping @Sendable () -> Bool = { true }
     ) -> AttestedProcess {
         AttestedProcess(

@@ -4,6 +4,7 @@ import CLinux
 import Clocks
 import Crypto
 import Foundation
+import GRPCPeer
 import NodeAgent
 import SPIFFE
 import Testing
@@ -236,10 +237,43 @@ struct UnixWorkloadAttestorTests {
         #expect(program.read() == "ready\n")
         let before = try await attestor.attest(program.attested())
         #expect(texts(before).contains(try sha256("/bin/sh")))
+        let shell = try #require(before.executable)
         try program.tell("go")
         try program.waitUntilRuns("/bin/cat")
         await #expect(throws: WorkloadAttestationError.executableReplaced) {
-            try await attestor.attest(program.attested(executableAtConnect: before.executable))
+            try await attestor.attest(program.attested(executableAtConnect: .file(shell)))
+        }
+    }
+
+    @Test func `a program that could not be read at connect says nothing later`() async throws {
+        let cat = try RunningProgram("/bin/cat")
+        _ = try cat.ask("ready")
+        let process = cat.attested(executableAtConnect: .unreadable(errno: EACCES))
+        let attestation = try await attestor.attest(process)
+        #expect(texts(attestation).contains("unix:uid:\(getuid())"))
+        #expect(!texts(attestation).contains { $0.hasPrefix("unix:sha256:") })
+        #expect(paths(attestation).isEmpty)
+        #expect(attestation.executable == nil)
+        #expect(attestation.omissions.contains { $0.contains("when it connected") })
+    }
+
+    // MARK: - File systems that a program serves
+
+    @Test(
+        .enabled(if: ServedProgram.isPossible, "needs root, /dev/fuse and python3"),
+        arguments: [ServedProgram.Trick.answersNoMore, .detached]
+    )
+    func `a program behind FUSE has neither path nor hash, and delays nobody`(
+        _ trick: ServedProgram.Trick
+    ) async throws {
+        try await withDirectory { directory in
+            let served = try ServedProgram(in: directory, trick)
+            let attestation = try await attestor.attest(served.attested)
+            #expect(attestation.selectors.allSatisfy { !$0.value.hasPrefix("sha256:") })
+            #expect(paths(attestation).isEmpty)
+            #expect(attestation.omissions.contains { $0.contains("file system") })
+            #expect(attestation.executable != nil)
+            served.end()
         }
     }
 
@@ -322,13 +356,11 @@ extension RunningProgram {
             URL(fileURLWithPath: program).resolvingSymlinksInPath().path
         )
         for _ in 0..<100_000 {
-            let descriptor = clinux_open_executable(pid)
-            guard descriptor >= 0 else { continue }
-            let status = clinux_status_of_descriptor(descriptor)
-            clinux_close(descriptor)
+            let running = clinux_executable_of(pid)
+            guard running.error == 0 else { continue }
             // A bind mount shows another path, never another file.
-            if status.inode == wanted.inode { return }
-            if program == "/bin/ls", status.inode == Self.inode(of: "/bin/cat") { return }
+            if running.inode == wanted.inode { return }
+            if program == "/bin/ls", running.inode == Self.inode(of: "/bin/cat") { return }
         }
         throw NeverRan()
     }
