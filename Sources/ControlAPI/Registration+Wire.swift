@@ -135,13 +135,29 @@ extension TrustBundle {
     }
 }
 
+/// How much one attestation may show.
+package enum AttestedSelectors {
+    /// Most selectors of a node: those of its join token and the one of its name, with room for
+    /// attestors that say more.
+    package static let nodeMax = 256
+    /// Most selectors of a process: a few for its user and program, two for each of its groups.
+    package static let workloadMax = 1024
+}
+
 /// Reads selectors in their text form.
 ///
+/// - Parameters:
+///   - texts: `type:value` each.
+///   - field: For the error.
+///   - max: Most of them.
 /// - Throws: `WireError` naming `field` and the rule broken.
-package func selectors(_ texts: [String], _ field: String) throws(WireError) -> [Selector] {
-    guard texts.count <= RegistrationEntry.selectorsMax else {
-        throw .tooMany(field, max: RegistrationEntry.selectorsMax)
-    }
+/// - Returns: The selectors, in their order.
+package func selectors(
+    _ texts: [String],
+    _ field: String,
+    max: Int = RegistrationEntry.selectorsMax
+) throws(WireError) -> [Selector] {
+    guard texts.count <= max else { throw .tooMany(field, max: max) }
     var result: [Selector] = []
     for text in texts {
         do { result.append(try Selector(text)) } catch {

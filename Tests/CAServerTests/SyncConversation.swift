@@ -14,6 +14,8 @@ final class SyncConversation {
     typealias Message = Signet_Node_V1alpha1_SyncResponse
     typealias Say = AsyncStream<Signet_Node_V1alpha1_SyncRequest>.Continuation
 
+    /// The server's first message.
+    fileprivate(set) var welcome = Signet_Node_V1alpha1_Welcome()
     private var messages: RPCAsyncSequence<Message, any Error>.AsyncIterator
     private let say: Say
 
@@ -110,6 +112,7 @@ extension TestServer {
                         throw SyncConversation.UnexpectedMessage()
                     }
                     #expect(welcome.trustDomain == "example.org")
+                    conversation.welcome = welcome
                     return try await body(conversation)
                 }
             )

@@ -47,6 +47,17 @@ struct SyncTests {
         }
     }
 
+    @Test func `the welcome says what the server attested of the node`() async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web", "zone:north"])
+            try await server.withSync(as: agent) { sync in
+                #expect(
+                    sync.welcome.nodeSelectors == ["agent:web-1", "role:web", "zone:north"]
+                )
+            }
+        }
+    }
+
     @Test func `an entry that leaves the scope is removed`() async throws {
         try await withServer { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])

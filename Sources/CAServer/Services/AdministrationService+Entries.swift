@@ -189,7 +189,13 @@ extension AdministrationService {
         _ explanation: Signet_Node_V1alpha1_WorkloadExplanation,
         _ agent: String
     ) async throws -> Signet_Node_V1alpha1_WorkloadExplanation {
-        let shown = Set(try selectors(explanation.selectors, "selectors"))
+        let shown = Set(
+            try selectors(
+                explanation.selectors,
+                "selectors",
+                max: AttestedSelectors.workloadMax
+            )
+        )
         let misses = try await core.read { transaction in
             guard let node = try transaction.node(named: agent) else {
                 return [Signet_Node_V1alpha1_NearMiss]()

@@ -113,6 +113,7 @@ struct SyncStream {
                 $0.serverVersion = SignetVersion.current
                 $0.trustDomain = logic.trustDomain.name
                 $0.serverTimeUnixMilliseconds = core.clock.wallTime.unixMilliseconds
+                $0.nodeSelectors = node.selectors.sorted().map(\.description)
             }
         }
         return Opened(orders: orders, welcome: welcome)

@@ -604,6 +604,10 @@ package nonisolated struct Signet_Node_V1alpha1_Welcome: Sendable {
 
   package var capabilities: [String] = []
 
+  /// What the server attested of this node, for templates with {node.<type>}. For information: the
+  /// server resolves every template again from its own record before it signs.
+  package var nodeSelectors: [String] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -865,6 +869,9 @@ package nonisolated struct Signet_Node_V1alpha1_WorkloadExplanation: Sendable {
 
   /// Why attestation itself failed, when it did.
   package var attestationError: String = String()
+
+  /// Selectors that others have and this process has not, and why: one sentence each.
+  package var notes: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2034,7 +2041,7 @@ nonisolated extension Signet_Node_V1alpha1_SyncResponse: SwiftProtobuf.Message, 
 
 nonisolated extension Signet_Node_V1alpha1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Welcome"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}server_id\0\u{3}server_version\0\u{3}trust_domain\0\u{3}server_time_unix_milliseconds\0\u{1}capabilities\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}server_id\0\u{3}server_version\0\u{3}trust_domain\0\u{3}server_time_unix_milliseconds\0\u{1}capabilities\0\u{3}node_selectors\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2047,6 +2054,7 @@ nonisolated extension Signet_Node_V1alpha1_Welcome: SwiftProtobuf.Message, Swift
       case 3: try { try decoder.decodeSingularStringField(value: &self.trustDomain) }()
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.serverTimeUnixMilliseconds) }()
       case 5: try { try decoder.decodeRepeatedStringField(value: &self.capabilities) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.nodeSelectors) }()
       default: break
       }
     }
@@ -2068,6 +2076,9 @@ nonisolated extension Signet_Node_V1alpha1_Welcome: SwiftProtobuf.Message, Swift
     if !self.capabilities.isEmpty {
       try visitor.visitRepeatedStringField(value: self.capabilities, fieldNumber: 5)
     }
+    if !self.nodeSelectors.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.nodeSelectors, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2077,6 +2088,7 @@ nonisolated extension Signet_Node_V1alpha1_Welcome: SwiftProtobuf.Message, Swift
     if lhs.trustDomain != rhs.trustDomain {return false}
     if lhs.serverTimeUnixMilliseconds != rhs.serverTimeUnixMilliseconds {return false}
     if lhs.capabilities != rhs.capabilities {return false}
+    if lhs.nodeSelectors != rhs.nodeSelectors {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2526,7 +2538,7 @@ nonisolated extension Signet_Node_V1alpha1_QueryReply: SwiftProtobuf.Message, Sw
 
 nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".WorkloadExplanation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pid\0\u{1}selectors\0\u{3}spiffe_ids\0\u{3}near_misses\0\u{1}revision\0\u{3}attestation_error\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pid\0\u{1}selectors\0\u{3}spiffe_ids\0\u{3}near_misses\0\u{1}revision\0\u{3}attestation_error\0\u{1}notes\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2540,6 +2552,7 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
       case 4: try { try decoder.decodeRepeatedMessageField(value: &self.nearMisses) }()
       case 5: try { try decoder.decodeSingularMessageField(value: &self._revision) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.attestationError) }()
+      case 7: try { try decoder.decodeRepeatedStringField(value: &self.notes) }()
       default: break
       }
     }
@@ -2568,6 +2581,9 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
     if !self.attestationError.isEmpty {
       try visitor.visitSingularStringField(value: self.attestationError, fieldNumber: 6)
     }
+    if !self.notes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.notes, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2578,6 +2594,7 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
     if lhs.nearMisses != rhs.nearMisses {return false}
     if lhs._revision != rhs._revision {return false}
     if lhs.attestationError != rhs.attestationError {return false}
+    if lhs.notes != rhs.notes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

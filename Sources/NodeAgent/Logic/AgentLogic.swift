@@ -144,14 +144,14 @@ package struct AgentLogic: Sendable {
     /// - Parameters:
     ///   - trustDomain: For which it speaks.
     ///   - serverTime: Its wall clock.
-    ///   - nodeSelectors: What it attested of this node, if it says so.
+    ///   - nodeSelectors: What it attested of this node; empty from a server that does not say.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
     /// - Returns: What the shell has to do.
     package mutating func welcomed(
         trustDomain: String,
         serverTime: Date,
-        nodeSelectors: Set<Selector> = [],
+        nodeSelectors: Set<Selector>,
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {

@@ -123,6 +123,11 @@ struct ServerConnection {
     ) throws {
         switch response.message {
         case .welcome(let welcome):
+            let attested = try selectors(
+                welcome.nodeSelectors,
+                "welcome.node_selectors",
+                max: AttestedSelectors.nodeMax
+            )
             core.logger.info(
                 "connected",
                 metadata: [
@@ -135,6 +140,7 @@ struct ServerConnection {
                 $0.welcomed(
                     trustDomain: welcome.trustDomain,
                     serverTime: time,
+                    nodeSelectors: Set(attested),
                     now: $1,
                     using: &$2
                 )

@@ -66,6 +66,7 @@ struct ServerQueries {
                 $0.selectors = attestation.selectors.sorted().map(\.description)
                 $0.spiffeIds = found.spiffeIDs.map(\.description)
                 $0.nearMisses = found.nearMisses.map(\.message)
+                $0.notes = attestation.omissions
                 if let revision = found.revision { $0.revision = revision.message }
             }
         } catch {

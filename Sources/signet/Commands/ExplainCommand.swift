@@ -41,6 +41,7 @@ struct ExplainCommand: ParsableCommand {
             var nearMisses: [NearMiss]
             var revision: UInt64
             var attestationError: String
+            var notes: [String]
         }
 
         func run() async throws {
@@ -79,6 +80,7 @@ extension ExplainCommand.Workload.View {
         spiffeIDs = explanation.spiffeIds
         revision = explanation.revision.number
         attestationError = explanation.attestationError
+        notes = explanation.notes
         nearMisses = explanation.nearMisses.map {
             NearMiss(
                 entry: $0.entry,
@@ -101,6 +103,7 @@ extension ExplainCommand.Workload.View {
         if !selectors.isEmpty, !attestationError.isEmpty {
             lines.append("  not: \(attestationError)")
         }
+        lines += notes.map { "  note: \($0)" }
         if spiffeIDs.isEmpty {
             lines.append("it gets no identity")
         } else {

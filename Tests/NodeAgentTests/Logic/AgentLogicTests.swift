@@ -57,6 +57,30 @@ import Testing
         #expect(agent.logic.cache.entryCount == 1)
     }
 
+    @Test func `templates are resolved with what the server says it attested of the node`() throws {
+        var agent = try driver()
+        let zoned = try world.entry(
+            "zoned",
+            id: "spiffe://example.org/{node.zone}/web",
+            workload: ["unix:uid:1000"]
+        )
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        _ = agent.connect(nodeSelectors: try Set("role:web", "zone:north"))
+        let batches = agent.receive(try world.snapshot(1, [zoned])).compactMap { action in
+            if case .sign(let batch) = action { batch } else { nil }
+        }
+        let ids = batches.flatMap { $0.items.map(\.key.spiffeID.description) }
+        #expect(ids == ["spiffe://example.org/north/web"])
+
+        // From a server that does not say, only what entries name is known: nothing is asked for.
+        _ = agent.tell { $0.disconnected(now: $1, using: &$2) }
+        _ = try agent.fire()
+        _ = agent.connect()
+        #expect(agent.logic.cache.problem(ofEntry: zoned.id) == .variableMissing("node.zone"))
+        let (id, _) = agent.subscribe(try Set("unix:uid:1000"))
+        #expect(agent.logic.answer(for: id) == .denied)
+    }
+
     @Test func `a bundle without a readable authority does not replace the one in force`() throws {
         var agent = try driver()
         _ = try agent.join([web])
@@ -102,7 +126,13 @@ import Testing
         _ = agent.tell { $0.started(now: $1, using: &$2) }
         _ = agent.tell { $0.connected(now: $1, using: &$2) }
         let actions = agent.tell {
-            $0.welcomed(trustDomain: "other.org", serverTime: $1.wall, now: $1, using: &$2)
+            $0.welcomed(
+                trustDomain: "other.org",
+                serverTime: $1.wall,
+                nodeSelectors: [],
+                now: $1,
+                using: &$2
+            )
         }
         #expect(actions.contains { if case .disconnect = $0 { true } else { false } })
     }
@@ -257,6 +287,7 @@ import Testing
             logic.welcomed(
                 trustDomain: "example.org",
                 serverTime: now.wall.addingTimeInterval(-ahead),
+                nodeSelectors: [],
                 now: now,
                 using: &generator
             )

@@ -55,13 +55,14 @@ struct LogicDriver {
         return tell { $0.timerFired(now: $1, using: &$2) }
     }
 
-    mutating func connect() -> [AgentLogic.Action] {
+    mutating func connect(nodeSelectors: Set<Selector> = []) -> [AgentLogic.Action] {
         let actions = tell { $0.connected(now: $1, using: &$2) }
         return actions
             + tell {
                 $0.welcomed(
                     trustDomain: "example.org",
                     serverTime: $1.wall,
+                    nodeSelectors: nodeSelectors,
                     now: $1,
                     using: &$2
                 )

@@ -90,7 +90,13 @@ struct ServingAgent: Sendable {
         tell { $0.started(now: $1, using: &$2) }
         tell { $0.connected(now: $1, using: &$2) }
         let welcome = tell {
-            $0.welcomed(trustDomain: "example.org", serverTime: $1.wall, now: $1, using: &$2)
+            $0.welcomed(
+                trustDomain: "example.org",
+                serverTime: $1.wall,
+                nodeSelectors: [],
+                now: $1,
+                using: &$2
+            )
         }
         return try welcome + receive(world.snapshot(1, entries, bundles: bundles))
     }

@@ -179,12 +179,14 @@ final class AgentProcess {
             on: lane,
             "says hello, has \(hello.have.map { "\($0.number)" } ?? "none")"
         ) { [self] in
-            try network.server.hello(hello, on: channel, lane: lane) { [self] time in
+            try network.server.hello(hello, on: channel, lane: lane) {
+                [self] time, attested in
                 try await whileOpen(channel) { [self] in
                     try await perform(
                         logic.welcomed(
                             trustDomain: ServerProcess.trustDomainName,
                             serverTime: time,
+                            nodeSelectors: attested,
                             now: now,
                             using: &machine.random
                         )

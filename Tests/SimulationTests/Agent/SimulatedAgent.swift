@@ -10,6 +10,10 @@ import SPIFFE
 
 /// An agent's machine: disk, clock, network and workloads outlive every process on it.
 final class SimulatedAgent {
+    /// Where all machines are; no entry names it that is for one node alone, so an agent learns it
+    /// only from the server's Welcome.
+    static let zone = "one"
+
     let scheduler: Scheduler
     let network: Network
     let name: String

@@ -14,12 +14,10 @@ struct EntryFact: Hashable, Sendable {
     let expires: Date?
     let revision: UInt64
 
-    private static let variable = "{node.name}"
-
-    /// The ID that the entry grants on a node.
+    /// The ID that the entry grants on a node; all nodes lie in one zone.
     func resolved(on node: String) -> String {
-        guard spiffeID.hasSuffix(Self.variable) else { return spiffeID }
-        return spiffeID.dropLast(Self.variable.count) + node
+        spiffeID.replacing("{node.name}", with: node)
+            .replacing("{node.zone}", with: SimulatedAgent.zone)
     }
 }
 

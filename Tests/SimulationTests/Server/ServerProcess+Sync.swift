@@ -41,7 +41,7 @@ extension ServerProcess {
         from peer: VerifiedPeer,
         on connection: Connection,
         lane: Int,
-        welcome: @escaping (Date) async throws -> Void,
+        welcome: @escaping (Date, Set<Selector>) async throws -> Void,
         deliver: @escaping (SyncMessage) async throws -> Void
     ) {
         let logic = logic
@@ -63,7 +63,9 @@ extension ServerProcess {
             disconnected(session)
         }
         let time = clock.wallTime
-        connection.send(to: .agent, on: lane, "welcome") { try await welcome(time) }
+        connection.send(to: .agent, on: lane, "welcome") {
+            try await welcome(time, node.selectors)
+        }
         perform(
             publisher.connected(
                 AgentName(node.name),

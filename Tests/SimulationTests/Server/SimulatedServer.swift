@@ -130,7 +130,7 @@ final class SimulatedServer {
         _ hello: SyncHello,
         on channel: Channel,
         lane: Int,
-        welcome: @escaping (Date) async throws -> Void,
+        welcome: @escaping (Date, Set<Selector>) async throws -> Void,
         deliver: @escaping (SyncMessage) async throws -> Void
     ) throws {
         guard let running, let peer = channel.peer else { return }

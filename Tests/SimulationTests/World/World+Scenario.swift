@@ -77,11 +77,11 @@ extension World {
     private func applyEntry() throws {
         let name = "entry-\(Int.random(in: 0..<settings.entryNameCount, using: &random))"
         let app = Int.random(in: 0..<4, using: &random)
-        let isTemplate = random.chance(0.3)
+        let variable = random.chance(0.3) ? pick(["/{node.name}", "/{node.zone}"]) : nil
         let node: Set<String> =
             random.chance(0.5)
             ? ["agent:node-\(Int.random(in: 1...settings.agentCount, using: &random))"]
-            : [random.chance(0.5) ? "role:web" : "role:store", "zone:one"]
+            : [random.chance(0.5) ? "role:web" : "role:store", "zone:\(SimulatedAgent.zone)"]
         let now = server.clock.wallTime
         let expires =
             random.chance(0.1)
@@ -89,7 +89,7 @@ extension World {
         let plan = EntryPlan(
             name: name,
             spiffeID: "spiffe://\(ServerProcess.trustDomainName)/app-\(app)"
-                + (isTemplate ? "/{node.name}" : ""),
+                + (variable ?? ""),
             nodeSelectors: node,
             workloadSelectors: ["unix:uid:\(random.chance(0.5) ? 1000 : 1001)"],
             ttlSeconds: Int.random(

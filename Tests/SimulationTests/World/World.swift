@@ -51,7 +51,9 @@ final class World {
                 scheduler,
                 network: network,
                 name: "node-\(index)",
-                selectors: ["role:\(index % 2 == 0 ? "web" : "store")", "zone:one"],
+                selectors: [
+                    "role:\(index % 2 == 0 ? "web" : "store")", "zone:\(SimulatedAgent.zone)",
+                ],
                 path: "\(directory)/node-\(index)",
                 sabotage: sabotage
             )
