@@ -4,7 +4,7 @@ import CAServer
 import ControlAPI
 import ControlAPIProtos
 import Crypto
-import FoundationEssentials
+import Foundation
 import Issuance
 import NodeAttestation
 import SPIFFE
@@ -51,6 +51,72 @@ struct AttestationTests {
                 $0.spiffeID = "spiffe://example.org/signet/agent/web-1"
             }
             #expect(issued.count == 1)
+        }
+    }
+
+    @Test func `a lost answer is given again to the same key for ten minutes`() async throws {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            // The token's own time is over before the answer is given again.
+            let token = try await server.token("web-1", selectors: ["role:web"], ttlSeconds: 60)
+            let first = try await server.attest("web-1", secret: token.secret)
+            clock.pass(.seconds(595))
+            let again = try await server.attest("web-1", secret: token.secret, key: first.key)
+            #expect(try again.leaf.serial != first.leaf.serial)
+            #expect(try again.leaf.spkiSHA256 == first.leaf.spkiSHA256)
+            #expect(try await server.verified(again.chain).id.path == "/signet/agent/web-1")
+            let nodes = try await server.administration.listNodes(.init()).nodes
+            #expect(nodes.map(\.selectors) == [["agent:web-1", "role:web"]])
+            #expect(try await server.records("nodeAttested").count == 1)
+            let repeated = try await server.records("nodeAttestationRepeated")
+            #expect(repeated.count == 1)
+            let serial = try first.leaf.serial.map { String(format: "%02x", $0) }.joined()
+            #expect(repeated.allSatisfy { $0.contains(serial) })
+            // It counts from the first use, however often it is repeated.
+            clock.pass(.seconds(6))
+            let late = await refusal {
+                try await server.attest("web-1", secret: token.secret, key: first.key)
+            }
+            #expect(late?.reason == "joinTokenRefused")
+        }
+    }
+
+    @Test func `a used token is worth nothing to another key`() async throws {
+        try await withServer { server in
+            let secret = try await server.token("web-1").secret
+            let agent = try await server.attest("web-1", secret: secret)
+            let thief = await refusal { try await server.attest("web-1", secret: secret) }
+            #expect(thief?.reason == "joinTokenRefused")
+            // A key that was replaced since is another key.
+            let renewed = try await server.renew(agent, key: P256.Signing.PrivateKey())
+            let old = await refusal {
+                try await server.attest("web-1", secret: secret, key: agent.key)
+            }
+            #expect(old?.reason == "joinTokenRefused")
+            _ = try await server.attest("web-1", secret: secret, key: renewed.key)
+        }
+    }
+
+    @Test func `a used token brings back neither a banned node nor an evicted one`() async throws {
+        try await withServer { server in
+            let key = P256.Signing.PrivateKey()
+            let secret = try await server.token("web-1").secret
+            _ = try await server.attest("web-1", secret: secret, key: key)
+            func reason(_ secret: [UInt8]) async -> String? {
+                await refusal { try await server.attest("web-1", secret: secret, key: key) }?.reason
+            }
+            _ = try await server.administration.banNode(
+                .with { ($0.name, $0.reason) = ("web-1", "stolen") }
+            )
+            #expect(await reason(secret) == "joinTokenRefused")
+            _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
+            #expect(await reason(secret) == "joinTokenRefused")
+            // Not even once the same key has come in again by another token.
+            let second = try await server.token("web-1").secret
+            _ = try await server.attest("web-1", secret: second, key: key)
+            #expect(await reason(secret) == "joinTokenRefused")
+            #expect(await reason(second) == nil)
+            #expect(try await server.records("nodeAttestationRepeated").count == 1)
         }
     }
 

@@ -13,6 +13,7 @@ package enum AuditEvent: Hashable, Sendable {
     case authorityRetired(AuthorityStep)
     case clockRefused(ClockRefusal)
     case documentsApplied(DocumentChanges)
+    case nodeAttestationRepeated(NodeAttestationRepetition)
     case nodeAttested(NodeAttestation)
     case nodeBanned(NodeStanding)
     case nodeEvicted(NodeStanding)
@@ -33,6 +34,7 @@ package enum AuditEvent: Hashable, Sendable {
         case authorityRetired
         case clockRefused
         case documentsApplied
+        case nodeAttestationRepeated
         case nodeAttested
         case nodeBanned
         case nodeEvicted
@@ -54,6 +56,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityRetired: .authorityRetired
         case .clockRefused: .clockRefused
         case .documentsApplied: .documentsApplied
+        case .nodeAttestationRepeated: .nodeAttestationRepeated
         case .nodeAttested: .nodeAttested
         case .nodeBanned: .nodeBanned
         case .nodeEvicted: .nodeEvicted
@@ -75,6 +78,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityRemoved(let payload), .authorityRetired(let payload): payload
         case .clockRefused(let payload): payload
         case .documentsApplied(let payload): payload
+        case .nodeAttestationRepeated(let payload): payload
         case .nodeAttested(let payload): payload
         case .nodeBanned(let payload), .nodeEvicted(let payload), .nodeUnbanned(let payload):
             payload
@@ -97,6 +101,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .authorityRetired: .authorityRetired(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
+            case .nodeAttestationRepeated: .nodeAttestationRepeated(try .init(&fields))
             case .nodeAttested: .nodeAttested(try .init(&fields))
             case .nodeBanned: .nodeBanned(try .init(&fields))
             case .nodeEvicted: .nodeEvicted(try .init(&fields))

@@ -51,6 +51,55 @@ package struct NodeAttestation: Hashable, Sendable, AuditPayload {
     }
 }
 
+/// A node that had just attested was answered again with the same key: its first answer was lost.
+package struct NodeAttestationRepetition: Hashable, Sendable, AuditPayload {
+    package let agent: SPIFFEID
+    /// As in `NodeAttestation`.
+    package let attestor: String
+    /// What it proved itself with, the same as the first time.
+    package let evidence: String
+    package let previousSerial: [UInt8]
+    /// SHA-256 of the SubjectPublicKeyInfo of the key, which is the one attested before.
+    package let publicKeySHA256: [UInt8]
+
+    package init(
+        agent: SPIFFEID,
+        attestor: String,
+        evidence: String,
+        previousSerial: [UInt8],
+        publicKeySHA256: [UInt8]
+    ) {
+        self.agent = agent
+        self.attestor = AuditText.word(attestor)
+        self.evidence = AuditText.word(evidence)
+        self.previousSerial = previousSerial
+        self.publicKeySHA256 = publicKeySHA256
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("agent", agent)
+        fields.set("attestor", attestor)
+        fields.set("evidence", evidence)
+        fields.set("previousSerial", previousSerial)
+        fields.set("publicKeySHA256", publicKeySHA256)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            agent: try fields.id("agent"),
+            attestor: try fields.text("attestor"),
+            evidence: try fields.text("evidence"),
+            previousSerial: try fields.bytes("previousSerial"),
+            publicKeySHA256: try fields.bytes("publicKeySHA256")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {
+        subjects.spiffeIDs.insert(agent.description)
+        subjects.serials.insert(Hexadecimal.text(previousSerial))
+    }
+}
+
 /// An agent got its next SVID while the one before was valid.
 package struct NodeRenewal: Hashable, Sendable, AuditPayload {
     package let agent: SPIFFEID

@@ -122,9 +122,13 @@ extension ServerLogic {
         now: Date,
         in transaction: Transaction
     ) throws -> (event: AuditEvent, selectors: Set<Selector>, method: String) {
-        guard case .redeemed(let token) = try transaction.redeemJoinToken(hash: hash, now: now),
-            token.name == name
-        else { throw Self.tokenRefused }
+        let token: JoinTokenRecord
+        switch try transaction.redeemJoinToken(hash: hash, now: now) {
+        case .redeemed(let redeemed) where redeemed.name == name: token = redeemed
+        case .alreadyUsed(let used) where used.name == name:
+            return try repeatAttestation(used, certificate, now: now, in: transaction)
+        default: throw Self.tokenRefused
+        }
         // A second token of the same name must not take a node over.
         if let node = try transaction.node(named: name) {
             guard node.ban == nil else {
@@ -145,6 +149,34 @@ extension ServerLogic {
             publicKeySHA256: certificate.spkiSHA256
         )
         return (.nodeAttested(attestation), selectors, "join_token")
+    }
+
+    /// Answers a node again whose first answer was lost: for a short time, for the key that the
+    /// token brought in, and as long as the node that it made is there and not banned.
+    ///
+    /// Who holds the secret alone gets nothing: the request proves possession of its key, and the
+    /// key must be the node's. Which of the conditions failed is not told.
+    private func repeatAttestation(
+        _ token: JoinTokenRecord,
+        _ certificate: PreparedCertificate,
+        now: Date,
+        in transaction: Transaction
+    ) throws -> (event: AuditEvent, selectors: Set<Selector>, method: String) {
+        guard let usedAt = token.usedAt,
+            now < usedAt.addingTimeInterval(Self.repetitionSecondsMax),
+            let node = try transaction.node(named: token.name), node.ban == nil,
+            // Another time is another node: this one was evicted, and the name came back.
+            node.createdAt == usedAt,
+            node.keySPKISHA256 == certificate.spkiSHA256
+        else { throw Self.tokenRefused }
+        let repetition = NodeAttestationRepetition(
+            agent: certificate.id,
+            attestor: node.attestationMethod,
+            evidence: Hex.text(token.hash.prefix(8)),
+            previousSerial: node.serial,
+            publicKeySHA256: certificate.spkiSHA256
+        )
+        return (.nodeAttestationRepeated(repetition), node.selectors, node.attestationMethod)
     }
 
     private func readmit(

@@ -17,6 +17,9 @@ package struct ServerLogic: Sendable {
     package static let clockBehindMax: TimeInterval = 10
     /// How long after its SVID expired an agent may come back with the key it had.
     package static let readmissionSeconds: TimeInterval = 7 * 86_400
+    /// How long after a join token was used the same key is answered again: the answer may have
+    /// been lost, and whoever waits longer than that for it can be given a new token.
+    package static let repetitionSecondsMax: TimeInterval = 600
     /// Most refusals of one request that are written as leaves of their own.
     package static let refusalLeavesMax = 8
 

@@ -56,6 +56,21 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             """#
         ),
         GoldenRecord(
+            .nodeAttestationRepeated(
+                NodeAttestationRepetition(
+                    agent: agent,
+                    attestor: "join_token",
+                    evidence: "t-7f3a",
+                    previousSerial: serial,
+                    publicKeySHA256: sha256
+                )
+            ),
+            by: .spiffe(agent),
+            #"""
+            {"actor":"spiffe://example.org/signet/agent/web-1","agent":"spiffe://example.org/signet/agent/web-1","attestor":"join_token","event":"nodeAttestationRepeated","evidence":"t-7f3a","previousSerial":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","publicKeySHA256":"abababababababababababababababababababababababababababababababab","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
             .nodeBanned(NodeStanding(agent: agent, reason: "disk \"stolen\"")),
             by: admin,
             #"""

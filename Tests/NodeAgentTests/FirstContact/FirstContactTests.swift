@@ -84,6 +84,25 @@ struct FirstContactTests {
         #expect(service.secrets.value == [Self.secret])
     }
 
+    @Test func `an answer that is lost is asked for again with the same key`() async throws {
+        let authority = try TestAuthority.root("example.org", now: now)
+        let service = JoinService(
+            authority: authority,
+            shows: authority.bundle,
+            answersToLose: 1
+        )
+        try await withServer(service, identity: authority) { address in
+            try await withDirectory { directory in
+                try await join(directory, token([authority], at: address))
+                let stored = try await StoredAgent.read(from: AgentDirectory(directory), now: now)
+                #expect(stored != nil)
+            }
+        }
+        #expect(service.secrets.value == [Self.secret, Self.secret])
+        #expect(service.keys.value.count == 2)
+        #expect(Set(service.keys.value).count == 1)
+    }
+
     @Test func `a server that the token does not pin never sees the secret`() async throws {
         let (genuine, impostor) = (
             try TestAuthority.root("example.org", now: now),
@@ -227,7 +246,10 @@ struct JoinService: Signet_Node_V1alpha1_NodeAttestation.SimpleServiceProtocol {
     let authority: TestAuthority
     let shows: TrustBundle
     var signsOwnKey = false
+    /// So many answers are made, and not sent.
+    var answersToLose = 0
     let secrets = Box<[[UInt8]]>([])
+    let keys = Box<[Certificate.PublicKey]>([])
 
     func getBundle(
         request: Signet_Node_V1alpha1_GetBundleRequest,
@@ -242,6 +264,10 @@ struct JoinService: Signet_Node_V1alpha1_NodeAttestation.SimpleServiceProtocol {
     ) async throws -> Signet_Node_V1alpha1_AttestResponse {
         secrets.value.append(Array(request.secret))
         let csr = try CertificateSigningRequest(derEncoded: Array(request.csr))
+        keys.value.append(csr.publicKey)
+        guard keys.value.count > answersToLose else {
+            throw RPCError(code: .unavailable, message: "lost")
+        }
         let leaf = try authority.leaf(AgentWorld.agentID) { profile in
             if !signsOwnKey { profile.publicKey = csr.publicKey }
         }
