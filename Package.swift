@@ -264,8 +264,9 @@ let package = Package(
             "CAServerTests",
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
-                "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync", "SPIFFE", .asn1, .crypto,
-                .grdb, .grpc, .grpcTransport, .logging, .protobuf, .x509,
+                "Datastore", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
+                "PolicyDocuments", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
+                .grpcTransport, .logging, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),

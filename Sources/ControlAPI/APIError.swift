@@ -87,3 +87,9 @@ extension APIError: RPCErrorConvertible {
         self.init(Kind(error.code), reason ?? "transport", error.message)
     }
 }
+
+extension WireError: RPCErrorConvertible {
+    package var rpcErrorCode: RPCError.Code { APIError.Kind.invalidArgument.code }
+    package var rpcErrorMessage: String { description }
+    package var rpcErrorMetadata: Metadata { [APIError.reasonKey: "wire"] }
+}

@@ -4,9 +4,6 @@ internal import FoundationEssentials
 internal import GRDB
 internal import Synchronization
 
-/// The name under which consumers know the store.
-package typealias Datastore = ServerStore
-
 /// Everything a server keeps: one SQLite file (WAL, synchronous FULL).
 ///
 /// A write is one logical transaction. Many of them share a physical one, each in its own

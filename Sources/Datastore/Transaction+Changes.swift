@@ -32,7 +32,7 @@ package struct StoredChange: Hashable, Sendable {
 
 /// What lies between a subscriber's revision and now.
 package enum StoredChanges: Hashable, Sendable {
-    /// Every resource that changed, once, in order of its latest change.
+    /// The changes in order; `changes` has every resource once, at its latest change.
     case delta([StoredChange])
     /// The changes are trimmed, too many, or of a future that this store does not know.
     case snapshotNeeded
@@ -53,6 +53,18 @@ extension ReadTransaction {
     ///
     /// - Throws: `DatastoreError.notEstablished`.
     package func changes(
+        after number: UInt64,
+        limit: Int
+    ) throws(DatastoreError) -> StoredChanges {
+        switch try eachChange(after: number, limit: limit) {
+        case .delta(let rows): .delta(Self.merged(rows))
+        case .snapshotNeeded: .snapshotNeeded
+        }
+    }
+
+    /// Like `changes`, but each change by itself: who must hear of a range is also who held a
+    /// resource in the middle of it.
+    package func eachChange(
         after number: UInt64,
         limit: Int
     ) throws(DatastoreError) -> StoredChanges {
@@ -79,7 +91,7 @@ extension ReadTransaction {
                     .map(Selector.list(stored:))
             )
         }
-        return rows.count > limit ? .snapshotNeeded : .delta(Self.merged(rows))
+        return rows.count > limit ? .snapshotNeeded : .delta(rows)
     }
 
     /// One change per resource: where it ended, and the scope it had at the start.

@@ -119,27 +119,33 @@ extension ReadTransaction {
         )
     }
 
-    /// Keys of the documents that carry `label` with `value`, in order, after `key`.
+    /// Keys of the documents that carry `label` with `value` and lie in one of `namespaces` (the
+    /// empty one holds what is cluster-wide), in order, at most `limit`.
     package func documentKeys(
         label: String,
         value: String,
-        after key: DocumentKey? = nil,
+        namespaces: Set<String>,
         limit: Int
     ) throws(DatastoreError) -> [DocumentKey] {
-        var conditions = Conditions()
-        conditions.add("label = ?", label)
-        conditions.add("value = ?", value)
-        if let key {
-            conditions.add("(api_group, kind, namespace, name) > (?, ?, ?, ?)", key.stored)
-        }
-        return try all(
+        try all(
             """
             SELECT api_group, kind, namespace, name
             FROM document_labels JOIN documents ON documents.id = document_labels.document
-            WHERE \(conditions.sql)
+            WHERE label = ? AND value = ? AND namespace IN (SELECT value FROM json_each(?))
             ORDER BY api_group, kind, namespace, name LIMIT ?
             """,
-            conditions.arguments + [limit],
+            [label, value, try storedJSON(namespaces.sorted()) ?? "[]", limit],
+            DocumentKey.init
+        )
+    }
+
+    /// The key of some document that lies in a namespace, nil when it is empty.
+    package func documentKey(
+        inNamespace namespace: String
+    ) throws(DatastoreError) -> DocumentKey? {
+        try first(
+            "SELECT api_group, kind, namespace, name FROM documents WHERE namespace = ? LIMIT 1",
+            [namespace],
             DocumentKey.init
         )
     }

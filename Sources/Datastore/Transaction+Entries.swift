@@ -29,6 +29,29 @@ extension ReadTransaction {
         return candidates.filter { $0.matches(node: selectors) }.sorted { $0.id < $1.id }
     }
 
+    /// How many entries are in the scope of a node that shows `selectors`; cheaper than reading
+    /// them.
+    package func entryCount(node selectors: Set<Selector>) throws(DatastoreError) -> Int {
+        let shown = Set(selectors.map(\.description))
+        return try all(
+            """
+            SELECT entries.node_selectors FROM node_selectors JOIN entries ON anchor = node_selectors.id
+            WHERE selector IN (SELECT value FROM json_each(?))
+            """,
+            [try storedJSON(shown.sorted()) ?? "[]"]
+        ) { row in try row.value("node_selectors", as: String.self) }
+        .count { list in
+            list.split(separator: "\n").allSatisfy { shown.contains(String($0)) }
+        }
+    }
+
+    /// How many entries there are.
+    package func entryCount() throws(DatastoreError) -> Int {
+        try first("SELECT count(*) AS n FROM entries") { row in
+            try row.value("n", as: Int.self)
+        } ?? 0
+    }
+
     /// Entries in order of their ids, those after `id`, at most `limit`.
     package func entries(
         after id: String? = nil,

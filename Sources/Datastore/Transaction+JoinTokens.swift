@@ -107,12 +107,18 @@ extension Transaction {
         return token.usedAt == nil ? .expired(token) : .alreadyUsed(token)
     }
 
-    /// Deletes a token.
+    /// Deletes the tokens of a name.
     ///
-    /// - Returns: whether there was one.
+    /// - Parameters:
+    ///   - name: The name that the tokens admit.
+    ///   - unusedOnly: Whether used ones stay.
+    /// - Returns: how many there were.
     @discardableResult
-    package func deleteJoinToken(hash: [UInt8]) throws(DatastoreError) -> Bool {
-        try execute("DELETE FROM join_tokens WHERE hash = ?", [hash.stored]) == 1
+    package func deleteJoinTokens(name: String, unusedOnly: Bool) throws(DatastoreError) -> Int {
+        try execute(
+            "DELETE FROM join_tokens WHERE name = ? AND (used_at IS NULL OR NOT ?)",
+            [name, unusedOnly]
+        )
     }
 
     /// Deletes tokens, used or not, that expired before `time`, at most `limit`.

@@ -72,6 +72,24 @@ extension ReadTransaction {
         )
     }
 
+    /// The first revision number that is sure to be of the node's present selectors, 0 when they
+    /// never changed, nil when there is no such node.
+    ///
+    /// The name may have stood for a machine with other selectors, whose disk tells of a revision
+    /// that was right for them: whoever has a smaller number needs everything again.
+    package func scopeChangedAt(ofNode name: String) throws(DatastoreError) -> UInt64? {
+        try first("SELECT scope_changed_at FROM nodes WHERE name = ?", [name]) { row in
+            try row.number("scope_changed_at")
+        }
+    }
+
+    /// How many nodes there are, banned ones included.
+    package func nodeCount() throws(DatastoreError) -> Int {
+        try first("SELECT count(*) AS n FROM nodes") { row in
+            try row.value("n", as: Int.self)
+        } ?? 0
+    }
+
     /// Nodes in order of their names, those after `name`, at most `limit`.
     package func nodes(
         after name: String? = nil,
@@ -89,14 +107,17 @@ extension Transaction {
     /// Writes everything about a node except its ban, which only `banNode` and `unbanNode`
     /// change: attesting again never lifts one.
     ///
-    /// The time of creation stays that of the first write.
+    /// The time of creation stays that of the first write. A node that is new or has other selectors
+    /// than before is noted as such, see `scopeChangedAt`.
     package func put(_ node: NodeRecord) throws(DatastoreError) {
         try execute(
             """
             INSERT INTO nodes (name, spiffe_id, selectors, key_spki_sha256, attestation_method,
-                serial, not_after, created_at, last_seen)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                serial, not_after, created_at, last_seen, scope_changed_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce((SELECT revision + 1 FROM meta), 0))
             ON CONFLICT (name) DO UPDATE SET spiffe_id = excluded.spiffe_id,
+                scope_changed_at = iif(selectors = excluded.selectors,
+                    scope_changed_at, excluded.scope_changed_at),
                 selectors = excluded.selectors, key_spki_sha256 = excluded.key_spki_sha256,
                 attestation_method = excluded.attestation_method, serial = excluded.serial,
                 not_after = excluded.not_after, last_seen = excluded.last_seen

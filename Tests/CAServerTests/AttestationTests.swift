@@ -211,6 +211,28 @@ struct AttestationTests {
         }
     }
 
+    @Test func `a stranger does not learn which agents exist`() async throws {
+        try await withServer { server in
+            _ = try await server.agent("web-1")
+            let unreadable: [UInt8] = [0x30, 0x00]
+            let foreign = try certificateRequest(P256.Signing.PrivateKey())
+            for csr in [unreadable, foreign] {
+                var answers: Set<String> = []
+                for name in ["web-1", "web-9"] {
+                    let error = await refusal {
+                        try await server.anonymously { client in
+                            try await Attestation.Client(wrapping: client).readmit(
+                                .with { ($0.agentName, $0.csr) = (name, Data(csr)) }
+                            )
+                        }
+                    }
+                    answers.insert(error?.description ?? "admitted")
+                }
+                #expect(answers.count == 1, "\(answers)")
+            }
+        }
+    }
+
     @Test func `an agent that is banned does not come back`() async throws {
         try await withServer { server in
             let agent = try await server.agent("web-1")

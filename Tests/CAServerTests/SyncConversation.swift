@@ -81,6 +81,27 @@ final class SyncConversation {
         say.yield(message)
     }
 
+    /// Answers the next question for a workload; state that comes before is left aside.
+    func explainOnce(selectors: [String]) async throws {
+        while let message = try await next() {
+            guard case .query(let query) = message else { continue }
+            guard case .explainWorkload(let asked)? = query.kind else { throw UnexpectedMessage() }
+            send(
+                .with {
+                    $0.queryReply = .with {
+                        $0.id = query.id
+                        $0.explainWorkload = .with {
+                            $0.pid = asked.pid
+                            $0.selectors = selectors
+                        }
+                    }
+                }
+            )
+            return
+        }
+        throw UnexpectedMessage()
+    }
+
     struct UnexpectedMessage: Error {}
 }
 

@@ -5,6 +5,8 @@ import CAServer
 import Clocks
 import ControlAPI
 import ControlAPIProtos
+import Datastore
+import Dispatch
 import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
@@ -192,4 +194,46 @@ func eventually(
     }
     Issue.record(what, sourceLocation: sourceLocation)
     throw CancellationError()
+}
+
+/// The writes that wait behind one that a test holds up.
+struct HeldWrites: Sendable {
+    fileprivate let server: TestServer
+    fileprivate let gate: DispatchSemaphore
+
+    /// Waits until so many writes are queued.
+    func queued(_ count: Int) async throws {
+        try await eventually("\(count) writes are queued") {
+            server.core.datastore.queuedWrites >= count
+        }
+    }
+
+    /// Lets them all go, in the order in which they came.
+    func release() { gate.signal() }
+}
+
+extension TestServer {
+    /// Holds up the datastore's writer, so that a test decides what is committed before what.
+    ///
+    /// `body` must release it, and is given up after a while if it does not.
+    func holdingWrites(_ body: (HeldWrites) async throws -> Void) async throws {
+        let held = HeldWrites(server: self, gate: DispatchSemaphore(value: 0))
+        let (begun, announce) = AsyncStream.makeStream(of: Void.self)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try await core.datastore.write { _ in
+                    announce.finish()
+                    _ = held.gate.wait(timeout: .now() + 30)
+                }
+            }
+            for await _ in begun {}
+            defer { held.release() }
+            try await body(held)
+        }
+    }
+}
+
+/// Bytes as the server writes them.
+func hexadecimal(_ bytes: [UInt8]) -> String {
+    bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
 }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct ChangeTests {
     let directory: TemporaryStore
-    let store: Datastore
+    let store: ServerStore
 
     init() throws {
         directory = try TemporaryStore()
@@ -56,6 +56,30 @@ import Testing
                 ])
         )
         #expect(try changes(after: 3) == .delta([]))
+    }
+
+    @Test func `each change of a resource is told, with whom it concerned before`() throws {
+        let roles = ["role:a", "role:b", "role:c"]
+        for role in roles {
+            try store.writeNow { transaction in
+                let number = try transaction.advanceRevision().number
+                try transaction.put(RegistrationEntry.sample("e", revision: number, node: [role]))
+            }
+        }
+        guard case .delta(let each) = try store.readNow({ try $0.eachChange(after: 0, limit: 9) })
+        else {
+            Issue.record("the changes are not kept")
+            return
+        }
+        #expect(each.map(\.number) == [1, 2, 3])
+        #expect(
+            each.map(\.priorNodeSelectors) == [
+                nil, [try Selector("role:a")], [try Selector("role:b")],
+            ]
+        )
+        guard case .delta(let merged) = try changes(after: 0) else { return }
+        #expect(merged.map(\.number) == [3])
+        #expect(merged.map(\.priorNodeSelectors) == [nil])
     }
 
     @Test func `a delta that is too long, or of the future, is a snapshot`() throws {

@@ -82,7 +82,7 @@ private struct SeededGenerator: RandomNumberGenerator {
         let acknowledged = directory.directory + "/acknowledged"
         await #expect(processExitsWith: .signal(SIGKILL)) {
             [path = path as String, acknowledged = acknowledged as String] in
-            let store = try Datastore(path: path)
+            let store = try ServerStore(path: path)
             try #require(FileManager.default.createFile(atPath: acknowledged, contents: nil))
             let log = try #require(FileHandle(forWritingAtPath: acknowledged))
             await withTaskGroup(of: Void.self) { group in
@@ -128,7 +128,7 @@ private struct SeededGenerator: RandomNumberGenerator {
         let path = directory.path
         await #expect(processExitsWith: .success) {
             [path = path as String] in
-            let store = try Datastore(path: path)
+            let store = try ServerStore(path: path)
             // Writes beyond the limit fail with EFBIG, which SQLite reports as an I/O error.
             signal(SIGXFSZ, SIG_IGN)
             var limit = rlimit(rlim_cur: 400_000, rlim_max: 10_000_000)
@@ -172,7 +172,7 @@ private struct SeededGenerator: RandomNumberGenerator {
     }
 
     /// One row or more in every table.
-    private func fill(_ store: Datastore, entries: Int) throws {
+    private func fill(_ store: ServerStore, entries: Int) throws {
         try store.writeNow { transaction in
             let number = try transaction.advanceRevision().number
             for index in 0..<entries {
@@ -200,7 +200,7 @@ private struct SeededGenerator: RandomNumberGenerator {
         try store.close()
     }
 
-    private func readEverything(_ store: Datastore) {
+    private func readEverything(_ store: ServerStore) {
         let reads: [(ReadTransaction) throws -> Void] = [
             { _ = try $0.identity() }, { _ = try $0.revision() },
             { _ = try $0.clockHighWater() }, { _ = try $0.changes(after: 0, limit: 1000) },
@@ -210,7 +210,18 @@ private struct SeededGenerator: RandomNumberGenerator {
             { _ = try $0.nodes(limit: 10) }, { _ = try $0.joinTokens(limit: 10) },
             { _ = try $0.authorities() }, { _ = try $0.intent(serial: [1]) },
             { _ = try $0.documents(limit: 10) },
-            { _ = try $0.documentKeys(label: "owner", value: "web", limit: 10) },
+            {
+                _ = try $0.documentKeys(
+                    label: "owner",
+                    value: "web",
+                    namespaces: ["default"],
+                    limit: 10
+                )
+            },
+            { _ = try $0.documentKey(inNamespace: "default") },
+            { _ = try $0.entryCount() },
+            { _ = try $0.nodeCount() },
+            { _ = try $0.scopeChangedAt(ofNode: "web-1") },
             { _ = try $0.leaves(from: 0, limit: 1000) }, { _ = try $0.auditFrontier() },
             { _ = try $0.queryLeaves(AuditLeafFilter(), limit: 10, newestFirst: true) },
         ]

@@ -8,7 +8,7 @@ import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct DocumentTests {
     let directory: TemporaryStore
-    let store: Datastore
+    let store: ServerStore
 
     init() throws {
         directory = try TemporaryStore()
@@ -264,20 +264,43 @@ import Testing
         }
     }
 
-    @Test func `prune finds the documents of an owner, as labelled now`() throws {
+    @Test func `prune finds the documents of an owner, as labelled now, where it looks`() throws {
+        let other = DocumentKey(group: "g", kind: "k", namespace: "other", name: "a")
         try put(key("a"), labels: ["owner": "web", "tier": "1"])
         try put(key("b"), labels: ["owner": "web"])
         try put(key("c"), labels: ["owner": "db"])
         try put(key("d"))
-        let owned = { (after: DocumentKey?) in
+        try put(other, labels: ["owner": "web"])
+        let owned = { (namespaces: Set<String>, limit: Int) in
             try store.readNow {
-                try $0.documentKeys(label: "owner", value: "web", after: after, limit: 10)
+                try $0.documentKeys(
+                    label: "owner",
+                    value: "web",
+                    namespaces: namespaces,
+                    limit: limit
+                )
             }
         }
-        #expect(try owned(nil) == [key("a"), key("b")])
-        #expect(try owned(key("a")) == [key("b")])
+        let here = key("a").namespace
+        #expect(try owned([here], 10) == [key("a"), key("b")])
+        #expect(try owned([here], 1) == [key("a")])
+        #expect(try owned(["other"], 10) == [other])
+        #expect(try owned([here, "other"], 10).count == 3)
+        #expect(try owned([], 10) == [])
         try put(key("a"), labels: ["owner": "db"])
         try delete(key("b"))
-        #expect(try owned(nil) == [])
+        #expect(try owned([here], 10) == [])
+    }
+
+    @Test func `a namespace is empty when nothing lies in it, of whatever group`() throws {
+        let foreign = DocumentKey(group: "other.group", kind: "k", namespace: "ns", name: "a")
+        func found() throws -> DocumentKey? {
+            try store.readNow { try $0.documentKey(inNamespace: "ns") }
+        }
+        #expect(try found() == nil)
+        try put(foreign)
+        #expect(try found() == foreign)
+        try delete(foreign)
+        #expect(try found() == nil)
     }
 }

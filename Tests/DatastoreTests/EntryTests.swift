@@ -8,7 +8,7 @@ import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct EntryTests {
     let directory: TemporaryStore
-    let store: Datastore
+    let store: ServerStore
 
     init() throws {
         directory = try TemporaryStore()
@@ -93,11 +93,13 @@ import Testing
             let shown = Set(try (0...pick(4)).map { _ in try Selector("s:\(pick(5))") })
             let expected = model.values.filter { $0.matches(node: shown) }.sorted { $0.id < $1.id }
             #expect(try store.readNow { try $0.entries(node: shown) } == expected)
+            #expect(try store.readNow { try $0.entryCount(node: shown) } == expected.count)
         }
         #expect(
             try store.readNow { try $0.entries(limit: 100) }
                 == model.values.sorted { $0.id < $1.id }
         )
+        #expect(try store.readNow { try $0.entryCount() } == model.count)
     }
 
     @Test func `pages cover all entries once, also of one namespace`() throws {

@@ -8,7 +8,7 @@ import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct IdentityTests {
     let directory: TemporaryStore
-    let store: Datastore
+    let store: ServerStore
 
     init() throws {
         directory = try TemporaryStore()

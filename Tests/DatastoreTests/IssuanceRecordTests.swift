@@ -7,7 +7,7 @@ import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct IssuanceRecordTests {
     let directory: TemporaryStore
-    let store: Datastore
+    let store: ServerStore
 
     init() throws {
         directory = try TemporaryStore()

@@ -6,7 +6,7 @@ import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct JoinTokenTests {
     let directory: TemporaryStore
-    let store: Datastore
+    let store: ServerStore
 
     init() throws {
         directory = try TemporaryStore()
@@ -64,8 +64,25 @@ import Testing
         try store.writeNow { try $0.put(token) }
         #expect(try redeem(1) == .expired(token))
         #expect(try redeem(2) == .unknown)
-        #expect(try store.writeNow { try $0.deleteJoinToken(hash: token.hash) })
+        let name = token.name
+        let deleted = try store.writeNow { try $0.deleteJoinTokens(name: name, unusedOnly: true) }
+        #expect(deleted == 1)
         #expect(try redeem(1) == .unknown)
+    }
+
+    @Test func `tokens are deleted by name, the used ones only when that is meant`() throws {
+        let name = "web"
+        for number in 1...3 as ClosedRange<UInt8> {
+            let token = try JoinTokenRecord.sample(number, name: name)
+            try store.writeNow { try $0.put(token) }
+        }
+        _ = try redeem(1)
+        let others = try store.writeNow { try $0.deleteJoinTokens(name: "-", unusedOnly: false) }
+        let unused = try store.writeNow { try $0.deleteJoinTokens(name: name, unusedOnly: true) }
+        let used = try store.writeNow { try $0.deleteJoinTokens(name: name, unusedOnly: false) }
+        #expect(others == 0)
+        #expect(unused == 2)
+        #expect(used == 1)
     }
 
     @Test func `a hash is stored once`() throws {

@@ -2,12 +2,13 @@
 
 import Datastore
 import Foundation
+import NodeSync
 import SPIFFE
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct NodeTests {
     let directory: TemporaryStore
-    let store: Datastore
+    let store: ServerStore
 
     init() throws {
         directory = try TemporaryStore()
@@ -53,6 +54,35 @@ import Testing
         #expect(try node("web-1") == nil)
         try store.writeNow { try $0.put(record) }
         #expect(try node("web-1") == record)
+    }
+
+    @Test func `a revision is known to be of a node's selectors only if it is newer than they are`()
+        throws
+    {
+        func changedAt() throws -> UInt64? {
+            try store.readNow { try $0.scopeChangedAt(ofNode: "web-1") }
+        }
+        func put(_ selectors: Set<Selector>) throws {
+            let record = try NodeRecord.sample("web-1", selectors: selectors)
+            try store.writeNow { try $0.put(record) }
+        }
+        let (web, db) = (try Selector("role:web"), try Selector("role:db"))
+        #expect(try changedAt() == nil)
+        let first = try store.writeNow { try $0.advanceRevision() }.number
+        try put([web])
+        #expect(try changedAt() == first + 1)
+        let second = try store.writeNow { try $0.advanceRevision() }.number
+        // A renewal changes nothing of the scope.
+        try put([web])
+        #expect(try changedAt() == first + 1)
+        try put([db])
+        #expect(try changedAt() == second + 1)
+        // The name comes back as another machine.
+        _ = try store.writeNow { try $0.evictNode(named: "web-1") }
+        let third = try store.writeNow { try $0.advanceRevision() }.number
+        try put([db])
+        #expect(try changedAt() == third + 1)
+        #expect(try store.readNow { try $0.nodeCount() } == 1)
     }
 
     @Test func `the time a node was seen only rises`() throws {

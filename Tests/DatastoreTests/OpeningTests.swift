@@ -116,7 +116,7 @@ import Testing
 
     @Test func `a directory that does not exist cannot be opened`() {
         let error = #expect(throws: DatastoreError.self) {
-            try Datastore(path: "/nonexistent/store.db")
+            try ServerStore(path: "/nonexistent/store.db")
         }
         guard case .cannotOpen = error else {
             Issue.record("\(String(describing: error))")

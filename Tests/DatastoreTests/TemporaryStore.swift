@@ -22,16 +22,16 @@ final class TemporaryStore: Sendable {
         try? FileManager.default.removeItem(atPath: directory)
     }
 
-    func open(_ change: (inout DatastoreOptions) -> Void = { _ in }) throws -> Datastore {
+    func open(_ change: (inout DatastoreOptions) -> Void = { _ in }) throws -> ServerStore {
         var options = DatastoreOptions()
         change(&options)
-        return try Datastore(path: path, options: options)
+        return try ServerStore(path: path, options: options)
     }
 
     /// A store that belongs to a server already.
     func openEstablished(
         _ change: (inout DatastoreOptions) -> Void = { _ in }
-    ) throws -> Datastore {
+    ) throws -> ServerStore {
         let store = try open(change)
         try store.writeNow { try $0.establish(.sample()) }
         return store
@@ -80,11 +80,15 @@ extension Set<Selector> {
 }
 
 extension NodeRecord {
-    static func sample(_ name: String, serial: UInt8 = 1) throws -> NodeRecord {
+    static func sample(
+        _ name: String,
+        serial: UInt8 = 1,
+        selectors: Set<Selector>? = nil
+    ) throws -> NodeRecord {
         NodeRecord(
             name: name,
             spiffeID: try SPIFFEID("spiffe://example.org/signet/agent/\(name)"),
-            selectors: try Set("role:web", "token:\(name)"),
+            selectors: try selectors ?? Set("role:web", "token:\(name)"),
             keySPKISHA256: Array(repeating: serial, count: 32),
             attestationMethod: "join_token",
             serial: [serial],
@@ -96,10 +100,14 @@ extension NodeRecord {
 }
 
 extension JoinTokenRecord {
-    static func sample(_ byte: UInt8, expiresAt: Date = noon + 600) throws -> JoinTokenRecord {
+    static func sample(
+        _ byte: UInt8,
+        name: String? = nil,
+        expiresAt: Date = noon + 600
+    ) throws -> JoinTokenRecord {
         JoinTokenRecord(
             hash: Array(repeating: byte, count: 32),
-            name: "web-\(byte)",
+            name: name ?? "web-\(byte)",
             selectors: try Set("role:web"),
             expiresAt: expiresAt,
             createdBy: "uid:0@host",

@@ -42,7 +42,7 @@ struct MetricTests {
         )
         #expect(text.contains("\nsignet_server_revision 42\n"))
         #expect(text.contains("\nsignet_agent_workload_streams 1\n"))
-        #expect(text.contains("\nsignet_clock_skew_seconds -0.25\n"))
+        #expect(text.contains("\nsignet_agent_clock_skew_seconds -0.25\n"))
         // A counter without labels exists from the start, a gauge only with a value.
         #expect(text.contains("\nsignet_clock_steps_total 0\n"))
         #expect(!text.contains("signet_server_entries"))

@@ -38,22 +38,36 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
     func index(into subjects: inout AuditSubjects) {}
 }
 
-/// The server would not sign because the wall clock is behind the highest time it has seen; the
-/// record's own time is what the clock showed.
+/// The server began to refuse to sign because it does not believe its wall clock; the record's own
+/// time is what the clock showed.
 package struct ClockRefusal: Hashable, Sendable, AuditPayload {
-    /// The highest time the server has seen.
-    package let highWater: AuditTime
+    /// What is wrong with the clock.
+    package enum Problem: String, CaseIterable, Sendable {
+        /// It is behind the time of the last signature.
+        case behind
+        /// It ran ahead of the time since boot by more than any correction.
+        case jumped
+    }
 
-    package init(highWater: AuditTime) {
-        self.highWater = highWater
+    /// The time of the last signature (`behind`), or what an even clock would show (`jumped`).
+    package let expected: AuditTime
+    package let problem: Problem
+
+    package init(problem: Problem, expected: AuditTime) {
+        self.problem = problem
+        self.expected = expected
     }
 
     func write(to fields: inout FieldWriter) {
-        fields.set("highWater", highWater)
+        fields.set("expected", expected)
+        fields.set("problem", problem.rawValue)
     }
 
     init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
-        self.init(highWater: try fields.time("highWater"))
+        self.init(
+            problem: try fields.parsed("problem", Problem.init(rawValue:)),
+            expected: try fields.time("expected")
+        )
     }
 
     func index(into subjects: inout AuditSubjects) {}

@@ -1,8 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import AuditLog
 package import ControlAPI
 package import FoundationEssentials
 internal import Synchronization
+
+/// Why the server does not believe its wall clock.
+package enum ClockProblem: Hashable, Sendable {
+    /// The clock is behind the time of the last signature.
+    case behind(lastSignature: Date)
+    /// The clock ran ahead of the time since boot; an even one would show `expected`.
+    case jumped(expected: Date)
+
+    var refusal: ClockRefusal {
+        switch self {
+        case .behind(let date): ClockRefusal(problem: .behind, expected: AuditTime(date))
+        case .jumped(let date): ClockRefusal(problem: .jumped, expected: AuditTime(date))
+        }
+    }
+}
+
+extension APIError {
+    /// The reason given for `ClockProblem.behind`.
+    static let clockBehind = "clockBehind"
+
+    /// What a caller is told while nothing is signed.
+    package init(_ problem: ClockProblem) {
+        switch problem {
+        case .behind:
+            self.init(
+                .unavailable,
+                Self.clockBehind,
+                "the server's clock is behind the time of its last signature; set the clock"
+            )
+        case .jumped:
+            self.init(
+                .unavailable,
+                "clockJumped",
+                "the server's clock jumped ahead by more than an hour; nothing is signed until it "
+                    + "is set back or has been steady for 10 minutes"
+            )
+        }
+    }
+}
 
 /// Refuses to sign after the wall clock has jumped ahead of the time since boot, until the new time
 /// has proved steady.
@@ -37,31 +77,26 @@ package final class ClockGuard: Sendable {
 
     /// Looks at both clocks; to be called before each signature, and now and then.
     ///
-    /// - Throws: `APIError` (`unavailable`) while the clock is not believed.
-    package func require(wall: Date, boot: Duration) throws(APIError) {
+    /// - Returns: nil when the clock is believed, else why not.
+    package func problem(wall: Date, boot: Duration) -> ClockProblem? {
         let offset = Self.offset(wall, boot)
-        let isBelieved = state.withLock { state in
+        return state.withLock { state in
             if offset - state.believed <= Self.jumpMax {
                 state = State(believed: offset)
-                return true
+                return nil
             }
+            let expected = Date(timeIntervalSince1970: state.believed + boot / .seconds(1))
             guard let doubted = state.doubted,
                 abs(offset - doubted.offset) <= Self.correctionMax
             else {
                 state.doubted = (offset, boot)
-                return false
+                return .jumped(expected: expected)
             }
-            guard boot - doubted.since >= Self.steadyTime else { return false }
+            guard boot - doubted.since >= Self.steadyTime else {
+                return .jumped(expected: expected)
+            }
             state = State(believed: offset)
-            return true
-        }
-        guard isBelieved else {
-            throw APIError(
-                .unavailable,
-                "clockJumped",
-                "the server's clock jumped ahead by more than an hour; nothing is signed until it "
-                    + "is set back or has been steady for 10 minutes"
-            )
+            return nil
         }
     }
 

@@ -21,10 +21,18 @@ package enum AgentAdmission: Sendable {
 extension ServerLogic {
     /// Who would be admitted, read before the certificate is prepared; `commit` checks it again.
     ///
+    /// - Parameters:
+    ///   - admission: What was verified about the caller.
+    ///   - key: SHA-256 of the SubjectPublicKeyInfo whose possession the caller has proved.
+    ///   - now: The wall clock.
+    ///   - transaction: What is known.
     /// - Throws: `APIError` naming the rule that forbids it. To callers without identity all
-    ///   reasons about tokens are one: which tokens exist is nobody's business.
+    ///   reasons about tokens are one, and all about coming back: which tokens and which agents
+    ///   exist is nobody's business.
     package func admittedName(
         _ admission: AgentAdmission,
+        key: [UInt8],
+        now: Date,
         in transaction: ReadTransaction
     ) throws -> String {
         switch admission {
@@ -34,10 +42,7 @@ extension ServerLogic {
             }
             return token.name
         case .readmission(let name):
-            guard let node = try transaction.node(named: name), node.ban == nil else {
-                throw Self.readmissionRefused
-            }
-            return name
+            return try returning(name, key: key, now: now, in: transaction).name
         case .renewal(let peer): return try standing(of: peer, in: transaction).name
         }
     }
@@ -185,10 +190,7 @@ extension ServerLogic {
         now: Date,
         in transaction: Transaction
     ) throws -> (event: AuditEvent, selectors: Set<Selector>, method: String) {
-        guard let node = try transaction.node(named: name), node.ban == nil,
-            node.keySPKISHA256 == certificate.spkiSHA256,
-            now < node.notAfter.addingTimeInterval(Self.readmissionSeconds)
-        else { throw Self.readmissionRefused }
+        let node = try returning(name, key: certificate.spkiSHA256, now: now, in: transaction)
         let readmission = NodeReadmission(
             agent: certificate.id,
             expiredAt: AuditTime(node.notAfter),
@@ -197,130 +199,18 @@ extension ServerLogic {
         )
         return (.nodeReadmitted(readmission), node.selectors, node.attestationMethod)
     }
-}
 
-extension ServerLogic {
-    /// Longest time that a join token may wait for its machine.
-    package static let tokenSecondsMax: UInt32 = 7 * 86_400
-
-    /// Stores a new join token.
-    ///
-    /// - Throws: `APIError` when the name or a selector is malformed or reserved, or the node
-    ///   exists already.
-    package func createToken(
-        hash: [UInt8],
-        name: String,
-        selectors: [Selector],
-        ttlSeconds: UInt32,
-        by actor: Actor,
+    /// The node that may come back by itself.
+    private func returning(
+        _ name: String,
+        key: [UInt8],
         now: Date,
-        in transaction: Transaction
-    ) throws -> SPIFFEID {
-        let id = try agentID(name)
-        guard (1...Self.tokenSecondsMax).contains(ttlSeconds) else {
-            throw APIError(
-                .invalidArgument,
-                "tokenLifetime",
-                "a token lives 1 to \(Self.tokenSecondsMax) seconds"
-            )
-        }
-        guard selectors.allSatisfy({ $0.type != "agent" && $0.type != "unix" }) else {
-            throw APIError(
-                .invalidArgument,
-                "selectorReserved",
-                "node selectors of type agent and unix are given by Signet itself"
-            )
-        }
-        if let node = try transaction.node(named: name) {
-            throw APIError(
-                .conflict,
-                "nodeExists",
-                node.ban == nil
-                    ? "agent \(name) exists; evict it first if the machine is new"
-                    : "agent \(name) is banned; unban or evict it first"
-            )
-        }
-        let expires = now.addingTimeInterval(Double(ttlSeconds))
-        try transaction.put(
-            JoinTokenRecord(
-                hash: hash,
-                name: name,
-                selectors: Set(selectors),
-                expiresAt: expires,
-                createdBy: actor.description,
-                createdAt: now
-            )
-        )
-        try transaction.append(
-            .tokenCreated(
-                TokenCreation(
-                    agent: id,
-                    expires: AuditTime(expires),
-                    selectors: selectors.sorted(),
-                    tokenID: Hex.text(hash.prefix(8))
-                )
-            ),
-            by: actor,
-            at: now
-        )
-        return id
-    }
-
-    /// Deletes the unused tokens of a name: what was given out before a ban or an eviction must not
-    /// bring the name back.
-    private func withdrawTokens(of name: String, in transaction: Transaction) throws {
-        let limit = 500
-        var after: [UInt8] = []
-        while true {
-            let page = try transaction.joinTokens(after: after, limit: limit)
-            for token in page where token.name == name && token.usedAt == nil {
-                try transaction.deleteJoinToken(hash: token.hash)
-            }
-            guard page.count == limit, let last = page.last else { return }
-            after = last.hash
-        }
-    }
-
-    /// What an admin does to a node's standing.
-    package enum StandingChange: Hashable, Sendable {
-        case ban
-        case evict
-        case unban
-    }
-
-    /// Changes what a node may do.
-    ///
-    /// - Returns: the node as it was.
-    /// - Throws: `APIError` when there is no such node.
-    package func change(
-        _ change: StandingChange,
-        ofNode name: String,
-        reason: String,
-        by actor: Actor,
-        now: Date,
-        in transaction: Transaction
+        in transaction: ReadTransaction
     ) throws -> NodeRecord {
-        guard let node = try transaction.node(named: name) else {
-            throw APIError(
-                .notFound,
-                "nodeUnknown",
-                "there is no agent \(name); see signet agent list"
-            )
-        }
-        let standing = NodeStanding(agent: node.spiffeID, reason: reason)
-        switch change {
-        case .ban:
-            try transaction.banNode(named: name, reason: reason, now: now)
-            try withdrawTokens(of: name, in: transaction)
-            try transaction.append(.nodeBanned(standing), by: actor, at: now)
-        case .evict:
-            try transaction.evictNode(named: name)
-            try withdrawTokens(of: name, in: transaction)
-            try transaction.append(.nodeEvicted(standing), by: actor, at: now)
-        case .unban:
-            try transaction.unbanNode(named: name)
-            try transaction.append(.nodeUnbanned(standing), by: actor, at: now)
-        }
+        guard let node = try transaction.node(named: name), node.ban == nil,
+            node.keySPKISHA256 == key,
+            now < node.notAfter.addingTimeInterval(Self.readmissionSeconds)
+        else { throw Self.readmissionRefused }
         return node
     }
 }

@@ -57,17 +57,17 @@ package struct ServerLogic: Sendable {
         return name.contains("/") ? nil : name
     }
 
-    /// Refuses to sign when the wall clock went back (design section 8), else remembers the time.
-    func requireClock(_ now: Date, in transaction: Transaction) throws {
-        if let highWater = try transaction.clockHighWater(),
+    /// Why nothing is signed at `now`: the wall clock went back (design section 8).
+    func clockProblem(_ now: Date, in transaction: ReadTransaction) throws -> ClockProblem? {
+        guard let highWater = try transaction.clockHighWater(),
             now < highWater.addingTimeInterval(-Self.clockBehindMax)
-        {
-            throw APIError(
-                .unavailable,
-                "clockBehind",
-                "the server's clock is behind the time of its last signature; set the clock"
-            )
-        }
+        else { return nil }
+        return .behind(lastSignature: highWater)
+    }
+
+    /// Refuses to sign when the wall clock went back, else remembers the time.
+    func requireClock(_ now: Date, in transaction: Transaction) throws {
+        if let problem = try clockProblem(now, in: transaction) { throw APIError(problem) }
         try transaction.raiseClockHighWater(to: now)
     }
 
@@ -87,7 +87,7 @@ package struct ServerLogic: Sendable {
         else {
             throw APIError(
                 .unavailable,
-                "authorityChanged",
+                APIError.authorityChanged,
                 "the signing authority has just changed; retry"
             )
         }
@@ -131,6 +131,16 @@ package struct ServerLogic: Sendable {
             }
         )
     }
+}
+
+extension APIError {
+    /// The reason given when another authority signs since the certificate was prepared.
+    static let authorityChanged = "authorityChanged"
+    /// The reason given when an entry, or the node, changed since the certificate was prepared.
+    static let entryChanged = "entryChanged"
+
+    /// Whether the same request may succeed at once, prepared from what is there now.
+    var isOvertaken: Bool { [Self.authorityChanged, Self.entryChanged].contains(reason) }
 }
 
 extension Transaction {

@@ -120,15 +120,17 @@ extension ServerLogic {
         now: Date,
         in transaction: Transaction
     ) throws {
-        _ = try standing(of: peer, in: transaction)
-        for (id, entry) in basis.entries {
-            guard try transaction.entry(id: id)?.revision == entry.revision else {
-                throw APIError(
-                    .unavailable,
-                    "entryChanged",
-                    "an entry has just changed; ask again"
-                )
-            }
+        let node = try standing(of: peer, in: transaction)
+        let isUnchanged = try basis.entries.allSatisfy { id, entry in
+            try transaction.entry(id: id)?.revision == entry.revision
+        }
+        // Evicted and back with the same key, a node may have other selectors.
+        guard isUnchanged, node.selectors == basis.node.selectors else {
+            throw APIError(
+                .unavailable,
+                APIError.entryChanged,
+                "an entry has just changed; ask again"
+            )
         }
         let leaves = min(leavesMax, Self.refusalLeavesMax)
         try record(

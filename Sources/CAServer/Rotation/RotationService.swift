@@ -67,18 +67,20 @@ package struct RotationService: Sendable {
     /// Rotates on schedule until cancelled.
     package func run(_ rotation: consuming AuthorityRotation) async {
         var rotation = rotation
+        var steps = ClockStepDetector(startingAt: reading)
         while !Task.isCancelled {
-            let now = core.clock.wallTime
-            // A jump is noticed while nobody asks for anything, too.
-            try? core.requireClock()
+            // What is wrong with the clock is noticed while nobody asks for anything, too.
+            await core.judgeClock()
+            if let step = steps.observed(reading) {
+                core.metrics.increment(.clockSteps)
+                core.logger.warning("the wall clock stepped", metadata: ["by": "\(step)"])
+            }
             if core.isTrustStale { await core.refreshTrust() }
+            let now = core.clock.wallTime
             var pending = rotation.timerFired(now: now)
-            if let next = rotation.next {
-                pending += rotation.agentsApplied(
-                    id: next.id,
-                    missing: await missing(next),
-                    now: now
-                )
+            if let next = rotation.next, let missing = await missing() {
+                core.metrics.set(.rotationAgentsMissing, to: Double(missing.count))
+                pending += rotation.agentsApplied(id: next.id, missing: missing, now: now)
             }
             var wakeAt: Date?
             while !pending.isEmpty {
@@ -98,6 +100,10 @@ package struct RotationService: Sendable {
         }
     }
 
+    private var reading: ClockReading {
+        ClockReading(wall: core.clock.wallTime, boot: core.clock.bootTime)
+    }
+
     private func perform(
         _ action: AuthorityRotation.Action,
         _ rotation: inout AuthorityRotation
@@ -105,7 +111,7 @@ package struct RotationService: Sendable {
         let now = core.clock.wallTime
         do {
             if case .scheduleTimer = action { return [] }
-            try core.requireClock()
+            try await core.requireClock()
             switch action {
             case .activate(let id, let retiring, let missing):
                 let last = try await activate(id, retiring: retiring, missing: missing, now: now)
@@ -199,14 +205,12 @@ package struct RotationService: Sendable {
         }
     }
 
-    /// Live agents that have not applied the bundle with this authority.
-    private func missing(_ next: Authority) async -> [String] {
+    /// Live agents that have not applied the newest bundle; nil when that cannot be read.
+    private func missing() async -> [String]? {
         guard let number = try? await core.read({ try $0.bundleSequenceNumber() }) else {
-            return ["unknown"]
+            return nil
         }
-        let waiting = core.hub.appliedState(of: number, amongAll: true).waiting.map(\.name)
-        core.metrics.set(.rotationAgentsMissing, to: Double(waiting.count))
-        return waiting
+        return core.hub.appliedState(of: number, amongAll: true).waiting.map(\.name)
     }
 
     private func report(_ rotation: AuthorityRotation, _ wakeAt: Date?) {
@@ -220,5 +224,6 @@ package struct RotationService: Sendable {
                 "an authority is being made"
             }
         core.rotationStatus = RotationStatus(text: text, at: wakeAt)
+        if rotation.next == nil { core.metrics.set(.rotationAgentsMissing, to: 0) }
     }
 }

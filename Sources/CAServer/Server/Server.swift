@@ -21,7 +21,7 @@ package struct Server: Sendable {
     package static let maintenanceInterval: Duration = .seconds(60)
 
     /// Conditions that must be met before the server is ready.
-    package static let readyConditions = ["audit", "authority", "datastore", "identity"]
+    package static let readyConditions = ["audit", "authority", "clock", "datastore", "identity"]
 
     package let core: ServerCore
     private let identity: ServerIdentity
@@ -48,7 +48,7 @@ package struct Server: Sendable {
                 ? .memory(auditDirectory: configuration.keyDirectory)
                 : .disk(directory: configuration.keyDirectory)
         )
-        let metrics = MetricRegistry()
+        let metrics = MetricRegistry(of: .server)
         let health = Health(ready: Self.readyConditions)
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let logic = ServerLogic(
@@ -127,9 +127,9 @@ package struct Server: Sendable {
         try await rememberNodes()
         try await identity.renew()
         core.health.met("datastore")
+        core.health.met("clock")
         let endpoint = try await telemetryEndpoint()
-        core.metrics.set(.buildInfo, to: 1, SignetVersion.current)
-        core.metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
+        try await reportStart()
         let remote = remoteTransport()
         let local = localTransport()
         core.serve(remote.connections)
@@ -233,6 +233,25 @@ package struct Server: Sendable {
         }
     }
 
+    /// The metrics that only change with what happens later begin with what is there.
+    private func reportStart() async throws {
+        let metrics = core.metrics
+        let (revision, nodes, entries) = try await core.read { transaction in
+            (
+                try transaction.revision().number, try transaction.nodeCount(),
+                try transaction.entryCount()
+            )
+        }
+        metrics.set(.agentsConnected, to: 0)
+        metrics.set(.agentsKnown, to: Double(nodes))
+        metrics.set(.buildInfo, to: 1, SignetVersion.current)
+        metrics.set(.entries, to: Double(entries))
+        metrics.set(.revision, to: Double(revision))
+        metrics.set(.rotationAgentsMissing, to: 0)
+        metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
+        core.report(nil)
+    }
+
     /// So that agents which are away are named when a change cannot reach them, and those that were
     /// connected lately are waited for. A connection ends with its certificate, so whose certificate
     /// ended before that time was not.
@@ -264,12 +283,22 @@ package struct Server: Sendable {
             guard !Task.isCancelled else { return }
             let now = core.clock.wallTime
             do {
+                try await noteDepartures()
                 while try await core.datastore.write({ try $0.trim(now: now) }) {}
                 try await core.datastore.probeWritable()
                 core.health.met("datastore")
             } catch {
                 core.health.unmet("datastore", reason: "\(error)")
             }
+        }
+    }
+
+    /// When agents were seen last: told here, not at each end of a stream, because many end at once.
+    private func noteDepartures() async throws {
+        let departed = core.hub.takeDeparted()
+        guard !departed.isEmpty else { return }
+        try await core.datastore.write { transaction in
+            for (name, time) in departed { try transaction.markNodesSeen([name], at: time) }
         }
     }
 

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Logging
-internal import Telemetry
-internal import Clocks
 internal import AuditLog
+internal import Clocks
 package import ControlAPI
+internal import Datastore
 package import Issuance
+internal import Logging
 internal import NodeAttestation
+internal import NodeSync
 package import SPIFFE
+internal import Telemetry
 
 extension ServerCore {
+    /// How often a request is prepared anew when it was overtaken: once is a coincidence, three
+    /// times is a state that changes faster than it can be signed for.
+    static let issuanceAttemptsMax = 3
+
     /// What an admitted agent gets.
     package struct AgentIdentity: Sendable {
         package let certificateChain: [[UInt8]]
@@ -30,10 +36,12 @@ extension ServerCore {
         csr: [UInt8],
         source: String
     ) async throws(APIError) -> AgentIdentity {
-        var limiter = attestationLimiter
-        if case .renewal = admission { limiter = renewalLimiter }
+        let limiter = admission.isAnonymous ? attestationLimiter : renewalLimiter
         if let wait = limiter.take(1, of: source, now: clock.bootTime) {
             metrics.increment(.attestations, admission.name, "limited")
+            if admission.isAnonymous {
+                metrics.increment(.unauthenticatedRequests, admission.name)
+            }
             throw APIError(
                 .exhausted,
                 "attestationRate",
@@ -41,8 +49,11 @@ extension ServerCore {
             )
         }
         do {
-            let identity = try await issue(admission, csr: csr)
+            let identity = try await retrying {
+                () throws(APIError) in try await issue(admission, csr: csr)
+            }
             metrics.increment(.attestations, admission.name, "admitted")
+            metrics.increment(.svidsIssued, SubjectRole.agent.rawValue)
             return identity
         } catch {
             metrics.increment(.attestations, admission.name, "refused")
@@ -60,15 +71,25 @@ extension ServerCore {
         _ admission: AgentAdmission,
         csr: [UInt8]
     ) async throws(APIError) -> AgentIdentity {
-        try requireClock()
+        try await requireClock()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
-        let name = try await read { try logic.admittedName(admission, in: $0) }
+        // Before anything is looked up, so that an unreadable request tells nothing of what exists.
+        let request: CertificateRequest
+        do {
+            request = try CertificateRequest(der: csr)
+        } catch {
+            throw APIError(issuance: error)
+        }
+        let key = request.publicKey.spkiSHA256
+        let name = try await read { transaction in
+            try logic.admittedName(admission, key: key, now: now, in: transaction)
+        }
         var batch = IssuanceBatch(issuer: trust.issuer)
         let prepared: PreparedCertificate
         do {
             let warrant = try trust.issuer.approveAgent(
-                CertificateRequest(der: csr),
+                request,
                 name: name,
                 atAuthorityEnd: .cut,
                 now: now
@@ -78,13 +99,36 @@ extension ServerCore {
         } catch {
             throw APIError(issuance: error)
         }
-        _ = try await write { try logic.commit(prepared, for: admission, now: now, in: $0) }
+        let (node, isNew) = try await write { transaction in
+            let isNew = try transaction.node(named: name) == nil
+            let node = try logic.commit(prepared, for: admission, now: now, in: transaction)
+            return (node, isNew)
+        }
+        if isNew { metrics.adjust(.agentsKnown, by: 1) }
+        // From now on it is named when a change cannot reach it.
+        hub.remembered(AgentName(node.name), selectors: node.selectors, mayBeLive: true)
         let issued = try sign(batch, with: trust)
         return AgentIdentity(
             certificateChain: issued.map(\.der),
             bundle: trust.bundle,
             id: prepared.id
         )
+    }
+
+    /// Tries again when what was prepared rests on something that changed before the commit, as an
+    /// edit or a step of rotation may do at any moment.
+    private func retrying<Value>(
+        _ attempt: () async throws(APIError) -> Value
+    ) async throws(APIError) -> Value {
+        for _ in 1..<Self.issuanceAttemptsMax {
+            do throws(APIError) {
+                return try await attempt()
+            } catch  where error.isOvertaken {
+                // The step is committed; it may not have been read yet.
+                if error.reason == APIError.authorityChanged { await refreshTrust() }
+            }
+        }
+        return try await attempt()
     }
 
     /// Signs workload certificates for an agent: each request gets its own answer.
@@ -107,10 +151,21 @@ extension ServerCore {
         }
         do {
             // A node that may not speak takes no place from the others.
-            let logic = logic
+            let (logic, start) = (logic, clock.bootTime)
             _ = try await read { try logic.standing(of: peer, in: $0) }
-            try requireClock()
-            return try await signAdmitted(requests, for: peer)
+            try await requireClock()
+            let place = try await signingLine.enter(
+                agent: peer.id.description,
+                count: requests.count,
+                expiresAt: requests.compactMap(\.replacesNotAfter).min(),
+                now: start
+            )
+            defer { signingLine.leave(place) }
+            let results = try await retrying {
+                () throws(APIError) in try await signAdmitted(requests, for: peer)
+            }
+            metrics.observe(.issuanceDuration, clock.bootTime - start)
+            return results
         } catch {
             await record(error, of: "sign", by: peer)
             throw error
@@ -121,14 +176,6 @@ extension ServerCore {
         _ requests: [WorkloadSigningRequest],
         for peer: VerifiedPeer
     ) async throws(APIError) -> [Result<[UInt8], APIError>] {
-        let place = try await signingLine.enter(
-            agent: peer.id.description,
-            count: requests.count,
-            expiresAt: requests.compactMap(\.replacesNotAfter).min(),
-            now: clock.bootTime
-        )
-        defer { signingLine.leave(place) }
-        let start = clock.bootTime
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
         let ids = Set(requests.map(\.entryID))
@@ -165,7 +212,6 @@ extension ServerCore {
         let issued = certificates.isEmpty ? [] : try sign(batch, with: trust)
         metrics.increment(.svidsIssued, by: issued.count, SubjectRole.workload.rawValue)
         for refusal in refusals { metrics.increment(.issuanceRefusals, refusal.error.reason) }
-        metrics.observe(.issuanceDuration, clock.bootTime - start)
         return outcomes.map { outcome in
             switch outcome {
             case .prepared(let index): .success(issued[index].der)
@@ -178,7 +224,15 @@ extension ServerCore {
     package func signServer(
         csr: [UInt8]
     ) async throws(APIError) -> (chain: [[UInt8]], certificate: PreparedCertificate) {
-        try requireClock()
+        let signed = try await retrying { () throws(APIError) in try await signOwn(csr) }
+        metrics.increment(.svidsIssued, SubjectRole.server.rawValue)
+        return signed
+    }
+
+    private func signOwn(
+        _ csr: [UInt8]
+    ) async throws(APIError) -> (chain: [[UInt8]], certificate: PreparedCertificate) {
+        try await requireClock()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
         var batch = IssuanceBatch(issuer: trust.issuer)
@@ -268,6 +322,11 @@ extension ServerCore {
 }
 
 extension AgentAdmission {
+    /// Whether the caller has shown no certificate.
+    var isAnonymous: Bool {
+        if case .renewal = self { false } else { true }
+    }
+
     /// The name in metrics and summaries.
     var name: String {
         switch self {

@@ -57,6 +57,7 @@ package final class ServerCore: Sendable {
     /// Bundles fetched from one address: one for each machine that joins.
     let bundleLimiter = SourceLimiter(rate: 10, burst: 200)
     let clockGuard: ClockGuard
+    let clockReport = ClockReport()
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)
@@ -187,21 +188,26 @@ package final class ServerCore: Sendable {
         }
     }
 
+    /// What a caller may do as the transaction sees it.
+    func standing(
+        of actor: Actor,
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws -> AdminStanding {
+        AdminStanding(actor: actor, access: try access(in: transaction), now: now)
+    }
+
     /// The roles and bindings of the moment, read again only after a change.
-    func access(in transaction: ReadTransaction) throws -> AdminAccess {
+    private func access(in transaction: ReadTransaction) throws -> AdminAccess {
         // Documents change only with the number, inside the transaction that takes it.
         let number = try transaction.revision().number
         if let known = accessState.withLock({ $0 }), known.number == number {
             return known.access
         }
         let access = try AdminAccess(stored: transaction, admins: configuration.admins)
-        accessState.withLock { $0 = (number, access) }
+        // What a write sees may yet be taken back, and its number be given to something else.
+        if !(transaction is Transaction) { accessState.withLock { $0 = (number, access) } }
         return access
-    }
-
-    /// Refuses to sign with a clock that is not believed.
-    func requireClock() throws(APIError) {
-        try clockGuard.require(wall: clock.wallTime, boot: clock.bootTime)
     }
 
     /// Runs one act; its audit leaf is part of it.
@@ -215,11 +221,14 @@ package final class ServerCore: Sendable {
             do {
                 let value = try await datastore.write(body)
                 metrics.observe(.commitDuration, clock.bootTime - start)
+                metrics.increment(.commitTransactions)
                 hub.poke()
                 audit.poke()
                 return value
             } catch {
-                throw report(error)
+                let error = report(error)
+                if error.reason == APIError.clockBehind { await judgeClock() }
+                throw error
             }
         }
         throw APIError(

@@ -1,16 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Logging
-internal import Telemetry
-internal import Clocks
-internal import AuditLog
 internal import Authorization
+internal import Clocks
 internal import ControlAPI
+internal import Datastore
 internal import GRPCCore
 internal import GRPCPeer
 internal import SPIFFE
+internal import Telemetry
 
-/// Lets admins in: every administrative call passes here, and what is refused is recorded.
+/// What a caller asks to do, before it is known who asks.
+struct AdminQuestion: Sendable {
+    /// Whether the right must be for exactly this, or for anything at all of it.
+    private enum Extent {
+        case any
+        case exactly
+    }
+
+    let verb: AdminVerb
+    let kind: String?
+    let namespace: String?
+    private let spiffeID: String?
+    private let extent: Extent
+
+    /// To do exactly this.
+    static func exactly(
+        _ verb: AdminVerb,
+        kind: String = "",
+        namespace: String = "",
+        spiffeID: String? = nil
+    ) -> Self {
+        Self(
+            verb: verb,
+            kind: kind,
+            namespace: namespace,
+            spiffeID: spiffeID,
+            extent: .exactly
+        )
+    }
+
+    /// To do `verb` to anything of a kind in a namespace (nil: whichever); what is found is judged
+    /// one by one.
+    static func any(_ verb: AdminVerb, kind: String? = nil, namespace: String? = nil) -> Self {
+        Self(verb: verb, kind: kind, namespace: namespace, spiffeID: nil, extent: .any)
+    }
+
+    func require(of standing: AdminStanding) throws(APIError) {
+        switch extent {
+        case .any: try standing.requireAny(verb, kind: kind, namespace: namespace)
+        case .exactly:
+            try standing.require(
+                verb,
+                kind: kind ?? "",
+                namespace: namespace ?? "",
+                spiffeID: spiffeID
+            )
+        }
+    }
+}
+
+/// Lets admins in: every administrative call passes here, is judged in the transaction that does
+/// what it asks, and is recorded when it is refused.
 struct AdminGate {
     let core: ServerCore
 
@@ -31,68 +81,70 @@ struct AdminGate {
         }
     }
 
-    /// Requires that the caller may do `verb`, and tells who it is.
+    /// Reads for a caller who may do what the question says, in the view in which that was judged.
+    ///
+    /// To be called again for each piece of what is sent over a long time.
     ///
     /// - Throws: `APIError` (`permissionDenied`) with the reason; the refusal is in the audit log.
-    @discardableResult
-    func require(
-        _ verb: AdminVerb,
-        kind: String = "",
-        namespace: String = "",
-        spiffeID: String? = nil,
-        _ context: ServerContext
-    ) async throws -> Actor {
+    func read<Value: Sendable>(
+        _ question: AdminQuestion,
+        _ context: ServerContext,
+        _ body:
+            @escaping @Sendable (ReadTransaction, AdminStanding) throws -> Value = { _, _ in }
+    ) async throws -> Value {
         let actor = try actor(context)
-        let request = AdminRequest(
-            actor: actor,
-            verb: verb,
-            kind: kind,
-            namespace: namespace,
-            spiffeID: spiffeID
-        )
         let (core, now) = (core, core.clock.wallTime)
-        let decision = try await core.read { transaction in
-            try core.access(in: transaction).allows(request, now: now)
+        return try await recordingRefusals(of: question, by: actor) { () throws(APIError) in
+            try await core.read { transaction in
+                let standing = try core.standing(of: actor, now: now, in: transaction)
+                try question.require(of: standing)
+                return try body(transaction, standing)
+            }
         }
-        if case .denied(let denial) = decision {
-            await recordRefusal(of: verb.rawValue, namespace, denial.description, by: actor)
-            throw APIError(.permissionDenied, "adminDenied", denial.description)
-        }
-        return actor
     }
 
-    /// Requires that the caller may do `verb` to anything at all of a kind in a namespace, and tells
-    /// who it is: nothing is read, parsed or queued for others.
+    /// Performs an act for a caller who may do what the question says, in the transaction in which
+    /// that was judged.
     ///
-    /// - Throws: `APIError` (`permissionDenied`) with the reason; the refusal is in the audit log.
-    @discardableResult
-    func requireAny(
-        _ verb: AdminVerb,
-        kind: String? = nil,
-        namespace: String? = nil,
-        _ context: ServerContext
-    ) async throws -> Actor {
+    /// - Parameter isRehearsal: Whether everything is taken back.
+    /// - Throws: `APIError`; then nothing has happened. A refusal is in the audit log.
+    func write<Value: Sendable>(
+        _ question: AdminQuestion,
+        isRehearsal: Bool = false,
+        _ context: ServerContext,
+        _ body: @escaping @Sendable (Transaction, AdminStanding) throws -> Value
+    ) async throws -> Value {
         let actor = try actor(context)
         let (core, now) = (core, core.clock.wallTime)
-        let denial = try await core.read { transaction in
-            try core.access(in: transaction)
-                .lacksAll(actor, verb, kind: kind, namespace: namespace, now: now)
+        return try await recordingRefusals(of: question, by: actor) { () throws(APIError) in
+            let act: @Sendable (Transaction) throws -> Value = { transaction in
+                let standing = try core.standing(of: actor, now: now, in: transaction)
+                try question.require(of: standing)
+                return try body(transaction, standing)
+            }
+            return isRehearsal ? try await core.rehearse(act) : try await core.write(act)
         }
-        if let denial {
-            await recordRefusal(of: verb.rawValue, namespace ?? "", denial.description, by: actor)
-            throw APIError(.permissionDenied, "adminDenied", denial.description)
-        }
-        return actor
     }
 
-    /// Records that an admin was refused, at a bounded rate for each caller.
-    func recordRefusal(
-        of what: String,
-        _ namespace: String,
-        _ reason: String,
-        by actor: Actor
-    ) async {
-        core.metrics.increment(.adminDenials, what, "")
-        await core.recordRefusal(of: what, namespace, reason, by: actor)
+    private func recordingRefusals<Value: Sendable>(
+        of question: AdminQuestion,
+        by actor: Actor,
+        _ body: () async throws(APIError) -> Value
+    ) async throws -> Value {
+        do throws(APIError) {
+            return try await body()
+        } catch {
+            if error.kind == .permissionDenied {
+                let verb = question.verb.rawValue
+                core.metrics.increment(.adminDenials, verb, question.kind ?? "")
+                await core.recordRefusal(
+                    of: verb,
+                    question.namespace ?? "",
+                    error.message,
+                    by: actor
+                )
+            }
+            throw error
+        }
     }
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import SwiftProtobuf
-internal import Clocks
 internal import Authorization
+internal import Clocks
 internal import ControlAPI
 internal import ControlAPIProtos
 internal import Datastore
@@ -11,6 +10,7 @@ internal import GRPCCore
 internal import NodeSync
 internal import PolicyDocuments
 internal import SPIFFE
+internal import SwiftProtobuf
 
 /// Entries, what depends on them, and why a workload gets what it gets.
 extension AdministrationService {
@@ -25,31 +25,23 @@ extension AdministrationService {
         request: Signet_Admin_V1alpha1_ListEntriesRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListEntriesResponse {
-        let kind = DocumentKind.registrationEntry.rawValue
-        let (core, now) = (core, core.clock.wallTime)
         let limit = request.limit == 0 ? Self.pageMax : min(Int(request.limit), Self.pageMax)
         let namespace: String? =
             request.allNamespaces
             ? nil
             : (request.namespace.isEmpty ? DocumentMetadata.defaultNamespace : request.namespace)
-        let actor = try await gate.requireAny(.list, kind: kind, namespace: namespace, context)
-        let (read, visible) = try await core.read { transaction in
-            let access = try core.access(in: transaction)
+        let (read, visible) = try await gate.read(
+            .any(.list, kind: AdminRule.registrationKind, namespace: namespace),
+            context
+        ) { transaction, standing in
             let page = try transaction.entries(
                 after: request.pageToken,
                 limit: limit,
                 namespace: namespace
             )
             let visible = page.filter { entry in
-                let asked = AdminRequest(
-                    actor: actor,
-                    verb: .list,
-                    kind: kind,
-                    namespace: entry.namespace,
-                    spiffeID: entry.spiffeID
-                )
-                guard case .allowed = access.allows(asked, now: now) else { return false }
-                return (request.name.isEmpty || entry.name == request.name)
+                standing.mayList(entry)
+                    && (request.name.isEmpty || entry.name == request.name)
                     && (request.spiffeID.isEmpty || entry.spiffeID == request.spiffeID)
             }
             return (page, visible)
@@ -64,32 +56,45 @@ extension AdministrationService {
         request: Signet_Admin_V1alpha1_BlastRadiusRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_BlastRadiusResponse {
-        try await gate.require(.nodeList, context)
-        let now = core.clock.wallTime
-        return try await core.read { transaction in
-            let entries: [RegistrationEntry]
-            var nodes: [NodeRecord]
-            switch request.target {
-            case .node(let name):
-                guard let node = try transaction.node(named: name) else {
-                    throw APIError(.notFound, "nodeUnknown", "there is no agent \(name)")
-                }
-                nodes = [node]
-                entries = try transaction.entries(node: node.selectors)
-            case .entry(let text):
-                entries = [try Self.entry(text, in: transaction)]
-                nodes = try Self.nodes(thatMatch: entries, in: transaction)
-            case .spiffeID(let id):
-                entries = try transaction.entries(
-                    spiffeIDPrefix: id,
-                    after: nil,
-                    limit: Self.radiusMax
-                ).filter { $0.spiffeID == id }
-                nodes = try Self.nodes(thatMatch: entries, in: transaction)
-            case nil:
-                throw APIError(.invalidArgument, "targetMissing", "name an entry, a node or an ID")
+        try await gate.read(.exactly(.nodeList), context) { transaction, standing in
+            let (entries, nodes) = try Self.reach(of: request.target, standing, in: transaction)
+            // A radius that leaves something out would be believed.
+            for entry in entries {
+                try standing.require(
+                    .list,
+                    kind: AdminRule.registrationKind,
+                    namespace: entry.namespace,
+                    spiffeID: entry.spiffeID
+                )
             }
-            return try Self.radius(entries, nodes, now: now, in: transaction)
+            return try Self.radius(entries, nodes, now: standing.now, in: transaction)
+        }
+    }
+
+    private static func reach(
+        of target: Signet_Admin_V1alpha1_BlastRadiusRequest.OneOf_Target?,
+        _ standing: AdminStanding,
+        in transaction: ReadTransaction
+    ) throws -> ([RegistrationEntry], [NodeRecord]) {
+        switch target {
+        case .node(let name):
+            guard let node = try transaction.node(named: name) else {
+                throw APIError(.notFound, "nodeUnknown", "there is no agent \(name)")
+            }
+            return (try transaction.entries(node: node.selectors), [node])
+        case .entry(let text):
+            let entries = [try entry(text, standing, in: transaction)]
+            return (entries, try nodes(thatMatch: entries, in: transaction))
+        case .spiffeID(let id):
+            try standing.requireAny(.list, kind: AdminRule.registrationKind)
+            let entries = try transaction.entries(
+                spiffeIDPrefix: id,
+                after: nil,
+                limit: radiusMax
+            ).filter { $0.spiffeID == id }
+            return (entries, try nodes(thatMatch: entries, in: transaction))
+        case nil:
+            throw APIError(.invalidArgument, "targetMissing", "name an entry, a node or an ID")
         }
     }
 
@@ -123,6 +128,7 @@ extension AdministrationService {
 
     private static func entry(
         _ text: String,
+        _ standing: AdminStanding,
         in transaction: ReadTransaction
     ) throws -> RegistrationEntry {
         let parts = text.split(separator: "/", maxSplits: 1).map(String.init)
@@ -132,6 +138,8 @@ extension AdministrationService {
             namespace: parts.count == 2 ? parts[0] : DocumentMetadata.defaultNamespace,
             name: parts.last ?? ""
         )
+        // Without any such right one does not learn whether the entry exists.
+        try standing.requireAny(.list, kind: key.kind, namespace: key.namespace)
         guard let stored = try transaction.document(key),
             let entry = try transaction.entry(id: stored.uid)
         else { throw APIError(.notFound, "entryUnknown", "there is no \(key)") }
@@ -163,7 +171,8 @@ extension AdministrationService {
         context: ServerContext
     ) async throws -> Signet_Node_V1alpha1_WorkloadExplanation {
         let id = try core.logic.agentID(request.agentName)
-        try await gate.require(.explain, spiffeID: id.description, context)
+        let question = AdminQuestion.exactly(.explain, spiffeID: id.description)
+        try await gate.read(question, context)
         let reply = await core.hub.ask(
             AgentName(request.agentName),
             .explainWorkload(.with { $0.pid = request.pid }),
@@ -172,7 +181,7 @@ extension AdministrationService {
         )
         switch reply?.answer {
         case .explainWorkload(let explanation):
-            return try await addingOtherNodes(explanation, request.agentName)
+            return try await addingOtherNodes(explanation, request.agentName, question, context)
         case .refusal(let refusal):
             throw APIError(.failedPrecondition, refusal.code, refusal.message)
         default:
@@ -184,24 +193,33 @@ extension AdministrationService {
         }
     }
 
-    /// Adds entries that fit the workload but not the node, which the agent cannot know.
+    /// Adds entries that fit the workload but not the node, which the agent cannot know; of them
+    /// those that the caller may see, or all when it may explain any workload.
     private func addingOtherNodes(
         _ explanation: Signet_Node_V1alpha1_WorkloadExplanation,
-        _ agent: String
+        _ agent: String,
+        _ question: AdminQuestion,
+        _ context: ServerContext
     ) async throws -> Signet_Node_V1alpha1_WorkloadExplanation {
-        let shown = Set(
-            try selectors(
-                explanation.selectors,
-                "selectors",
-                max: AttestedSelectors.workloadMax
+        guard
+            let shown = try? Set(
+                selectors(explanation.selectors, "selectors", max: AttestedSelectors.workloadMax)
             )
-        )
-        let misses = try await core.read { transaction in
+        else {
+            throw APIError(
+                .unavailable,
+                "agentAnswer",
+                "agent \(agent) answered with something that is no list of selectors"
+            )
+        }
+        let misses = try await gate.read(question, context) { transaction, standing in
             guard let node = try transaction.node(named: agent) else {
                 return [Signet_Node_V1alpha1_NearMiss]()
             }
+            let mayAll = standing.may(.explain)
             return try transaction.entries(after: "", limit: Self.radiusMax, namespace: nil)
                 .filter { $0.matches(workload: shown) && !$0.matches(node: node.selectors) }
+                .filter { mayAll || standing.mayList($0) }
                 .prefix(Self.nearMissesMax)
                 .map { entry in
                     .with {

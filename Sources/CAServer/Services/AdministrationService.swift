@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Telemetry
-internal import Clocks
 internal import Authorization
+internal import Clocks
 internal import ControlAPI
 internal import ControlAPIProtos
 internal import Datastore
@@ -14,6 +13,7 @@ internal import NodeSync
 internal import PolicyDocuments
 internal import SPIFFE
 internal import SwiftProtobuf
+internal import Telemetry
 
 /// Tokens, nodes, authorities, entries and health.
 struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
@@ -31,54 +31,48 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_CreateTokenResponse {
         let id = try core.logic.agentID(request.agentName)
-        let actor = try await gate.require(.tokenCreate, spiffeID: id.description, context)
-        let chosen = try selectors(request.nodeSelectors, "selector")
-        if !chosen.isEmpty { try await requireSelectorChoice(context) }
-        let ttl = request.ttlSeconds == 0 ? Self.defaultTokenSeconds : request.ttlSeconds
+        let question = AdminQuestion.exactly(.tokenCreate, spiffeID: id.description)
+        // What is not the caller's to ask for is not even parsed.
+        try await gate.read(question, context)
+        let token = try newToken(request.serverAddresses)
+        let order = JoinTokenOrder(
+            hash: token.secretHash,
+            name: request.agentName,
+            selectors: try selectors(request.nodeSelectors, "selector"),
+            ttlSeconds: request.ttlSeconds == 0 ? Self.defaultTokenSeconds : request.ttlSeconds
+        )
+        let logic = core.logic
+        let expires = try await gate.write(question, context) { transaction, standing in
+            _ = try logic.createToken(order, by: standing, in: transaction)
+            return standing.now.wholeSeconds + Int64(order.ttlSeconds)
+        }
+        return .with {
+            $0.token = token.text
+            $0.expiresAtUnixSeconds = expires
+            $0.agentSpiffeID = id.description
+        }
+    }
+
+    /// A token for the authorities of the moment.
+    private func newToken(_ addresses: [String]) throws -> JoinToken {
         var generator = core.randomness
         let secret = (0..<JoinToken.secretBytes).map { _ in
             UInt8.random(in: .min ... .max, using: &generator)
         }
         let trust = try core.trust
-        let token = try JoinToken(
-            trustDomain: core.logic.trustDomain,
-            serverAddresses: request.serverAddresses.isEmpty
-                ? core.configuration.advertise : request.serverAddresses,
-            authorityPins: trust.bundle.x509Authorities.map { try authoritySPKISHA256($0) },
-            secret: secret
-        )
-        let (logic, now) = (core.logic, core.clock.wallTime)
-        _ = try await core.write { transaction in
-            try logic.createToken(
-                hash: token.secretHash,
-                name: request.agentName,
-                selectors: chosen,
-                ttlSeconds: ttl,
-                by: actor,
-                now: now,
-                in: transaction
-            )
-        }
-        return .with {
-            $0.token = token.text
-            $0.expiresAtUnixSeconds = Int64(now.timeIntervalSince1970) + Int64(ttl)
-            $0.agentSpiffeID = id.description
-        }
-    }
-
-    /// Requires the right to choose node selectors, which is that to create tokens without prefix.
-    ///
-    /// A role narrowed by SPIFFE ID prefixes admits agents of certain names; selectors decide which
-    /// entries a node gets.
-    private func requireSelectorChoice(_ context: ServerContext) async throws {
         do {
-            try await gate.require(.tokenCreate, context)
-        } catch let error as APIError where error.kind == .permissionDenied {
+            return try JoinToken(
+                trustDomain: core.logic.trustDomain,
+                serverAddresses: addresses.isEmpty ? core.configuration.advertise : addresses,
+                authorityPins: trust.bundle.x509Authorities.map { try authoritySPKISHA256($0) },
+                secret: secret
+            )
+        } catch let error as JoinTokenError {
             throw APIError(
-                .permissionDenied,
-                "selectorsNotYours",
-                "node selectors are chosen only by who may create tokens without a SPIFFE ID "
-                    + "prefix; leave them out (\(error.message))"
+                .invalidArgument,
+                "joinToken",
+                "\(error); name the server's addresses in the request or as advertise in its "
+                    + "configuration"
             )
         }
     }
@@ -87,17 +81,19 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         request: Signet_Admin_V1alpha1_ListNodesRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListNodesResponse {
-        try await gate.require(.nodeList, context)
         let name = request.name
-        let nodes = try await core.read { transaction in
-            if !name.isEmpty { return try transaction.node(named: name).map { [$0] } ?? [] }
-            return try transaction.nodes(after: request.pageToken, limit: Self.pageMax)
+        let nodes = try await gate.read(.exactly(.nodeList), context) { transaction, _ in
+            let nodes =
+                name.isEmpty
+                ? try transaction.nodes(after: request.pageToken, limit: Self.pageMax)
+                : try transaction.node(named: name).map { [$0] } ?? []
+            return try nodes.map { node in
+                (node: node, entries: try transaction.entryCount(node: node.selectors))
+            }
         }
-        var messages: [Signet_Admin_V1alpha1_Node] = []
-        for node in nodes { messages.append(try await message(node)) }
         return .with {
-            $0.nodes = messages
-            if nodes.count == Self.pageMax { $0.nextPageToken = nodes.last?.name ?? "" }
+            $0.nodes = nodes.map { message($0.node, entries: $0.entries) }
+            if nodes.count == Self.pageMax { $0.nextPageToken = nodes.last?.node.name ?? "" }
         }
     }
 
@@ -105,53 +101,59 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         request: Signet_Admin_V1alpha1_NodeActionRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_Node {
-        try await change(.ban, .nodeBan, request, context)
+        try await change(.ban, request, context)
     }
 
     func unbanNode(
         request: Signet_Admin_V1alpha1_NodeActionRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_Node {
-        try await change(.unban, .nodeBan, request, context)
+        try await change(.unban, request, context)
     }
 
     func evictNode(
         request: Signet_Admin_V1alpha1_NodeActionRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_Node {
-        try await change(.evict, .nodeEvict, request, context)
+        try await change(.evict, request, context)
     }
 
     private func change(
         _ change: ServerLogic.StandingChange,
-        _ verb: AdminVerb,
         _ request: Signet_Admin_V1alpha1_NodeActionRequest,
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_Node {
         let id = try core.logic.agentID(request.name)
-        let actor = try await gate.require(verb, spiffeID: id.description, context)
-        let (logic, now) = (core.logic, core.clock.wallTime)
-        let before = try await core.write { transaction in
-            try logic.change(
+        let logic = core.logic
+        let (node, entries) = try await gate.write(
+            .exactly(change.verb, spiffeID: id.description),
+            context
+        ) { transaction, standing in
+            let before = try logic.change(
                 change,
                 ofNode: request.name,
                 reason: request.reason,
-                by: actor,
-                now: now,
+                by: standing,
                 in: transaction
             )
+            return (
+                try transaction.node(named: request.name) ?? before,
+                try transaction.entryCount(node: before.selectors)
+            )
         }
-        if change != .unban {
-            core.hub.removed(AgentName(request.name))
+        let agent = AgentName(request.name)
+        switch change {
+        case .ban, .evict:
+            core.hub.removed(agent)
             core.disconnect(id)
+        case .unban: core.hub.remembered(agent, selectors: node.selectors, mayBeLive: false)
         }
-        let after = try await core.read { try $0.node(named: request.name) }
-        return try await message(after ?? before)
+        if change == .evict { core.metrics.adjust(.agentsKnown, by: -1) }
+        return message(node, entries: entries)
     }
 
-    private func message(_ node: NodeRecord) async throws -> Signet_Admin_V1alpha1_Node {
+    private func message(_ node: NodeRecord, entries: Int) -> Signet_Admin_V1alpha1_Node {
         let (presence, version) = core.hub.presence(of: AgentName(node.name))
-        let entries = try await core.read { try $0.entries(node: node.selectors).count }
         return .with {
             $0.name = node.name
             $0.spiffeID = node.spiffeID.description
@@ -163,7 +165,8 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             $0.banned = node.ban != nil
             $0.banReason = node.ban?.reason ?? ""
             $0.connected = presence.isConnected
-            $0.lastSeenUnixSeconds = Int64(node.lastSeen.timeIntervalSince1970)
+            $0.lastSeenUnixSeconds =
+                (presence.isConnected ? core.clock.wallTime : node.lastSeen).wholeSeconds
             if let applied = presence.applied {
                 $0.applied = Revision(epoch: core.hub.epoch, number: applied).message
             }
@@ -178,7 +181,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         request: Signet_Admin_V1alpha1_GetBundleRequest,
         context: ServerContext
     ) async throws -> Signet_Node_V1alpha1_TrustBundle {
-        try await gate.require(.bundleShow, context)
+        try await gate.read(.exactly(.bundleShow), context)
         return try core.trust.bundle.message
     }
 
@@ -186,8 +189,9 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         request: Signet_Admin_V1alpha1_ListAuthoritiesRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListAuthoritiesResponse {
-        try await gate.require(.authorityShow, context)
-        let authorities = try await core.read { transaction in
+        let authorities = try await gate.read(.exactly(.authorityShow), context) {
+            transaction,
+            _ in
             try transaction.authorities().map { try Authority($0, in: transaction) }
         }
         return try .with {
@@ -219,7 +223,8 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         if case .localUser = actor { return true }
         let (core, now) = (core, core.clock.wallTime)
         return try await core.read { transaction in
-            try core.access(in: transaction).lacksAll(actor, nil, now: now) == nil
+            let standing = try core.standing(of: actor, now: now, in: transaction)
+            return (try? standing.requireAny(nil)) != nil
         }
     }
 

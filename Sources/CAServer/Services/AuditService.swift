@@ -20,6 +20,8 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
     /// Leaves read at a time while following: one bundle of tiles.
     static let tailPageMax = 256
 
+    private static let question = AdminQuestion.exactly(.auditRead)
+
     let core: ServerCore
     var gate: AdminGate { AdminGate(core: core) }
 
@@ -27,7 +29,6 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_AuditQueryRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_AuditQueryResponse {
-        try await gate.require(.auditRead, context)
         var filter = AuditLeafFilter()
         filter.event = request.event.isEmpty ? nil : request.event
         filter.actor = request.actor.isEmpty ? nil : request.actor
@@ -40,19 +41,12 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
         if request.untilUnixMilliseconds != 0 {
             filter.before = Date(unixMilliseconds: request.untilUnixMilliseconds)
         }
-        if let event = filter.event, AuditEvent.Name(rawValue: event) == nil {
-            let known = AuditEvent.Name.allCases.map(\.rawValue).joined(separator: ", ")
-            throw APIError(
-                .invalidArgument,
-                "eventUnknown",
-                "there is no event \(event); there are \(known)"
-            )
-        }
         let limit =
             request.limit == 0 ? Self.recordsDefault : min(Int(request.limit), Self.recordsMax)
         let (wanted, before) = (filter, request.beforeIndex)
-        let leaves = try await core.read { transaction in
-            try transaction.queryLeaves(
+        let leaves = try await gate.read(Self.question, context) { transaction, _ in
+            try Self.check(event: wanted.event)
+            return try transaction.queryLeaves(
                 wanted,
                 limit: limit + 1,
                 after: before == 0 ? nil : before,
@@ -65,15 +59,24 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
         }
     }
 
+    private static func check(event: String?) throws(APIError) {
+        guard let event, AuditEvent.Name(rawValue: event) == nil else { return }
+        let known = AuditEvent.Name.allCases.map(\.rawValue).joined(separator: ", ")
+        throw APIError(
+            .invalidArgument,
+            "eventUnknown",
+            "there is no event \(event); there are \(known)"
+        )
+    }
+
     func tail(
         request: Signet_Admin_V1alpha1_AuditTailRequest,
         response: RPCWriter<Signet_Admin_V1alpha1_AuditRecord>,
         context: ServerContext
     ) async throws {
-        try await gate.require(.auditRead, context)
         let (follower, published) = core.audit.follow()
         defer { core.audit.unfollow(follower) }
-        let size = try await core.read { try $0.auditSize() }
+        let size = try await gate.read(Self.question, context) { log, _ in try log.auditSize() }
         var next =
             if request.fromStart {
                 UInt64(0)
@@ -83,21 +86,23 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
                 size
             }
         try await withRPCCancellationHandler {
-            next = try await write(from: next, response)
-            for await _ in published { next = try await write(from: next, response) }
+            next = try await write(from: next, response, context)
+            for await _ in published { next = try await write(from: next, response, context) }
         } onCancelRPC: {
             core.audit.unfollow(follower)
         }
     }
 
+    /// Writes what is published, page by page; whether the reader may have it is judged for each.
     private func write(
         from first: UInt64,
-        _ response: RPCWriter<Signet_Admin_V1alpha1_AuditRecord>
+        _ response: RPCWriter<Signet_Admin_V1alpha1_AuditRecord>,
+        _ context: ServerContext
     ) async throws -> UInt64 {
         var next = first
         while true {
             let start = next
-            let leaves = try await core.read { transaction in
+            let leaves = try await gate.read(Self.question, context) { transaction, _ in
                 try transaction.leaves(from: start, limit: Self.tailPageMax)
             }
             for leaf in leaves { try await response.write(leaf.message) }
@@ -110,8 +115,9 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_GetCheckpointRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_GetCheckpointResponse {
-        try await gate.require(.auditRead, context)
-        let committed = try await core.read { try $0.auditSize() }
+        let committed = try await gate.read(Self.question, context) { log, _ in
+            try log.auditSize()
+        }
         return .with {
             $0.note = core.audit.checkpoint.map { String(decoding: $0.note, as: UTF8.self) } ?? ""
             $0.verifierKey = core.audit.key.description
@@ -123,7 +129,7 @@ struct AuditService: Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_GetAuditFileRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_GetAuditFileResponse {
-        try await gate.require(.auditRead, context)
+        try await gate.read(Self.question, context)
         // Only paths of the tree's own grammar are opened.
         guard request.path == TilePath.checkpoint || TilePath(parsing: request.path) != nil else {
             throw APIError(

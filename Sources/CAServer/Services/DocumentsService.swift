@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Telemetry
-internal import Clocks
 internal import Authorization
+internal import Clocks
 internal import ControlAPI
 internal import ControlAPIProtos
 internal import Datastore
@@ -12,11 +11,14 @@ internal import NodeSync
 internal import PolicyDocuments
 internal import SPIFFE
 internal import SwiftProtobuf
+internal import Telemetry
 
 /// Documents: apply, read, delete, history, and waiting for agents to have them.
 struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
     /// Most documents in one page of an answer.
     static let pageMax = 500
+    /// How long somebody may wait for agents; who needs longer asks again.
+    static let waitMax: Duration = .seconds(3600)
 
     let core: ServerCore
     var gate: AdminGate { AdminGate(core: core) }
@@ -25,21 +27,26 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_ApplyRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
-        try await gate.requireAny(.apply, context)
+        // What is not the caller's to change is not even parsed.
+        try await gate.read(.any(.apply), context)
         var order = DocumentOrder()
-        order.documents = try Self.parse(request.files)
+        do {
+            order.documents = try Self.parse(request.files)
+        } catch {
+            core.metrics.increment(.documentApplies, "refused")
+            throw error
+        }
         order.pruneOwner = request.pruneOwner.isEmpty ? nil : request.pruneOwner
-        return try await perform(order, isDryRun: request.dryRun, "apply", context)
+        return try await perform(order, .any(.apply), isDryRun: request.dryRun, context)
     }
 
     func delete(
         request: Signet_Admin_V1alpha1_DeleteRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
-        try await gate.requireAny(.delete, context)
         var order = DocumentOrder()
         order.deletions = request.keys.map(\.key)
-        return try await perform(order, isDryRun: request.dryRun, "delete", context)
+        return try await perform(order, .any(.delete), isDryRun: request.dryRun, context)
     }
 
     func get(
@@ -50,25 +57,17 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         let verb: AdminVerb = request.name.isEmpty ? .list : .get
         let page = try Self.page(request, kind)
         let namespace = page.exact?.namespace ?? page.filter.namespace
-        let actor = try await gate.requireAny(
-            verb,
-            kind: kind?.rawValue,
-            namespace: namespace,
+        let found = try await gate.read(
+            .any(verb, kind: kind?.rawValue, namespace: namespace),
             context
-        )
-        let (core, now) = (core, core.clock.wallTime)
-        let found = try await core.read { transaction in
-            let access = try core.access(in: transaction)
-            return try page.read(in: transaction) { stored in
-                let request = AdminRequest(
-                    actor: actor,
-                    verb: verb,
+        ) { transaction, standing in
+            try page.read(in: transaction) { stored in
+                standing.may(
+                    verb,
                     kind: stored.key.kind,
                     namespace: stored.key.namespace,
                     spiffeID: try Document(stored: stored).spiffeID
                 )
-                guard case .allowed = access.allows(request, now: now) else { return false }
-                return true
             }
         }
         return try .with {
@@ -84,8 +83,12 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_GetResponse {
         let key = request.key.key
-        try await gate.require(.get, kind: key.kind, namespace: key.namespace, context)
-        let versions = try await core.read { try $0.history(of: key) }
+        let versions = try await gate.read(
+            .any(.get, kind: key.kind, namespace: key.namespace),
+            context
+        ) { transaction, standing in
+            try transaction.history(of: key).visible(to: standing)
+        }
         guard !versions.isEmpty else {
             throw APIError(.notFound, "documentUnknown", "there never was \(key)")
         }
@@ -100,7 +103,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                     $0.updatedBy = version.actor
                     $0.deleted = version.verb == .delete
                     $0.json = String(decoding: version.canonicalJSON, as: UTF8.self)
-                    $0.yaml = Self.yaml(version)
+                    $0.yaml = version.document?.yaml(stored: nil) ?? ""
                 }
             }
         }
@@ -110,20 +113,31 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_WaitRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_WaitResponse {
-        try await gate.require(.nodeList, context)
+        let current = try await gate.read(.exactly(.nodeList), context) { transaction, _ in
+            try transaction.revision()
+        }
         let revision = try Revision(parsing: request.revision)
-        guard revision.epoch == core.hub.epoch else {
+        guard revision.epoch == current.epoch else {
             throw APIError(
                 .failedPrecondition,
                 "otherEpoch",
                 "the revision is of another datastore"
             )
         }
-        let milliseconds = min(max(request.deadlineMilliseconds, 1), 600_000)
+        guard revision.number <= current.number else {
+            throw APIError(
+                .failedPrecondition,
+                "revisionUnknown",
+                "the newest revision is \(current.number), nobody can have \(revision.number)"
+            )
+        }
+        let wanted = Duration.milliseconds(max(request.deadlineMilliseconds, 1))
         let state = await core.hub.waitUntilApplied(
             revision.number,
-            deadline: core.clock.bootTime + .milliseconds(milliseconds)
+            deadline: core.clock.bootTime + min(wanted, Self.waitMax)
         )
+        // Meanwhile the caller may have lost the right to know.
+        try await gate.read(.exactly(.nodeList), context)
         return .with {
             $0.complete = state.waiting.isEmpty
             $0.applied = state.applied.map(\.name)
@@ -145,32 +159,27 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
 
     private func perform(
         _ order: DocumentOrder,
+        _ question: AdminQuestion,
         isDryRun: Bool,
-        _ what: String,
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
-        let actor = try gate.actor(context)
-        let (logic, admins, now) = (core.logic, core.configuration.admins, core.clock.wallTime)
-        do throws(APIError) {
-            let act: @Sendable (Transaction) throws -> DocumentResult = { transaction in
+        let logic = core.logic
+        do {
+            let result = try await gate.write(question, isRehearsal: isDryRun, context) {
+                transaction,
+                standing in
                 var generator = SystemRandomNumberGenerator()
-                var act = try DocumentAct(
-                    logic,
-                    by: actor,
-                    admins: admins,
-                    now: now,
-                    in: transaction
-                )
+                var act = DocumentAct(logic, by: standing, in: transaction)
                 return try act.perform(order, using: &generator)
             }
-            let result = isDryRun ? try await core.rehearse(act) : try await core.write(act)
             core.metrics.increment(.documentApplies, isDryRun ? "rehearsed" : "applied")
+            if !isDryRun {
+                let change = result.outcomes.entryCountChange
+                if change != 0 { core.metrics.adjust(.entries, by: change) }
+            }
             return result.message(isDryRun: isDryRun)
         } catch {
             core.metrics.increment(.documentApplies, "refused")
-            if error.kind == .permissionDenied {
-                await gate.recordRefusal(of: what, "", error.message, by: actor)
-            }
             throw error
         }
     }
@@ -262,116 +271,6 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
             $0.updatedBy = stored.actor
             $0.json = document.prettyJSON(stored: metadata)
             $0.yaml = document.yaml(stored: metadata)
-        }
-    }
-
-    private static func yaml(_ version: DocumentVersion) -> String {
-        let documents = try? Document.parse(version.canonicalJSON, file: "\(version.key)")
-        return documents?.first?.yaml(stored: nil) ?? ""
-    }
-}
-
-/// Which documents an answer holds.
-struct DocumentPage: Sendable {
-    let exact: DocumentKey?
-    let filter: DocumentFilter
-    let after: DocumentKey?
-    let limit: Int
-
-    /// Most documents that are passed over because their reader may not see them.
-    static let hiddenMax = 10_000
-
-    /// Reads what the reader may see, and nothing of the rest: neither the number of the others nor
-    /// their names, which a page token would tell, can be concluded from the page.
-    ///
-    /// - Returns: At most `limit` documents, and whether more may follow.
-    /// - Throws: `DatastoreError`; `APIError` (`exhausted`) when too many others lie between.
-    func read(
-        in transaction: ReadTransaction,
-        where isVisible: (StoredDocument) throws -> Bool
-    ) throws -> (documents: [StoredDocument], more: Bool) {
-        if let exact {
-            return (try transaction.document(exact).map { [$0] }?.filter(isVisible) ?? [], false)
-        }
-        var visible: [StoredDocument] = []
-        var (cursor, hidden) = (after, 0)
-        while true {
-            let page = try transaction.documents(filter, after: cursor, limit: limit)
-            for stored in page {
-                guard try isVisible(stored) else {
-                    hidden += 1
-                    continue
-                }
-                visible.append(stored)
-                if visible.count == limit { return (visible, true) }
-            }
-            guard page.count == limit, let last = page.last else { return (visible, false) }
-            guard hidden <= Self.hiddenMax else {
-                throw APIError(
-                    .exhausted,
-                    "listTooWide",
-                    "most of what this would list is not yours to see; name a kind and a namespace"
-                )
-            }
-            cursor = last.key
-        }
-    }
-}
-
-/// Where the next page begins; opaque to callers.
-struct PageToken {
-    let key: DocumentKey
-
-    init(_ key: DocumentKey) { self.key = key }
-
-    init?(parsing text: String) throws(APIError) {
-        guard !text.isEmpty else { return nil }
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 4 else {
-            throw APIError(.invalidArgument, "pageToken", "the page token is not one of ours")
-        }
-        key = DocumentKey(group: parts[0], kind: parts[1], namespace: parts[2], name: parts[3])
-    }
-
-    var text: String { "\(key.group)/\(key.kind)/\(key.namespace)/\(key.name)" }
-}
-
-extension Signet_Admin_V1alpha1_DocumentKey {
-    var key: DocumentKey {
-        DocumentKey(
-            group: group.isEmpty ? DocumentKey.nativeGroup : group,
-            kind: kind,
-            namespace: namespace,
-            name: name
-        )
-    }
-}
-
-extension DocumentKey {
-    var message: Signet_Admin_V1alpha1_DocumentKey {
-        .with {
-            $0.group = group
-            $0.kind = kind
-            $0.namespace = namespace
-            $0.name = name
-        }
-    }
-}
-
-extension DocumentResult {
-    func message(isDryRun: Bool) -> Signet_Admin_V1alpha1_ApplyResponse {
-        .with {
-            $0.revision = revision.message
-            $0.warnings = warnings
-            $0.dryRun = isDryRun
-            $0.changes = outcomes.map { outcome in
-                .with {
-                    $0.key = outcome.key.message
-                    $0.action = outcome.action.rawValue
-                    $0.resourceVersion = outcome.resourceVersion
-                    $0.uid = outcome.uid
-                }
-            }
         }
     }
 }

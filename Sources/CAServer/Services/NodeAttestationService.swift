@@ -10,6 +10,7 @@ internal import GRPCPeer
 internal import NodeAttestation
 internal import SPIFFE
 internal import SwiftProtobuf
+internal import Telemetry
 
 /// First contact and readmission: open to callers without a certificate.
 struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServiceProtocol {
@@ -21,6 +22,7 @@ struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServic
     ) async throws -> Signet_Node_V1alpha1_TrustBundle {
         let wait = core.bundleLimiter.take(1, of: try context.source, now: core.clock.bootTime)
         if let wait {
+            core.metrics.increment(.unauthenticatedRequests, "bundle")
             throw APIError(
                 .exhausted,
                 "bundleRate",

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Logging
-internal import Telemetry
 internal import Clocks
 internal import ControlAPI
 internal import ControlAPIProtos
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
+internal import Issuance
+internal import Logging
 internal import NodeSync
 internal import SPIFFE
 internal import SwiftProtobuf
+internal import Telemetry
 
 /// One agent's sync stream: reads what it says, writes what the hub commands.
 struct SyncStream {
@@ -18,6 +19,11 @@ struct SyncStream {
     static let capabilitiesMax = 64
     /// Longest capability, a word.
     static let capabilityBytesMax = 64
+    /// Messages that an agent may send: one acknowledgement for each of ours and one when a proxy
+    /// has applied it, so ten times of that.
+    static let messagesPerSecondMax = 20.0
+    /// Messages at once: an agent that was away answers everything it was asked meanwhile.
+    static let messagesAtOnceMax = 300.0
 
     let core: ServerCore
     let peer: VerifiedPeer
@@ -77,11 +83,22 @@ struct SyncStream {
     ) async throws {
         var session: SessionID?
         defer { if let session { core.hub.disconnected(session) } }
+        var budget = TokenBucket(
+            rate: Self.messagesPerSecondMax,
+            burst: Self.messagesAtOnceMax,
+            now: core.clock.bootTime
+        )
         for try await message in request {
+            // All streams share the hub: one that never rests would slow down the others.
+            guard budget.take(1, now: core.clock.bootTime) == nil else {
+                throw APIError(.exhausted, "syncRate", "too many messages on one sync stream")
+            }
             switch (message.message, session) {
             case (.hello(let hello), nil):
                 let opened = try await open(hello)
                 session = opened.orders.session
+                // Banned or evicted in between, it was not connected when its stream was ended.
+                try await requireStanding()
                 announce.yield(opened)
             case (.ack(let ack), let session?):
                 core.hub.acknowledged(session, try SyncAcknowledgement(parsing: ack))
@@ -99,13 +116,17 @@ struct SyncStream {
 
     private func open(_ hello: Signet_Node_V1alpha1_Hello) async throws -> Opened {
         let (logic, peer) = (core.logic, peer)
-        let node = try await core.read { try logic.standing(of: peer, in: $0) }
+        let (node, scopeChangedAt) = try await core.read { transaction in
+            let node = try logic.standing(of: peer, in: transaction)
+            return (node, try transaction.scopeChangedAt(ofNode: node.name) ?? 0)
+        }
         let have = hello.hasHave ? try Revision(parsing: hello.have) : nil
         let orders = core.hub.connect(
             AgentName(node.name),
             hello: SyncHello(have: have, capabilities: Self.capabilities(hello)),
             version: hello.agentVersion,
-            selectors: node.selectors
+            selectors: node.selectors,
+            scopeChangedAt: scopeChangedAt
         )
         let welcome = Signet_Node_V1alpha1_SyncResponse.with {
             $0.welcome = .with {
@@ -117,6 +138,11 @@ struct SyncStream {
             }
         }
         return Opened(orders: orders, welcome: welcome)
+    }
+
+    private func requireStanding() async throws {
+        let (logic, peer) = (core.logic, peer)
+        _ = try await core.read { try logic.standing(of: peer, in: $0) }
     }
 
     /// What the agent says it can do, as far as it is looked at.
@@ -145,7 +171,9 @@ struct SyncStream {
                 let mark = SyncMessage.watermark(Revision(epoch: epoch, number: number))
                 try await response.write(mark.message)
                 core.metrics.increment(.syncMessages, "watermark")
-            case .query(let query): try await response.write(.with { $0.query = query })
+            case .query(let query):
+                try await response.write(.with { $0.query = query })
+                core.metrics.increment(.syncMessages, "query")
             }
         }
     }

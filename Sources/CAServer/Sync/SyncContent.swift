@@ -90,40 +90,45 @@ package enum SyncContent {
         )
     }
 
-    /// Whom changes concern, by the number under which they were made, in order.
-    package static func affected(
-        by changes: [StoredChange],
-        scope: ScopeIndex,
+    /// What was committed after `number`; whom it concerns is decided when it is published, because
+    /// an agent may connect in between.
+    ///
+    /// - Throws: `DatastoreError`.
+    package static func committed(
+        after number: UInt64,
         in transaction: ReadTransaction
-    ) throws -> [CommittedChange] {
+    ) throws -> (revision: Revision, changes: [CommittedChange]) {
+        let revision = try transaction.revision()
+        guard revision.number > number else { return (revision, []) }
+        let stored = try transaction.eachChange(after: number, limit: deltaChangesMax)
+        guard case .delta(let changes) = stored else {
+            let everything = CommittedChange(number: revision.number, scopes: nil, isUrgent: true)
+            return (revision, [everything])
+        }
         var result: [CommittedChange] = []
         for change in changes {
-            var concerned = AffectedAgents.all
+            var scopes: [[Selector]]?
             if change.key.type == .entry {
-                var agents = scope.agents(matching: change.priorNodeSelectors ?? [])
+                var either = change.priorNodeSelectors.map { [$0] } ?? []
                 if !change.isRemoval, let entry = try transaction.entry(id: change.key.name) {
-                    agents.formUnion(scope.agents(matching: entry.nodeSelectors))
+                    either.append(entry.nodeSelectors)
                 }
-                concerned = .agents(agents)
+                scopes = either
             }
             let urgent = change.isRemoval || change.key.type == .revocation
             if let last = result.last, last.number == change.number {
                 result[result.count - 1] = CommittedChange(
                     number: last.number,
-                    agents: last.agents.union(concerned),
+                    scopes: last.scopes.flatMap { known in scopes.map { known + $0 } },
                     isUrgent: last.isUrgent || urgent
                 )
             } else {
                 result.append(
-                    CommittedChange(
-                        number: change.number,
-                        agents: concerned,
-                        isUrgent: urgent
-                    )
+                    CommittedChange(number: change.number, scopes: scopes, isUrgent: urgent)
                 )
             }
         }
-        return result
+        return (revision, result)
     }
 
     private static func change(
@@ -144,12 +149,19 @@ package enum SyncContent {
     }
 }
 
-/// Whom the change of one number concerns.
+/// What was committed under one number, as far as it decides who must hear of it.
 package struct CommittedChange: Hashable, Sendable {
     package let number: UInt64
-    package let agents: AffectedAgents
+    /// What nodes show that the change concerns, before or after it; nil: it concerns all.
+    package let scopes: [[Selector]]?
     /// Whether something is taken away, so that it overtakes what is under way.
     package let isUrgent: Bool
+
+    /// Whom the change concerns, of those who are known now.
+    package func agents(in scope: ScopeIndex) -> AffectedAgents {
+        guard let scopes else { return .all }
+        return .agents(scopes.reduce(into: []) { $0.formUnion(scope.agents(matching: $1)) })
+    }
 }
 
 extension AffectedAgents {
@@ -159,4 +171,6 @@ extension AffectedAgents {
         case (.all, _), (_, .all): .all
         }
     }
+
+    var isNobody: Bool { self == .agents([]) }
 }

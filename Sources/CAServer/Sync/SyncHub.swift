@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import SwiftProtobuf
 package import Clocks
 package import ControlAPIProtos
 package import Datastore
+package import FoundationEssentials
 package import Logging
 package import NodeSync
 package import SPIFFE
+internal import SwiftProtobuf
 internal import Synchronization
 package import Telemetry
 
@@ -40,35 +41,8 @@ package final class SyncHub: Sendable {
     /// How long after a failure changes are read again.
     static let retryDelay: Duration = .seconds(1)
 
-    fileprivate struct State {
-        var publisher: SyncPublisher
-        var nextNumber: UInt64 = 1
-        var outlets: [SessionID: Outlet] = [:]
-        var waits: [WaitID: CheckedContinuation<AppliedState, Never>] = [:]
-        /// Waits for numbers that were committed but not yet read by `publish`.
-        var early: [(id: WaitID, number: UInt64)] = []
-        var queries: [UInt64: PendingQuery] = [:]
-        var recent: [(number: UInt64, agents: AffectedAgents)] = []
-        var versions: [AgentName: String] = [:]
-    }
-
-    fileprivate struct Outlet {
-        let commands: AsyncStream<StreamCommand>.Continuation
-        let closing: AsyncStream<SyncPublisher.CloseReason>.Continuation
-
-        func finish() {
-            commands.finish()
-            closing.finish()
-        }
-    }
-
-    fileprivate struct PendingQuery {
-        let session: SessionID
-        let answer: CheckedContinuation<Signet_Node_V1alpha1_QueryReply?, Never>
-    }
-
     package let epoch: Epoch
-    private let state: Mutex<State>
+    private let state: Mutex<SyncHubState>
     private let datastore: ServerStore
     private let clock: any NodeClock
     private let timer: DeadlineTimer
@@ -91,17 +65,21 @@ package final class SyncHub: Sendable {
         self.metrics = metrics
         timer = DeadlineTimer(clock: clock)
         state = Mutex(
-            State(
+            SyncHubState(
                 publisher: SyncPublisher(
                     epoch: revision.epoch,
                     committedNumber: revision.number
-                )
+                ),
+                recentFrom: revision.number + 1
             )
         )
     }
 
     /// Tells that something was committed; never blocks.
-    package func poke() { changed.signal() }
+    package func poke() {
+        state.withLock { $0.pokedAt = $0.pokedAt ?? clock.bootTime }
+        changed.signal()
+    }
 
     /// Serves timers and commits until cancelled.
     package func run() async {
@@ -122,47 +100,29 @@ package final class SyncHub: Sendable {
     }
 
     private func publish() async {
-        let (last, scope) = state.withLock {
-            ($0.publisher.committedNumber, $0.publisher.scope)
+        let (last, since) = state.withLock { state in
+            defer { state.pokedAt = nil }
+            return (state.publisher.committedNumber, state.pokedAt ?? clock.bootTime)
         }
         do {
-            let (revision, affected) = try await datastore.read { transaction in
-                let revision = try transaction.revision()
-                guard revision.number > last else { return (revision, [CommittedChange]()) }
-                let stored = try transaction.changes(
-                    after: last,
-                    limit: SyncContent.deltaChangesMax
-                )
-                guard case .delta(let changes) = stored else {
-                    return (
-                        revision,
-                        [
-                            CommittedChange(
-                                number: revision.number,
-                                agents: .all,
-                                isUrgent: true
-                            )
-                        ]
-                    )
-                }
-                return (
-                    revision,
-                    try SyncContent.affected(by: changes, scope: scope, in: transaction)
-                )
+            let (revision, changes) = try await datastore.read { transaction in
+                try SyncContent.committed(after: last, in: transaction)
             }
             guard revision.number > last else { return }
             metrics.set(.revision, to: Double(revision.number))
             transition { state in
                 var actions: [SyncPublisher.Action] = []
                 let now = self.clock.bootTime
-                for change in affected {
-                    state.note(change.number, change.agents)
+                for change in changes {
+                    let agents = change.agents(in: state.publisher.scope)
+                    state.note(change.number, agents)
                     actions += state.publisher.committed(
                         change.number,
-                        affected: change.agents,
+                        affected: agents,
                         urgent: change.isUrgent,
                         now: now
                     )
+                    actions += state.measure(change.number, agents, since: since, now: now)
                 }
                 if state.publisher.committedNumber < revision.number {
                     actions += state.publisher.committed(
@@ -189,14 +149,15 @@ package final class SyncHub: Sendable {
         _ agent: AgentName,
         hello: SyncHello,
         version: String,
-        selectors: Set<Selector>
+        selectors: Set<Selector>,
+        scopeChangedAt: UInt64
     ) -> StreamOrders {
         let (commands, command) = AsyncStream.makeStream(of: StreamCommand.self)
         let (closing, close) = AsyncStream.makeStream(of: SyncPublisher.CloseReason.self)
         let session = state.withLock { state in
             let session = SessionID(state.nextNumber)
             state.nextNumber += 1
-            state.outlets[session] = Outlet(commands: command, closing: close)
+            state.outlets[session] = SyncHubState.Outlet(commands: command, closing: close)
             let bytes = version.utf8.prefix(Self.versionBytesMax)
             state.versions[agent] = String(decoding: bytes, as: UTF8.self)
             return session
@@ -209,6 +170,7 @@ package final class SyncHub: Sendable {
                 have: hello.have,
                 selectors: selectors,
                 capabilities: hello.capabilities,
+                scopeChangedAt: scopeChangedAt,
                 now: self.clock.bootTime
             )
         }
@@ -217,7 +179,9 @@ package final class SyncHub: Sendable {
 
     /// The stream ended.
     package func disconnected(_ session: SessionID) {
+        let now = clock.wallTime
         let (outlet, unanswered) = state.withLock { state in
+            if let agent = state.publisher.agent(of: session) { state.departed[agent.name] = now }
             let unanswered = state.queries.filter { $0.value.session == session }
             for id in unanswered.keys { state.queries[id] = nil }
             return (state.outlets.removeValue(forKey: session), unanswered.values.map(\.answer))
@@ -242,7 +206,10 @@ package final class SyncHub: Sendable {
 
     /// A node was banned or evicted: its stream ends now.
     package func removed(_ agent: AgentName) {
-        transition { $0.publisher.removed(agent, now: self.clock.bootTime) }
+        transition { state in
+            state.versions[agent] = nil
+            return state.publisher.removed(agent, now: self.clock.bootTime)
+        }
     }
 
     /// A node is known from the datastore.
@@ -251,9 +218,20 @@ package final class SyncHub: Sendable {
     ///   which nothing tells: until it is back, or has been silent for as long as any other, it is
     ///   waited for, so that a restart lets no authority sign too early.
     package func remembered(_ agent: AgentName, selectors: Set<Selector>, mayBeLive: Bool) {
-        let now = clock.bootTime
         state.withLock {
-            $0.publisher.remembered(agent, selectors: selectors, lastSeen: mayBeLive ? now : nil)
+            $0.publisher.remembered(
+                agent,
+                selectors: selectors,
+                lastSeen: mayBeLive ? clock.bootTime : nil
+            )
+        }
+    }
+
+    /// The agents whose stream has ended since the last call, and when.
+    package func takeDeparted() -> [String: Date] {
+        state.withLock { state in
+            defer { state.departed = [:] }
+            return state.departed
         }
     }
 
@@ -387,7 +365,7 @@ package final class SyncHub: Sendable {
                 let session = state.publisher.presence(of: agent).session,
                 let outlet = state.outlets[session]
             else { return false }
-            state.queries[query.id] = PendingQuery(session: session, answer: answer)
+            state.queries[query.id] = SyncHubState.PendingQuery(session: session, answer: answer)
             outlet.commands.yield(.query(query))
             return true
         }
@@ -413,67 +391,12 @@ package final class SyncHub: Sendable {
 
     // MARK: - Actions
 
-    private func transition(_ event: (inout State) -> [SyncPublisher.Action]) {
-        let ended = state.withLock { state in
+    private func transition(_ event: (inout SyncHubState) -> [SyncPublisher.Action]) {
+        let settled = state.withLock { state in
             let actions = event(&state)
-            return state.perform(actions, timer: timer)
+            return state.perform(actions, timer: timer, now: clock.bootTime)
         }
-        for (continuation, applied) in ended { continuation.resume(returning: applied) }
-    }
-}
-
-extension SyncHub.State {
-    /// Numbers whose audience is remembered for `--wait`; older ones concern everybody.
-    private static var recentMax: Int { 1024 }
-
-    fileprivate mutating func note(_ number: UInt64, _ agents: AffectedAgents) {
-        recent.append((number, agents))
-        if recent.count > Self.recentMax { recent.removeFirst(recent.count - Self.recentMax) }
-    }
-
-    /// Begins the waits whose number has been published: only then it is known whom it concerns.
-    fileprivate mutating func startEarlyWaits(now: Duration) -> [SyncPublisher.Action] {
-        let due = early.filter { $0.number <= publisher.committedNumber }
-        early.removeAll { $0.number <= publisher.committedNumber }
-        return due.flatMap { wait in
-            publisher.waitStarted(
-                wait.id,
-                for: wait.number,
-                among: concerned(by: wait.number),
-                now: now
-            )
-        }
-    }
-
-    fileprivate func concerned(by number: UInt64) -> AffectedAgents {
-        let audience = recent.filter { $0.number == number }.map(\.agents)
-        guard let first = audience.first else {
-            return number < recent.first?.number ?? 0 ? .all : .agents([])
-        }
-        return audience.dropFirst().reduce(first) { $0.union($1) }
-    }
-
-    /// Hands commands to the streams in order; returns who is to be told of convergence.
-    fileprivate mutating func perform(
-        _ actions: [SyncPublisher.Action],
-        timer: DeadlineTimer
-    ) -> [(CheckedContinuation<AppliedState, Never>, AppliedState)] {
-        var ended: [(CheckedContinuation<AppliedState, Never>, AppliedState)] = []
-        for action in actions {
-            switch action {
-            case .close(let session, let reason):
-                outlets[session]?.closing.yield(reason)
-                outlets[session]?.finish()
-            case .converged(let id, let applied):
-                if let waiter = waits.removeValue(forKey: id) { ended.append((waiter, applied)) }
-            case .scheduleTimer(let deadline): timer.schedule(at: deadline)
-            case .sendDelta(let session, let from):
-                outlets[session]?.commands.yield(.delta(from: from))
-            case .sendSnapshot(let session): outlets[session]?.commands.yield(.snapshot)
-            case .sendWatermark(let session, let to):
-                outlets[session]?.commands.yield(.watermark(to: to))
-            }
-        }
-        return ended
+        for (continuation, applied) in settled.waits { continuation.resume(returning: applied) }
+        for took in settled.measured { metrics.observe(.syncConvergenceDuration, took) }
     }
 }

@@ -22,6 +22,8 @@ package enum Schema {
         Migration(name: "0004-nodes", apply: Migration0004Nodes.apply),
         Migration(name: "0005-issuance", apply: Migration0005Issuance.apply),
         Migration(name: "0006-audit", apply: Migration0006Audit.apply),
+        Migration(name: "0007-lookups", apply: Migration0007Lookups.apply),
+        Migration(name: "0008-node-scope", apply: Migration0008NodeScope.apply),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

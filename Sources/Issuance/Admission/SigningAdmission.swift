@@ -5,9 +5,9 @@ package import FoundationEssentials
 /// Decides which batch of requests is signed next, so that one agent cannot take the signer from
 /// the others and nothing expires while something less urgent is signed.
 ///
-/// Each agent has a budget of certificates and few places in the line. Batches that wait are ordered by the moment at which
-/// the first SVID to be renewed expires; what renews nothing comes after all renewals. When the
-/// line is full the least urgent batch is refused, be it the new one.
+/// Each agent has a budget of certificates and few places in the line. Batches that wait are ordered
+/// by the moment at which the first SVID to be renewed expires; what renews nothing comes after all
+/// renewals. When the line is full the least urgent batch is refused, be it the new one.
 package struct SigningAdmission: Sendable {
     /// The limits of one server.
     package struct Limits: Hashable, Sendable {

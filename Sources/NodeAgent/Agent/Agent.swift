@@ -23,7 +23,7 @@ package struct Agent: Sendable {
     private let directory: AgentDirectory
     private let clock: any NodeClock
     private let logger: Logger
-    package let metrics = MetricRegistry()
+    package let metrics = MetricRegistry(of: .agent)
     package let health: Health
 
     /// Takes hold of the data directory.

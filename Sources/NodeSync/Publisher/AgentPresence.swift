@@ -11,6 +11,9 @@ package struct AgentPresence: Hashable, Sendable {
 }
 
 extension SyncPublisher {
+    /// Whose open stream a session is; nil when it has ended.
+    package func agent(of session: SessionID) -> AgentName? { sessions[session]?.agent }
+
     /// Whether an agent is connected and what it has applied; unknown agents are neither.
     package func presence(of agent: AgentName) -> AgentPresence {
         AgentPresence(session: agents[agent]?.session, applied: agents[agent]?.applied)

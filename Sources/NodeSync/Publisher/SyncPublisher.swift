@@ -72,7 +72,7 @@ package struct SyncPublisher: Sendable {
     var agents: [AgentName: SyncAgent] = [:]
     var waits: [WaitID: ConvergenceWait] = [:]
     var deadlines = DeadlineQueue<Duration, PublisherDeadline>()
-    private var sessions: [SessionID: SyncSession] = [:]
+    private(set) var sessions: [SessionID: SyncSession] = [:]
     /// The streams by what they were told, so that a watermark round finds those behind.
     private var sessionsByTold: [UInt64: Set<SessionID>] = [:]
     /// The newest number known to exist; may be ahead of `committedNumber` for a moment, when a

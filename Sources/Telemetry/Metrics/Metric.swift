@@ -7,7 +7,6 @@
 package enum Metric: String, CaseIterable, Sendable {
     // Both daemons.
     case buildInfo = "signet_build_info"
-    case clockSkew = "signet_clock_skew_seconds"
     case clockSteps = "signet_clock_steps_total"
     case connectionsOpen = "signet_connections_open"
     case connectionsOpened = "signet_connections_opened_total"
@@ -26,6 +25,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case auditLeaves = "signet_server_audit_leaves_total"
     case auditTreeSize = "signet_server_audit_tree_size"
     case authorityNotAfter = "signet_server_authority_not_after_seconds"
+    case clockRefused = "signet_server_clock_refused"
     case commitDuration = "signet_server_commit_duration_seconds"
     case commitTransactions = "signet_server_commit_transactions_total"
     case documentApplies = "signet_server_document_applies_total"
@@ -45,6 +45,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case auditAlarms = "signet_agent_audit_alarms_total"
     case cachedEntries = "signet_agent_cached_entries"
     case cachedSVIDs = "signet_agent_cached_svids"
+    case clockSkew = "signet_agent_clock_skew_seconds"
     case fetchDuration = "signet_agent_fetch_duration_seconds"
     case syncAlarms = "signet_agent_sync_alarms_total"
     case syncConnected = "signet_agent_sync_connected"
@@ -55,6 +56,21 @@ package enum Metric: String, CaseIterable, Sendable {
     case workloadStreams = "signet_agent_workload_streams"
 
     package var name: String { rawValue }
+
+    /// The only daemon that exports it, as its name says; nil: both do.
+    package var daemon: Daemon? {
+        switch name.split(separator: "_").dropFirst().first {
+        case "agent": .agent
+        case "server": .server
+        default: nil
+        }
+    }
+
+    /// The daemons that export metrics.
+    package enum Daemon: Sendable {
+        case agent
+        case server
+    }
 }
 
 /// What kind of number a metric is.

@@ -11,7 +11,8 @@ extension Metric {
             .counter
         case .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .auditCheckpointTime,
             .auditTreeSize, .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
-            .clockSkew, .connectionsOpen, .entries, .revision, .rotationAgentsMissing,
+            .clockRefused, .clockSkew, .connectionsOpen, .entries, .revision,
+            .rotationAgentsMissing,
             .startTime, .syncConnected, .syncRevision, .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
@@ -28,6 +29,7 @@ extension Metric {
         case .auditAlarms, .connectionsRefused, .issuanceRefusals, .syncAlarms: ["reason"]
         case .auditLeaves: []
         case .authorityNotAfter: ["authority", "state"]
+        case .clockRefused: ["problem"]
         case .buildInfo: ["version"]
         case .connectionsOpen, .connectionsOpened: ["listener"]
         case .documentApplies, .svidRenewals: ["result"]
@@ -54,7 +56,7 @@ extension Metric {
         case .agentsConnected: "Agents with an open sync stream."
         case .agentsKnown: "Agents that have attested and are not evicted."
         case .attestationDuration: "Time to tell what a calling workload is."
-        case .attestations: "Node attestations, by method and result."
+        case .attestations: "Attestations, readmissions and renewals of nodes, by result."
         case .auditAlarms: "Checkpoints of the audit log that contradict remembered ones."
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
@@ -63,17 +65,18 @@ extension Metric {
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
         case .cachedSVIDs: "Workload certificates this agent holds."
+        case .clockRefused: "1 while nothing is signed because of the clock, by problem."
         case .clockSkew: "Wall clock minus the server's, at the last exchange."
         case .clockSteps: "Steps of the wall clock over 5 s."
-        case .commitDuration: "Time of one physical commit of the datastore."
-        case .commitTransactions: "Logical transactions committed."
+        case .commitDuration: "Time from asking for an act until it is on disk."
+        case .commitTransactions: "Acts committed, each as one transaction."
         case .connectionsOpen: "Open connections, by listener."
         case .connectionsOpened: "Connections established, by listener."
         case .connectionsRefused: "Connections closed before any request, by reason."
-        case .documentApplies: "Applies of documents, by result."
+        case .documentApplies: "Applies and deletions of documents, by result."
         case .entries: "Registration entries in the datastore."
         case .fetchDuration: "Time from a workload's request to its first certificates."
-        case .issuanceDuration: "Time to answer one batch of signing requests."
+        case .issuanceDuration: "Time to sign one batch of requests, waiting included."
         case .issuanceRefusals: "Signing requests refused, by reason."
         case .metricSeriesDropped: "Updates counted under label values \"other\", by metric."
         case .revision: "Number of the newest committed revision."
@@ -85,11 +88,13 @@ extension Metric {
         case .svidsIssued: "Certificates signed, by kind."
         case .syncAlarms: "Sync messages that contradict what is applied, by reason."
         case .syncConnected: "1 while the sync stream is open."
-        case .syncConvergenceDuration: "Time from a commit until all live agents applied it."
-        case .syncMessages: "Messages sent on sync streams, by kind."
+        case .syncConvergenceDuration:
+            "Time from a commit until all live agents concerned applied it."
+        case .syncMessages: "Deltas, snapshots, watermarks and queries sent on sync streams."
         case .syncReconnects: "Times the sync stream had to be opened again."
         case .syncRevision: "Number of the newest applied revision."
-        case .unauthenticatedRequests: "Requests of callers without identity, by kind."
+        case .unauthenticatedRequests:
+            "Requests of callers without identity that were refused, by kind."
         case .workloadAPIRequests: "Workload API requests, by method and result."
         case .workloadStreams: "Open Workload API streams."
         }

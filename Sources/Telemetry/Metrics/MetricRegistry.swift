@@ -30,7 +30,12 @@ package final class MetricRegistry: Sendable {
 
     private let series = Mutex<[Metric: [[String]: Series]]>([:])
 
-    package init() {}
+    private let daemon: Metric.Daemon?
+
+    /// The metrics of one daemon, or of none in particular.
+    package init(of daemon: Metric.Daemon? = nil) {
+        self.daemon = daemon
+    }
 
     /// Adds to a counter.
     package func increment(_ metric: Metric, by amount: Int = 1, _ labels: String...) {
@@ -78,12 +83,17 @@ package final class MetricRegistry: Sendable {
         for metric in Metric.allCases {
             var values = series[metric] ?? [:]
             // A counter that exists from the start shows its first increase as an increase.
-            if values.isEmpty, metric.kind == .counter, metric.labels.isEmpty {
+            if values.isEmpty, metric.kind == .counter, metric.labels.isEmpty, isOurs(metric) {
                 values[[]] = .number(0)
             }
             text.append(metric, values)
         }
         return text.text
+    }
+
+    private func isOurs(_ metric: Metric) -> Bool {
+        guard let owner = metric.daemon, let daemon else { return true }
+        return owner == daemon
     }
 
     private static func add(_ amount: Double, to series: inout Series) {

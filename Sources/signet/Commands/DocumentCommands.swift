@@ -30,7 +30,10 @@ struct ApplyCommand: AsyncParsableCommand {
     var dryRun: DryRun?
     @Option(
         name: .customLong("prune"),
-        help: "Delete documents labelled signet/owner=OWNER that are not in the files."
+        help: """
+            Delete documents labelled signet/owner=OWNER that are not in the files, in the \
+            namespaces that the files name.
+            """
     )
     var pruneOwner: String?
     @Flag(help: "Wait until every live agent concerned has applied it.") var wait = false

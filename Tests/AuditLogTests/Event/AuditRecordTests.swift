@@ -152,7 +152,9 @@ import Testing
         Actor.person(issuer: "https://id.example#x", subject: "alice"), .system(""),
     ])
     func `an actor that would be read as another is refused`(actor: Actor) {
-        let event = AuditEvent.clockRefused(ClockRefusal(highWater: GoldenRecord.later))
+        let event = AuditEvent.clockRefused(
+            ClockRefusal(problem: .jumped, expected: GoldenRecord.later)
+        )
         let record = AuditRecord(event: event, actor: actor, time: GoldenRecord.time)
         #expect(throws: AuditRecordError.actorAmbiguous) { try record.leaves() }
     }

@@ -173,10 +173,10 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
 
     private static let server: [GoldenRecord] = [
         GoldenRecord(
-            .clockRefused(ClockRefusal(highWater: later)),
+            .clockRefused(ClockRefusal(problem: .behind, expected: later)),
             by: .system("clock"),
             #"""
-            {"actor":"system:clock","event":"clockRefused","highWater":"2026-01-02T04:04:05.678Z","time":"2026-01-02T03:04:05.678Z","v":1}
+            {"actor":"system:clock","event":"clockRefused","expected":"2026-01-02T04:04:05.678Z","problem":"behind","time":"2026-01-02T03:04:05.678Z","v":1}
             """#
         ),
         GoldenRecord(

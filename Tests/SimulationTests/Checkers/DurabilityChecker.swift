@@ -22,7 +22,7 @@ struct DurabilityChecker {
         try compare(running.datastore, world)
     }
 
-    func compare(_ datastore: Datastore, _ world: World) throws {
+    func compare(_ datastore: ServerStore, _ world: World) throws {
         let ledger = world.ledger
         func require(_ condition: Bool, _ what: String) throws {
             guard condition else { throw world.violation(.durability, what) }

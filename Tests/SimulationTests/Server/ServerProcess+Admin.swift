@@ -58,15 +58,20 @@ extension ServerProcess {
         let (logic, now, seed) = (logic, clock.wallTime, random.next())
         try write(isDroppable: true, claiming: { note($0, plans) }) { transaction in
             var generator = SeededGenerator(seed: seed)
-            var act = try DocumentAct(
-                logic,
-                by: Self.admin,
-                admins: Self.admins,
-                now: now,
-                in: transaction
-            )
+            let access = try AdminAccess(stored: transaction, admins: Self.admins)
+            let standing = AdminStanding(actor: Self.admin, access: access, now: now)
+            var act = DocumentAct(logic, by: standing, in: transaction)
             return try act.perform(carried, using: &generator)
         }
+    }
+
+    /// What the admin may do, whatever roles there are.
+    private var standing: AdminStanding {
+        AdminStanding(
+            actor: Self.admin,
+            access: AdminAccess(roles: [], bindings: [.builtInAdmins(Self.admins)]),
+            now: clock.wallTime
+        )
     }
 
     private func note(_ result: DocumentResult, _ plans: [EntryPlan]) {
@@ -101,23 +106,20 @@ extension ServerProcess {
     }
 
     func createToken(hash: [UInt8], name: String, selectors: Set<String>) throws {
-        let (logic, now, ledger) = (logic, clock.wallTime, ledger)
-        let parsed = try selectors.map { try Selector($0) }
+        let (logic, standing, ledger) = (logic, standing, ledger)
+        let order = JoinTokenOrder(
+            hash: hash,
+            name: name,
+            selectors: try selectors.map { try Selector($0) },
+            ttlSeconds: 86_400
+        )
         try write(isDroppable: true, claiming: { _ in ledger.created(token: hash) }) {
-            try logic.createToken(
-                hash: hash,
-                name: name,
-                selectors: parsed,
-                ttlSeconds: 86_400,
-                by: Self.admin,
-                now: now,
-                in: $0
-            )
+            try logic.createToken(order, by: standing, in: $0)
         }
     }
 
     func change(_ change: ServerLogic.StandingChange, of name: String) throws {
-        let (logic, now, ledger) = (logic, clock.wallTime, ledger)
+        let (logic, standing, ledger) = (logic, standing, ledger)
         try write(
             isDroppable: true,
             claiming: { _ in
@@ -132,8 +134,7 @@ extension ServerProcess {
                 change,
                 ofNode: name,
                 reason: "simulation",
-                by: Self.admin,
-                now: now,
+                by: standing,
                 in: $0
             )
         }

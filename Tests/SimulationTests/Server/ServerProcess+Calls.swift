@@ -84,12 +84,21 @@ extension ServerProcess {
         }
         let (logic, now) = (logic, clock.wallTime)
         let trust = try requireTrust()
-        let name = try datastore.readNow { try logic.admittedName(admission, in: $0) }
+        let request: CertificateRequest
+        do {
+            request = try CertificateRequest(der: csr)
+        } catch {
+            throw APIError(.unavailable, "issuance", "\(error)")
+        }
+        let key = request.publicKey.spkiSHA256
+        let name = try datastore.readNow {
+            try logic.admittedName(admission, key: key, now: now, in: $0)
+        }
         var batch = IssuanceBatch(issuer: trust.issuer)
         let prepared: PreparedCertificate
         do {
             let warrant = try trust.issuer.approveAgent(
-                CertificateRequest(der: csr),
+                request,
                 name: name,
                 atAuthorityEnd: .cut,
                 now: now

@@ -45,7 +45,11 @@ extension ServerProcess {
         deliver: @escaping (SyncMessage) async throws -> Void
     ) {
         let logic = logic
-        guard let node = try? datastore.readNow({ try logic.standing(of: peer, in: $0) }) else {
+        let read = try? datastore.readNow { transaction in
+            let node = try logic.standing(of: peer, in: transaction)
+            return (node, try transaction.scopeChangedAt(ofNode: node.name) ?? 0)
+        }
+        guard let (node, scopeChangedAt) = read else {
             return connection.close(from: .server)
         }
         sessionNumber += 1
@@ -73,6 +77,7 @@ extension ServerProcess {
                 have: hello.have,
                 selectors: node.selectors,
                 capabilities: hello.capabilities,
+                scopeChangedAt: scopeChangedAt,
                 now: clock.bootTime
             )
         )
@@ -100,37 +105,19 @@ extension ServerProcess {
         }
     }
 
-    private struct Commit {
-        let number: UInt64
-        let agents: AffectedAgents
-        let isUrgent: Bool
-    }
-
     /// As `SyncHub.publish`.
     private func publish() throws {
-        let (last, scope) = (publisher.committedNumber, publisher.scope)
-        let (revision, affected) = try datastore.readNow { transaction in
-            let revision = try transaction.revision()
-            guard revision.number > last else { return (revision, [Commit]()) }
-            let stored = try transaction.changes(after: last, limit: SyncContent.deltaChangesMax)
-            guard case .delta(let changes) = stored else {
-                return (revision, [Commit(number: revision.number, agents: .all, isUrgent: true)])
-            }
-            let affected = try SyncContent.affected(by: changes, scope: scope, in: transaction)
-            return (
-                revision,
-                affected.map {
-                    Commit(number: $0.number, agents: $0.agents, isUrgent: $0.isUrgent)
-                }
-            )
+        let last = publisher.committedNumber
+        let (revision, changes) = try datastore.readNow { transaction in
+            try SyncContent.committed(after: last, in: transaction)
         }
         guard revision.number > last else { return }
-        for commit in affected {
+        for change in changes {
             perform(
                 publisher.committed(
-                    commit.number,
-                    affected: commit.agents,
-                    urgent: commit.isUrgent,
+                    change.number,
+                    affected: change.agents(in: publisher.scope),
+                    urgent: change.isUrgent,
                     now: clock.bootTime
                 )
             )

@@ -31,7 +31,7 @@ final class ServerProcess {
     }
 
     let machine: SimulatedServer
-    let datastore: Datastore
+    let datastore: ServerStore
     let keys: KeyVault
     let logic: ServerLogic
     let audit: AuditPublisher
@@ -73,7 +73,7 @@ final class ServerProcess {
         publisherTimer = VirtualTimer(machine.scheduler, "server publisher timer")
         rotationTimer = VirtualTimer(machine.scheduler, "server rotation")
         try DurableFile.makeDirectory(machine.directory, mode: 0o700)
-        datastore = try Datastore(path: machine.databasePath)
+        datastore = try ServerStore(path: machine.databasePath)
         keys = try KeyVault(.disk(directory: machine.keyDirectory))
         let isNew = try Self.establish(datastore, now: machine.clock.wallTime, using: &random)
         let trustDomain = try TrustDomain(Self.trustDomainName)
@@ -98,7 +98,7 @@ final class ServerProcess {
     }
 
     private static func establish(
-        _ datastore: Datastore,
+        _ datastore: ServerStore,
         now: Date,
         using random: inout SeededGenerator
     ) throws -> Bool {

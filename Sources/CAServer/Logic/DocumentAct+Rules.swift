@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ControlAPI
+internal import Datastore
+internal import Issuance
+internal import PolicyDocuments
+internal import SPIFFE
+
+/// What an order must not do.
+extension DocumentAct {
+    func require(_ verb: AdminVerb, _ key: DocumentKey, spiffeID: String?) throws(APIError) {
+        try standing.require(
+            verb,
+            kind: key.kind,
+            namespace: key.namespace,
+            spiffeID: spiffeID
+        )
+    }
+
+    func checkContent(_ document: Document) throws {
+        let problems = document.problems(inTrustDomain: logic.trustDomain)
+        guard problems.isEmpty else {
+            throw APIError(
+                .invalidArgument,
+                "documentRefused",
+                problems.map(\.description).joined(separator: "\n")
+            )
+        }
+        let namespace = document.metadata.namespace
+        if !namespace.isEmpty, try !exists(namespace: namespace) {
+            throw APIError(
+                .failedPrecondition,
+                "namespaceUnknown",
+                "\(document.file):\(document.line): there is no namespace \(namespace); "
+                    + "apply a Namespace document first or with it"
+            )
+        }
+        if case .registrationEntry(let spec) = document.spec, let ttl = spec.x509SVIDTTLSeconds,
+            .seconds(ttl) > logic.lifetimes.workloadMax
+        {
+            throw APIError(
+                .invalidArgument,
+                "lifetimeExceedsProfile",
+                "\(document.file):\(document.line): x509SVIDTTL is longer than this server's "
+                    + "limit of \(logic.lifetimes.workloadMax)"
+            )
+        }
+    }
+
+    /// Nobody gives away what he does not hold; judged over the roles as they will be.
+    func checkGrants(_ documents: [Document]) throws {
+        var roles: [AdminRoleReference: AdminRole] = [.builtInAdmin: .builtInAdmin]
+        for document in try StoredAccess.documents(.role, in: transaction) {
+            if case .role(let spec) = document.spec {
+                let role = spec.role(metadata: document.metadata)
+                roles[role.reference] = role
+            }
+        }
+        for document in documents {
+            let escalation: AdminEscalation?
+            switch document.spec {
+            case .namespace: escalation = nil
+            case .registrationEntry(let spec):
+                escalation = standing.escalation(registering: spec.spiffeID)
+            case .role(let spec):
+                escalation = standing.access.escalation(
+                    by: standing.actor,
+                    writing: spec.role(metadata: document.metadata),
+                    now: standing.now
+                )
+            case .roleBinding(let spec):
+                let binding = spec.binding(metadata: document.metadata)
+                // A binding that waits for its role would be pre-planted: whoever writes the role
+                // later would give it to somebody he never thought of.
+                guard roles[binding.role] != nil else {
+                    throw APIError(
+                        .failedPrecondition,
+                        "roleUnknown",
+                        "\(document.file):\(document.line): role \(binding.role) does not exist; "
+                            + "apply it first or with its binding"
+                    )
+                }
+                escalation = standing.access.escalation(
+                    by: standing.actor,
+                    writing: binding,
+                    role: roles[binding.role],
+                    now: standing.now
+                )
+            }
+            if let escalation {
+                throw APIError(
+                    .permissionDenied,
+                    "grantExceedsOwn",
+                    "\(document.file):\(document.line): \(escalation)"
+                )
+            }
+        }
+    }
+
+    /// A role that is bound stays, for the same reason; and neither kind outgrows what is read.
+    func checkRolesLeft() throws {
+        let kinds = [DocumentKind.role, .roleBinding].map(\.rawValue)
+        guard outcomes.contains(where: { kinds.contains($0.key.kind) }) else { return }
+        _ = try StoredAccess.documents(.role, in: transaction)
+        let deleted = Set(
+            outcomes
+                .filter { $0.action == .deleted && $0.key.kind == DocumentKind.role.rawValue }
+                .map { AdminRoleReference(namespace: $0.key.namespace, name: $0.key.name) }
+        )
+        for document in try StoredAccess.documents(.roleBinding, in: transaction) {
+            guard case .roleBinding(let spec) = document.spec else { continue }
+            let binding = spec.binding(metadata: document.metadata)
+            guard !deleted.contains(binding.role) else {
+                throw APIError(
+                    .failedPrecondition,
+                    "roleBound",
+                    "role \(binding.role) is bound by \(binding.reference); delete that "
+                        + "RoleBinding first or with it"
+                )
+            }
+        }
+    }
+
+    private func exists(namespace: String) throws -> Bool {
+        if [DocumentMetadata.defaultNamespace, AdminRole.rootNamespace].contains(namespace) {
+            return true
+        }
+        let key = DocumentKey(
+            group: DocumentKey.nativeGroup,
+            kind: DocumentKind.namespace.rawValue,
+            namespace: "",
+            name: namespace
+        )
+        return try transaction.document(key) != nil
+    }
+
+    /// A namespace is deleted when nothing lies in it, of whatever group and kind.
+    func requireEmpty(namespace: String) throws {
+        guard let left = try transaction.documentKey(inNamespace: namespace) else { return }
+        // What lies there is told only to those who may see it.
+        let isVisible = standing.may(.list, kind: left.kind, namespace: left.namespace)
+        throw APIError(
+            .failedPrecondition,
+            "namespaceNotEmpty",
+            "namespace \(namespace) still holds \(isVisible ? "\(left)" : "documents"); "
+                + "delete its documents first"
+        )
+    }
+}

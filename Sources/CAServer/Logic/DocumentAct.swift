@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Authorization
+internal import ControlAPI
+internal import Crypto
+package import Datastore
+internal import FoundationEssentials
+internal import NodeSync
+internal import PolicyDocuments
+internal import SPIFFE
+
+/// One order while it is carried out in a transaction.
+package struct DocumentAct {
+    let logic: ServerLogic
+    let standing: AdminStanding
+    let transaction: Transaction
+    private(set) var outcomes: [DocumentOutcome] = []
+    private var changes: [DocumentChange] = []
+    var warnings: [String] = []
+    private var taken: Revision?
+
+    /// Begins an order of somebody whose standing was read in the same transaction.
+    package init(
+        _ logic: ServerLogic,
+        by standing: AdminStanding,
+        in transaction: Transaction
+    ) {
+        self.logic = logic
+        self.standing = standing
+        self.transaction = transaction
+    }
+
+    /// Carries the order out.
+    ///
+    /// - Parameters:
+    ///   - order: What to do.
+    ///   - generator: Random numbers for uids.
+    /// - Returns: What became of each document.
+    /// - Throws: `APIError` naming the document and the rule that forbids it; nothing is changed.
+    package mutating func perform(
+        _ order: DocumentOrder,
+        using generator: inout some RandomNumberGenerator
+    ) throws -> DocumentResult {
+        try order.check()
+        // Namespaces first, so that one file may hold a namespace and what belongs into it.
+        for document in order.documents where document.kind == .namespace {
+            try write(document, using: &generator)
+        }
+        for document in order.documents where document.kind != .namespace {
+            try write(document, using: &generator)
+        }
+        try checkGrants(order.documents)
+        for key in order.deletions { try delete(key) }
+        if let owner = order.pruneOwner { try prune(owner, keeping: order.documents) }
+        try checkRolesLeft()
+        let reached: Revision
+        if let taken {
+            reached = taken
+            try transaction.append(
+                .documentsApplied(DocumentChanges(documents: changes, revision: taken.number)),
+                by: standing.actor,
+                at: standing.now
+            )
+        } else {
+            reached = try transaction.revision()
+        }
+        return DocumentResult(revision: reached, outcomes: outcomes, warnings: warnings)
+    }
+
+    private mutating func write(
+        _ document: Document,
+        using generator: inout some RandomNumberGenerator
+    ) throws {
+        let key = document.key
+        try require(.apply, key, spiffeID: document.spiffeID)
+        try checkContent(document)
+        let stored = try transaction.document(key)
+        if let stored {
+            if let old = try Document(stored: stored).spiffeID, old != document.spiffeID {
+                try require(.apply, key, spiffeID: old)
+            }
+            if stored.canonicalJSON == document.canonicalJSON {
+                note(stored, .unchanged)
+                return
+            }
+        }
+        if let uid = document.metadata.uid, uid != stored?.uid {
+            throw APIError(
+                .conflict,
+                "uidDiffers",
+                "\(key): the document is not the one with uid \(uid); remove metadata.uid"
+            )
+        }
+        let revision = try revision()
+        let written = try transaction.put(
+            DocumentDraft(
+                key: key,
+                canonicalJSON: document.canonicalJSON,
+                labels: document.metadata.labels,
+                actor: standing.actor.description,
+                reason: document.metadata.reason ?? ""
+            ),
+            newUID: Self.uid(using: &generator),
+            expecting: document.metadata.resourceVersion.map { .version($0) } ?? .any,
+            number: revision.number,
+            now: standing.now
+        )
+        if case .registrationEntry(let spec) = document.spec {
+            try transaction.put(
+                spec.entry(metadata: document.metadata, stored: StoredMetadata(written))
+            )
+        }
+        changes.append(
+            DocumentChange(
+                key: key,
+                verb: stored == nil ? .create : .update,
+                sha256: Array(SHA256.hash(data: document.canonicalJSON))
+            )
+        )
+        note(written, stored == nil ? .created : .updated)
+    }
+
+    private mutating func delete(_ key: DocumentKey) throws {
+        // Without any such right one does not learn whether the document exists.
+        try standing.requireAny(.delete, kind: key.kind, namespace: key.namespace)
+        guard let stored = try transaction.document(key) else {
+            throw APIError(.notFound, "documentUnknown", "there is no \(key)")
+        }
+        try require(.delete, key, spiffeID: Document(stored: stored).spiffeID)
+        if key.kind == DocumentKind.namespace.rawValue { try requireEmpty(namespace: key.name) }
+        try remove(stored)
+    }
+
+    /// Deletes what may be deleted.
+    mutating func remove(_ stored: StoredDocument) throws {
+        let number = try revision().number
+        try transaction.deleteDocument(
+            stored.key,
+            expecting: .any,
+            actor: standing.actor.description,
+            reason: "",
+            number: number,
+            now: standing.now
+        )
+        if stored.key.kind == DocumentKind.registrationEntry.rawValue {
+            try transaction.deleteEntry(id: stored.uid, number: number)
+        }
+        changes.append(DocumentChange(key: stored.key, verb: .delete, sha256: nil))
+        note(stored, .deleted)
+    }
+
+    private mutating func revision() throws -> Revision {
+        if let taken { return taken }
+        let revision = try transaction.advanceRevision()
+        taken = revision
+        return revision
+    }
+
+    private mutating func note(_ stored: StoredDocument, _ action: DocumentOutcome.Action) {
+        outcomes.append(
+            DocumentOutcome(
+                key: stored.key,
+                action: action,
+                resourceVersion: stored.resourceVersion,
+                uid: stored.uid
+            )
+        )
+    }
+
+    /// A random UUID (RFC 9562 section 5.4).
+    private static func uid(using generator: inout some RandomNumberGenerator) -> String {
+        var bytes: [UInt8] = []
+        for _ in 0..<16 { bytes.append(UInt8.random(in: .min ... .max, using: &generator)) }
+        bytes[6] = bytes[6] & 0x0F | 0x40
+        bytes[8] = bytes[8] & 0x3F | 0x80
+        let text = Hex.text(bytes)
+        var result = ""
+        for (index, digit) in text.enumerated() {
+            if [8, 12, 16, 20].contains(index) { result.append("-") }
+            result.append(digit)
+        }
+        return result
+    }
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import CAServer
+import ControlAPI
+import ControlAPIProtos
+import Crypto
+import FoundationEssentials
+import GRPCCore
+import GRPCPeer
+import Issuance
+import NodeAttestation
+import SPIFFE
+import SwiftProtobuf
+import Telemetry
+import Testing
+
+/// What the documentation lists, a server that does a bit of everything shows: every metric of its
+/// own, and every event of the log.
+@Suite(.timeLimit(.minutes(2)))
+struct CatalogTests {
+    private let clock = ShiftedClock()
+
+    private func served(
+        _ body: (TestServer) async throws -> Void
+    ) async throws {
+        let lifetimes = try SVIDLifetimes(
+            workload: .seconds(100),
+            agent: .seconds(100),
+            server: .seconds(100),
+            authority: .seconds(600)
+        )
+        try await withServer(clock: clock, { $0.lifetimes = lifetimes }, body)
+    }
+
+    /// The value of a metric with these labels, as scrapers read it.
+    private func value(
+        _ metric: Metric,
+        _ server: TestServer,
+        _ labels: String = ""
+    ) -> Double? {
+        let head = metric.name + (labels.isEmpty ? " " : "{\(labels)} ")
+        return server.core.metrics.exposition().split(separator: "\n")
+            .first { $0.hasPrefix(head) }
+            .flatMap { Double($0.dropFirst(head.count)) }
+    }
+
+    private func pass(_ duration: Duration, _ server: TestServer) async throws {
+        clock.pass(duration)
+        try await eventually("the server shows a certificate that is valid") {
+            let call = await refusal {
+                try await server.anonymously { client in
+                    try await Attestation.Client(wrapping: client).getBundle(.init())
+                }
+            }
+            return call == nil
+        }
+    }
+
+    // MARK: - A bit of everything
+
+    /// Joins, comes back, renews, is banned and evicted; a stranger fails.
+    private func attest(_ server: TestServer) async throws {
+        let agent = try await server.agent("web-1", selectors: ["role:web"])
+        _ = try await server.renew(agent, key: agent.key)
+        _ = try await server.readmit("web-1", key: agent.key)
+        let stranger = await refusal { try await server.attest("web-2", secret: [1, 2, 3]) }
+        #expect(stranger?.reason == "joinTokenRefused")
+        // The first answer is lost, the second counts nobody twice.
+        let (secret, key) = (try await server.token("gone").secret, P256.Signing.PrivateKey())
+        for _ in 0..<2 { _ = try await server.attest("gone", secret: secret, key: key) }
+        #expect(value(.agentsKnown, server) == 2)
+        let act = Signet_Admin_V1alpha1_NodeActionRequest.with {
+            ($0.name, $0.reason) = ("gone", "test")
+        }
+        _ = try await server.administration.banNode(act)
+        _ = try await server.administration.unbanNode(act)
+        _ = try await server.administration.evictNode(act)
+    }
+
+    /// Documents, signatures and the streams that carry them.
+    private func work(_ server: TestServer) async throws {
+        let agent = try await server.readmit("web-1", key: try await rejoined(server))
+        let entry = try await server.register("web")
+        try await server.withSync(as: agent) { sync in
+            sync.acknowledge(try await sync.snapshot().revision)
+            #expect(value(.agentsConnected, server) == 1)
+            try await server.register("api")
+            sync.acknowledge(try await sync.delta().toRevision)
+            async let explained = server.administration.explainWorkload(
+                .with { ($0.agentName, $0.pid) = ("web-1", 1) }
+            )
+            try await sync.explainOnce(selectors: ["unix:uid:1"])
+            _ = try await explained
+        }
+        let results = try await server.sign(
+            [
+                try signingRequest(entry: entry, spiffeID: "spiffe://example.org/web"),
+                try signingRequest(entry: "none", spiffeID: "spiffe://example.org/web"),
+            ],
+            as: agent
+        )
+        #expect(results.map { $0.signed.certificateChain.count } == [1, 0])
+        let text = entryDocument("api", spiffeID: "spiffe://example.org/api")
+        _ = try await server.apply(text, isDryRun: true)
+        _ = await refusal { try await server.apply("nonsense: 1") }
+        try await server.authenticated(as: try agent.identity) { client in
+            let denied = await refusal {
+                try await Administration.Client(wrapping: client).listNodes(.init())
+            }
+            #expect(denied?.kind == .permissionDenied)
+        }
+    }
+
+    /// Evicts web-1 and lets it join again, with a key of its own.
+    private func rejoined(_ server: TestServer) async throws -> P256.Signing.PrivateKey {
+        _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
+        return try await server.agent("web-1", selectors: ["role:web"]).key
+    }
+
+    /// A whole rotation: prepared, active, retired, removed.
+    private func rotate(_ server: TestServer) async throws {
+        try await eventually("an authority is removed") {
+            try await pass(.seconds(20), server)
+            let removed = try await server.records("authorityRemoved")
+            return !removed.isEmpty
+        }
+    }
+
+    /// The clock goes back and is mended.
+    private func stepBack(_ server: TestServer) async throws {
+        _ = try await server.agent("early")
+        clock.stepWall(by: -30)
+        let refused = await refusal { try await server.agent("late") }
+        #expect(refused?.reason == "clockBehind")
+        #expect(value(.clockRefused, server, "problem=\"behind\"") == 1)
+        clock.stepWall(by: 30)
+    }
+
+    /// A client that does not like the server's certificate, and more labels than are kept.
+    private func crowd(_ server: TestServer) async throws {
+        let address = server.address
+        let stranger = await refusal {
+            try await withGRPCClient(
+                transport: try PeerClientTransport.anonymousTLS(
+                    to: address,
+                    server: .required { _ in throw CancellationError() }
+                )
+            ) { client in
+                try await Attestation.Client(wrapping: client).getBundle(.init())
+            }
+        }
+        #expect(stranger != nil)
+        for number in 0...MetricRegistry.seriesMax {
+            server.core.metrics.increment(.adminDenials, "verb-\(number)", "")
+        }
+    }
+
+    // MARK: - Catalogs
+
+    @Test func `every metric of the server is shown, and every event of the log happens`()
+        async throws
+    {
+        try await served { server in
+            try await attest(server)
+            try await work(server)
+            try await rotate(server)
+            try await stepBack(server)
+            try await crowd(server)
+            clock.pass(AnonymousCounters.interval)
+            for event in AuditEvent.Name.allCases {
+                try await eventually("\(event) is in the log", attempts: 500) {
+                    let records = try await server.records(event.rawValue)
+                    return !records.isEmpty
+                }
+            }
+            try await eventually("every metric is shown", attempts: 500) {
+                missing(server).isEmpty
+            }
+            #expect(missing(server) == [])
+            try await server.requireIntactLog()
+            try await requireTruth(server)
+        }
+    }
+
+    /// The metrics of the server of which there is no series, and those of agents of which there is.
+    private func missing(_ server: TestServer) -> [String] {
+        let lines = server.core.metrics.exposition().split(separator: "\n")
+        return Metric.allCases.filter { metric in
+            let isShown = lines.contains { $0.hasPrefix(metric.name) }
+            return isShown == (metric.daemon == .agent)
+        }.map(\.name)
+    }
+
+    private func requireTruth(_ server: TestServer) async throws {
+        let nodes = try await server.administration.listNodes(.init()).nodes.count
+        #expect(value(.agentsKnown, server) == Double(nodes))
+        let entries = try await server.administration.listEntries(.init()).entries.count
+        #expect(value(.entries, server) == Double(entries))
+        _ = try await server.documents.delete(
+            .with {
+                $0.keys = [
+                    .with {
+                        ($0.kind, $0.namespace, $0.name) = ("RegistrationEntry", "default", "api")
+                    }
+                ]
+            }
+        )
+        #expect(value(.entries, server) == Double(entries - 1))
+        let health = try await server.administration.getHealth(.init())
+        try await eventually("the revision is shown") {
+            value(.revision, server) == Double(health.revision.number)
+        }
+        #expect(value(.agentsConnected, server) == 0)
+        #expect(value(.svidsIssued, server, "kind=\"workload\"") == 1)
+        #expect(value(.clockRefused, server, "problem=\"behind\"") == 0)
+        #expect(value(.documentApplies, server, "result=\"rehearsed\"") == 1)
+        #expect(value(.documentApplies, server, "result=\"refused\"") == 1)
+        let log = try await server.audit.getCheckpoint(.init())
+        try await eventually("the log is published") {
+            value(.auditTreeSize, server) == Double(log.committedSize)
+        }
+        let converged = server.core.metrics.exposition().split(separator: "\n")
+            .first { $0.hasPrefix(Metric.syncConvergenceDuration.name + "_count") }
+        #expect(converged.map { $0.hasSuffix(" 0") } == false)
+    }
+}
