@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Clocks
 import CAServer
 import ControlAPI
 import ControlAPIProtos
@@ -116,7 +117,7 @@ struct SyncTests {
                 #expect(delta.from == have.number)
                 #expect(delta.changes.map(\.key.type) == [.entry])
             }
-            var generator = SystemRandomNumberGenerator()
+            var generator = SystemRandomness()
             let foreign = Revision(epoch: Epoch(using: &generator), number: 1_000_000)
             try await server.withSync(as: agent, have: foreign) { sync in
                 let (revision, resources) = try await sync.snapshot()

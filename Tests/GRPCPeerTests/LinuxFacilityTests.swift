@@ -32,11 +32,10 @@ struct LinuxFacilityTests {
         #expect(clinux_pidfd_exited(-1) != 1)
     }
 
-    @Test func `code that is given up comes back when it is used`() throws {
-        #expect(clinux_release_code() > 1 << 20)
-        #expect(clinux_release_code() > 1 << 20)
-        let maps = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
-        #expect(maps.contains("r-xp"))
+    @Test func `code that is given up comes back when it is used`() {
+        let first = clinux_release_code()
+        #expect(first > 1 << 20)
+        #expect(clinux_release_code() == first)
     }
 
     @Test func `namespaces of a process have an identity each`() {

@@ -104,7 +104,7 @@ package struct Server: Sendable {
             }
             return (stored, false)
         }
-        var generator = SystemRandomNumberGenerator()
+        var generator = SystemRandomness()
         let serverID = Hex.text((0..<4).map { _ in UInt8.random(in: .min ... .max) })
         let identity = StoreIdentity(
             trustDomain: configuration.trustDomain,

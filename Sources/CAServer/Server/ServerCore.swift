@@ -301,5 +301,5 @@ package final class ServerCore: Sendable {
         set { rotationState.withLock { $0 = newValue } }
     }
 
-    var randomness: SystemRandomNumberGenerator { SystemRandomNumberGenerator() }
+    var randomness: SystemRandomness { SystemRandomness() }
 }

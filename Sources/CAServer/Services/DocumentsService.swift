@@ -168,7 +168,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
             let result = try await gate.write(question, isRehearsal: isDryRun, context) {
                 transaction,
                 standing in
-                var generator = SystemRandomNumberGenerator()
+                var generator = SystemRandomness()
                 var act = DocumentAct(logic, by: standing, in: transaction)
                 return try act.perform(order, using: &generator)
             }

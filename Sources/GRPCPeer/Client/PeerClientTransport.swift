@@ -10,9 +10,11 @@ package import SPIFFE
 package enum PeerClientTransport {
     /// Time from the TCP connection to the server's first HTTP/2 frame.
     package static let handshakeTimeout = Duration.seconds(10)
-    /// A server that hangs is noticed within `keepaliveTime` plus `keepaliveTimeout`, also between
-    /// calls; not below the servers' `ConnectionLimits.peerKeepaliveIntervalMin`. A machine or
-    /// network that is gone is noticed by the kernel, after 30 s.
+    /// How often a server is asked for a sign of life, also between calls.
+    ///
+    /// One that hangs is noticed within `keepaliveTime` plus `keepaliveTimeout`; not below the
+    /// servers' `ConnectionLimits.peerKeepaliveIntervalMin`. A machine or network that is gone is
+    /// noticed by the kernel, after 30 s.
     package static let keepaliveTime = Duration.seconds(60)
     package static let keepaliveTimeout = Duration.seconds(10)
 

@@ -71,7 +71,7 @@ package final class AgentCore: Sendable {
         self.directory = directory
         key = stored.key
         name = stored.identity.id.agentName(in: stored.identity.trustDomain) ?? ""
-        var generator = SystemRandomNumberGenerator()
+        var generator = SystemRandomness()
         let logic = AgentLogic(stored, name: name, now: clock.reading, using: &generator)
         state = Mutex(State(logic: logic))
         trustState = Mutex(try AgentTrust(stored.identity, key: stored.key))
@@ -102,11 +102,11 @@ package final class AgentCore: Sendable {
     /// calls nothing back. Files and log lines follow, in the order of the actions.
     package func transition(
         _ event: (
-            inout AgentLogic, ClockReading, inout SystemRandomNumberGenerator
+            inout AgentLogic, ClockReading, inout SystemRandomness
         ) -> [AgentLogic.Action]
     ) {
         let deferred = state.withLock { state in
-            var generator = SystemRandomNumberGenerator()
+            var generator = SystemRandomness()
             let actions = event(&state.logic, clock.reading, &generator)
             return actions.filter { !perform($0, &state) }
         }

@@ -50,7 +50,7 @@ struct FirstContact {
                 }
             }
             guard mayRecover else { throw FirstContactError(refusals: refusals) }
-            var generator = SystemRandomNumberGenerator()
+            var generator = SystemRandomness()
             let wait = backoff.failed(using: &generator)
             try await clock.sleep(untilBoot: clock.bootTime + wait)
         }

@@ -68,7 +68,7 @@ struct ServingAgent: Sendable {
     func tell(
         _ event:
             @Sendable (
-                inout AgentLogic, ClockReading, inout SystemRandomNumberGenerator
+                inout AgentLogic, ClockReading, inout SystemRandomness
             ) -> [AgentLogic.Action]
     ) -> [AgentLogic.Action] {
         let said = Mutex<[AgentLogic.Action]>([])

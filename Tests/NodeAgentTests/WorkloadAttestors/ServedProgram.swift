@@ -53,8 +53,9 @@ final class ServedProgram {
         server.end()
     }
 
-    /// One directory with one file, `program`; nothing of it may be cached, so that each look at it
-    /// is a question. The protocol is that of fuse(4), version 7.31.
+    /// One directory with one file, `program`, of which nothing may be cached.
+    ///
+    /// So each look at it is a question. The protocol is that of fuse(4), version 7.31.
     private static let script = """
         import ctypes, os, select, signal, struct, sys
         mountpoint, trick, original = sys.argv[1:]
