@@ -113,6 +113,7 @@ extension Transaction {
     ///   - name: The name that the tokens admit.
     ///   - unusedOnly: Whether used ones stay.
     /// - Returns: how many there were.
+    /// - Throws: `DatastoreError`.
     @discardableResult
     package func deleteJoinTokens(name: String, unusedOnly: Bool) throws(DatastoreError) -> Int {
         try execute(
