@@ -26,6 +26,7 @@ extension ServerLogic {
     ///   - key: SHA-256 of the SubjectPublicKeyInfo whose possession the caller has proved.
     ///   - now: The wall clock.
     ///   - transaction: What is known.
+    /// - Returns: The name that the agent is admitted under.
     /// - Throws: `APIError` naming the rule that forbids it. To callers without identity all
     ///   reasons about tokens are one, and all about coming back: which tokens and which agents
     ///   exist is nobody's business.

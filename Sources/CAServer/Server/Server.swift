@@ -252,9 +252,10 @@ package struct Server: Sendable {
         core.report(nil)
     }
 
-    /// So that agents which are away are named when a change cannot reach them, and those that were
-    /// connected lately are waited for. A connection ends with its certificate, so whose certificate
-    /// ended before that time was not.
+    /// So that agents which are away are named when a change cannot reach them.
+    ///
+    /// Those that were connected lately are waited for. A connection ends with its certificate, so
+    /// whose certificate ended before that time was not.
     private func rememberNodes() async throws {
         let liveMin = core.clock.wallTime.addingTimeInterval(
             -(SyncPublisher.livenessDuration / .seconds(1))

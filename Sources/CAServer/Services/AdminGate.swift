@@ -106,7 +106,12 @@ struct AdminGate {
     /// Performs an act for a caller who may do what the question says, in the transaction in which
     /// that was judged.
     ///
-    /// - Parameter isRehearsal: Whether everything is taken back.
+    /// - Parameters:
+    ///   - question: What the caller must be allowed to do.
+    ///   - isRehearsal: Whether everything is taken back.
+    ///   - context: Who calls.
+    ///   - body: The act, told what else the caller may do.
+    /// - Returns: What `body` returned.
     /// - Throws: `APIError`; then nothing has happened. A refusal is in the audit log.
     func write<Value: Sendable>(
         _ question: AdminQuestion,

@@ -214,9 +214,12 @@ package final class SyncHub: Sendable {
 
     /// A node is known from the datastore.
     ///
-    /// - Parameter mayBeLive: Whether it may have been connected to the process before this one,
-    ///   which nothing tells: until it is back, or has been silent for as long as any other, it is
-    ///   waited for, so that a restart lets no authority sign too early.
+    /// - Parameters:
+    ///   - agent: Its name.
+    ///   - selectors: Its node selectors.
+    ///   - mayBeLive: Whether it may have been connected to the process before this one, which
+    ///     nothing tells: until it is back, or has been silent for as long as any other, it is
+    ///     waited for, so that a restart lets no authority sign too early.
     package func remembered(_ agent: AgentName, selectors: Set<Selector>, mayBeLive: Bool) {
         state.withLock {
             $0.publisher.remembered(
