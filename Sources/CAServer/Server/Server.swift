@@ -197,7 +197,7 @@ package struct Server: Sendable {
         let server = GRPCServer(
             transport: transport,
             services: services,
-            interceptors: [transport.interceptor(), core.observer]
+            interceptors: [transport.interceptor(), core.observer, core.faults]
         )
         try await withTaskCancellationHandler {
             try await server.serve()
@@ -252,10 +252,11 @@ package struct Server: Sendable {
         core.report(nil)
     }
 
-    /// So that agents which are away are named when a change cannot reach them.
+    /// Tells the hub of the nodes in the datastore.
     ///
-    /// Those that were connected lately are waited for. A connection ends with its certificate, so
-    /// whose certificate ended before that time was not.
+    /// So agents which are away are named when a change cannot reach them, and those that were
+    /// connected lately are waited for. A connection ends with its certificate, so whose certificate
+    /// ended before that time was not.
     private func rememberNodes() async throws {
         let liveMin = core.clock.wallTime.addingTimeInterval(
             -(SyncPublisher.livenessDuration / .seconds(1))

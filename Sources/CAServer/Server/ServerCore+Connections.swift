@@ -16,6 +16,19 @@ extension ServerCore {
         }
     }
 
+    /// Writes down what no service has put into words.
+    var faults: FaultInterceptor {
+        let logger = logger
+        return FaultInterceptor { reference, method, error in
+            logger.error(
+                "a request failed",
+                metadata: [
+                    "reference": "\(reference)", "method": "\(method)", "error": "\(error)",
+                ]
+            )
+        }
+    }
+
     /// Counts what happens to connections.
     ///
     /// It is called on event loops, so it only counts and logs.

@@ -74,17 +74,6 @@ struct PageToken {
     var text: String { "\(key.group)/\(key.kind)/\(key.namespace)/\(key.name)" }
 }
 
-extension Signet_Admin_V1alpha1_DocumentKey {
-    var key: DocumentKey {
-        DocumentKey(
-            group: group.isEmpty ? DocumentKey.nativeGroup : group,
-            kind: kind,
-            namespace: namespace,
-            name: name
-        )
-    }
-}
-
 extension DocumentKey {
     var message: Signet_Admin_V1alpha1_DocumentKey {
         .with {

@@ -45,7 +45,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
         var order = DocumentOrder()
-        order.deletions = request.keys.map(\.key)
+        order.deletions = try request.keys.map(Self.key)
         return try await perform(order, .any(.delete), isDryRun: request.dryRun, context)
     }
 
@@ -82,7 +82,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         request: Signet_Admin_V1alpha1_HistoryRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_GetResponse {
-        let key = request.key.key
+        let key = try Self.key(request.key)
         let versions = try await gate.read(
             .any(.get, kind: key.kind, namespace: key.namespace),
             context
@@ -207,17 +207,38 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         return documents
     }
 
+    /// A kind as typed: in any case, and with a remedy for a slip.
     private static func kind(_ text: String) throws(APIError) -> DocumentKind {
         let kind = DocumentKind.allCases.first { $0.rawValue.lowercased() == text.lowercased() }
         guard let kind else {
-            let known = DocumentKind.allCases.map(\.rawValue).joined(separator: ", ")
+            let known = DocumentKind.allCases.map(\.rawValue)
+            let remedy = Suggestion.remedy(for: text, among: known)
             throw APIError(
                 .invalidArgument,
                 "kindUnknown",
-                "there is no kind \(text); there are \(known)"
+                "there is no kind \"\(text)\"; \(remedy)"
             )
         }
         return kind
+    }
+
+    /// A document as typed; one without namespace lies in the default one, if its kind has any.
+    private static func key(
+        _ message: Signet_Admin_V1alpha1_DocumentKey
+    ) throws(APIError) -> DocumentKey {
+        let group = message.group.isEmpty ? DocumentKey.nativeGroup : message.group
+        guard group == DocumentKey.nativeGroup else {
+            throw APIError(.invalidArgument, "groupUnknown", "there is no API group \"\(group)\"")
+        }
+        let kind = try kind(message.kind)
+        let namespace =
+            message.namespace.isEmpty ? DocumentMetadata.defaultNamespace : message.namespace
+        return DocumentKey(
+            group: group,
+            kind: kind.rawValue,
+            namespace: kind.isNamespaced ? namespace : "",
+            name: message.name
+        )
     }
 
     private static func page(
