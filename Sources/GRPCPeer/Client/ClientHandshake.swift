@@ -84,7 +84,7 @@ final class ClientHandshakeHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        if failure == nil { failure = error }
+        if failure == nil { failure = ClientHandshakeError(tls: error) ?? error }
         context.fireErrorCaught(error)
     }
 
@@ -97,9 +97,29 @@ final class ClientHandshakeHandler: ChannelInboundHandler {
 }
 
 /// Why a client connection failed, when TLS did not say so itself.
-package enum ClientHandshakeError: Error, Hashable {
+package enum ClientHandshakeError: Error, Hashable, CustomStringConvertible {
     case closedByServer
     /// The server does not speak HTTP/2.
     case protocolNotHTTP2
     case timedOut
+    /// TLS failed, in the library's words.
+    case tls(String)
+
+    /// Takes what matters out of an error of the TLS library; nil for any other error.
+    init?(tls error: any Error) {
+        guard error is NIOSSLError || error is BoringSSLError else { return nil }
+        let text = "\(error)"
+        // Its reasons look like "error:100000f7:SSL routines:OPENSSL_internal:REASON at file:line".
+        let reason = text.split(separator: "OPENSSL_internal:").dropFirst().first
+        self = .tls(reason?.split(separator: " ").first.map(String.init) ?? text)
+    }
+
+    package var description: String {
+        switch self {
+        case .closedByServer: "the connection was closed during the handshake"
+        case .protocolNotHTTP2: "it does not speak HTTP/2"
+        case .timedOut: "no handshake within \(PeerClientTransport.handshakeTimeout)"
+        case .tls(let reason): "the TLS handshake failed: \(reason)"
+        }
+    }
 }

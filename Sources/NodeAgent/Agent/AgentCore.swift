@@ -346,22 +346,7 @@ extension AgentTrust {
 
     /// Judges the chain of a server by the bundle and by its ID.
     func verifyServer(_ chain: [[UInt8]], now: Date) async throws -> VerifiedPeer {
-        let peer = try await verifier.verify(chain: chain, now: now)
-        guard peer.id.serverID(in: identity.trustDomain) != nil else {
-            throw ServerRefusal.notAServer(peer.id)
-        }
-        return peer
-    }
-}
-
-/// Why a server is not talked to, although its certificate verifies.
-enum ServerRefusal: Error, Hashable, CustomStringConvertible {
-    case notAServer(SPIFFEID)
-
-    var description: String {
-        switch self {
-        case .notAServer(let id): "\(id) is not the ID of a server"
-        }
+        try await verifier.verifyServer(chain: chain, of: identity.trustDomain, now: now)
     }
 }
 

@@ -13,7 +13,6 @@ internal import NodeAttestation
 internal import NodeSync
 internal import SPIFFE
 internal import SwiftProtobuf
-internal import Synchronization
 
 /// Trades a join token for an identity (decision 0002): the bundle is fetched anonymously, only
 /// pinned authorities are kept, the server is verified with them on a new connection, and only
@@ -63,11 +62,11 @@ struct FirstContact {
         let call = try AnonymousCall(
             to: address,
             server: .required { chain in
-                let peer = try await verifier.verify(chain: chain, now: clock.wallTime)
-                guard peer.id.serverID(in: token.trustDomain) != nil else {
-                    throw ServerRefusal.notAServer(peer.id)
-                }
-                return peer
+                try await verifier.verifyServer(
+                    chain: chain,
+                    of: token.trustDomain,
+                    now: clock.wallTime
+                )
             }
         )
         let csr = try key.certificateRequest()
@@ -145,23 +144,6 @@ struct AnonymousCall {
         } catch {
             throw failure.explained(error)
         }
-    }
-}
-
-/// Why a handshake failed; the calls themselves only say that the server is unavailable.
-final class HandshakeFailure: Sendable {
-    private let last = Mutex<(any Error)?>(nil)
-
-    func record(_ error: any Error) {
-        last.withLock { $0 = error }
-    }
-
-    /// The handshake's own reason if there is one and the call merely found no server.
-    func explained(_ error: any Error) -> any Error {
-        guard let call = error as? RPCError, call.code == .unavailable,
-            let reason = last.withLock({ $0 })
-        else { return error }
-        return reason
     }
 }
 

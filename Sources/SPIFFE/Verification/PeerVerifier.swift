@@ -116,6 +116,27 @@ package struct PeerVerifier: Sendable {
         )
     }
 
+    /// Verifies the chain of whoever has to be a Signet server of `trustDomain`, not anybody who
+    /// has an SVID of it.
+    ///
+    /// - Parameters:
+    ///   - chain: DER of each certificate, leaf first.
+    ///   - trustDomain: The client's own.
+    ///   - now: The wall clock.
+    /// - Returns: The server; its ID is `spiffe://<trust domain>/signet/server/<id>`.
+    /// - Throws: `PeerVerificationError`, `ServerRefusal`.
+    package func verifyServer(
+        chain: [[UInt8]],
+        of trustDomain: TrustDomain,
+        now: Date
+    ) async throws -> VerifiedPeer {
+        let peer = try await verify(chain: chain, now: now)
+        guard peer.id.serverID(in: trustDomain) != nil else {
+            throw ServerRefusal.notAServer(peer.id)
+        }
+        return peer
+    }
+
     private static func read(
         _ der: [UInt8]
     ) throws(PeerVerificationError) -> (LeafCertificate, SPIFFEID) {
@@ -242,6 +263,17 @@ package enum PeerVerificationError: Error, Hashable, Sendable, CustomStringConve
         case .pathRefused(let reason): "the path is refused: \(reason)"
         case .ruleBroken(let error): "the certificate is no X509-SVID for a peer: \(error)"
         case .trustDomainUnknown(let name): "there is no bundle for trust domain \(name)"
+        }
+    }
+}
+
+/// Why a peer is not talked to as a server, although its certificate verifies.
+package enum ServerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+    case notAServer(SPIFFEID)
+
+    package var description: String {
+        switch self {
+        case .notAServer(let id): "\(id) is not the ID of a server"
         }
     }
 }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import SPIFFE
-
 extension SPIFFEID {
     /// The name in the ID of an agent of `trustDomain`; nil for any other ID.
-    func agentName(in trustDomain: TrustDomain) -> String? {
+    package func agentName(in trustDomain: TrustDomain) -> String? {
         only(segmentAfter: "/signet/agent/", in: trustDomain)
     }
 
     /// The server ID in the ID of a server of `trustDomain`; nil for any other ID.
-    func serverID(in trustDomain: TrustDomain) -> String? {
+    package func serverID(in trustDomain: TrustDomain) -> String? {
         only(segmentAfter: "/signet/server/", in: trustDomain)
     }
 
