@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -226,6 +227,12 @@ clinux_file_status clinux_status_of_path(const char *path) {
         .modified = {status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec},
         .changed = {status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec},
     };
+}
+
+int32_t clinux_die_with_parent(int32_t parent, int32_t signal) {
+    if (prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0) != 0) return errno;
+    // Who died before the call sends nothing any more.
+    return getppid() == parent ? 0 : ESRCH;
 }
 
 uint64_t clinux_raise_descriptor_limit(void) {

@@ -112,6 +112,11 @@ clinux_file_status clinux_status_of_descriptor(int32_t descriptor);
 /// a program that serves the file system is asked only if it serves a directory above.
 clinux_file_status clinux_status_of_path(const char *path);
 
+/// From now on the calling process gets `signal` when the thread that started it ends, however its
+/// process dies (PR_SET_PDEATHSIG). 0, or errno; ESRCH: the parent is not `parent` any more, so it
+/// may be dead already. Survives execve, except into set-user-ID programs.
+int32_t clinux_die_with_parent(int32_t parent, int32_t signal);
+
 /// Raises the soft limit of open descriptors to the hard one; returns the limit now in force.
 uint64_t clinux_raise_descriptor_limit(void);
 

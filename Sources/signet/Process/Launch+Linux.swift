@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CLinux
 internal import Clocks
 internal import Foundation
 internal import Glibc
@@ -228,18 +229,8 @@ enum Launcher {
         parent: Int32,
         signal: Int32
     ) -> LaunchError {
-        // Swift does not import prctl, whose declaration has a variable argument list.
-        typealias Prctl = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
-        guard let symbol = unsafe dlsym(nil, "prctl") else {
-            return LaunchError(executable: executable, number: ENOSYS)
-        }
-        let prctl = unsafe unsafeBitCast(symbol, to: Prctl.self)
-        let setParentDeathSignal: Int32 = 1
-        guard prctl(setParentDeathSignal, UInt(signal), 0, 0, 0) == 0 else {
-            return LaunchError(executable: executable, number: errno)
-        }
-        // It may have died before the call above.
-        guard getppid() == parent else { exit(1) }
+        let number = clinux_die_with_parent(parent, signal)
+        guard number == 0 else { return LaunchError(executable: executable, number: number) }
         _ = unsafe withCStrings([executable] + arguments) { unsafe execvp(executable, $0) }
         return LaunchError(executable: executable, number: errno)
     }
