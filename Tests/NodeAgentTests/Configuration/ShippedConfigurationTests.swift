@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import GRPCPeer
+import NodeAgent
+import SPIFFE
+import Testing
+
+/// The configuration in deploy/config, through the reader of the agent.
+@Suite struct ShippedConfigurationTests {
+    private static let path = URL(filePath: #filePath).deletingLastPathComponent()
+        .appending(path: "../../../deploy/config/agent.yaml").standardizedFileURL.path
+
+    @Test func `the shipped configuration is read and says what the defaults say`() throws {
+        var shipped = AgentConfiguration()
+        try shipped.read(file: Self.path)
+        let plain = AgentConfiguration()
+        #expect(shipped.dataDirectory == plain.dataDirectory)
+        #expect(shipped.socket == plain.socket)
+        #expect(shipped.socketMode == plain.socketMode)
+        #expect(shipped.telemetryPort == plain.telemetryPort)
+        #expect(shipped.logLevel == plain.logLevel)
+        #expect(shipped.serverAddresses.map(\.description) == ["ca.example.org:8081"])
+        #expect(shipped.trustDomain?.name == "example.org")
+    }
+
+    @Test func `the shipped configuration has every key`() throws {
+        let text = try String(contentsOfFile: Self.path, encoding: .utf8)
+        let keys = text.split(separator: "\n").compactMap { line in
+            line.first?.isLetter == true ? line.split(separator: ":").first.map(String.init) : nil
+        }
+        #expect(Set(keys) == Set(AgentConfigurationKey.allCases.map(\.rawValue)))
+        #expect(keys.count == Set(keys).count)
+    }
+}
