@@ -196,9 +196,7 @@ let package = Package(
             "signet",
             [
                 "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles",
-                "GRPCPeer",
-                "SPIFFE",
-                .grpc, .grpcTransport, .protobuf, .yams,
+                "GRPCPeer", "PolicyDocuments", "SPIFFE", .grpc, .grpcTransport, .protobuf, .yams,
             ]
         ),
 
@@ -254,7 +252,7 @@ let package = Package(
         ),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["AuditLog", "SPIFFE", "TestPrograms"],
+            dependencies: ["AuditLog", "SPIFFE", "TestPrograms", .yams],
             exclude: ["Peers", "Recorder"],
             swiftSettings: settings
         ),
@@ -275,7 +273,8 @@ let package = Package(
         tests(
             "CommandLineTests",
             [
-                "AuditLog", "ControlAPIProtos", "SPIFFE", "TestPKI", "signet", .crypto, .protobuf,
+                "AuditLog", "ControlAPIProtos", "GRPCPeer", "SPIFFE", "TestPKI", "TestPrograms",
+                "signet", .crypto, .protobuf,
             ]
         ),
         tests(

@@ -4,21 +4,23 @@ internal import ArgumentParser
 
 /// The command a person types.
 ///
-/// It holds no key and decides nothing: it asks the server or the
-/// local agent and prints their answers.
+/// It holds no key of its own and decides nothing: it asks the server or the local agent and
+/// prints their answers.
 @main
 struct Signet: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "signet",
         abstract: "Identities for workloads: administer, fetch, explain and prove.",
         discussion: """
-            Most commands talk to the server's admin socket (--server-socket, or the environment \
-            variable SIGNET_SERVER_SOCKET, or .signet below this folder, or /run/signet). \
-            Commands on identities of this machine talk to the agent (--agent-socket or \
+            Commands that administer ask the server: through its admin socket on this machine \
+            (--server-socket, SIGNET_SERVER_SOCKET, .signet below this folder, /run/signet), or \
+            over the network as the identity that the agent here gives (--server, SIGNET_SERVER). \
+            Commands on identities of this machine ask the agent (--agent-socket, \
             SPIFFE_ENDPOINT_SOCKET).
 
-            Exit status: 0 done; 1 refused or failed; 3 done but not confirmed by everybody \
-            (--wait); 4 the audit log was changed; 6 server or agent not reachable; 64 wrong usage.
+            Exit status: \(exitStatuses).
+
+            Example: signet dev
             """,
         version: Version.current,
         subcommands: [
@@ -30,6 +32,10 @@ struct Signet: AsyncParsableCommand {
         ]
     )
 
+    private static var exitStatuses: String {
+        ExitStatus.allCases.map { "\($0.rawValue) \($0.meaning)" }.joined(separator: "; ")
+    }
+
     static func main() async {
         do {
             var command = try parseAsRoot()
@@ -38,14 +44,26 @@ struct Signet: AsyncParsableCommand {
             } else {
                 try command.run()
             }
-        } catch let failure as CommandFailure {
-            let lines = failure.message.split(separator: "\n", omittingEmptySubsequences: false)
-            let message = lines.map { Terminal.printable(String($0)) }.joined(separator: "\n")
-            Terminal.error("signet: \(message)")
-            if let remedy = failure.remedy { Terminal.error("  \(remedy)") }
-            exit(withError: failure.status.code)
+        } catch let code as ExitCode {
+            exit(withError: code)
         } catch {
-            exit(withError: error)
+            switch exitCode(for: error) {
+            case .success: exit(withError: error)
+            case .validationFailure: end(UsageMessage.text(for: error), .usage)
+            default: end(CommandFailure(error))
+            }
         }
+    }
+
+    private static func end(_ failure: CommandFailure) {
+        let lines = failure.message.split(separator: "\n", omittingEmptySubsequences: false)
+        let message = lines.map { Terminal.printable(String($0)) }.joined(separator: "\n")
+        let remedy = failure.remedy.map { "\n  \(Terminal.printable($0))" } ?? ""
+        end("signet: \(message)\(remedy)", failure.status)
+    }
+
+    private static func end(_ text: String, _ status: ExitStatus) {
+        Terminal.error(text)
+        exit(withError: status.code)
     }
 }

@@ -21,6 +21,18 @@ import signet
         }
     }
 
+    @Test func `a line that the shell would make several programs of is known`() {
+        for line in [
+            "web", "nginx -g \"daemon off;\"", "web 'a && b' > log 2>1", "web a\\;b",
+            "web \"a\\\"|b\"",
+        ] {
+            #expect(ShellLine.isOneProgram(line), "\(line)")
+        }
+        for line in ["a; b", "a && b", "a | b", "a &", "a\nb", "'a' ; b", "\"a\\\"\" | b"] {
+            #expect(!ShellLine.isOneProgram(line), "\(line)")
+        }
+    }
+
     @Test func `waits between attempts grow, vary and stay bounded`() {
         for failures in [0, 1, 5, 9, 10, 63, 64, Int.max] {
             let bound =

@@ -13,6 +13,7 @@ package final class Machine: Sendable {
 
     /// What a test changes of the configuration.
     package struct Options: Sendable {
+        package var trustDomain = "example.org"
         /// Lines added to the server's configuration.
         package var serverLines: [String] = []
         /// Environment of the server.
@@ -83,7 +84,7 @@ package final class Machine: Sendable {
         running.withLock { $0.port = port }
         let lines =
             [
-                "trustDomain: example.org",
+                "trustDomain: \(options.trustDomain)",
                 "dataDirectory: \(dataDirectory)",
                 "adminSocket: \(adminSocket)",
                 "listen: 127.0.0.1:\(port)",
@@ -135,13 +136,31 @@ package final class Machine: Sendable {
     // MARK: - Command line
 
     /// Runs the command line against this machine.
-    package func signet(_ arguments: [String]) async throws -> ProgramResult {
-        try await Installation.run(
+    ///
+    /// - Parameters:
+    ///   - arguments: Without the program's name.
+    ///   - environment: Beside and instead of what names this machine's sockets; an empty variable
+    ///     is none to the command line.
+    /// - Returns: What it left behind.
+    /// - Throws: `ProgramFailure` when it does not end.
+    package func signet(
+        _ arguments: [String],
+        environment: [String: String] = [:]
+    ) async throws -> ProgramResult {
+        try await startSignet(arguments, environment: environment).result()
+    }
+
+    /// Starts the command line against this machine.
+    package func startSignet(
+        _ arguments: [String],
+        environment: [String: String] = [:]
+    ) throws -> Program {
+        try Program(
             Installation.binary("signet"),
             arguments,
             environment: [
                 "SIGNET_SERVER_SOCKET": adminSocket, "SPIFFE_ENDPOINT_SOCKET": endpoint,
-            ],
+            ].merging(environment) { $1 },
             directory: path
         )
     }
@@ -156,29 +175,32 @@ package final class Machine: Sendable {
         return result
     }
 
-    /// Registers the processes of this user, or of another, as `spiffe://example.org/<name>`.
+    /// Registers the processes of this user, or of another, as `spiffe://example.org/<path>`.
     package func register(
-        _ name: String,
+        _ path: String,
+        name: String? = nil,
         uid: UInt32 = FreePort.uid,
         more: [String] = [],
         waits: Bool = true
     ) async throws {
         try await apply(
-            Self.entry(name, workload: "unix:uid:\(uid)", more: more),
+            Self.entry(path, name: name, workload: "unix:uid:\(uid)", more: more),
             waits: waits
         )
     }
 
-    /// A `RegistrationEntry` document for nodes of `role:test`.
+    /// A `RegistrationEntry` document for nodes of `role:test`, named like its path if nothing else
+    /// is said.
     package static func entry(
-        _ name: String,
+        _ path: String,
+        name: String? = nil,
         workload: String,
         more: [String] = []
     ) -> String {
         let lines = [
             "---", "apiVersion: core.signet/v1alpha1", "kind: RegistrationEntry",
-            "metadata: {name: \(name)}", "spec:",
-            "  spiffeID: spiffe://example.org/\(name)",
+            "metadata: {name: \(name ?? path)}", "spec:",
+            "  spiffeID: spiffe://example.org/\(path)",
             "  nodeSelectors: [\"role:test\"]",
             "  workloadSelectors: [\"\(workload)\"]",
         ]

@@ -38,10 +38,14 @@ struct AuditDownload {
             // A wrong signature would otherwise show as a size that nobody can copy.
             let checkpoint = try Self.checkpoint(note, key)
             var files = 0
+            defer { Terminal.endProgress() }
             try await AuditTiles.forEach(ofSize: checkpoint.size) { tile in
                 let (path, content) = try await Self.fetch(tile, service)
                 try directory.write(content, to: path.description)
                 files += 1
+                if files.isMultiple(of: 16) {
+                    Terminal.progress("\(files) files of \(checkpoint.size) records copied")
+                }
             }
             try directory.write(note, to: TilePath.checkpoint)
             return Result(

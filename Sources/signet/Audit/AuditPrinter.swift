@@ -26,25 +26,32 @@ package enum AuditPrinter {
         records.map { "- index: \($0.index)\n  record: \($0.json)" }.joined(separator: "\n")
     }
 
+    /// One record on a line of its own.
+    package static func line(_ record: Signet_Admin_V1alpha1_AuditRecord) -> String {
+        row(record).map(Terminal.printable).joined(separator: "  ")
+    }
+
     /// One row for each record.
     package static func table(_ records: [Signet_Admin_V1alpha1_AuditRecord]) -> Table {
         Table(
             empty: "no record matches",
             headings: ["INDEX", "TIME", "EVENT", "ACTOR", "WHAT"],
-            rows: records.map { record in
-                guard
-                    let object = try? JSONSerialization.jsonObject(with: Data(record.json.utf8))
-                        as? [String: Any]
-                else { return [String(record.index), "-", "unreadable", "-", "-"] }
-                let what = what(object)
-                return [
-                    String(record.index), object["time"] as? String ?? "-",
-                    object["event"] as? String ?? "-", object["actor"] as? String ?? "-",
-                    what.count > whatCharactersMax
-                        ? what.prefix(whatCharactersMax - 3) + "..." : what,
-                ]
-            }
+            rows: records.map(row)
         )
+    }
+
+    private static func row(_ record: Signet_Admin_V1alpha1_AuditRecord) -> [String] {
+        guard
+            let object = try? JSONSerialization.jsonObject(with: Data(record.json.utf8))
+                as? [String: Any]
+        else { return [String(record.index), "-", "unreadable", "-", "-"] }
+        let what = what(object)
+        return [
+            String(record.index), object["time"] as? String ?? "-",
+            object["event"] as? String ?? "-", object["actor"] as? String ?? "-",
+            what.count > whatCharactersMax
+                ? what.prefix(whatCharactersMax - 3) + "..." : what,
+        ]
     }
 
     /// The fields of one event, the telling ones first, empty ones left out.

@@ -17,17 +17,35 @@ struct AuditVerifyCommand: AsyncParsableCommand {
 
             Take the key from somewhere else than the log itself: who holds both can write a \
             new history. A checkpoint kept elsewhere (--checkpoint) shows even that.
+
+            Example: signet audit verify --dir copy --key verifier.key --checkpoint kept-elsewhere
             """
     )
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
-    @Option(help: "A directory made by signet audit export, or the server's own.")
+    @Option(
+        help: ArgumentHelp(
+            "A directory made by signet audit export, or the server's own.",
+            valueName: "path"
+        ),
+        completion: .directory
+    )
     var dir: String?
-    @Option(help: "The log's verifier key, name+id+base64, or a file that holds it.")
+    @Option(
+        help: ArgumentHelp(
+            "The log's verifier key, or a file that holds it.",
+            valueName: "key-or-file"
+        ),
+        completion: .file()
+    )
     var key: String?
     @Option(
         name: .customLong("checkpoint"),
-        help: "A checkpoint of this log kept elsewhere (a file); repeatable."
+        help: ArgumentHelp(
+            "A checkpoint of this log kept elsewhere; repeatable.",
+            valueName: "file"
+        ),
+        completion: .file()
     )
     var remembered: [String] = []
 
@@ -54,6 +72,7 @@ struct AuditVerifyCommand: AsyncParsableCommand {
 
     func run() async throws {
         if let dir, let key {
+            try Self.checkLog(dir)
             try report(AuditDirectory(dir), key: Self.key(key))
             return
         }
@@ -74,20 +93,40 @@ struct AuditVerifyCommand: AsyncParsableCommand {
         try report(directory, key: key.map(Self.key) ?? log.key)
     }
 
+    /// Tells a wrong path from a log that was tampered with.
+    private static func checkLog(_ path: String) throws {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        guard names.contains(TilePath.checkpoint) || names.contains("tile") else {
+            throw CommandFailure(
+                "there is no audit log in \(path)",
+                remedy: "Name a directory made by `signet audit export`, or the server's own, "
+                    + "which is audit/ below its data directory."
+            )
+        }
+    }
+
     /// The verifier key as typed, or out of a file.
     static func key(_ text: String) throws -> NoteVerifierKey {
         let path = text
         var text = text
         if !text.contains("+") || FileManager.default.fileExists(atPath: path) {
-            text = String(decoding: try DurableFile.read(path, bytesMax: 4096), as: UTF8.self)
-                .trimmingCharacters(in: .whitespacesAndNewlines)
+            do throws(FileError) {
+                let bytes = try DurableFile.read(path, bytesMax: 4096)
+                text = String(decoding: bytes, as: UTF8.self)
+                    .trimmingCharacters(in: .whitespacesAndNewlines)
+            } catch {
+                throw CommandFailure(
+                    "--key is neither a verifier key nor a file that can be read: \(error)",
+                    remedy: "A key has the form name+id+base64; `signet audit export` writes it."
+                )
+            }
         }
         do {
             return try NoteVerifierKey(parsing: text)
         } catch {
             throw CommandFailure(
                 "\(path) is no verifier key: \(error)",
-                remedy: "`signet audit export` writes it, and `signet health` names the server."
+                remedy: "A key has the form name+id+base64; `signet audit export` writes it."
             )
         }
     }
@@ -146,10 +185,16 @@ struct AuditExportCommand: AsyncParsableCommand {
         discussion: """
             The directory then holds the signed checkpoint, all records and hashes, and the \
             verifier key. Keep the key apart from the copy.
+
+            Example: signet audit export --dir audit-copy
             """
     )
     @OptionGroup var server: ServerOptions
-    @Option(help: "Where to write; made if it is missing.") var dir: String
+    @Option(
+        help: ArgumentHelp("Where to write; made if it is missing.", valueName: "path"),
+        completion: .directory
+    )
+    var dir: String
 
     func run() async throws {
         let directory = AuditDirectory(dir)

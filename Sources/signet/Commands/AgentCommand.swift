@@ -9,6 +9,7 @@ struct AgentCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "agent",
         abstract: "List, show, ban and evict agents.",
+        discussion: "Example: signet agent list",
         subcommands: [List.self, Show.self, Ban.self, Unban.self, Evict.self]
     )
 
@@ -63,7 +64,10 @@ struct AgentCommand: ParsableCommand {
     }
 
     struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List attested agents.")
+        static let configuration = CommandConfiguration(
+            abstract: "List attested agents.",
+            discussion: "Example: signet agent list -o json"
+        )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
 
@@ -74,7 +78,10 @@ struct AgentCommand: ParsableCommand {
     }
 
     struct Show: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Show one agent.")
+        static let configuration = CommandConfiguration(
+            abstract: "Show one agent.",
+            discussion: "Example: signet agent show web-1"
+        )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
         @Argument(help: "The agent's name.") var name: String
@@ -86,19 +93,35 @@ struct AgentCommand: ParsableCommand {
                     remedy: "`signet agent list` shows all."
                 )
             }
-            try output.print(View(node)) { AgentCommand.table([View(node)]) }
+            let view = View(node)
+            try output.print(view) {
+                .fields([
+                    "name": view.name, "state": view.state, "SPIFFE ID": view.spiffeID,
+                    "selectors": view.selectors.joined(separator: " "),
+                    "attested": "\(view.attestedAt) by \(view.attestation)",
+                    "SVID expires": view.svidExpiresAt, "serial": view.serial,
+                    "last seen": view.lastSeen, "version": view.version,
+                    "applied revision": String(view.appliedRevision),
+                    "entries in scope": String(view.entriesInScope), "ban reason": view.banReason,
+                ])
+            }
         }
     }
 
     struct Ban: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Refuse an agent from now on, also by its key.",
-            discussion: "Its streams are closed at once and it can neither renew nor come back."
+            discussion: """
+                Its streams are closed at once and it can neither renew nor come back.
+
+                Example: signet agent ban web-1 --reason "disk stolen"
+                """
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
         @Argument(help: "The agent's name.") var name: String
-        @Option(help: "Why; kept in the audit log.") var reason = ""
+        @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
+        var reason = ""
 
         func run() async throws {
             let request = NodeAction.request(name, reason)
@@ -111,11 +134,15 @@ struct AgentCommand: ParsableCommand {
     }
 
     struct Unban: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Let a banned agent come back.")
+        static let configuration = CommandConfiguration(
+            abstract: "Let a banned agent come back.",
+            discussion: "Example: signet agent unban web-1 --reason \"disk found\""
+        )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
         @Argument(help: "The agent's name.") var name: String
-        @Option(help: "Why; kept in the audit log.") var reason = ""
+        @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
+        var reason = ""
 
         func run() async throws {
             let request = NodeAction.request(name, reason)
@@ -129,12 +156,14 @@ struct AgentCommand: ParsableCommand {
 
     struct Evict: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Forget an agent; it needs a new join token to come back."
+            abstract: "Forget an agent; it needs a new join token to come back.",
+            discussion: "Example: signet agent evict web-1 --reason \"machine replaced\""
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
         @Argument(help: "The agent's name.") var name: String
-        @Option(help: "Why; kept in the audit log.") var reason = ""
+        @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
+        var reason = ""
 
         func run() async throws {
             let request = NodeAction.request(name, reason)

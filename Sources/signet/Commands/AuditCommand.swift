@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import AuditLog
 internal import Clocks
 internal import ControlAPIProtos
 internal import FoundationEssentials
@@ -12,6 +13,7 @@ struct AuditCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "audit",
         abstract: "Query, follow, copy and prove the audit log.",
+        discussion: "Example: signet audit query --since 15m",
         subcommands: [
             Query.self, Tail.self, AuditVerifyCommand.self, AuditExportCommand.self,
         ]
@@ -19,24 +21,65 @@ struct AuditCommand: ParsableCommand {
 
     struct Query: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Records, newest first, that match all of the options."
+            abstract: "Records, newest first, that match all of the options.",
+            discussion: """
+                Example: signet audit query --since 2h --spiffe-id spiffe://example.org/web
+                """
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
-        @Option(help: "Not before this time (RFC 3339) or so long ago (90s, 15m, 2h, 7d).")
+        /// What the server answers at most; more is a copy of the log (`signet audit export`).
+        static let limitMax = 1000
+
+        @Option(
+            help: ArgumentHelp(
+                "Not before this time (RFC 3339) or so long ago (90s, 15m, 2h, 7d).",
+                valueName: "time"
+            )
+        )
         var since: String?
-        @Option(help: "Not after this time, in the same forms.") var until: String?
-        @Option(help: "Event name, for example svidsIssued.") var event = ""
-        @Option(help: "Who: spiffe://..., uid:N@host, system:PART.") var actor = ""
-        @Option(name: .customLong("spiffe-id"), help: "Records that name this ID.")
-        var spiffeID = ""
-        @Option(help: "Records that name this certificate serial (hex).") var serial = ""
-        @Option(name: [.customShort("n"), .customLong("namespace")], help: "Namespace.")
+        @Option(
+            help: ArgumentHelp("Not after this time, in the same forms.", valueName: "time")
+        )
+        var until: String?
+        @Option(
+            help: ArgumentHelp("Event name, for example svidsIssued.", valueName: "name"),
+            completion: .list(AuditEvent.Name.allCases.map(\.rawValue))
+        )
+        var event = ""
+        @Option(
+            help: ArgumentHelp("Who: spiffe://..., uid:N@host, system:PART.", valueName: "who")
+        )
+        var actor = ""
+        @Option(
+            name: .customLong("spiffe-id"),
+            help: ArgumentHelp("Records that name this ID.", valueName: "spiffe-id")
+        )
+        var spiffeID: TypedSPIFFEID?
+        @Option(
+            help: ArgumentHelp("Records that name this certificate serial.", valueName: "hex")
+        )
+        var serial = ""
+        @Option(
+            name: [.customShort("n"), .customLong("namespace")],
+            help: ArgumentHelp("Records about this namespace.", valueName: "name")
+        )
         var namespace = ""
-        @Option(help: "Most records.") var limit = 50
+        @Option(help: ArgumentHelp("Most records, at most \(limitMax).", valueName: "number"))
+        var limit = 50
 
         func validate() throws {
-            guard limit > 0 else { throw ValidationError("--limit is above 0") }
+            guard (1...Self.limitMax).contains(limit) else {
+                throw ValidationError(
+                    "--limit takes 1 to \(Self.limitMax); `signet audit export` copies everything"
+                )
+            }
+            let now = SystemClock().wallTime
+            do {
+                for time in [since, until] { _ = try time.map { try Moment.parse($0, now: now) } }
+            } catch let failure as CommandFailure {
+                throw ValidationError(failure.message + ". " + (failure.remedy ?? ""))
+            }
         }
 
         func run() async throws {
@@ -46,7 +89,7 @@ struct AuditCommand: ParsableCommand {
                 $0.untilUnixMilliseconds = try until.map { try Moment.parse($0, now: now) } ?? 0
                 $0.event = event
                 $0.actor = actor
-                $0.spiffeID = spiffeID
+                $0.spiffeID = spiffeID?.text ?? ""
                 $0.serial = serial
                 $0.namespace = namespace
                 $0.limit = UInt32(clamping: limit)
@@ -70,15 +113,22 @@ struct AuditCommand: ParsableCommand {
 
     struct Tail: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Print records as they are committed, one JSON line each."
+            abstract: "Print records as they are committed, one line each, until Ctrl-C.",
+            discussion: "Example: signet audit tail -o json --from-start"
         )
         @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
         @Flag(name: .customLong("from-start"), help: "Begin with the first record.")
         var fromStart = false
-        @Option(help: "End after this many records.") var count: Int?
+        @Option(help: ArgumentHelp("End after this many records.", valueName: "number"))
+        var count: Int?
+
+        func validate() throws {
+            guard count ?? 1 > 0 else { throw ValidationError("--count is above 0") }
+        }
 
         func run() async throws {
-            let (fromStart, count) = (fromStart, count ?? Int.max)
+            let (fromStart, count, format) = (fromStart, count ?? Int.max, output.format)
             try await server.withClient { client in
                 let request = Signet_Admin_V1alpha1_AuditTailRequest.with {
                     $0.fromStart = fromStart
@@ -86,7 +136,11 @@ struct AuditCommand: ParsableCommand {
                 try await Signet_Admin_V1alpha1_Audit.Client(wrapping: client).tail(request) {
                     var left = count
                     for try await record in $0.messages {
-                        Terminal.out(AuditPrinter.json(record))
+                        switch format {
+                        case .table: Terminal.out(AuditPrinter.line(record))
+                        case .json: Terminal.out(AuditPrinter.json(record))
+                        case .yaml: Terminal.out(AuditPrinter.yaml([record]))
+                        }
                         left -= 1
                         if left <= 0 { return }
                     }

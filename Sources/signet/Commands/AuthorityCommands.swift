@@ -9,28 +9,33 @@ struct BundleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bundle",
         abstract: "The authorities that peers trust.",
+        discussion: "Example: signet bundle show",
         subcommands: [Show.self]
     )
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Show the trust domain's bundle; PEM unless -o says otherwise."
+            abstract: "Show the trust domain's bundle; PEM unless -o says otherwise.",
+            discussion: "Example: signet bundle show > bundle.pem"
         )
         @OptionGroup var server: ServerOptions
-        @Option(name: [.customShort("o"), .customLong("output")], help: "pem, json or yaml.")
-        var format = "pem"
+        @Option(
+            name: [.customShort("o"), .customLong("output")],
+            help: ArgumentHelp("How to print.", valueName: "format")
+        )
+        var format = Format.pem
+
+        enum Format: String, ExpressibleByArgument, CaseIterable {
+            case pem
+            case json
+            case yaml
+        }
 
         struct View: Encodable {
             var trustDomain: String
             var sequenceNumber: UInt64
             var refreshHintSeconds: UInt32
             var x509Authorities: [String]
-        }
-
-        func validate() throws {
-            guard ["pem", "json", "yaml"].contains(format) else {
-                throw ValidationError("-o takes pem, json or yaml")
-            }
         }
 
         func run() async throws {
@@ -45,9 +50,9 @@ struct BundleCommand: ParsableCommand {
                 x509Authorities: bundle.x509Authorities.map { PEM.certificate($0) }
             )
             switch format {
-            case "json": Terminal.out(try OutputOptions.json(view))
-            case "yaml": Terminal.out(try OutputOptions.yaml(view))
-            default: Terminal.out(view.x509Authorities.joined(separator: "\n"))
+            case .json: Terminal.out(try OutputOptions.json(view))
+            case .yaml: Terminal.out(try OutputOptions.yaml(view))
+            case .pem: Terminal.out(view.x509Authorities.joined(separator: "\n"))
             }
         }
     }
@@ -58,12 +63,14 @@ struct AuthorityCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "authority",
         abstract: "The keys that sign SVIDs.",
+        discussion: "Example: signet authority show",
         subcommands: [Show.self]
     )
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Show the authorities and what rotation does next."
+            abstract: "Show the authorities and what rotation does next.",
+            discussion: "Example: signet authority show -o json"
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
@@ -73,7 +80,6 @@ struct AuthorityCommand: ParsableCommand {
                 var id: String
                 var state: String
                 var serverID: String
-                var subject: String
                 var notBefore: String
                 var notAfter: String
                 var publishedAt: String
@@ -97,7 +103,6 @@ struct AuthorityCommand: ParsableCommand {
                         id: $0.id,
                         state: $0.state,
                         serverID: $0.serverID,
-                        subject: $0.subject,
                         notBefore: Terminal.time(unixSeconds: $0.notBeforeUnixSeconds),
                         notAfter: Terminal.time(unixSeconds: $0.notAfterUnixSeconds),
                         publishedAt: Terminal.time(unixSeconds: $0.publishedAtUnixSeconds),

@@ -9,6 +9,7 @@ struct EntryCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "entry",
         abstract: "Registration entries (change them with signet apply).",
+        discussion: "Example: signet entry list -A",
         subcommands: [List.self, Show.self, BlastRadius.self]
     )
 
@@ -58,20 +59,26 @@ struct EntryCommand: ParsableCommand {
     }
 
     struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List entries.")
+        static let configuration = CommandConfiguration(
+            abstract: "List entries.",
+            discussion: "Example: signet entry list -A --spiffe-id spiffe://example.org/web"
+        )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
         @OptionGroup var scope: NamespaceOptions
         @Flag(name: [.customShort("A"), .customLong("all-namespaces")], help: "Every namespace.")
         var allNamespaces = false
-        @Option(name: .customLong("spiffe-id"), help: "Only entries of this ID.")
-        var spiffeID = ""
+        @Option(
+            name: .customLong("spiffe-id"),
+            help: ArgumentHelp("Only entries of this ID.", valueName: "spiffe-id")
+        )
+        var spiffeID: TypedSPIFFEID?
 
         func run() async throws {
             let request = Signet_Admin_V1alpha1_ListEntriesRequest.with {
                 $0.namespace = scope.namespace
                 $0.allNamespaces = allNamespaces
-                $0.spiffeID = spiffeID
+                $0.spiffeID = spiffeID?.text ?? ""
             }
             let entries = try await EntryCommand.entries(request, server).map(View.init)
             try output.print(entries) { EntryCommand.table(entries) }
@@ -79,7 +86,10 @@ struct EntryCommand: ParsableCommand {
     }
 
     struct Show: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Show one entry.")
+        static let configuration = CommandConfiguration(
+            abstract: "Show one entry.",
+            discussion: "Example: signet entry show web -n payments"
+        )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
         @OptionGroup var scope: NamespaceOptions
@@ -96,22 +106,49 @@ struct EntryCommand: ParsableCommand {
                     remedy: "`signet entry list -A` shows all."
                 )
             }
-            try output.print(View(entry)) { EntryCommand.table([View(entry)]) }
+            let view = View(entry)
+            let lifetime = view.x509SVIDTTLSeconds
+            try output.print(view) {
+                .fields([
+                    "namespace": view.namespace, "name": view.name, "SPIFFE ID": view.spiffeID,
+                    "node selectors": view.nodeSelectors.joined(separator: " "),
+                    "workload selectors": view.workloadSelectors.joined(separator: " "),
+                    "SVID lifetime": lifetime == 0
+                        ? "the server's" : Moment.span(seconds: Double(lifetime)),
+                    "DNS names": view.dnsNames.joined(separator: " "),
+                    "federates with": view.federatesWith.joined(separator: " "),
+                    "hint": view.hint,
+                    "labels": view.labels.map { "\($0)=\($1)" }.sorted().joined(separator: " "),
+                    "expires": view.expires, "revision": String(view.revision), "id": view.id,
+                ])
+            }
         }
     }
 
     struct BlastRadius: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "blast-radius",
-            abstract: "What is lost with an entry, a node or an identity. Changes nothing."
+            abstract: "What is lost with an entry, a node or an identity. Changes nothing.",
+            discussion: "Example: signet entry blast-radius --node web-1"
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
-        @Option(help: "An entry, as NAMESPACE/NAME.") var entry: String?
-        @Option(help: "An agent's name: every identity that its thief could obtain.")
+        @Option(help: ArgumentHelp("An entry.", valueName: "namespace/name")) var entry: String?
+        @Option(
+            help: ArgumentHelp(
+                "An agent: every identity that its thief could obtain.",
+                valueName: "name"
+            )
+        )
         var node: String?
-        @Option(name: .customLong("spiffe-id"), help: "Every node that can obtain this identity.")
-        var spiffeID: String?
+        @Option(
+            name: .customLong("spiffe-id"),
+            help: ArgumentHelp(
+                "Every node that can obtain this identity.",
+                valueName: "spiffe-id"
+            )
+        )
+        var spiffeID: TypedSPIFFEID?
 
         struct View: Encodable {
             var nodes: [String]
@@ -123,7 +160,7 @@ struct EntryCommand: ParsableCommand {
         }
 
         func validate() throws {
-            guard [entry, node, spiffeID].compactMap({ $0 }).count == 1 else {
+            guard [entry, node, spiffeID?.text].compactMap({ $0 }).count == 1 else {
                 throw ValidationError("name exactly one of --entry, --node and --spiffe-id")
             }
         }
@@ -132,7 +169,7 @@ struct EntryCommand: ParsableCommand {
             let request = Signet_Admin_V1alpha1_BlastRadiusRequest.with {
                 if let entry { $0.entry = entry }
                 if let node { $0.node = node }
-                if let spiffeID { $0.spiffeID = spiffeID }
+                if let spiffeID { $0.spiffeID = spiffeID.text }
             }
             let response = try await server.withClient { client in
                 try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)

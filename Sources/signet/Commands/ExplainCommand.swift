@@ -9,6 +9,7 @@ struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Why a workload gets an identity, or gets none.",
+        discussion: "Example: signet explain workload --pid 4711",
         subcommands: [Workload.self]
     )
 
@@ -18,14 +19,17 @@ struct ExplainCommand: ParsableCommand {
             discussion: """
                 Without --agent the agent of this machine is asked, which only root and the \
                 agent's own user may do. With --agent the server asks that agent and adds entries \
-                that fail by their node selectors.
+                that fail by their node selectors. Exit status 1 when the process is not there.
+
+                Example: signet explain workload --pid $$
                 """
         )
         @OptionGroup var server: ServerOptions
-        @OptionGroup var agentSocket: AgentOptions
         @OptionGroup var output: OutputOptions
-        @Option(help: "The process to explain.") var pid: Int32
-        @Option(help: "Ask through the server: this agent.") var agent: String?
+        @Option(help: ArgumentHelp("The process to explain.", valueName: "number"))
+        var pid: Int32
+        @Option(help: ArgumentHelp("Ask through the server: this agent.", valueName: "name"))
+        var agent: String?
 
         struct View: Encodable {
             struct NearMiss: Encodable {
@@ -44,6 +48,10 @@ struct ExplainCommand: ParsableCommand {
             var notes: [String]
         }
 
+        func validate() throws {
+            guard pid > 0 else { throw ValidationError("--pid is above 0") }
+        }
+
         func run() async throws {
             let pid = pid
             let explanation =
@@ -58,16 +66,23 @@ struct ExplainCommand: ParsableCommand {
                             )
                     }
                 } else {
-                    try await agentSocket.withClient { client in
+                    try await server.agent.withClient { client in
                         try await Signet_Agent_V1alpha1_AgentLocal.Client(wrapping: client)
                             .explainWorkload(.with { $0.pid = pid })
                     }
                 }
             let view = View(explanation)
-            if output.format == .table {
-                Terminal.out(view.text)
-            } else {
+            let isThere = !view.selectors.isEmpty
+            if output.format != .table {
                 try output.print(view) { Table(headings: [], rows: []) }
+            } else if isThere {
+                Terminal.out(view.text)
+            }
+            guard isThere else {
+                throw CommandFailure(
+                    "process \(pid) attests to nothing: \(view.attestationError)",
+                    remedy: "`ps -e` lists the processes of a machine."
+                )
             }
         }
     }
@@ -94,15 +109,9 @@ extension ExplainCommand.Workload.View {
 
     var text: String {
         var lines = ["process \(pid), judged at revision \(revision)"]
-        if selectors.isEmpty {
-            lines.append("it attests to nothing: \(attestationError)")
-        } else {
-            lines.append("it attests to:")
-        }
+        lines.append("it attests to:")
         lines += selectors.map { "  \($0)" }
-        if !selectors.isEmpty, !attestationError.isEmpty {
-            lines.append("  not: \(attestationError)")
-        }
+        if !attestationError.isEmpty { lines.append("  not: \(attestationError)") }
         lines += notes.map { "  note: \($0)" }
         if spiffeIDs.isEmpty {
             lines.append("it gets no identity")

@@ -9,23 +9,42 @@ struct TokenCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "token",
         abstract: "Join tokens for new machines.",
+        discussion: "Example: signet token create --name web-1 --selector role:web",
         subcommands: [Create.self]
     )
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Make a join token; it is shown once and good for one attestation."
+            abstract: "Make a join token; it is shown once and good for one attestation.",
+            discussion: """
+                The token is a secret: who has it can become this agent. It alone goes to standard \
+                output.
+
+                Example: signet token create --name web-1 --selector role:web > join-token
+                """
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
-        @Option(help: "Name of the agent, unique in the trust domain.") var name: String
-        @Option(name: .customLong("selector"), help: "Node selector type:value; repeatable.")
+        @Option(
+            help: ArgumentHelp("Name of the agent, unique in the trust domain.", valueName: "agent")
+        )
+        var name: String
+        @Option(
+            name: .customLong("selector"),
+            help: ArgumentHelp("Node selector; repeatable.", valueName: "type:value")
+        )
         var selectors: [String] = []
-        @Option(name: .customLong("ttl-seconds"), help: "How long the token may be used.")
+        @Option(
+            name: .customLong("ttl-seconds"),
+            help: ArgumentHelp("How long the token may be used.", valueName: "seconds")
+        )
         var ttlSeconds = 600
         @Option(
             name: .customLong("server-address"),
-            help: "host:port as the new machine reaches the server; repeatable."
+            help: ArgumentHelp(
+                "The server as the new machine reaches it; repeatable.",
+                valueName: "host:port"
+            )
         )
         var addresses: [String] = []
 

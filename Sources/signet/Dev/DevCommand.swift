@@ -5,6 +5,7 @@ internal import Clocks
 internal import DurableFiles
 internal import Foundation
 internal import Glibc
+internal import SPIFFE
 
 /// `signet dev`.
 struct DevCommand: AsyncParsableCommand {
@@ -18,22 +19,66 @@ struct DevCommand: AsyncParsableCommand {
 
             signet-server and signet-agent are taken from the folder of this program, else from \
             PATH.
+
+            Example: signet dev --documents documents/ --selector role:web
             """
     )
-    @Option(help: "Where everything is kept.") var dir = ".signet"
-    @Option(help: "Documents to apply at each start: a folder or a file.") var documents: String?
+    @Option(
+        help: ArgumentHelp("Where everything is kept.", valueName: "path"),
+        completion: .directory
+    )
+    var dir = ".signet"
+    @Option(
+        help: ArgumentHelp(
+            "Documents to apply at each start: a folder or a file.",
+            valueName: "path"
+        ),
+        completion: .file(extensions: ["yaml", "yml", "json"])
+    )
+    var documents: String?
     @Option(
         name: .customLong("trust-domain"),
-        help: "Name of the trust domain; example.org, or the one of the last run."
+        help: ArgumentHelp(
+            "Name of the trust domain; example.org, or the one of the last run.",
+            valueName: "name"
+        )
     )
     var trustDomain: String?
     @Option(
         name: .customLong("selector"),
-        help: "Node selector of the agent, type:value, when it joins; repeatable."
+        help: ArgumentHelp(
+            "Node selector of the agent when it joins; repeatable.",
+            valueName: "type:value"
+        )
     )
     var selectors: [String] = []
-    @Option(name: .customLong("log-level"), help: "Level of both logs: debug, info, ...")
-    var logLevel = "info"
+    @Option(
+        name: .customLong("log-level"),
+        help: ArgumentHelp("Level of both logs.", valueName: "level")
+    )
+    var logLevel = LogLevel.info
+
+    /// As the programs know it.
+    enum LogLevel: String, ExpressibleByArgument, CaseIterable {
+        case trace
+        case debug
+        case info
+        case notice
+        case warning
+        case error
+        case critical
+    }
+
+    func validate() throws {
+        do {
+            _ = try trustDomain.map { try TrustDomain($0) }
+            for selector in selectors { _ = try Selector(selector) }
+        } catch let error as SPIFFEIDError {
+            throw ValidationError("--trust-domain: \(error)")
+        } catch {
+            throw ValidationError("--selector: \(error)")
+        }
+    }
 
     func run() async throws {
         let clock = SystemClock()
@@ -53,7 +98,7 @@ struct DevCommand: AsyncParsableCommand {
             programs: programs,
             selectors: selectors,
             documents: documents,
-            logLevel: logLevel,
+            logLevel: logLevel.rawValue,
             clock: clock
         )
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -182,10 +227,16 @@ struct DevCommand: AsyncParsableCommand {
         Type next, in another terminal:
           export SPIFFE_ENDPOINT_SOCKET=\(directory.endpoint)
           export SIGNET_SERVER_SOCKET=\(directory.adminSocket)
-          signet apply -f \(directory.example)
-          signet svid fetch
-          signet audit query
+          \(program) apply -f \(directory.example)
+          \(program) svid fetch
+          \(program) audit query
         Ctrl-C ends both programs.
         """
+    }
+
+    /// This program as it was typed, if it is not found by its name.
+    private static var program: String {
+        let typed = CommandLine.arguments.first ?? ""
+        return typed.contains("/") ? typed : "signet"
     }
 }

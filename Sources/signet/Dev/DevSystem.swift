@@ -88,24 +88,34 @@ final class DevSystem: Sendable {
             ["--config", directory.serverConfiguration, "--log-level", logLevel]
         )
         try await wait(for: server, socket: directory.adminSocket) { [self] in
-            try await SocketPath.withClient(directory.adminSocket, peer: "server") { client in
+            try await SocketPath.withClient(directory.adminSocket, peer: .server) { client in
                 try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                     .getHealth(.init()).ready
             }
+        }
+        let node = try await node()
+        if let node, node.banned {
+            Terminal.error("the agent is banned and was not started (\(node.banReason))")
+            Terminal.error("  `signet agent unban \(Self.agentName)`, then start this again.")
+            try await applyDocuments()
+            return
         }
         var arguments = [
             "--data-dir", directory.agentData, "--socket", directory.workloadSocket,
             "--telemetry-port", "0", "--log-level", logLevel, "--server-address",
             "127.0.0.1:\(configuration.port)",
         ]
-        if try await needsToJoin() {
-            try await makeToken()
+        if needsToJoin(node) {
+            if FileManager.default.fileExists(atPath: directory.agentData) {
+                try FileManager.default.removeItem(atPath: directory.agentData)
+            }
+            try await makeToken(isKnown: node != nil)
             arguments += ["--join-token-file", directory.joinToken]
         }
         let agent = try await launch("signet-agent", programs.agent, arguments)
         try await applyDocuments()
         try await wait(for: agent, socket: directory.workloadSocket) { [self] in
-            try await SocketPath.withClient(directory.workloadSocket, peer: "agent") { client in
+            try await SocketPath.withClient(directory.workloadSocket, peer: .agent) { client in
                 try await Signet_Agent_V1alpha1_AgentLocal.Client(wrapping: client)
                     .getStatus(.init()).connected
             }
@@ -186,22 +196,31 @@ final class DevSystem: Sendable {
         }
     }
 
-    /// Whether the agent has no identity that it can go on with.
-    private func needsToJoin() async throws -> Bool {
+    /// What the server knows of the agent.
+    private func node() async throws -> Signet_Admin_V1alpha1_Node? {
+        try await SocketPath.withClient(directory.adminSocket, peer: .server) { client in
+            try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                .listNodes(.with { $0.name = Self.agentName })
+        }
+        .nodes.first
+    }
+
+    /// Whether the agent has no identity that it can go on with, or is to have other selectors.
+    private func needsToJoin(_ node: Signet_Admin_V1alpha1_Node?) -> Bool {
         let attributes = try? FileManager.default.attributesOfItem(atPath: directory.agentIdentity)
-        guard let written = attributes?[.modificationDate] as? Date else { return true }
-        if clock.wallTime.timeIntervalSince(written) < Self.agentAwayMax { return false }
-        try FileManager.default.removeItem(atPath: directory.agentData)
-        return true
+        guard let node, let written = attributes?[.modificationDate] as? Date,
+            clock.wallTime.timeIntervalSince(written) < Self.agentAwayMax
+        else { return true }
+        let own = "agent:\(Self.agentName)"
+        return !selectors.isEmpty && Set(node.selectors) != Set(selectors + [own])
     }
 
     /// Makes a join token; a node of that name is forgotten before.
-    private func makeToken() async throws {
+    private func makeToken(isKnown: Bool) async throws {
         let (selectors, address) = (selectors, "127.0.0.1:\(configuration.port)")
-        let token = try await SocketPath.withClient(directory.adminSocket, peer: "server") {
+        let token = try await SocketPath.withClient(directory.adminSocket, peer: .server) {
             let service = Signet_Admin_V1alpha1_Administration.Client(wrapping: $0)
-            let known = try await service.listNodes(.with { $0.name = Self.agentName })
-            if !known.nodes.isEmpty {
+            if isKnown {
                 _ = try await service.evictNode(
                     .with {
                         $0.name = Self.agentName
@@ -231,7 +250,7 @@ final class DevSystem: Sendable {
             let files = try SourceFiles.read([documents])
             let response = try await SocketPath.withClient(
                 directory.adminSocket,
-                peer: "server"
+                peer: .server
             ) { client in
                 try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client)
                     .apply(.with { $0.files = files })

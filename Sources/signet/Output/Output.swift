@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import Clocks
 internal import Foundation
 internal import Glibc
 internal import Yams
@@ -14,7 +15,10 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 
 /// `-o`, shared by every command that prints objects.
 struct OutputOptions: ParsableArguments {
-    @Option(name: [.customShort("o"), .customLong("output")], help: "table, json or yaml.")
+    @Option(
+        name: [.customShort("o"), .customLong("output")],
+        help: ArgumentHelp("How to print.", valueName: "format")
+    )
     var format = OutputFormat.table
 
     /// Prints `value` for programs, or the table that `table` makes of it for people.
@@ -42,6 +46,8 @@ struct OutputOptions: ParsableArguments {
     static func yaml(_ value: some Encodable) throws -> String {
         let encoder = YAMLEncoder()
         encoder.options.sortKeys = true
+        // PEM is to be read and copied as it is.
+        encoder.options.newLineScalarStyle = .literal
         let text = try encoder.encode(value)
         return text.hasSuffix("\n") ? String(text.dropLast()) : text
     }
@@ -58,6 +64,14 @@ package struct Table {
         self.empty = empty
         self.headings = headings
         self.rows = rows
+    }
+
+    /// One object, a row for each of its fields; a field without value has a dash.
+    static func fields(_ fields: KeyValuePairs<String, String>) -> Table {
+        Table(
+            headings: ["FIELD", "VALUE"],
+            rows: fields.map { [$0.key, $0.value.isEmpty ? "-" : $0.value] }
+        )
     }
 
     package var text: String {
@@ -99,6 +113,35 @@ enum Terminal {
     static func error(_ text: String) {
         try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
     }
+
+    /// Whether somebody reads standard error as it is written.
+    static var isWatched: Bool { isatty(STDERR_FILENO) == 1 }
+
+    /// Says on a terminal what is waited for, if it takes longer than a second.
+    static func waiting<Result: Sendable>(
+        for what: String,
+        _ body: () async throws -> Result
+    ) async throws -> Result {
+        guard isWatched else { return try await body() }
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                let clock = SystemClock()
+                try await clock.sleep(untilBoot: clock.bootTime + .seconds(1))
+                error("waiting for \(what) ...")
+            }
+            defer { group.cancelAll() }
+            return try await body()
+        }
+    }
+
+    /// Says on a terminal how far something is, over what it said before.
+    static func progress(_ text: String) {
+        guard isWatched else { return }
+        try? FileHandle.standardError.write(contentsOf: Data("\r\(text)\u{1B}[K".utf8))
+    }
+
+    /// Takes back what `progress` said.
+    static func endProgress() { progress("") }
 
     /// `text` without control characters: what a peer chose must not steer the terminal.
     static func printable(_ text: String) -> String {

@@ -20,8 +20,11 @@ struct IdentityKeeper {
 
     /// What follows a renewal.
     enum Reaction: Sendable {
+        /// Run a command line after each write.
+        case command(String)
         case none
-        case program(command: String, signal: Int32?)
+        /// Keep one program running, which is told of each write.
+        case program(String, signal: Int32?)
         case signal(Int32, pidFile: String)
     }
 
@@ -60,6 +63,11 @@ struct IdentityKeeper {
             switch event {
             case .programEnded(let ended, let end):
                 guard ended == generation, program != nil else { continue }
+                if case .command = reaction {
+                    program = nil
+                    if end != .exited(status: 0) { say("the command \(end)") }
+                    continue
+                }
                 Terminal.error("the program \(end)")
                 return end.shellStatus
             case .signalled:
@@ -86,10 +94,10 @@ struct IdentityKeeper {
             return
         }
         let chosen: WorkloadIdentity
-        do {
+        do throws(CommandFailure) {
             chosen = try await identity.choose(from: identities)
         } catch {
-            say((error as? CommandFailure)?.message ?? "\(error)")
+            say(error.message)
             return
         }
         guard chosen != current else { return }
@@ -112,24 +120,31 @@ struct IdentityKeeper {
         switch reaction {
         case .none: return
         case .signal(let number, let pidFile): signal(number, pidFile: pidFile)
-        case .program(let command, let number):
+        case .command(let line): try await start(line)
+        case .program(let line, let number):
             if let program, let number {
                 program.send(number)
                 return
             }
-            // Its end is expected from here on.
-            generation += 1
-            await program?.stop(grace: Self.programGrace, clock: clock)
-            program = nil
-            let (report, started) = (report, generation)
-            program = try await ChildProcess.start(
-                Launch(
-                    executable: "/bin/sh",
-                    arguments: ["-c", "exec \(command)"],
-                    signalIfOrphaned: SIGTERM
-                )
-            ) { report(.programEnded(generation: started, $0)) }
+            // The program takes the place of the shell, so that signals reach it.
+            try await start("exec \(line)")
         }
+    }
+
+    /// Starts a command line; what was started before ends first.
+    private mutating func start(_ line: String) async throws {
+        // Its end is expected from here on.
+        generation += 1
+        await program?.stop(grace: Self.programGrace, clock: clock)
+        program = nil
+        let (report, started) = (report, generation)
+        program = try await ChildProcess.start(
+            Launch(
+                executable: "/bin/sh",
+                arguments: ["-c", line],
+                signalIfOrphaned: SIGTERM
+            )
+        ) { report(.programEnded(generation: started, $0)) }
     }
 
     private func signal(_ number: Int32, pidFile: String) {

@@ -10,30 +10,44 @@ struct SVIDCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "svid",
         abstract: "Fetch the identities of this process, and keep them fresh.",
+        discussion: "Example: signet svid fetch",
         subcommands: [SVIDFetchCommand.self, SVIDWatchCommand.self]
     )
 }
 
 /// Which identity, and where its files go; shared by fetch and watch.
 struct IdentityOptions: ParsableArguments {
-    @Option(name: .customLong("spiffe-id"), help: "Only this identity.") var spiffeID: String?
-    @Option(help: "Only the identity with this hint.") var hint: String?
+    @Option(
+        name: .customLong("spiffe-id"),
+        help: ArgumentHelp("Only this identity.", valueName: "spiffe-id")
+    )
+    var spiffeID: TypedSPIFFEID?
+    @Option(help: ArgumentHelp("Only the identity with this hint.", valueName: "text"))
+    var hint: String?
     @Option(
         name: .customLong("write-dir"),
-        help: """
+        help: ArgumentHelp(
+            """
             Write svid.pem (chain), svid_key.pem and bundle.pem of the first identity there; all \
             three change in one step. Name a directory in memory (below /run) if the key is not \
             to reach a disk.
-            """
+            """,
+            valueName: "path"
+        ),
+        completion: .directory
     )
     var directory: String?
-    @Option(help: "Permissions of svid.pem and bundle.pem, octal.") var mode = "0644"
-    @Option(name: .customLong("key-mode"), help: "Permissions of svid_key.pem, octal.")
+    @Option(help: ArgumentHelp("Permissions of svid.pem and bundle.pem.", valueName: "octal"))
+    var mode = "0644"
+    @Option(
+        name: .customLong("key-mode"),
+        help: ArgumentHelp("Permissions of svid_key.pem.", valueName: "octal")
+    )
     var keyMode = "0600"
     @Flag(name: .customLong("include-key"), help: "Put private keys into -o json and yaml.")
     var includeKey = false
 
-    var choice: IdentityChoice { IdentityChoice(spiffeID: spiffeID, hint: hint) }
+    var choice: IdentityChoice { IdentityChoice(spiffeID: spiffeID?.text, hint: hint) }
 
     var files: IdentityFiles? {
         get throws {
@@ -47,20 +61,14 @@ struct IdentityOptions: ParsableArguments {
     }
 
     /// The identity meant, which would be accepted now.
-    func choose(from identities: [WorkloadIdentity]) async throws -> WorkloadIdentity {
-        guard let identity = choice.first(of: identities) else {
-            let ids = identities.map(\.id.description).joined(separator: ", ")
-            throw CommandFailure(
-                "this process has no such identity; it has \(ids.isEmpty ? "none" : ids)",
-                remedy: "Leave out --spiffe-id and --hint to take the first one."
-            )
-        }
-        do {
-            try await identity.verify(now: SystemClock().wallTime)
-        } catch {
-            throw CommandFailure("\(error)", remedy: "Nothing was written; see the agent's log.")
-        }
-        return identity
+    func choose(
+        from identities: [WorkloadIdentity]
+    ) async throws(CommandFailure) -> WorkloadIdentity {
+        try await choice.verified(
+            from: identities,
+            now: SystemClock().wallTime,
+            remedy: "Leave out --spiffe-id and --hint to take the first one."
+        )
     }
 
     func validate() throws {
@@ -111,7 +119,12 @@ struct IdentityView: Encodable {
 struct SVIDFetchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "fetch",
-        abstract: "Ask the agent once for the identities of this process."
+        abstract: "Ask the agent once for the identities of this process.",
+        discussion: """
+            Private keys are shown or written only if asked for: --write-dir, --include-key.
+
+            Example: signet svid fetch --write-dir /run/web/tls
+            """
     )
     @OptionGroup var agent: AgentOptions
     @OptionGroup var identity: IdentityOptions

@@ -11,25 +11,47 @@ struct SVIDWatchCommand: AsyncParsableCommand {
         discussion: """
             For programs that cannot speak the Workload API:
 
-              signet svid watch --write-dir /run/web/tls --run 'nginx -g "daemon off;"' \
-            --signal HUP
-              signet svid watch --write-dir /run/db/tls --signal HUP --pid-file /run/db/db.pid
+              signet svid watch --write-dir tls --run ./web --signal HUP
+              signet svid watch --write-dir tls --signal HUP --pid-file web.pid
+              signet svid watch --write-dir tls --on-renewal './reload web'
 
-            --run starts the program after the first write. On each renewal the program gets the \
+            --run starts one program after the first write. On each renewal the program gets the \
             signal, or, without --signal, is ended and started again. When it ends by itself, so \
             does this command, with its status. It never outlives this command.
 
+            --on-renewal runs a command line after each write, the first one included.
+
             When the agent says that this process is entitled to nothing any more, the files are \
             removed, unless --keep-files is given. While the agent is away they stay.
+
+            Example: signet svid watch --write-dir /run/web/tls --run ./web
             """
     )
     @OptionGroup var agent: AgentOptions
     @OptionGroup var identity: IdentityOptions
     @OptionGroup var output: OutputOptions
-    @Option(help: "Program to run once the files are there, as one line for the shell.")
+    @Option(
+        help: ArgumentHelp(
+            "One program with its arguments, quoted as in a shell, to keep running.",
+            valueName: "command"
+        )
+    )
     var run: String?
-    @Option(help: "Signal on renewal: HUP, USR1, ...") var signal: String?
-    @Option(name: .customLong("pid-file"), help: "Whom to send --signal: the ID in this file.")
+    @Option(
+        name: .customLong("on-renewal"),
+        help: ArgumentHelp("A command line to run after each write.", valueName: "command")
+    )
+    var command: String?
+    @Option(
+        help: ArgumentHelp("Signal on renewal: HUP, USR1, ...", valueName: "name"),
+        completion: .list(SignalName.all)
+    )
+    var signal: String?
+    @Option(
+        name: .customLong("pid-file"),
+        help: ArgumentHelp("Whom to send --signal: the ID in this file.", valueName: "path"),
+        completion: .file()
+    )
     var pidFile: String?
     @Flag(name: .customLong("keep-files"), help: "Keep the files when the identity is lost.")
     var keepFiles = false
@@ -44,8 +66,18 @@ struct SVIDWatchCommand: AsyncParsableCommand {
         guard pidFile == nil || (signal != nil && run == nil) else {
             throw ValidationError("--pid-file needs --signal, and excludes --run")
         }
-        guard (run == nil && pidFile == nil) || identity.directory != nil else {
-            throw ValidationError("--run and --pid-file need --write-dir, for the files")
+        guard command == nil || (run == nil && signal == nil) else {
+            throw ValidationError("--on-renewal excludes --run and --signal")
+        }
+        guard (run ?? command ?? pidFile) == nil || identity.directory != nil else {
+            throw ValidationError(
+                "--run, --on-renewal and --pid-file need --write-dir, for the files"
+            )
+        }
+        guard run.map(ShellLine.isOneProgram) ?? true else {
+            throw ValidationError(
+                "--run takes one program, without ; & | outside quotes; write a script"
+            )
         }
     }
 
@@ -76,8 +108,30 @@ struct SVIDWatchCommand: AsyncParsableCommand {
 
     private var reaction: IdentityKeeper.Reaction {
         let number = signal.flatMap(SignalName.number(of:))
-        if let run { return .program(command: run, signal: number) }
+        if let run { return .program(run, signal: number) }
+        if let command { return .command(command) }
         if let pidFile, let number { return .signal(number, pidFile: pidFile) }
         return .none
+    }
+}
+
+/// A line for the shell.
+package enum ShellLine {
+    /// Whether the shell would make one program of it: nothing outside quotes joins several.
+    package static func isOneProgram(_ line: String) -> Bool {
+        var quote: Character?
+        var isEscaped = false
+        for character in line {
+            switch (quote, character) {
+            case _ where isEscaped: isEscaped = false
+            case ("'", "'"), ("\"", "\""): quote = nil
+            case ("'", _): continue
+            case (_, "\\"): isEscaped = true
+            case (nil, "'"), (nil, "\""): quote = character
+            case (nil, ";"), (nil, "&"), (nil, "|"), (nil, "\n"): return false
+            default: continue
+            }
+        }
+        return true
     }
 }

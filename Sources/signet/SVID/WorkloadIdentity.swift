@@ -116,6 +116,36 @@ package struct IdentityChoice: Hashable, Sendable {
     }
 }
 
+extension IdentityChoice {
+    /// The identity meant, which a peer with its bundle would accept now.
+    ///
+    /// - Parameters:
+    ///   - identities: What the agent gave.
+    ///   - now: The wall clock.
+    ///   - remedy: What to type when none of them is meant.
+    /// - Returns: The one that is meant.
+    /// - Throws: `CommandFailure` naming those there are, or the rule that the identity breaks.
+    func verified(
+        from identities: [WorkloadIdentity],
+        now: Date,
+        remedy: String
+    ) async throws(CommandFailure) -> WorkloadIdentity {
+        guard let identity = first(of: identities) else {
+            let ids = identities.map(\.id.description).joined(separator: ", ")
+            throw CommandFailure(
+                "this process has no such identity; it has \(ids.isEmpty ? "none" : ids)",
+                remedy: remedy
+            )
+        }
+        do throws(WorkloadIdentityError) {
+            try await identity.verify(now: now)
+        } catch {
+            throw CommandFailure("\(error)", remedy: "It is not used; see the agent's log.")
+        }
+        return identity
+    }
+}
+
 /// DER values one after the other, as the Workload API sends certificates.
 package enum ConcatenatedDER {
     /// Splits the bytes into SEQUENCEs; nil unless they are exactly that.

@@ -63,7 +63,7 @@ struct WorkloadStream: Sendable {
 
     /// The first message of the stream.
     func once() async throws -> [WorkloadIdentity] {
-        try SocketPath.checkListener(path, peer: "agent")
+        try SocketPath.checkListener(path, peer: .agent)
         do {
             return try await SocketPath.connect(path) { client in
                 try await SpiffeWorkloadAPI.Client(wrapping: client).fetchX509SVID(
@@ -90,7 +90,7 @@ struct WorkloadStream: Sendable {
     private func follow(
         _ report: @escaping @Sendable ([WorkloadIdentity]) -> Void
     ) async throws {
-        try SocketPath.checkListener(path, peer: "agent")
+        try SocketPath.checkListener(path, peer: .agent)
         try await SocketPath.connect(path) { client in
             try await SpiffeWorkloadAPI.Client(wrapping: client).fetchX509SVID(
                 X509SVIDRequest(),
@@ -105,10 +105,12 @@ struct WorkloadStream: Sendable {
 
     private static func failure(_ error: RPCError, at path: String) -> CommandFailure {
         guard error.code == .permissionDenied else {
-            return CommandFailure(error, at: path, peer: "agent")
+            return CommandFailure(error, at: path, peer: .agent)
         }
-        // The agent's sentence says whom to ask.
-        return CommandFailure("PermissionDenied: \(error.message)")
+        return CommandFailure(
+            "PermissionDenied: \(error.message)",
+            remedy: "`signet explain workload --pid N` tells why, for a process that runs."
+        )
     }
 }
 

@@ -1,68 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ArgumentParser
 internal import Foundation
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
 internal import GRPCPeer
 internal import Glibc
 
-/// Where the server's admin socket is.
-struct ServerOptions: ParsableArguments {
-    @Option(
-        name: .customLong("server-socket"),
-        help: "The server's admin socket. Else SIGNET_SERVER_SOCKET, .signet/, /run/signet/."
-    )
-    var socket: String?
-
-    var path: String {
-        socket ?? ProcessInfo.processInfo.environment["SIGNET_SERVER_SOCKET"]
-            ?? SocketPath.first(".signet/server/admin.sock", "/run/signet/server/admin.sock")
-    }
-
-    /// Runs `body` with a client of the server; its refusals become `CommandFailure`.
-    func withClient<Result: Sendable>(
-        _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>) async throws -> Result
-    ) async throws -> Result {
-        try await SocketPath.withClient(path, peer: "server", body)
-    }
-}
-
-/// Where the agent's socket is.
-struct AgentOptions: ParsableArguments {
-    @Option(
-        name: .customLong("agent-socket"),
-        help: "The agent's socket. Else SPIFFE_ENDPOINT_SOCKET, .signet/, /run/signet/."
-    )
-    var socket: String?
-
-    var path: String {
-        get throws {
-            if let socket { return socket }
-            if let endpoint = ProcessInfo.processInfo.environment["SPIFFE_ENDPOINT_SOCKET"] {
-                return try SocketPath.parse(endpoint: endpoint)
-            }
-            return SocketPath.first(
-                ".signet/agent/workload.sock",
-                "/run/signet/agent/workload.sock"
-            )
-        }
-    }
-
-    /// Runs `body` with a client of the agent; its refusals become `CommandFailure`.
-    func withClient<Result: Sendable>(
-        _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>) async throws -> Result
-    ) async throws -> Result {
-        try await SocketPath.withClient(path, peer: "agent", body)
-    }
+/// Whom a command talks to.
+enum PeerName: String {
+    case agent
+    case server
 }
 
 /// Unix sockets that commands talk to.
 package enum SocketPath {
     /// The first of the paths that exists, else the last.
-    static func first(_ candidates: String...) -> String {
-        candidates.first { FileManager.default.fileExists(atPath: $0) }
-            ?? candidates[candidates.endIndex - 1]
+    static func first(_ candidates: [String], where exists: (String) -> Bool) -> String {
+        candidates.first(where: exists) ?? candidates[candidates.endIndex - 1]
+    }
+
+    /// A path as typed after an option: a path, or an endpoint of the Workload API.
+    package static func typed(_ text: String) throws(CommandFailure) -> String {
+        if text.hasPrefix("unix:") { return try parse(endpoint: text) }
+        guard !text.isEmpty else {
+            throw CommandFailure(
+                "the path of the socket is empty",
+                remedy: "Write a path, such as /run/signet/agent/workload.sock.",
+                status: .usage
+            )
+        }
+        return text
     }
 
     /// Reads `unix:///absolute/path` (Workload Endpoint section 4): a scheme, no authority, an
@@ -71,7 +38,7 @@ package enum SocketPath {
     /// - Parameter endpoint: The value of SPIFFE_ENDPOINT_SOCKET.
     /// - Returns: The path.
     /// - Throws: `CommandFailure` saying how to write it.
-    package static func parse(endpoint: String) throws -> String {
+    package static func parse(endpoint: String) throws(CommandFailure) -> String {
         let path =
             if endpoint.hasPrefix("unix:///") {
                 String(endpoint.dropFirst("unix://".count))
@@ -82,8 +49,9 @@ package enum SocketPath {
             }
         guard !path.isEmpty, !path.contains("?"), !path.contains("#") else {
             throw CommandFailure(
-                "SPIFFE_ENDPOINT_SOCKET is \"\(endpoint)\"",
-                remedy: "Write it as unix:///run/signet/agent/workload.sock."
+                "\"\(endpoint)\" names no Unix socket (SPIFFE_ENDPOINT_SOCKET)",
+                remedy: "Write it as unix:///run/signet/agent/workload.sock.",
+                status: .usage
             )
         }
         return path
@@ -94,7 +62,7 @@ package enum SocketPath {
     /// - Throws: `CommandFailure` when nobody does, or for what they answered.
     static func withClient<Result: Sendable>(
         _ path: String,
-        peer: String,
+        peer: PeerName,
         _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>) async throws -> Result
     ) async throws -> Result {
         try checkListener(path, peer: peer)
@@ -116,13 +84,16 @@ package enum SocketPath {
     }
 
     /// Says at once what a client could only say after some time.
-    static func checkListener(_ path: String, peer: String) throws(CommandFailure) {
+    static func checkListener(_ path: String, peer: PeerName) throws(CommandFailure) {
+        let option = "--\(peer)-socket"
         switch SystemCalls.probe(socket: path) {
         case 0: return
         case ENOENT:
             throw CommandFailure(
                 "there is no \(peer) socket at \(path)",
-                remedy: "Start one with `signet dev`, or name the socket: see `signet --help`.",
+                remedy: peer == .server
+                    ? "Start one with `signet dev`, or say where it is: \(option), --server."
+                    : "Start one with `signet dev`, or say where it is: \(option).",
                 status: .unreachable
             )
         case EACCES, EPERM:
@@ -131,9 +102,16 @@ package enum SocketPath {
                 remedy: "Use sudo, or the user that the \(peer) runs as.",
                 status: .unreachable
             )
-        case let number:
+        case ENAMETOOLONG:
             throw CommandFailure(
-                "nobody answers at the \(peer) socket \(path) (\(SystemCalls.text(ofErrno: number)))",
+                "\(path) has more than \(SystemCalls.socketPathBytesMax) bytes, too long for a socket",
+                remedy: "Name it by a shorter path, for example through a symbolic link.",
+                status: .usage
+            )
+        case let number:
+            let reason = SystemCalls.text(ofErrno: number)
+            throw CommandFailure(
+                "nobody answers at the \(peer) socket \(path) (\(reason))",
                 remedy: "Is the \(peer) running? Its log says why not.",
                 status: .unreachable
             )

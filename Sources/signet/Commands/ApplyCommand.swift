@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import ControlAPIProtos
+internal import SwiftProtobuf
+
+/// `signet apply`: documents to the server, all of them or none.
+struct ApplyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "apply",
+        abstract: "Apply documents: all of them or none.",
+        discussion: """
+            --wait returns when every live agent concerned has applied the change; exit status 3 \
+            when some have not by the deadline, with their names.
+
+            --prune deletes what the files do not hold any more: documents with the label \
+            signet/owner=OWNER in the namespaces that the files name. Label yours so, and look \
+            first with --dry-run=server.
+
+            Example: signet apply -f documents/ --wait
+            """
+    )
+
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @Option(
+        name: [.customShort("f"), .customLong("file")],
+        help: ArgumentHelp(
+            "A file, a folder (its *.yaml, *.yml and *.json), or - for standard input.",
+            valueName: "path"
+        ),
+        completion: .file(extensions: ["yaml", "yml", "json"])
+    )
+    var files: [String] = []
+    @Option(
+        name: .customLong("dry-run"),
+        help: ArgumentHelp(
+            "server: let the server say what would change; change nothing.",
+            valueName: "server"
+        )
+    )
+    var dryRun: DryRun?
+    @Option(
+        name: .customLong("prune"),
+        help: ArgumentHelp(
+            """
+            Delete documents labelled signet/owner=OWNER that are not in the files, in the \
+            namespaces that the files name.
+            """,
+            valueName: "owner"
+        )
+    )
+    var pruneOwner: String?
+    @Flag(help: "Wait until every live agent concerned has applied it.") var wait = false
+    @Option(
+        name: .customLong("wait-seconds"),
+        help: ArgumentHelp("How long --wait waits.", valueName: "seconds")
+    )
+    var waitSeconds = 30
+    @Argument(help: .hidden) var misplaced: [String] = []
+
+    func validate() throws {
+        guard misplaced.isEmpty else {
+            throw ValidationError(
+                "files are named with -f: signet apply "
+                    + (files + misplaced).map { "-f \($0)" }.joined(separator: " ")
+            )
+        }
+        guard pruneOwner != "" else { throw ValidationError("--prune needs the owner's name") }
+        guard (1...Confirmation.secondsMax).contains(waitSeconds) else {
+            throw ValidationError("--wait-seconds takes 1 to \(Confirmation.secondsMax)")
+        }
+        guard !files.isEmpty else {
+            throw ValidationError("name what to apply: signet apply -f documents.yaml")
+        }
+    }
+
+    struct View: Encodable {
+        struct Change: Encodable {
+            var document: String
+            var action: String
+            var resourceVersion: UInt64
+        }
+        var revision: UInt64
+        var dryRun: Bool
+        var changes: [Change]
+        var warnings: [String]
+
+        init(_ response: Signet_Admin_V1alpha1_ApplyResponse) {
+            revision = response.revision.number
+            dryRun = response.dryRun
+            warnings = response.warnings
+            changes = response.changes.map {
+                Change(
+                    document: $0.key.text,
+                    action: $0.action,
+                    resourceVersion: $0.resourceVersion
+                )
+            }
+        }
+
+        var table: Table {
+            Table(
+                empty: "no documents",
+                headings: ["DOCUMENT", "ACTION"],
+                rows: changes.map { [$0.document, dryRun ? "\($0.action) (dry run)" : $0.action] }
+            )
+        }
+    }
+
+    func run() async throws {
+        let sources = try SourceFiles.read(files)
+        let (dryRun, pruneOwner) = (dryRun != nil, pruneOwner ?? "")
+        let response = try await server.withClient { client in
+            try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client).apply(
+                .with {
+                    $0.files = sources
+                    $0.dryRun = dryRun
+                    $0.pruneOwner = pruneOwner
+                }
+            )
+        }
+        for warning in response.warnings { Terminal.error("warning: \(warning)") }
+        let view = View(response)
+        try output.print(view) { view.table }
+        if wait, !response.dryRun {
+            try await Confirmation.wait(
+                for: response.revision,
+                seconds: waitSeconds,
+                server: server
+            )
+        }
+    }
+}
+
+/// Who works out what a change would do; only the server knows everything that is needed.
+enum DryRun: String, ExpressibleByArgument, CaseIterable {
+    case server
+}
+
+/// Waiting for live agents to apply a revision.
+enum Confirmation {
+    /// As long as the server waits; a script that needs more hangs.
+    static let secondsMax = 600
+
+    static func wait(
+        for revision: Signet_Node_V1alpha1_Revision,
+        seconds: Int,
+        server: ServerOptions
+    ) async throws {
+        let what = "agents to apply revision \(revision.number), for \(seconds) s at most"
+        let answer = try await Terminal.waiting(for: what) {
+            try await server.withClient { client in
+                try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client).wait(
+                    .with {
+                        $0.revision = revision
+                        $0.deadlineMilliseconds = UInt32(clamping: seconds * 1000)
+                    }
+                )
+            }
+        }
+        for refusal in answer.refused {
+            Terminal.error("\(refusal.node) refused \(refusal.resource): \(refusal.reason)")
+        }
+        if !answer.unreachable.isEmpty {
+            Terminal.error("not reachable: \(answer.unreachable.joined(separator: ", "))")
+        }
+        guard answer.complete, answer.refused.isEmpty, answer.unreachable.isEmpty else {
+            let missing = (answer.waiting + answer.unreachable).joined(separator: ", ")
+            throw CommandFailure(
+                "revision \(revision.number) is not confirmed by all: \(missing)",
+                remedy: "The change is in force on the server; agents apply it when they return.",
+                status: .unconfirmed
+            )
+        }
+        Terminal.error("revision \(revision.number) applied by \(answer.applied.count) agent(s)")
+    }
+}

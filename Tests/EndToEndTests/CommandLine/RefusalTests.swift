@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import TestPrograms
+import Testing
+
+/// What a person types wrongly, and what the command line says to it: what is wrong, what to do,
+/// and the exit status that docs/command-line.md promises.
+@Suite(.serialized, .timeLimit(.minutes(3)))
+struct RefusalTests {
+    struct Case: Sendable, CustomTestStringConvertible {
+        var arguments: [String]
+        var status: Int32
+        /// Parts of what is said, the remedy among them.
+        var says: [String]
+        var environment: [String: String] = [:]
+
+        init(
+            _ line: String,
+            _ status: Int32,
+            _ says: String...,
+            environment: [String: String] = [:]
+        ) {
+            arguments = line.split(separator: " ").map(String.init)
+            self.status = status
+            self.says = says
+            self.environment = environment
+        }
+
+        var testDescription: String { arguments.joined(separator: " ") }
+    }
+
+    /// What nobody has to be asked for.
+    static let usage = [
+        Case("aply", 64, "no command \"signet aply\"", "did you mean \"apply\"?"),
+        Case("agent lst", 64, "no command \"signet agent lst\"", "did you mean \"list\"?"),
+        Case("nonsense", 64, "write one of agent, apply"),
+        Case("--server ca:1 agent list", 64, "options stand after the command", "For example"),
+        Case("agent list --sever ca:1", 64, "Unknown option '--sever'", "'--server'"),
+        Case("agent list -o xml", 64, "'table', 'json' or 'yaml'"),
+        Case("agent show", 64, "Missing expected argument '<name>'", "signet agent show --help"),
+        Case("agent list --server nowhere", 64, "not host:port", "ca.example.org:8081"),
+        Case("agent list --server a:1 --server-socket b", 64, "exclude each other"),
+        Case("agent list --identity alice", 64, "'--identity <spiffe-id>'"),
+        Case("apply", 64, "signet apply -f documents.yaml"),
+        Case("apply web.yaml", 64, "signet apply -f web.yaml"),
+        Case("apply -f x --prune", 64, "Missing value for '--prune <owner>'"),
+        Case("apply -f x --dry-run=client", 64, "Please provide one of 'server'"),
+        Case("apply -f x --wait --wait-seconds 0", 64, "--wait-seconds takes 1 to 600"),
+        Case("get RegistrationEntry/a/b/c", 64, "KIND/NAMESPACE/NAME"),
+        Case("delete RegistrationEntry", 64, "RegistrationEntry NAME"),
+        Case("entry blast-radius", 64, "exactly one of --entry, --node and --spiffe-id"),
+        Case("entry blast-radius --spiffe-id web", 64, "'web' is invalid"),
+        Case("token create --name a --ttl-seconds 0", 64, "--ttl-seconds is above 0"),
+        Case("explain workload --pid 0", 64, "--pid is above 0"),
+        Case("audit query --limit 1001", 64, "1 to 1000", "signet audit export"),
+        Case("audit query --since yesterday", 64, "\"yesterday\" is no time", "15m"),
+        Case("audit tail --count 0", 64, "--count is above 0"),
+        Case("audit verify --dir x", 64, "--dir needs --key"),
+        Case("completion tcsh", 64, "'bash', 'zsh' or 'fish'"),
+        Case("svid fetch --mode 888", 64, "no file mode", "0640"),
+        Case(
+            "health",
+            64,
+            "both SIGNET_SERVER and SIGNET_SERVER_SOCKET",
+            "Unset",
+            environment: ["SIGNET_SERVER": "ca:1", "SIGNET_SERVER_SOCKET": "x"]
+        ),
+        Case(
+            "agent list",
+            64,
+            "SIGNET_IDENTITY is \"me\"",
+            "spiffe://",
+            environment: [
+                "SIGNET_SERVER": "ca:1", "SIGNET_SERVER_SOCKET": "", "SIGNET_IDENTITY": "me",
+            ]
+        ),
+        Case(
+            "svid fetch",
+            64,
+            "names no Unix socket",
+            "unix:///run/signet/agent/workload.sock",
+            environment: ["SPIFFE_ENDPOINT_SOCKET": "tcp://127.0.0.1:1"]
+        ),
+    ]
+
+    @Test(arguments: usage)
+    func `wrong usage is explained`(_ line: Case) async throws {
+        try await Self.check(line, try Machine())
+    }
+
+    /// What is not there.
+    static let absent = [
+        Case("agent list", 6, "there is no server socket", "--server-socket, --server"),
+        Case("svid fetch", 6, "there is no agent socket", "--agent-socket"),
+        Case("svid fetch --agent-socket file", 6, "nobody answers", "Is the agent running?"),
+        Case("agent list --server-socket \(String(repeating: "x", count: 200))", 64, "too long"),
+        Case("apply -f none.yaml", 1, "there is no file or folder none.yaml", "after -f"),
+        Case("apply -f empty", 1, "holds no *.yaml", "further -f"),
+        Case("apply -f /dev/zero", 1, "/dev/zero is not a file", "signet apply -f -"),
+        Case("apply -f huge.yaml", 1, "more than 3 MiB", "in parts"),
+        Case("apply -f binary.yaml", 1, "binary.yaml is not UTF-8 text", "the right file?"),
+        Case("audit verify --dir empty --key k", 1, "no audit log in empty", "audit export"),
+        Case("audit verify --dir log --key k", 1, "neither a verifier key", "name+id+base64"),
+    ]
+
+    @Test(arguments: absent)
+    func `what is not there is named`(_ line: Case) async throws {
+        let machine = try Machine()
+        let files = [
+            ("file", Data()), ("huge.yaml", Data(repeating: 0x23, count: 3 << 20 + 1)),
+            ("binary.yaml", Data([0xFF, 0xFE])), ("log/checkpoint", Data()),
+            ("empty/a.txt", Data()),
+        ]
+        for (name, content) in files {
+            let url = URL(filePath: "\(machine.path)/\(name)")
+            try FileManager.default.createDirectory(
+                at: url.deletingLastPathComponent(),
+                withIntermediateDirectories: true
+            )
+            try content.write(to: url)
+        }
+        try await Self.check(line, machine)
+    }
+
+    @Test func `the health of who is not there is shown, and has the status for that`()
+        async throws
+    {
+        let line = Case("health", 6, "there is no server socket", "signet dev")
+        try await Self.check(line, try Machine(), hasOutput: true)
+    }
+
+    /// What a server and an agent say.
+    static let refused = [
+        Case("get Registrationentri", 1, "no kind", "did you mean \"RegistrationEntry\"?"),
+        Case("get RegistrationEntry nope", 1, "no RegistrationEntry default/nope", "-A"),
+        Case("delete registrationentry nope", 1, "default/nope", "`signet get KIND -A`"),
+        Case("history Role nope", 1, "there never was", "`signet get KIND -A`"),
+        Case("entry show nope", 1, "no entry default/nope", "`signet entry list -A`"),
+        Case("entry blast-radius --entry nope", 1, "default/nope", "`signet get KIND -A`"),
+        Case("entry blast-radius --node nope", 1, "no agent nope", "`signet agent list`"),
+        Case("agent show nope", 1, "no agent nope", "`signet agent list`"),
+        Case("agent ban nope", 1, "no agent nope", "`signet agent list`"),
+        Case("explain workload --pid 1 --agent nope", 1, "not connected", "`signet agent list`"),
+        Case("explain workload --pid 2147483647", 1, "attests to nothing", "`ps -e`"),
+        Case("token create --name a/b", 1, "agent name \"a/b\"", "letters, digits"),
+        Case("token create --name machine", 1, "agent machine exists", "evict it first"),
+        Case("token create --name a --selector web", 1, "type:value"),
+        Case("token create --name a --selector unix:uid:0", 1, "given by Signet itself"),
+        Case("token create --name a --server-address web", 1, "\"web\" is not host:port"),
+        Case("token create --name a --ttl-seconds 9999999", 1, "1 to 604800 seconds"),
+        Case("audit query --event svidIssued", 1, "no event svidIssued", "svidsIssued"),
+        Case("svid fetch", 1, "PermissionDenied", "signet explain workload"),
+        Case("svid watch --write-dir x --agent-socket admin.sock", 1, "is no agent that knows"),
+        Case(
+            "agent list --server-socket workload.sock",
+            1,
+            "is no server that knows",
+            "Check the address"
+        ),
+        Case("apply -f empty.yaml", 1, "no document to apply", "hold no document"),
+        Case("apply -f kind.yaml", 1, "kind.yaml:2:7", "did you mean \"Namespace\"?"),
+        Case("apply -f tab.yaml", 1, "tab.yaml:3:1", "indent with spaces"),
+        Case("apply -f other.yaml", 1, "other.yaml", "other.example"),
+        Case("apply -f lost.yaml", 1, "no namespace lost", "apply a Namespace document first"),
+        Case("apply -f stale.yaml", 1, "was changed meanwhile", "-o yaml"),
+    ]
+
+    @Test func `what server and agent refuse comes with the remedy`() async throws {
+        let machine = try Machine()
+        try await machine.startServer()
+        try await machine.startAgent()
+        let head = "apiVersion: core.signet/v1alpha1\n"
+        let files = [
+            "empty.yaml": "# nothing\n",
+            "kind.yaml": head + "kind: Namespac\nmetadata: {name: a}\n",
+            "tab.yaml": head + "kind: Namespace\n\tmetadata: {name: a}\n",
+            "other.yaml": Machine.entry("web", workload: "unix:uid:1")
+                .replacing("spiffe://example.org", with: "spiffe://other.example"),
+            "lost.yaml": Machine.entry("web", workload: "unix:uid:1")
+                .replacing("{name: web}", with: "{name: web, namespace: lost}"),
+            "stale.yaml": Machine.entry("shop", workload: "unix:uid:2")
+                .replacing("{name: shop}", with: "{name: shop, resourceVersion: 1}"),
+        ]
+        for (name, text) in files {
+            try text.write(toFile: "\(machine.path)/\(name)", atomically: true, encoding: .utf8)
+        }
+        try await machine.apply(Machine.entry("shop", workload: "unix:uid:1"))
+        for line in Self.refused { try await Self.check(line, machine) }
+        try await machine.stop()
+    }
+
+    @Test func `a change that an agent has not applied yet has its own status`() async throws {
+        let machine = try Machine()
+        try await machine.startServer()
+        try await machine.startAgent()
+        let agent = try machine.agent
+        try await eventually("the agent's stream") {
+            try await machine.signet(["agent", "list"]).output.contains("connected")
+        }
+        agent.signal(.pause)
+        let file = "\(machine.path)/web.yaml"
+        try Machine.entry("web", workload: "unix:uid:1")
+            .write(toFile: file, atomically: true, encoding: .utf8)
+        try await Self.check(
+            Case(
+                "apply -f web.yaml --wait --wait-seconds 1",
+                3,
+                "is not confirmed by all: machine",
+                "in force on the server"
+            ),
+            machine,
+            hasOutput: true
+        )
+        agent.signal(.proceed)
+        let again = try await machine.signet(["apply", "-f", file, "--wait"])
+        #expect(again.isSuccess, "\(again.report)")
+        try await machine.stop()
+    }
+
+    private static func check(
+        _ line: Case,
+        _ machine: Machine,
+        hasOutput: Bool = false
+    ) async throws {
+        let result = try await machine.signet(line.arguments, environment: line.environment)
+        #expect(result.status == line.status, "\(line.testDescription): \(result.report)")
+        for part in line.says {
+            #expect(result.errors.contains(part), "\(line.testDescription): \(result.report)")
+        }
+        #expect(result.errors.hasPrefix("signet: "), "\(result.report)")
+        #expect(result.output.isEmpty != hasOutput, "\(result.report)")
+    }
+}
