@@ -288,9 +288,10 @@ let package = Package(
         tests(
             "NodeAgentTests",
             [
-                "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles",
-                "GRPCPeer", "NodeAgent", "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry",
-                "TestPKI", .crypto, .grpc, .grpcTransport, .logging, .protobuf,
+                "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
+                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "NodeAgent",
+                "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", "TestPKI", .crypto, .grpc,
+                .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
             ]
         ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),

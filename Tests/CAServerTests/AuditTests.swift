@@ -147,6 +147,9 @@ struct AuditTests {
                 (1, .with { $0.serial = serial.uppercased() }),
                 (2, .with { $0.namespace = "default" }),
                 (0, .with { $0.untilUnixMilliseconds = 1000 }),
+                (9, .with { $0.untilUnixMilliseconds = 4_000_000_000_000 }),
+                (0, .with { $0.sinceUnixMilliseconds = 4_000_000_000_000 }),
+                (0, .with { $0.namespace = "none" }),
                 (9, .with { $0.sinceUnixMilliseconds = 1000 }),
             ]
             for query in cases {

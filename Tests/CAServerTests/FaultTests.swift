@@ -94,6 +94,52 @@ struct FaultTests {
         }
     }
 
+    @Test func `an act whose leaf cannot be committed does not happen, and health shows it`()
+        async throws
+    {
+        try await withServer { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let entry = try await server.register("web")
+            let before = try await server.audit.getCheckpoint(.init()).committedSize
+            let thief = try DatabaseQueue(path: server.core.configuration.databasePath)
+            try await thief.write { database in
+                try database.execute(
+                    sql: """
+                        CREATE TRIGGER no_leaf BEFORE INSERT ON audit_leaves
+                        BEGIN SELECT RAISE(ABORT, 'no leaf today'); END
+                        """
+                )
+            }
+            await requireRefused(server, agent, entry, reason: "datastore")
+            let unmet = try await server.unmetConditions()
+            #expect(unmet == ["datastore"])
+            let after = try await server.audit.getCheckpoint(.init()).committedSize
+            #expect(after == before)
+            let nodes = try await server.administration.listNodes(.init()).nodes
+            #expect(nodes.map(\.banned) == [false])
+            let stored = try await server.documents.get(.init())
+            #expect(stored.documents.map(\.key.name) == ["web"])
+            let rows = try await thief.write { database in
+                try database.execute(sql: "DROP TRIGGER no_leaf")
+                return try Int.fetchAll(
+                    database,
+                    sql: """
+                        SELECT count(*) FROM intents WHERE spiffe_id LIKE '%/web' UNION ALL
+                        SELECT count(*) FROM join_tokens WHERE used_at IS NULL
+                        """
+                )
+            }
+            try thief.close()
+            #expect(rows == [0, 0])
+            let signed = try await server.sign(
+                [try signingRequest(entry: entry, spiffeID: "spiffe://example.org/web")],
+                as: agent
+            )
+            #expect(signed.map(\.signed.certificateChain.count) == [1])
+            try await server.requireIntactLog()
+        }
+    }
+
     @Test func `a log that cannot be written stops everything after a grace, and shows it`()
         async throws
     {

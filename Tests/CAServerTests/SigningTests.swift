@@ -137,6 +137,29 @@ struct SigningTests {
         }
     }
 
+    @Test func `what is edited while it is prepared is prepared anew`() async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let entry = try await server.register("web")
+            let request = try signingRequest(entry: entry, spiffeID: "spiffe://example.org/web")
+            try await server.holdingWrites { writes in
+                async let edited = server.register("web", more: "  dnsNames: [web.example.org]")
+                try await writes.queued(1)
+                async let signed = server.sign([request], as: agent)
+                try await writes.queued(2)
+                writes.release()
+                #expect(try await edited == entry)
+                let chain = try await signed[0].signed.certificateChain
+                let leaf = try LeafCertificate(der: Array(try #require(chain.first)))
+                #expect(leaf.dnsNames == ["web.example.org"])
+            }
+            let leaves = try await server.records("svidsIssued") {
+                $0.spiffeID = "spiffe://example.org/web"
+            }
+            #expect(leaves.count == 1)
+        }
+    }
+
     @Test func `a deleted entry signs no more`() async throws {
         try await withServer { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])

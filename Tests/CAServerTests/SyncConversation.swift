@@ -110,6 +110,7 @@ extension TestServer {
     func withSync<Value: Sendable>(
         as agent: TestAgent,
         have: Revision? = nil,
+        capabilities: [String] = [],
         _ body: @escaping @Sendable (SyncConversation) async throws -> Value
     ) async throws -> Value {
         let (requests, say) = AsyncStream.makeStream(of: Signet_Node_V1alpha1_SyncRequest.self)
@@ -118,6 +119,7 @@ extension TestServer {
                 $0.hello = .with {
                     if let have { $0.have = have.message }
                     $0.agentVersion = "test"
+                    $0.capabilities = capabilities
                 }
             }
         )

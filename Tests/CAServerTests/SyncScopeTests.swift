@@ -8,6 +8,7 @@ import FoundationEssentials
 import NodeSync
 import SPIFFE
 import SwiftProtobuf
+import Telemetry
 import Testing
 
 /// Who is sent what when scopes change, and what is said of those who are away.
@@ -133,6 +134,59 @@ struct SyncScopeTests {
                 clock.pass(Server.maintenanceInterval)
                 let last = try await seen()
                 return last >= joined + 1000
+            }
+        }
+    }
+
+    @Test func `the server knows what an agent said it can do, within limits`() async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1")
+            let long = String(repeating: "x", count: 65)
+            let many = (0..<80).map { "word-\($0)" }
+            try await server.withSync(as: agent, capabilities: ["revocations", long] + many) {
+                sync in
+                sync.acknowledge(try await sync.snapshot().revision)
+                let hub = server.core.hub
+                #expect(hub.agents(lacking: "revocations").isEmpty)
+                for capability in ["policies", long, "word-79"] {
+                    #expect(hub.agents(lacking: capability) == [AgentName("web-1")])
+                }
+            }
+        }
+    }
+
+    @Test func `an idle agent costs no message and no write`() async throws {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            try await server.withSync(as: agent) { sync in
+                sync.acknowledge(try await sync.snapshot().revision)
+                try await eventually("the snapshot is acknowledged") {
+                    let number = try await server.administration.getHealth(.init()).revision.number
+                    return server.core.hub.appliedState(of: number, amongAll: true).applied
+                        == [AgentName("web-1")]
+                }
+                func sent() -> [Substring] {
+                    server.core.metrics.exposition().split(separator: "\n")
+                        .filter { $0.hasPrefix("signet_server_sync_messages_total") }
+                }
+                let (messages, leaves) = (
+                    sent(), try await server.audit.getCheckpoint(.init()).committedSize
+                )
+                let commits = server.core.datastore.commitCounts.commits
+                // Less than a minute, after which the server looks after itself.
+                for _ in 0..<5 {
+                    clock.pass(.seconds(10))
+                    _ = try await server.administration.getHealth(.init())
+                }
+                #expect(sent() == messages)
+                #expect(server.core.datastore.commitCounts.commits == commits)
+                let after = try await server.audit.getCheckpoint(.init()).committedSize
+                #expect(after == leaves)
+                // It is still there: the next change reaches it.
+                try await server.register("web")
+                let delta = try await sync.delta()
+                #expect(delta.changes.count == 1)
             }
         }
     }

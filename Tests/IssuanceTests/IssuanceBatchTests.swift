@@ -62,6 +62,58 @@ struct IssuanceBatchTests {
         #expect(batch.certificates.count == 500)
     }
 
+    @Test func `what the lint finds is neither prepared nor signed`() throws {
+        let workshop = try Workshop()
+        // The approval was right for longer lifetimes than those that the batch is made with.
+        let issuer = try Issuer(
+            trustDomain: workshop.trustDomain,
+            lifetimes: SVIDLifetimes(
+                workload: .seconds(60),
+                agent: .seconds(60),
+                server: .seconds(60),
+                authority: .seconds(3600)
+            ),
+            authority: workshop.authority
+        )
+        var batch = IssuanceBatch(issuer: issuer)
+        let warrant = try workshop.issuer.approveAgent(
+            Workshop.request(),
+            name: "a",
+            now: Workshop.now
+        )
+        var generator = SeededGenerator(seed: 5)
+        var refusal: IssuanceError?
+        do throws(IssuanceError) {
+            try batch.prepare(warrant, using: &generator)
+        } catch {
+            refusal = error
+        }
+        guard case .lint(let rules)? = refusal else {
+            Issue.record("\(String(describing: refusal))")
+            return
+        }
+        #expect(rules.contains { $0.contains("validity") }, "\(rules)")
+        #expect(batch.certificates.isEmpty)
+        #expect(try batch.sign(with: workshop.signer).isEmpty)
+    }
+
+    @Test func `another certificate than the one prepared is not issued`() throws {
+        let workshop = try Workshop()
+        let batch = try batch(workshop, count: 2)
+        let prepared = batch.certificates
+        let issued = try batch.sign(with: workshop.signer)
+        #expect(throws: IssuanceError.signedBytesDiffer) {
+            try IssuedCertificate(der: issued[0].der, prepared: prepared[1])
+        }
+        var other = issued[0].der
+        other[other.count / 2] ^= 1
+        let changed = other
+        #expect(throws: IssuanceError.signedBytesDiffer) {
+            try IssuedCertificate(der: changed, prepared: prepared[0])
+        }
+        _ = try IssuedCertificate(der: issued[0].der, prepared: prepared[0])
+    }
+
     @Test func `a signer of another key signs nothing`() throws {
         let workshop = try Workshop()
         let batch = try batch(workshop, count: 1)

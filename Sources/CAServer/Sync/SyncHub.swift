@@ -260,6 +260,11 @@ package final class SyncHub: Sendable {
         }
     }
 
+    /// The known agents that did not say in their Hello that they have a capability.
+    package func agents(lacking capability: String) -> [AgentName] {
+        state.withLock { $0.publisher.agents(lacking: capability) }
+    }
+
     /// What the agent could not take of what it was sent.
     package func refusals(of agent: AgentName) -> [ResourceRefusal] {
         state.withLock { $0.publisher.refusals(of: agent) }

@@ -85,7 +85,7 @@ package struct IssuedCertificate: Hashable, Sendable {
     /// Reads the certificate again and compares.
     ///
     /// - Throws: `IssuanceError.signedBytesDiffer`.
-    init(der: [UInt8], prepared: PreparedCertificate) throws(IssuanceError) {
+    package init(der: [UInt8], prepared: PreparedCertificate) throws(IssuanceError) {
         guard let reading = try? SignedReading(der),
             SHA256.hash(data: reading.tbs.encodedBytes) == prepared.tbsSHA256,
             reading.signatureAlgorithm.elementsEqual(

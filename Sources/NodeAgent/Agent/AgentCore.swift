@@ -82,6 +82,12 @@ package final class AgentCore: Sendable {
             .agentSVIDNotAfter,
             to: stored.identity.notAfter.timeIntervalSince1970
         )
+        // What it applied before a restart is in force from the start.
+        metrics.set(.syncRevision, to: Double(logic.persistedSync?.revision.number ?? 0))
+        metrics.set(.cachedEntries, to: Double(logic.cache.entryCount))
+        metrics.set(.cachedSVIDs, to: 0)
+        metrics.set(.syncConnected, to: 0)
+        metrics.set(.workloadStreams, to: 0)
     }
 
     var trust: AgentTrust { trustState.withLock { $0 } }

@@ -84,14 +84,14 @@ extension Metric {
         case .rpcDuration: "Time to answer a request, by method."
         case .rpcs: "Requests answered, by method and status code."
         case .startTime: "When this process started, in Unix time."
-        case .svidRenewals: "Renewals of certificates, by result."
+        case .svidRenewals: "Renewals of the agent's own certificate, by result."
         case .svidsIssued: "Certificates signed, by kind."
         case .syncAlarms: "Sync messages that contradict what is applied, by reason."
         case .syncConnected: "1 while the sync stream is open."
         case .syncConvergenceDuration:
             "Time from a commit until all live agents concerned applied it."
         case .syncMessages: "Deltas, snapshots, watermarks and queries sent on sync streams."
-        case .syncReconnects: "Times the sync stream had to be opened again."
+        case .syncReconnects: "Times the sync stream ended or could not be opened."
         case .syncRevision: "Number of the newest applied revision."
         case .unauthenticatedRequests:
             "Requests of callers without identity that were refused, by kind."

@@ -40,7 +40,7 @@ struct ServingAgent: Sendable {
             directory: AgentDirectory(directory + "/data"),
             clock: SystemClock(),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            metrics: MetricRegistry(),
+            metrics: MetricRegistry(of: .agent),
             health: Health(ready: AgentLogic.Condition.allCases.map(\.rawValue))
         )
         let agent = ServingAgent(world: world, core: core, socket: directory + "/workload.sock")
