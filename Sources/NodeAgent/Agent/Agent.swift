@@ -38,7 +38,7 @@ package struct Agent: Sendable {
         self.clock = clock
         self.logger = logger
         directory = try AgentDirectory(configuration.dataDirectory)
-        health = Health(ready: AgentLogic.Condition.allCases.map(\.rawValue) + ["attested"])
+        health = Health(ready: AgentCore.readyConditions + ["attested"])
         metrics.set(.buildInfo, to: 1, SignetVersion.current)
         metrics.set(.startTime, to: clock.wallTime.timeIntervalSince1970)
     }
@@ -81,6 +81,7 @@ package struct Agent: Sendable {
         core.transition { $0.started(now: $1, using: &$2) }
         async let released: Void = releaseStartCode()
         try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await core.run() }
             group.addTask {
                 await core.timer.run { core.transition { $0.timerFired(now: $1, using: &$2) } }
             }

@@ -24,6 +24,13 @@ struct ConnectionOutlets: Sendable {
     let end: Signal
 }
 
+/// An action that may wait for the disk, or must follow one that does, with the connection that
+/// was open when it was decided.
+private struct Deferred: Sendable {
+    let action: AgentLogic.Action
+    let outlets: ConnectionOutlets?
+}
+
 /// The shell around `AgentLogic`.
 ///
 /// It holds the one value, its lock and everything that the actions touch. Services and streams tell
@@ -40,7 +47,7 @@ package final class AgentCore: Sendable {
     package let logger: Logger
     package let metrics: MetricRegistry
     package let health: Health
-    let directory: AgentDirectory
+    let disk: AgentDisk
     let key: NodeKey
     let name: String
     /// One element for each `.connect`.
@@ -50,10 +57,14 @@ package final class AgentCore: Sendable {
     let timer: DeadlineTimer
     private let connectOutlet: AsyncStream<Void>.Continuation
     private let readmissionOutlet: AsyncStream<Void>.Continuation
+    private let deferred: AsyncStream<Deferred>
+    private let deferredOutlet: AsyncStream<Deferred>.Continuation
     private let state: Mutex<State>
     private let trustState: Mutex<AgentTrust>
-    /// Held while a file is written, so that what is newer is written later.
-    private let disk = Mutex(())
+
+    /// What must be met before the agent is ready, as far as it is told here.
+    package static let readyConditions =
+        AgentLogic.Condition.allCases.map(\.rawValue) + [AgentDisk.condition]
 
     /// Begins with what is on disk.
     package init(
@@ -68,7 +79,7 @@ package final class AgentCore: Sendable {
         self.logger = logger
         self.metrics = metrics
         self.health = health
-        self.directory = directory
+        disk = AgentDisk(directory, clock: clock, logger: logger, health: health)
         key = stored.key
         name = stored.identity.id.agentName(in: stored.identity.trustDomain) ?? ""
         var generator = SystemRandomness()
@@ -78,6 +89,7 @@ package final class AgentCore: Sendable {
         timer = DeadlineTimer(clock: clock)
         (connects, connectOutlet) = AsyncStream.makeStream(of: Void.self)
         (readmissions, readmissionOutlet) = AsyncStream.makeStream(of: Void.self)
+        (deferred, deferredOutlet) = AsyncStream.makeStream(of: Deferred.self)
         metrics.set(
             .agentSVIDNotAfter,
             to: stored.identity.notAfter.timeIntervalSince1970
@@ -104,19 +116,29 @@ package final class AgentCore: Sendable {
 
     /// Tells the logic what happened and does what it says.
     ///
-    /// What must keep its order among concurrent events is done under the lock: it is quick and
-    /// calls nothing back. Files and log lines follow, in the order of the actions.
+    /// What is quick and calls nothing back is done at once, under the lock. What may wait for the
+    /// disk, and what must follow it, is left to `run`, in the order of the events.
     package func transition(
         _ event: (
             inout AgentLogic, ClockReading, inout SystemRandomness
         ) -> [AgentLogic.Action]
     ) {
-        let deferred = state.withLock { state in
+        state.withLock { state in
             var generator = SystemRandomness()
-            let actions = event(&state.logic, clock.reading, &generator)
-            return actions.filter { !perform($0, &state) }
+            for action in event(&state.logic, clock.reading, &generator)
+            where !perform(action, &state) {
+                deferredOutlet.yield(Deferred(action: action, outlets: state.outlets))
+            }
         }
-        for action in deferred { performUnlocked(action) }
+    }
+
+    /// Does what events left to do, until cancelled; what was left before that is done still.
+    package func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.disk.run() }
+            for await next in deferred { await perform(next) }
+            group.cancelAll()
+        }
     }
 
     /// A connection is being made: actions reach it from here on.
@@ -186,7 +208,7 @@ package final class AgentCore: Sendable {
     // MARK: - Trust
 
     /// A new SVID of the agent's own: used from the next connection on, and written to disk.
-    func renewed(_ answer: AttestationAnswer) throws {
+    func renewed(_ answer: AttestationAnswer) async throws {
         try changeTrust { trust in
             trust.identity.renew(answer.chain, issuedAt: answer.issuedAt, bundle: answer.bundle)
             trust.tls = try TLSIdentity(
@@ -194,6 +216,7 @@ package final class AgentCore: Sendable {
                 privateKeyPKCS8: key.pkcs8
             )
         }
+        await saveIdentity()
         metrics.increment(.svidRenewals, "renewed")
         metrics.set(.agentSVIDNotAfter, to: answer.chain.notAfter.timeIntervalSince1970)
         let validity = SVIDValidity(issuedAt: answer.issuedAt, notAfter: answer.chain.notAfter)
@@ -202,21 +225,32 @@ package final class AgentCore: Sendable {
         }
     }
 
-    private func changeTrust(_ change: (inout AgentTrust) throws -> Void) throws {
-        try disk.withLock { _ in
-            let identity = try trustState.withLock { trust in
-                var new = trust
-                try change(&new)
-                trust = new
-                return new.identity
-            }
-            save(.identity) { try identity.encoded() }
+    private func changeTrust<Failure: Error>(
+        _ change: (inout AgentTrust) throws(Failure) -> Void
+    ) throws(Failure) {
+        try trustState.withLock { trust throws(Failure) in
+            var new = trust
+            try change(&new)
+            trust = new
         }
+    }
+
+    private func believe(_ bundle: TrustBundle) {
+        let verifier = PeerVerifier(bundles: [bundle.trustDomain: bundle])
+        changeTrust { trust in
+            trust.identity.bundle = bundle
+            trust.verifier = verifier
+        }
+    }
+
+    /// Whoever writes writes the newest, so that two who do so at once leave nothing older.
+    private func saveIdentity() async {
+        await disk.save(.identity) { try self.trust.identity.encoded() }
     }
 
     // MARK: - Actions
 
-    /// Does what may be done under the lock; false if the action is for later.
+    /// Does what may be done under the lock; false if something of the action is for later.
     private func perform(_ action: AgentLogic.Action, _ state: inout State) -> Bool {
         switch action {
         case .condition(let condition, nil): health.met(condition.rawValue)
@@ -229,74 +263,56 @@ package final class AgentCore: Sendable {
         case .sign(let batch): state.outlets?.calls.yield(.sign(batch))
         case .wake(let subscribers):
             for id in subscribers { state.streams[id]?.wake() }
-        case .disconnect, .persistSync, .recordAuditAlarm, .rememberCheckpoint, .report,
-            .sendAcknowledgement, .sendHello, .trust:
+        case .disconnect:
+            state.outlets?.end.signal()
+            return false
+        case .trust(let bundle):
+            believe(bundle)
+            return false
+        case .persistSync, .recordAuditAlarm, .rememberCheckpoint, .report, .sendAcknowledgement,
+            .sendHello:
             return false
         }
         return true
     }
 
-    /// Does what may block, or must follow it.
-    private func performUnlocked(_ action: AgentLogic.Action) {
-        switch action {
+    /// Does what may wait for the disk, or must follow it.
+    private func perform(_ deferred: Deferred) async {
+        switch deferred.action {
         case .disconnect(let reason):
             logger.notice("leaving the server", metadata: ["reason": "\(reason)"])
-            state.withLock { $0.outlets }?.end.signal()
-        case .persistSync: persistSync()
+        case .persistSync: await persistSync()
         case .recordAuditAlarm(let text, let note):
             let evidence = Array((text + "\n\n").utf8) + note
-            disk.withLock { _ in save(.alarm) { evidence } }
-        case .rememberCheckpoint(let note):
-            disk.withLock { _ in save(.checkpoint) { note } }
+            await disk.save(.alarm) { evidence }
+        case .rememberCheckpoint(let note): await disk.save(.checkpoint) { note }
         case .report(let report): self.report(report)
         case .sendAcknowledgement(let acknowledgement):
-            state.withLock { $0.outlets }?.sync.yield(.acknowledgement(acknowledgement))
-        case .sendHello(let hello, let mark):
-            state.withLock { $0.outlets }?.sync.yield(.hello(hello, mark))
-        case .trust(let bundle): trustChanged(bundle)
-        case .condition, .connect, .renewOwnSVID, .scheduleTimer, .sign, .wake: break
-        }
-    }
-
-    private func trustChanged(_ bundle: TrustBundle) {
-        let verifier = PeerVerifier(bundles: [bundle.trustDomain: bundle])
-        for bad in verifier.unusableAuthorities {
-            logger.error("an authority of the bundle is unusable", metadata: ["at": "\(bad.index)"])
-        }
-        do {
-            try changeTrust { trust in
-                trust.identity.bundle = bundle
-                trust.verifier = verifier
+            deferred.outlets?.sync.yield(.acknowledgement(acknowledgement))
+        case .sendHello(let hello, let mark): deferred.outlets?.sync.yield(.hello(hello, mark))
+        case .trust:
+            for bad in trust.verifier.unusableAuthorities {
+                logger.error(
+                    "an authority of the bundle is unusable",
+                    metadata: ["at": "\(bad.index)"]
+                )
             }
-        } catch {
-            logger.error("the bundle cannot be taken", metadata: ["error": "\(error)"])
+            await saveIdentity()
+        case .condition, .connect, .renewOwnSVID, .scheduleTimer, .sign, .wake: break
         }
     }
 
     /// Writes the newest synchronised state.
     ///
-    /// It blocks until the disk has it, so that nothing is acknowledged that a restart would
-    /// forget; it happens once for each change of the agent's scope.
-    private func persistSync() {
-        disk.withLock { _ in
-            guard let persisted = ask({ $0.persistedSync }) else { return }
-            metrics.set(.syncRevision, to: Double(persisted.revision.number))
-            save(.sync) { persisted.encoded }
-        }
+    /// It waits until the disk has it, so that nothing is acknowledged that a restart would forget
+    /// (unless the disk fails, which health tells); it happens once for each change of the scope.
+    private func persistSync() async {
+        guard let persisted = ask({ $0.persistedSync }) else { return }
+        metrics.set(.syncRevision, to: Double(persisted.revision.number))
+        await disk.save(.sync) { persisted.encoded }
         let counts = ask { ($0.cache.entryCount, $0.cache.svidCount) }
         metrics.set(.cachedEntries, to: Double(counts.0))
         metrics.set(.cachedSVIDs, to: Double(counts.1))
-    }
-
-    private func save(_ file: AgentFile, _ content: () throws -> [UInt8]) {
-        do {
-            try directory.write(try content(), to: file)
-        } catch {
-            logger.error(
-                "a file of the agent cannot be written; after a restart it would be older",
-                metadata: ["file": "\(directory.path(of: file))", "error": "\(error)"]
-            )
-        }
     }
 
     private func report(_ report: AgentLogic.Report) {

@@ -79,7 +79,7 @@ struct OwnSVIDCalls {
             key: core.key,
             now: core.clock.wallTime
         )
-        try core.renewed(answer)
+        try await core.renewed(answer)
         core.logger.info("own certificate renewed", metadata: ["until": "\(answer.chain.notAfter)"])
     }
 

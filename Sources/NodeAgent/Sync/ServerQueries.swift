@@ -92,6 +92,9 @@ struct ServerQueries {
             $0.svidNotAfterUnixSeconds = Int64(status.ownNotAfter.timeIntervalSince1970)
             $0.clockSkewMilliseconds = Int64((status.clockSkew ?? .zero) / .milliseconds(1))
             $0.notReadyReasons = status.notReadyReasons
+            if let problem = core.disk.problem {
+                $0.notReadyReasons.append("\(AgentDisk.condition): \(problem)")
+            }
         }
     }
 

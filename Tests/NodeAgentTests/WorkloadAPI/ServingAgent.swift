@@ -41,7 +41,7 @@ struct ServingAgent: Sendable {
             clock: SystemClock(),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             metrics: MetricRegistry(of: .agent),
-            health: Health(ready: AgentLogic.Condition.allCases.map(\.rawValue))
+            health: Health(ready: AgentCore.readyConditions)
         )
         let agent = ServingAgent(world: world, core: core, socket: directory + "/workload.sock")
         let server = WorkloadSocket(
