@@ -252,7 +252,10 @@ let package = Package(
         ),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["AuditLog", "SPIFFE", "TestPrograms", .yams],
+            dependencies: [
+                "AuditLog", "CAServer", "Clocks", "Datastore", "Issuance", "NodeAgent", "NodeSync",
+                "SPIFFE", "TestPrograms", .logging, .yams,
+            ],
             exclude: ["Peers", "Recorder"],
             swiftSettings: settings
         ),

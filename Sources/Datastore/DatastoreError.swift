@@ -17,6 +17,8 @@ package enum DatastoreError: Error, Hashable, Sendable, CustomStringConvertible 
     /// A rule of the schema refused the row (unique, check, not null, foreign key).
     case constraint(String)
     /// The file is damaged, or is no SQLite database.
+    ///
+    /// The datastore refuses every later write.
     case corrupt(String)
     /// Another failure of the database engine, with its extended result code.
     case engine(code: Int32, message: String)
@@ -39,6 +41,14 @@ package enum DatastoreError: Error, Hashable, Sendable, CustomStringConvertible 
     case revisionNotAdvanced(UInt64)
     /// More than `DatastoreOptions.queuedWritesMax` writes are waiting.
     case tooManyWrites
+
+    /// Whether nothing may be written any more until the file is opened anew.
+    package var endsWriting: Bool {
+        switch self {
+        case .corrupt, .inputOutput: true
+        default: false
+        }
+    }
 
     package var description: String {
         switch self {

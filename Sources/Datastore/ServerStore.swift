@@ -58,13 +58,15 @@ package final class ServerStore: Sendable {
     }
 
     /// Runs `body` over a consistent view of what is committed.
+    ///
+    /// A read that finds the file damaged, or the disk failing, is the end of all writing.
     package func read<Value: Sendable>(
         _ body: @escaping @Sendable (ReadTransaction) throws -> Value
     ) async throws -> Value {
         do {
             return try await pool.read { try body(ReadTransaction($0)) }
         } catch {
-            throw DatastoreError.mappingEngine(error)
+            throw noticed(error)
         }
     }
 
@@ -73,7 +75,7 @@ package final class ServerStore: Sendable {
         do {
             return try pool.read { try body(ReadTransaction($0)) }
         } catch {
-            throw DatastoreError.mappingEngine(error)
+            throw noticed(error)
         }
     }
 
@@ -93,9 +95,17 @@ package final class ServerStore: Sendable {
     package var queuedWrites: Int { queue.withLock { $0.count } }
 
     /// Refuses new writes, finishes those that wait, and closes the file.
+    ///
+    /// What the write-ahead log holds goes into the file, unless the disk has failed.
     package func close() throws(DatastoreError) {
-        queue.withLock { $0.closed() }
+        let refusal = queue.withLock { queue in
+            queue.closed()
+            return queue.refusal
+        }
         do {
+            if refusal == .closed {
+                _ = try? pool.writeWithoutTransaction { try $0.checkpoint(.truncate) }
+            }
             try pool.close()
         } catch {
             throw DatastoreError(error)
@@ -127,6 +137,18 @@ extension ServerStore {
         }
     }
 
+    /// Stops all writing after an error that leaves no ground to write on.
+    ///
+    /// The outcome of a failed fsync is unknown: what was written may or may not come back after a
+    /// crash. A damaged file may be damaged anywhere. Nothing is built on top of either.
+    private func noticed(_ error: any Error) -> any Error {
+        let mapped = DatastoreError.mappingEngine(error)
+        if let failure = mapped as? DatastoreError, failure.endsWriting {
+            queue.withLock { $0.stopped(by: failure) }
+        }
+        return mapped
+    }
+
     /// One physical transaction over `batch`; everybody is answered when it is over.
     private func commit(_ batch: [PendingWrite], in database: Database) {
         var attempts: [PendingWrite.Attempt] = []
@@ -148,12 +170,11 @@ extension ServerStore {
             failure = DatastoreError(error)
         }
         counted.withLock { $0.finished(batch.count, failed: failure != nil) }
-        // The outcome of a failed fsync is unknown (what was written may or may not come back
-        // after a crash), so nothing is built on top of it.
-        if case .inputOutput = failure, let failure {
-            queue.withLock { $0.stopped(by: failure) }
+        if let failure { _ = noticed(failure) }
+        for attempt in attempts {
+            if let refusal = attempt.failure { _ = noticed(refusal) }
+            attempt.answer(failure)
         }
-        for attempt in attempts { attempt.answer(failure) }
         for write in batch.dropFirst(attempts.count) {
             write.refuse(failure ?? .closed)
         }

@@ -23,13 +23,23 @@ struct SignetServer: AsyncParsableCommand {
     @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error.")
     var logLevel = "info"
     @Option(name: .customLong("log-format"), help: "text or json.") var logFormat = "text"
+    @Flag(
+        name: .customLong("rebuild-audit-log"),
+        help: "Make the audit log's files again from the database, once, when they are lost."
+    )
+    var rebuildsAuditLog = false
 
     func run() async throws {
         bootstrapLogging(format: try format(), level: try level())
         do {
             let settings = try ServerConfiguration(file: config)
             let logger = Logger(label: "signet-server")
-            let server = try Server(settings, clock: SystemClock(), logger: logger)
+            let server = try Server(
+                settings,
+                clock: SystemClock(),
+                logger: logger,
+                rebuildsAuditLog: rebuildsAuditLog
+            )
             let group = ServiceGroup(
                 services: [ServerRun(server: server, logger: logger)],
                 gracefulShutdownSignals: [.sigterm, .sigint],

@@ -105,6 +105,7 @@ struct TestServer: Sendable {
 func withServer<Value: Sendable>(
     in directory: TestDirectory,
     clock: any NodeClock = SystemClock(),
+    rebuildsAuditLog: Bool = false,
     _ change: (inout ServerConfiguration) -> Void = { _ in },
     _ body: (TestServer) async throws -> Value
 ) async throws -> Value {
@@ -121,7 +122,12 @@ func withServer<Value: Sendable>(
     change(&configuration)
     var logger = Logger(label: "test")
     logger.logLevel = .critical
-    let server = try Server(configuration, clock: clock, logger: logger)
+    let server = try Server(
+        configuration,
+        clock: clock,
+        logger: logger,
+        rebuildsAuditLog: rebuildsAuditLog
+    )
     let socket = configuration.adminSocket
     let (ports, announce) = AsyncStream.makeStream(of: UInt16.self)
     return try await withThrowingTaskGroup(of: Void.self) { group in

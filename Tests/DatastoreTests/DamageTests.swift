@@ -49,6 +49,29 @@ private struct SeededGenerator: RandomNumberGenerator {
         )
     }
 
+    @Test func `nothing is written any more once a read has met damage`() async throws {
+        try fill(directory.openEstablished(), entries: 400)
+        var file = try contents()
+        let pages = file.count / 4096
+        for page in (pages * 3 / 4)..<pages {
+            file.replaceSubrange(
+                page * 4096..<(page * 4096 + 200),
+                with: repeatElement(0xEE, count: 200)
+            )
+        }
+        try file.write(to: URL(fileURLWithPath: directory.path))
+        let store = try directory.open()
+        try await store.probeWritable()
+        #expect(isCorrupt { _ = try store.readNow { try $0.entries(limit: 1000) } })
+        do {
+            try await store.probeWritable()
+            Issue.record("it was written on")
+        } catch {
+            #expect(error.endsWriting)
+        }
+        #expect(try store.readNow { try $0.revision() }.number == 1)
+    }
+
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
     func `whatever bytes are changed, reading everything ends in an answer or an error`(
         seed: UInt64

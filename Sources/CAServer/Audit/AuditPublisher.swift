@@ -3,25 +3,12 @@
 package import AuditLog
 package import Clocks
 package import Datastore
+internal import Dispatch
 internal import DurableFiles
 internal import Foundation
 package import Logging
 internal import Synchronization
 package import Telemetry
-
-/// Why the audit log cannot be opened.
-package enum AuditPublisherError: Error, CustomStringConvertible {
-    /// The tiles on disk are not those of the leaves in the database.
-    case tilesDiffer(String)
-
-    package var description: String {
-        switch self {
-        case .tilesDiffer(let what):
-            "the audit log's files and the database differ (\(what)); do not start this server "
-                + "before it is known who changed them: see docs/audit.md, \"After an alarm\""
-        }
-    }
-}
 
 /// Turns committed leaves into tiles and signed checkpoints, after each commit.
 ///
@@ -35,9 +22,11 @@ package final class AuditPublisher: Sendable {
     /// How long publishing may fail before acts are refused.
     package static let failureGrace: Duration = .seconds(30)
 
-    private struct State {
+    struct State {
         var frontier: MerkleFrontier
         var checkpoint: SignedCheckpoint?
+        /// Whether the database remembers a checkpoint of this run.
+        var isRemembered = false
         var failure: (reason: String, since: Duration)?
         var followers: [UInt64: AsyncStream<Void>.Continuation] = [:]
         var nextFollower: UInt64 = 0
@@ -52,14 +41,26 @@ package final class AuditPublisher: Sendable {
     private let metrics: MetricRegistry
     private let health: Health
     private let changed = Signal()
+    private let queue = DispatchQueue(label: "signet.audit")
     private let state: Mutex<State>
 
     /// Opens the log and checks that files, checkpoint and database agree.
     ///
+    /// - Parameters:
+    ///   - origin: The log's name.
+    ///   - directory: Where its files are.
+    ///   - rebuilds: Whether an operator wants files that were lost made again from the database.
+    ///   - signer: The log's key.
+    ///   - datastore: Where its leaves are.
+    ///   - clock: For the pace of checkpoints.
+    ///   - logger: Where failures are told.
+    ///   - metrics: Where the log's size is told.
+    ///   - health: Gets the condition `audit`.
     /// - Throws: `AuditPublisherError`, `FileError`, `DatastoreError`.
     package init(
         origin: String,
         directory: String,
+        rebuilds: Bool = false,
         signer: AuditKey,
         datastore: ServerStore,
         clock: any NodeClock,
@@ -75,43 +76,10 @@ package final class AuditPublisher: Sendable {
         self.logger = logger
         self.metrics = metrics
         self.health = health
-        state = Mutex(try Self.reopen(directory, key: key, datastore: datastore))
+        state = Mutex(
+            try Self.reopen(directory, key: key, datastore: datastore, rebuilds: rebuilds)
+        )
         changed.signal()
-    }
-
-    /// Reads what was published last and compares it with the database.
-    private static func reopen(
-        _ directory: String,
-        key: NoteVerifierKey,
-        datastore: ServerStore
-    ) throws -> State {
-        try DurableFile.makeDirectory(directory, mode: 0o700)
-        let checkpoint = try latest(in: directory, key: key)
-        let size = checkpoint?.checkpoint.size ?? 0
-        let committed = try datastore.readNow { try $0.auditSize() }
-        guard size <= committed else {
-            throw AuditPublisherError.tilesDiffer(
-                "a checkpoint of \(size) records was published, the database has \(committed)"
-            )
-        }
-        let frontier = try frontier(of: size, in: directory)
-        if let checkpoint, frontier.root != checkpoint.checkpoint.root {
-            throw AuditPublisherError.tilesDiffer("the root of the tiles is not the signed one")
-        }
-        if size > 0 {
-            let last = try datastore.readNow { try $0.leaves(from: size - 1, limit: 1) }
-            try compare(last, lastOf: size, in: directory)
-        }
-        return State(frontier: frontier, checkpoint: checkpoint)
-    }
-
-    private static func frontier(of size: UInt64, in directory: String) throws -> MerkleFrontier {
-        do {
-            var tree = TiledTree(size: size) { try read($0, in: directory) }
-            return try tree.frontier()
-        } catch {
-            throw AuditPublisherError.tilesDiffer("\(error)")
-        }
     }
 
     /// Tells that leaves may have been committed; never blocks.
@@ -136,6 +104,7 @@ package final class AuditPublisher: Sendable {
             let start = clock.bootTime
             do {
                 while try await publish() {}
+                try await remember()
                 recovered()
             } catch {
                 failed("\(error)")
@@ -154,32 +123,27 @@ package final class AuditPublisher: Sendable {
             try $0.leaves(from: frontier.size, limit: Self.leavesPerCheckpointMax)
         }
         guard !leaves.isEmpty else { return false }
-        let directory = directory
-        let integration = try TileIntegration(
-            appending: leaves.map(\.bytes),
-            to: frontier
-        ) { try Self.read($0, in: directory) }
-        for file in integration.files { try write(file.bytes, to: file.path.description) }
-        let signed = try SignedCheckpoint(
-            signing: Checkpoint(origin: key.name, frontier: integration.frontier),
-            key: key
-        ) { try self.signer.signature(for: $0) }
-        try DurableFile.write(
-            signed.note,
-            to: "\(directory)/\(TilePath.checkpoint)",
-            mode: 0o600
-        )
-        removeSuperseded(by: integration)
+        let (extended, signed) = try await onQueue { try self.write(leaves, after: frontier) }
         let followers = state.withLock { state in
-            state.frontier = integration.frontier
+            state.frontier = extended
             state.checkpoint = signed
             return Array(state.followers.values)
         }
         for follower in followers { follower.yield() }
-        metrics.set(.auditTreeSize, to: Double(integration.frontier.size))
+        metrics.set(.auditTreeSize, to: Double(extended.size))
         metrics.set(.auditCheckpointTime, to: clock.wallTime.timeIntervalSince1970)
         metrics.increment(.auditLeaves, by: leaves.count)
         return leaves.count == Self.leavesPerCheckpointMax
+    }
+
+    /// Lets the database remember, once in each run, what was published: after that a log whose
+    /// files are gone is missed at the next start.
+    package func remember() async throws {
+        let (frontier, isDone) = state.withLock { ($0.frontier, $0.isRemembered) }
+        guard !isDone, frontier.size > 0 else { return }
+        let saved = AuditFrontier(size: frontier.size, bytes: frontier.encoded)
+        try await datastore.write { try $0.saveAuditFrontier(saved) }
+        state.withLock { $0.isRemembered = true }
     }
 
     /// What an agent that remembers a checkpoint of `size` is sent: the newest one and the proof.
@@ -219,6 +183,39 @@ package final class AuditPublisher: Sendable {
         try DurableFile.read("\(directory)/\(path)", bytesMax: 16 * 1024 * 1024)
     }
 
+    /// Waits for the disk outside of the pool of the tasks, in which others would wait with it.
+    private func onQueue<Value: Sendable>(
+        _ body: @escaping @Sendable () throws -> Value
+    ) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            queue.async { continuation.resume(with: Result { try body() }) }
+        }
+    }
+
+    /// Writes the tiles that the leaves change, and then the checkpoint over them.
+    private func write(
+        _ leaves: [StoredLeaf],
+        after frontier: MerkleFrontier
+    ) throws -> (MerkleFrontier, SignedCheckpoint) {
+        let directory = directory
+        let integration = try TileIntegration(
+            appending: leaves.map(\.bytes),
+            to: frontier
+        ) { try Self.read($0, in: directory) }
+        for file in integration.files { try write(file.bytes, to: file.path.description) }
+        let signed = try SignedCheckpoint(
+            signing: Checkpoint(origin: key.name, frontier: integration.frontier),
+            key: key
+        ) { try self.signer.signature(for: $0) }
+        try DurableFile.write(
+            signed.note,
+            to: "\(directory)/\(TilePath.checkpoint)",
+            mode: 0o600
+        )
+        removeSuperseded(by: integration)
+        return (integration.frontier, signed)
+    }
+
     private func write(_ bytes: [UInt8], to path: String) throws {
         let full = "\(directory)/\(path)"
         let parent = full.lastIndex(of: "/").map { String(full[..<$0]) } ?? directory
@@ -234,40 +231,6 @@ package final class AuditPublisher: Sendable {
             try? FileManager.default.removeItem(
                 atPath: "\(directory)/\(file.path.partialsDirectory)"
             )
-        }
-    }
-
-    private static func latest(
-        in directory: String,
-        key: NoteVerifierKey
-    ) throws -> SignedCheckpoint? {
-        do {
-            let note = try DurableFile.read(
-                "\(directory)/\(TilePath.checkpoint)",
-                bytesMax: SignedCheckpoint.bytesMax
-            )
-            return try SignedCheckpoint(parsing: note, key: key)
-        } catch let error as FileError where error.isNotFound {
-            return nil
-        } catch let error as CheckpointError {
-            throw AuditPublisherError.tilesDiffer("the checkpoint: \(error)")
-        }
-    }
-
-    /// Whether the database's last published leaf is the one in the tiles.
-    private static func compare(
-        _ stored: [StoredLeaf],
-        lastOf size: UInt64,
-        in directory: String
-    ) throws {
-        guard let leaf = stored.first else {
-            throw AuditPublisherError.tilesDiffer("record \(size - 1) is not in the database")
-        }
-        var tree = TiledTree(size: size) { try read($0, in: directory) }
-        let proof = try tree.proveInclusion(of: size - 1)
-        let root = try tree.frontier().root
-        guard let proof, proof.leads(from: MerkleHash(leaf: leaf.bytes), to: root) else {
-            throw AuditPublisherError.tilesDiffer("record \(size - 1)")
         }
     }
 

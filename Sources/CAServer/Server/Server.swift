@@ -17,8 +17,12 @@ internal import Telemetry
 /// One server process: it opens its data, makes sure that it can sign, and serves until told to
 /// stop.
 package struct Server: Sendable {
-    /// How often rows whose time is over are deleted, and a refusing datastore is tried again.
+    /// How often rows whose time is over are deleted, and the datastore is tried.
     package static let maintenanceInterval: Duration = .seconds(60)
+    /// How often a datastore that refused an act is tried until it takes writes again.
+    package static let datastoreRetryInterval: Duration = .seconds(5)
+    /// Largest database of which every page is read before a start: it takes about a second.
+    package static let checkedDatabaseBytesMax = 1 << 30
 
     /// Conditions that must be met before the server is ready.
     package static let readyConditions = ["audit", "authority", "clock", "datastore", "identity"]
@@ -33,16 +37,18 @@ package struct Server: Sendable {
     ///   - configuration: Checked values.
     ///   - clock: The system's, or a simulation's.
     ///   - logger: Where the server reports.
+    ///   - rebuildsAuditLog: Whether the audit log's files are made again from the database.
     /// - Throws: an error that says what to mend; nothing is served then.
     package init(
         _ configuration: ServerConfiguration,
         clock: any NodeClock,
-        logger: Logger
+        logger: Logger,
+        rebuildsAuditLog: Bool = false
     ) throws {
         _ = clinux_raise_descriptor_limit()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
-        let datastore = try ServerStore(path: configuration.databasePath)
+        let datastore = try Self.openDatastore(configuration.databasePath)
         let keys = try KeyVault(
             configuration.keysInMemory
                 ? .memory(auditDirectory: configuration.keyDirectory)
@@ -61,6 +67,7 @@ package struct Server: Sendable {
         let audit = try AuditPublisher(
             origin: "\(stored.trustDomain)/audit/\(stored.serverID)",
             directory: configuration.auditDirectory,
+            rebuilds: rebuildsAuditLog,
             signer: try keys.auditKey(isNew: isNew || auditIsNew),
             datastore: datastore,
             clock: clock,
@@ -88,6 +95,14 @@ package struct Server: Sendable {
             audit: audit
         )
         identity = ServerIdentity(core: core)
+    }
+
+    private static func openDatastore(_ path: String) throws -> ServerStore {
+        let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+        let size = (attributes?[.size] as? any BinaryInteger).map { Int(clamping: $0) } ?? 0
+        var options = DatastoreOptions()
+        options.checksIntegrity = size <= checkedDatabaseBytesMax
+        return try ServerStore(path: path, options: options)
     }
 
     private static func establish(
@@ -133,12 +148,14 @@ package struct Server: Sendable {
         let remote = remoteTransport()
         let local = localTransport()
         core.serve(remote.connections)
+        defer { try? core.datastore.close() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await core.hub.run() }
             group.addTask { await core.audit.run() }
             group.addTask { await rotation.run(machine) }
             group.addTask { await identity.run() }
             group.addTask { await maintain() }
+            group.addTask { await watchDatastore() }
             group.addTask { await summarize() }
             group.addTask { try await endpoint.run() }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }
@@ -291,6 +308,7 @@ package struct Server: Sendable {
                 core.health.met("datastore")
             } catch {
                 core.health.unmet("datastore", reason: "\(error)")
+                core.datastoreTrouble.signal()
             }
         }
     }
@@ -301,6 +319,21 @@ package struct Server: Sendable {
         guard !departed.isEmpty else { return }
         try await core.datastore.write { transaction in
             for (name, time) in departed { try transaction.markNodesSeen([name], at: time) }
+        }
+    }
+
+    /// After a refusal, tries until the datastore takes writes again.
+    private func watchDatastore() async {
+        while !Task.isCancelled {
+            await core.datastoreTrouble.wait()
+            var isMended = false
+            while !isMended, !Task.isCancelled {
+                try? await core.clock.sleep(
+                    untilBoot: core.clock.bootTime + Self.datastoreRetryInterval
+                )
+                isMended = (try? await core.datastore.probeWritable()) != nil
+            }
+            if isMended { core.health.met("datastore") }
         }
     }
 

@@ -58,6 +58,8 @@ package final class ServerCore: Sendable {
     let bundleLimiter = SourceLimiter(rate: 10, burst: 200)
     let clockGuard: ClockGuard
     let clockReport = ClockReport()
+    /// The datastore has refused an act.
+    let datastoreTrouble = Signal()
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)
@@ -274,6 +276,7 @@ package final class ServerCore: Sendable {
         case DatastoreError.conflict, DatastoreError.tooManyWrites: break
         case let error as DatastoreError:
             health.unmet("datastore", reason: error.description)
+            datastoreTrouble.signal()
             logger.error("the datastore refused", metadata: ["error": "\(error)"])
         default:
             logger.error("an act failed", metadata: ["error": "\(error)"])

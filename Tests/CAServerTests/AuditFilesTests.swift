@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import CAServer
+import ControlAPI
+import Datastore
+import Foundation
+import Testing
+
+/// What the server does at its start when files of its log are lost.
+@Suite(.timeLimit(.minutes(1)))
+struct AuditFilesTests {
+    /// Leaves a log behind; everything of it is published, and the database remembers some of it.
+    private func leaveLog(in directory: TestDirectory) async throws -> IntactLog {
+        try await withServer(in: directory) { server in
+            _ = try await server.agent("web-1")
+            try await server.register("web")
+            let log = try #require(try await server.requireIntactLog().log)
+            try await remembers(server, moreThan: 0)
+            return log
+        }
+    }
+
+    private func remembers(_ server: TestServer, moreThan size: UInt64) async throws {
+        try await eventually("the database remembers what was published") {
+            try await server.core.datastore.read { try $0.auditFrontier() }.size > size
+        }
+    }
+
+    private func log(_ directory: TestDirectory) -> String { "\(directory.path)/data/audit" }
+
+    private func startRefusal(_ directory: TestDirectory, rebuilds: Bool = false) async -> String? {
+        let error = await refusal {
+            try await withServer(in: directory, rebuildsAuditLog: rebuilds) { _ in }
+        }
+        return error?.message
+    }
+
+    @Test func `a log whose checkpoint is gone is not silently signed anew`() async throws {
+        let directory = try TestDirectory()
+        _ = try await leaveLog(in: directory)
+        try FileManager.default.removeItem(atPath: "\(log(directory))/checkpoint")
+        let message = try #require(await startRefusal(directory))
+        #expect(message.contains("--rebuild-audit-log"), "\(message)")
+        #expect(try files(below: log(directory)).allSatisfy { $0.hasPrefix("tile/") })
+        // What is left is evidence: it is not written over, either.
+        let over = try #require(await startRefusal(directory, rebuilds: true))
+        #expect(over.contains("move it away"), "\(over)")
+    }
+
+    @Test func `a log that is lost is made again when an operator says so, and is the same`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        let before = try await leaveLog(in: directory)
+        try FileManager.default.removeItem(atPath: log(directory))
+        #expect(await startRefusal(directory) != nil)
+        let after = try await withServer(in: directory, rebuildsAuditLog: true) { server in
+            try #require(try await server.requireIntactLog().log)
+        }
+        let size = before.checkpoint.checkpoint.size
+        #expect(after.checkpoint.checkpoint.size > size)
+        var tree = TiledTree(size: after.checkpoint.checkpoint.size) { [log = log(directory)] in
+            try AuditPublisher.read($0, in: log)
+        }
+        let proof = try #require(try tree.proveConsistency(from: size))
+        #expect(
+            proof.joins(
+                oldRoot: before.checkpoint.checkpoint.root,
+                newRoot: after.checkpoint.checkpoint.root
+            )
+        )
+        // Once is enough.
+        try await withServer(in: directory) { _ = try await $0.requireIntactLog() }
+    }
+
+    @Test func `older files than were published are refused`() async throws {
+        let directory = try TestDirectory()
+        let before = try await leaveLog(in: directory)
+        let copy = "\(directory.path)/copy"
+        try FileManager.default.copyItem(atPath: log(directory), toPath: copy)
+        _ = try await withServer(in: directory) { server in
+            try await server.register("api")
+            try await remembers(server, moreThan: before.checkpoint.checkpoint.size)
+        }
+        try FileManager.default.removeItem(atPath: log(directory))
+        try FileManager.default.moveItem(atPath: copy, toPath: log(directory))
+        let message = try #require(await startRefusal(directory))
+        #expect(message.contains("differ"), "\(message)")
+    }
+}
