@@ -16,8 +16,12 @@ extension ServerStore {
     static func openPool(path: String, options: DatastoreOptions) throws -> DatabasePool {
         if options.access == .readWrite { try createFile(path: path) }
         let configuration = configuration(options)
-        // Before the pool is opened, for that already turns a file to WAL.
-        let check = try DatabaseQueue(path: path, configuration: configuration)
+        // Before the pool is opened, for that already turns a file to WAL. What is refused is left
+        // as it is: a writer would put the WAL into the file at its end. Only to undo what a power
+        // cut has left of a first start it must write.
+        var checking = configuration
+        checking.readonly = !FileManager.default.fileExists(atPath: path + "-journal")
+        let check = try DatabaseQueue(path: path, configuration: checking)
         try check.read { try checkOwnership($0, options: options) }
         try check.close()
         let pool = try DatabasePool(path: path, configuration: configuration)

@@ -22,6 +22,9 @@ package struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
 
     package var isNotFound: Bool { reason == .system(errno: ENOENT) }
 
+    /// Whether another process holds the lock.
+    package var isLocked: Bool { operation == "lock" && reason == .system(errno: EWOULDBLOCK) }
+
     package var description: String {
         switch reason {
         case .exposed(let mode):
@@ -29,6 +32,7 @@ package struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
         case .foreignOwner(let uid):
             "\(path) holds a secret but belongs to uid \(uid): run chown on it"
         case .notRegularFile: "\(path) is not a regular file"
+        case .system where isLocked: "cannot lock \(path): another process holds the lock"
         case .system(let number): "cannot \(operation) \(path): \(text(ofErrno: number))"
         case .tooLarge(let bytesMax): "\(path) is larger than \(bytesMax) bytes"
         }

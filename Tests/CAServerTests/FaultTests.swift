@@ -219,7 +219,9 @@ struct FaultTests {
         for file in ["", "-wal", "-shm"] where FileManager.default.fileExists(atPath: path + file) {
             try FileManager.default.removeItem(atPath: path + file)
         }
-        let error = await refusal { try await withServer(in: directory) { _ in } }
-        #expect(error?.message.contains("audit log") == true, "\(error?.message ?? "started")")
+        for _ in 0..<2 {
+            let error = await refusal { try await withServer(in: directory) { _ in } }
+            #expect(error?.message.contains("is empty") == true, "\(error?.message ?? "started")")
+        }
     }
 }

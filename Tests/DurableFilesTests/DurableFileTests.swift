@@ -48,6 +48,18 @@ struct DurableFileTests {
         }
     }
 
+    @Test func `what a crash left half written is removed, and nothing else`() throws {
+        try inDirectory { directory in
+            let kept = ["key", "key.new", "a.1.new", "a.1.x.new", "000.p", "x.12.34.old"]
+            for name in kept + ["key.12.34.new", "authority-0a.key.1.4294967295.new"] {
+                try DurableFile.write([1], to: "\(directory)/\(name)", mode: 0o600)
+            }
+            try DurableFile.removeUnfinished(in: directory)
+            let found = try FileManager.default.contentsOfDirectory(atPath: directory)
+            #expect(Set(found) == Set(kept))
+        }
+    }
+
     @Test func `a write that cannot be renamed leaves no temporary file`() throws {
         try inDirectory { directory in
             try DurableFile.makeDirectory(directory + "/taken/full", mode: 0o700)

@@ -39,6 +39,7 @@ extension AuditPublisher {
         rebuilds: Bool
     ) throws -> State {
         try DurableFile.makeDirectory(directory, mode: 0o700)
+        try DurableFile.removeUnfinished(in: directory)
         let remembered = try remembered(by: datastore)
         let checkpoint = try latest(in: directory, key: key)
         guard let checkpoint else {

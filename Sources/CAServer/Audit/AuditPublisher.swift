@@ -104,12 +104,13 @@ package final class AuditPublisher: Sendable {
             let start = clock.bootTime
             do {
                 while try await publish() {}
-                try await remember()
                 recovered()
             } catch {
                 failed("\(error)")
                 changed.signal()
             }
+            // A datastore that refuses says so itself; the next checkpoint is another chance.
+            try? await remember()
             try? await clock.sleep(untilBoot: start + Self.checkpointInterval)
         }
     }

@@ -31,12 +31,13 @@ package final class KeyVault: Sendable {
     private let storage: KeyStorage
     private let signers = Mutex<[String: MemorySigner]>([:])
 
-    /// Prepares the storage.
+    /// Prepares the storage; a key that a crash left half written is destroyed.
     ///
     /// - Throws: `FileError` when the directory cannot be made.
     package init(_ storage: KeyStorage) throws(FileError) {
         self.storage = storage
         try DurableFile.makeDirectory(storage.directory, mode: 0o700)
+        try DurableFile.removeUnfinished(in: storage.directory)
     }
 
     /// Makes a new P-256 key; it is kept by nobody until `keep`.

@@ -119,6 +119,13 @@ package struct Server: Sendable {
             }
             return (stored, false)
         }
+        let checkpoint = "\(configuration.auditDirectory)/\(TilePath.checkpoint)"
+        guard !FileManager.default.fileExists(atPath: checkpoint) else {
+            throw ServerStartError.databaseLost(
+                path: configuration.databasePath,
+                log: configuration.auditDirectory
+            )
+        }
         var generator = SystemRandomness()
         let serverID = Hex.text((0..<4).map { _ in UInt8.random(in: .min ... .max) })
         let identity = StoreIdentity(
@@ -356,10 +363,15 @@ package struct Server: Sendable {
 
 /// Why a server does not start.
 package enum ServerStartError: Error, CustomStringConvertible {
+    /// The database is empty beside the audit log of a server.
+    case databaseLost(path: String, log: String)
     case trustDomainDiffers(stored: String, configured: String)
 
     package var description: String {
         switch self {
+        case .databaseLost(let path, let log):
+            "\(path) is empty, though \(log) holds the audit log of a server: restore the database "
+                + "from a backup, or move the whole data directory away to begin a new server"
         case .trustDomainDiffers(let stored, let configured):
             "the data belongs to trust domain \(stored), the configuration says \(configured); "
                 + "a server never changes its trust domain"

@@ -27,7 +27,18 @@ package final class AgentDirectory: Sendable {
             throw AgentFileError(
                 path: "\(path)/lock",
                 problem: "\(error)",
-                remedy: "end the other agent, or give this one a directory of its own"
+                remedy: error.isLocked
+                    ? "end the other agent, or give this one a directory of its own"
+                    : "let this user write there; the disk may be full or read-only"
+            )
+        }
+        do {
+            try DurableFile.removeUnfinished(in: path)
+        } catch {
+            throw AgentFileError(
+                path: path,
+                problem: "\(error)",
+                remedy: "let this user write there; the disk may be full or read-only"
             )
         }
     }

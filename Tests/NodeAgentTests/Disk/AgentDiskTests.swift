@@ -44,7 +44,13 @@ private struct FastClock: NodeClock {
         core.transition { $0.started(now: $1, using: &$2) }
         core.transition { $0.connected(now: $1, using: &$2) }
         core.transition {
-            $0.welcomed(trustDomain: "example.org", serverTime: $1.wall, now: $1, using: &$2)
+            $0.welcomed(
+                trustDomain: "example.org",
+                serverTime: $1.wall,
+                nodeSelectors: [],
+                now: $1,
+                using: &$2
+            )
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await core.run() }
