@@ -103,6 +103,11 @@ simulation: setup build-tests ## new simulation seeds for SIMULATION_MINUTES (20
 	@SIGNET_SIMULATION_MINUTES=$(SIMULATION_MINUTES) .ci/stage simulation \
 		swift test $(SWIFT_FLAGS) --skip-build --filter '^SimulationTests\.'
 
+.PHONY: power-cuts
+power-cuts: setup build-tests ## look at every power cut of a recorded server and agent
+	@SIGNET_POWER_CUTS=all .ci/stage power-cuts swift test $(SWIFT_FLAGS) --skip-build \
+		--filter '^EndToEndTests\.DurabilityTests'
+
 .PHONY: fuzz
 fuzz: setup ## fuzz every parser for FUZZ_SECONDS (60) each
 	@.ci/stage fuzz Tests/Fuzz/run fuzz $(FUZZ_SECONDS)

@@ -9,7 +9,7 @@ internal import Synchronization
 package final class Machine: Sendable {
     package let directory: TestDirectory
     private let running = Mutex<(server: Program?, agent: Program?, port: UInt16)>((nil, nil, 0))
-    private let options: Options
+    private let settings: Mutex<Options>
 
     /// What a test changes of the configuration.
     package struct Options: Sendable {
@@ -20,6 +20,8 @@ package final class Machine: Sendable {
         package var serverEnvironment: [String: String] = [:]
         /// Environment of the agent.
         package var agentEnvironment: [String: String] = [:]
+        /// Environment of the command line.
+        package var commandEnvironment: [String: String] = [:]
 
         package init() {}
     }
@@ -27,12 +29,20 @@ package final class Machine: Sendable {
     package init(_ change: (inout Options) -> Void = { _ in }) throws {
         var options = Options()
         change(&options)
-        self.options = options
+        settings = Mutex(options)
         directory = try TestDirectory()
     }
 
+    /// Changes what holds for the programs that are started from now on.
+    package func change(_ change: (inout Options) -> Void) {
+        settings.withLock { change(&$0) }
+    }
+
+    private var options: Options { settings.withLock { $0 } }
+
     package var path: String { directory.path }
     package var dataDirectory: String { "\(path)/server" }
+    package var agentDirectory: String { "\(path)/agent" }
     package var adminSocket: String { "\(path)/admin.sock" }
     package var workloadSocket: String { "\(path)/workload.sock" }
     package var endpoint: String { "unix://\(workloadSocket)" }
@@ -122,7 +132,7 @@ package final class Machine: Sendable {
         let agent = try Program(
             Installation.binary("signet-agent"),
             [
-                "--data-dir", "\(path)/agent", "--join-token-file", tokenFile,
+                "--data-dir", agentDirectory, "--join-token-file", tokenFile,
                 "--socket", workloadSocket, "--telemetry-port", "0",
             ],
             environment: options.agentEnvironment,
@@ -160,7 +170,7 @@ package final class Machine: Sendable {
             arguments,
             environment: [
                 "SIGNET_SERVER_SOCKET": adminSocket, "SPIFFE_ENDPOINT_SOCKET": endpoint,
-            ].merging(environment) { $1 },
+            ].merging(options.commandEnvironment) { $1 }.merging(environment) { $1 },
             directory: path
         )
     }
