@@ -285,6 +285,12 @@ size_t clinux_release_code(void) {
     return total;
 }
 
+int32_t clinux_protect_memory(void) {
+    struct rlimit none = {0, 0};
+    if (setrlimit(RLIMIT_CORE, &none) != 0) return errno;
+    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ? 0 : errno;
+}
+
 // MARK: Unix sockets
 
 size_t clinux_unix_path_bytes_max(void) {

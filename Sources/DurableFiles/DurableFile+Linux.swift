@@ -71,6 +71,49 @@ package enum DurableFile {
         }
     }
 
+    /// Requires that nobody but this process's user and root can put files into a directory, or
+    /// replace those in it.
+    package static func requireOwn(directory path: String) throws(FileError) {
+        let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .last("open", path) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0 else { throw .last("stat", path) }
+        guard status.st_uid == geteuid() || status.st_uid == 0 else {
+            let reason = FileError.Reason.foreignOwner(uid: status.st_uid)
+            throw FileError(operation: "use", path: path, reason: reason)
+        }
+        guard status.st_mode & 0o022 == 0 else {
+            let mode = UInt32(status.st_mode & 0o7777)
+            throw FileError(operation: "use", path: path, reason: .writableByOthers(mode: mode))
+        }
+    }
+
+    /// Removes what `write` left half done in a directory when its process was killed.
+    ///
+    /// Only for a directory that this process holds alone.
+    package static func removeUnfinished(in directory: String) throws(FileError) {
+        guard let stream = unsafe opendir(directory) else { throw .last("open", directory) }
+        defer { unsafe closedir(stream) }
+        var unfinished: [String] = []
+        while let entry = unsafe readdir(stream) {
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                unsafe pointer.withMemoryRebound(to: CChar.self, capacity: 256) {
+                    unsafe String(cString: $0)
+                }
+            }
+            if isUnfinished(name) { unfinished.append(name) }
+        }
+        for name in unfinished { try remove("\(directory)/\(name)") }
+    }
+
+    /// `<name>.<pid>.<number>.new`, as `write` names what it has not finished.
+    private static func isUnfinished(_ name: String) -> Bool {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count >= 4, parts.last == "new" else { return false }
+        return parts.dropLast().suffix(2).allSatisfy { UInt32($0) != nil }
+    }
+
     /// Removes a file; one that does not exist is no error.
     package static func remove(_ path: String) throws(FileError) {
         if unsafe unlink(path) == 0 {

@@ -13,6 +13,8 @@ package struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
         case notRegularFile
         case system(errno: Int32)
         case tooLarge(bytesMax: Int)
+        /// Others than its owner may put files into a directory whose files are believed.
+        case writableByOthers(mode: UInt32)
     }
 
     /// What was tried: `open`, `write`, `rename` ...
@@ -35,6 +37,9 @@ package struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
         case .system where isLocked: "cannot lock \(path): another process holds the lock"
         case .system(let number): "cannot \(operation) \(path): \(text(ofErrno: number))"
         case .tooLarge(let bytesMax): "\(path) is larger than \(bytesMax) bytes"
+        case .writableByOthers(let mode):
+            "\(path) has mode \(String(mode, radix: 8)), so others may replace its files: run "
+                + "chmod 700 on it"
         }
     }
 }

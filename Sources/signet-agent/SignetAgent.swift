@@ -43,6 +43,9 @@ struct SignetAgent: AsyncParsableCommand {
             let settings = try settings()
             bootstrapLogging(format: settings.logFormat, level: settings.logLevel)
             let logger = Logger(label: "signet-agent")
+            if let problem = Agent.protectMemory() {
+                logger.warning("memory is not protected", metadata: ["reason": "\(problem)"])
+            }
             let agent = try Agent(settings, clock: SystemClock(), logger: logger)
             let group = ServiceGroup(
                 services: [AgentRun(agent: agent, logger: logger)],

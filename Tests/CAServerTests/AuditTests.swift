@@ -192,6 +192,30 @@ struct AuditTests {
         }
     }
 
+    @Test func `who comes back is shown that the log continues what it remembers`() async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1")
+            let key = try NoteVerifierKey(parsing: server.core.audit.key.description)
+            try await server.requireIntactLog()
+            let first = try await server.readmission("web-1", key: agent.key)
+            var memory = try CheckpointMemory(key: key, note: nil)
+            _ = memory.received(note: Array(first.checkpoint.note.utf8), proof: nil)
+            let old = memory.rememberedSize
+            #expect(old > 0)
+            try await server.requireIntactLog()
+            let next = try await server.readmission("web-1", key: agent.key, rememberedSize: old)
+            let note = Array(next.checkpoint.note.utf8)
+            let size = try SignedCheckpoint(parsing: note, key: key).checkpoint.size
+            #expect(size > old)
+            let proof = ConsistencyProof(
+                oldSize: old,
+                newSize: size,
+                path: next.checkpoint.consistencyProof.compactMap { MerkleHash(Array($0)) }
+            )
+            #expect(memory.received(note: note, proof: proof) == .remember(note: note))
+        }
+    }
+
     @Test func `only files of the log are served`() async throws {
         try await withServer { server in
             try await server.requireIntactLog()

@@ -90,16 +90,26 @@ extension TestServer {
 
     /// Comes back with a key.
     func readmit(_ name: String, key: P256.Signing.PrivateKey) async throws -> TestAgent {
+        let response = try await readmission(name, key: key)
+        return TestAgent(name: name, key: key, chain: response.certificateChain.map { Array($0) })
+    }
+
+    /// The whole answer to one who comes back with a key and remembers a size of the audit log.
+    func readmission(
+        _ name: String,
+        key: P256.Signing.PrivateKey,
+        rememberedSize: UInt64 = 0
+    ) async throws -> Signet_Node_V1alpha1_AttestResponse {
         let csr = try certificateRequest(key)
-        let response = try await anonymously { client in
+        return try await anonymously { client in
             try await Attestation.Client(wrapping: client).readmit(
                 .with {
                     $0.agentName = name
                     $0.csr = Data(csr)
+                    $0.checkpointHave = .with { $0.size = rememberedSize }
                 }
             )
         }
-        return TestAgent(name: name, key: key, chain: response.certificateChain.map { Array($0) })
     }
 
     func renew(_ agent: TestAgent, key: P256.Signing.PrivateKey) async throws -> TestAgent {

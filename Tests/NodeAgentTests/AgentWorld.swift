@@ -17,9 +17,12 @@ struct AgentWorld {
     let epoch: Epoch
     let boot: Duration = .seconds(1000)
 
-    init(now: Date = testNow) throws {
+    /// - Parameter authorityNotAfter: When the authority ends; by default a day after `now`.
+    init(now: Date = testNow, authorityNotAfter: Date? = nil) throws {
         self.now = now
-        authority = try TestAuthority.root("example.org", now: now)
+        authority = try TestAuthority.root("example.org", now: now) { profile in
+            if let authorityNotAfter { profile.notAfter = authorityNotAfter }
+        }
         var generator = SeededGenerator(seed: 1)
         epoch = Epoch(using: &generator)
     }

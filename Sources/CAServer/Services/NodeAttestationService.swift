@@ -55,7 +55,7 @@ struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServic
             csr: Array(request.csr),
             source: try context.source
         )
-        return core.response(identity, since: 0)
+        return core.response(identity, since: request.checkpointHave.size)
     }
 }
 

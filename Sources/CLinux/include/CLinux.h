@@ -128,6 +128,10 @@ uint64_t clinux_raise_descriptor_limit(void);
 /// cache, each with its neighbours, at the next use.
 size_t clinux_release_code(void);
 
+/// Keeps the memory of this process, which holds private keys, out of core dumps and out of reach
+/// of other processes of the same user (PR_SET_DUMPABLE, RLIMIT_CORE); 0 or errno.
+int32_t clinux_protect_memory(void);
+
 // MARK: Unix sockets
 
 /// Longest path of a Unix socket in bytes, without the closing zero (sun_path).

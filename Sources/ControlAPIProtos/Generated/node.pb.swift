@@ -129,9 +129,21 @@ package nonisolated struct Signet_Node_V1alpha1_ReadmitRequest: Sendable {
 
   package var agentName: String = String()
 
+  /// The answer proves that the audit log continues this one.
+  package var checkpointHave: Signet_Node_V1alpha1_CheckpointHave {
+    get {_checkpointHave ?? Signet_Node_V1alpha1_CheckpointHave()}
+    set {_checkpointHave = newValue}
+  }
+  /// Returns true if `checkpointHave` has been explicitly set.
+  package var hasCheckpointHave: Bool {self._checkpointHave != nil}
+  /// Clears the value of `checkpointHave`. Subsequent reads from it will return its default value.
+  package mutating func clearCheckpointHave() {self._checkpointHave = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+
+  fileprivate var _checkpointHave: Signet_Node_V1alpha1_CheckpointHave? = nil
 }
 
 package nonisolated struct Signet_Node_V1alpha1_RenewRequest: Sendable {
@@ -1147,7 +1159,7 @@ nonisolated extension Signet_Node_V1alpha1_AttestJoinTokenRequest: SwiftProtobuf
 
 nonisolated extension Signet_Node_V1alpha1_ReadmitRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ReadmitRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}csr\0\u{3}agent_name\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}csr\0\u{3}agent_name\0\u{3}checkpoint_have\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1157,24 +1169,33 @@ nonisolated extension Signet_Node_V1alpha1_ReadmitRequest: SwiftProtobuf.Message
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.csr) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.agentName) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._checkpointHave) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.csr.isEmpty {
       try visitor.visitSingularBytesField(value: self.csr, fieldNumber: 1)
     }
     if !self.agentName.isEmpty {
       try visitor.visitSingularStringField(value: self.agentName, fieldNumber: 2)
     }
+    try { if let v = self._checkpointHave {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Node_V1alpha1_ReadmitRequest, rhs: Signet_Node_V1alpha1_ReadmitRequest) -> Bool {
     if lhs.csr != rhs.csr {return false}
     if lhs.agentName != rhs.agentName {return false}
+    if lhs._checkpointHave != rhs._checkpointHave {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import AuditLog
 internal import CLinux
 package import Clocks
 internal import DurableFiles
@@ -159,9 +160,25 @@ package struct Agent: Sendable {
             clock: clock,
             logger: logger
         )
-        let joined = try await contact.join().continuing(old)
+        let new = try await contact.join()
+        if let old, old.identity.auditKey != new.identity.auditKey { reportNewLog(old, new) }
+        let joined = new.continuing(old)
         try joined.write(to: directory, replacing: old)
         return joined
+    }
+
+    /// Another audit log is another history: what was remembered of the former one says nothing
+    /// about it, so the last word on the former one goes to the operator.
+    private func reportNewLog(_ old: StoredAgent, _ new: StoredAgent) {
+        metrics.increment(.auditAlarms, "otherLog")
+        let remembered = old.memory.latest.map { String(decoding: $0.note, as: UTF8.self) }
+        logger.critical(
+            "THE SERVER HAS ANOTHER AUDIT LOG THAN BEFORE",
+            metadata: [
+                "before": "\(old.identity.auditKey)", "now": "\(new.identity.auditKey)",
+                "lastRemembered": "\(remembered ?? "nothing")",
+            ]
+        )
     }
 
     private func joinToken() throws -> JoinToken {
@@ -221,6 +238,15 @@ package enum AgentStartError: Error, Hashable, CustomStringConvertible {
 }
 
 extension Agent {
+    /// Keeps private keys out of core dumps and out of reach of other processes of the same user;
+    /// for a program that is an agent and nothing else.
+    ///
+    /// - Returns: Why that failed, in words; nil if it did not.
+    package static func protectMemory() -> String? {
+        let error = clinux_protect_memory()
+        return error == 0 ? nil : "errno \(error)"
+    }
+
     /// The version of this build.
     package static var version: String { SignetVersion.current }
 }

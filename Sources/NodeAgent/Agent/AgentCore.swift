@@ -195,8 +195,9 @@ package final class AgentCore: Sendable {
         transition { $0.unsubscribed(id, now: $1, using: &$2) }
     }
 
-    func answer(for id: SubscriberID) -> WorkloadAnswer {
-        state.withLock { $0.logic.answer(for: id) }
+    func answer(for id: SubscriberID, after shown: WorkloadView?) -> WorkloadAnswer {
+        let now = clock.wallTime
+        return state.withLock { $0.logic.answer(for: id, after: shown, now: now) }
     }
 
     /// Tells every workload stream to end.

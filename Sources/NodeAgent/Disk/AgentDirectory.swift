@@ -14,6 +14,7 @@ package final class AgentDirectory: Sendable {
         self.path = path
         do {
             try DurableFile.makeDirectory(path, mode: 0o700)
+            try DurableFile.requireOwn(directory: path)
         } catch {
             throw AgentFileError(
                 path: path,
@@ -40,6 +41,11 @@ package final class AgentDirectory: Sendable {
                 problem: "\(error)",
                 remedy: "let this user write there; the disk may be full or read-only"
             )
+        }
+        do {
+            try DurableFile.removeUnfinished(in: path)
+        } catch {
+            throw AgentFileError(path: path, problem: "\(error)", remedy: "remove *.new there")
         }
     }
 

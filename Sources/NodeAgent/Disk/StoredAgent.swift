@@ -73,9 +73,11 @@ package struct StoredAgent: Sendable {
         )
     }
 
-    /// Whether the SVID expired so long ago that the server does not readmit the agent.
+    /// Whether the SVID expired so long ago that the server does not readmit the agent, or the
+    /// agent cannot verify it.
     package func isLapsed(at now: Date) -> Bool {
-        now >= identity.notAfter.addingTimeInterval(OwnSVID.readmissionSeconds)
+        now > identity.notAfter
+            && OwnSVID.lapse(identity.notAfter, bundle: identity.bundle, at: now) != nil
     }
 
     /// This new identity with the memory of an earlier one of the same agent.

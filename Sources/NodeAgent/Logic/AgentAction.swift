@@ -113,4 +113,7 @@ package enum WorkloadAnswer: Equatable, Sendable {
     case view(WorkloadView)
     /// A wake follows.
     case wait
+    /// What was shown is granted no longer, and nothing is there in its place yet: the stream ends
+    /// with PERMISSION_DENIED, upon which a workload stops using it, and is opened again.
+    case withdrawn
 }

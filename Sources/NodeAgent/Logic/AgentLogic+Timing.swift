@@ -116,9 +116,7 @@ extension AgentLogic {
             case .valid:
                 return refusedBecause.map { "the server refuses this agent: \($0)" }
             case .expired: return "the agent's certificate has expired" + reason
-            case .lapsed:
-                return "the agent's certificate expired more than 7 days ago; evict the agent and "
-                    + "start it again with a new join token"
+            case .lapsed(let lapse): return lapse.description(agent: name)
             }
         case .synced:
             return sync.revision == nil ? "nothing was received from the server yet" : nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import FoundationEssentials
+package import FoundationEssentials
 package import NodeSync
 package import SPIFFE
 
@@ -67,6 +67,27 @@ extension AgentLogic {
             if interests[subscriber] == .bundles, view.bundle != nil { return .view(view) }
             guard exhausted.contains(subscriber) else { return .wait }
             return .unavailable("the server has not signed the certificate yet; try again")
+        }
+    }
+
+    /// What a subscriber's stream is to show now, after what it has shown.
+    ///
+    /// - Parameters:
+    ///   - subscriber: The stream.
+    ///   - shown: The last view that was sent on it; nil before the first.
+    ///   - now: The wall clock.
+    /// - Returns: The answer. An SVID that expired by itself needs no word: its workload knows.
+    package func answer(
+        for subscriber: SubscriberID,
+        after shown: WorkloadView?,
+        now: Date
+    ) -> WorkloadAnswer {
+        let answer = answer(for: subscriber)
+        switch answer {
+        case .denied, .view, .withdrawn: return answer
+        case .unavailable, .wait:
+            guard let shown, interests[subscriber] == .svids else { return answer }
+            return shown.svids.contains { now < $0.notAfter } ? .withdrawn : answer
         }
     }
 

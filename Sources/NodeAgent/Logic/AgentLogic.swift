@@ -34,7 +34,9 @@ package struct AgentLogic: Sendable {
     package internal(set) var audit: AuditWatch
     package internal(set) var skew = ClockSkew()
     /// The bundle of the own trust domain.
-    package internal(set) var bundle: TrustBundle
+    package internal(set) var bundle: TrustBundle {
+        didSet { own.bundleChanged(bundle) }
+    }
     /// The entries in force, by ID.
     package internal(set) var entries: [String: RegistrationEntry] = [:]
 
@@ -100,6 +102,7 @@ package struct AgentLogic: Sendable {
         )
         own = OwnSVID(
             SVIDValidity(issuedAt: stored.identity.issuedAt, notAfter: stored.identity.notAfter),
+            bundle: stored.identity.bundle,
             using: &generator
         )
         audit = AuditWatch(stored.memory, alarm: stored.auditAlarm)

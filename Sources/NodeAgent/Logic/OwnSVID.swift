@@ -2,17 +2,25 @@
 
 package import FoundationEssentials
 package import NodeSync
-internal import SPIFFE
+package import SPIFFE
 
 /// When the agent's own SVID is renewed, and how it comes back once it has expired.
 package struct OwnSVID: Sendable {
     /// What the certificate is good for now.
     package enum Standing: Hashable, Sendable {
         case valid
-        /// Expired, but the server readmits the key.
+        /// Expired, but the server readmits the key, and can be verified.
         case expired
         /// Expired for too long: a new join token is needed.
-        case lapsed
+        case lapsed(Lapse)
+    }
+
+    /// Why an expired agent cannot come back by itself.
+    package enum Lapse: Hashable, Sendable {
+        /// Every authority that the agent knows has ended: it can verify no server.
+        case authoritiesEnded
+        /// The server does not know the key any more.
+        case keyForgotten
     }
 
     /// How a new certificate is asked for; always with the same key, because the server refuses
@@ -34,16 +42,26 @@ package struct OwnSVID: Sendable {
     package private(set) var validity: SVIDValidity
     /// Why the last try failed; nil after a success.
     package private(set) var problem: String?
+    /// When the last authority of the bundle ends.
+    private var bundleNotAfter: Date
     private var renewAt: Date
     private var retryAt: Duration?
     private var isInFlight = false
     private var backoff = Backoff(delayMin: Self.retryDelayMin, delayMax: Self.retryDelayMax)
 
+    /// Begins with an SVID.
+    ///
+    /// - Parameters:
+    ///   - validity: Of the SVID.
+    ///   - bundle: What the server is verified with.
+    ///   - generator: Where jitter comes from.
     package init(
         _ validity: SVIDValidity,
+        bundle: TrustBundle,
         using generator: inout some RandomNumberGenerator
     ) {
         self.validity = validity
+        bundleNotAfter = Self.end(of: bundle)
         renewAt = renewalTime(
             issuedAt: validity.issuedAt,
             notAfter: validity.notAfter,
@@ -54,8 +72,30 @@ package struct OwnSVID: Sendable {
     /// Whether the SVID is valid, may still be readmitted, or is over.
     package func standing(at now: Date) -> Standing {
         if now <= validity.notAfter { return .valid }
-        return now < validity.notAfter.addingTimeInterval(Self.readmissionSeconds)
-            ? .expired : .lapsed
+        return Self.lapse(validity.notAfter, bundleNotAfter: bundleNotAfter, at: now)
+            .map { .lapsed($0) } ?? .expired
+    }
+
+    /// Why an agent whose SVID ended at `notAfter` cannot come back by itself; nil if it can.
+    package static func lapse(
+        _ notAfter: Date,
+        bundle: TrustBundle,
+        at now: Date
+    ) -> Lapse? {
+        lapse(notAfter, bundleNotAfter: end(of: bundle), at: now)
+    }
+
+    private static func lapse(_ notAfter: Date, bundleNotAfter: Date, at now: Date) -> Lapse? {
+        if now >= notAfter.addingTimeInterval(readmissionSeconds) { return .keyForgotten }
+        return now > max(bundleNotAfter, notAfter) ? .authoritiesEnded : nil
+    }
+
+    /// A bundle of which nothing can be read verifies nobody.
+    private static func end(of bundle: TrustBundle) -> Date { bundle.notAfter ?? .distantPast }
+
+    /// The server is verified with another bundle from now on.
+    package mutating func bundleChanged(_ bundle: TrustBundle) {
+        bundleNotAfter = Self.end(of: bundle)
     }
 
     /// What is to be done now; the answer is `renewed`, `failed` or `connectionEnded`.
@@ -124,6 +164,21 @@ package struct OwnSVID: Sendable {
             return min(end, max(now.bootTime(of: renewAt), retryAt ?? .zero))
         case .expired: return retryAt ?? now.boot
         case .lapsed: return nil
+        }
+    }
+}
+
+extension OwnSVID.Lapse {
+    /// What is wrong and what to do about it, for the operator of an agent of that name.
+    func description(agent name: String) -> String {
+        let remedy =
+            "on the server run signet agent evict \(name) and signet token create --name \(name), "
+            + "then start the agent again with the new join token"
+        return switch self {
+        case .authoritiesEnded:
+            "the agent's certificate has expired, and so has every authority that the agent "
+                + "knows: it can verify no server; \(remedy)"
+        case .keyForgotten: "the agent's certificate expired more than 7 days ago; \(remedy)"
         }
     }
 }

@@ -46,6 +46,7 @@ struct OwnSVIDCalls {
             do {
                 let (core, name) = (core, core.name)
                 let csr = try core.key.certificateRequest()
+                let mark = core.ask { $0.audit.mark }
                 let call = try AnonymousCall(
                     to: address,
                     server: .required { chain in
@@ -57,12 +58,13 @@ struct OwnSVIDCalls {
                         .with {
                             $0.csr = Data(csr)
                             $0.agentName = name
+                            if let mark { $0.checkpointHave = mark.message }
                         },
                         options: .oneAnswer
                     )
                 }
-                // Its checkpoint carries no proof from what is remembered; the next answer does.
                 try await take(message)
+                core.received(message.checkpoint, asked: mark)
             } catch {
                 guard !Task.isCancelled else { return }
                 failed(error)

@@ -27,13 +27,22 @@ struct AgentLocalService: Signet_Agent_V1alpha1_AgentLocal.SimpleServiceProtocol
         return queries.status()
     }
 
-    /// Which entries exist is not for every process of the machine to know.
+    /// Which entries exist is not for every process of the machine to know, nor for the root of a
+    /// container that has the socket.
     private func check(_ context: ServerContext) throws {
         guard case .local(let peer) = try context.peer, peer.uid == 0 || peer.uid == uid else {
             throw APIError(
                 .permissionDenied,
                 "notTheOperator",
                 "only root and the agent's own user (uid \(uid)) may ask; try sudo"
+            )
+        }
+        // Unknown only to an agent without rights, which serves no containers of others.
+        guard (try? ProcessReading.sharesNamespaces(peer.pid)) != false, peer.isAlive() else {
+            throw APIError(
+                .permissionDenied,
+                "otherNamespace",
+                "only processes in the agent's own mount and user namespaces may ask"
             )
         }
     }

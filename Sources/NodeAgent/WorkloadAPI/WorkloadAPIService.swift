@@ -19,6 +19,7 @@ internal import Telemetry
 struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     let core: AgentCore
     let attestor: UnixWorkloadAttestor
+    let places: WorkloadPlaces
 
     func fetchX509SVID(
         request: X509SVIDRequest,
@@ -94,7 +95,18 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         _ send: @escaping @Sendable (WorkloadView) async throws -> Void
     ) async throws {
         let start = core.clock.bootTime
-        let (peer, attestation) = try await attest(context, method)
+        guard case .local(let peer) = try context.peer else {
+            throw RPCError(code: .permissionDenied, message: "only processes of this machine")
+        }
+        guard places.enter(uid: peer.uid) else {
+            count(method, "refused", peer)
+            throw RPCError(
+                code: .resourceExhausted,
+                message: "too many requests of this user are open; close some of them"
+            )
+        }
+        defer { places.leave(uid: peer.uid) }
+        let attestation = try await attest(peer, method)
         core.metrics.observe(.attestationDuration, core.clock.bootTime - start)
         let stream = WorkloadStream()
         try await withRPCCancellationHandler {
@@ -107,7 +119,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             var shown: WorkloadView?
             repeat {
                 let view: WorkloadView
-                switch core.answer(for: id) {
+                switch core.answer(for: id, after: shown) {
                 case .denied:
                     count(method, "denied", peer)
                     throw RPCError(
@@ -120,6 +132,13 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                     throw RPCError(code: .unavailable, message: reason)
                 case .wait: continue
                 case .view(let answer): view = answer
+                case .withdrawn:
+                    count(method, "denied", peer)
+                    throw RPCError(
+                        code: .permissionDenied,
+                        message: "the certificate was withdrawn: do not use it any more; its "
+                            + "replacement is being signed, connect again"
+                    )
                 }
                 guard view != shown else { continue }
                 guard peer.stillRuns(attestation.executable) else {
@@ -141,14 +160,11 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     }
 
     private func attest(
-        _ context: ServerContext,
+        _ peer: LocalPeer,
         _ method: String
-    ) async throws(RPCError) -> (LocalPeer, WorkloadAttestation) {
-        guard case .local(let peer) = try context.peer else {
-            throw RPCError(code: .permissionDenied, message: "only processes of this machine")
-        }
+    ) async throws(RPCError) -> WorkloadAttestation {
         do throws(WorkloadAttestationError) {
-            return (peer, try await attestor.attest(peer.attested))
+            return try await attestor.attest(peer.attested)
         } catch {
             count(method, error.isTemporary ? "unavailable" : "denied", peer)
             core.logger.notice(

@@ -14,6 +14,7 @@ package struct WorkloadSocket: Sendable {
     private let attestor: UnixWorkloadAttestor
     private let path: String
     private let mode: UInt32
+    private let places: WorkloadPlaces
 
     /// A socket that does not exist yet.
     ///
@@ -22,11 +23,19 @@ package struct WorkloadSocket: Sendable {
     ///   - attestor: How callers are told apart.
     ///   - path: Absolute; missing directories are made with mode 0755.
     ///   - mode: Permission bits of the socket.
-    package init(core: AgentCore, attestor: UnixWorkloadAttestor, path: String, mode: UInt32) {
+    ///   - places: How many requests may be open.
+    package init(
+        core: AgentCore,
+        attestor: UnixWorkloadAttestor,
+        path: String,
+        mode: UInt32,
+        places: WorkloadPlaces = WorkloadPlaces()
+    ) {
         self.core = core
         self.attestor = attestor
         self.path = path
         self.mode = mode
+        self.places = places
     }
 
     /// Serves until cancelled; then open streams end with OK.
@@ -48,7 +57,7 @@ package struct WorkloadSocket: Sendable {
         let server = GRPCServer(
             transport: transport,
             services: [
-                WorkloadAPIService(core: core, attestor: attestor),
+                WorkloadAPIService(core: core, attestor: attestor, places: places),
                 AgentLocalService(queries: queries, uid: ProcessReading.ownUID),
             ],
             interceptors: [

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import FoundationEssentials
+
 /// The X.509 authorities of one trust domain (SPIFFE Trust Domain and Bundle section 4).
 ///
 /// Bundles of different trust domains are never merged (SPIFFE Federation section 5.1).
@@ -14,6 +16,12 @@ package struct TrustBundle: Hashable, Sendable {
     package let sequenceNumber: UInt64
     /// How often a foreign consumer should look for a new version, in seconds.
     package let refreshHintSeconds: Int
+
+    /// When the last of the authorities ends, after which nothing verifies with this bundle; nil if
+    /// none can be read.
+    package var notAfter: Date? {
+        x509Authorities.compactMap { (try? LeafCertificate(der: $0))?.notAfter }.max()
+    }
 
     package init(
         trustDomain: TrustDomain,

@@ -164,6 +164,38 @@ import Testing
         }
     }
 
+    @Test(arguments: [0o770, 0o707, 0o1777])
+    func `a directory in which others may replace files is refused`(mode: Int) throws {
+        let path = "/tmp/signet-agent-\(UInt32.random(in: 0 ... .max))"
+        try FileManager.default.createDirectory(
+            atPath: path,
+            withIntermediateDirectories: false
+        )
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+        let error = #expect(throws: AgentFileError.self) { try AgentDirectory(path) }
+        #expect(error?.description.contains("chmod 700") == true)
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+        _ = try AgentDirectory(path)
+    }
+
+    @Test func `what a killed agent left half written is removed, and nothing else`() throws {
+        let path = "/tmp/signet-agent-\(UInt32.random(in: 0 ... .max))"
+        try FileManager.default.createDirectory(
+            atPath: path,
+            withIntermediateDirectories: false,
+            attributes: [.posixPermissions: 0o700]
+        )
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let kept = ["key", "mine.new", "key.1.x.new", "key.1.2.old"]
+        for name in kept + ["key.12.4294967295.new", "sync.1.2.new"] {
+            try Data([1]).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
+        }
+        _ = try AgentDirectory(path)
+        let left = try FileManager.default.contentsOfDirectory(atPath: path)
+        #expect(Set(left) == Set(kept + ["lock"]))
+    }
+
     @Test func `two agents never use one directory`() async throws {
         try await withDirectory { directory in
             #expect(throws: AgentFileError.self) { try AgentDirectory(directory.path) }

@@ -103,6 +103,60 @@ struct FirstContactTests {
         #expect(Set(service.keys.value).count == 1)
     }
 
+    @Test func `an agent whose authorities have all ended joins again with a token`()
+        async throws
+    {
+        let authority = try TestAuthority.root("example.org", now: now)
+        let service = JoinService(authority: authority, shows: authority.bundle)
+        // Two days ago; its authority lived for one.
+        let old = try AgentWorld(now: now.addingTimeInterval(-2 * 86_400)).stored()
+        try await withServer(service, identity: authority) { address in
+            try await withDirectory { path in
+                try write(old, to: path)
+                try await join(path, token([authority], at: address))
+                let stored = try await StoredAgent.read(from: AgentDirectory(path), now: now)
+                #expect(stored?.identity.bundle.x509Authorities == [authority.der])
+                #expect(stored?.key.pkcs8 == old.key.pkcs8)
+            }
+        }
+        #expect(service.secrets.value == [Self.secret])
+    }
+
+    @Test func `a readmission that contradicts the audit log is an alarm`() async throws {
+        let world = try AgentWorld(now: now)
+        var stored = try world.stored(notAfter: now.addingTimeInterval(-60))
+        let remembered = try world.note(size: 1, root: MerkleHash(leaf: [1]))
+        _ = stored.memory.received(note: remembered, proof: nil)
+        let written = stored
+        let forked = try world.note(size: 1, root: MerkleHash(leaf: [2]))
+        let service = JoinService(
+            authority: world.authority,
+            shows: world.authority.bundle,
+            readmissionNote: String(decoding: forked, as: UTF8.self)
+        )
+        try await withServer(service, identity: world.authority) { address in
+            try await withDirectory { path in
+                try write(written, to: path)
+                try await join(path, token([world.authority], at: address)) {
+                    while !FileManager.default.fileExists(atPath: path + "/alarm") {
+                        await Task.yield()
+                    }
+                }
+                let read = try await StoredAgent.read(from: AgentDirectory(path), now: now)
+                #expect(read?.auditAlarm?.contains("two different histories") == true)
+                #expect(read?.memory.latest?.note == remembered)
+            }
+        }
+        #expect(service.marks.value.first?.size == 1)
+    }
+
+    private func write(_ stored: StoredAgent, to path: String) throws {
+        let directory = try AgentDirectory(path)
+        try directory.write(stored.key.pkcs8, to: .key)
+        try directory.write(stored.identity.encoded(), to: .identity)
+        if let note = stored.memory.latest?.note { try directory.write(note, to: .checkpoint) }
+    }
+
     @Test func `a server that the token does not pin never sees the secret`() async throws {
         let (genuine, impostor) = (
             try TestAuthority.root("example.org", now: now),
@@ -177,13 +231,18 @@ struct FirstContactTests {
         try await body(path)
     }
 
-    /// Runs an agent until it serves.
-    private func join(_ directory: String, _ token: JoinToken) async throws {
+    /// Runs an agent until it serves, and until `end` returns.
+    private func join(
+        _ directory: String,
+        _ token: JoinToken,
+        until end: @escaping @Sendable () async -> Void = {}
+    ) async throws {
         var configuration = AgentConfiguration()
         configuration.dataDirectory = directory
         configuration.socket = directory + "/workload.sock"
         configuration.telemetryPort = 0
         configuration.joinToken = token.text
+        configuration.serverAddresses = try token.serverAddresses.map(ServerAddress.init(parsing:))
         let agent = try Agent(
             configuration,
             clock: SystemClock(),
@@ -192,7 +251,10 @@ struct FirstContactTests {
         try await withThrowingTaskGroup(of: Void.self) { group in
             let (ready, announce) = AsyncStream.makeStream(of: Void.self)
             group.addTask { try await agent.run { _ in announce.finish() } }
-            group.addTask { for await _ in ready {} }
+            group.addTask {
+                for await _ in ready {}
+                await end()
+            }
             defer { group.cancelAll() }
             try await group.next()
         }
@@ -248,7 +310,11 @@ struct JoinService: Signet_Node_V1alpha1_NodeAttestation.SimpleServiceProtocol {
     var signsOwnKey = false
     /// So many answers are made, and not sent.
     var answersToLose = 0
+    /// What a readmitted agent is told of the audit log.
+    var readmissionNote = ""
     let secrets = Box<[[UInt8]]>([])
+    /// What readmitted agents remember of the audit log.
+    let marks = Box<[Signet_Node_V1alpha1_CheckpointHave]>([])
     let keys = Box<[Certificate.PublicKey]>([])
 
     func getBundle(
@@ -284,6 +350,16 @@ struct JoinService: Signet_Node_V1alpha1_NodeAttestation.SimpleServiceProtocol {
         request: Signet_Node_V1alpha1_ReadmitRequest,
         context: ServerContext
     ) async throws -> Signet_Node_V1alpha1_AttestResponse {
-        throw RPCError(code: .unimplemented, message: "not here")
+        guard !readmissionNote.isEmpty else {
+            throw RPCError(code: .unimplemented, message: "not here")
+        }
+        marks.value.append(request.checkpointHave)
+        let csr = try CertificateSigningRequest(derEncoded: Array(request.csr))
+        let leaf = try authority.leaf(AgentWorld.agentID) { $0.publicKey = csr.publicKey }
+        return .with {
+            $0.certificateChain = leaf.chain.map { Data($0) }
+            $0.bundle = authority.bundle.message
+            $0.checkpoint = .with { $0.note = readmissionNote }
+        }
     }
 }

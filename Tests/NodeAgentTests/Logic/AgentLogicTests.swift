@@ -240,8 +240,9 @@ import Testing
     @Test func `readmission is tried again, ever more seldom, and given up after seven days`()
         throws
     {
+        let world = try AgentWorld(authorityNotAfter: world.now.addingTimeInterval(30 * 86_400))
         let end = world.now.addingTimeInterval(-60)
-        var agent = try driver(world.stored(notAfter: end))
+        var agent = LogicDriver(world, try world.stored(notAfter: end))
         _ = agent.tell { $0.started(now: $1, using: &$2) }
         var waits: [Duration] = []
         while agent.now.wall < end.addingTimeInterval(8 * 86_400), waits.count < 20_000 {
@@ -254,7 +255,7 @@ import Testing
             guard actions.contains(.renewOwnSVID(.readmit)) else { break }
             waits.append(agent.now.boot - failedAt)
         }
-        #expect(agent.logic.own.standing(at: agent.now.wall) == .lapsed)
+        #expect(agent.logic.own.standing(at: agent.now.wall) == .lapsed(.keyForgotten))
         #expect(waits.allSatisfy { $0 <= OwnSVID.retryDelayMax + .seconds(1) })
         #expect(waits.max() ?? .zero > .seconds(60))
         #expect(agent.conditions[.identity]??.contains("join token") == true)
@@ -270,6 +271,30 @@ import Testing
         _ = try agent.fire()
         _ = agent.connect()
         #expect(agent.conditions[.identity] == .some(nil))
+    }
+
+    @Test func `readmission is given up once no authority is left that could vouch for a server`()
+        throws
+    {
+        let end = world.now.addingTimeInterval(-60)
+        let stored = try world.stored(notAfter: end)
+        let authorityEnd = try #require(world.authority.bundle.notAfter)
+        var agent = try driver(stored)
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        #expect(agent.logic.own.standing(at: authorityEnd) == .expired)
+        #expect(!stored.isLapsed(at: authorityEnd))
+        let later = authorityEnd.addingTimeInterval(1)
+        #expect(agent.logic.own.standing(at: later) == .lapsed(.authoritiesEnded))
+        #expect(stored.isLapsed(at: later))
+        agent.advance(.seconds(later.timeIntervalSince(agent.now.wall)))
+        let actions = agent.tell {
+            $0.ownSVIDRenewalFailed("no path", now: $1, using: &$2)
+        }
+        #expect(!actions.contains(.renewOwnSVID(.readmit)))
+        let problem = agent.conditions[.identity] ?? nil
+        #expect(problem?.contains("every authority that the agent knows") == true)
+        #expect(problem?.contains("signet agent evict web-1") == true)
+        #expect(problem?.contains("signet token create --name web-1") == true)
     }
 
     // MARK: - Clocks

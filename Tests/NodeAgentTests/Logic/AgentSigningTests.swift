@@ -84,6 +84,52 @@ import Testing
         #expect(agent.logic.answer(for: id) == .denied)
     }
 
+    /// Has one entry shown, and then replaced by another one for the same workload.
+    private func replaced(
+        _ agent: inout LogicDriver
+    ) throws -> (id: SubscriberID, shown: WorkloadView) {
+        _ = try agent.sign(agent.join([web]))
+        let (id, _) = agent.subscribe(selectors)
+        let shown = try agent.view(id)
+        let other = try world.entry("other", workload: ["unix:uid:1000"])
+        let actions = agent.receive([
+            world.delta(
+                1,
+                2,
+                [
+                    .remove(ResourceKey(.entry, web.id)),
+                    .upsert(ResourceKey(.entry, other.id), payload: try payload(other)),
+                ]
+            )
+        ])
+        #expect(actions.contains(.wake([id])))
+        return (id, shown)
+    }
+
+    @Test func `A-4 what is withdrawn before its replacement is signed is taken back at once`()
+        throws
+    {
+        var agent = try driver()
+        let (id, shown) = try replaced(&agent)
+        let now = agent.now.wall
+        #expect(agent.logic.answer(for: id, after: shown, now: now) == .withdrawn)
+        // A stream that has shown nothing yet has nothing to take back.
+        #expect(agent.logic.answer(for: id, after: nil, now: now) == .wait)
+    }
+
+    @Test func `what expired by itself is not taken back, and bundles never are`() throws {
+        var agent = try driver()
+        let (id, shown) = try replaced(&agent)
+        let end = try #require(shown.svids.map(\.notAfter).max())
+        #expect(agent.logic.answer(for: id, after: shown, now: end) == .wait)
+        let (bundles, _) = agent.subscribe(selectors, .bundles)
+        let answer = agent.logic.answer(for: bundles, after: shown, now: agent.now.wall)
+        guard case .view = answer else {
+            Issue.record("\(answer)")
+            return
+        }
+    }
+
     @Test func `nothing is signed while the server is away, and all of it when it is back`()
         throws
     {

@@ -38,14 +38,31 @@ struct HandedOverSocketTests {
     func `other users may not ask about processes`() async throws {
         try await ServingAgent.run { agent in
             try agent.serve([agent.own("web")])
-            let relay = try Relay(to: agent.socket, .stay, asNobody: true)
-            let error = await #expect(throws: RPCError.self) {
-                try await agent.withClient(socket: relay.socket) { client in
-                    try await Signet_Agent_V1alpha1_AgentLocal.Client(wrapping: client)
-                        .getStatus(.init())
-                }
+            let relay = try Relay(to: agent.socket, .stay, as: Relay.nobody)
+            #expect(await statusCode(agent, relay) == .permissionDenied)
+        }
+    }
+
+    @Test(.enabled(if: Machine.isRoot, "makes a mount namespace"))
+    func `the root of a container that has the socket may not ask about processes`() async throws {
+        try await ServingAgent.run { agent in
+            try agent.serve([agent.own("web")])
+            let outside = try Relay(to: agent.socket, .stay)
+            #expect(await statusCode(agent, outside) == nil)
+            let inside = try Relay(to: agent.socket, .stay, as: ["/usr/bin/unshare", "-m"])
+            #expect(await statusCode(agent, inside) == .permissionDenied)
+        }
+    }
+
+    private func statusCode(_ agent: ServingAgent, _ relay: Relay) async -> RPCError.Code? {
+        do {
+            _ = try await agent.withClient(socket: relay.socket) { client in
+                try await Signet_Agent_V1alpha1_AgentLocal.Client(wrapping: client)
+                    .getStatus(.init())
             }
-            #expect(error?.code == .permissionDenied)
+            return nil
+        } catch {
+            return (error as? RPCError)?.code ?? .unknown
         }
     }
 
@@ -77,16 +94,16 @@ final class Relay {
     let socket: String
     private let program: RunningProgram
 
-    init(to upstream: String, _ opener: Opener, asNobody: Bool = false) throws {
+    /// Before the words of a command: it runs as somebody without rights.
+    static let nobody = [
+        "/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--",
+    ]
+
+    init(to upstream: String, _ opener: Opener, as launcher: [String] = []) throws {
         socket = "/tmp/signet-relay-\(UInt32.random(in: 0 ... .max)).sock"
         let arguments = ["-c", Self.script, upstream, socket, opener.rawValue]
-        program =
-            asNobody
-            ? try RunningProgram(
-                "/usr/bin/setpriv",
-                ["--reuid=65534", "--regid=65534", "--clear-groups", "--", Self.python] + arguments
-            )
-            : try RunningProgram(Self.python, arguments)
+        let words = launcher + [Self.python] + arguments
+        program = try RunningProgram(words[0], Array(words.dropFirst()))
         guard program.read().hasPrefix("listening") else { throw Missing() }
     }
 

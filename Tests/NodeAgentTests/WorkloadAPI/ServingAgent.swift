@@ -25,7 +25,10 @@ struct ServingAgent: Sendable {
     let socket: String
 
     /// Runs `body` while the agent serves.
-    static func run(_ body: @escaping @Sendable (ServingAgent) async throws -> Void) async throws {
+    static func run(
+        places: WorkloadPlaces = WorkloadPlaces(),
+        _ body: @escaping @Sendable (ServingAgent) async throws -> Void
+    ) async throws {
         let directory = "/tmp/signet-serving-\(UInt32.random(in: 0 ... .max))"
         try FileManager.default.createDirectory(
             atPath: directory,
@@ -48,7 +51,8 @@ struct ServingAgent: Sendable {
             core: core,
             attestor: UnixWorkloadAttestor(clock: SystemClock()),
             path: agent.socket,
-            mode: 0o666
+            mode: 0o666,
+            places: places
         )
         try await withThrowingTaskGroup(of: Void.self) { group in
             let (ready, announce) = AsyncStream.makeStream(of: Void.self)

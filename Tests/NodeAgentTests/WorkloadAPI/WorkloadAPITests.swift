@@ -116,6 +116,59 @@ struct WorkloadAPITests {
         }
     }
 
+    @Test func `A-4 a certificate withdrawn before its replacement is there is denied at once`()
+        async throws
+    {
+        try await ServingAgent.run { agent in
+            try agent.serve([agent.own("web")])
+            let other = try ResourcePayload.entry(agent.own("other")).resource
+            let error = await #expect(throws: RPCError.self) {
+                try await agent.fetch { _ in
+                    _ = agent.receive([
+                        agent.world.delta(
+                            1,
+                            2,
+                            [
+                                .remove(ResourceKey(.entry, "entry-web")),
+                                .upsert(other.key, payload: other.payload),
+                            ]
+                        )
+                    ])
+                    return true
+                }
+            }
+            #expect(error?.code == .permissionDenied)
+            #expect(error?.message.contains("withdrawn") == true)
+        }
+    }
+
+    @Test func `one user's open requests are bounded, and their places come back`() async throws {
+        try await ServingAgent.run(places: WorkloadPlaces(perUser: 2, all: 4)) { agent in
+            try agent.serve([agent.own("web")])
+            try await agent.fetch { _ in
+                try await agent.fetch { _ in
+                    #expect(await agent.failure() == .resourceExhausted)
+                    return false
+                }
+                return false
+            }
+            await agent.untilStreams(are: 0)
+            #expect(await agent.failure() == nil)
+        }
+    }
+
+    @Test func `places are counted for each user and for all together`() {
+        let places = WorkloadPlaces(perUser: 2, all: 3)
+        #expect(places.enter(uid: 1))
+        #expect(places.enter(uid: 1))
+        #expect(!places.enter(uid: 1))
+        #expect(places.enter(uid: 2))
+        #expect(!places.enter(uid: 3))
+        places.leave(uid: 1)
+        #expect(places.enter(uid: 3))
+        #expect(!places.enter(uid: 1))
+    }
+
     @Test func `E-5 before the first sync the answer is UNAVAILABLE`() async throws {
         try await ServingAgent.run { agent in
             agent.tell { $0.started(now: $1, using: &$2) }

@@ -30,10 +30,13 @@ extension AgentProcess {
             let caller = Caller(link: machine.link, chain: []) { [self] chain in
                 await machine.judge(chain, verifier)
             }
-            let request = Request.readmission(name: machine.name, csr: csr)
+            let request = Request.readmission(
+                name: machine.name,
+                csr: csr,
+                checkpointSize: mark?.size ?? 0
+            )
             machine.network.ask(request, caller) { [self] result in
-                // Its checkpoint carries no proof from what is remembered.
-                try await guarded { [self] in try await renewed(result, asked: nil) }
+                try await guarded { [self] in try await renewed(result, asked: mark) }
             }
         }
     }
@@ -84,7 +87,7 @@ extension AgentProcess {
                 using: &machine.random
             )
         )
-        if let mark { try await see(admission.checkpoint, asked: mark) }
+        try await see(admission.checkpoint, asked: mark)
     }
 
     private func see(_ update: CheckpointUpdate?, asked mark: CheckpointMark?) async throws {

@@ -24,6 +24,8 @@ final class AgentProcess {
     private let timer: VirtualTimer
     var subscriberNumber: UInt64 = 0
     var subscribed: [SubscriberID: SimulatedWorkload] = [:]
+    /// What each stream has shown last.
+    var shown: [SubscriberID: WorkloadView] = [:]
 
     var scheduler: Scheduler { machine.scheduler }
     var now: ClockReading { machine.clock.reading }

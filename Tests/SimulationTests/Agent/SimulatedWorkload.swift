@@ -60,7 +60,7 @@ final class SimulatedWorkload {
         case .view(let view):
             self.view = view
         case .wait: return
-        case .denied:
+        case .denied, .withdrawn:
             view = nil
             try await reconnect(agent)
         case .unavailable: try await reconnect(agent)
@@ -96,6 +96,7 @@ extension AgentProcess {
     }
 
     func unsubscribe(_ id: SubscriberID) async throws {
+        shown[id] = nil
         guard subscribed.removeValue(forKey: id) != nil else { return }
         try await perform(logic.unsubscribed(id, now: now, using: &machine.random))
     }
@@ -103,6 +104,8 @@ extension AgentProcess {
     /// Sends a workload what it is to see now.
     func show(_ id: SubscriberID) async throws {
         guard let workload = subscribed[id] else { return }
-        try await workload.shown(logic.answer(for: id), on: machine)
+        let answer = logic.answer(for: id, after: shown[id], now: now.wall)
+        if case .view(let view) = answer { shown[id] = view }
+        try await workload.shown(answer, on: machine)
     }
 }

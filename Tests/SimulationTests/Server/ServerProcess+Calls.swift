@@ -24,8 +24,8 @@ extension ServerProcess {
             case .bundle: answer(.success(.bundle(try requireTrust().bundle)))
             case .joinToken(let hash, let csr):
                 try admit(.joinToken(hash: hash), csr: csr, source: source, since: 0, answer)
-            case .readmission(let name, let csr):
-                try admit(.readmission(name: name), csr: csr, source: source, since: 0, answer)
+            case .readmission(let name, let csr, let size):
+                try admit(.readmission(name: name), csr: csr, source: source, since: size, answer)
             case .renewal(let csr, let size):
                 let peer = try required(peer)
                 try admit(

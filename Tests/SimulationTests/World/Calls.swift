@@ -9,7 +9,7 @@ import SPIFFE
 enum Request: Sendable {
     case bundle
     case joinToken(hash: [UInt8], csr: [UInt8])
-    case readmission(name: String, csr: [UInt8])
+    case readmission(name: String, csr: [UInt8], checkpointSize: UInt64)
     case renewal(csr: [UInt8], checkpointSize: UInt64)
     case sign([WorkloadSigningRequest], checkpointSize: UInt64)
 
