@@ -120,29 +120,62 @@ package struct Agent: Sendable {
 
     /// What is on disk; else the identity that the join token gives.
     private func storedAgent() async throws -> StoredAgent {
-        let stored = try await StoredAgent.read(from: directory, now: clock.wallTime)
-        if let stored {
-            try checkTrustDomain(stored.identity.trustDomain, "the data in \(directory.path)")
-            guard stored.isLapsed(at: clock.wallTime), hasToken else { return stored }
+        guard let stored = try await StoredAgent.read(from: directory, now: clock.wallTime) else {
+            let token = try joinToken()
+            try checkTrustDomain(token.trustDomain, "the join token")
+            return try await join(with: token, after: nil)
         }
-        return try await join(after: stored)
+        try checkTrustDomain(stored.identity.trustDomain, "the data in \(directory.path)")
+        return try await rejoined(stored) ?? stored
+    }
+
+    /// The new identity of an agent that was given another token than the one it joined with.
+    ///
+    /// An admin gives a second token to an agent that he has evicted, or that was away for too
+    /// long: the agent cannot tell either by itself. A token that stayed behind from the first
+    /// contact is known by its hash, and what no server takes changes nothing.
+    ///
+    /// - Returns: nil if what is on disk is to be used.
+    private func rejoined(_ stored: StoredAgent) async throws -> StoredAgent? {
+        let isLapsed = stored.isLapsed(at: clock.wallTime)
+        let token: JoinToken
+        do {
+            guard hasToken else { return nil }
+            token = try joinToken()
+        } catch  where !isLapsed {
+            return nil
+        }
+        guard token.secretHash != stored.identity.joinTokenHash else { return nil }
+        guard stored.identity.trustDomain == token.trustDomain else {
+            throw AgentStartError.trustDomainDiffers(
+                holder: "the data in \(directory.path)",
+                found: stored.identity.trustDomain.name,
+                configured: token.trustDomain.name
+            )
+        }
+        do {
+            return try await join(with: token, after: stored, isOnce: !isLapsed)
+        } catch let error as FirstContactError where !isLapsed {
+            logger.warning(
+                "the join token is not used: the agent goes on with the identity it has",
+                metadata: ["reason": "\(error)"]
+            )
+            return nil
+        }
     }
 
     private var hasToken: Bool {
         configuration.joinToken != nil || configuration.joinTokenFile != nil
     }
 
-    /// Makes the first contact; `old` is an identity that the server does not readmit any more.
-    private func join(after old: StoredAgent?) async throws -> StoredAgent {
-        let token = try joinToken()
-        try checkTrustDomain(token.trustDomain, "the join token")
-        if let old, old.identity.trustDomain != token.trustDomain {
-            throw AgentStartError.trustDomainDiffers(
-                holder: "the data in \(directory.path)",
-                found: old.identity.trustDomain.name,
-                configured: token.trustDomain.name
-            )
-        }
+    /// Makes the first contact, or one after `old`.
+    ///
+    /// - Parameter isOnce: Whether to give up when no server is there.
+    private func join(
+        with token: JoinToken,
+        after old: StoredAgent?,
+        isOnce: Bool = false
+    ) async throws -> StoredAgent {
         let key: NodeKey
         if let made = try StoredAgent.key(in: directory) {
             key = made
@@ -160,7 +193,7 @@ package struct Agent: Sendable {
             clock: clock,
             logger: logger
         )
-        let new = try await contact.join()
+        let new = try await isOnce ? contact.joinNow() : contact.join()
         if let old, old.identity.auditKey != new.identity.auditKey { reportNewLog(old, new) }
         let joined = new.continuing(old)
         try joined.write(to: directory, replacing: old)

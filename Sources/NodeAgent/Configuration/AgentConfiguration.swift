@@ -16,7 +16,7 @@ package struct AgentConfiguration: Sendable {
     package var dataDirectory = "/var/lib/signet/agent"
     /// Tried in this order; empty takes those of the join token, later those remembered.
     package var serverAddresses: [ServerAddress] = []
-    /// Read only as long as the agent has no identity.
+    /// Used as long as the agent has no identity, and once if it holds another token than that.
     package var joinTokenFile: String?
     /// The token itself, in place of a file.
     package var joinToken: String?

@@ -33,26 +33,37 @@ struct FirstContact {
     func join() async throws -> StoredAgent {
         var backoff = Backoff()
         while true {
-            var refusals: [String] = []
-            var mayRecover = false
-            for address in addresses {
-                do {
-                    return try await join(at: address)
-                } catch {
-                    let failure = FirstContactFailure(error)
-                    mayRecover = mayRecover || !failure.isFinal
-                    refusals.append("\(address): \(failure)")
-                    logger.warning(
-                        "no first contact",
-                        metadata: ["server": "\(address)", "reason": "\(failure)"]
-                    )
-                }
+            do {
+                return try await joinNow()
+            } catch let error as FirstContactError where error.mayRecover {
+                var generator = SystemRandomness()
+                let wait = backoff.failed(using: &generator)
+                try await clock.sleep(untilBoot: clock.bootTime + wait)
             }
-            guard mayRecover else { throw FirstContactError(refusals: refusals) }
-            var generator = SystemRandomness()
-            let wait = backoff.failed(using: &generator)
-            try await clock.sleep(untilBoot: clock.bootTime + wait)
         }
+    }
+
+    /// Tries each server once.
+    ///
+    /// - Throws: `FirstContactError` if none takes the token.
+    func joinNow() async throws -> StoredAgent {
+        var refusals: [String] = []
+        var mayRecover = false
+        for address in addresses {
+            do {
+                return try await join(at: address)
+            } catch {
+                try Task.checkCancellation()
+                let failure = FirstContactFailure(error)
+                mayRecover = mayRecover || !failure.isFinal
+                refusals.append("\(address): \(failure)")
+                logger.warning(
+                    "no first contact",
+                    metadata: ["server": "\(address)", "reason": "\(failure)"]
+                )
+            }
+        }
+        throw FirstContactError(refusals: refusals, mayRecover: mayRecover)
     }
 
     private func join(at address: ServerAddress) async throws -> StoredAgent {
@@ -100,7 +111,8 @@ struct FirstContact {
                 notAfter: answer.chain.notAfter,
                 bundle: answer.bundle,
                 serverAddresses: addresses.map(\.description),
-                auditKey: answer.auditKey
+                auditKey: answer.auditKey,
+                joinTokenHash: token.secretHash
             ),
             memory: memory
         )
@@ -177,9 +189,11 @@ struct FirstContactFailure: CustomStringConvertible {
     }
 }
 
-/// No server takes the agent, and trying again cannot help.
+/// No server takes the agent.
 package struct FirstContactError: Error, Sendable, CustomStringConvertible {
     let refusals: [String]
+    /// Whether a server may merely be away.
+    let mayRecover: Bool
 
     package var description: String {
         "no server accepts the join token: " + refusals.joined(separator: "; ")

@@ -17,6 +17,8 @@ package struct StoredIdentity: Hashable, Sendable {
     package var serverAddresses: [String]
     /// The verifier key of the server's audit log, from the first contact.
     package var auditKey: String
+    /// The hash of the join token's secret that this identity came with; nil if it is not known.
+    package var joinTokenHash: [UInt8]?
 
     package init(
         id: SPIFFEID,
@@ -25,7 +27,8 @@ package struct StoredIdentity: Hashable, Sendable {
         notAfter: Date,
         bundle: TrustBundle,
         serverAddresses: [String],
-        auditKey: String
+        auditKey: String,
+        joinTokenHash: [UInt8]? = nil
     ) {
         self.id = id
         self.certificateChain = certificateChain
@@ -34,6 +37,7 @@ package struct StoredIdentity: Hashable, Sendable {
         self.bundle = bundle
         self.serverAddresses = serverAddresses
         self.auditKey = auditKey
+        self.joinTokenHash = joinTokenHash
     }
 
     package var trustDomain: TrustDomain { id.trustDomain }
@@ -64,6 +68,7 @@ extension StoredIdentity {
         var bundleSequence: UInt64
         var certificateChain: [Data]
         var issuedAtMilliseconds: Int64
+        var joinTokenHash: Data?
         var refreshHintSeconds: Int
         var serverAddresses: [String]
         var spiffeID: String
@@ -81,6 +86,7 @@ extension StoredIdentity {
                     bundleSequence: bundle.sequenceNumber,
                     certificateChain: certificateChain.map { Data($0) },
                     issuedAtMilliseconds: Int64((issuedAt.timeIntervalSince1970 * 1000).rounded()),
+                    joinTokenHash: joinTokenHash.map { Data($0) },
                     refreshHintSeconds: bundle.refreshHintSeconds,
                     serverAddresses: serverAddresses,
                     spiffeID: id.description
@@ -109,7 +115,8 @@ extension StoredIdentity {
                 refreshHintSeconds: form.refreshHintSeconds
             ),
             serverAddresses: form.serverAddresses,
-            auditKey: form.auditKey
+            auditKey: form.auditKey,
+            joinTokenHash: form.joinTokenHash.map { Array($0) }
         )
     }
 }

@@ -168,12 +168,18 @@ package struct OwnSVID: Sendable {
     }
 }
 
+extension OwnSVID {
+    /// What helps an agent of that name when it cannot come back by itself.
+    static func newTokenRemedy(agent name: String) -> String {
+        "on the server run signet agent evict \(name) and signet token create --name \(name), then "
+            + "start the agent again with the new join token"
+    }
+}
+
 extension OwnSVID.Lapse {
     /// What is wrong and what to do about it, for the operator of an agent of that name.
     func description(agent name: String) -> String {
-        let remedy =
-            "on the server run signet agent evict \(name) and signet token create --name \(name), "
-            + "then start the agent again with the new join token"
+        let remedy = OwnSVID.newTokenRemedy(agent: name)
         return switch self {
         case .authoritiesEnded:
             "the agent's certificate has expired, and so has every authority that the agent "

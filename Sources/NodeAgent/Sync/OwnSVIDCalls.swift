@@ -7,6 +7,7 @@ internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCPeer
 internal import Logging
+internal import SPIFFE
 internal import SwiftProtobuf
 internal import Telemetry
 
@@ -86,7 +87,13 @@ struct OwnSVIDCalls {
     }
 
     private func failed(_ error: any Error) {
-        let reason = (error as? RPCError).map { APIError($0).description } ?? "\(error)"
+        var reason = (error as? RPCError).map { APIError($0).description } ?? "\(error)"
+        if error as? PeerVerificationError == .noPath {
+            // Its authorities have changed while this agent was away, or it is another server.
+            reason +=
+                "; if it is the right server, "
+                + OwnSVID.newTokenRemedy(agent: core.name)
+        }
         core.metrics.increment(.svidRenewals, "failed")
         core.logger.warning("own certificate not renewed", metadata: ["reason": "\(reason)"])
         core.transition { $0.ownSVIDRenewalFailed(reason, now: $1, using: &$2) }

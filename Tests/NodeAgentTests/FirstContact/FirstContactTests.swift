@@ -15,6 +15,7 @@ import SPIFFE
 import SwiftASN1
 import SwiftProtobuf
 import Synchronization
+import Telemetry
 import TestPKI
 import Testing
 import X509
@@ -74,7 +75,7 @@ struct FirstContactTests {
             try await withDirectory { directory in
                 try await join(directory, token([authority], at: address))
                 let stored = try #require(
-                    try await StoredAgent.read(from: AgentDirectory(directory), now: now)
+                    try await StoredAgent.read(from: reopened(directory), now: now)
                 )
                 #expect(stored.identity.id.description == AgentWorld.agentID)
                 #expect(stored.identity.serverAddresses == [address])
@@ -94,7 +95,7 @@ struct FirstContactTests {
         try await withServer(service, identity: authority) { address in
             try await withDirectory { directory in
                 try await join(directory, token([authority], at: address))
-                let stored = try await StoredAgent.read(from: AgentDirectory(directory), now: now)
+                let stored = try await StoredAgent.read(from: reopened(directory), now: now)
                 #expect(stored != nil)
             }
         }
@@ -112,9 +113,9 @@ struct FirstContactTests {
         let old = try AgentWorld(now: now.addingTimeInterval(-2 * 86_400)).stored()
         try await withServer(service, identity: authority) { address in
             try await withDirectory { path in
-                try write(old, to: path)
+                try await write(old, to: path)
                 try await join(path, token([authority], at: address))
-                let stored = try await StoredAgent.read(from: AgentDirectory(path), now: now)
+                let stored = try await StoredAgent.read(from: reopened(path), now: now)
                 #expect(stored?.identity.bundle.x509Authorities == [authority.der])
                 #expect(stored?.key.pkcs8 == old.key.pkcs8)
             }
@@ -122,11 +123,56 @@ struct FirstContactTests {
         #expect(service.secrets.value == [Self.secret])
     }
 
+    @Test(arguments: [3600.0, -60])
+    func `a second token is used at the next start, the one it joined with is not`(
+        left: Double
+    ) async throws {
+        let authority = try TestAuthority.root("example.org", now: now)
+        let service = JoinService(authority: authority, shows: authority.bundle)
+        // Its SVID is valid, or has just expired; either way the server may have evicted it.
+        var old = try AgentWorld(now: now).stored(notAfter: now.addingTimeInterval(left))
+        try await withServer(service, identity: authority) { address in
+            try await withDirectory { path in
+                let token = try token([authority], at: address)
+                old.identity.joinTokenHash = token.secretHash
+                try await write(old, to: path)
+                try await join(path, token)
+                #expect(service.secrets.value.isEmpty)
+
+                old.identity.joinTokenHash = [1]
+                try await write(old, to: path)
+                try await join(path, token)
+                let stored = try await StoredAgent.read(from: reopened(path), now: now)
+                #expect(stored?.identity.joinTokenHash == token.secretHash)
+                #expect(stored?.identity.bundle.x509Authorities == [authority.der])
+            }
+        }
+        #expect(service.secrets.value == [Self.secret])
+    }
+
+    @Test func `a second token that no server takes changes nothing`() async throws {
+        let (known, impostor) = (
+            try AgentWorld(now: now), try TestAuthority.root("example.org", now: now)
+        )
+        let service = JoinService(authority: impostor, shows: impostor.bundle)
+        let stored = try known.stored()
+        try await withServer(service, identity: impostor) { address in
+            try await withDirectory { path in
+                try await write(stored, to: path)
+                try await join(path, token([known.authority], at: address))
+                let left = try await StoredAgent.read(from: reopened(path), now: now)
+                #expect(left?.identity == stored.identity)
+            }
+        }
+        #expect(service.secrets.value.isEmpty)
+    }
+
     @Test func `a readmission that contradicts the audit log is an alarm`() async throws {
         let world = try AgentWorld(now: now)
         var stored = try world.stored(notAfter: now.addingTimeInterval(-60))
         let remembered = try world.note(size: 1, root: MerkleHash(leaf: [1]))
         _ = stored.memory.received(note: remembered, proof: nil)
+        stored.identity.joinTokenHash = JoinToken.hash(secret: Self.secret)
         let written = stored
         let forked = try world.note(size: 1, root: MerkleHash(leaf: [2]))
         let service = JoinService(
@@ -136,13 +182,15 @@ struct FirstContactTests {
         )
         try await withServer(service, identity: world.authority) { address in
             try await withDirectory { path in
-                try write(written, to: path)
+                try await write(written, to: path)
                 try await join(path, token([world.authority], at: address)) {
-                    while !FileManager.default.fileExists(atPath: path + "/alarm") {
+                    while !Task.isCancelled,
+                        !FileManager.default.fileExists(atPath: path + "/alarm")
+                    {
                         await Task.yield()
                     }
                 }
-                let read = try await StoredAgent.read(from: AgentDirectory(path), now: now)
+                let read = try await StoredAgent.read(from: reopened(path), now: now)
                 #expect(read?.auditAlarm?.contains("two different histories") == true)
                 #expect(read?.memory.latest?.note == remembered)
             }
@@ -150,8 +198,47 @@ struct FirstContactTests {
         #expect(service.marks.value.first?.size == 1)
     }
 
-    private func write(_ stored: StoredAgent, to path: String) throws {
-        let directory = try AgentDirectory(path)
+    @Test func `an expired agent that does not know the server's authority says what helps`()
+        async throws
+    {
+        let world = try AgentWorld(now: now)
+        let stored = try world.stored(notAfter: now.addingTimeInterval(-60))
+        let next = try TestAuthority.root("example.org", now: now)
+        let service = JoinService(authority: next, shows: next.bundle)
+        let health = Box<Health?>(nil)
+        try await withServer(service, identity: next) { address in
+            try await withDirectory { path in
+                try await write(stored, to: path)
+                try await join(path, token([world.authority], at: address), health: health) {
+                    while !Task.isCancelled,
+                        Self.problem(health.value)?.contains("agent evict") != true
+                    {
+                        await Task.yield()
+                    }
+                }
+            }
+        }
+        let reason = try #require(Self.problem(health.value))
+        #expect(reason.contains("no authority of the peer's trust domain signed the chain"))
+        #expect(reason.contains("signet token create --name web-1"))
+    }
+
+    /// Why the agent says that its identity is no good.
+    private static func problem(_ health: Health?) -> String? {
+        health?.report(.ready).conditions.first { $0.name == "identity" }?.problem
+    }
+
+    /// The directory of an agent that has ended, once the last of its connections has let go of it.
+    private func reopened(_ path: String) async throws -> AgentDirectory {
+        while !Task.isCancelled {
+            if let directory = try? AgentDirectory(path) { return directory }
+            await Task.yield()
+        }
+        return try AgentDirectory(path)
+    }
+
+    private func write(_ stored: StoredAgent, to path: String) async throws {
+        let directory = try await reopened(path)
         try directory.write(stored.key.pkcs8, to: .key)
         try directory.write(stored.identity.encoded(), to: .identity)
         if let note = stored.memory.latest?.note { try directory.write(note, to: .checkpoint) }
@@ -200,7 +287,7 @@ struct FirstContactTests {
                 await #expect(throws: FirstContactError.self) {
                     try await join(directory, token([authority], at: address))
                 }
-                let left = try AgentDirectory(directory)
+                let left = try await reopened(directory)
                 let stored = try await StoredAgent.read(from: left, now: now)
                 #expect(stored == nil)
             }
@@ -235,6 +322,7 @@ struct FirstContactTests {
     private func join(
         _ directory: String,
         _ token: JoinToken,
+        health: Box<Health?>? = nil,
         until end: @escaping @Sendable () async -> Void = {}
     ) async throws {
         var configuration = AgentConfiguration()
@@ -248,6 +336,7 @@ struct FirstContactTests {
             clock: SystemClock(),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         )
+        health?.value = agent.health
         try await withThrowingTaskGroup(of: Void.self) { group in
             let (ready, announce) = AsyncStream.makeStream(of: Void.self)
             group.addTask { try await agent.run { _ in announce.finish() } }
