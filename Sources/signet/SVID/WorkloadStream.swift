@@ -104,6 +104,13 @@ struct WorkloadStream: Sendable {
     }
 
     private static func failure(_ error: RPCError, at path: String) -> CommandFailure {
+        // An answer of the agent, who was reached, and not what the library says of a connection.
+        if error.code == .unavailable, error.cause == nil {
+            return CommandFailure(
+                "the agent cannot answer now: \(error.message)",
+                remedy: "Try again in a moment; `signet health` says what is wrong."
+            )
+        }
         guard error.code == .permissionDenied else {
             return CommandFailure(error, at: path, peer: .agent)
         }
