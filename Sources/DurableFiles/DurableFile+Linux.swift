@@ -89,7 +89,8 @@ package enum DurableFile {
         }
     }
 
-    /// Removes what `write` left half done in a directory when its process was killed.
+    /// Removes what `write` left half done in a directory when its process was killed, secrets
+    /// among it.
     ///
     /// Only for a directory that this process holds alone.
     package static func removeUnfinished(in directory: String) throws(FileError) {
@@ -121,29 +122,6 @@ package enum DurableFile {
         } else if errno != ENOENT {
             throw .last("remove", path)
         }
-    }
-
-    /// Removes what a crash in the middle of `write` has left in a directory, secrets among it.
-    ///
-    /// Only for who alone writes there.
-    package static func removeUnfinished(in directory: String) throws(FileError) {
-        guard let stream = unsafe opendir(directory) else { throw .last("open", directory) }
-        var names: [String] = []
-        while let entry = unsafe readdir(stream) {
-            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
-                unsafe String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
-            }
-            if isTemporary(name) { names.append(name) }
-        }
-        unsafe closedir(stream)
-        for name in names { try remove("\(directory)/\(name)") }
-    }
-
-    /// Whether a name is one that `write` gives: of the file, the process, a number and "new".
-    private static func isTemporary(_ name: String) -> Bool {
-        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count >= 4, parts.last == "new" else { return false }
-        return parts.dropLast().suffix(2).allSatisfy { UInt32($0) != nil }
     }
 
     private static func read(

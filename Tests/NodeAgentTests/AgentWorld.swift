@@ -17,7 +17,7 @@ struct AgentWorld {
     let epoch: Epoch
     let boot: Duration = .seconds(1000)
 
-    /// - Parameter authorityNotAfter: When the authority ends; by default a day after `now`.
+    /// The authority ends at `authorityNotAfter`, by default a day after `now`.
     init(now: Date = testNow, authorityNotAfter: Date? = nil) throws {
         self.now = now
         authority = try TestAuthority.root("example.org", now: now) { profile in

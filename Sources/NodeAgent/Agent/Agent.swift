@@ -168,9 +168,7 @@ package struct Agent: Sendable {
         configuration.joinToken != nil || configuration.joinTokenFile != nil
     }
 
-    /// Makes the first contact, or one after `old`.
-    ///
-    /// - Parameter isOnce: Whether to give up when no server is there.
+    /// Makes the first contact, or one after `old`; `isOnce` gives up when no server is there.
     private func join(
         with token: JoinToken,
         after old: StoredAgent?,

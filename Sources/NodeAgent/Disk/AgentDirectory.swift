@@ -42,11 +42,6 @@ package final class AgentDirectory: Sendable {
                 remedy: "let this user write there; the disk may be full or read-only"
             )
         }
-        do {
-            try DurableFile.removeUnfinished(in: path)
-        } catch {
-            throw AgentFileError(path: path, problem: "\(error)", remedy: "remove *.new there")
-        }
     }
 
     /// Where a file of the agent lies.
