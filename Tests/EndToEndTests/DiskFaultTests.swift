@@ -62,7 +62,7 @@ private struct FailingMachine {
     func requireHealth(_ words: String) async throws {
         let health = try await machine.signet(["health"])
         #expect(health.status == 1, "\(health.report)")
-        let line = health.output.split(separator: "\n").first { $0.hasPrefix("datastore") } ?? ""
+        let line = health.output.split(separator: "\n").first { $0.contains(" datastore ") } ?? ""
         #expect(line.contains("NOT OK") && line.contains(words), "\(health.report)")
     }
 

@@ -146,10 +146,16 @@ final class RecordedMachine: Sendable {
         var serverID: String
     }
 
+    private struct HealthAnswer: Decodable {
+        var server: Health?
+    }
+
     private func health() async throws -> Health {
         // Right after its start the server says that it is not ready, which is an answer too.
         let result = try await machine.signet(["health", "-o", "json"])
-        return try JSONDecoder().decode(Health.self, from: Data(result.output.utf8))
+        let answer = try JSONDecoder().decode(HealthAnswer.self, from: Data(result.output.utf8))
+        guard let server = answer.server else { throw ProgramFailure(result.report) }
+        return server
     }
 
     /// What the command line says of it.

@@ -227,7 +227,11 @@ struct CatalogTests {
             _ = agent.receive(try agent.world.snapshot(9, []))
             _ = agent.receive([.watermark(agent.world.revision(3))])
             agent.core.transition { _, _, _ in [.report(.auditContradiction("test"))] }
-            let shown = shown(agent.core.metrics)
+            // Reports follow what the disk was given before.
+            try await eventually("both alarms are counted") {
+                self.shown(agent.core.metrics).isSuperset(of: [.auditAlarms, .syncAlarms])
+            }
+            let shown = self.shown(agent.core.metrics)
             seen.withLock { $0.formUnion(shown) }
         }
         let missing = Metric.allCases.filter { metric in

@@ -56,6 +56,7 @@ struct ServingAgent: Sendable {
         )
         try await withThrowingTaskGroup(of: Void.self) { group in
             let (ready, announce) = AsyncStream.makeStream(of: Void.self)
+            group.addTask { await core.run() }
             group.addTask { try await server.run { announce.finish() } }
             group.addTask {
                 for await _ in ready {}
