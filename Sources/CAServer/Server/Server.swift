@@ -21,8 +21,11 @@ package struct Server: Sendable {
     package static let maintenanceInterval: Duration = .seconds(60)
     /// How often a datastore that refused an act is tried until it takes writes again.
     package static let datastoreRetryInterval: Duration = .seconds(5)
-    /// Largest database of which every page is read before a start: it takes about a second.
-    package static let checkedDatabaseBytesMax = 1 << 30
+    /// Largest database of which every page is read before a start.
+    ///
+    /// A million entries, which are bigger, would be read for five seconds before anybody is
+    /// served; damage in a larger file ends writing when it is met.
+    package static let checkedDatabaseBytesMax = 256 << 20
 
     /// Conditions that must be met before the server is ready.
     package static let readyConditions = ["audit", "authority", "clock", "datastore", "identity"]
