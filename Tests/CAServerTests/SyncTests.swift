@@ -158,6 +158,8 @@ struct SyncTests {
             let agent = try await server.agent("web-1", selectors: ["role:web"])
             let (opened, announce) = AsyncStream.makeStream(of: Void.self)
             async let replaced = refusal {
+                // Also when there is no stream: the refusal is then what is compared.
+                defer { announce.finish() }
                 try await server.withSync(as: agent) { first in
                     first.acknowledge(try await first.snapshot().revision)
                     announce.finish()

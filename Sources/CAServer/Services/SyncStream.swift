@@ -73,7 +73,9 @@ struct SyncStream {
                 }
             }
             defer { group.cancelAll() }
-            try await group.next()
+            // The first error ends it. The hub ends the commands together with the reason, so a
+            // writer at its end waits for what the other says.
+            while try await group.next() != nil {}
         }
     }
 
