@@ -60,7 +60,7 @@ struct AttestationTests {
             // The token's own time is over before the answer is given again.
             let token = try await server.token("web-1", selectors: ["role:web"], ttlSeconds: 60)
             let first = try await server.attest("web-1", secret: token.secret)
-            clock.pass(.seconds(595))
+            clock.pass(.seconds(540))
             let again = try await server.attest("web-1", secret: token.secret, key: first.key)
             #expect(try again.leaf.serial != first.leaf.serial)
             #expect(try again.leaf.spkiSHA256 == first.leaf.spkiSHA256)
@@ -73,7 +73,7 @@ struct AttestationTests {
             let serial = try first.leaf.serial.map { String(format: "%02x", $0) }.joined()
             #expect(repeated.allSatisfy { $0.contains(serial) })
             // It counts from the first use, however often it is repeated.
-            clock.pass(.seconds(6))
+            clock.pass(.seconds(61))
             let late = await refusal {
                 try await server.attest("web-1", secret: token.secret, key: first.key)
             }

@@ -165,10 +165,10 @@ struct RotationTests {
         try await withServer(clock: clock, Self.shorten) { server in
             let next = try await prepare(server, clock)
             // Nobody has to be waited for, and yet it waits.
-            clock.pass(AuthorityRotation.publicationHold - .seconds(10))
+            clock.pass(AuthorityRotation.publicationHold - .seconds(20))
             let early = try await authorities("prepared", server)
             #expect(early == [next])
-            clock.pass(.seconds(10))
+            clock.pass(.seconds(20))
             try await requireActive(next, server)
         }
     }

@@ -15,7 +15,7 @@ package enum PeerClientTransport {
     /// One that hangs is noticed within `keepaliveTime` plus `keepaliveTimeout`; not below the
     /// servers' `ConnectionLimits.peerKeepaliveIntervalMin`. A machine or network that is gone is
     /// noticed by the kernel, after 30 s.
-    package static let keepaliveTime = Duration.seconds(60)
+    package static let keepaliveTime = Duration.seconds(90)
     package static let keepaliveTimeout = Duration.seconds(10)
 
     /// A transport to a Unix socket.

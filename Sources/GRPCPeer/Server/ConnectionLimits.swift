@@ -92,7 +92,7 @@ package struct ConnectionLimits: Sendable {
         idleTimeMax: .seconds(15 * 60),
         ageMax: .seconds(4 * 60 * 60),
         drainTimeMax: .seconds(30),
-        // Agents ask every minute, an agent that hangs does not acknowledge, and a machine that is
+        // Agents ask by themselves, an agent that hangs does not acknowledge, and a machine that is
         // gone is noticed by the kernel: asking each of thousands as well would only cost.
         keepaliveTime: .seconds(2 * 60 * 60),
         keepaliveTimeout: .seconds(20),
