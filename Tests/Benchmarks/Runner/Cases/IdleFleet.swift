@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Foundation
+internal import GRPCPeer
 
 /// What agents cost that only stay connected.
 enum IdleFleet {
@@ -51,7 +52,8 @@ enum IdleFleet {
             let start = ContinuousClock.now
             let used = try child.processorSeconds()
             // As long as the pause between two signs of life: each agent gives one.
-            try await Waiting.pause(settings.size(.seconds(60), quick: .milliseconds(500)))
+            let pause = PeerClientTransport.keepaliveTime
+            try await Waiting.pause(settings.size(pause, quick: .milliseconds(500)))
             let time = (ContinuousClock.now - start).seconds
             let part = (try child.processorSeconds() - used) / time
             readings.append(Reading(row: processor, value: part * 100))

@@ -22,7 +22,7 @@ enum BenchmarkNotes {
         concerned, counted to its Delta.
         - **Server restart**: the server is killed; every agent has missed one change and \
         reconnects with the waits of a real one. Counted from the kill.
-        - **Idle agents**: 60 s in a run, the pause between two signs of life on a \
+        - **Idle agents**: 90 s in a run, the pause between two signs of life on a \
         connection. Processor time of the server in user and kernel mode.
         - **Agent memory**: VmRSS of an idle agent, which has given up the code that only its \
         start needed (docs/decisions/0006). 100 entries with an SVID each, one workload served. The peer is a grpc-swift server without a service, never called. \
