@@ -83,6 +83,16 @@ extension ReadTransaction {
         }
     }
 
+    /// Whether a key was that of a node which was evicted, whatever its name.
+    package func isWithdrawn(nodeKey spkiSHA256: [UInt8]) throws(DatastoreError) -> Bool {
+        try first(
+            "SELECT 1 AS n FROM withdrawn_node_keys WHERE key_spki_sha256 = ?",
+            [spkiSHA256.stored]
+        ) { row in
+            try row.value("n", as: Int.self)
+        } != nil
+    }
+
     /// How many nodes there are, banned ones included.
     package func nodeCount() throws(DatastoreError) -> Int {
         try first("SELECT count(*) AS n FROM nodes") { row in
@@ -171,13 +181,24 @@ extension Transaction {
         ) == 1
     }
 
-    /// Deletes a node with its ban: it may join again with a new token.
+    /// Deletes a node with its ban: its name may join again with a new token and another key.
     ///
     /// - Returns: the node as it was, nil when there was none.
     @discardableResult
-    package func evictNode(named name: String) throws(DatastoreError) -> NodeRecord? {
+    package func evictNode(
+        named name: String,
+        now: Date
+    ) throws(DatastoreError) -> NodeRecord? {
         guard let node = try node(named: name) else { return nil }
         try execute("DELETE FROM nodes WHERE name = ?", [name])
+        // For ever: an eviction is an admin's act, so there are few, of 32 bytes each.
+        try execute(
+            """
+            INSERT INTO withdrawn_node_keys (key_spki_sha256, name, withdrawn_at)
+            VALUES (?, ?, ?) ON CONFLICT (key_spki_sha256) DO NOTHING
+            """,
+            [node.keySPKISHA256.stored, name, now.storedMilliseconds]
+        )
         return node
     }
 }

@@ -111,12 +111,15 @@ struct AttestationTests {
             #expect(await reason(secret) == "joinTokenRefused")
             _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
             #expect(await reason(secret) == "joinTokenRefused")
-            // Not even once the same key has come in again by another token.
+            // The name comes back by another token, the key does not.
             let second = try await server.token("web-1").secret
-            _ = try await server.attest("web-1", secret: second, key: key)
+            #expect(await reason(second) == "keyWithdrawn")
+            let new = try await server.attest("web-1", secret: second)
             #expect(await reason(secret) == "joinTokenRefused")
-            #expect(await reason(second) == nil)
-            #expect(try await server.records("nodeAttestationRepeated").count == 1)
+            #expect(await reason(second) == "joinTokenRefused")
+            let taken = await refusal { try await server.renew(new, key: key) }
+            #expect(taken?.reason == "keyWithdrawn")
+            #expect(try await server.records("nodeAttestationRepeated").isEmpty)
         }
     }
 
@@ -311,6 +314,11 @@ struct AttestationTests {
             #expect(again?.reason == "readmissionRefused")
             _ = try await server.agent("web-1")
             #expect(try await server.records("nodeEvicted").count == 1)
+            // Who has the old key has nothing of the name's new node.
+            let thief = await refusal { try await server.renew(agent, key: agent.key) }
+            #expect(thief?.reason == "keySuperseded")
+            let returned = await refusal { try await server.readmit("web-1", key: agent.key) }
+            #expect(returned?.reason == "readmissionRefused")
         }
     }
 }

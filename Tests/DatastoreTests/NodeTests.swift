@@ -49,9 +49,18 @@ import Testing
     @Test func `an evicted node is gone and may come back`() throws {
         let record = try NodeRecord.sample("web-1")
         try store.writeNow { try $0.put(record) }
-        #expect(try store.writeNow { try $0.evictNode(named: "web-1") } == record)
-        #expect(try store.writeNow { try $0.evictNode(named: "web-1") } == nil)
+        let key = record.keySPKISHA256
+        #expect(try !store.readNow { try $0.isWithdrawn(nodeKey: key) })
+        #expect(try store.writeNow { try $0.evictNode(named: "web-1", now: noon) } == record)
+        #expect(try store.writeNow { try $0.evictNode(named: "web-1", now: noon) } == nil)
         #expect(try node("web-1") == nil)
+        // Its key stays known, also when it is evicted again.
+        #expect(try store.readNow { try $0.isWithdrawn(nodeKey: key) })
+        let other = [UInt8](repeating: 99, count: 32)
+        #expect(try !store.readNow { try $0.isWithdrawn(nodeKey: other) })
+        try store.writeNow { try $0.put(record) }
+        _ = try store.writeNow { try $0.evictNode(named: "web-1", now: noon + 60) }
+        #expect(try store.readNow { try $0.isWithdrawn(nodeKey: key) })
         try store.writeNow { try $0.put(record) }
         #expect(try node("web-1") == record)
     }
@@ -78,7 +87,7 @@ import Testing
         try put([db])
         #expect(try changedAt() == second + 1)
         // The name comes back as another machine.
-        _ = try store.writeNow { try $0.evictNode(named: "web-1") }
+        _ = try store.writeNow { try $0.evictNode(named: "web-1", now: noon) }
         let third = try store.writeNow { try $0.advanceRevision() }.number
         try put([db])
         #expect(try changedAt() == third + 1)

@@ -278,9 +278,9 @@ struct AgentAfterCut {
 
     private func state(now: Date) async throws -> AgentState {
         let files = try AgentDirectory(directory.path)
-        return AgentState(
-            stored: try await StoredAgent.read(from: files, now: now),
-            key: try StoredAgent.key(in: files)
-        )
+        let stored = try await StoredAgent.read(from: files, now: now)
+        // Before its identity is written the agent has the key that it joins with.
+        let key = try stored?.key ?? JoiningKey.read(from: files)?.key
+        return AgentState(stored: stored, key: key)
     }
 }

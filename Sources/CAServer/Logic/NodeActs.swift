@@ -178,7 +178,7 @@ extension ServerLogic {
             try transaction.banNode(named: name, reason: reason, now: caller.now)
             event = .nodeBanned(standing)
         case .evict:
-            try transaction.evictNode(named: name)
+            try transaction.evictNode(named: name, now: caller.now)
             event = .nodeEvicted(standing)
         case .unban:
             try transaction.unbanNode(named: name)

@@ -79,6 +79,11 @@ extension ServerLogic {
             )
             admitted = (.nodeRenewed(renewal), node.selectors, node.attestationMethod)
         }
+        // Whoever has a copy of it would be the node again, with its old certificate or by
+        // readmission, and nobody would see it.
+        guard try !transaction.isWithdrawn(nodeKey: certificate.spkiSHA256) else {
+            throw Self.keyWithdrawn
+        }
         let node = NodeRecord(
             name: name,
             spiffeID: certificate.id,
@@ -119,6 +124,12 @@ extension ServerLogic {
         .permissionDenied,
         "readmissionRefused",
         "this agent cannot come back by itself; give it a new join token"
+    )
+
+    private static let keyWithdrawn = APIError(
+        .permissionDenied,
+        "keyWithdrawn",
+        "this key was a node's that was evicted; the agent has to join with a new key"
     )
 
     private func redeem(

@@ -24,6 +24,7 @@ package enum Schema {
         Migration(name: "0006-audit", apply: Migration0006Audit.apply),
         Migration(name: "0007-lookups", apply: Migration0007Lookups.apply),
         Migration(name: "0008-node-scope", apply: Migration0008NodeScope.apply),
+        Migration(name: "0009-withdrawn-keys", apply: Migration0009WithdrawnKeys.apply),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

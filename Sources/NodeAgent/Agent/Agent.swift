@@ -174,14 +174,7 @@ package struct Agent: Sendable {
         after old: StoredAgent?,
         isOnce: Bool = false
     ) async throws -> StoredAgent {
-        let key: NodeKey
-        if let made = try StoredAgent.key(in: directory) {
-            key = made
-        } else {
-            key = NodeKey()
-            // Before the call: a key that is lost after the token was spent is an agent lost.
-            try directory.write(key.pkcs8, to: .key)
-        }
+        let key = try JoiningKey.key(for: token.secretHash, in: directory)
         let contact = FirstContact(
             token: token,
             addresses: configuration.serverAddresses.isEmpty

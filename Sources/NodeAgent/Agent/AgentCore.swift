@@ -157,7 +157,11 @@ package final class AgentCore: Sendable {
     ///   - reason: Why, for the log.
     ///   - refusal: What the server said if it does not want this agent.
     func disconnected(reason: String, refusal: String?) {
-        logger.info("connection to the server ended", metadata: ["reason": "\(reason)"])
+        logger.log(
+            level: refusal == nil ? .info : .error,
+            "connection to the server ended",
+            metadata: ["reason": "\(reason)"]
+        )
         state.withLock { state in
             state.outlets?.sync.finish()
             state.outlets?.calls.finish()

@@ -10,6 +10,8 @@ package enum AgentFile: String, CaseIterable, Sendable {
     case checkpoint
     /// The agent's SVID, the trust domain's bundle and where the server is.
     case identity
+    /// The key that the agent is about to join with, and the token it is for.
+    case joiningKey = "joining-key"
     /// The agent's own private key.
     case key
     /// Everything synchronised.
@@ -20,7 +22,7 @@ package enum AgentFile: String, CaseIterable, Sendable {
         switch self {
         case .alarm, .checkpoint: 256 * 1024
         case .identity: 4 * 1024 * 1024
-        case .key: 16 * 1024
+        case .joiningKey, .key: 16 * 1024
         // What a subscriber may hold, with its framing.
         case .sync: 320 * 1024 * 1024
         }
@@ -33,6 +35,7 @@ package enum AgentFile: String, CaseIterable, Sendable {
             "check the server's audit log (signet audit verify), then remove the file"
         case .identity, .key:
             "restore it from a backup, or empty the directory and join again with a new token"
+        case .joiningKey: "remove the file and give the agent a new join token"
         case .sync: "remove the file; the agent then fetches everything from the server again"
         }
     }

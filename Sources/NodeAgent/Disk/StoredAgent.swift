@@ -28,8 +28,7 @@ package struct StoredAgent: Sendable {
         self.auditAlarm = auditAlarm
     }
 
-    /// Reads the agent's own key; nil if none was made yet.
-    package static func key(in directory: AgentDirectory) throws(AgentFileError) -> NodeKey? {
+    private static func key(in directory: AgentDirectory) throws(AgentFileError) -> NodeKey? {
         guard let content = try directory.read(.key) else { return nil }
         guard let key = NodeKey(pkcs8: content) else {
             throw AgentFile.key.damaged(directory.path(of: .key), "it holds no P-256 key")
@@ -49,7 +48,6 @@ package struct StoredAgent: Sendable {
         from directory: AgentDirectory,
         now: Date
     ) async throws(AgentFileError) -> StoredAgent? {
-        let key = try key(in: directory)
         guard let content = try directory.read(.identity) else {
             for file in [AgentFile.sync, .checkpoint] where try directory.read(file) != nil {
                 throw file.damaged(directory.path(of: file), "there is no identity beside it")
@@ -60,9 +58,7 @@ package struct StoredAgent: Sendable {
         guard var identity = StoredIdentity(encoded: content) else {
             throw AgentFile.identity.damaged(path, "it holds no agent identity")
         }
-        guard let key else {
-            throw AgentFile.key.damaged(directory.path(of: .key), "it is missing")
-        }
+        let key = try key(of: identity, in: directory)
         try await check(&identity, key, now: now, path: path)
         return StoredAgent(
             key: key,
@@ -71,6 +67,37 @@ package struct StoredAgent: Sendable {
             memory: try memory(identity, in: directory),
             auditAlarm: try directory.read(.alarm).map { String(decoding: $0, as: UTF8.self) }
         )
+    }
+
+    /// The key of the identity.
+    ///
+    /// If the agent ended between writing its new identity and moving the
+    /// key it joined with to its place, that is done now.
+    private static func key(
+        of identity: StoredIdentity,
+        in directory: AgentDirectory
+    ) throws(AgentFileError) -> NodeKey {
+        let key = try key(in: directory)
+        let leaf = identity.certificateChain.first.flatMap { try? LeafCertificate(der: $0) }
+        if let joining = try JoiningKey.read(from: directory), let leaf,
+            joining.key.spkiSHA256 == leaf.spkiSHA256
+        {
+            do {
+                try directory.write(joining.key.pkcs8, to: .key)
+                try directory.remove(.joiningKey)
+            } catch {
+                throw AgentFileError(
+                    path: directory.path(of: .key),
+                    problem: "\(error)",
+                    remedy: "let this user write there; the disk may be full or read-only"
+                )
+            }
+            return joining.key
+        }
+        guard let key else {
+            throw AgentFile.key.damaged(directory.path(of: .key), "it is missing")
+        }
+        return key
     }
 
     /// Whether the SVID expired so long ago that the server does not readmit the agent, or the
@@ -96,7 +123,8 @@ package struct StoredAgent: Sendable {
 
     /// Writes what a first contact gave.
     ///
-    /// A crash in between leaves the identity without a checkpoint, never the other way round.
+    /// A crash in between leaves the identity without a checkpoint, never the other way round, and
+    /// with its key as the one that the agent joined with.
     func write(to directory: AgentDirectory, replacing old: StoredAgent?) throws {
         if old?.identity.auditKey != identity.auditKey {
             try directory.remove(.checkpoint)
@@ -104,6 +132,8 @@ package struct StoredAgent: Sendable {
         }
         try directory.write(try identity.encoded(), to: .identity)
         if let note = memory.latest?.note { try directory.write(note, to: .checkpoint) }
+        try directory.write(key.pkcs8, to: .key)
+        try directory.remove(.joiningKey)
     }
 
     private static func check(

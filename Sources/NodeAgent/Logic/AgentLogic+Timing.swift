@@ -114,7 +114,9 @@ extension AgentLogic {
             let reason = own.problem.map { ": \($0)" } ?? ""
             switch own.standing(at: now.wall) {
             case .valid:
-                return refusedBecause.map { "the server refuses this agent: \($0)" }
+                return refusedBecause.map {
+                    "the server refuses this agent: \($0); " + OwnSVID.refusalRemedy(agent: name)
+                }
             case .expired: return "the agent's certificate has expired" + reason
             case .lapsed(let lapse): return lapse.description(agent: name)
             }

@@ -66,6 +66,12 @@ extension AgentLogic {
         case .awaitingSVIDs:
             if interests[subscriber] == .bundles, view.bundle != nil { return .view(view) }
             guard exhausted.contains(subscriber) else { return .wait }
+            guard refusedBecause == nil else {
+                return .unavailable(
+                    "the server refuses this machine's agent, so it signs no certificate; the "
+                        + "agent's log and its condition \"identity\" say why"
+                )
+            }
             return .unavailable("the server has not signed the certificate yet; try again")
         }
     }

@@ -120,6 +120,35 @@ import Testing
         }
     }
 
+    @Test func `a crash before the new key is in its place loses neither the old nor the new one`()
+        async throws
+    {
+        let world = try AgentWorld()
+        let (old, new) = (try world.stored(), try world.stored())
+        let token = [UInt8](repeating: 7, count: 32)
+        try await withDirectory { directory in
+            try write(old, to: directory)
+            let key = try JoiningKey.key(for: token, in: directory) { new.key }
+            #expect(key.spkiSHA256 == new.key.spkiSHA256)
+            // The same token has the same key, another one another.
+            #expect(try JoiningKey.key(for: token, in: directory).spkiSHA256 == key.spkiSHA256)
+            // Before the answer the agent is who it was.
+            var read = try #require(try await StoredAgent.read(from: directory, now: world.now))
+            #expect(read.key.spkiSHA256 == old.key.spkiSHA256)
+            // The answer was written, its key is still beside it.
+            try directory.write(new.identity.encoded(), to: .identity)
+            for _ in 0..<2 {
+                read = try #require(try await StoredAgent.read(from: directory, now: world.now))
+                #expect(read.key.spkiSHA256 == new.key.spkiSHA256)
+                #expect(read.identity == new.identity)
+                #expect(try directory.read(.joiningKey) == nil)
+            }
+            let other = try JoiningKey.key(for: [UInt8](repeating: 8, count: 32), in: directory)
+            #expect(other.spkiSHA256 != key.spkiSHA256)
+            #expect(try JoiningKey.key(for: token, in: directory).spkiSHA256 != key.spkiSHA256)
+        }
+    }
+
     @Test func `a certificate that the bundle does not verify counts as expired`() async throws {
         let world = try AgentWorld()
         var stored = try world.stored()

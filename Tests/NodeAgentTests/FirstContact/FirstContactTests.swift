@@ -117,7 +117,9 @@ struct FirstContactTests {
                 try await join(path, token([authority], at: address))
                 let stored = try await StoredAgent.read(from: reopened(path), now: now)
                 #expect(stored?.identity.bundle.x509Authorities == [authority.der])
-                #expect(stored?.key.pkcs8 == old.key.pkcs8)
+                // Somebody else may know the old one, and the server does not take it again.
+                #expect(stored?.key.pkcs8 != old.key.pkcs8)
+                #expect(stored?.identity.joinTokenHash == JoinToken.hash(secret: Self.secret))
             }
         }
         #expect(service.secrets.value == [Self.secret])

@@ -268,6 +268,19 @@ import Testing
             $0.disconnected(refusal: "agent web-1 is banned", now: $1, using: &$2)
         }
         #expect(agent.conditions[.identity]??.contains("banned") == true)
+        #expect(agent.conditions[.identity]??.contains("signet agent unban web-1") == true)
+        // A workload that waits for its first certificate waits for nothing.
+        let (id, _) = agent.subscribe([try Selector("unix:uid:1000")])
+        var answer = agent.logic.answer(for: id)
+        while answer == .wait {
+            _ = try agent.fire()
+            answer = agent.logic.answer(for: id)
+        }
+        guard case .unavailable(let reason) = answer else {
+            Issue.record("\(answer)")
+            return
+        }
+        #expect(reason.contains("the server refuses this machine's agent"))
         _ = try agent.fire()
         _ = agent.connect()
         #expect(agent.conditions[.identity] == .some(nil))

@@ -199,13 +199,10 @@ final class SimulatedAgent {
     }
 
     private func attest(_ token: JoinToken, _ believed: TrustBundle) async throws {
-        let key: NodeKey
-        if let stored = try StoredAgent.key(in: openDirectory()) {
-            key = stored
-        } else {
-            guard let made = NodeKey(pkcs8: try SimulatedKey(using: &random).pkcs8) else { return }
-            key = made
-            try write(key.pkcs8, to: .key)
+        let key = try JoiningKey.key(for: token.secretHash, in: openDirectory()) {
+            let made = NodeKey(pkcs8: try SimulatedKey(using: &random).pkcs8)
+            guard let made else { throw AgentGone() }
+            return made
         }
         let verifier = PeerVerifier(bundles: [believed.trustDomain: believed])
         let caller = Caller(link: link, chain: []) { [self] in await judge($0, verifier) }
