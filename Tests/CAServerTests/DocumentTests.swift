@@ -130,6 +130,34 @@ struct DocumentTests {
         }
     }
 
+    @Test func `one admin cannot keep the writer busy, not even with what changes nothing`()
+        async throws
+    {
+        try await withServer { server in
+            let keys = (0..<10_000).map { number in
+                Signet_Admin_V1alpha1_DocumentKey.with {
+                    ($0.kind, $0.namespace, $0.name) = (
+                        "RegistrationEntry", "default", "none-\(number)"
+                    )
+                }
+            }
+            var reasons: [String?] = []
+            for _ in 0..<3 {
+                let refused = await refusal {
+                    try await server.documents.delete(
+                        .with {
+                            $0.keys = keys
+                            $0.dryRun = true
+                        }
+                    )
+                }
+                reasons.append(refused?.reason)
+            }
+            #expect(reasons.prefix(2).allSatisfy { $0 != "documentRate" })
+            #expect(reasons.last == "documentRate")
+        }
+    }
+
     @Test func `prune deletes what its owner no longer has, and nothing else`() async throws {
         try await withServer { server in
             let web = entryDocument("web", spiffeID: "spiffe://example.org/web", owner: "team-a")

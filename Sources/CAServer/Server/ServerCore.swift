@@ -56,6 +56,11 @@ package final class ServerCore: Sendable {
     let renewalLimiter = SourceLimiter(rate: 0.2, burst: 20)
     /// Bundles fetched from one address: one for each machine that joins.
     let bundleLimiter = SourceLimiter(rate: 10, burst: 200)
+    /// Documents that one admin asks to change or rehearses: each costs the only writer time.
+    let documentLimiter = SourceLimiter(
+        rate: DocumentsService.documentsPerSecondMax,
+        burst: DocumentsService.documentsAtOnceMax
+    )
     let clockGuard: ClockGuard
     let clockReport = ClockReport()
     /// The datastore has refused an act.

@@ -17,6 +17,10 @@ internal import Telemetry
 struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
     /// Most documents in one page of an answer.
     static let pageMax = 500
+    /// Documents of one admin, rehearsed ones included, that are looked at in a second.
+    static let documentsPerSecondMax = 500.0
+    /// Documents of one admin at once: two times the most that one apply may change.
+    static let documentsAtOnceMax = 20_000.0
     /// How long somebody may wait for agents; who needs longer asks again.
     static let waitMax: Duration = .seconds(3600)
 
@@ -29,6 +33,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
         // What is not the caller's to change is not even parsed.
         try await gate.read(.any(.apply), context)
+        try take(1, context)
         var order = DocumentOrder()
         do {
             order.documents = try Self.parse(request.files)
@@ -164,6 +169,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
         let logic = core.logic
+        try take(order.documents.count + order.deletions.count, context)
         do {
             let result = try await gate.write(question, isRehearsal: isDryRun, context) {
                 transaction,
@@ -182,6 +188,18 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
             core.metrics.increment(.documentApplies, "refused")
             throw error
         }
+    }
+
+    /// Counts documents against what one admin may ask for.
+    private func take(_ count: Int, _ context: ServerContext) throws {
+        let actor = try gate.actor(context).description
+        let wait = core.documentLimiter.take(count, of: actor, now: core.clock.bootTime)
+        guard let wait else { return }
+        throw APIError(
+            .exhausted,
+            "documentRate",
+            "too many documents at once from \(actor); try again in \(wait)"
+        )
     }
 
     private static func parse(
