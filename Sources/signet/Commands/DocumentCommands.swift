@@ -133,7 +133,7 @@ struct GetCommand: AsyncParsableCommand {
                 remedy: "`signet get \(kind) -A` lists those there are."
             )
         }
-        DocumentPrinter.print(documents, output.format, history: false)
+        try DocumentPrinter.print(documents, output.format, history: false)
     }
 }
 
@@ -143,8 +143,10 @@ enum DocumentPrinter {
         _ documents: [Signet_Admin_V1alpha1_StoredDocument],
         _ format: OutputFormat,
         history: Bool
-    ) {
+    ) throws {
         switch format {
+        case .json where history: Terminal.out(try HistoryPrinter.json(documents))
+        case .yaml where history: Terminal.out(try HistoryPrinter.yaml(documents))
         case .json:
             Terminal.out("[" + documents.map(\.json).joined(separator: ",\n") + "]")
         case .yaml:
@@ -159,7 +161,7 @@ enum DocumentPrinter {
                         $0.key.kind, $0.key.namespace.isEmpty ? "-" : $0.key.namespace,
                         $0.key.name, String($0.resourceVersion), String($0.revision),
                         Terminal.time(unixMilliseconds: $0.updatedAtUnixMilliseconds),
-                    ] + (history ? [$0.deleted ? "deleted" : "present", $0.updatedBy] : [])
+                    ] + (history ? [HistoryPrinter.state($0), $0.updatedBy] : [])
                 }
             )
             Terminal.out(table.text)
@@ -234,6 +236,6 @@ struct HistoryCommand: AsyncParsableCommand {
                 .with { $0.key = key }
             )
         }
-        DocumentPrinter.print(response.documents, output.format, history: true)
+        try DocumentPrinter.print(response.documents, output.format, history: true)
     }
 }

@@ -32,7 +32,7 @@ struct OutputTests {
                 options: .fragmentsAllowed
             )
             // Several documents are a stream in YAML and a list in JSON.
-            let isStream = command.hasPrefix("get") || command.hasPrefix("history")
+            let isStream = command.hasPrefix("get")
             let fromYAML: Any? =
                 isStream
                 ? try Array(Yams.load_all(yaml: yaml.output)) : try Yams.load(yaml: yaml.output)
