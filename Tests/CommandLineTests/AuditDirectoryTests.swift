@@ -81,6 +81,63 @@ import signet
         #expect(defect.kind == .recordsCutOff(rememberedSize: 20))
     }
 
+    /// A file as an agent keeps it; only the length in its first line is compared.
+    private func framed(_ content: [UInt8], as kind: String) -> [UInt8] {
+        let hash = String(repeating: "0", count: 64)
+        return Array("signet-agent 1 \(kind) \(content.count) \(hash)\n".utf8) + content
+    }
+
+    @Test func `an agent's own checkpoint and identity files are taken as they are`() throws {
+        let (directory, key) = try export(records: 20)
+        let kept = "\(folder)-kept"
+        defer { try? FileManager.default.removeItem(atPath: kept) }
+        let note = try directory.read(TilePath.checkpoint)
+        try Data(framed(note, as: "checkpoint")).write(to: URL(filePath: kept))
+        let remembered = try RememberedCheckpoints(files: [kept], key: key)
+        #expect(remembered.notes == [note])
+        let identity = Array("{\"auditKey\":\"\(key)\",\"other\":1}".utf8)
+        let read = try AgentFileFrame.key(framed(identity, as: "identity"), path: "identity")
+        #expect(read == key.description)
+        #expect(try AgentFileFrame.key(Array("\(key)".utf8), path: "k") == key.description)
+    }
+
+    @Test func `an agent's file that is not whole, or another one, is refused`() {
+        let cut = Array(framed([1, 2, 3], as: "checkpoint").dropLast())
+        #expect(throws: CommandFailure.self) { try AgentFileFrame.content(cut, path: "c") }
+        let noLine = Array("signet-agent 1 checkpoint 3".utf8)
+        #expect(throws: CommandFailure.self) { try AgentFileFrame.content(noLine, path: "c") }
+        let key = framed([1, 2, 3], as: "key")
+        #expect(throws: CommandFailure.self) { try AgentFileFrame.key(key, path: "k") }
+    }
+
+    @Test func `a copy older than a remembered checkpoint is said with both sizes`() throws {
+        let kept = "\(folder)-kept"
+        defer { try? FileManager.default.removeItem(atPath: kept) }
+        let (long, key) = try export(records: 20)
+        try Data(try long.read(TilePath.checkpoint)).write(to: URL(filePath: kept))
+        try FileManager.default.removeItem(atPath: folder)
+        let (short, _) = try export(records: 10)
+        let remembered = try RememberedCheckpoints(files: [kept], key: key)
+        guard case .broken(let defect) = try short.verify(key: key, remembered: remembered.notes)
+        else {
+            Issue.record("records that were cut off are not missed")
+            return
+        }
+        let sentence = remembered.sentence(for: defect, size: short.size(key: key))
+        #expect(sentence.hasPrefix("the log has 10 records, the checkpoint in \(kept) 20: "))
+    }
+
+    @Test func `a key file is suggested only where there is one`() throws {
+        #expect(throws: CommandFailure.self) { try AuditDirectory(folder).checkIsLog() }
+        let (directory, _) = try export(records: 1)
+        try directory.checkIsLog()
+        let file = "\(folder)/\(AuditDirectory.keyFile)"
+        #expect(directory.keyNeeded.contains("--key \(file)"))
+        try FileManager.default.removeItem(atPath: file)
+        #expect(!directory.keyNeeded.contains(folder))
+        #expect(directory.keyNeeded.contains("identity"))
+    }
+
     @Test(arguments: [0, 1, 255, 256, 257, 512, 65_537])
     func `exactly the tiles of a size are fetched`(size: Int) async throws {
         var paths: [String] = []

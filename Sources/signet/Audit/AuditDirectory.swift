@@ -47,6 +47,33 @@ package struct AuditDirectory: Sendable {
         return files.sorted()
     }
 
+    /// How many records the log's own checkpoint has; nil if the key did not sign it.
+    package func size(key: NoteVerifierKey) -> UInt64? {
+        guard let note = try? read(TilePath.checkpoint) else { return nil }
+        return try? SignedCheckpoint(parsing: note, key: key).checkpoint.size
+    }
+
+    /// Tells a wrong path from a log that was tampered with.
+    package func checkIsLog() throws(CommandFailure) {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        guard names.contains(TilePath.checkpoint) || names.contains("tile") else {
+            throw CommandFailure(
+                "there is no audit log in \(path)",
+                remedy: "Name a directory made by `signet audit export`, or the server's own, "
+                    + "which is audit/ below its data directory."
+            )
+        }
+    }
+
+    /// What to say when the log is to be checked and no key was named.
+    package var keyNeeded: String {
+        let file = "\(path)/\(Self.keyFile)"
+        return FileManager.default.fileExists(atPath: file)
+            ? "--dir needs --key; if you trust where the directory comes from: --key \(file)"
+            : "--dir needs --key: an agent's file `identity`, or the \(Self.keyFile) of an export "
+                + "that was kept"
+    }
+
     /// Checks every file against the signed checkpoint.
     ///
     /// - Parameters:

@@ -16,7 +16,8 @@ struct AuditVerifyCommand: AsyncParsableCommand {
             was changed anywhere.
 
             Take the key from somewhere else than the log itself: who holds both can write a \
-            new history. A checkpoint kept elsewhere (--checkpoint) shows even that.
+            new history. A checkpoint kept elsewhere (--checkpoint) shows even that. An agent \
+            keeps both, in the files `identity` and `checkpoint` of its data directory.
 
             Example: signet audit verify --dir copy --key verifier.key --checkpoint kept-elsewhere
             """
@@ -33,7 +34,7 @@ struct AuditVerifyCommand: AsyncParsableCommand {
     var dir: String?
     @Option(
         help: ArgumentHelp(
-            "The log's verifier key, or a file that holds it.",
+            "The log's verifier key, or a file that holds it, also an agent's `identity`.",
             valueName: "key-or-file"
         ),
         completion: .file()
@@ -42,7 +43,7 @@ struct AuditVerifyCommand: AsyncParsableCommand {
     @Option(
         name: .customLong("checkpoint"),
         help: ArgumentHelp(
-            "A checkpoint of this log kept elsewhere; repeatable.",
+            "A checkpoint of this log kept elsewhere, also an agent's; repeatable.",
             valueName: "file"
         ),
         completion: .file()
@@ -62,17 +63,18 @@ struct AuditVerifyCommand: AsyncParsableCommand {
     }
 
     func validate() throws {
-        guard dir == nil || key != nil else {
-            throw ValidationError(
-                "--dir needs --key; if you trust where the directory comes from: "
-                    + "--key \(dir ?? "DIR")/\(AuditDirectory.keyFile)"
-            )
+        guard let dir, key == nil else { return }
+        do throws(CommandFailure) {
+            try AuditDirectory(dir).checkIsLog()
+        } catch {
+            throw ValidationError(error.message + ". " + (error.remedy ?? ""))
         }
+        throw ValidationError(AuditDirectory(dir).keyNeeded)
     }
 
     func run() async throws {
         if let dir, let key {
-            try Self.checkLog(dir)
+            try AuditDirectory(dir).checkIsLog()
             try report(AuditDirectory(dir), key: Self.key(key))
             return
         }
@@ -93,33 +95,22 @@ struct AuditVerifyCommand: AsyncParsableCommand {
         try report(directory, key: key.map(Self.key) ?? log.key)
     }
 
-    /// Tells a wrong path from a log that was tampered with.
-    private static func checkLog(_ path: String) throws {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-        guard names.contains(TilePath.checkpoint) || names.contains("tile") else {
-            throw CommandFailure(
-                "there is no audit log in \(path)",
-                remedy: "Name a directory made by `signet audit export`, or the server's own, "
-                    + "which is audit/ below its data directory."
-            )
-        }
-    }
-
     /// The verifier key as typed, or out of a file.
     static func key(_ text: String) throws -> NoteVerifierKey {
         let path = text
         var text = text
         if !text.contains("+") || FileManager.default.fileExists(atPath: path) {
+            let bytes: [UInt8]
             do throws(FileError) {
-                let bytes = try DurableFile.read(path, bytesMax: 4096)
-                text = String(decoding: bytes, as: UTF8.self)
-                    .trimmingCharacters(in: .whitespacesAndNewlines)
+                bytes = try DurableFile.read(path, bytesMax: AgentFileFrame.identityBytesMax)
             } catch {
                 throw CommandFailure(
                     "--key is neither a verifier key nor a file that can be read: \(error)",
                     remedy: "A key has the form name+id+base64; `signet audit export` writes it."
                 )
             }
+            text = try AgentFileFrame.key(bytes, path: path)
+                .trimmingCharacters(in: .whitespacesAndNewlines)
         }
         do {
             return try NoteVerifierKey(parsing: text)
@@ -132,10 +123,8 @@ struct AuditVerifyCommand: AsyncParsableCommand {
     }
 
     private func report(_ directory: AuditDirectory, key: NoteVerifierKey) throws {
-        let notes = try remembered.map {
-            try DurableFile.read($0, bytesMax: SignedCheckpoint.bytesMax)
-        }
-        switch try directory.verify(key: key, remembered: notes) {
+        let checkpoints = try RememberedCheckpoints(files: remembered, key: key)
+        switch try directory.verify(key: key, remembered: checkpoints.notes) {
         case .intact(let log):
             let checkpoint = log.checkpoint.checkpoint
             let view = View(
@@ -154,6 +143,7 @@ struct AuditVerifyCommand: AsyncParsableCommand {
                 try output.print(view) { Table(headings: [], rows: []) }
             }
         case .broken(let defect):
+            let sentence = checkpoints.sentence(for: defect, size: directory.size(key: key))
             if output.format != .table {
                 try output.print(
                     View(
@@ -164,12 +154,12 @@ struct AuditVerifyCommand: AsyncParsableCommand {
                         uncheckedFiles: [],
                         firstBadRecord: defect.firstRecord,
                         file: defect.path,
-                        problem: defect.description
+                        problem: sentence
                     )
                 ) { Table(headings: [], rows: []) }
             }
             throw CommandFailure(
-                "the audit log was changed: \(defect)",
+                sentence,
                 remedy: "Keep this copy and see docs/audit.md, \"After an alarm\".",
                 status: .tampered
             )
