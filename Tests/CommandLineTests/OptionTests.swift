@@ -12,6 +12,32 @@ import signet
         }
     }
 
+    @Test func `others get no access to a private key`() throws {
+        for text in ["0600", "0640", "0440", "0400"] { _ = try FileMode.parseKey(text) }
+        for text in ["0644", "0604", "0601", "0602", "777"] {
+            #expect(throws: (any Error).self, "\(text)") { try FileMode.parseKey(text) }
+        }
+    }
+
+    @Test func `a serial is looked for whole`() throws {
+        let whole = "01b6242cc4b9da20b6242cc4b9da20aaFF"
+        #expect(try TypedQuery.serial(whole) == whole)
+        for text in ["", "01b6242cc4b9da20", "zz", "\(whole)0", "g\(whole.dropFirst())"] {
+            #expect(throws: (any Error).self, "\(text)") { try TypedQuery.serial(text) }
+        }
+    }
+
+    @Test func `an actor is looked for as the log writes it`() throws {
+        for text in [
+            "spiffe://example.org/web", "uid:0@host", "person:https://id#a", "system:rotation",
+        ] {
+            #expect(try TypedQuery.actor(text) == text)
+        }
+        for text in ["", "foo", "uid:0", "uid:+0@host", "system:", "spiffe://", "person:a"] {
+            #expect(throws: (any Error).self, "\(text)") { try TypedQuery.actor(text) }
+        }
+    }
+
     @Test func `a signal is known with and without SIG, in any case`() {
         #expect(SignalName.number(of: "HUP") == 1)
         #expect(SignalName.number(of: "sighup") == 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import SPIFFE
+package import SPIFFE
 
 /// Why bytes are not a leaf that this version can read.
 ///
@@ -80,7 +80,7 @@ extension AuditRecord {
 
 extension Actor {
     /// Reads what `description` writes.
-    init?(auditText text: String) {
+    package init?(auditText text: String) {
         let kinds: [(String, (Substring) -> Actor?)] = [
             ("uid:", Self.localUser), ("person:", Self.person), ("system:", Self.system),
         ]

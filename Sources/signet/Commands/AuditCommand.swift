@@ -48,18 +48,21 @@ struct AuditCommand: ParsableCommand {
         )
         var event = ""
         @Option(
-            help: ArgumentHelp("Who: spiffe://..., uid:N@host, system:PART.", valueName: "who")
+            help: ArgumentHelp("Who: spiffe://..., uid:N@host, system:PART.", valueName: "who"),
+            transform: TypedQuery.actor
         )
-        var actor = ""
+        var actor: String?
         @Option(
             name: .customLong("spiffe-id"),
-            help: ArgumentHelp("Records that name this ID.", valueName: "spiffe-id")
+            help: ArgumentHelp("Records that name this ID.", valueName: "spiffe-id"),
+            transform: TypedSPIFFEID.read
         )
         var spiffeID: TypedSPIFFEID?
         @Option(
-            help: ArgumentHelp("Records that name this certificate serial.", valueName: "hex")
+            help: ArgumentHelp("Records that name this certificate serial.", valueName: "hex"),
+            transform: TypedQuery.serial
         )
-        var serial = ""
+        var serial: String?
         @Option(
             name: [.customShort("n"), .customLong("namespace")],
             help: ArgumentHelp("Records about this namespace.", valueName: "name")
@@ -88,9 +91,9 @@ struct AuditCommand: ParsableCommand {
                 $0.sinceUnixMilliseconds = try since.map { try Moment.parse($0, now: now) } ?? 0
                 $0.untilUnixMilliseconds = try until.map { try Moment.parse($0, now: now) } ?? 0
                 $0.event = event
-                $0.actor = actor
+                $0.actor = actor ?? ""
                 $0.spiffeID = spiffeID?.text ?? ""
-                $0.serial = serial
+                $0.serial = serial ?? ""
                 $0.namespace = namespace
                 $0.limit = UInt32(clamping: limit)
             }

@@ -26,7 +26,8 @@ struct EntryCommand: ParsableCommand {
         var hint: String
         var labels: [String: String]
         var revision: UInt64
-        var expires: String
+        /// Not there when the entry is for ever.
+        var expires: String?
 
         init(_ entry: Signet_Node_V1alpha1_RegistrationEntry) {
             namespace = entry.namespace
@@ -41,7 +42,9 @@ struct EntryCommand: ParsableCommand {
             hint = entry.hint
             labels = entry.labels
             revision = entry.revision
-            expires = Terminal.time(unixMilliseconds: entry.expiresUnixMilliseconds)
+            expires =
+                entry.expiresUnixMilliseconds == 0
+                ? nil : Terminal.time(unixMilliseconds: entry.expiresUnixMilliseconds)
         }
     }
 
@@ -70,7 +73,8 @@ struct EntryCommand: ParsableCommand {
         var allNamespaces = false
         @Option(
             name: .customLong("spiffe-id"),
-            help: ArgumentHelp("Only entries of this ID.", valueName: "spiffe-id")
+            help: ArgumentHelp("Only entries of this ID.", valueName: "spiffe-id"),
+            transform: TypedSPIFFEID.read
         )
         var spiffeID: TypedSPIFFEID?
 
@@ -119,7 +123,7 @@ struct EntryCommand: ParsableCommand {
                     "federates with": view.federatesWith.joined(separator: " "),
                     "hint": view.hint,
                     "labels": view.labels.map { "\($0)=\($1)" }.sorted().joined(separator: " "),
-                    "expires": view.expires, "revision": String(view.revision), "id": view.id,
+                    "expires": view.expires ?? "", "revision": String(view.revision), "id": view.id,
                 ])
             }
         }
@@ -146,7 +150,8 @@ struct EntryCommand: ParsableCommand {
             help: ArgumentHelp(
                 "Every node that can obtain this identity.",
                 valueName: "spiffe-id"
-            )
+            ),
+            transform: TypedSPIFFEID.read
         )
         var spiffeID: TypedSPIFFEID?
 

@@ -42,6 +42,8 @@ struct ExplainCommand: ParsableCommand {
             var pid: Int32
             var selectors: [String]
             var spiffeIDs: [String]
+            /// How many entries grant each identity.
+            var grantingEntries: [String: Int]
             var nearMisses: [NearMiss]
             var revision: UInt64
             var attestationError: String
@@ -92,7 +94,10 @@ extension ExplainCommand.Workload.View {
     init(_ explanation: Signet_Node_V1alpha1_WorkloadExplanation) {
         pid = explanation.pid
         selectors = explanation.selectors
-        spiffeIDs = explanation.spiffeIds
+        // The answer names an identity once for each entry that grants it.
+        grantingEntries = explanation.spiffeIds.reduce(into: [:]) { $0[$1, default: 0] += 1 }
+        var named: Set<String> = []
+        spiffeIDs = explanation.spiffeIds.filter { named.insert($0).inserted }
         revision = explanation.revision.number
         attestationError = explanation.attestationError
         notes = explanation.notes
@@ -117,7 +122,10 @@ extension ExplainCommand.Workload.View {
             lines.append("it gets no identity")
         } else {
             lines.append("it gets:")
-            lines += spiffeIDs.map { "  \($0)" }
+            lines += spiffeIDs.map { id -> String in
+                let count = grantingEntries[id] ?? 1
+                return count == 1 ? "  \(id)" : "  \(id) (by \(count) entries)"
+            }
         }
         for (number, miss) in nearMisses.enumerated() {
             lines.append(

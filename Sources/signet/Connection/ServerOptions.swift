@@ -30,7 +30,8 @@ struct ServerOptions: ParsableArguments {
             "With --server: the identity to show, if this process has several. "
                 + "Else SIGNET_IDENTITY, else the first.",
             valueName: "spiffe-id"
-        )
+        ),
+        transform: TypedSPIFFEID.read
     )
     var identity: TypedSPIFFEID?
     @OptionGroup var agent: AgentOptions

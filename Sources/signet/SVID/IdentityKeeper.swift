@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Clocks
+internal import DurableFiles
 internal import Foundation
 internal import Glibc
 internal import SPIFFE
@@ -11,6 +12,8 @@ struct IdentityKeeper {
     static let eventsMax = 64
     /// How long a program may take to end before it is killed.
     static let programGrace = Duration.seconds(10)
+    /// Most bytes of a file with a process ID: a number, with room for what stands around it.
+    static let pidFileBytesMax = 4096
 
     enum Event: Sendable {
         case programEnded(generation: Int, ProgramEnd)
@@ -148,8 +151,15 @@ struct IdentityKeeper {
     }
 
     private func signal(_ number: Int32, pidFile: String) {
-        guard let text = try? String(contentsOfFile: pidFile, encoding: .utf8),
-            let pid = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)), pid > 1
+        let text: String
+        do throws(FileError) {
+            let bytes = try DurableFile.read(pidFile, bytesMax: Self.pidFileBytesMax)
+            text = String(decoding: bytes, as: UTF8.self)
+        } catch {
+            say("\(error); nobody was told of the renewal")
+            return
+        }
+        guard let pid = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)), pid > 1
         else {
             say("\(pidFile) holds no process ID; nobody was told of the renewal")
             return
@@ -169,7 +179,7 @@ struct IdentityKeeper {
             let left = identity.leaf.notAfter.timeIntervalSince(clock.wallTime)
             Terminal.out(
                 "\(clock.wallTime.formatted(.iso8601))  \(view.spiffeID)  serial "
-                    + "\(view.serial.prefix(16))  expires in \(Moment.span(seconds: left))"
+                    + "\(view.serial)  expires in \(Moment.span(seconds: left))"
             )
         }
     }

@@ -19,7 +19,8 @@ struct SVIDCommand: ParsableCommand {
 struct IdentityOptions: ParsableArguments {
     @Option(
         name: .customLong("spiffe-id"),
-        help: ArgumentHelp("Only this identity.", valueName: "spiffe-id")
+        help: ArgumentHelp("Only this identity.", valueName: "spiffe-id"),
+        transform: TypedSPIFFEID.read
     )
     var spiffeID: TypedSPIFFEID?
     @Option(help: ArgumentHelp("Only the identity with this hint.", valueName: "text"))
@@ -41,7 +42,7 @@ struct IdentityOptions: ParsableArguments {
     var mode = "0644"
     @Option(
         name: .customLong("key-mode"),
-        help: ArgumentHelp("Permissions of svid_key.pem.", valueName: "octal")
+        help: ArgumentHelp("Permissions of svid_key.pem; none for others.", valueName: "octal")
     )
     var keyMode = "0600"
     @Flag(name: .customLong("include-key"), help: "Put private keys into -o json and yaml.")
@@ -55,7 +56,7 @@ struct IdentityOptions: ParsableArguments {
             return IdentityFiles(
                 directory: directory,
                 mode: try FileMode.parse(mode),
-                keyMode: try FileMode.parse(keyMode)
+                keyMode: try FileMode.parseKey(keyMode)
             )
         }
     }
@@ -73,7 +74,14 @@ struct IdentityOptions: ParsableArguments {
 
     func validate() throws {
         _ = try FileMode.parse(mode)
-        _ = try FileMode.parse(keyMode)
+        _ = try FileMode.parseKey(keyMode)
+    }
+
+    /// Refuses to leave out silently what was asked for.
+    func checkKeyIsShown(in format: OutputFormat) throws {
+        guard !includeKey || format != .table else {
+            throw ValidationError("--include-key needs -o json or -o yaml; a table has no keys")
+        }
     }
 }
 
@@ -85,6 +93,19 @@ package enum FileMode {
     package static func parse(_ text: String) throws -> UInt32 {
         guard text.count <= 4, let mode = UInt32(text, radix: 8), mode & ~0o777 == 0 else {
             throw ValidationError("\"\(text)\" is no file mode; write it as 0640")
+        }
+        return mode
+    }
+
+    /// Reads the permissions of a private key.
+    ///
+    /// - Throws: `ValidationError` also when they give others any access.
+    package static func parseKey(_ text: String) throws -> UInt32 {
+        let mode = try parse(text)
+        guard mode & 0o007 == 0 else {
+            throw ValidationError(
+                "--key-mode \(text) lets every user at the private key; 0640 is for a group"
+            )
         }
         return mode
     }
@@ -129,6 +150,10 @@ struct SVIDFetchCommand: AsyncParsableCommand {
     @OptionGroup var agent: AgentOptions
     @OptionGroup var identity: IdentityOptions
     @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        try identity.checkKeyIsShown(in: output.format)
+    }
 
     func run() async throws {
         let identities = try await WorkloadStream(path: try agent.path).once()

@@ -57,6 +57,10 @@ struct SVIDWatchCommand: AsyncParsableCommand {
     var keepFiles = false
 
     func validate() throws {
+        try identity.checkKeyIsShown(in: output.format)
+        guard !keepFiles || identity.directory != nil else {
+            throw ValidationError("--keep-files needs --write-dir, for the files")
+        }
         if let signal, SignalName.number(of: signal) == nil {
             throw ValidationError("--signal takes \(SignalName.all.joined(separator: ", "))")
         }
