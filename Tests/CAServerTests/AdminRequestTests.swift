@@ -44,7 +44,8 @@ struct AdminRequestTests {
                 try await server.administration.createToken(.with { $0.agentName = "web" })
             }
             #expect(error?.kind == .invalidArgument)
-            #expect(error?.message.contains("as advertise in its configuration") == true)
+            let remedy = "add --server-address HOST:8081, or set advertise in server.yaml"
+            #expect(error?.message.hasSuffix(remedy) == true)
         }
     }
 

@@ -71,8 +71,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             throw APIError(
                 .invalidArgument,
                 "joinToken",
-                "\(error); name the server's addresses in the request or as advertise in its "
-                    + "configuration"
+                "\(error); add --server-address HOST:8081, or set advertise in server.yaml"
             )
         }
     }

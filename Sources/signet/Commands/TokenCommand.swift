@@ -18,9 +18,10 @@ struct TokenCommand: ParsableCommand {
             abstract: "Make a join token; it is shown once and good for one attestation.",
             discussion: """
                 The token is a secret: who has it can become this agent. It alone goes to standard \
-                output.
+                output. The agent refuses a file of it that others may read, hence the umask.
 
-                Example: signet token create --name web-1 --selector role:web > join-token
+                Example: (umask 077; signet token create --name web-1 --selector role:web > \
+                join-token)
                 """
         )
         @OptionGroup var server: ServerOptions
@@ -80,7 +81,10 @@ struct TokenCommand: ParsableCommand {
                     "token for \(view.agentSPIFFEID), good once until \(view.expiresAt):"
                 )
                 Terminal.out(view.token)
-                Terminal.error("next: signet-agent --join-token-file FILE ... on that machine")
+                Terminal.error(
+                    "next: into a file of mode 0600 on that machine, and there "
+                        + "signet-agent --join-token-file FILE ..."
+                )
             } else {
                 try output.print(view) { Table(headings: [], rows: []) }
             }
