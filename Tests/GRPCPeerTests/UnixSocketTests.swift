@@ -166,7 +166,21 @@ struct UnixSocketTests {
             try await GRPCServer(transport: server(path), services: []).serve()
             return nil
         } catch let error as RuntimeError {
-            return error.cause as? UnixSocketError
+            let refusal = try #require(error.cause as? ListenerError)
+            #expect(refusal.place == path && refusal.description.hasPrefix("\(path) "))
+            guard case .socket(let reason) = refusal.reason else { return nil }
+            return reason
+        }
+    }
+
+    @Test func `an address that cannot be listened on is named with what to do`() {
+        for (number, says) in [
+            (EADDRINUSE, "in use by another process"), (EACCES, "a port above 1023"),
+            (EADDRNOTAVAIL, "no address of this machine"),
+        ] {
+            let error = ListenerError(place: "10.0.0.1:81", reason: .address(errno: number))
+            #expect(error.description.hasPrefix("10.0.0.1:81 "))
+            #expect(error.description.contains(says))
         }
     }
 

@@ -154,6 +154,22 @@ struct TelemetryEndpointTests {
         }
     }
 
+    @Test func `a port in use is named with what to do`() async throws {
+        try await withEndpoint { endpoint in
+            let error = await #expect(throws: TelemetryBindError.self) {
+                _ = try await TelemetryEndpoint.bind(
+                    host: "127.0.0.1",
+                    port: endpoint.port,
+                    metrics: metrics,
+                    health: health
+                )
+            }
+            let place = "127.0.0.1:\(endpoint.port) (telemetryPort)"
+            #expect(error?.description.hasPrefix("\(place) is in use") == true)
+            #expect(error?.description.contains("another port, or 0") == true)
+        }
+    }
+
     @Test func `the listener closes when its task is cancelled`() async throws {
         // An address that no other test listens on, so that nobody takes the free port.
         let host = "127.77.0.1"

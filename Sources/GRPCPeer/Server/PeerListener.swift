@@ -37,18 +37,31 @@ struct PeerListener: HTTP2ServerTransport.ListenerFactory {
             .serverChannelInitializer { listenerConfigurator.configure(channel: $0) }
         switch endpoint {
         case .unixSocket(let file):
-            return try await bootstrap.bind(file.listen()) { channel in
+            return try await bootstrap.bind(listen(file)) { channel in
                 accept(channel, connectionConfigurator) { try acceptLocal(channel) }
             }
         case .tls(let address, let acceptance):
-            return
-                try await bootstrap
-                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                .bind(host: address.host, port: Int(address.port)) { channel in
-                    accept(channel, connectionConfigurator) {
-                        try acceptTLS(channel, acceptance)
+            do {
+                return
+                    try await bootstrap
+                    .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                    .bind(host: address.host, port: Int(address.port)) { channel in
+                        accept(channel, connectionConfigurator) {
+                            try acceptTLS(channel, acceptance)
+                        }
                     }
-                }
+            } catch let error as IOError {
+                let reason = ListenerError.Reason.address(errno: error.errnoCode)
+                throw ListenerError(place: address.description, reason: reason)
+            }
+        }
+    }
+
+    private func listen(_ file: UnixSocketFile) throws(ListenerError) -> Int32 {
+        do throws(UnixSocketError) {
+            return try file.listen()
+        } catch {
+            throw ListenerError(place: file.path, reason: .socket(error))
         }
     }
 

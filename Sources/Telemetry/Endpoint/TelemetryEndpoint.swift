@@ -32,7 +32,7 @@ package final class TelemetryEndpoint: Sendable {
     ///   - metrics: What `/metrics` shows.
     ///   - health: What `/live` and `/ready` answer.
     /// - Returns: The endpoint; call `run()` next.
-    /// - Throws: When the address cannot be bound.
+    /// - Throws: `TelemetryBindError` when the address cannot be bound, or the system's own error.
     package static func bind(
         host: String,
         port: UInt16,
@@ -43,7 +43,7 @@ package final class TelemetryEndpoint: Sendable {
             TelemetryPage(answering: $0, metrics: metrics, health: health)
         }
         let admission = ConnectionAdmission(max: connectionsMax)
-        let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -54,8 +54,14 @@ package final class TelemetryEndpoint: Sendable {
                     try sync.addHandler(TelemetryRequestHandler(page: page))
                 }
             }
-            .bind(host: host, port: Int(port))
-            .get()
+        let channel: any Channel
+        do {
+            channel = try await bootstrap.bind(host: host, port: Int(port)).get()
+        } catch let error as IOError {
+            let known = TelemetryBindError(host: host, port: port, errno: error.errnoCode)
+            guard let known else { throw error }
+            throw known
+        }
         let bound = channel.localAddress?.port.flatMap(UInt16.init(exactly:))
         return TelemetryEndpoint(channel: channel, port: bound ?? port)
     }
