@@ -27,6 +27,12 @@ import signet
         #expect(steering.isEmpty)
     }
 
+    @Test func `a reason from an agent cannot steer the terminal`() {
+        let lines = "web\u{1B}[2J refused:\r\n  a\u{202E}b\n\u{9B}31m"
+        #expect(Terminal.printableLines(lines) == "web?[2J refused:?\n  a?b\n?31m")
+        #expect(Terminal.printableLines("plain\n") == "plain\n")
+    }
+
     @Test func `letters of other scripts stay`() {
         #expect(Table(headings: ["N"], rows: [["Zürich 東京"]]).text == "N\nZürich 東京")
     }

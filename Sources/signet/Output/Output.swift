@@ -100,7 +100,7 @@ extension String {
 }
 
 /// Standard output and standard error, flushed line by line.
-enum Terminal {
+package enum Terminal {
     static func out(_ text: String) {
         do {
             try FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))
@@ -110,8 +110,10 @@ enum Terminal {
         }
     }
 
+    /// Writes lines, without what could steer the terminal: parts of them may be a peer's.
     static func error(_ text: String) {
-        try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
+        let lines = printableLines(text) + "\n"
+        try? FileHandle.standardError.write(contentsOf: Data(lines.utf8))
     }
 
     /// Whether somebody reads standard error as it is written.
@@ -154,6 +156,13 @@ enum Terminal {
             }
         }
         return String(printable)
+    }
+
+    /// `text` with its line feeds, and without other control characters.
+    package static func printableLines(_ text: String) -> String {
+        // By scalars: CR and LF together are one character that is no line feed.
+        text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false)
+            .map { printable(String($0)) }.joined(separator: "\n")
     }
 
     /// A moment as RFC 3339 in UTC; "-" for none.
