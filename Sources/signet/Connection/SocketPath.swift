@@ -83,6 +83,16 @@ package enum SocketPath {
         }
     }
 
+    /// The agent's socket is open to all by default, so that a directory is the likelier cause.
+    private static func forbiddenRemedy(_ peer: PeerName) -> String {
+        switch peer {
+        case .agent:
+            "Its mode or a directory above it is closed to this user: open that, use sudo, or the "
+                + "user that the agent runs as."
+        case .server: "Use sudo, or the user that the server runs as."
+        }
+    }
+
     /// Says at once what a client could only say after some time.
     static func checkListener(_ path: String, peer: PeerName) throws(CommandFailure) {
         let option = "--\(peer)-socket"
@@ -99,7 +109,7 @@ package enum SocketPath {
         case EACCES, EPERM:
             throw CommandFailure(
                 "this user may not use the \(peer) socket at \(path)",
-                remedy: "Use sudo, or the user that the \(peer) runs as.",
+                remedy: forbiddenRemedy(peer),
                 status: .unreachable
             )
         case ENAMETOOLONG:
