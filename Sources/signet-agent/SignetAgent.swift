@@ -19,23 +19,46 @@ struct SignetAgent: AsyncParsableCommand {
     )
 
     @Option(help: "Configuration file; a flag overrides its key.") var config: String?
-    @Option(name: .customLong("data-dir"), help: "Where the agent keeps its key and state.")
+    private static let defaults = AgentConfiguration()
+
+    @Option(
+        name: .customLong("data-dir"),
+        help: "Where the agent keeps its key and state. (default: \(defaults.dataDirectory))"
+    )
     var dataDirectory: String?
     @Option(name: .customLong("join-token-file"), help: "File with the token of the first contact.")
     var joinTokenFile: String?
-    @Option(name: .customLong("socket"), help: "Unix socket of the Workload API.")
+    @Option(
+        name: .customLong("socket"),
+        help: "Unix socket of the Workload API. (default: \(defaults.socket))"
+    )
     var socket: String?
-    @Option(name: .customLong("socket-mode"), help: "Its permissions, octal.")
+    @Option(
+        name: .customLong("socket-mode"),
+        help: "Its permissions, octal. (default: 0\(String(defaults.socketMode, radix: 8)))"
+    )
     var socketMode: String?
     @Option(name: .customLong("server-address"), help: "host:port; may be given several times.")
     var serverAddresses: [String] = []
     @Option(name: .customLong("trust-domain"), help: "Refuse to start in any other trust domain.")
     var trustDomain: String?
-    @Option(name: .customLong("telemetry-port"), help: "Health and metrics on 127.0.0.1; 0: any.")
+    @Option(
+        name: .customLong("telemetry-port"),
+        help: "Health and metrics on 127.0.0.1; 0: any. (default: \(defaults.telemetryPort))"
+    )
     var telemetryPort: String?
-    @Option(name: .customLong("log-format"), help: "json or text.")
+    @Option(
+        name: .customLong("log-format"),
+        help: "json or text. (default: \(defaults.logFormat.rawValue))"
+    )
     var logFormat: String?
-    @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error.")
+    @Option(
+        name: .customLong("log-level"),
+        help: """
+            trace, debug, info, notice, warning, error, critical. (default: \
+            \(defaults.logLevel.rawValue))
+            """
+    )
     var logLevel: String?
 
     func run() async throws {

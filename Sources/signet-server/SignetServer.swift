@@ -20,7 +20,10 @@ struct SignetServer: AsyncParsableCommand {
     )
 
     @Option(help: "Configuration file.") var config = "/etc/signet/server.yaml"
-    @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error.")
+    @Option(
+        name: .customLong("log-level"),
+        help: "trace, debug, info, notice, warning, error, critical."
+    )
     var logLevel = "info"
     @Option(name: .customLong("log-format"), help: "text or json.") var logFormat = "text"
     @Flag(

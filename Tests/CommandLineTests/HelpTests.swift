@@ -98,6 +98,32 @@ struct HelpTests {
         }
     }
 
+    @Test(
+        arguments: [
+            ("signet-server", ["/etc/signet/server.yaml", "error, critical."]),
+            (
+                "signet-agent",
+                [
+                    "/var/lib/signet/agent)", "/run/signet/agent/workload.sock)", "0666)", "9812)",
+                    "error, critical.", "(default: info)", "(default: text)",
+                ]
+            ),
+        ]
+    )
+    func `the daemons tell their defaults and every log level`(
+        program: String,
+        parts: [String]
+    ) async throws {
+        let directory = try TestDirectory()
+        let result = try await Installation.run(
+            Installation.binary(program),
+            ["--help"],
+            directory: directory.path
+        )
+        let help = result.output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        for part in parts { #expect(help.contains(part), "\(part): \(help)") }
+    }
+
     @Test(arguments: ["bash", "zsh", "fish"])
     func `completion knows every command and every option`(shell: String) async throws {
         let script = try await Self.run(["completion", shell])
