@@ -22,6 +22,13 @@ import signet
         #expect(kind.name == "")
     }
 
+    @Test func `every namespace is named only where it has more`() {
+        #expect(DocumentPrinter.nothing(kind: "Role", all: false).contains("-A"))
+        #expect(DocumentPrinter.nothing(kind: "", all: false).contains("-A"))
+        #expect(!DocumentPrinter.nothing(kind: "Role", all: true).contains("-A"))
+        #expect(!DocumentPrinter.nothing(kind: "namespace", all: false).contains("-A"))
+    }
+
     @Test func `other forms are refused`() {
         #expect(TypedDocument(kind: "Role/a", name: "b") == nil)
         #expect(TypedDocument(kind: "Role/", name: nil) == nil)

@@ -31,7 +31,7 @@ struct RegistrationEntrySpecTests {
             "- role:web",
             with: "- web",
             "9:7: spec.nodeSelectors[0]: \"web\" is not a selector; a selector is written "
-                + "type:value, for example unix:uid:1000"
+                + "type:value, for example role:web of a node or unix:uid:1000 of a workload"
         ),
         .entry(
             "a selector twice",

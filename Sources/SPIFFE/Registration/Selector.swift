@@ -55,7 +55,9 @@ package enum SelectorError: Error, Hashable, Sendable, CustomStringConvertible {
 
     package var description: String {
         switch self {
-        case .separatorMissing: "a selector is written type:value, for example unix:uid:1000"
+        case .separatorMissing:
+            "a selector is written type:value, for example role:web of a node or unix:uid:1000 of "
+                + "a workload"
         case .tooLong: "a selector has at most \(Selector.bytesMax) bytes"
         case .typeCharacter: "a selector type holds only a-z, 0-9, \".\", \"-\" and \"_\""
         case .valueCharacter: "a selector value holds no control character"

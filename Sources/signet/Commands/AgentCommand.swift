@@ -47,6 +47,8 @@ struct AgentCommand: ParsableCommand {
             entriesInScope = node.entriesInScope
         }
 
+        /// An agent that is away, or has applied nothing yet, has told none.
+        var shownRevision: String { appliedRevision == 0 ? "-" : String(appliedRevision) }
         var state: String { banned ? "banned" : connected ? "connected" : "away" }
     }
 
@@ -56,7 +58,7 @@ struct AgentCommand: ParsableCommand {
             headings: ["NAME", "STATE", "REVISION", "ENTRIES", "SVID EXPIRES", "SELECTORS"],
             rows: nodes.map {
                 [
-                    $0.name, $0.state, String($0.appliedRevision), String($0.entriesInScope),
+                    $0.name, $0.state, $0.shownRevision, String($0.entriesInScope),
                     $0.svidExpiresAt, $0.selectors.joined(separator: " "),
                 ]
             }
@@ -101,7 +103,7 @@ struct AgentCommand: ParsableCommand {
                     "attested": "\(view.attestedAt) by \(view.attestation)",
                     "SVID expires": view.svidExpiresAt, "serial": view.serial,
                     "last seen": view.lastSeen, "version": view.version,
-                    "applied revision": String(view.appliedRevision),
+                    "applied revision": view.shownRevision,
                     "entries in scope": String(view.entriesInScope), "ban reason": view.banReason,
                 ])
             }
@@ -171,7 +173,11 @@ struct AgentCommand: ParsableCommand {
                 try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                     .evictNode(request)
             }
-            try output.print(View(node)) { AgentCommand.table([View(node)]) }
+            if output.format == .table {
+                Terminal.out("\(Terminal.printable(name)) evicted")
+            } else {
+                try output.print(View(node)) { Table(headings: [], rows: []) }
+            }
         }
     }
 

@@ -129,21 +129,42 @@ struct GetCommand: AsyncParsableCommand {
         }
         if !name.isEmpty, documents.isEmpty {
             throw CommandFailure(
-                "there is no \(kind) \(namespace)/\(name)",
+                DocumentPrinter.isNamespaced(kind)
+                    ? "there is no \(kind) \(namespace)/\(name)" : "there is no \(kind) \(name)",
                 remedy: "`signet get \(kind) -A` lists those there are."
             )
         }
-        try DocumentPrinter.print(documents, output.format, history: false)
+        try DocumentPrinter.print(
+            documents,
+            output.format,
+            empty: DocumentPrinter.nothing(kind: kind, all: all)
+        )
     }
 }
 
 /// Stored documents in the form asked for; JSON and YAML are the server's own text.
-enum DocumentPrinter {
+package enum DocumentPrinter {
+    /// What to say when there are none of a kind, or of all with the empty one.
+    package static func nothing(kind: String, all: Bool) -> String {
+        all || !isNamespaced(kind)
+            ? "no documents here" : "no documents here; -A looks in every namespace"
+    }
+
+    /// Whether documents of a kind, typed in any case, lie in namespaces.
+    static func isNamespaced(_ kind: String) -> Bool {
+        let known = DocumentKind.allCases.first {
+            $0.rawValue.lowercased() == kind.lowercased()
+        }
+        return known?.isNamespaced ?? true
+    }
+
+    /// Prints documents, or, with nil for `empty`, the versions of one.
     static func print(
         _ documents: [Signet_Admin_V1alpha1_StoredDocument],
         _ format: OutputFormat,
-        history: Bool
+        empty: String?
     ) throws {
+        let history = empty == nil
         switch format {
         case .json where history: Terminal.out(try HistoryPrinter.json(documents))
         case .yaml where history: Terminal.out(try HistoryPrinter.yaml(documents))
@@ -154,7 +175,7 @@ enum DocumentPrinter {
         case .table:
             let extra = history ? ["STATE", "BY"] : []
             let table = Table(
-                empty: "no documents here; -A looks in every namespace",
+                empty: empty ?? "no versions",
                 headings: ["KIND", "NAMESPACE", "NAME", "VERSION", "REVISION", "UPDATED"] + extra,
                 rows: documents.map {
                     [
@@ -236,6 +257,6 @@ struct HistoryCommand: AsyncParsableCommand {
                 .with { $0.key = key }
             )
         }
-        try DocumentPrinter.print(response.documents, output.format, history: true)
+        try DocumentPrinter.print(response.documents, output.format, empty: nil)
     }
 }
