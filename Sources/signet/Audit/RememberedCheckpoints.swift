@@ -55,6 +55,7 @@ package struct RememberedCheckpoints: Sendable {
     /// - Parameters:
     ///   - defect: What the walk over the log found.
     ///   - size: How many records the log's own checkpoint has; nil if it cannot be read.
+    /// - Returns: The sentence, with both sizes for a log that is shorter than a checkpoint.
     package func sentence(for defect: AuditDefect, size: UInt64?) -> String {
         guard case .recordsCutOff(let remembered) = defect.kind, let size,
             let path = checkpoints.first(where: { $0.size == remembered })?.path
