@@ -31,7 +31,7 @@ package struct ListenerError: Error, Hashable, Sendable, CustomStringConvertible
         switch number {
         case EACCES, EPERM: "may not be listened on by this user: set a port above 1023"
         case EADDRINUSE: "is in use by another process: end it, or set another port"
-        case EADDRNOTAVAIL: "is no address of this machine: set one of its own, or 0.0.0.0"
+        case EADDRNOTAVAIL: "is no address of this machine: set one of its own, or ::"
         default: "cannot be listened on: \(text(ofErrno: number))"
         }
     }

@@ -42,7 +42,8 @@ package enum TypedQuery {
                     + "shows it"
             )
         }
-        return text
+        // The log writes them so.
+        return text.lowercased()
     }
 
     /// Reads an actor as the log writes it.
