@@ -14,6 +14,8 @@ extension APIError {
                 "conflict",
                 "\(key) was changed meanwhile; read it again and retry"
             )
+        case let error as UnreadableDocument:
+            self.init(.failedPrecondition, "documentUnreadable", "nothing was changed: \(error)")
         case let error as DatastoreError:
             self.init(
                 .unavailable,

@@ -59,7 +59,7 @@ extension DocumentAct {
             .delete,
             kind: key.kind,
             namespace: key.namespace,
-            spiffeID: try Document(stored: stored).spiffeID
+            spiffeID: try transaction.spiffeID(of: stored)
         )
         guard mayDelete else { return false }
         if key.kind == DocumentKind.namespace.rawValue,

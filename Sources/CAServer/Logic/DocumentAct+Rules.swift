@@ -18,6 +18,42 @@ extension DocumentAct {
         )
     }
 
+    /// Requires a right to what is stored already.
+    ///
+    /// The refusal does not tell the stored SPIFFE ID, which the caller may not be allowed to see.
+    func requireStored(_ verb: AdminVerb, _ key: DocumentKey, spiffeID: String?) throws(APIError) {
+        guard standing.may(verb, kind: key.kind, namespace: key.namespace, spiffeID: spiffeID)
+        else {
+            throw APIError(
+                .permissionDenied,
+                "adminDenied",
+                "not allowed: \(standing.actor) \(verb) \(key): no role that it has allows this "
+                    + "for the document as it is stored"
+            )
+        }
+    }
+
+    /// Nothing is stored that could not be read back or sent to agents.
+    func checkStorable(_ document: Document, _ content: [UInt8]) throws(APIError) {
+        let place = "\(document.file):\(document.line)"
+        guard content.count <= Self.storedBytesMax else {
+            throw APIError(
+                .invalidArgument,
+                "documentTooLarge",
+                "\(place): \(document.key) has \(content.count) bytes as it would be stored, "
+                    + "more than the \(Self.storedBytesMax) allowed; split it into several documents"
+            )
+        }
+        guard Document.reading(content, of: document.key) != nil else {
+            throw APIError(
+                .invalidArgument,
+                "documentUnreadable",
+                "\(place): \(document.key) could not be read again once it is stored; shorten its "
+                    + "values or split it into several documents"
+            )
+        }
+    }
+
     func checkContent(_ document: Document) throws {
         let problems = document.problems(inTrustDomain: logic.trustDomain)
         guard problems.isEmpty else {
@@ -50,8 +86,9 @@ extension DocumentAct {
 
     /// Nobody gives away what he does not hold; judged over the roles as they will be.
     func checkGrants(_ documents: [Document]) throws {
+        guard !documents.isEmpty else { return }
         var roles: [AdminRoleReference: AdminRole] = [.builtInAdmin: .builtInAdmin]
-        for document in try StoredAccess.documents(.role, in: transaction) {
+        for document in try StoredAccess.readable(.role, in: transaction) {
             if case .role(let spec) = document.spec {
                 let role = spec.role(metadata: document.metadata)
                 roles[role.reference] = role
@@ -102,13 +139,17 @@ extension DocumentAct {
     func checkRolesLeft() throws {
         let kinds = [DocumentKind.role, .roleBinding].map(\.rawValue)
         guard outcomes.contains(where: { kinds.contains($0.key.kind) }) else { return }
-        _ = try StoredAccess.documents(.role, in: transaction)
+        _ = try StoredAccess.stored(.role, in: transaction)
         let deleted = Set(
             outcomes
                 .filter { $0.action == .deleted && $0.key.kind == DocumentKind.role.rawValue }
                 .map { AdminRoleReference(namespace: $0.key.namespace, name: $0.key.name) }
         )
-        for document in try StoredAccess.documents(.roleBinding, in: transaction) {
+        let bindings = try StoredAccess.stored(.roleBinding, in: transaction)
+        guard !deleted.isEmpty else { return }
+        for stored in bindings {
+            // Which role a binding names that cannot be read is not known: it goes first.
+            let document = try Document(stored: stored)
             guard case .roleBinding(let spec) = document.spec else { continue }
             let binding = spec.binding(metadata: document.metadata)
             guard !deleted.contains(binding.role) else {

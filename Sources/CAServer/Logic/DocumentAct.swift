@@ -20,6 +20,12 @@ package struct DocumentAct {
     var warnings: [String] = []
     private var taken: Revision?
 
+    /// Longest document in the form in which it is stored.
+    ///
+    /// That form is longer than what was written (quotes and escapes), and must be well below what
+    /// can be read back and what one message to an agent may hold.
+    package static let storedBytesMax = 256 << 10
+
     /// Begins an order of somebody whose standing was read in the same transaction.
     package init(
         _ logic: ServerLogic,
@@ -75,12 +81,13 @@ package struct DocumentAct {
         let key = document.key
         try require(.apply, key, spiffeID: document.spiffeID)
         try checkContent(document)
+        let content = document.canonicalJSON
+        try checkStorable(document, content)
         let stored = try transaction.document(key)
         if let stored {
-            if let old = try Document(stored: stored).spiffeID, old != document.spiffeID {
-                try require(.apply, key, spiffeID: old)
-            }
-            if stored.canonicalJSON == document.canonicalJSON {
+            let old = try transaction.spiffeID(of: stored)
+            if old != document.spiffeID { try requireStored(.apply, key, spiffeID: old) }
+            if stored.canonicalJSON == content {
                 note(stored, .unchanged)
                 return
             }
@@ -96,7 +103,7 @@ package struct DocumentAct {
         let written = try transaction.put(
             DocumentDraft(
                 key: key,
-                canonicalJSON: document.canonicalJSON,
+                canonicalJSON: content,
                 labels: document.metadata.labels,
                 actor: standing.actor.description,
                 reason: document.metadata.reason ?? ""
@@ -115,7 +122,7 @@ package struct DocumentAct {
             DocumentChange(
                 key: key,
                 verb: stored == nil ? .create : .update,
-                sha256: Array(SHA256.hash(data: document.canonicalJSON))
+                sha256: Array(SHA256.hash(data: content))
             )
         )
         note(written, stored == nil ? .created : .updated)
@@ -127,7 +134,7 @@ package struct DocumentAct {
         guard let stored = try transaction.document(key) else {
             throw APIError(.notFound, "documentUnknown", "there is no \(key)")
         }
-        try require(.delete, key, spiffeID: Document(stored: stored).spiffeID)
+        try requireStored(.delete, key, spiffeID: transaction.spiffeID(of: stored))
         if key.kind == DocumentKind.namespace.rawValue { try requireEmpty(namespace: key.name) }
         try remove(stored)
     }

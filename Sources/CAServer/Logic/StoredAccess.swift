@@ -4,7 +4,7 @@ package import Authorization
 internal import ControlAPI
 package import Datastore
 package import PolicyDocuments
-internal import SPIFFE
+package import SPIFFE
 
 extension Document {
     /// The SPIFFE ID, or template of one, that the document gives out.
@@ -15,13 +15,46 @@ extension Document {
 
     /// Reads what the datastore holds.
     ///
-    /// - Throws: `DatastoreError.corrupt` when it cannot be read any more.
-    package init(stored: StoredDocument) throws {
-        guard
-            let documents = try? Document.parse(stored.canonicalJSON, file: "\(stored.key)"),
-            documents.count == 1
-        else { throw DatastoreError.corrupt("\(stored.key) cannot be read") }
-        self = documents[0]
+    /// - Throws: `UnreadableDocument` when this release cannot read it.
+    package init(stored: StoredDocument) throws(UnreadableDocument) {
+        guard let document = Self.reading(stored.canonicalJSON, of: stored.key) else {
+            throw UnreadableDocument(key: stored.key)
+        }
+        self = document
+    }
+
+    /// Reads the stored form; nil when it is not one document with this key.
+    static func reading(_ canonicalJSON: [UInt8], of key: DocumentKey) -> Document? {
+        guard let documents = try? parse(canonicalJSON, file: "\(key)"), documents.count == 1,
+            documents[0].key == key
+        else { return nil }
+        return documents[0]
+    }
+}
+
+/// A stored document that this release cannot read.
+///
+/// It says nothing about the file that it is stored in, so it ends no writing: the document can be
+/// deleted, and all others go on.
+package struct UnreadableDocument: Error, Hashable, Sendable, CustomStringConvertible {
+    package let key: DocumentKey
+
+    package var description: String {
+        "the stored \(key) cannot be read by this release; delete it and apply it again"
+    }
+}
+
+extension ReadTransaction {
+    /// The SPIFFE ID by which rights to a stored document are judged, also to one that cannot be
+    /// read: then it is that of the entry made from it.
+    ///
+    /// Nil for what gives out none; whoever holds rights only below a prefix has none to that.
+    package func spiffeID(of stored: StoredDocument) throws -> String? {
+        guard stored.key.group == DocumentKey.nativeGroup,
+            stored.key.kind == DocumentKind.registrationEntry.rawValue
+        else { return nil }
+        if let document = try? Document(stored: stored) { return document.spiffeID }
+        return try entry(id: stored.uid)?.spiffeID
     }
 }
 
@@ -43,10 +76,10 @@ package enum StoredAccess {
     /// An apply beyond it is refused, so that no right is ever left out.
     package static let documentsMax = 10_000
 
-    static func documents(
+    static func stored(
         _ kind: DocumentKind,
         in transaction: ReadTransaction
-    ) throws -> [Document] {
+    ) throws -> [StoredDocument] {
         var filter = DocumentFilter(kind: kind.rawValue)
         filter.group = DocumentKey.nativeGroup
         let stored = try transaction.documents(filter, after: nil, limit: documentsMax + 1)
@@ -57,7 +90,18 @@ package enum StoredAccess {
                 "there may be at most \(documentsMax) documents of kind \(kind.rawValue)"
             )
         }
-        return try stored.map { try Document(stored: $0) }
+        return stored
+    }
+
+    /// Those that can be read.
+    ///
+    /// Roles and bindings only ever allow, so without one of them there are fewer rights, and the
+    /// others still can delete it.
+    static func readable(
+        _ kind: DocumentKind,
+        in transaction: ReadTransaction
+    ) throws -> [Document] {
+        try stored(kind, in: transaction).compactMap { try? Document(stored: $0) }
     }
 }
 
@@ -66,12 +110,12 @@ extension AdminAccess {
     package init(stored transaction: ReadTransaction, admins: [ActorPattern]) throws {
         var roles: [AdminRole] = []
         var bindings = [AdminBinding.builtInAdmins(admins)]
-        for document in try StoredAccess.documents(.role, in: transaction) {
+        for document in try StoredAccess.readable(.role, in: transaction) {
             if case .role(let spec) = document.spec {
                 roles.append(spec.role(metadata: document.metadata))
             }
         }
-        for document in try StoredAccess.documents(.roleBinding, in: transaction) {
+        for document in try StoredAccess.readable(.roleBinding, in: transaction) {
             if case .roleBinding(let spec) = document.spec {
                 bindings.append(spec.binding(metadata: document.metadata))
             }

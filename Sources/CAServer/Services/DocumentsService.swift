@@ -71,12 +71,12 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                     verb,
                     kind: stored.key.kind,
                     namespace: stored.key.namespace,
-                    spiffeID: try Document(stored: stored).spiffeID
+                    spiffeID: try transaction.spiffeID(of: stored)
                 )
             }
         }
-        return try .with {
-            $0.documents = try found.documents.map(Self.message)
+        return .with {
+            $0.documents = found.documents.map(Self.message)
             if found.more, let last = found.documents.last {
                 $0.nextPageToken = PageToken(last.key).text
             }
@@ -297,8 +297,9 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
 
     private static func message(
         _ stored: StoredDocument
-    ) throws -> Signet_Admin_V1alpha1_StoredDocument {
-        let document = try Document(stored: stored)
+    ) -> Signet_Admin_V1alpha1_StoredDocument {
+        // One that cannot be read is shown as it is stored, so that it is found and deleted.
+        let document = try? Document(stored: stored)
         let metadata = StoredMetadata(stored)
         return .with {
             $0.key = stored.key.message
@@ -308,8 +309,10 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
             $0.createdAtUnixMilliseconds = stored.createdAt.unixMilliseconds
             $0.updatedAtUnixMilliseconds = stored.writtenAt.unixMilliseconds
             $0.updatedBy = stored.actor
-            $0.json = document.prettyJSON(stored: metadata)
-            $0.yaml = document.yaml(stored: metadata)
+            $0.json =
+                document?.prettyJSON(stored: metadata)
+                ?? String(decoding: stored.canonicalJSON, as: UTF8.self)
+            $0.yaml = document?.yaml(stored: metadata) ?? ""
         }
     }
 }

@@ -158,15 +158,31 @@ struct SyncStream {
         _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
     ) async throws {
         try await response.write(stream.welcome)
+        let (logger, agent) = (core.logger, peer.id)
+        let leftOut: @Sendable (ResourceKey) -> Void = { key in
+            logger.error(
+                "a resource is too large for any message and is not sent; split its document",
+                metadata: ["agent": "\(agent)", "resource": "\(key)"]
+            )
+        }
         for await command in stream.orders.commands {
             switch command {
             case .delta(let from):
                 try await send(stream.orders.session, response) { selectors, transaction in
-                    try SyncContent.delta(from: from, node: selectors, in: transaction)
+                    try SyncContent.delta(
+                        from: from,
+                        node: selectors,
+                        in: transaction,
+                        leftOut: leftOut
+                    )
                 }
             case .snapshot:
                 try await send(stream.orders.session, response) { selectors, transaction in
-                    try SyncContent.snapshot(node: selectors, in: transaction)
+                    try SyncContent.snapshot(
+                        node: selectors,
+                        in: transaction,
+                        leftOut: leftOut
+                    )
                 }
             case .watermark(let number):
                 let epoch = core.hub.epoch

@@ -12,16 +12,19 @@ package enum SyncContent {
 
     /// Everything that changed in a node's scope after `from`, or a snapshot if that is not known.
     ///
+    /// `leftOut` is as for `snapshot`.
+    ///
     /// - Throws: `DatastoreError`, `WireError`.
     package static func delta(
         from: UInt64,
         node selectors: Set<Selector>,
-        in transaction: ReadTransaction
+        in transaction: ReadTransaction,
+        leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
         let revision = try transaction.revision()
         let stored = try transaction.changes(after: from, limit: deltaChangesMax)
         guard case .delta(let changes) = stored else {
-            return try snapshot(node: selectors, in: transaction)
+            return try snapshot(node: selectors, in: transaction, leftOut: leftOut)
         }
         var result: [ResourceChange] = []
         var size = 0
@@ -29,7 +32,7 @@ package enum SyncContent {
             let item = try self.change(change, node: selectors, in: transaction)
             size += item.sizeBytes
             guard size <= SyncLimits.messageBytesMax else {
-                return try snapshot(node: selectors, in: transaction)
+                return try snapshot(node: selectors, in: transaction, leftOut: leftOut)
             }
             result.append(item)
         }
@@ -47,10 +50,14 @@ package enum SyncContent {
 
     /// Everything in a node's scope, in pages.
     ///
+    /// `leftOut` is told what no message can hold: agents refuse a longer one, so sent it would keep
+    /// everything else from the node too.
+    ///
     /// - Throws: `DatastoreError`, `WireError`.
     package static func snapshot(
         node selectors: Set<Selector>,
-        in transaction: ReadTransaction
+        in transaction: ReadTransaction,
+        leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
         let revision = try transaction.revision()
         var resources: [Resource] = []
@@ -63,8 +70,13 @@ package enum SyncContent {
         var messages: [SyncMessage] = [.snapshotBegin(revision)]
         var page: [Resource] = []
         var pageBytes = 0
-        var index = 0
+        var (index, count) = (0, 0)
         for resource in resources {
+            guard resource.sizeBytes <= SyncLimits.messageBytesMax else {
+                leftOut(resource.key)
+                continue
+            }
+            count += 1
             if pageBytes + resource.sizeBytes > SyncLimits.messageBytesMax, !page.isEmpty {
                 messages.append(.snapshotPage(index: index, resources: page))
                 (page, pageBytes, index) = ([], 0, index + 1)
@@ -73,7 +85,7 @@ package enum SyncContent {
             pageBytes += resource.sizeBytes
         }
         if !page.isEmpty { messages.append(.snapshotPage(index: index, resources: page)) }
-        messages.append(.snapshotEnd(resourceCount: resources.count))
+        messages.append(.snapshotEnd(resourceCount: count))
         return messages
     }
 
