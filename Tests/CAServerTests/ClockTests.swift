@@ -121,4 +121,20 @@ struct ClockTests {
         #expect(!isRefused(86_400 * 10 + 600, 87_800))
         #expect(!isRefused(86_400 * 10 + 601, 87_801))
     }
+
+    @Test func `a clock that is moved ahead in small steps is noticed, too`() throws {
+        let start = Date(timeIntervalSince1970: 1_800_000_000)
+        let clock = ClockGuard(wall: start, boot: .seconds(100))
+        func isRefused(ahead: Double, _ boot: Int) -> Bool {
+            let now = start.addingTimeInterval(ahead + Double(boot))
+            return clock.problem(wall: now, boot: .seconds(100 + boot)) != nil
+        }
+        #expect(!isRefused(ahead: 3000, 60))
+        #expect(isRefused(ahead: 6000, 120))
+        // What was taken back does not count, and after an hour the first step does not either.
+        #expect(!isRefused(ahead: 0, 180))
+        #expect(!isRefused(ahead: 3000, 240))
+        #expect(!isRefused(ahead: 6000, 240 + 3600))
+        #expect(isRefused(ahead: 9000, 240 + 3660))
+    }
 }

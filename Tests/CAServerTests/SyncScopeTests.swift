@@ -54,6 +54,47 @@ struct SyncScopeTests {
         }
     }
 
+    @Test func `who hangs up waits no more, and only so many may wait`() async throws {
+        try await withServer { server in
+            // It has joined and is not back: it is waited for.
+            _ = try await server.agent("node-1", selectors: ["role:web"])
+            let text = entryDocument("web", spiffeID: "spiffe://example.org/web")
+            let revision = try await server.apply(text).revision
+            let hub = server.core.hub
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    _ = try? await server.documents.wait(
+                        .with { ($0.revision, $0.deadlineMilliseconds) = (revision, 3_600_000) }
+                    )
+                }
+                try await eventually("somebody waits") { hub.waitCount == 1 }
+                group.cancelAll()
+                try await eventually("the wait ends with its caller") { hub.waitCount == 0 }
+            }
+            let deadline = server.core.clock.bootTime + .seconds(3600)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<SyncHub.waitsMax {
+                    group.addTask {
+                        let state = try await hub.waitUntilApplied(
+                            revision.number,
+                            deadline: deadline
+                        )
+                        // Ended before the agent came back, it does not look as if it had.
+                        #expect(state.waiting == [AgentName("node-1")])
+                    }
+                }
+                try await eventually("all places are taken") { hub.waitCount == SyncHub.waitsMax }
+                let refused = await refusal {
+                    try await hub.waitUntilApplied(revision.number, deadline: deadline)
+                }
+                #expect(refused?.kind == .exhausted)
+                #expect(refused?.reason == "waitsTooMany")
+                group.cancelAll()
+                try await group.waitForAll()
+            }
+        }
+    }
+
     @Test func `who held an entry between two changes is told, too`() async throws {
         try await withServer { server in
             let before = try await server.administration.getHealth(.init()).revision.number

@@ -51,10 +51,13 @@ extension APIError {
 /// mark behind which nothing is signed: one wrong hour must not lock the server for that hour. A
 /// clock that was wrong already when the server started is not noticed here.
 package final class ClockGuard: Sendable {
-    /// A larger lead of the wall clock since the last look is a jump.
+    /// A larger lead of the wall clock, its recent moves together, is a jump.
     ///
     /// Time servers correct less, and certificates live for an hour.
     package static let jumpMax: TimeInterval = 3600
+    /// How long a lead of `jumpMax` counts, less and less: otherwise the clock could be walked ahead
+    /// in small steps.
+    package static let leadTime: TimeInterval = 3600
     /// How long the clock must run evenly after a jump: time to mend it, and less than half the
     /// lifetime of an SVID.
     package static let steadyTime: Duration = .seconds(600)
@@ -64,6 +67,9 @@ package final class ClockGuard: Sendable {
     private struct State {
         /// Wall clock minus time since boot when the clock was last believed.
         var believed: TimeInterval
+        /// How far it was moved ahead lately, as of `since`.
+        var lead: TimeInterval = 0
+        var since: Duration
         /// The same since a jump, and when it was first seen.
         var doubted: (offset: TimeInterval, since: Duration)?
     }
@@ -72,7 +78,7 @@ package final class ClockGuard: Sendable {
 
     /// Believes the clock as it is at the start.
     package init(wall: Date, boot: Duration) {
-        state = Mutex(State(believed: Self.offset(wall, boot)))
+        state = Mutex(State(believed: Self.offset(wall, boot), since: boot))
     }
 
     /// Looks at both clocks; to be called before each signature, and now and then.
@@ -81,8 +87,11 @@ package final class ClockGuard: Sendable {
     package func problem(wall: Date, boot: Duration) -> ClockProblem? {
         let offset = Self.offset(wall, boot)
         return state.withLock { state in
-            if offset - state.believed <= Self.jumpMax {
-                state = State(believed: offset)
+            let passed = max(0, (boot - state.since) / .seconds(1))
+            let left = max(0, state.lead - passed * (Self.jumpMax / Self.leadTime))
+            let lead = left + (offset - state.believed)
+            if lead <= Self.jumpMax {
+                state = State(believed: offset, lead: max(0, lead), since: boot)
                 return nil
             }
             let expected = Date(timeIntervalSince1970: state.believed + boot / .seconds(1))
@@ -95,7 +104,7 @@ package final class ClockGuard: Sendable {
             guard boot - doubted.since >= Self.steadyTime else {
                 return .jumped(expected: expected)
             }
-            state = State(believed: offset)
+            state = State(believed: offset, since: boot)
             return nil
         }
     }

@@ -137,10 +137,17 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
             )
         }
         let wanted = Duration.milliseconds(max(request.deadlineMilliseconds, 1))
-        let state = await core.hub.waitUntilApplied(
-            revision.number,
-            deadline: core.clock.bootTime + min(wanted, Self.waitMax)
-        )
+        // A caller who hangs up does not cancel this task: only the handler is told.
+        let (gone, leave) = AsyncStream.makeStream(of: Void.self)
+        let state = try await withRPCCancellationHandler {
+            try await core.hub.waitUntilApplied(
+                revision.number,
+                deadline: core.clock.bootTime + min(wanted, Self.waitMax),
+                gone: gone
+            )
+        } onCancelRPC: {
+            leave.finish()
+        }
         // Meanwhile the caller may have lost the right to know.
         try await gate.read(.exactly(.nodeList), context)
         return .with {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Clocks
+package import ControlAPI
 package import ControlAPIProtos
 package import Datastore
 package import FoundationEssentials
@@ -36,6 +37,9 @@ package struct StreamOrders: Sendable {
 package final class SyncHub: Sendable {
     /// Questions that may wait for an agent at a time.
     package static let queriesMax = 256
+    /// Callers that may wait for agents at a time: each keeps a stream and a place here for up to an
+    /// hour.
+    package static let waitsMax = 256
     /// Longest version of an agent that is remembered, in bytes.
     package static let versionBytesMax = 64
     /// How long after a failure changes are read again.
@@ -270,12 +274,36 @@ package final class SyncHub: Sendable {
         state.withLock { $0.publisher.refusals(of: agent) }
     }
 
+    /// How many callers wait for agents.
+    package var waitCount: Int { state.withLock { $0.waiters } }
+
     /// Returns when every live agent concerned has applied `number`, or at the deadline.
-    package func waitUntilApplied(_ number: UInt64, deadline: Duration) async -> AppliedState {
-        let id = state.withLock { state in
+    ///
+    /// - Parameters:
+    ///   - number: What they must have applied.
+    ///   - deadline: When to return at the latest, in time since boot.
+    ///   - gone: Ends when nobody wants to know any more.
+    /// - Returns: Who has applied it, when it returns.
+    /// - Throws: `APIError` (`exhausted`) when too many wait already.
+    package func waitUntilApplied(
+        _ number: UInt64,
+        deadline: Duration,
+        gone: AsyncStream<Void>? = nil
+    ) async throws(APIError) -> AppliedState {
+        let id: WaitID? = state.withLock { state in
+            guard state.waiters < Self.waitsMax else { return nil }
+            state.waiters += 1
             state.nextNumber += 1
             return WaitID(state.nextNumber)
         }
+        guard let id else {
+            throw APIError(
+                .exhausted,
+                "waitsTooMany",
+                "\(Self.waitsMax) callers wait for agents already; try again later"
+            )
+        }
+        defer { state.withLock { $0.waiters -= 1 } }
         return await withTaskGroup(of: AppliedState?.self) { group in
             group.addTask { [self] in
                 await withTaskCancellationHandler {
@@ -284,11 +312,10 @@ package final class SyncHub: Sendable {
                         transition { state in
                             guard !Task.isCancelled else {
                                 continuation.resume(
-                                    returning: AppliedState(
-                                        number: number,
-                                        applied: [],
-                                        waiting: [],
-                                        unreachable: []
+                                    returning: state.publisher.appliedState(
+                                        of: number,
+                                        among: state.concerned(by: number),
+                                        now: self.clock.bootTime
                                     )
                                 )
                                 return []
@@ -305,6 +332,12 @@ package final class SyncHub: Sendable {
             group.addTask { [self] in
                 try? await clock.sleep(untilBoot: deadline)
                 return nil
+            }
+            if let gone {
+                group.addTask {
+                    for await _ in gone {}
+                    return nil
+                }
             }
             let first = await group.next() ?? nil
             group.cancelAll()

@@ -12,6 +12,8 @@ struct SyncHubState {
     var nextNumber: UInt64 = 1
     var outlets: [SessionID: Outlet] = [:]
     var waits: [WaitID: CheckedContinuation<AppliedState, Never>] = [:]
+    /// How many callers wait, also those that are not in `waits` yet.
+    var waiters = 0
     /// Waits for numbers that were committed but not yet read by `publish`.
     var early: [(id: WaitID, number: UInt64)] = []
     var queries: [UInt64: PendingQuery] = [:]
