@@ -7,6 +7,7 @@ import Crypto
 import FoundationEssentials
 import GRPCCore
 import NodeAttestation
+import NodeSync
 import SPIFFE
 import SwiftProtobuf
 import Testing
@@ -105,6 +106,37 @@ struct ReviewFindingsTests {
             }
             let empty = await refusal { try await server.documents.delete(.init()) }
             #expect(empty?.reason == "orderEmpty")
+        }
+    }
+
+    @Test func `a node that was removed while it became known is not waited for`() async throws {
+        try await withServer { server in
+            let (hub, here) = (server.core.hub, AgentName("here"))
+            _ = try await server.agent("here")
+            let number = try await server.administration.getHealth(.init()).revision.number
+            // As after an eviction between the commit and the hub's being told.
+            hub.remembered(AgentName("ghost"), selectors: [], mayBeLive: true)
+            #expect(hub.appliedState(of: number, amongAll: true).waiting.count == 2)
+            for name in ["ghost", "here"] { await server.core.forgetIfGone(name) }
+            #expect(hub.appliedState(of: number, amongAll: true).waiting == [here])
+        }
+    }
+
+    @Test func `selectors that no record could hold are refused with a sentence`() async throws {
+        try await withServer { server in
+            let long = (0..<3).map { "role:\($0)" + String(repeating: "\"", count: 3000) }
+            let refused = await refusal {
+                try await server.administration.createToken(
+                    .with { ($0.agentName, $0.nodeSelectors) = ("web", long) }
+                )
+            }
+            #expect(refused?.kind == .invalidArgument)
+            #expect(refused?.reason == "selectorsTooLarge")
+            // Just below it, everything fits, escaped and beside the node's own.
+            let token = try await server.administration.createToken(
+                .with { ($0.agentName, $0.nodeSelectors) = ("web", Array(long.prefix(1))) }
+            )
+            #expect(!token.token.isEmpty)
         }
     }
 

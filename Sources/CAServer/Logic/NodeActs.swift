@@ -11,6 +11,9 @@ package import SPIFFE
 package struct JoinTokenOrder: Sendable {
     /// Longest time that a join token may wait for its machine.
     package static let secondsMax: UInt32 = 7 * 86_400
+    /// Most bytes of all selectors together, as JSON writes them: with the node's own they must fit
+    /// into one leaf of the audit log, which has 16 KiB.
+    package static let selectorBytesMax = 8 << 10
 
     /// SHA-256 of the secret.
     package let hash: [UInt8]
@@ -36,12 +39,30 @@ package struct JoinTokenOrder: Sendable {
                 "a token lives 1 to \(Self.secondsMax) seconds"
             )
         }
+        let bytes = selectors.reduce(0) { $0 + Self.recordedBytes($1.description) }
+        guard bytes <= Self.selectorBytesMax else {
+            throw APIError(
+                .invalidArgument,
+                "selectorsTooLarge",
+                "the node selectors have \(bytes) bytes together, at most "
+                    + "\(Self.selectorBytesMax) are allowed; shorten them or give fewer"
+            )
+        }
         guard selectors.allSatisfy({ $0.type != "agent" && $0.type != "unix" }) else {
             throw APIError(
                 .invalidArgument,
                 "selectorReserved",
                 "node selectors of type agent and unix are given by Signet itself"
             )
+        }
+    }
+}
+
+extension JoinTokenOrder {
+    /// What a text takes in a list of a leaf: in quotes, with a comma, some characters escaped.
+    private static func recordedBytes(_ text: String) -> Int {
+        text.utf8.reduce(3) { count, byte in
+            count + (byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") ? 2 : 1)
         }
     }
 }

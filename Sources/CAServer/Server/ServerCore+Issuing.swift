@@ -107,12 +107,23 @@ extension ServerCore {
         if isNew { metrics.adjust(.agentsKnown, by: 1) }
         // From now on it is named when a change cannot reach it.
         hub.remembered(AgentName(node.name), selectors: node.selectors, mayBeLive: true)
+        await forgetIfGone(node.name)
         let issued = try sign(batch, with: trust)
         return AgentIdentity(
             certificateChain: issued.map(\.der),
             bundle: trust.bundle,
             id: prepared.id
         )
+    }
+
+    /// Lets the hub forget a node that was banned or evicted while it was made known there.
+    ///
+    /// Its removal found nothing to remove, and nobody would remove it later.
+    package func forgetIfGone(_ name: String) async {
+        let stands = try? await read { transaction in
+            try transaction.node(named: name).map { $0.ban == nil } ?? false
+        }
+        if stands == false { hub.removed(AgentName(name)) }
     }
 
     /// Tries again when what was prepared rests on something that changed before the commit, as an

@@ -30,6 +30,7 @@ struct SyncStream {
 
     /// What the reader tells the writer once the agent has said Hello.
     private struct Opened: Sendable {
+        let agent: String
         let orders: StreamOrders
         let welcome: Signet_Node_V1alpha1_SyncResponse
     }
@@ -100,6 +101,7 @@ struct SyncStream {
                 let opened = try await open(hello)
                 session = opened.orders.session
                 // Banned or evicted in between, it was not connected when its stream was ended.
+                await core.forgetIfGone(opened.agent)
                 try await requireStanding()
                 announce.yield(opened)
             case (.ack(let ack), let session?):
@@ -139,7 +141,7 @@ struct SyncStream {
                 $0.nodeSelectors = node.selectors.sorted().map(\.description)
             }
         }
-        return Opened(orders: orders, welcome: welcome)
+        return Opened(agent: node.name, orders: orders, welcome: welcome)
     }
 
     private func requireStanding() async throws {
