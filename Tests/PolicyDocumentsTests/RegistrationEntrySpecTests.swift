@@ -34,6 +34,40 @@ struct RegistrationEntrySpecTests {
                 + "type:value, for example role:web of a node or unix:uid:1000 of a workload"
         ),
         .entry(
+            "a unix selector that does not exist",
+            "unix:uid:1000",
+            with: "unix:usr:web",
+            "11:7: spec.workloadSelectors[0]: there is no selector unix:usr; did you mean \"user\"?"
+        ),
+        .entry(
+            "a uid that is a name",
+            "unix:uid:1000",
+            with: "unix:uid:root",
+            "11:7: spec.workloadSelectors[0]: the value of unix:uid: is not a number; write a "
+                + "number such as unix:uid:1000, or unix:user: with a name"
+        ),
+        .entry(
+            "a gid with a leading zero",
+            "unix:uid:1000",
+            with: "unix:gid:0100",
+            "11:7: spec.workloadSelectors[0]: the value of unix:gid: is not a number; write a "
+                + "number such as unix:gid:1000, or unix:group: with a name"
+        ),
+        .entry(
+            "a SHA-256 that is too short",
+            "unix:uid:1000",
+            with: "unix:sha256:abc",
+            "11:7: spec.workloadSelectors[0]: the value of unix:sha256: is not a SHA-256 in "
+                + "hexadecimal; write 64 digits 0-9 and a-f in lower case, as sha256sum does"
+        ),
+        .entry(
+            "a relative path",
+            "unix:uid:1000",
+            with: "unix:path:bin/web",
+            "11:7: spec.workloadSelectors[0]: the value of unix:path: is not an absolute path; "
+                + "write the whole path, such as unix:path:/usr/bin/web"
+        ),
+        .entry(
             "a selector twice",
             "- role:web",
             with: "- role:web\n    - role:web",

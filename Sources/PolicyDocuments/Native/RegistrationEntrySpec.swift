@@ -131,7 +131,14 @@ extension DocumentParser {
         }
         guard let text = string(node, path: path, bytesMax: Selector.bytesMax) else { return nil }
         do throws(SelectorError) {
-            return try Selector(text)
+            let selector = try Selector(text)
+            if selector.type == UnixSelector.type,
+                let problem = UnixSelector.problem(in: selector.value)
+            {
+                report(node.position, "\(path): \(problem.what)", problem.remedy)
+                return nil
+            }
+            return selector
         } catch {
             report(
                 node.position,
