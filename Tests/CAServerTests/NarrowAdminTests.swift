@@ -85,6 +85,8 @@ struct NarrowAdminTests {
                         try await administration.blastRadius(.with { $0.target = target })
                     }
                     #expect(refused?.reason == "adminDenied", "\(target)")
+                    let tells = refused?.message.contains("example.org/web") == true
+                    #expect(!tells, "\(target): \(refused?.message ?? "")")
                 }
             }
             let shown = try await server.administration.blastRadius(

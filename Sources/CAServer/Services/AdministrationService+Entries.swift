@@ -20,6 +20,8 @@ extension AdministrationService {
     static let explainDeadline: Duration = .seconds(5)
     /// Near misses shown: after the fifth nobody learns more.
     static let nearMissesMax = 5
+    /// Entries that are compared with a workload: reading more would hold up other readers.
+    static let comparedMax = 20_000
 
     func listEntries(
         request: Signet_Admin_V1alpha1_ListEntriesRequest,
@@ -59,12 +61,13 @@ extension AdministrationService {
         try await gate.read(.exactly(.nodeList), context) { transaction, standing in
             let (entries, nodes) = try Self.reach(of: request.target, standing, in: transaction)
             // A radius that leaves something out would be believed.
-            for entry in entries {
-                try standing.require(
-                    .list,
-                    kind: AdminRule.registrationKind,
-                    namespace: entry.namespace,
-                    spiffeID: entry.spiffeID
+            guard entries.allSatisfy({ standing.mayList($0) }) else {
+                // Without their IDs, which the caller may not see.
+                throw APIError(
+                    .permissionDenied,
+                    "adminDenied",
+                    "not allowed: \(standing.actor) may not list all entries that this reaches; "
+                        + "ask somebody who may"
                 )
             }
             return try Self.radius(entries, nodes, now: standing.now, in: transaction)
@@ -212,27 +215,57 @@ extension AdministrationService {
                 "agent \(agent) answered with something that is no list of selectors"
             )
         }
-        let misses = try await gate.read(question, context) { transaction, standing in
-            guard let node = try transaction.node(named: agent) else {
-                return [Signet_Node_V1alpha1_NearMiss]()
-            }
-            let mayAll = standing.may(.explain)
-            return try transaction.entries(after: "", limit: Self.radiusMax, namespace: nil)
-                .filter { $0.matches(workload: shown) && !$0.matches(node: node.selectors) }
-                .filter { mayAll || standing.mayList($0) }
-                .prefix(Self.nearMissesMax)
-                .map { entry in
-                    .with {
-                        $0.entry = "\(entry.namespace)/\(entry.name)"
-                        $0.spiffeID = entry.spiffeID
-                        $0.matched = entry.workloadSelectors.map(\.description)
-                        $0.missingNodeSelectors = entry.nodeSelectors
-                            .filter { !node.selectors.contains($0) }.map(\.description)
-                    }
-                }
+        let (misses, isCutOff) = try await gate.read(question, context) { transaction, standing in
+            try Self.nearMisses(shown, onOtherNodesThan: agent, standing, in: transaction)
         }
         var result = explanation
         result.nearMisses += misses
+        if isCutOff {
+            result.notes.append(
+                "only \(Self.comparedMax) entries were compared; there may be others that fit this "
+                    + "process on another node"
+            )
+        }
         return result
+    }
+
+    /// Entries that fit the workload but not the node; and whether not all were compared.
+    private static func nearMisses(
+        _ shown: Set<Selector>,
+        onOtherNodesThan agent: String,
+        _ standing: AdminStanding,
+        in transaction: ReadTransaction
+    ) throws -> ([Signet_Node_V1alpha1_NearMiss], Bool) {
+        guard let node = try transaction.node(named: agent) else { return ([], false) }
+        let mayAll = standing.may(.explain)
+        var found: [RegistrationEntry] = []
+        var (after, compared) = ("", 0)
+        while true {
+            let page = try transaction.entries(after: after, limit: radiusMax, namespace: nil)
+            found += page.filter { entry in
+                entry.matches(workload: shown) && !entry.matches(node: node.selectors)
+                    && (mayAll || standing.mayList(entry))
+            }
+            compared += page.count
+            guard found.count < nearMissesMax, page.count == radiusMax, let last = page.last
+            else { return (messages(found, node), false) }
+            guard compared < comparedMax else { return (messages(found, node), true) }
+            after = last.id
+        }
+    }
+
+    private static func messages(
+        _ entries: [RegistrationEntry],
+        _ node: NodeRecord
+    ) -> [Signet_Node_V1alpha1_NearMiss] {
+        entries.prefix(nearMissesMax).map { entry in
+            .with {
+                $0.entry = "\(entry.namespace)/\(entry.name)"
+                $0.spiffeID = entry.spiffeID
+                $0.matched = entry.workloadSelectors.map(\.description)
+                $0.missingNodeSelectors = entry.nodeSelectors
+                    .filter { !node.selectors.contains($0) }.map(\.description)
+            }
+        }
     }
 }
