@@ -74,6 +74,25 @@ struct AuditFilesTests {
         try await withServer(in: directory) { _ = try await $0.requireIntactLog() }
     }
 
+    @Test func `a changed file of records is noticed at the start`() async throws {
+        let directory = try TestDirectory()
+        _ = try await leaveLog(in: directory)
+        func width(_ path: String) -> Int {
+            path.split(separator: "/").last.flatMap { Int($0) } ?? 0
+        }
+        let newest = try #require(
+            try files(below: log(directory)).filter { $0.hasPrefix("tile/entries/") }
+                .max { width($0) < width($1) }
+        )
+        let url = URL(fileURLWithPath: "\(log(directory))/\(newest)")
+        var bytes = try Data(contentsOf: url)
+        bytes[bytes.count - 2] ^= 1
+        try bytes.write(to: url)
+        let message = try #require(await startRefusal(directory))
+        #expect(message.contains(newest), "\(message)")
+        #expect(message.contains("After an alarm"), "\(message)")
+    }
+
     @Test func `older files than were published are refused`() async throws {
         let directory = try TestDirectory()
         let before = try await leaveLog(in: directory)

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Why new leaves cannot be joined to the tiles on disk.
-package enum TileIntegrationError: Error, Hashable, Sendable {
+package enum TileIntegrationError: Error, Hashable, Sendable, CustomStringConvertible {
     /// A partial tile of the old tree does not belong to it; rebuild the tiles from the database.
     case partialTileDiffers(TilePath)
     /// A partial tile of the old tree is missing or has the wrong length.
     case tile(TileError)
     /// The tree would pass `MerkleFrontier.sizeMax`.
     case treeFull
+
+    package var description: String {
+        switch self {
+        case .partialTileDiffers(let path):
+            "\(path) is not what the database holds; see docs/audit.md, \"After an alarm\""
+        case .tile(let error): "\(error)"
+        case .treeFull: "the audit log is full"
+        }
+    }
 }
 
 /// The files that turn the tiles of a tree into those of a longer one.

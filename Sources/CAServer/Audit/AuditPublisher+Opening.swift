@@ -67,6 +67,7 @@ extension AuditPublisher {
             throw AuditPublisherError.tilesDiffer("the root of the tiles is not the signed one")
         }
         if size > 0 {
+            try requireEdge(of: frontier, in: directory)
             let last = try datastore.readNow { try $0.leaves(from: size - 1, limit: 1) }
             try compare(last, lastOf: size, in: directory)
         }
@@ -115,6 +116,16 @@ extension AuditPublisher {
         do {
             var tree = TiledTree(size: size) { try read($0, in: directory) }
             return try tree.frontier()
+        } catch {
+            throw AuditPublisherError.tilesDiffer("\(error)")
+        }
+    }
+
+    /// Requires that the newest tiles are those of the tree, also the tile of the records: the next
+    /// publication goes on from them.
+    private static func requireEdge(of frontier: MerkleFrontier, in directory: String) throws {
+        do {
+            _ = try TileIntegration(appending: [], to: frontier) { try read($0, in: directory) }
         } catch {
             throw AuditPublisherError.tilesDiffer("\(error)")
         }

@@ -27,7 +27,9 @@ package final class AuditPublisher: Sendable {
         var checkpoint: SignedCheckpoint?
         /// Whether the database remembers a checkpoint of this run.
         var isRemembered = false
-        var failure: (reason: String, since: Duration)?
+        /// Why nothing is published; a contradiction stops acts without grace, as waiting does not
+        /// mend it.
+        var failure: (reason: String, since: Duration, isContradiction: Bool)?
         var followers: [UInt64: AsyncStream<Void>.Continuation] = [:]
         var nextFollower: UInt64 = 0
     }
@@ -88,7 +90,7 @@ package final class AuditPublisher: Sendable {
     /// Why nothing may be issued or changed at the moment; nil when all is well.
     package var problem: String? {
         guard let failure = state.withLock({ $0.failure }),
-            clock.bootTime - failure.since > Self.failureGrace
+            failure.isContradiction || clock.bootTime - failure.since > Self.failureGrace
         else { return nil }
         return failure.reason
     }
@@ -106,7 +108,7 @@ package final class AuditPublisher: Sendable {
                 while try await publish() {}
                 recovered()
             } catch {
-                failed("\(error)")
+                failed(error)
                 changed.signal()
             }
             // A datastore that refuses says so itself; the next checkpoint is another chance.
@@ -242,11 +244,19 @@ package final class AuditPublisher: Sendable {
         health.met("audit")
     }
 
-    private func failed(_ reason: String) {
-        state.withLock { state in
-            if state.failure == nil { state.failure = (reason, clock.bootTime) }
+    private func failed(_ error: any Error) {
+        let reason = "\(error)"
+        var isContradiction = false
+        if case TileIntegrationError.partialTileDiffers = error { isContradiction = true }
+        let (isSerious, now) = (isContradiction, clock.bootTime)
+        let isNew = state.withLock { state in
+            let before = state.failure
+            state.failure = (reason, before?.since ?? now, isSerious)
+            return before?.reason != reason
         }
         health.unmet("audit", reason: reason)
+        // It is tried again several times a second, and told once.
+        guard isNew else { return }
         logger.error("the audit log cannot be published", metadata: ["error": "\(reason)"])
     }
 }
