@@ -6,6 +6,8 @@ internal import StrictYAML
 package struct ConfigurationError: Error, CustomStringConvertible {
     package let problems: [String]
 
+    package init(problems: [String]) { self.problems = problems }
+
     package var description: String { problems.joined(separator: "\n") }
 }
 

@@ -64,11 +64,22 @@ package struct ServerAddress: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// What is wrong with the text of a server address.
-package enum ServerAddressError: Error, Hashable {
+package enum ServerAddressError: Error, Hashable, CustomStringConvertible {
     case hostMissing
     /// The host holds a byte that no name or address has, or an IPv6 address without brackets.
     case hostNotAName
     case hostTooLong
     case portMissing
     case portNotANumber
+
+    package var description: String {
+        switch self {
+        case .hostMissing: "there is no host before the colon; write host:port"
+        case .hostNotAName:
+            "the host is neither a DNS name nor an IP address; an IPv6 address is in brackets"
+        case .hostTooLong: "the host has more than \(ServerAddress.hostBytesMax) bytes"
+        case .portMissing: "there is no port; write host:port, for example 0.0.0.0:8081"
+        case .portNotANumber: "the port is not a number from 0 to 65535"
+        }
+    }
 }

@@ -37,6 +37,9 @@ struct SignetServer: AsyncParsableCommand {
         do {
             let settings = try ServerConfiguration(file: config)
             let logger = Logger(label: "signet-server")
+            if settings.admins.isEmpty {
+                logger.warning("nobody can administer this server: its configuration has no admins")
+            }
             let server = try Server(
                 settings,
                 clock: SystemClock(),

@@ -28,6 +28,33 @@ import Testing
         #expect(shipped.admins == [.localUser(uid: 0, host: nil)])
     }
 
+    @Test func `a refused configuration says the values, the keys and what to write`() throws {
+        let directory = try TestDirectory()
+        let path = "\(directory.path)/server.yaml"
+        func refusal(_ line: String) throws -> String {
+            let text = "trustDomain: example.org\ndataDirectory: /var/lib/signet\n\(line)\n"
+            try Data(text.utf8).write(to: URL(filePath: path))
+            return message(path)
+        }
+        func message(_ path: String) -> String {
+            do {
+                _ = try ServerConfiguration(file: path)
+                return "accepted"
+            } catch {
+                return "\(error)"
+            }
+        }
+        let short = try refusal("authorityTTL: 2h")
+        let parts = ["authorityTTL 2h", "workloadSVIDTTL 1h", "agentSVIDTTL 4h", "at most 20m"]
+        for part in parts {
+            #expect(short.contains(part), "\(short)")
+        }
+        let portless = try refusal("listen: foo")
+        #expect(portless.contains("write host:port"), "\(portless)")
+        let missing = message("\(path).none")
+        #expect(missing.contains("--config FILE"), "\(missing)")
+    }
+
     @Test func `the shipped configuration has every key`() throws {
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
         let keys = text.split(separator: "\n").compactMap { line in

@@ -74,7 +74,7 @@ struct StoredDocumentTests {
                 }
                 #expect(refused?.kind == .invalidArgument)
                 #expect(refused?.reason == "documentTooLarge", "\(refused?.message ?? "stored")")
-                #expect(refused?.message.contains("split it") == true)
+                #expect(refused?.message.contains("split it up") == true)
             }
             try await server.register("web")
         }

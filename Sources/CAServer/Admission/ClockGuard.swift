@@ -55,8 +55,8 @@ package final class ClockGuard: Sendable {
     ///
     /// Time servers correct less, and certificates live for an hour.
     package static let jumpMax: TimeInterval = 3600
-    /// How long a lead of `jumpMax` counts, less and less: otherwise the clock could be walked ahead
-    /// in small steps.
+    /// How long a lead of `jumpMax` counts, less and less: otherwise the clock could be walked
+    /// ahead in small steps.
     package static let leadTime: TimeInterval = 3600
     /// How long the clock must run evenly after a jump: time to mend it, and less than half the
     /// lifetime of an SVID.

@@ -37,7 +37,17 @@ extension ServerConfiguration {
     ///
     /// - Throws: `ConfigurationError`, `FileError`.
     package init(file path: String) throws {
-        let text = try DurableFile.read(path, bytesMax: Self.fileBytesMax)
+        let text: [UInt8]
+        do throws(FileError) {
+            text = try DurableFile.read(path, bytesMax: Self.fileBytesMax)
+        } catch  where error.isNotFound {
+            throw ConfigurationError(
+                problems: [
+                    "\(error): name the configuration file with --config FILE; its keys are in "
+                        + "docs/operations.md, an example is deploy/config/server.yaml"
+                ]
+            )
+        }
         try self.init(ConfigurationReader<ServerConfigurationKey>(text, file: path))
     }
 
@@ -93,8 +103,28 @@ extension ConfigurationReader<ServerConfigurationKey> {
                 authority: authority
             )
         } catch {
-            refuse(.authorityTTL, error.description)
+            let values = Self.values(workload, workloadMax, agent, authority)
+            switch error {
+            case .authorityTooShort: refuse(.authorityTTL, error.description + values)
+            case .workloadExceedsMax: refuse(.workloadSVIDTTL, error.description + values)
+            default: refuse(.authorityTTL, error.description)
+            }
             throw failure
         }
+    }
+
+    /// The lifetimes that were compared, by the keys that change them.
+    private static func values(
+        _ workload: Duration,
+        _ workloadMax: Duration?,
+        _ agent: Duration,
+        _ authority: Duration
+    ) -> String {
+        let ceiling = authority / SVIDLifetimes.authorityPerSVIDMin
+        let longest = SVIDLifetimes.text(workloadMax ?? ceiling)
+        return " (authorityTTL \(SVIDLifetimes.text(authority)), workloadSVIDTTL "
+            + "\(SVIDLifetimes.text(workload)), workloadSVIDTTLMax \(longest), agentSVIDTTL "
+            + "\(SVIDLifetimes.text(agent))); raise authorityTTL, or lower the others to at most "
+            + SVIDLifetimes.text(ceiling)
     }
 }

@@ -41,7 +41,7 @@ extension DocumentAct {
                 .invalidArgument,
                 "documentTooLarge",
                 "\(place): \(document.key) has \(content.count) bytes as it would be stored, "
-                    + "more than the \(Self.storedBytesMax) allowed; split it into several documents"
+                    + "more than the \(Self.storedBytesMax) allowed; split it up"
             )
         }
         guard Document.reading(content, of: document.key) != nil else {
@@ -79,7 +79,8 @@ extension DocumentAct {
                 .invalidArgument,
                 "lifetimeExceedsProfile",
                 "\(document.file):\(document.line): x509SVIDTTL is longer than this server's "
-                    + "limit of \(logic.lifetimes.workloadMax)"
+                    + "limit of \(SVIDLifetimes.text(logic.lifetimes.workloadMax)); shorten it, or "
+                    + "raise workloadSVIDTTLMax in the server's configuration"
             )
         }
     }

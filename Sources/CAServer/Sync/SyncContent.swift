@@ -50,8 +50,8 @@ package enum SyncContent {
 
     /// Everything in a node's scope, in pages.
     ///
-    /// `leftOut` is told what no message can hold: agents refuse a longer one, so sent it would keep
-    /// everything else from the node too.
+    /// `leftOut` is told what no message can hold: agents refuse a longer one, so sent it would
+    /// keep everything else from the node too.
     ///
     /// - Throws: `DatastoreError`, `WireError`.
     package static func snapshot(

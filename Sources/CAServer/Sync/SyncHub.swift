@@ -37,8 +37,8 @@ package struct StreamOrders: Sendable {
 package final class SyncHub: Sendable {
     /// Questions that may wait for an agent at a time.
     package static let queriesMax = 256
-    /// Callers that may wait for agents at a time: each keeps a stream and a place here for up to an
-    /// hour.
+    /// Callers that may wait for agents at a time: each keeps a stream and a place here for up to
+    /// an hour.
     package static let waitsMax = 256
     /// Longest version of an agent that is remembered, in bytes.
     package static let versionBytesMax = 64

@@ -72,6 +72,18 @@ package struct SVIDLifetimes: Hashable, Sendable {
 
     /// The longest that any SVID of these lifetimes is valid after the moment of signing.
     package var longestSVID: Duration { max(workloadMax, agent, server) }
+
+    /// A lifetime as people write it: `4h`, `20m`, `1h30m`; whole seconds.
+    package static func text(_ lifetime: Duration) -> String {
+        var rest = lifetime.components.seconds
+        var text = ""
+        let units: [(suffix: String, seconds: Int64)] = [("h", 3600), ("m", 60), ("s", 1)]
+        for (suffix, unit) in units where rest >= unit {
+            text += "\(rest / unit)\(suffix)"
+            rest %= unit
+        }
+        return text.isEmpty ? "0s" : text
+    }
 }
 
 /// The relation between lifetimes that does not hold.
@@ -93,7 +105,7 @@ package enum LifetimeError: Error, Hashable, Sendable, CustomStringConvertible {
             """
         case .backdateOutOfRange: "the backdate is between 0 s and \(SVIDLifetimes.backdateMax)"
         case .notWholeSeconds: "lifetimes are whole seconds"
-        case .svidTooShort: "an SVID lives at least \(SVIDLifetimes.svidMin)"
+        case .svidTooShort: "an SVID lives at least \(SVIDLifetimes.text(SVIDLifetimes.svidMin))"
         case .workloadExceedsMax: "the default workload lifetime exceeds the longest allowed"
         }
     }
