@@ -21,7 +21,7 @@ import signet
 
     @Test func `a serial is looked for whole`() throws {
         let whole = "01b6242cc4b9da20b6242cc4b9da20aaFF"
-        #expect(try TypedQuery.serial(whole) == whole)
+        #expect(try TypedQuery.serial(whole) == whole.lowercased())
         for text in ["", "01b6242cc4b9da20", "zz", "\(whole)0", "g\(whole.dropFirst())"] {
             #expect(throws: (any Error).self, "\(text)") { try TypedQuery.serial(text) }
         }

@@ -37,10 +37,16 @@ extension ServerConfiguration {
     ///
     /// - Throws: `ConfigurationError`, `FileError`.
     package init(file path: String) throws {
-        let text: [UInt8]
-        do throws(FileError) {
-            text = try DurableFile.read(path, bytesMax: Self.fileBytesMax)
-        } catch  where error.isNotFound {
+        try self.init(
+            ConfigurationReader<ServerConfigurationKey>(Self.text(of: path), file: path)
+        )
+    }
+
+    private static func text(of path: String) throws -> [UInt8] {
+        do {
+            return try DurableFile.read(path, bytesMax: fileBytesMax)
+        } catch {
+            guard error.isNotFound else { throw error }
             throw ConfigurationError(
                 problems: [
                     "\(error): name the configuration file with --config FILE; its keys are in "
@@ -48,7 +54,6 @@ extension ServerConfiguration {
                 ]
             )
         }
-        try self.init(ConfigurationReader<ServerConfigurationKey>(text, file: path))
     }
 
     /// Reads the values of a configuration file.
