@@ -20,14 +20,21 @@ struct SignetBench: AsyncParsableCommand {
     @Flag(help: "Tiny sizes: shows that everything works, measures nothing.") var quick = false
     @Option(name: .customLong("only"), help: "A benchmark by name; may be given several times.")
     var only: [String] = []
+    @Option(
+        name: .customLong("again"),
+        help: "Measure this benchmark again and keep the other rows; may be given several times."
+    )
+    var again: [String] = []
 
     func run() async throws {
         _ = clinux_raise_descriptor_limit()
-        let chosen = Benchmarks.all.filter { only.isEmpty || only.contains($0.name) }
-        guard !chosen.isEmpty else {
-            let names = Benchmarks.all.map(\.name).joined(separator: ", ")
-            throw ValidationError("--only takes one of \(names)")
+        let names = only + again
+        let chosen = Benchmarks.all.filter { names.isEmpty || names.contains($0.name) }
+        guard names.allSatisfy({ name in chosen.contains { $0.name == name } }) else {
+            let known = Benchmarks.all.map(\.name).joined(separator: ", ")
+            throw ValidationError("--only and --again take one of \(known)")
         }
+        let before = again.isEmpty ? [] : try rowsBefore()
         let settings = BenchmarkSettings(binaries: binaries, runs: runs, isQuick: quick)
         var rows: [ResultRow] = []
         for benchmark in chosen {
@@ -35,6 +42,10 @@ struct SignetBench: AsyncParsableCommand {
             let measured = await Self.measure(benchmark, settings)
             for row in measured { Console.say("   \(row.summary)") }
             rows += measured
+        }
+        let new = rows
+        if !again.isEmpty {
+            rows = before.map { row in new.first { $0.case == row.case } ?? row }
         }
         if let json { try write(try ResultRow.json(rows), to: json) }
         if let markdown {
@@ -65,6 +76,13 @@ struct SignetBench: AsyncParsableCommand {
                 why: own.isEmpty ? failure ?? "no value" : nil
             )
         }
+    }
+
+    /// The rows of the last whole measurement.
+    private func rowsBefore() throws -> [ResultRow] {
+        guard let json else { throw ValidationError("--again needs --json") }
+        let data = try Data(contentsOf: URL(filePath: json))
+        return try JSONDecoder().decode([ResultRow].self, from: data)
     }
 
     private func write(_ data: Data, to path: String) throws {

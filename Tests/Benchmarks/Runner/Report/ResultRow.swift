@@ -3,7 +3,7 @@
 internal import Foundation
 
 /// One row of bench-results.json.
-struct ResultRow: Encodable, Sendable {
+struct ResultRow: Codable, Sendable {
     /// What was measured.
     let `case`: String
     /// The median; nil when it could not be measured.
