@@ -123,12 +123,14 @@ let package = Package(
     ],
     targets: [
         // Layer 0: vocabulary.
+        library("HTTPSemantics", []),
         library("SPIFFE", [.x509, .asn1, .crypto]),
         .target(name: "CLinux"),
 
         // Layer 1: pure cores.
         library("AuditLog", ["SPIFFE", .crypto]),
-        library("Authorization", ["SPIFFE"]),
+        library("Authorization", ["HTTPSemantics", "SPIFFE"]),
+        library("HTTPCodec", ["HTTPSemantics"]),
         library("Issuance", ["SPIFFE", .asn1, .crypto, .cryptoExtras]),
         library("NodeAttestation", ["SPIFFE", .crypto]),
         library("NodeSync", ["SPIFFE"]),
@@ -260,7 +262,7 @@ let package = Package(
             swiftSettings: settings
         ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
-        tests("AuthorizationTests", ["Authorization", "SPIFFE"]),
+        tests("AuthorizationTests", ["Authorization", "HTTPSemantics", "SPIFFE"]),
         tests(
             "CAServerTests",
             [
@@ -287,6 +289,7 @@ let package = Package(
                 .grpcTransport, .nio, .nioPosix,
             ]
         ),
+        tests("HTTPCodecTests", ["HTTPCodec", "HTTPSemantics"]),
         tests("IssuanceTests", ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .x509]),
         tests(
             "NodeAgentTests",

@@ -49,10 +49,12 @@ enum LayerTable {
     static let targets: [Target] = [
         Target(0, "CLinux"),
         Target(0, "ControlAPIProtos", thirdParty: grpc),
+        Target(0, "HTTPSemantics"),
         Target(0, "SPIFFE", thirdParty: x509),
 
         Target(1, "AuditLog", ["SPIFFE"], thirdParty: ["Crypto"]),
-        Target(1, "Authorization", ["SPIFFE"]),
+        Target(1, "Authorization", ["HTTPSemantics", "SPIFFE"]),
+        Target(1, "HTTPCodec", ["HTTPSemantics"]),
         Target(1, "Issuance", ["SPIFFE"], thirdParty: ["Crypto", "CryptoExtras", "SwiftASN1"]),
         Target(1, "NodeAttestation", ["SPIFFE"], thirdParty: ["Crypto"]),
         Target(1, "NodeSync", ["SPIFFE"]),
