@@ -92,8 +92,8 @@ import Testing
             log.files[path]?[100] ^= 1
         }
         let defect = try #require(log.verify().defect)
-        // Byte 100 of the hash tile is in its fourth hash; each entry takes ten bytes.
-        #expect(defect.firstRecord == 256 + 3)
+        // Byte 100 of the second hash tile is in its fourth hash: 256 + 3. An entry takes ten bytes.
+        #expect(defect.firstRecord == 259)
         #expect(defect.path == "tile/0/001")
     }
 
