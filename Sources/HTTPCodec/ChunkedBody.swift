@@ -21,8 +21,9 @@ package enum ChunkStep: Hashable, Sendable {
 /// between services. What is accepted can be passed on as it is. A size line is looked at only when
 /// it is whole, so a caller keeps at most `sizeLineBytesMax` bytes for it.
 package struct ChunkedBody: Sendable {
-    /// Longest size line with its end: 15 digits, less than 2^60 bytes.
+    /// Longest size line with its end, which is all that a caller has to keep of it.
     package static let sizeLineBytesMax = sizeDigitsMax + 2
+    /// Most digits of a chunk's size: it stays below 2^60, which overflows nowhere.
     static let sizeDigitsMax = 15
 
     private enum State: Sendable {

@@ -56,12 +56,15 @@ package enum Octet {
         byte >= 0x20 ? byte != 0x7F : byte == horizontalTab
     }
 
+    /// Whether it is a decimal digit.
     @inline(__always)
     package static func isDigit(_ byte: UInt8) -> Bool { byte &- UInt8(ascii: "0") < 10 }
 
+    /// Whether it is a capital ASCII letter.
     @inline(__always)
     package static func isUppercaseLetter(_ byte: UInt8) -> Bool { byte &- UInt8(ascii: "A") < 26 }
 
+    /// The byte with a capital ASCII letter made small.
     @inline(__always)
     package static func lowercased(_ byte: UInt8) -> UInt8 {
         isUppercaseLetter(byte) ? byte | 0x20 : byte

@@ -5,6 +5,7 @@ package import SPIFFE
 
 /// Who may do what to workloads (docs/decisions/0008).
 package struct AccessPolicy: Hashable, Sendable {
+    /// What a policy does with what its rules match.
     package enum Action: String, CaseIterable, Hashable, Sendable {
         case allow = "ALLOW"
         case deny = "DENY"
@@ -16,6 +17,7 @@ package struct AccessPolicy: Hashable, Sendable {
         case normal
     }
 
+    /// Whether it decides, decides only beside, or is not looked at.
     package enum Mode: String, CaseIterable, Hashable, Sendable {
         case enforce
         case shadow
@@ -133,6 +135,7 @@ package enum PrincipalPattern: Hashable, Sendable {
         self = .below(base.trustDomain, path: base.path)
     }
 
+    /// Whether it names this ID.
     package func matches(_ id: SPIFFEID) -> Bool {
         switch self {
         case .exact(let other): other == id

@@ -43,6 +43,7 @@ package struct AccessRequest: Hashable, Sendable {
 
 /// Whether it may be, and which rule says so.
 package struct AccessVerdict: Hashable, Sendable {
+    /// The rule that decided.
     package struct Cause: Hashable, Sendable, Comparable {
         package let namespace: String
         package let policy: String
