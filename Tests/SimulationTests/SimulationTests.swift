@@ -10,7 +10,9 @@ import Testing
 /// them of big worlds.
 struct SimulationTests {
     /// Seeds that once found something, and some that did not.
-    static let saved: [UInt64] = [1, 2, 3, 4, 5, 35_888_012, 719_131_417, 834_999_765]
+    static let saved: [UInt64] = [
+        1, 2, 3, 4, 5, 35_888_012, 719_131_417, 834_999_765, 3_157_472_101,
+    ]
 
     /// New worlds in each run.
     static let new: [UInt64] = (0..<20).map { _ in .random(in: 1000..<Settings.bigSeedMin) }
