@@ -165,6 +165,8 @@ struct AccessMomentTests {
                             }
                         )
                     }
+                    // Let in first: what is refused is refused later.
+                    try await eventually("it waits") { server.core.hub.waitCount == 1 }
                     try await dismiss(server)
                     sync.acknowledge(delta.toRevision)
                     return await waiting
