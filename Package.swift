@@ -134,6 +134,7 @@ let package = Package(
         library("Issuance", ["SPIFFE", .asn1, .crypto, .cryptoExtras]),
         library("NodeAttestation", ["SPIFFE", .crypto]),
         library("NodeSync", ["SPIFFE"]),
+        library("Routing", ["HTTPSemantics", "SPIFFE"]),
         library("StrictYAML", []),
 
         // Layer 2: edges.
@@ -306,6 +307,7 @@ let package = Package(
             "PolicyDocumentsTests",
             ["Authorization", "PolicyDocuments", "SPIFFE", "StrictYAML", .yams]
         ),
+        tests("RoutingTests", ["Routing"]),
         tests(
             "SimulationTests",
             [

@@ -58,6 +58,7 @@ enum LayerTable {
         Target(1, "Issuance", ["SPIFFE"], thirdParty: ["Crypto", "CryptoExtras", "SwiftASN1"]),
         Target(1, "NodeAttestation", ["SPIFFE"], thirdParty: ["Crypto"]),
         Target(1, "NodeSync", ["SPIFFE"]),
+        Target(1, "Routing", ["HTTPSemantics", "SPIFFE"]),
         Target(1, "StrictYAML"),
 
         Target(2, "Clocks", ["CLinux"]),
