@@ -9,7 +9,7 @@ package struct Proxy: Hashable, Sendable {
     package static let identitiesMax = 32
     /// Most listeners of each direction.
     package static let listenersMax = 64
-    /// Most users of an outbound listener.
+    /// Most users of an outbound listener, or of a forward target.
     package static let allowedUIDsMax = 64
     /// Longest path of a Unix socket: what `sockaddr_un` holds, without its end.
     package static let socketPathBytesMax = 107
@@ -64,6 +64,9 @@ package struct InboundListener: Hashable, Sendable {
     package let identity: SPIFFEID
     package let trafficProtocol: TrafficProtocol
     package let forward: ForwardTarget
+    /// Users whose processes may listen at `forward`; empty in a document that leaves it to the
+    /// entries of the identity, never in what a proxy is given.
+    package let forwardUIDs: [UInt32]
     /// What policies see as the port.
     package let workloadPort: UInt16
 
@@ -73,6 +76,7 @@ package struct InboundListener: Hashable, Sendable {
         identity: SPIFFEID,
         trafficProtocol: TrafficProtocol,
         forward: ForwardTarget,
+        forwardUIDs: [UInt32],
         workloadPort: UInt16
     ) {
         self.name = name
@@ -80,6 +84,7 @@ package struct InboundListener: Hashable, Sendable {
         self.identity = identity
         self.trafficProtocol = trafficProtocol
         self.forward = forward
+        self.forwardUIDs = forwardUIDs
         self.workloadPort = workloadPort
     }
 }
