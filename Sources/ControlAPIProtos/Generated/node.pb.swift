@@ -885,11 +885,36 @@ package nonisolated struct Signet_Node_V1alpha1_WorkloadExplanation: Sendable {
   /// Selectors that others have and this process has not, and why: one sentence each.
   package var notes: [String] = []
 
+  /// The entries that grant `spiffe_ids`, in the same order; an agent that is older than this field
+  /// leaves it empty.
+  package var grantingEntries: [Signet_Node_V1alpha1_GrantingEntry] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _revision: Signet_Node_V1alpha1_Revision? = nil
+}
+
+package nonisolated struct Signet_Node_V1alpha1_GrantingEntry: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "namespace/name".
+  package var entry: String = String()
+
+  package var entryID: String = String()
+
+  /// What the entry's template resolved to.
+  package var spiffeID: String = String()
+
+  /// The entry's workload selectors, all of which the process has.
+  package var matched: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct Signet_Node_V1alpha1_NearMiss: Sendable {
@@ -2559,7 +2584,7 @@ nonisolated extension Signet_Node_V1alpha1_QueryReply: SwiftProtobuf.Message, Sw
 
 nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".WorkloadExplanation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pid\0\u{1}selectors\0\u{3}spiffe_ids\0\u{3}near_misses\0\u{1}revision\0\u{3}attestation_error\0\u{1}notes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pid\0\u{1}selectors\0\u{3}spiffe_ids\0\u{3}near_misses\0\u{1}revision\0\u{3}attestation_error\0\u{1}notes\0\u{3}granting_entries\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2574,6 +2599,7 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
       case 5: try { try decoder.decodeSingularMessageField(value: &self._revision) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.attestationError) }()
       case 7: try { try decoder.decodeRepeatedStringField(value: &self.notes) }()
+      case 8: try { try decoder.decodeRepeatedMessageField(value: &self.grantingEntries) }()
       default: break
       }
     }
@@ -2605,6 +2631,9 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
     if !self.notes.isEmpty {
       try visitor.visitRepeatedStringField(value: self.notes, fieldNumber: 7)
     }
+    if !self.grantingEntries.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.grantingEntries, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2616,6 +2645,52 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
     if lhs._revision != rhs._revision {return false}
     if lhs.attestationError != rhs.attestationError {return false}
     if lhs.notes != rhs.notes {return false}
+    if lhs.grantingEntries != rhs.grantingEntries {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_GrantingEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".GrantingEntry"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}entry\0\u{3}entry_id\0\u{3}spiffe_id\0\u{1}matched\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.entry) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.entryID) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.matched) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.entry.isEmpty {
+      try visitor.visitSingularStringField(value: self.entry, fieldNumber: 1)
+    }
+    if !self.entryID.isEmpty {
+      try visitor.visitSingularStringField(value: self.entryID, fieldNumber: 2)
+    }
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 3)
+    }
+    if !self.matched.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.matched, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_GrantingEntry, rhs: Signet_Node_V1alpha1_GrantingEntry) -> Bool {
+    if lhs.entry != rhs.entry {return false}
+    if lhs.entryID != rhs.entryID {return false}
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.matched != rhs.matched {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -65,6 +65,7 @@ struct ServerQueries {
                 $0.pid = pid
                 $0.selectors = attestation.selectors.sorted().map(\.description)
                 $0.spiffeIds = found.spiffeIDs.map(\.description)
+                $0.grantingEntries = found.grants.map(\.message)
                 $0.nearMisses = found.nearMisses.map(\.message)
                 $0.notes = attestation.omissions
                 if let revision = found.revision { $0.revision = revision.message }
@@ -126,6 +127,17 @@ struct ServerQueries {
             let first = await group.next() ?? nil
             group.cancelAll()
             return first
+        }
+    }
+}
+
+extension WorkloadExplanation.Grant {
+    var message: Signet_Node_V1alpha1_GrantingEntry {
+        .with {
+            $0.entry = entry
+            $0.entryID = entryID
+            $0.spiffeID = spiffeID.description
+            $0.matched = matched.map(\.description)
         }
     }
 }

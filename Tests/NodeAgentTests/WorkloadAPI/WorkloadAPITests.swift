@@ -262,6 +262,12 @@ struct WorkloadAPITests {
                     .explainWorkload(.with { $0.pid = getpid() })
             }
             #expect(explanation.spiffeIds == ["spiffe://example.org/web"])
+            let grant = try #require(explanation.grantingEntries.first)
+            #expect(explanation.grantingEntries.count == 1)
+            #expect(grant.entry == "default/web" && grant.entryID == "entry-web")
+            #expect(grant.spiffeID == "spiffe://example.org/web")
+            #expect(Set(grant.matched).isSubset(of: explanation.selectors))
+            #expect(!grant.matched.isEmpty)
             #expect(explanation.nearMisses.map(\.entry) == ["default/far"])
             #expect(explanation.attestationError.isEmpty)
             // These tests run as somebody who may write their own program.
