@@ -126,6 +126,14 @@ package struct Agent: Sendable {
             return try await join(with: token, after: nil)
         }
         try checkTrustDomain(stored.identity.trustDomain, "the data in \(directory.path)")
+        do {
+            _ = try JoiningKey.read(from: directory)
+        } catch {
+            logger.warning(
+                "a file of an earlier first contact cannot be used; the identity needs it not",
+                metadata: ["reason": "\(error)"]
+            )
+        }
         return try await rejoined(stored) ?? stored
     }
 
@@ -155,7 +163,7 @@ package struct Agent: Sendable {
         }
         do {
             return try await join(with: token, after: stored, isOnce: !isLapsed)
-        } catch let error as FirstContactError where !isLapsed {
+        } catch  where !isLapsed && (error is FirstContactError || error is AgentFileError) {
             logger.warning(
                 "the join token is not used: the agent goes on with the identity it has",
                 metadata: ["reason": "\(error)"]
