@@ -3,10 +3,12 @@
 /// The header fields that a proxy must tell apart; every other one is only passed on.
 package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
     case authorization
+    case clientCertificate
     case connection
     case contentLength
     case contentType
     case cookie
+    case decision
     case expect
     case host
     case http2Settings
@@ -28,10 +30,12 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
     package var name: String {
         switch self {
         case .authorization: "authorization"
+        case .clientCertificate: "client-cert"
         case .connection: "connection"
         case .contentLength: "content-length"
         case .contentType: "content-type"
         case .cookie: "cookie"
+        case .decision: "x-signet-decision"
         case .expect: "expect"
         case .host: "host"
         case .http2Settings: "http2-settings"
@@ -64,13 +68,44 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
     package init(_ head: Span<UInt8>, _ name: ByteRange) {
         let candidate = Self.candidate(head, name)
         if candidate == .other {
-            self = .other
+            self = Self.tellsClientCertificate(head, name) ? .clientCertificate : .other
         } else if head.holdsLowercased(Self.names[Int(candidate.rawValue)], at: name) {
             self = candidate
         } else {
             let alias = Self.aliases.first { head.holdsLowercased($0.name, at: name) }
-            self = alias?.header ?? .other
+            self =
+                alias?.header
+                ?? (Self.tellsClientCertificate(head, name) ? .clientCertificate : .other)
         }
+    }
+
+    /// Beginnings of names in which proxies tell whose certificate they saw (RFC 9440 section 2
+    /// and the habits of nginx, Linkerd, Traefik and of the balancers of clouds); by first letter,
+    /// so that other fields cost nothing.
+    private static let certificatesC = [Array("client-cert".utf8)]
+    private static let certificatesL = [Array("l5d-client-id".utf8)]
+    private static let certificatesS = [Array("ssl-client-".utf8)]
+    private static let certificatesX = [
+        Array("x-amzn-mtls-clientcert".utf8), Array("x-arr-clientcert".utf8),
+        Array("x-client-cert".utf8), Array("x-forwarded-client-cert-".utf8),
+        Array("x-forwarded-tls-client-cert".utf8), Array("x-ssl-client-".utf8),
+    ]
+
+    private static func tellsClientCertificate(_ head: Span<UInt8>, _ name: ByteRange) -> Bool {
+        guard name.count >= 11 else { return false }
+        let prefixes: [[UInt8]]
+        switch Octet.lowercased(head[Int(name.lower)]) {
+        case UInt8(ascii: "c"): prefixes = certificatesC
+        case UInt8(ascii: "l"): prefixes = certificatesL
+        case UInt8(ascii: "s"): prefixes = certificatesS
+        case UInt8(ascii: "x"): prefixes = certificatesX
+        default: return false
+        }
+        for prefix in prefixes where name.count >= prefix.count {
+            let begin = ByteRange(lower: name.lower, upper: name.lower + UInt32(prefix.count))
+            if head.holdsLowercased(prefix, at: begin) { return true }
+        }
+        return false
     }
 
     /// The only one that it can be, by length and one letter; most fields are none.
@@ -94,7 +129,7 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         case (14, UInt8(ascii: "x")): return .urlOverride
         case (16, UInt8(ascii: "p")): return .proxyConnection
         case (17, UInt8(ascii: "t")): return .transferEncoding
-        case (17, UInt8(ascii: "x")): return .methodOverride
+        case (17, UInt8(ascii: "x")): return .decision
         case (18, UInt8(ascii: "p")): return .proxyAuthenticate
         case (19, UInt8(ascii: "p")): return .proxyAuthorization
         case (22, UInt8(ascii: "x")): return .methodOverride
@@ -109,8 +144,8 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         case .connection, .http2Settings, .keepAlive, .proxyAuthenticate, .proxyAuthorization,
             .proxyConnection, .te, .trailer, .transferEncoding, .upgrade:
             true
-        case .authorization, .contentLength, .contentType, .cookie, .expect, .host,
-            .methodOverride, .requestID, .urlOverride, .forwardedClientCert, .other:
+        case .authorization, .clientCertificate, .contentLength, .contentType, .cookie, .decision,
+            .expect, .host, .methodOverride, .requestID, .urlOverride, .forwardedClientCert, .other:
             false
         }
     }
@@ -121,8 +156,8 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         case .authorization, .contentLength, .contentType, .expect, .host, .proxyAuthorization,
             .requestID, .transferEncoding, .upgrade:
             true
-        case .connection, .cookie, .http2Settings, .keepAlive, .methodOverride,
-            .proxyAuthenticate, .proxyConnection, .te, .trailer, .urlOverride,
+        case .clientCertificate, .connection, .cookie, .decision, .http2Settings, .keepAlive,
+            .methodOverride, .proxyAuthenticate, .proxyConnection, .te, .trailer, .urlOverride,
             .forwardedClientCert, .other:
             false
         }
