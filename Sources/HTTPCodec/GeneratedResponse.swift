@@ -3,26 +3,48 @@
 package import HTTPSemantics
 
 /// The status of an answer that the proxy gives itself.
-package enum GeneratedStatus: Int, CaseIterable, Hashable, Sendable {
-    case badRequest = 400
-    case forbidden = 403
-    case notFound = 404
-    case methodNotAllowed = 405
-    case requestTimeout = 408
-    case contentTooLarge = 413
-    case targetTooLong = 414
-    case expectationFailed = 417
-    case tooManyRequests = 429
-    case headTooLarge = 431
-    case internalError = 500
-    case badGateway = 502
-    case serviceUnavailable = 503
-    case gatewayTimeout = 504
-    case versionNotSupported = 505
+package enum GeneratedStatus: UInt8, CaseIterable, Hashable, Sendable {
+    case badRequest
+    case forbidden
+    case notFound
+    case methodNotAllowed
+    case requestTimeout
+    case contentTooLarge
+    case targetTooLong
+    case expectationFailed
+    case tooManyRequests
+    case headTooLarge
+    case internalError
+    case badGateway
+    case serviceUnavailable
+    case gatewayTimeout
+    case versionNotSupported
 
     /// The status that tells a client why its request is refused.
     package init(_ refusal: HTTPRefusal) {
-        self = Self(rawValue: refusal.status) ?? .badRequest
+        let code = refusal.status
+        self = Self.allCases.first { $0.code == code } ?? .badRequest
+    }
+
+    /// The number that stands in the answer.
+    package var code: Int {
+        switch self {
+        case .badRequest: 400
+        case .forbidden: 403
+        case .notFound: 404
+        case .methodNotAllowed: 405
+        case .requestTimeout: 408
+        case .contentTooLarge: 413
+        case .targetTooLong: 414
+        case .expectationFailed: 417
+        case .tooManyRequests: 429
+        case .headTooLarge: 431
+        case .internalError: 500
+        case .badGateway: 502
+        case .serviceUnavailable: 503
+        case .gatewayTimeout: 504
+        case .versionNotSupported: 505
+        }
     }
 
     /// Its name (RFC 9110 section 15, RFC 6585).
@@ -75,10 +97,10 @@ package enum GeneratedStatus: Int, CaseIterable, Hashable, Sendable {
 package struct GeneratedResponses: Sendable {
     /// All that is ever said, in one piece of memory.
     private let texts: [UInt8]
-    /// Everything up to the length, in the order of `GeneratedStatus.allCases`.
+    /// Everything up to the length; by the raw value of the status.
     private let heads: [ByteRange]
     private let sentences: [ByteRange]
-    /// The line with the word of each refusal.
+    /// The line with the word of each refusal, by its raw value.
     private let rules: [ByteRange]
 
     private static let decisionField = "x-signet-decision: "
@@ -99,7 +121,7 @@ package struct GeneratedResponses: Sendable {
                 ? "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" : ""
             return keep(
                 """
-                HTTP/1.1 \(status.rawValue) \(status.name)\r
+                HTTP/1.1 \(status.code) \(status.name)\r
                 content-type: text/plain; charset=utf-8\r
                 \(allow)content-length:\u{20}
                 """
@@ -128,7 +150,7 @@ package struct GeneratedResponses: Sendable {
         connection: ClientConnection,
         into sink: inout Sink
     ) {
-        let place = GeneratedStatus.allCases.firstIndex(of: status) ?? 0
+        let place = Int(status.rawValue)
         let rulePlace = refusal.map { Int($0.rawValue) }
         var count = sentences[place].count
         if let rulePlace { count += rules[rulePlace].count }

@@ -21,10 +21,10 @@ package struct DecisionID: Hashable, Sendable, CustomStringConvertible {
     /// Characters of an ID.
     package static let length = 26
 
-    package static let instanceBits = 40
-    package static let revisionBits = 40
-    package static let workerBits = 8
-    package static let countBits = 42
+    private static let instanceMask: UInt64 = 1 << 40 - 1
+    private static let revisionMask: UInt64 = 1 << 40 - 1
+    private static let workerMask: UInt64 = 1 << 8 - 1
+    private static let countMask: UInt64 = 1 << 42 - 1
 
     package let instance: UInt64
     package let revision: UInt64
@@ -39,16 +39,16 @@ package struct DecisionID: Hashable, Sendable, CustomStringConvertible {
     ///   - worker: The worker within the process.
     ///   - count: How many decisions the worker has made before.
     package init(instance: UInt64, revision: UInt64, worker: UInt64, count: UInt64) {
-        self.instance = instance & (1 << 40 - 1)
-        self.revision = revision & (1 << 40 - 1)
-        counter = (worker & 0xFF) << 42 | count & (1 << 42 - 1)
+        self.instance = instance & Self.instanceMask
+        self.revision = revision & Self.revisionMask
+        counter = (worker & Self.workerMask) << 42 | count & Self.countMask
     }
 
     /// The worker within the process.
     package var worker: UInt64 { counter >> 42 }
 
     /// The worker's count.
-    package var count: UInt64 { counter & (1 << 42 - 1) }
+    package var count: UInt64 { counter & Self.countMask }
 
     /// Reads an ID.
     ///

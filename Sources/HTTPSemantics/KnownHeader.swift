@@ -79,33 +79,23 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         }
     }
 
-    /// Beginnings of names in which proxies tell whose certificate they saw (RFC 9440 section 2
-    /// and the habits of nginx, Linkerd, Traefik and of the balancers of clouds); by first letter,
-    /// so that other fields cost nothing.
-    private static let certificatesC = [Array("client-cert".utf8)]
-    private static let certificatesL = [Array("l5d-client-id".utf8)]
-    private static let certificatesS = [Array("ssl-client-".utf8)]
-    private static let certificatesX = [
-        Array("x-amzn-mtls-clientcert".utf8), Array("x-arr-clientcert".utf8),
-        Array("x-client-cert".utf8), Array("x-forwarded-client-cert-".utf8),
-        Array("x-forwarded-tls-client-cert".utf8), Array("x-ssl-client-".utf8),
-    ]
-
+    /// Whether a proxy tells in it whose certificate it saw (RFC 9440 section 2 and the habits of
+    /// nginx, Linkerd, Traefik and of the balancers of clouds); by first letter, so that other
+    /// fields cost nothing.
     private static func tellsClientCertificate(_ head: Span<UInt8>, _ name: ByteRange) -> Bool {
         guard name.count >= 11 else { return false }
-        let prefixes: [[UInt8]]
         switch Octet.lowercased(head[Int(name.lower)]) {
-        case UInt8(ascii: "c"): prefixes = certificatesC
-        case UInt8(ascii: "l"): prefixes = certificatesL
-        case UInt8(ascii: "s"): prefixes = certificatesS
-        case UInt8(ascii: "x"): prefixes = certificatesX
+        case UInt8(ascii: "c"): return head.begins("client-cert", name)
+        case UInt8(ascii: "l"): return head.begins("l5d-client-id", name)
+        case UInt8(ascii: "s"): return head.begins("ssl-client-", name)
+        case UInt8(ascii: "x"):
+            return head.begins("x-forwarded-client-cert-", name)
+                || head.begins("x-forwarded-tls-client-cert", name)
+                || head.begins("x-ssl-client-", name) || head.begins("x-client-cert", name)
+                || head.begins("x-amzn-mtls-clientcert", name)
+                || head.begins("x-arr-clientcert", name)
         default: return false
         }
-        for prefix in prefixes where name.count >= prefix.count {
-            let begin = ByteRange(lower: name.lower, upper: name.lower + UInt32(prefix.count))
-            if head.holdsLowercased(prefix, at: begin) { return true }
-        }
-        return false
     }
 
     /// The only one that it can be, by length and one letter; most fields are none.
@@ -161,5 +151,19 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
             .forwardedClientCert, .other:
             false
         }
+    }
+}
+
+extension Span<UInt8> {
+    /// Whether a name begins with a literal in small letters, which is never counted as an array
+    /// would be.
+    fileprivate func begins(_ text: String, _ name: ByteRange) -> Bool {
+        let text = text.utf8Span.span
+        guard name.count >= text.count else { return false }
+        let start = Int(name.lower)
+        for index in text.indices where Octet.lowercased(self[start + index]) != text[index] {
+            return false
+        }
+        return true
     }
 }

@@ -72,7 +72,7 @@ import Testing
                 Issue.record("no head")
                 return
             }
-            #expect(head.status == status.rawValue)
+            #expect(head.status == status.code)
             #expect(!head.isKeptAlive)
             let body = relay.next(bytes.span, from: count, using: &head)
             #expect(body == .body(bytes: bytes.count - count))
@@ -89,7 +89,7 @@ import Testing
     @Test(arguments: HTTPRefusal.allCases)
     func `a refusal is answered with its status and its word`(refusal: HTTPRefusal) {
         let status = GeneratedStatus(refusal)
-        #expect(status.rawValue == refusal.status)
+        #expect(status.code == refusal.status)
         let text = answer(status, to: .unknown, refusal: refusal, connection: .ends)
         #expect(text.hasSuffix("\nrule \(refusal.reason)\n"))
         #expect(text.contains("\r\nconnection: close\r\n"))
