@@ -229,8 +229,8 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "AuditLog", "Authorization", "Issuance", "PolicyDocuments", "SPIFFE", "StrictYAML",
-                .asn1, .crypto, .x509, .yams,
+                "AuditLog", "Authorization", "HTTPCodec", "HTTPSemantics", "Issuance",
+                "PolicyDocuments", "SPIFFE", "StrictYAML", .asn1, .crypto, .x509, .yams,
             ],
             path: "Tests/Fuzz/Targets",
             swiftSettings: settings
@@ -249,8 +249,8 @@ let package = Package(
         ),
         .testTarget(
             name: "ConformanceTests",
-            dependencies: ["TestPrograms"],
-            exclude: ["generate"],
+            dependencies: ["HTTPCodec", "HTTPSemantics", "TestPrograms"],
+            exclude: ["HTTPReading", "generate"],
             swiftSettings: settings
         ),
         .testTarget(

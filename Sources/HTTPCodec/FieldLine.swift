@@ -23,7 +23,9 @@ enum FieldLine {
         }
         guard !name.isEmpty else { throw .fieldName }
         index += 1
-        while isWhiteSpace(input[index]) { index += 1 }
+        while input[index] == Octet.space { index += 1 }
+        // Nobody sends a tab around a value, and not everybody takes it away.
+        guard input[index] != Octet.horizontalTab else { throw .fieldValue }
         let valueStart = index
         while Octet.isFieldValue(input[index]) { index += 1 }
         var valueEnd = index
@@ -33,16 +35,15 @@ enum FieldLine {
         case Octet.lineFeed: throw .lineEnding
         default: throw .fieldValue
         }
-        while valueEnd > valueStart, isWhiteSpace(input[valueEnd - 1]) { valueEnd -= 1 }
+        while valueEnd > valueStart, input[valueEnd - 1] == Octet.space { valueEnd -= 1 }
+        guard valueEnd == valueStart || input[valueEnd - 1] != Octet.horizontalTab else {
+            throw .fieldValue
+        }
         let field = HeaderField(
             name: name,
             value: ByteRange(valueStart..<valueEnd),
             known: KnownHeader(input, name)
         )
         return (field, index + 2)
-    }
-
-    private static func isWhiteSpace(_ byte: UInt8) -> Bool {
-        byte == Octet.space || byte == Octet.horizontalTab
     }
 }

@@ -3,9 +3,13 @@
 internal import HTTPSemantics
 
 /// Finds the empty line that ends a head, looking at each byte once however it arrives.
-struct HeadEnd {
+///
+/// It is all that a connection has to remember of a head that is not whole.
+package struct HeadEnd: Sendable {
     /// Bytes that were looked at and hold no end.
     private var searched = 0
+
+    package init() {}
 
     /// Looks at what has arrived.
     ///

@@ -4,9 +4,9 @@ package import HTTPSemantics
 
 /// The head of an HTTP/1 request, read strictly (RFC 9112, docs/decisions/0007).
 ///
-/// One value serves all requests of a connection one after the other and keeps its memory, so that
-/// a request that is read allocates nothing. It does no input or output: the bytes of a head are
-/// given to it whole, or again with more.
+/// One value serves all requests of all connections of a worker one after the other and keeps its
+/// memory, so that a request that is read allocates nothing. It does no input or output: the bytes
+/// of a head are given to it whole, or again with more.
 package struct RequestHead: Sendable {
     /// The request; worth something after `.head` and with the same bytes only.
     package private(set) var request = CanonicalRequest()
@@ -27,11 +27,18 @@ package struct RequestHead: Sendable {
         case .connect, .patch, .post, .put: return false
         }
     }
+    /// Where the lines end and the empty one begins.
+    var fieldsEnd: Int { bytes - 2 }
+    /// Where the version's last digit stands.
+    var minorVersion: Int { Int((request.query ?? request.path).upper) + 8 }
+    /// Whether the target was in absolute form.
+    var isAbsolute: Bool { seen.isAbsolute }
+    private var bytes = 0
+
     /// HTTP/1.0: no chunks, and the connection ends unless it was asked to stay.
     package private(set) var isVersion10 = false
 
     private let limits: HeadLimits
-    private var end = HeadEnd()
     private var seen = SeenFields()
 
     /// What was seen of the fields that decide about framing and connection.
@@ -55,16 +62,12 @@ package struct RequestHead: Sendable {
 
     /// Reads the head at the beginning of `input`.
     ///
-    /// - Parameter input: Everything that has arrived of it, from its first byte on.
+    /// - Parameters:
+    ///   - input: Everything that has arrived of it, from its first byte on.
+    ///   - end: What the connection remembers of a head that was not whole before.
     /// - Returns: What came of it. After `.refused` the connection is over: where the next request
     ///   would begin is not known.
-    package mutating func read(_ input: Span<UInt8>) -> HeadStep {
-        let step = readHead(input)
-        if case .refused = step { end = HeadEnd() }
-        return step
-    }
-
-    private mutating func readHead(_ input: Span<UInt8>) -> HeadStep {
+    package mutating func read(_ input: Span<UInt8>, end: inout HeadEnd) -> HeadStep {
         // One empty line before a request is a habit of old clients (RFC 9112 section 2.2).
         let start = Self.emptyLine(input)
         guard start < input.count else { return .needInput }
@@ -77,6 +80,7 @@ package struct RequestHead: Sendable {
         guard length <= limits.headBytesMax else { return .refused(excess(input, start)) }
         do throws(HTTPRefusal) {
             try parse(input, start..<(length - 2))
+            bytes = length
             return .head(bytes: length)
         } catch {
             return .refused(error)
@@ -128,12 +132,7 @@ package struct RequestHead: Sendable {
         _ head: Range<Int>
     ) throws(HTTPRefusal) -> Int {
         var index = head.lowerBound
-        while index < head.upperBound, Octet.isToken(input[index]) {
-            // Methods are case-sensitive; servers that fold them would read another one.
-            guard Octet.lowercased(input[index]) != input[index] || !Self.isLetter(input[index])
-            else { throw .method }
-            index += 1
-        }
+        while index < head.upperBound, Self.isMethod(input[index]) { index += 1 }
         request.methodName = ByteRange(head.lowerBound..<index)
         guard input[index] == Octet.space, !request.methodName.isEmpty else { throw .method }
         request.method = HTTPMethod(input, request.methodName)
@@ -151,7 +150,13 @@ package struct RequestHead: Sendable {
         return index + 11
     }
 
-    private static func isLetter(_ byte: UInt8) -> Bool { (byte | 0x20) &- UInt8(ascii: "a") < 26 }
+    /// Whether it may stand in a method here.
+    ///
+    /// Methods are case-sensitive, and servers that fold them would read another one; other bytes
+    /// of a token are in no method that is registered, and not every server takes them.
+    private static func isMethod(_ byte: UInt8) -> Bool {
+        Octet.isUppercaseLetter(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
+    }
 
     private static let http: [UInt8] = Array("HTTP/1.".utf8)
 
@@ -266,8 +271,9 @@ extension RequestHead {
         case .trailer: throw .trailers
         // They tell some servers another path or method than the one that was decided over.
         case .methodOverride, .urlOverride: throw .fieldOverride
-        case .authorization, .contentType, .cookie, .http2Settings, .keepAlive,
-            .proxyAuthenticate, .proxyAuthorization, .proxyConnection, .requestID, .te,
+        case .authorization, .clientCertificate, .contentType, .cookie, .decision,
+            .http2Settings, .keepAlive, .proxyAuthenticate, .proxyAuthorization, .proxyConnection,
+            .requestID, .te,
             .forwardedClientCert, .other:
             break
         }

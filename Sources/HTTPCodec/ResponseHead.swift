@@ -15,8 +15,14 @@ package struct ResponseHead: Sendable {
     /// Whether it is not the answer yet but a word before it (RFC 9110 section 15.2); 101 is none.
     package var isInterim: Bool { (100..<200).contains(status) && status != 101 }
 
+    /// Where the lines end and the empty one begins.
+    var fieldsEnd: Int { bytes - 2 }
+    /// HTTP/1.0: the connection ends unless the server says otherwise.
+    package private(set) var isVersion10 = false
+
     private let limits: HeadLimits
-    private var end = HeadEnd()
+    private var bytes = 0
+    private var isWebSocket = false
 
     package init(limits: HeadLimits = .defaults) {
         self.limits = limits
@@ -27,23 +33,15 @@ package struct ResponseHead: Sendable {
     ///
     /// - Parameters:
     ///   - input: Everything that has arrived of it, from its first byte on.
+    ///   - end: What the connection remembers of a head that was not whole before.
     ///   - method: Of the request that it answers, which decides whether there is a body.
     ///   - askedForWebSocket: Whether that request did, so that 101 is an answer to it.
     /// - Returns: What came of it. After `.refused` the connection is over.
     package mutating func read(
         _ input: Span<UInt8>,
+        end: inout HeadEnd,
         answering method: HTTPMethod,
         askedForWebSocket: Bool = false
-    ) -> HeadStep {
-        let step = readHead(input, method, askedForWebSocket)
-        if case .refused = step { end = HeadEnd() }
-        return step
-    }
-
-    private mutating func readHead(
-        _ input: Span<UInt8>,
-        _ method: HTTPMethod,
-        _ askedForWebSocket: Bool
     ) -> HeadStep {
         guard input.count > 0 else { return .needInput }
         guard input[0] == UInt8(ascii: "H") else { return .refused(.statusLine) }
@@ -53,7 +51,11 @@ package struct ResponseHead: Sendable {
         guard length <= limits.headBytesMax else { return .refused(.headBytesMax) }
         do throws(HTTPRefusal) {
             try parse(input, length - 2, answering: method)
-            guard status != 101 || askedForWebSocket else { return .refused(.upgradeUnasked) }
+            // Nor to another protocol than the one that was asked for.
+            guard status != 101 || askedForWebSocket && isWebSocket else {
+                return .refused(.upgradeUnasked)
+            }
+            bytes = length
             return .head(bytes: length)
         } catch {
             return .refused(error)
@@ -68,10 +70,10 @@ package struct ResponseHead: Sendable {
         answering method: HTTPMethod
     ) throws(HTTPRefusal) {
         fields.removeAll(keepingCapacity: true)
-        (framing, isKeptAlive) = (.none, false)
-        var (index, isVersion10) = try statusLine(input, end)
+        (framing, isKeptAlive, isWebSocket) = (.none, false, false)
+        var index = try statusLine(input, end)
         var length: UInt64?
-        var (isChunked, close, keepAlive) = (false, false, false)
+        var (isChunked, close, keepAlive, hasUpgrade) = (false, false, false, false)
         while index < end {
             guard fields.count < limits.fieldsMax else { throw .fieldsMax }
             let (field, next) = try FieldLine.read(input, index..<end)
@@ -91,6 +93,10 @@ package struct ResponseHead: Sendable {
                 close = close || options.close
                 keepAlive = keepAlive || options.keepAlive
             case .trailer: throw .trailers
+            case .upgrade:
+                // A second one would be another protocol for some.
+                isWebSocket = !hasUpgrade && FieldValue.isWebSocket(input, field.value)
+                hasUpgrade = true
             default: break
             }
         }
@@ -118,11 +124,11 @@ package struct ResponseHead: Sendable {
 
     /// Reads `HTTP/1.1 200 reason`.
     ///
-    /// - Returns: Where the next line begins, and whether it is HTTP/1.0.
+    /// - Returns: Where the next line begins.
     private mutating func statusLine(
         _ input: Span<UInt8>,
         _ end: Int
-    ) throws(HTTPRefusal) -> (next: Int, isVersion10: Bool) {
+    ) throws(HTTPRefusal) -> Int {
         guard end >= 14, input.holds(Self.http, at: ByteRange(0..<7)), input[8] == Octet.space
         else {
             throw .statusLine
@@ -144,6 +150,7 @@ package struct ResponseHead: Sendable {
         guard input[index] == Octet.carriageReturn, input[index + 1] == Octet.lineFeed else {
             throw .lineEnding
         }
-        return (index + 2, minor == UInt8(ascii: "0"))
+        isVersion10 = minor == UInt8(ascii: "0")
+        return index + 2
     }
 }

@@ -43,16 +43,20 @@ package enum HTTPRefusal: UInt8, CaseIterable, Error, Hashable, Sendable {
     case trailers
     // The line that begins a response.
     case statusLine
+    case answerUnasked
     case upgradeUnasked
     case bodyForbidden
     // Limits.
+    case bodyBytesMax
     case headBytesMax
     case targetBytesMax
     case fieldsMax
+    case interimMax
 
     /// The status of the answer to a client; a server's message that is refused is a 502.
     package var status: Int {
         switch self {
+        case .bodyBytesMax: 413
         case .headBytesMax, .fieldsMax: 431
         case .targetBytesMax: 414
         case .version: 505

@@ -3,10 +3,12 @@
 /// The header fields that a proxy must tell apart; every other one is only passed on.
 package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
     case authorization
+    case clientCertificate
     case connection
     case contentLength
     case contentType
     case cookie
+    case decision
     case expect
     case host
     case http2Settings
@@ -28,10 +30,12 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
     package var name: String {
         switch self {
         case .authorization: "authorization"
+        case .clientCertificate: "client-cert"
         case .connection: "connection"
         case .contentLength: "content-length"
         case .contentType: "content-type"
         case .cookie: "cookie"
+        case .decision: "x-signet-decision"
         case .expect: "expect"
         case .host: "host"
         case .http2Settings: "http2-settings"
@@ -64,12 +68,33 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
     package init(_ head: Span<UInt8>, _ name: ByteRange) {
         let candidate = Self.candidate(head, name)
         if candidate == .other {
-            self = .other
+            self = Self.tellsClientCertificate(head, name) ? .clientCertificate : .other
         } else if head.holdsLowercased(Self.names[Int(candidate.rawValue)], at: name) {
             self = candidate
         } else {
             let alias = Self.aliases.first { head.holdsLowercased($0.name, at: name) }
-            self = alias?.header ?? .other
+            self =
+                alias?.header
+                ?? (Self.tellsClientCertificate(head, name) ? .clientCertificate : .other)
+        }
+    }
+
+    /// Whether a proxy tells in it whose certificate it saw (RFC 9440 section 2 and the habits of
+    /// nginx, Linkerd, Traefik and of the balancers of clouds); by first letter, so that other
+    /// fields cost nothing.
+    private static func tellsClientCertificate(_ head: Span<UInt8>, _ name: ByteRange) -> Bool {
+        guard name.count >= 11 else { return false }
+        switch Octet.lowercased(head[Int(name.lower)]) {
+        case UInt8(ascii: "c"): return head.begins("client-cert", name)
+        case UInt8(ascii: "l"): return head.begins("l5d-client-id", name)
+        case UInt8(ascii: "s"): return head.begins("ssl-client-", name)
+        case UInt8(ascii: "x"):
+            return head.begins("x-forwarded-client-cert-", name)
+                || head.begins("x-forwarded-tls-client-cert", name)
+                || head.begins("x-ssl-client-", name) || head.begins("x-client-cert", name)
+                || head.begins("x-amzn-mtls-clientcert", name)
+                || head.begins("x-arr-clientcert", name)
+        default: return false
         }
     }
 
@@ -94,7 +119,7 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         case (14, UInt8(ascii: "x")): return .urlOverride
         case (16, UInt8(ascii: "p")): return .proxyConnection
         case (17, UInt8(ascii: "t")): return .transferEncoding
-        case (17, UInt8(ascii: "x")): return .methodOverride
+        case (17, UInt8(ascii: "x")): return .decision
         case (18, UInt8(ascii: "p")): return .proxyAuthenticate
         case (19, UInt8(ascii: "p")): return .proxyAuthorization
         case (22, UInt8(ascii: "x")): return .methodOverride
@@ -109,8 +134,8 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         case .connection, .http2Settings, .keepAlive, .proxyAuthenticate, .proxyAuthorization,
             .proxyConnection, .te, .trailer, .transferEncoding, .upgrade:
             true
-        case .authorization, .contentLength, .contentType, .cookie, .expect, .host,
-            .methodOverride, .requestID, .urlOverride, .forwardedClientCert, .other:
+        case .authorization, .clientCertificate, .contentLength, .contentType, .cookie, .decision,
+            .expect, .host, .methodOverride, .requestID, .urlOverride, .forwardedClientCert, .other:
             false
         }
     }
@@ -121,10 +146,24 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         case .authorization, .contentLength, .contentType, .expect, .host, .proxyAuthorization,
             .requestID, .transferEncoding, .upgrade:
             true
-        case .connection, .cookie, .http2Settings, .keepAlive, .methodOverride,
-            .proxyAuthenticate, .proxyConnection, .te, .trailer, .urlOverride,
+        case .clientCertificate, .connection, .cookie, .decision, .http2Settings, .keepAlive,
+            .methodOverride, .proxyAuthenticate, .proxyConnection, .te, .trailer, .urlOverride,
             .forwardedClientCert, .other:
             false
         }
+    }
+}
+
+extension Span<UInt8> {
+    /// Whether a name begins with a literal in small letters, which is never counted as an array
+    /// would be.
+    fileprivate func begins(_ text: String, _ name: ByteRange) -> Bool {
+        let text = text.utf8Span.span
+        guard name.count >= text.count else { return false }
+        let start = Int(name.lower)
+        for index in text.indices where Octet.lowercased(self[start + index]) != text[index] {
+            return false
+        }
+        return true
     }
 }

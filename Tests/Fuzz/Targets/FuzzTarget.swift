@@ -18,6 +18,16 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case checkpoint
     /// A file of documents, against libyaml and against its own output.
     case document
+    /// A chunked body, against a reader that splits at line ends.
+    case httpChunkedBody = "http-chunked-body"
+    /// A path or an authority, against a decoder.
+    case httpPath = "http-path"
+    /// A client and a server joined by two relays, in pieces and whole.
+    case httpRelay = "http-relay"
+    /// The head of a request, against a reader of lines and against what is passed on.
+    case httpRequestHead = "http-request-head"
+    /// The head of a response, in the same way.
+    case httpResponseHead = "http-response-head"
     /// A SPIFFE ID, against a grammar written down a second time.
     case spiffeID = "spiffe-id"
 
@@ -36,6 +46,11 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .certificateRequest: try CertificateRequestProperty.check(input)
         case .checkpoint: try CheckpointProperty.check(input)
         case .document: try DocumentProperty.check(input)
+        case .httpChunkedBody: try HTTPChunkedBodyProperty.check(input)
+        case .httpPath: try HTTPPathProperty.check(input)
+        case .httpRelay: try HTTPRelayProperty.check(input)
+        case .httpRequestHead: try HTTPRequestHeadProperty.check(input)
+        case .httpResponseHead: try HTTPResponseHeadProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)
         }
     }
