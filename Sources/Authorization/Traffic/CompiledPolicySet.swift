@@ -35,22 +35,22 @@ package struct CompiledPolicySet: Sendable {
     package let policies: [AccessPolicy]
     let fingerprint: Int
     let origins: [Origin]
-    let wordCount: Int
+    let blockCount: Int
     /// Clauses of policies that are enforced, not only in shadow.
-    let enforced: [UInt64]
+    let enforced: [SIMD8<UInt64>]
     /// For each method its clauses; `other` has all that could hold for one.
-    let methods: [UInt64]
+    let methods: [SIMD8<UInt64>]
     /// Clauses that ask for a method without number by name.
-    let namesMethod: [UInt64]
+    let namesMethod: [SIMD8<UInt64>]
     let otherMethods: [Int: OtherMethods]
     /// Clauses that hold for a connection of which nothing more is known.
-    let connection: [UInt64]
+    let connection: [SIMD8<UInt64>]
     let lists: ClauseLists
     let paths: PathIndex
     /// The list of clauses that take every path but what they exclude.
     let anyPath: UInt32
     /// Clauses that exclude paths.
-    let excludesPaths: [UInt64]
+    let excludesPaths: [SIMD8<UInt64>]
     /// For each clause what it asks of the path.
     let pathFields: [AccessField<PathPattern>]
     /// The list of clauses of rules without sources.
@@ -69,7 +69,7 @@ package struct CompiledPolicySet: Sendable {
     ///   - port: The workload's port.
     /// - Returns: What to give to `decide` for every request of the connection.
     package func access(of peer: SPIFFEID?, at address: IPAddress, port: UInt16) -> PeerAccess {
-        var clauses = [UInt64](repeating: 0, count: wordCount)
+        var clauses = [SIMD8<UInt64>](repeating: .zero, count: blockCount)
         let isReserved = peer?.isReserved ?? false
         if !isReserved {
             lists.unite(everybody, into: &clauses)
@@ -91,7 +91,7 @@ package struct CompiledPolicySet: Sendable {
     package func decide(_ access: PeerAccess) -> Decision {
         if let refusal = refusal(access) { return refusal }
         var first = First()
-        forEachWord(of: access) { place, clauses in
+        forEachBlock(of: access) { place, clauses in
             first.note(clauses & connection[place], enforced[place], at: place)
         }
         return decision(first)
@@ -121,11 +121,11 @@ package struct CompiledPolicySet: Sendable {
     ) -> Decision {
         if let refusal = refusal(access) { return refusal }
         // Nothing holds for the peer whatever it asks for.
-        guard !access.words.isEmpty else { return decision(First()) }
+        guard !access.blocks.isEmpty else { return decision(First()) }
         let hits = paths.hits(head, path)
         guard !hits.isFull else { return slowly(access, method, methodName, path, in: head) }
         var first = First()
-        let row = Int(method.rawValue) * wordCount
+        let row = Int(method.rawValue) * blockCount
         look(at: anyPath, access, row, methodName, head, hits, &first)
         for index in 0..<hits.positiveCount {
             look(at: hits.positive[index], access, row, methodName, head, hits, &first)
@@ -152,18 +152,19 @@ package struct CompiledPolicySet: Sendable {
         var shadow = Int.max
         var enforced = Int.max
 
-        /// Takes the clauses of one word that match.
+        /// Takes the clauses of one block that match.
         @inline(__always)
-        mutating func note(_ clauses: UInt64, _ mask: UInt64, at place: Int) {
-            guard clauses != 0 else { return }
-            shadow = min(shadow, place * 64 + clauses.trailingZeroBitCount)
-            let real = clauses & mask
-            if real != 0 { enforced = min(enforced, place * 64 + real.trailingZeroBitCount) }
+        mutating func note(_ clauses: SIMD8<UInt64>, _ mask: SIMD8<UInt64>, at place: Int) {
+            guard let clause = ClauseSet.first(of: clauses, at: place) else { return }
+            shadow = min(shadow, clause)
+            if let clause = ClauseSet.first(of: clauses & mask, at: place) {
+                enforced = min(enforced, clause)
+            }
         }
 
-        /// Whether nothing from this word on could come before what was found.
+        /// Whether nothing from this block on could come before what was found.
         @inline(__always)
-        func isSettled(at place: Int) -> Bool { place * 64 > enforced }
+        func isSettled(at place: Int) -> Bool { place * ClauseSet.blockSize > enforced }
     }
 
     private func decision(_ first: First) -> Decision {
@@ -196,13 +197,12 @@ package struct CompiledPolicySet: Sendable {
                 while open != 0 {
                     let place = group * 64 + open.trailingZeroBitCount
                     guard !first.isSettled(at: place) else { return }
-                    let bits =
-                        access.words[index] & lists.dense[start + place] & methods[row + place]
-                    first.note(
-                        remaining(bits, place, row, methodName, head, hits),
-                        enforced[place],
-                        at: place
-                    )
+                    let clauses =
+                        access.blocks[index] & lists.dense[start + place] & methods[row + place]
+                    if clauses != .zero {
+                        let left = remaining(clauses, place, row, methodName, head, hits)
+                        first.note(left, enforced[place], at: place)
+                    }
                     open &= open - 1
                     index += 1
                 }
@@ -212,33 +212,30 @@ package struct CompiledPolicySet: Sendable {
         for index in start..<(start + Int(list.count)) {
             let place = Int(lists.places[index])
             guard !first.isSettled(at: place) else { return }
-            let bits = access.word(at: place) & lists.words[index] & methods[row + place]
-            first.note(
-                remaining(bits, place, row, methodName, head, hits),
-                enforced[place],
-                at: place
-            )
+            let clauses = access.block(at: place) & lists.blocks[index] & methods[row + place]
+            guard clauses != .zero else { continue }
+            let left = remaining(clauses, place, row, methodName, head, hits)
+            first.note(left, enforced[place], at: place)
         }
     }
 
     /// What is left of clauses when the paths that they exclude and the names of methods are looked
     /// at.
-    @inline(__always)
     private func remaining(
-        _ clauses: UInt64,
+        _ clauses: SIMD8<UInt64>,
         _ place: Int,
         _ row: Int,
         _ methodName: ByteRange,
         _ head: Span<UInt8>,
         _ hits: PathIndex.Hits
-    ) -> UInt64 {
+    ) -> SIMD8<UInt64> {
         var left = clauses
-        if left & excludesPaths[place] != 0 {
+        if hits.negativeCount > 0, left & excludesPaths[place] != .zero {
             for index in 0..<hits.negativeCount {
-                left &= ~lists.word(hits.negative[index], at: place)
+                left &= ~lists.block(hits.negative[index], at: place)
             }
         }
-        if row == Int(HTTPMethod.other.rawValue) * wordCount, left & namesMethod[place] != 0 {
+        if row == Int(HTTPMethod.other.rawValue) * blockCount, left & namesMethod[place] != .zero {
             left = namedMethod(left, place, methodName, head)
         }
         return left
@@ -246,21 +243,18 @@ package struct CompiledPolicySet: Sendable {
 
     /// The clauses of `clauses` that hold for a method without number.
     private func namedMethod(
-        _ clauses: UInt64,
+        _ clauses: SIMD8<UInt64>,
         _ place: Int,
         _ name: ByteRange,
         _ head: Span<UInt8>
-    ) -> UInt64 {
+    ) -> SIMD8<UInt64> {
         var left = clauses
-        var open = clauses & namesMethod[place]
-        while open != 0 {
-            let bit = open.trailingZeroBitCount
-            open &= open - 1
-            guard let names = otherMethods[place * 64 + bit] else { continue }
+        forEachClause(of: clauses & namesMethod[place], at: place) { clause in
+            guard let names = otherMethods[clause] else { return }
             var holds = names.anyOf == nil
             for wanted in names.anyOf ?? [] where head.holds(wanted, at: name) { holds = true }
             for excluded in names.noneOf where head.holds(excluded, at: name) { holds = false }
-            if !holds { left &= ~(1 << UInt64(bit)) }
+            if !holds { left[clause % ClauseSet.blockSize / 64] &= ~(1 << UInt64(clause % 64)) }
         }
         return left
     }
@@ -274,37 +268,51 @@ package struct CompiledPolicySet: Sendable {
         in head: Span<UInt8>
     ) -> Decision {
         let spelling = CanonicalPath.spelling(head, path)
-        let row = Int(method.rawValue) * wordCount
+        let row = Int(method.rawValue) * blockCount
         var first = First()
-        forEachWord(of: access) { place, clauses in
+        forEachBlock(of: access) { place, clauses in
             var open = clauses & methods[row + place]
             if method == .other { open = namedMethod(open, place, methodName, head) }
-            while open != 0 {
-                let bit = open.trailingZeroBitCount
-                open &= open - 1
-                let field = pathFields[place * 64 + bit]
+            forEachClause(of: open, at: place) { clause in
+                let field = pathFields[clause]
                 guard field.anyOf?.contains(where: { $0.matches(spelling) }) ?? true,
                     !(field.noneOf?.contains { $0.matches(spelling) } ?? false)
-                else { continue }
-                first.note(1 << UInt64(bit), enforced[place], at: place)
+                else { return }
+                var found = SIMD8<UInt64>.zero
+                ClauseSet.insert(clause, into: &found)
+                first.note(found, enforced[place], at: place)
             }
         }
         return decision(first)
     }
 
-    /// Calls `body` with the words of a peer, in their order.
+    /// Calls `body` with the blocks of a peer, in their order.
     @inline(__always)
-    private func forEachWord(
+    private func forEachBlock(
         of access: borrowing PeerAccess,
-        _ body: (Int, UInt64) -> Void
+        _ body: (Int, SIMD8<UInt64>) -> Void
     ) {
         var index = 0
         for group in 0..<access.summary.count {
             var bits = access.summary[group]
             while bits != 0 {
-                body(group * 64 + bits.trailingZeroBitCount, access.words[index])
+                body(group * 64 + bits.trailingZeroBitCount, access.blocks[index])
                 bits &= bits - 1
                 index += 1
+            }
+        }
+    }
+
+    private func forEachClause(
+        of block: SIMD8<UInt64>,
+        at place: Int,
+        _ body: (Int) -> Void
+    ) {
+        for lane in 0..<8 {
+            var bits = block[lane]
+            while bits != 0 {
+                body(place * ClauseSet.blockSize + lane * 64 + bits.trailingZeroBitCount)
+                bits &= bits - 1
             }
         }
     }

@@ -10,33 +10,33 @@ internal import SPIFFE
 package struct PeerAccess: Sendable {
     /// The set that made it.
     let fingerprint: Int
-    /// One bit for each word of clauses that has one.
+    /// One bit for each block of clauses that has one.
     let summary: [UInt64]
-    /// Those words, in order.
-    let words: [UInt64]
+    /// Those blocks, in order.
+    let blocks: [SIMD8<UInt64>]
     /// Whether the peer is one of Signet's own parts.
     let isReserved: Bool
 
-    init(fingerprint: Int, isReserved: Bool, clauses: [UInt64]) {
+    init(fingerprint: Int, isReserved: Bool, clauses: [SIMD8<UInt64>]) {
         self.fingerprint = fingerprint
         self.isReserved = isReserved
         var summary = [UInt64](repeating: 0, count: (clauses.count + 63) / 64)
-        for (place, word) in clauses.enumerated() where word != 0 {
+        for (place, block) in clauses.enumerated() where block != .zero {
             summary[place / 64] |= 1 << UInt64(place % 64)
         }
         self.summary = summary
-        words = clauses.filter { $0 != 0 }
+        blocks = clauses.filter { $0 != .zero }
     }
 
-    /// The clauses of one word that can hold.
+    /// The clauses of one block that can hold.
     @inline(__always)
-    func word(at place: Int) -> UInt64 {
+    func block(at place: Int) -> SIMD8<UInt64> {
         let (index, bit) = (place / 64, UInt64(place % 64))
         let bits = summary[index]
-        guard (bits >> bit) & 1 == 1 else { return 0 }
+        guard (bits >> bit) & 1 == 1 else { return .zero }
         var before = (bits & ((1 << bit) - 1)).nonzeroBitCount
         for earlier in 0..<index { before += summary[earlier].nonzeroBitCount }
-        return words[before]
+        return blocks[before]
     }
 }
 

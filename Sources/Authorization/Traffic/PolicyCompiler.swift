@@ -21,7 +21,7 @@ extension CompiledPolicySet {
         self.policies = sorted
         fingerprint = sorted.hashValue
         origins = clauses.map(\.origin)
-        wordCount = lists.wordCount
+        blockCount = lists.blockCount
         enforced = Self.bits(of: clauses) { $0.isEnforced }
         connection = Self.bits(of: clauses, where: \.holdsForConnection)
         let otherPlace = HTTPMethod.other
@@ -49,12 +49,16 @@ extension CompiledPolicySet {
         self.lists = lists
     }
 
-    private static func bits(of clauses: [Clause], where holds: (Clause) -> Bool) -> [UInt64] {
-        var words = [UInt64](repeating: 0, count: (clauses.count + 63) / 64)
+    private static func bits(
+        of clauses: [Clause],
+        where holds: (Clause) -> Bool
+    ) -> [SIMD8<UInt64>] {
+        let count = ClauseSet.blockCount(clauses.count)
+        var blocks = [SIMD8<UInt64>](repeating: .zero, count: count)
         for (number, clause) in clauses.enumerated() where holds(clause) {
-            words[number / 64] |= 1 << UInt64(number % 64)
+            ClauseSet.insert(number, into: &blocks[number / ClauseSet.blockSize])
         }
-        return words
+        return blocks
     }
 
     /// The clauses of each value, in the order in which values come first.

@@ -81,10 +81,10 @@ import Testing
     }
 
     @Test(arguments: [UInt64](41...48))
-    func `both say the same with more rules than one word has bits`(seed: UInt64) throws {
+    func `both say the same with more rules than one block has`(seed: UInt64) throws {
         var generator = PolicyGenerator(seed: seed)
         for _ in 0..<3 {
-            let count = Int.random(in: 50...400, using: &generator.random)
+            let count = Int.random(in: 300...900, using: &generator.random)
             // Few enforced allowances, so that rules far behind decide as well.
             let policies = generator.policies(count)
                 .filter { _ in generator.happens(40) }
