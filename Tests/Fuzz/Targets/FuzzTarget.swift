@@ -4,6 +4,8 @@
 ///
 /// The raw value names the folder of the target's kept inputs.
 package enum FuzzTarget: String, CaseIterable, Sendable {
+    /// The encoding of an access policy, and both evaluators of it.
+    case accessPolicy = "access-policy"
     /// One record of the audit log, against Foundation's JSON reader.
     case auditLeaf = "audit-leaf"
     /// Edits of a whole log: the verifier finds every one.
@@ -18,6 +20,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case checkpoint
     /// A file of documents, against libyaml and against its own output.
     case document
+    /// The encoding of a Proxy or a Service.
+    case routing
     /// A SPIFFE ID, against a grammar written down a second time.
     case spiffeID = "spiffe-id"
 
@@ -29,6 +33,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     @discardableResult
     package func check(_ input: [UInt8]) throws(PropertyBroken) -> Bool {
         switch self {
+        case .accessPolicy: try AccessPolicyProperty.check(input)
         case .auditLeaf: try AuditLeafProperty.check(input)
         case .auditLog: try AuditLogProperty.check(input)
         case .auditTile: try AuditTileProperty.check(input)
@@ -36,6 +41,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .certificateRequest: try CertificateRequestProperty.check(input)
         case .checkpoint: try CheckpointProperty.check(input)
         case .document: try DocumentProperty.check(input)
+        case .routing: try RoutingProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)
         }
     }
