@@ -58,7 +58,7 @@ struct DevCommand: AsyncParsableCommand {
     var selectors: [String] = []
     @Option(
         name: .customLong("log-level"),
-        help: ArgumentHelp("Level of the server's and the agent's log.", valueName: "level")
+        help: ArgumentHelp("Level of all logs.", valueName: "level")
     )
     var logLevel = LogLevel.info
 
@@ -176,6 +176,7 @@ struct DevCommand: AsyncParsableCommand {
                 try DurableFile.write(Array(changed.utf8), to: file, mode: 0o600)
                 known.port = port
             }
+            try writeExamples(directory, known.trustDomain)
             return known
         }
         let new = DevServerConfiguration(
@@ -185,9 +186,18 @@ struct DevCommand: AsyncParsableCommand {
         )
         let text = new.text(dataDirectory: directory.serverData, uid: getuid())
         try DurableFile.write(Array(text.utf8), to: file, mode: 0o600)
-        let example = Self.example(trustDomain: new.trustDomain)
-        try DurableFile.write(Array(example.utf8), to: directory.example, mode: 0o600)
+        try writeExamples(directory, new.trustDomain)
         return new
+    }
+
+    /// Writes what is not there; whoever changed one keeps it.
+    private func writeExamples(_ directory: DevDirectory, _ trustDomain: String) throws {
+        for (path, text) in [
+            (directory.example, DevExamples.identity(trustDomain: trustDomain, uid: getuid())),
+            (directory.dataPath, DevExamples.dataPath(trustDomain: trustDomain, uid: getuid())),
+        ] where !FileManager.default.fileExists(atPath: path) {
+            try DurableFile.write(Array(text.utf8), to: path, mode: 0o600)
+        }
     }
 
     private static func freePort(preferring port: UInt16) throws -> UInt16 {
@@ -198,22 +208,6 @@ struct DevCommand: AsyncParsableCommand {
             )
         }
         return free
-    }
-
-    private static func example(trustDomain: String) -> String {
-        """
-        # Every process of this user gets the identity below: signet apply -f THIS-FILE
-        apiVersion: core.signet/v1alpha1
-        kind: RegistrationEntry
-        metadata:
-          name: me
-        spec:
-          spiffeID: spiffe://\(trustDomain)/dev/me
-          nodeSelectors: ["agent:\(DevSystem.agentName)"]
-          workloadSelectors: ["unix:uid:\(getuid())"]
-          x509SVIDTTL: 5m
-
-        """
     }
 
     private static func welcome(

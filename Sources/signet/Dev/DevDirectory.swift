@@ -28,6 +28,7 @@ package struct DevDirectory: Hashable, Sendable {
     /// Where the agent puts it if nothing else is said.
     package var proxySocket: String { "\(path)/agent/proxy.sock" }
     package var example: String { "\(path)/example.yaml" }
+    package var dataPath: String { "\(path)/data-path.yaml" }
     package var lock: String { "\(path)/lock" }
 
     package func log(of program: String) -> String { "\(path)/logs/\(program).log" }

@@ -31,16 +31,19 @@ final class DevProxies: Sendable {
 
     private let directory: DevDirectory
     private let executable: String?
+    private let logLevel: String
     private let clock: SystemClock
     private let state = Mutex(State())
 
     /// - Parameters:
     ///   - directory: Where everything is kept.
     ///   - executable: signet-proxy; nil if there is none.
+    ///   - logLevel: Of their logs.
     ///   - clock: Times attempts.
-    init(directory: DevDirectory, executable: String?, clock: SystemClock) {
+    init(directory: DevDirectory, executable: String?, logLevel: String, clock: SystemClock) {
         self.directory = directory
         self.executable = executable
+        self.logLevel = logLevel
         self.clock = clock
     }
 
@@ -219,7 +222,7 @@ final class DevProxies: Sendable {
                 executable: executable,
                 arguments: [
                     "--agent-socket", directory.proxySocket, "--proxy", name, "--workers", "1",
-                    "--telemetry-port", "0", "--allow-debugging",
+                    "--telemetry-port", "0", "--allow-debugging", "--log-level", logLevel,
                 ],
                 outputFile: log(of: name),
                 signalIfOrphaned: SIGKILL

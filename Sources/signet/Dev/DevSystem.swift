@@ -83,7 +83,12 @@ final class DevSystem: Sendable {
         self.documents = documents
         self.logLevel = logLevel
         self.clock = clock
-        proxies = DevProxies(directory: directory, executable: programs.proxy, clock: clock)
+        proxies = DevProxies(
+            directory: directory,
+            executable: programs.proxy,
+            logLevel: logLevel,
+            clock: clock
+        )
     }
 
     /// Returns when workloads can ask for identities.
