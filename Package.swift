@@ -148,7 +148,7 @@ let package = Package(
         ),
         library(
             "ControlAPI",
-            ["ControlAPIProtos", "SPIFFE", "NodeSync", .grpc, .grpcProtobuf, .protobuf]
+            ["ControlAPIProtos", "SPIFFE", "NodeSync", "Routing", .grpc, .grpcProtobuf, .protobuf]
         ),
         library("Datastore", ["SPIFFE", "NodeSync", .grdb]),
         library("DurableFiles", []),
@@ -159,7 +159,7 @@ let package = Package(
                 .nioSSL, .nioTLS,
             ]
         ),
-        library("PolicyDocuments", ["Authorization", "SPIFFE", "StrictYAML"]),
+        library("PolicyDocuments", ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]),
         library("Telemetry", ["CLinux", .logging, .nio, .nioPosix, .nioHTTP1]),
 
         // Layer 3: daemons.
@@ -168,8 +168,9 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CLinux", "Clocks", "Configuration", "ControlAPI",
                 "ControlAPIProtos",
-                "Datastore", "DurableFiles", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
+                "Datastore", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
+                "NodeAttestation", "NodeSync",
+                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
             ]
         ),
@@ -178,8 +179,8 @@ let package = Package(
             [
                 "AuditLog", "CLinux", "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos",
                 "DurableFiles",
-                "GRPCPeer", "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", .asn1, .crypto,
-                .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
+                "GRPCPeer", "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", .asn1,
+                .crypto, .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
             ]
         ),
 
@@ -274,6 +275,10 @@ let package = Package(
             ]
         ),
         tests("ClocksTests", ["Clocks"]),
+        tests(
+            "ControlAPITests",
+            ["ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .protobuf]
+        ),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests("DurableFilesTests", ["DurableFiles"]),
         tests(
@@ -297,8 +302,8 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
                 "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "NodeAgent",
-                "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", "TestPKI", .crypto, .grpc,
-                .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
+                "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", "TestPKI",
+                .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
             ]
         ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),
