@@ -183,6 +183,13 @@ let package = Package(
                 .crypto, .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
             ]
         ),
+        library(
+            "MTLSProxy",
+            [
+                "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "NodeSync",
+                "Routing", "SPIFFE", "Telemetry", .grpc, .grpcTransport, .logging, .protobuf,
+            ]
+        ),
 
         // Layer 4: executables.
         executable(
@@ -195,6 +202,10 @@ let package = Package(
                 "Clocks", "GRPCPeer", "NodeAgent", "SPIFFE", "Telemetry", .lifecycle, .logging,
                 .unixSignals,
             ]
+        ),
+        executable(
+            "signet-proxy",
+            ["Clocks", "MTLSProxy", "Telemetry", .lifecycle, .logging, .unixSignals]
         ),
         executable(
             "signet",
@@ -304,6 +315,14 @@ let package = Package(
                 "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "NodeAgent",
                 "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", "TestPKI",
                 .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
+            ]
+        ),
+        tests(
+            "MTLSProxyTests",
+            [
+                "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "MTLSProxy", "NodeSync",
+                "Routing", "SPIFFE", "Telemetry", "TestPKI", .crypto, .grpc, .grpcTransport,
+                .logging, .protobuf,
             ]
         ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),
