@@ -159,7 +159,10 @@ let package = Package(
                 .nioSSL, .nioTLS,
             ]
         ),
-        library("PolicyDocuments", ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]),
+        library(
+            "PolicyDocuments",
+            ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]
+        ),
         library("Telemetry", ["CLinux", .logging, .nio, .nioPosix, .nioHTTP1]),
 
         // Layer 3: daemons.
@@ -225,9 +228,10 @@ let package = Package(
         .executableTarget(
             name: "signet-bench",
             dependencies: [
-                "AuditLog", "CLinux", "ControlAPI", "ControlAPIProtos", "Datastore", "GRPCPeer",
-                "Issuance", "NodeAttestation", "NodeSync", "SPIFFE", .argumentParser, .asn1,
-                .crypto, .grpc, .grpcTransport, .protobuf, .x509,
+                "AuditLog", "Authorization", "CLinux", "ControlAPI", "ControlAPIProtos",
+                "Datastore", "GRPCPeer", "HTTPSemantics", "Issuance", "NodeAttestation",
+                "NodeSync", "SPIFFE", .argumentParser, .asn1, .crypto, .grpc, .grpcTransport,
+                .protobuf, .x509,
             ],
             path: "Tests/Benchmarks/Runner",
             swiftSettings: settings
@@ -241,8 +245,8 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "AuditLog", "Authorization", "Issuance", "PolicyDocuments", "SPIFFE", "StrictYAML",
-                .asn1, .crypto, .x509, .yams,
+                "AuditLog", "Authorization", "HTTPSemantics", "Issuance", "PolicyDocuments",
+                "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto, .x509, .yams,
             ],
             path: "Tests/Fuzz/Targets",
             swiftSettings: settings
@@ -275,7 +279,7 @@ let package = Package(
             swiftSettings: settings
         ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
-        tests("AuthorizationTests", ["Authorization", "HTTPSemantics", "SPIFFE"]),
+        tests("AuthorizationTests", ["Authorization", "HTTPCodec", "HTTPSemantics", "SPIFFE"]),
         tests(
             "CAServerTests",
             [
@@ -329,9 +333,12 @@ let package = Package(
         tests("NodeSyncTests", ["NodeSync", "SPIFFE", "TestPKI"]),
         tests(
             "PolicyDocumentsTests",
-            ["Authorization", "PolicyDocuments", "SPIFFE", "StrictYAML", .yams]
+            [
+                "Authorization", "HTTPSemantics", "PolicyDocuments", "Routing", "SPIFFE",
+                "StrictYAML", .yams,
+            ]
         ),
-        tests("RoutingTests", ["Routing"]),
+        tests("RoutingTests", ["Routing", "SPIFFE"]),
         tests(
             "SimulationTests",
             [
