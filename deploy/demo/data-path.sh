@@ -201,10 +201,10 @@ grep -q '^DENIED: GET /hello from' "$place/decision.out" || failed "it is not th
 grep -q "$identity/reports" "$place/decision.out" || failed "it is not this peer"
 grep -q 'default/backend-readers' "$place/decision.out" || failed "the policy is not named"
 grep -q 'principals' "$place/decision.out" || failed "the clause is not named"
-show "signet explain request --from .../reports --to .../backend --method GET --path /hello"
+show "signet explain request --from .../reports --to .../backend --port $backend_port --method GET --path /hello"
 status=0
-"$signet" explain request --from "$identity/reports" --to "$identity/backend" --method GET \
-    --path /hello >"$place/request.out" || status=$?
+"$signet" explain request --from "$identity/reports" --to "$identity/backend" \
+    --port "$backend_port" --method GET --path /hello >"$place/request.out" || status=$?
 head -1 "$place/request.out" | cut -c 1-120 | indent
 [ "$status" -eq 5 ] || failed "the server decides otherwise (status $status)"
 passed "403; policy and clause are named"

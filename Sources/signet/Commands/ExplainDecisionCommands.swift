@@ -13,8 +13,10 @@ struct ExplainRequestCommand: AsyncParsableCommand {
             The server decides with the policies as they are now; nothing is sent. Without \
             --method and --path it is a TCP connection. Exit status 5 when it would be denied.
 
+            --port is that of the workload: of `forward` in its Proxy document.
+
             Example: signet explain request --from spiffe://example.org/web \
-            --to spiffe://example.org/db --method GET --path /rows
+            --to spiffe://example.org/db --port 8080 --method GET --path /rows
             """
     )
     @OptionGroup var server: ServerOptions
@@ -39,7 +41,7 @@ struct ExplainRequestCommand: AsyncParsableCommand {
     var path: String?
     @Option(
         help: ArgumentHelp(
-            "Port of the workload; needed where several could be meant.",
+            "Port of the workload, behind its proxy.",
             valueName: "number"
         )
     )

@@ -60,12 +60,6 @@ struct ProxyCommand: ParsableCommand {
 
         func run() async throws {
             var views = try await place.proxies(name, server)
-            if counters {
-                for index in views.indices where views[index].attached {
-                    views[index].counters = try await Self.counters(of: views[index], server)
-                }
-            }
-            try output.print(views) { ProxyView.details(views) }
             guard !views.isEmpty else {
                 throw CommandFailure(
                     "no connected agent has such a proxy attached",
@@ -73,6 +67,12 @@ struct ProxyCommand: ParsableCommand {
                         + "those there should be."
                 )
             }
+            if counters {
+                for index in views.indices where views[index].attached {
+                    views[index].counters = try await Self.counters(of: views[index], server)
+                }
+            }
+            try output.print(views) { ProxyView.details(views) }
             if let faulty = views.first(where: \.isFaulty) {
                 throw CommandFailure(
                     "proxy \(faulty.proxy) on \(faulty.node) \(faulty.fault)",

@@ -101,7 +101,11 @@ package struct CommandFailure: Error {
             "`signet proxy list -A` shows those that are there, and their nodes."
         case "conflict": "`signet get KIND NAME -o yaml` shows it as it is now."
         case "documentUnknown", "entryUnknown": "`signet get KIND -A` lists those there are."
+        case "decisionUnknown":
+            "`signet explain request` says what policies decide now; the proxy's log has what it "
+                + "denied."
         case "documentRefused": "Nothing was changed. Mend the places named, and apply again."
+        case "identityUnknown": "`signet entry list -A` shows who may get which identity."
         case "orderEmpty": "The files named by -f hold no document."
         default:
             switch refusal.kind {
