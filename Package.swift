@@ -285,7 +285,7 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
                 "Datastore", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
+                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
                 .grpcTransport, .logging, .protobuf, .x509,
             ]
         ),
