@@ -84,9 +84,7 @@ package struct Agent: Sendable {
         async let released: Void = releaseStartCode()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await core.run() }
-            group.addTask {
-                await core.timer.run { core.transition { $0.timerFired(now: $1, using: &$2) } }
-            }
+            group.addTask { await core.runTimer() }
             group.addTask {
                 await ServerConnection(core: core, addresses: addresses, attestor: attestor).run()
             }

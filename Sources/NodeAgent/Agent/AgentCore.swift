@@ -163,6 +163,11 @@ package final class AgentCore: Sendable {
         }
     }
 
+    /// Tells the logic of the times it asked for, until cancelled.
+    package func runTimer() async {
+        await timer.run { self.transition { $0.timerFired(now: $1, using: &$2) } }
+    }
+
     /// A connection is being made: actions reach it from here on.
     package func connecting(_ outlets: ConnectionOutlets) {
         state.withLock { $0.outlets = outlets }

@@ -195,8 +195,11 @@ package struct ProxyAttachment: Sendable {
         let until = now + Self.answerTimeout
         unanswered = Unanswered(sequence: sequence, offer: newest, until: until)
         let ends = newest.view.identities.compactMap { $0.svid?.notAfter }
-        standing.newestNotAfter = (ends + [standing.newestNotAfter].compactMap(\.self)).max()
+        let before = standing.newestNotAfter
+        standing.newestNotAfter = (ends + [before].compactMap(\.self)).max()
+        // Whoever is given keys is remembered from here on, even if it never answers.
         return [.sendState(sequence: sequence, newest), .scheduleTimer(at: until)]
+            + (before == standing.newestNotAfter ? [] : [.report])
     }
 
     /// What was refused is not made newer by a word about its revision.

@@ -47,8 +47,8 @@ package enum ProxyRefusal: Error, Hashable, Sendable {
             APIError(
                 .permissionDenied,
                 reason,
-                "no Proxy on this node means this process, or not the one it names; an admin can "
-                    + "ask signet explain workload --pid \(pid)"
+                "this process attests to the selectors of no Proxy on this node, or not of the one "
+                    + "it names; an admin can ask signet explain workload --pid \(pid)"
             )
         case .severalProxies(let names):
             APIError(

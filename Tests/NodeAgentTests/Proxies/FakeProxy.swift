@@ -58,7 +58,7 @@ final class ProxyTalk {
         return trust
     }
 
-    /// The next state, applied; trust before it is read past.
+    /// The next state, applied; what comes before it is read past.
     func state() async throws -> Signet_Proxy_V1alpha1_State {
         while true {
             let message = try await next()
@@ -66,7 +66,7 @@ final class ProxyTalk {
             case .state(let state):
                 answer(state.sequence)
                 return state
-            case .trust: continue
+            case .trust, .watermark: continue
             default: throw unexpected(message)
             }
         }
@@ -178,6 +178,7 @@ extension ServingAgent {
                 }
             }
             group.addTask { await core.reportProxies(outlets) }
+            group.addTask { await core.runTimer() }
             tell { $0.started(now: $1, using: &$2) }
             tell { $0.connected(now: $1, using: &$2) }
             tell {

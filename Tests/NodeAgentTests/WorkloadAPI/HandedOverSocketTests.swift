@@ -124,7 +124,7 @@ final class Relay: @unchecked Sendable {
         server.bind(listen)
         os.chmod(listen, 0o666)
         server.listen(1)
-        print("listening", flush=True)
+        os.write(1, b"listening\\n")
         down = server.accept()[0]
         up = socket.socket(socket.AF_UNIX)
         up.connect(upstream)
@@ -137,7 +137,8 @@ final class Relay: @unchecked Sendable {
         if os.fork():
             os.read(wait, 1)
             if opener_does == "execOnLine":
-                os.read(0, 2)
+                while os.read(0, 1) != b"\\n":
+                    pass
             if opener_does.startswith("exec"):
                 os.execv("/bin/cat", ["cat"])
             if opener_does == "exit":
