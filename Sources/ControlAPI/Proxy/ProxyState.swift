@@ -33,6 +33,7 @@ package struct ProxyState: Hashable, Sendable {
         self.inboundPolicies = inboundPolicies
     }
 
+    /// The Service of the proxy's namespace with this name.
     package func service(named name: String) -> Service? {
         services.first { $0.name == name }
     }

@@ -104,6 +104,7 @@ package struct ProxyAttachment: Sendable {
 
     // MARK: What the process says
 
+    /// The process says what it is, as its first message.
     package mutating func received(hello: ProxyHello) -> [Action] {
         guard self.hello == nil else { return [.end(.helloRepeated)] }
         self.hello = hello
