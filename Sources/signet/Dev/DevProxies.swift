@@ -139,8 +139,9 @@ final class DevProxies: Sendable {
     private func changes(after seen: UInt64) async throws {
         try await SocketPath.withClient(directory.adminSocket, peer: .server) { client in
             let request = Signet_Admin_V1alpha1_AuditTailRequest.with {
-                $0.afterIndex = seen == 0 ? 0 : seen - 1
-                $0.fromStart = seen == 0
+                // An index of 0 means none.
+                $0.afterIndex = seen <= 1 ? 0 : seen - 1
+                $0.fromStart = seen <= 1
             }
             try await Signet_Admin_V1alpha1_Audit.Client(wrapping: client).tail(request) {
                 for try await record in $0.messages
@@ -187,7 +188,7 @@ final class DevProxies: Sendable {
             let began = clock.bootTime
             let end: String
             do {
-                let process = try await launch(name)
+                guard let process = try await launch(name) else { continue }
                 if failures == 0 { Terminal.out("proxy \(name) started; log \(log(of: name))") }
                 end = "\(await process.end())"
                 state.withLock { $0.kept[name]?.process = nil }
@@ -215,7 +216,8 @@ final class DevProxies: Sendable {
         }
     }
 
-    private func launch(_ name: String) async throws -> ChildProcess {
+    /// - Returns: nil if it is not wanted any more.
+    private func launch(_ name: String) async throws -> ChildProcess? {
         guard let executable else { throw CommandFailure("there is no signet-proxy") }
         let process = try await ChildProcess.start(
             Launch(
@@ -233,9 +235,10 @@ final class DevProxies: Sendable {
             state.kept[name]?.process = process
             return false
         }
+        guard isTooLate else { return process }
         // Nobody else knows of it.
-        if isTooLate { await process.stop(grace: DevSystem.stopGrace, clock: clock) }
-        return process
+        await process.stop(grace: DevSystem.stopGrace, clock: clock)
+        return nil
     }
 
     private func log(of name: String) -> String { directory.log(of: Self.program(name)) }
