@@ -316,7 +316,7 @@ let package = Package(
             "NodeAgentTests",
             [
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
-                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "NodeAgent",
+                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "MTLSProxy", "NodeAgent",
                 "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", "TestPKI",
                 .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
             ]

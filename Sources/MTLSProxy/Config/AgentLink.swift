@@ -121,16 +121,26 @@ package final class AgentLink: Sendable {
     package func run() async {
         var backoff = Backoff(delayMin: Self.retryDelayMin, delayMax: Self.retryDelayMax)
         var generator = SystemRandomness()
+        var told = ""
         while !Task.isCancelled {
             let before = state.withLock { $0.contact }
             let reason = await converse()
             metrics.set(.agentConnected, to: 0)
             guard !Task.isCancelled else { return }
-            logger.warning("the agent is away", metadata: ["reason": "\(reason)"])
+            // An agent that stays away for the same reason is no news.
+            logger.log(
+                level: reason == told ? .debug : .warning,
+                "the agent is away",
+                metadata: ["reason": "\(reason)"]
+            )
+            told = reason
             if state.withLock({ $0.gate.revision }) == nil {
                 health.unmet(Self.readyCondition, reason: reason)
             }
-            if state.withLock({ $0.contact }) != before { backoff.succeeded() }
+            if state.withLock({ $0.contact }) != before {
+                backoff.succeeded()
+                told = ""
+            }
             let wait = backoff.failed(using: &generator)
             try? await clock.sleep(untilBoot: clock.bootTime + wait)
         }
