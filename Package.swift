@@ -148,7 +148,7 @@ let package = Package(
         ),
         library(
             "ControlAPI",
-            ["ControlAPIProtos", "SPIFFE", "NodeSync", .grpc, .grpcProtobuf, .protobuf]
+            ["ControlAPIProtos", "SPIFFE", "NodeSync", "Routing", .grpc, .grpcProtobuf, .protobuf]
         ),
         library("Datastore", ["SPIFFE", "NodeSync", .grdb]),
         library("DurableFiles", []),
@@ -171,8 +171,9 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CLinux", "Clocks", "Configuration", "ControlAPI",
                 "ControlAPIProtos",
-                "Datastore", "DurableFiles", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
+                "Datastore", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
+                "NodeAttestation", "NodeSync",
+                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
             ]
         ),
@@ -181,8 +182,15 @@ let package = Package(
             [
                 "AuditLog", "CLinux", "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos",
                 "DurableFiles",
-                "GRPCPeer", "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", .asn1, .crypto,
-                .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
+                "GRPCPeer", "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", .asn1,
+                .crypto, .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
+            ]
+        ),
+        library(
+            "MTLSProxy",
+            [
+                "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "NodeSync",
+                "Routing", "SPIFFE", "Telemetry", .grpc, .grpcTransport, .logging, .protobuf,
             ]
         ),
 
@@ -197,6 +205,10 @@ let package = Package(
                 "Clocks", "GRPCPeer", "NodeAgent", "SPIFFE", "Telemetry", .lifecycle, .logging,
                 .unixSignals,
             ]
+        ),
+        executable(
+            "signet-proxy",
+            ["Clocks", "MTLSProxy", "Telemetry", .lifecycle, .logging, .unixSignals]
         ),
         executable(
             "signet",
@@ -273,11 +285,15 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
                 "Datastore", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
+                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
                 .grpcTransport, .logging, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),
+        tests(
+            "ControlAPITests",
+            ["ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .protobuf]
+        ),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests("DurableFilesTests", ["DurableFiles"]),
         tests(
@@ -300,9 +316,17 @@ let package = Package(
             "NodeAgentTests",
             [
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
-                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "NodeAgent",
-                "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", "TestPKI", .crypto, .grpc,
-                .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
+                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "MTLSProxy", "NodeAgent",
+                "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", "TestPKI",
+                .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
+            ]
+        ),
+        tests(
+            "MTLSProxyTests",
+            [
+                "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "MTLSProxy", "NodeSync",
+                "Routing", "SPIFFE", "Telemetry", "TestPKI", .crypto, .grpc, .grpcTransport,
+                .logging, .protobuf,
             ]
         ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),

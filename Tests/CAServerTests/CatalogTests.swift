@@ -188,7 +188,7 @@ struct CatalogTests {
         let lines = server.core.metrics.exposition().split(separator: "\n")
         return Metric.allCases.filter { metric in
             let isShown = lines.contains { $0.hasPrefix(metric.name) }
-            return isShown == (metric.daemon == .agent)
+            return isShown == (metric.daemon == .agent || metric.daemon == .proxy)
         }.map(\.name)
     }
 

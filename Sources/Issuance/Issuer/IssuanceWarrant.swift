@@ -219,7 +219,6 @@ extension Issuer {
         guard let instant = CertificateTime(now), var notAfter = instant.adding(lifetime) else {
             throw .clockOutOfRange
         }
-        guard instant >= authorityNotBefore else { throw .authorityNotYetValid }
         if let expires, expires < notAfter.date {
             guard let cut = CertificateTime(expires) else { throw .entryExpired }
             notAfter = cut
@@ -232,7 +231,11 @@ extension Issuer {
         guard left >= SVIDLifetimes.svidMin.components.seconds else {
             throw notAfter == authorityNotAfter ? .authorityExpiresTooSoon : .entryExpired
         }
-        let backdated = instant.adding(.zero - lifetimes.backdate) ?? instant
-        return (max(backdated, authorityNotBefore), notAfter)
+        guard let notBefore = instant.adding(.zero - lifetimes.backdate) else {
+            throw .clockOutOfRange
+        }
+        // Exactly so far back: a revocation judges by notBefore when a certificate was issued.
+        guard notBefore >= authorityNotBefore else { throw .authorityNotYetValid }
+        return (notBefore, notAfter)
     }
 }

@@ -10,6 +10,7 @@ package import Logging
 internal import NodeAttestation
 internal import NodeSync
 internal import SPIFFE
+internal import Synchronization
 package import Telemetry
 
 /// One agent process: it finds or gets its identity, keeps it, and serves the workloads of its
@@ -46,7 +47,7 @@ package struct Agent: Sendable {
 
     /// Serves until the task is cancelled.
     ///
-    /// - Parameter ready: Called once the Workload API can be reached, with the port of health and
+    /// - Parameter ready: Called once both sockets can be reached, with the port of health and
     ///   metrics.
     /// - Throws: an error that says what to mend: damaged files, a refused token, a socket in use.
     package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
@@ -83,20 +84,30 @@ package struct Agent: Sendable {
         async let released: Void = releaseStartCode()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await core.run() }
-            group.addTask {
-                await core.timer.run { core.transition { $0.timerFired(now: $1, using: &$2) } }
-            }
+            group.addTask { await core.runTimer() }
             group.addTask {
                 await ServerConnection(core: core, addresses: addresses, attestor: attestor).run()
             }
             group.addTask { await OwnSVIDCalls(core: core).readmit(at: addresses) }
+            let sockets = Countdown(from: 2, ready)
             group.addTask {
                 try await WorkloadSocket(
                     core: core,
                     attestor: attestor,
                     path: configuration.absoluteSocket,
                     mode: configuration.socketMode
-                ).run(ready: ready)
+                ).run { sockets.count() }
+            }
+            group.addTask {
+                try await ProxySocket(
+                    core: core,
+                    attestor: attestor,
+                    path: configuration.absoluteProxySocket,
+                    access: ProxySocket.Access(
+                        mode: configuration.proxySocketMode,
+                        group: configuration.proxySocketGroup
+                    )
+                ).run { sockets.count() }
             }
             // None of them ends by itself but by failing.
             defer { group.cancelAll() }
@@ -246,6 +257,25 @@ package struct Agent: Sendable {
         let addresses = try identity.serverAddresses.map(ServerAddress.init(parsing:))
         guard !addresses.isEmpty else { throw AgentStartError.noServer }
         return addresses
+    }
+}
+
+/// Calls a closure when a number of things have happened.
+private final class Countdown: Sendable {
+    private let left: Mutex<Int>
+    private let reached: @Sendable () -> Void
+
+    init(from count: Int, _ reached: @escaping @Sendable () -> Void) {
+        left = Mutex(count)
+        self.reached = reached
+    }
+
+    func count() {
+        let isLast = left.withLock { left in
+            left -= 1
+            return left == 0
+        }
+        if isLast { reached() }
     }
 }
 

@@ -8,9 +8,9 @@ internal import SwiftProtobuf
 struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
-        abstract: "Why a workload gets an identity, or gets none.",
+        abstract: "Why a workload gets an identity or none, and a request is allowed or denied.",
         discussion: "Example: signet explain workload --pid 4711",
-        subcommands: [Workload.self]
+        subcommands: [Workload.self, ExplainRequestCommand.self, ExplainDecisionCommand.self]
     )
 
     struct Workload: AsyncParsableCommand {

@@ -310,10 +310,10 @@ extension ServingAgent {
 }
 
 extension RegistrationEntry {
-    func with(ttl: Int) -> RegistrationEntry {
+    func with(ttl: Int? = nil, namespace: String? = nil) -> RegistrationEntry {
         RegistrationEntry(
             id: id,
-            namespace: namespace,
+            namespace: namespace ?? self.namespace,
             name: name,
             revision: revision + 1,
             createdAt: createdAt,

@@ -66,7 +66,7 @@ enum LayerTable {
         Target(
             2,
             "ControlAPI",
-            ["ControlAPIProtos", "NodeSync", "SPIFFE"],
+            ["ControlAPIProtos", "NodeSync", "Routing", "SPIFFE"],
             thirdParty: grpc
         ),
         Target(
@@ -95,15 +95,24 @@ enum LayerTable {
             3,
             "CAServer",
             everyEdge.union([
-                "AuditLog", "Authorization", "Datastore", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE",
+                "AuditLog", "Authorization", "Datastore", "HTTPSemantics", "Issuance",
+                "NodeAttestation", "NodeSync", "PolicyDocuments", "Routing", "SPIFFE",
             ]),
             thirdParty: daemon
         ),
         Target(
             3,
+            "MTLSProxy",
+            [
+                "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "NodeSync",
+                "Routing", "SPIFFE", "Telemetry",
+            ],
+            thirdParty: grpc.union(grpcTransport).union(["Logging"])
+        ),
+        Target(
+            3,
             "NodeAgent",
-            everyEdge.union(["AuditLog", "NodeAttestation", "NodeSync", "SPIFFE"]),
+            everyEdge.union(["AuditLog", "NodeAttestation", "NodeSync", "Routing", "SPIFFE"]),
             thirdParty: daemon
         ),
 
@@ -123,6 +132,12 @@ enum LayerTable {
         ),
         Target(
             4,
+            "signet-proxy",
+            ["Clocks", "MTLSProxy", "Telemetry"],
+            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle", "UnixSignals"]
+        ),
+        Target(
+            4,
             "signet-server",
             ["CAServer", "Clocks", "SPIFFE", "Telemetry"],
             thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle", "UnixSignals"]
@@ -132,10 +147,15 @@ enum LayerTable {
     /// What an executable must not link, however indirectly.
     static let forbidden: [String: Set<String>] = [
         "signet-agent": [
-            "Authorization", "CAServer", "Datastore", "GRDB", "Issuance", "PolicyDocuments",
+            "Authorization", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
+            "PolicyDocuments",
         ],
-        "signet": ["CAServer", "Datastore", "GRDB", "Issuance", "NodeAgent"],
-        "signet-server": ["NodeAgent"],
+        "signet": ["CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy", "NodeAgent"],
+        "signet-proxy": [
+            "CAServer", "Configuration", "Datastore", "GRDB", "Issuance", "NodeAgent",
+            "PolicyDocuments", "StrictYAML", "Yams",
+        ],
+        "signet-server": ["MTLSProxy", "NodeAgent"],
     ]
 
     /// Modules that come with the toolchain; cores are held to fewer by `SourceRule.coreRules`.
