@@ -159,7 +159,10 @@ let package = Package(
                 .nioSSL, .nioTLS,
             ]
         ),
-        library("PolicyDocuments", ["Authorization", "SPIFFE", "StrictYAML"]),
+        library(
+            "PolicyDocuments",
+            ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]
+        ),
         library("Telemetry", ["CLinux", .logging, .nio, .nioPosix, .nioHTTP1]),
 
         // Layer 3: daemons.
@@ -213,9 +216,10 @@ let package = Package(
         .executableTarget(
             name: "signet-bench",
             dependencies: [
-                "AuditLog", "CLinux", "ControlAPI", "ControlAPIProtos", "Datastore", "GRPCPeer",
-                "Issuance", "NodeAttestation", "NodeSync", "SPIFFE", .argumentParser, .asn1,
-                .crypto, .grpc, .grpcTransport, .protobuf, .x509,
+                "AuditLog", "Authorization", "CLinux", "ControlAPI", "ControlAPIProtos",
+                "Datastore", "GRPCPeer", "HTTPSemantics", "Issuance", "NodeAttestation",
+                "NodeSync", "SPIFFE", .argumentParser, .asn1, .crypto, .grpc, .grpcTransport,
+                .protobuf, .x509,
             ],
             path: "Tests/Benchmarks/Runner",
             swiftSettings: settings
@@ -230,7 +234,8 @@ let package = Package(
             name: "FuzzTargets",
             dependencies: [
                 "AuditLog", "Authorization", "HTTPCodec", "HTTPSemantics", "Issuance",
-                "PolicyDocuments", "SPIFFE", "StrictYAML", .asn1, .crypto, .x509, .yams,
+                "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto, .x509,
+                .yams,
             ],
             path: "Tests/Fuzz/Targets",
             swiftSettings: settings
@@ -263,7 +268,7 @@ let package = Package(
             swiftSettings: settings
         ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
-        tests("AuthorizationTests", ["Authorization", "HTTPSemantics", "SPIFFE"]),
+        tests("AuthorizationTests", ["Authorization", "HTTPCodec", "HTTPSemantics", "SPIFFE"]),
         tests(
             "CAServerTests",
             [
@@ -305,9 +310,12 @@ let package = Package(
         tests("NodeSyncTests", ["NodeSync", "SPIFFE", "TestPKI"]),
         tests(
             "PolicyDocumentsTests",
-            ["Authorization", "PolicyDocuments", "SPIFFE", "StrictYAML", .yams]
+            [
+                "Authorization", "HTTPSemantics", "PolicyDocuments", "Routing", "SPIFFE",
+                "StrictYAML", .yams,
+            ]
         ),
-        tests("RoutingTests", ["Routing"]),
+        tests("RoutingTests", ["Routing", "SPIFFE"]),
         tests(
             "SimulationTests",
             [

@@ -155,21 +155,40 @@ package enum CanonicalPath {
         var result: [UInt8] = []
         result.reserveCapacity(path.count)
         while index < end {
-            guard let byte = escaped(head, at: index, end: end) else {
+            switch escape(head, at: index, end: end) {
+            case nil:
                 result.append(head[index])
                 index += 1
-                continue
-            }
-            if Octet.isPath(byte) {
+            case .resolved(let byte):
                 result.append(byte)
-            } else {
-                result.append(UInt8(ascii: "%"))
-                result.append(capital(head[index + 1]))
-                result.append(capital(head[index + 2]))
+                index += 3
+            case .kept(let high, let low):
+                result += [UInt8(ascii: "%"), high, low]
+                index += 3
             }
-            index += 3
         }
         return result
+    }
+
+    /// How the three bytes of an escape are spelled.
+    package enum EscapeSpelling: Hashable, Sendable, BitwiseCopyable {
+        /// As the byte that may stand for itself.
+        case resolved(UInt8)
+        /// As `%` and these digits.
+        case kept(UInt8, UInt8)
+    }
+
+    /// How the escape at `index` is spelled, so that a path can be compared without a copy.
+    ///
+    /// - Returns: nil if no escape is there: the byte stands for itself.
+    package static func escape(
+        _ head: Span<UInt8>,
+        at index: Int,
+        end: Int
+    ) -> EscapeSpelling? {
+        guard let byte = escaped(head, at: index, end: end) else { return nil }
+        if Octet.isPath(byte) { return .resolved(byte) }
+        return .kept(capital(head[index + 1]), capital(head[index + 2]))
     }
 
     private static func capital(_ digit: UInt8) -> UInt8 {

@@ -2,7 +2,7 @@
 
 /// An IP address: 16 bytes, IPv4 in its IPv6 form (RFC 4291 section 2.5.5.2), so that both forms of
 /// one address are equal.
-package struct IPAddress: Hashable, Sendable {
+package struct IPAddress: Hashable, Sendable, CustomStringConvertible {
     package let high: UInt64
     package let low: UInt64
 
@@ -17,6 +17,29 @@ package struct IPAddress: Hashable, Sendable {
     /// An IPv4 address, its first byte the highest.
     package init(ipv4: UInt32) {
         self.init(high: 0, low: Self.ipv4Prefix | UInt64(ipv4))
+    }
+
+    /// As RFC 5952 writes it; IPv4 in its own form.
+    package var description: String {
+        if isIPv4 {
+            let bytes: [UInt8] = [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: low >> $0) }
+            return bytes.map(\.description).joined(separator: ".")
+        }
+        let groups: [UInt16] = [high, low].flatMap { half in
+            [48, 32, 16, 0].map { UInt16(truncatingIfNeeded: half >> $0) }
+        }
+        var gap = 0..<0
+        var start = 0
+        for place in 0...8 where place == 8 || groups[place] != 0 {
+            // One group alone is written out, and the first of equal gaps is left out.
+            if place - start > max(gap.count, 1) { gap = start..<place }
+            start = place + 1
+        }
+        func text(_ range: Range<Int>) -> String {
+            groups[range].map { String($0, radix: 16) }.joined(separator: ":")
+        }
+        guard !gap.isEmpty else { return text(0..<8) }
+        return text(0..<gap.lowerBound) + "::" + text(gap.upperBound..<8)
     }
 
     package var isIPv4: Bool { high == 0 && low & 0xFFFF_FFFF_0000_0000 == Self.ipv4Prefix }
@@ -116,7 +139,7 @@ package struct IPAddress: Hashable, Sendable {
 }
 
 /// A block of addresses (RFC 4632).
-package struct IPBlock: Hashable, Sendable {
+package struct IPBlock: Hashable, Sendable, CustomStringConvertible {
     package let address: IPAddress
     /// Of 128 bits; that of IPv4 plus 96.
     package let prefixLength: Int
@@ -141,10 +164,22 @@ package struct IPBlock: Hashable, Sendable {
         guard masked(address) == address else { return nil }
     }
 
+    /// As it is written, with its length: `192.0.2.0/24`.
+    package var description: String {
+        "\(address)/\(isIPv4 ? prefixLength - 96 : prefixLength)"
+    }
+
+    private var isIPv4: Bool { address.isIPv4 && prefixLength >= 96 }
+
+    /// Whether every address of another block is in this one.
+    package func covers(_ other: IPBlock) -> Bool {
+        prefixLength <= other.prefixLength && contains(other.address)
+    }
+
     /// Whether an address of the same family begins with the block's bits: `::/0` is all of IPv6 and
     /// nothing of IPv4.
     package func contains(_ other: IPAddress) -> Bool {
-        other.isIPv4 == (address.isIPv4 && prefixLength >= 96) && masked(other) == address
+        other.isIPv4 == isIPv4 && masked(other) == address
     }
 
     private func masked(_ address: IPAddress) -> IPAddress {

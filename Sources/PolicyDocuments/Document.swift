@@ -20,19 +20,27 @@ package struct Document: Sendable {
     package let file: String
     package let line: Int
     let trustDomainUses: [TrustDomainUse]
+    /// What is no error, but probably not what was meant; to be shown by whoever applies it.
+    package let warnings: [DocumentProblem]
+    /// Where parts stand that are judged again together with other documents, by their path.
+    let places: [String: TextPosition]
 
     init(
         metadata: DocumentMetadata,
         spec: DocumentSpec,
         file: String,
         line: Int,
-        trustDomainUses: [TrustDomainUse]
+        trustDomainUses: [TrustDomainUse],
+        warnings: [DocumentProblem],
+        places: [String: TextPosition]
     ) {
         self.metadata = metadata
         self.spec = spec
         self.file = file
         self.line = line
         self.trustDomainUses = trustDomainUses
+        self.warnings = warnings
+        self.places = places
     }
 
     package var kind: DocumentKind { spec.kind }
@@ -124,10 +132,16 @@ package struct Document: Sendable {
 
 /// The kinds of document.
 package enum DocumentKind: String, CaseIterable, Hashable, Sendable {
+    case accessPolicy = "AccessPolicy"
     case namespace = "Namespace"
+    case proxy = "Proxy"
     case registrationEntry = "RegistrationEntry"
     case role = "Role"
     case roleBinding = "RoleBinding"
+    case service = "Service"
+
+    /// The word before its name.
+    var article: String { self == .accessPolicy ? "an" : "a" }
 
     /// Whether documents of the kind lie in a namespace.
     package var isNamespaced: Bool { self != .namespace }
@@ -137,17 +151,23 @@ package enum DocumentKind: String, CaseIterable, Hashable, Sendable {
 
 /// What a document says, by kind.
 package enum DocumentSpec: Hashable, Sendable {
+    case accessPolicy(AccessPolicySpec)
     case namespace(NamespaceSpec)
+    case proxy(ProxySpec)
     case registrationEntry(RegistrationEntrySpec)
     case role(RoleSpec)
     case roleBinding(RoleBindingSpec)
+    case service(ServiceSpec)
 
     package var kind: DocumentKind {
         switch self {
+        case .accessPolicy: .accessPolicy
         case .namespace: .namespace
+        case .proxy: .proxy
         case .registrationEntry: .registrationEntry
         case .role: .role
         case .roleBinding: .roleBinding
+        case .service: .service
         }
     }
 }

@@ -15,6 +15,10 @@ struct DocumentParser {
     let file: String
     private(set) var problems: [DocumentProblem] = []
     private(set) var trustDomainUses: [TrustDomainUse] = []
+    /// What is no error, but probably not what was meant.
+    private(set) var warnings: [DocumentProblem] = []
+    /// Where parts of the document stand that are judged again later, by their path.
+    private(set) var places: [String: TextPosition] = [:]
 
     init(file: String) {
         self.file = file
@@ -34,6 +38,23 @@ struct DocumentParser {
                 remedy: remedy
             )
         )
+    }
+
+    mutating func warn(_ position: TextPosition, _ what: String, _ remedy: String) {
+        warnings.append(
+            DocumentProblem(
+                file: file,
+                line: position.line,
+                column: position.column,
+                what: what,
+                remedy: remedy
+            )
+        )
+    }
+
+    /// Remembers where a part stands.
+    mutating func place(_ path: String, _ position: TextPosition) {
+        places[path] = position
     }
 
     mutating func use(
@@ -59,7 +80,7 @@ struct DocumentParser {
         for problem in stream.problems { report(problem.position, problem.what, problem.remedy) }
         var documents: [Document] = []
         for node in stream.documents where !isFull {
-            trustDomainUses = []
+            (trustDomainUses, warnings, places) = ([], [], [:])
             if let document = document(node) { documents.append(document) }
         }
         for problem in Document.problems(among: documents) where !isFull {
@@ -95,7 +116,9 @@ struct DocumentParser {
             spec: spec,
             file: file,
             line: node.position.line,
-            trustDomainUses: trustDomainUses
+            trustDomainUses: trustDomainUses,
+            warnings: warnings,
+            places: places
         )
     }
 
@@ -129,8 +152,12 @@ struct DocumentParser {
         namespace: String?
     ) -> DocumentSpec? {
         switch kind {
+        case .accessPolicy:
+            return node.flatMap { accessPolicySpec($0) }.map(DocumentSpec.accessPolicy)
         case .namespace:
             return namespaceSpec(node).map(DocumentSpec.namespace)
+        case .proxy:
+            return node.flatMap { proxySpec($0) }.map(DocumentSpec.proxy)
         case .registrationEntry:
             return node.flatMap { registrationEntrySpec($0) }.map(DocumentSpec.registrationEntry)
         case .role:
@@ -138,6 +165,8 @@ struct DocumentParser {
         case .roleBinding:
             return node.flatMap { roleBindingSpec($0, namespace: namespace) }
                 .map(DocumentSpec.roleBinding)
+        case .service:
+            return node.flatMap { serviceSpec($0) }.map(DocumentSpec.service)
         }
     }
 

@@ -29,6 +29,8 @@ package struct AccessPolicy: Hashable, Sendable {
     package let action: Action
     package let tier: Tier
     package let mode: Mode
+    /// nil: every workload of the namespace.
+    package let target: AccessTarget?
     package let rules: [AccessRule]
 
     /// Joins the parts; whether they fit each other was checked when the document was read.
@@ -38,6 +40,7 @@ package struct AccessPolicy: Hashable, Sendable {
         action: Action,
         tier: Tier = .normal,
         mode: Mode = .enforce,
+        target: AccessTarget? = nil,
         rules: [AccessRule]
     ) {
         self.namespace = namespace
@@ -45,6 +48,7 @@ package struct AccessPolicy: Hashable, Sendable {
         self.action = action
         self.tier = tier
         self.mode = mode
+        self.target = target
         self.rules = rules
     }
 }
@@ -116,7 +120,7 @@ package struct AccessOperation: Hashable, Sendable {
 }
 
 /// A whole SPIFFE ID, or every ID below one.
-package enum PrincipalPattern: Hashable, Sendable {
+package enum PrincipalPattern: Hashable, Sendable, CustomStringConvertible {
     case exact(SPIFFEID)
     /// Every ID of the trust domain that begins with the path and a slash.
     case below(TrustDomain, path: String)
@@ -135,6 +139,33 @@ package enum PrincipalPattern: Hashable, Sendable {
         self = .below(base.trustDomain, path: base.path)
     }
 
+    /// As it is written.
+    package var description: String {
+        switch self {
+        case .exact(let id): id.description
+        case .below(let trustDomain, let path): "spiffe://\(trustDomain)\(path)/*"
+        }
+    }
+
+    /// Whether everybody whom another pattern names is named by this one.
+    package func covers(_ other: PrincipalPattern) -> Bool {
+        switch (self, other) {
+        case (_, .exact(let id)): matches(id)
+        case (.exact, .below): false
+        case (.below(let own, let start), .below(let trustDomain, let path)):
+            own == trustDomain && (path + "/").utf8.starts(with: (start + "/").utf8)
+        }
+    }
+
+    /// Whether it names nobody but Signet's own parts.
+    package var isReserved: Bool {
+        switch self {
+        case .exact(let id): id.isReserved
+        case .below(_, let path):
+            (path + "/").utf8.starts(with: SPIFFEID.reservedPathPrefix.utf8)
+        }
+    }
+
     /// Whether it names this ID.
     package func matches(_ id: SPIFFEID) -> Bool {
         switch self {
@@ -146,7 +177,7 @@ package enum PrincipalPattern: Hashable, Sendable {
 }
 
 /// A path, or what it begins or ends with.
-package enum PathPattern: Hashable, Sendable {
+package enum PathPattern: Hashable, Sendable, CustomStringConvertible {
     case exact([UInt8])
     /// Everything that begins with it; it ends with a slash.
     case below([UInt8])
@@ -188,6 +219,32 @@ package enum PathPattern: Hashable, Sendable {
         let range = ByteRange(0..<path.count)
         guard CanonicalPath.refusal(path.span, range) == nil else { return nil }
         return CanonicalPath.spelling(path.span, range)
+    }
+
+    /// As it is written, in the spelling in which paths are compared.
+    package var description: String {
+        switch self {
+        case .exact(let path): String(decoding: path, as: UTF8.self)
+        case .below(let start): String(decoding: start, as: UTF8.self) + "*"
+        case .suffix(let end): "*" + String(decoding: end, as: UTF8.self)
+        case .any: "*"
+        }
+    }
+
+    /// Whether every path that another pattern matches is matched by this one.
+    package func covers(_ other: PathPattern) -> Bool {
+        switch (self, other) {
+        case (.any, _): true
+        case (.exact(let path), .exact(let other)): path == other
+        case (.below(let start), .exact(let path)), (.below(let start), .below(let path)):
+            path.starts(with: start)
+        case (.suffix(let end), .exact(let path)), (.suffix(let end), .suffix(let path)):
+            path.suffix(end.count).elementsEqual(end)
+        // Only what begins with any slash ends with anything.
+        case (.below(let start), .suffix), (.below(let start), .any):
+            start == Array("/".utf8) && other != .any
+        case (.exact, _), (.suffix, _): false
+        }
     }
 
     /// Whether a path matches that is spelled as `CanonicalPath.spelling` does.

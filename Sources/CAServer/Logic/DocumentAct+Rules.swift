@@ -98,7 +98,13 @@ extension DocumentAct {
         for document in documents {
             let escalation: AdminEscalation?
             switch document.spec {
-            case .namespace: escalation = nil
+            case .accessPolicy, .namespace, .service: escalation = nil
+            case .proxy(let spec):
+                // Its selectors decide who gets the keys of its identities.
+                escalation =
+                    spec.identities.lazy.compactMap {
+                        standing.escalation(registering: $0.description)
+                    }.first
             case .registrationEntry(let spec):
                 escalation = standing.escalation(registering: spec.spiffeID)
             case .role(let spec):

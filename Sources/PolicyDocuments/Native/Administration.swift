@@ -13,7 +13,7 @@ extension AdminAccess {
         var bindings = configured
         for document in documents {
             switch document.spec {
-            case .namespace, .registrationEntry: break
+            case .accessPolicy, .namespace, .proxy, .registrationEntry, .service: break
             case .role(let spec): roles.append(spec.role(metadata: document.metadata))
             case .roleBinding(let spec):
                 bindings.append(spec.binding(metadata: document.metadata))
@@ -30,7 +30,7 @@ extension Document {
     package func request(_ verb: AdminVerb, by actor: Actor) -> AdminRequest {
         let spiffeID: String? =
             switch spec {
-            case .namespace, .role, .roleBinding: nil
+            case .accessPolicy, .namespace, .proxy, .role, .roleBinding, .service: nil
             case .registrationEntry(let entry): entry.spiffeID
             }
         return AdminRequest(
@@ -40,5 +40,21 @@ extension Document {
             namespace: metadata.namespace,
             spiffeID: spiffeID
         )
+    }
+
+    /// What `actor` must be allowed to register, beside the request itself, to write this document.
+    ///
+    /// Whoever writes a Proxy decides who gets the keys of its identities (docs/decisions/0009).
+    package func registrations(by actor: Actor) -> [AdminRequest] {
+        guard case .proxy(let proxy) = spec else { return [] }
+        return proxy.identities.map { id in
+            AdminRequest(
+                actor: actor,
+                verb: .apply,
+                kind: DocumentKind.registrationEntry.rawValue,
+                namespace: metadata.namespace,
+                spiffeID: id.description
+            )
+        }
     }
 }

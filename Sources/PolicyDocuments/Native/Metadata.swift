@@ -32,7 +32,9 @@ extension DocumentParser {
         guard var fields = fields(of: node, path: "metadata") else { return nil }
         let name = required("name", of: &fields).flatMap { self.name($0, path: "metadata.name") }
         let namespace = namespace(fields.take("namespace"), of: kind)
-        let labels = fields.take("labels").flatMap { self.labels($0) }
+        let labels = fields.take("labels").flatMap {
+            self.labels($0, path: "metadata.labels")
+        }
         let annotations = fields.take("annotations").flatMap { self.annotations($0) }
         let owner = fields.take("owner").flatMap {
             prose($0, path: "metadata.owner", bytesMax: MetadataLimits.ownerBytesMax)
@@ -124,8 +126,8 @@ extension DocumentParser {
         return text
     }
 
-    private mutating func labels(_ node: YAMLNode) -> [String: String]? {
-        entries(node, path: "metadata.labels", max: MetadataLimits.labelsMax) {
+    mutating func labels(_ node: YAMLNode, path: String) -> [String: String]? {
+        entries(node, path: path, max: MetadataLimits.labelsMax) {
             parser,
             node,
             path in
@@ -195,7 +197,7 @@ extension DocumentParser {
             let grants = DocumentKind.allCases.filter(\.isGrant).map(\.rawValue)
             report(
                 node.position,
-                "a \(kind.rawValue) does not expire; only \(grants.joined(separator: " and ")) do",
+                "\(kind.article) \(kind.rawValue) does not expire; only \(grants.joined(separator: " and ")) do",
                 "remove metadata.expires"
             )
             return nil

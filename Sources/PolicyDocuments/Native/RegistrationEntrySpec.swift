@@ -112,7 +112,8 @@ extension DocumentParser {
         )
     }
 
-    private mutating func selectors(_ key: String, of fields: inout Fields) -> [Selector]? {
+    /// Reads what a node or process must show.
+    mutating func selectors(_ key: String, of fields: inout Fields) -> [Selector]? {
         guard let node = required(key, of: &fields) else { return nil }
         let path = fields.path(of: key)
         return list(node, path: path, max: RegistrationEntrySpec.selectorsMax) {

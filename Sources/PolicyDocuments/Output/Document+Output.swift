@@ -20,10 +20,13 @@ extension Document {
             "metadata": metadata.json(stored: stored),
         ]
         switch spec {
+        case .accessPolicy(let spec): members["spec"] = spec.json
         case .namespace: break
+        case .proxy(let spec): members["spec"] = spec.json
         case .registrationEntry(let spec): members["spec"] = spec.json
         case .role(let spec): members["spec"] = .object(["rules": .array(spec.rules.map(\.json))])
         case .roleBinding(let spec): members["spec"] = spec.json(in: metadata.namespace)
+        case .service(let spec): members["spec"] = spec.json
         }
         return .object(members)
     }

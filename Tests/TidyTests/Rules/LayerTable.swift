@@ -84,7 +84,11 @@ enum LayerTable {
                 "GRPCCore", "NIOHPACK", "NIOHTTP2", "NIOSSL", "NIOTLS", "SwiftASN1", "X509",
             ])
         ),
-        Target(2, "PolicyDocuments", ["Authorization", "SPIFFE", "StrictYAML"]),
+        Target(
+            2,
+            "PolicyDocuments",
+            ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]
+        ),
         Target(2, "Telemetry", ["CLinux"], thirdParty: nio.union(["Logging", "NIOHTTP1"])),
 
         Target(

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import HTTPSemantics
+internal import SPIFFE
+
+/// Why a request is allowed or denied: the verdict, and for every rule that could have decided what
+/// kept it from it.
+///
+/// It is made from plain values by the clauses of decision 0008, and written by whoever shows it.
+package struct AccessExplanation: Hashable, Sendable {
+    /// A field of a rule, by the name it has in a document.
+    package enum Field: String, CaseIterable, Hashable, Sendable {
+        case principals
+        case notPrincipals
+        case ipBlocks
+        case notIPBlocks
+        case methods
+        case notMethods
+        case paths
+        case notPaths
+        case ports
+        case notPorts
+    }
+
+    /// Why a field is no match.
+    package enum Cause: String, CaseIterable, Hashable, Sendable {
+        /// None of the values is what was asked.
+        case differs
+        /// One of the values that may not be is what was asked.
+        case excluded
+        /// The request has nothing of the kind, and that counts against access.
+        case unknown
+    }
+
+    /// One field that is no match.
+    package struct Miss: Hashable, Sendable {
+        package let field: Field
+        package let cause: Cause
+        /// The place of the source or operation in its rule, from 0.
+        package let place: Int
+
+        /// Where it stands: `from[0].source.principals`.
+        package var path: String {
+            switch field {
+            case .principals, .notPrincipals, .ipBlocks, .notIPBlocks:
+                "from[\(place)].source.\(field.rawValue)"
+            case .methods, .notMethods, .paths, .notPaths, .ports, .notPorts:
+                "to[\(place)].operation.\(field.rawValue)"
+            }
+        }
+    }
+
+    /// What one rule has to say.
+    package struct RuleAccount: Hashable, Sendable {
+        /// Its place in the policy, from 0.
+        package let rule: Int
+        /// The fields that are no match, of the source and the operation that come nearest; empty
+        /// if the rule matches.
+        package let misses: [Miss]
+
+        package var isMatch: Bool { misses.isEmpty }
+        /// The clause that fails first; nil if the rule matches.
+        package var firstMiss: Miss? { misses.first }
+    }
+
+    /// What one policy has to say.
+    package struct PolicyAccount: Hashable, Sendable {
+        package let namespace: String
+        package let policy: String
+        package let action: AccessPolicy.Action
+        package let tier: AccessPolicy.Tier
+        package let mode: AccessPolicy.Mode
+        package let rules: [RuleAccount]
+    }
+
+    /// The rule that needs the fewest changes to turn the verdict.
+    package struct NearMiss: Hashable, Sendable {
+        package let rule: AccessVerdict.Cause
+        package let misses: [Miss]
+    }
+
+    package let verdict: AccessVerdict
+    /// The verdict there would be if what is in shadow were enforced.
+    package let shadowVerdict: AccessVerdict
+    /// Whether the peer is one of Signet's own parts, which no policy admits.
+    package let isPeerReserved: Bool
+    /// Every policy that is not off, in the order in which verdicts are looked for.
+    package let policies: [PolicyAccount]
+    /// Of an allowed request the DENY that came nearest, of a denied one the ALLOW.
+    ///
+    /// It is nil if there is none, or if the peer is reserved. Policies in shadow are left out.
+    package let nearestMiss: NearMiss?
+
+    /// Explains what the policies of one workload say of a request.
+    package init(_ request: AccessRequest, under policies: [AccessPolicy]) {
+        let reference = ReferenceEvaluator(policies)
+        verdict = reference.verdict(on: request)
+        shadowVerdict = reference.shadowVerdict(on: request)
+        let isReserved = request.peer?.isReserved ?? false
+        isPeerReserved = isReserved
+        let accounts = policies.filter { $0.mode != .off }.map { policy in
+            PolicyAccount(
+                namespace: policy.namespace,
+                policy: policy.name,
+                action: policy.action,
+                tier: policy.tier,
+                mode: policy.mode,
+                rules: policy.rules.enumerated().map { place, rule in
+                    let misses = Self.misses(of: rule, policy.action, request)
+                    return RuleAccount(rule: place, misses: misses)
+                }
+            )
+        }
+        self.policies = accounts.sorted {
+            (Self.step($0), $0.namespace, $0.policy) < (Self.step($1), $1.namespace, $1.policy)
+        }
+        let other: AccessPolicy.Action = verdict.isAllowed ? .deny : .allow
+        nearestMiss = isReserved ? nil : Self.nearest(other, among: self.policies)
+    }
+
+    private static func step(_ account: PolicyAccount) -> Int {
+        switch (account.action, account.tier) {
+        case (.deny, .guardrail): 0
+        case (.deny, .normal): 1
+        case (.allow, _): 2
+        }
+    }
+
+    private static func nearest(
+        _ action: AccessPolicy.Action,
+        among policies: [PolicyAccount]
+    ) -> NearMiss? {
+        var best: NearMiss?
+        for policy in policies where policy.action == action && policy.mode == .enforce {
+            for rule in policy.rules where !rule.isMatch {
+                if let best, best.misses.count <= rule.misses.count { continue }
+                let cause = AccessVerdict.Cause(
+                    namespace: policy.namespace,
+                    policy: policy.policy,
+                    rule: rule.rule
+                )
+                best = NearMiss(rule: cause, misses: rule.misses)
+            }
+        }
+        return best
+    }
+
+    // MARK: - Fields
+
+    private static func misses(
+        of rule: AccessRule,
+        _ action: AccessPolicy.Action,
+        _ request: AccessRequest
+    ) -> [Miss] {
+        let sources = rule.from?.enumerated().map { place, source in
+            misses(of: source, at: place, action, request)
+        }
+        let operations = rule.to?.enumerated().map { place, operation in
+            misses(of: operation, at: place, action, request)
+        }
+        return fewest(sources) + fewest(operations)
+    }
+
+    private static func fewest(_ parts: [[Miss]]?) -> [Miss] {
+        parts?.min { $0.count < $1.count } ?? []
+    }
+
+    private static func misses(
+        of source: AccessSource,
+        at place: Int,
+        _ action: AccessPolicy.Action,
+        _ request: AccessRequest
+    ) -> [Miss] {
+        let (blocks, address) = (source.addresses, request.address)
+        return [
+            miss(source.principals, request.peer, .principals, .notPrincipals, place, action) {
+                $0.matches($1)
+            },
+            miss(blocks, address, .ipBlocks, .notIPBlocks, place, action) { $0.contains($1) },
+        ]
+        .compactMap(\.self)
+    }
+
+    private static func misses(
+        of operation: AccessOperation,
+        at place: Int,
+        _ action: AccessPolicy.Action,
+        _ request: AccessRequest
+    ) -> [Miss] {
+        let method = request.http?.method
+        return [
+            miss(
+                operation.methods,
+                method,
+                .methods,
+                .notMethods,
+                place,
+                action,
+                excluding: { Self.names($0, $1, orHead: action == .allow) },
+                matches: { Self.names($0, $1, orHead: action == .deny) }
+            ),
+            miss(operation.paths, request.http?.path, .paths, .notPaths, place, action) {
+                $0.matches($1)
+            },
+            miss(operation.ports, request.port, .ports, .notPorts, place, action, matches: ==),
+        ]
+        .compactMap(\.self)
+    }
+
+    private static func names(_ pattern: String, _ method: String, orHead: Bool) -> Bool {
+        pattern.utf8.elementsEqual(method.utf8) || orHead && pattern == "GET" && method == "HEAD"
+    }
+
+    /// - Returns: nil if the field matches.
+    private static func miss<Pattern, Value>(
+        _ field: AccessField<Pattern>,
+        _ value: Value?,
+        _ wanted: Field,
+        _ excluded: Field,
+        _ place: Int,
+        _ action: AccessPolicy.Action,
+        excluding: ((Pattern, Value) -> Bool)? = nil,
+        matches: (Pattern, Value) -> Bool
+    ) -> Miss? {
+        guard !field.isAbsent else { return nil }
+        guard let value else {
+            guard action == .allow else { return nil }
+            let name = field.anyOf == nil ? excluded : wanted
+            return Miss(field: name, cause: .unknown, place: place)
+        }
+        if let anyOf = field.anyOf, !anyOf.contains(where: { matches($0, value) }) {
+            return Miss(field: wanted, cause: .differs, place: place)
+        }
+        let isExcluded = field.noneOf?.contains {
+            excluding?($0, value) ?? matches($0, value)
+        }
+        if isExcluded ?? false {
+            return Miss(field: excluded, cause: .excluded, place: place)
+        }
+        return nil
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import HTTPSemantics
+internal import SPIFFE
+
+extension CompiledPolicySet {
+    /// Why policies were not compiled.
+    package enum CompileError: Error, Hashable, Sendable {
+        /// More pairs of rule and operation than `clausesMax`.
+        case clausesMax
+    }
+
+    /// Builds the indexes; allocates, and belongs off the loops.
+    ///
+    /// - Parameter policies: Those that hold for one workload.
+    /// - Throws: `CompileError.clausesMax`; then the last good set stays.
+    package init(_ policies: [AccessPolicy]) throws(CompileError) {
+        let sorted = policies.sorted { ($0.namespace, $0.name) < ($1.namespace, $1.name) }
+        let clauses = try Clause.all(of: sorted)
+        var lists = ClauseLists(clauseCount: clauses.count)
+        self.policies = sorted
+        fingerprint = sorted.hashValue
+        origins = clauses.map(\.origin)
+        blockCount = lists.blockCount
+        enforced = Self.bits(of: clauses) { $0.isEnforced }
+        connection = Self.bits(of: clauses, where: \.holdsForConnection)
+        let otherPlace = HTTPMethod.other
+        methods = HTTPMethod.allCases.flatMap { method in
+            Self.bits(of: clauses) {
+                method == otherPlace ? $0.couldHoldForOther : $0.holds(for: method)
+            }
+        }
+        let named = clauses.enumerated().compactMap { number, clause in
+            clause.otherMethods.map { (number, $0) }
+        }
+        namesMethod = Self.bits(of: clauses) { $0.otherMethods != nil }
+        otherMethods = Dictionary(uniqueKeysWithValues: named)
+        pathFields = clauses.map(\.operation.paths)
+        excludesPaths = Self.bits(of: clauses) { $0.operation.paths.noneOf != nil }
+        let (paths, anyPath) = Self.index(clauses, &lists)
+        (self.paths, self.anyPath) = (paths, anyPath)
+        var sources = SourceIndex()
+        everybody = Self.index(clauses, &sources, &lists)
+        self.sources = sources
+        ports = Self.grouped(clauses) { clause in
+            clause.operation.ports.isAbsent ? [] : [clause.operation.ports]
+        }
+        .map { field, numbers in (field, lists.add(numbers)) }
+        self.lists = lists
+    }
+
+    private static func bits(
+        of clauses: [Clause],
+        where holds: (Clause) -> Bool
+    ) -> [SIMD8<UInt64>] {
+        let count = ClauseSet.blockCount(clauses.count)
+        var blocks = [SIMD8<UInt64>](repeating: .zero, count: count)
+        for (number, clause) in clauses.enumerated() where holds(clause) {
+            ClauseSet.insert(number, into: &blocks[number / ClauseSet.blockSize])
+        }
+        return blocks
+    }
+
+    /// The clauses of each value, in the order in which values come first.
+    private static func grouped<Value: Hashable>(
+        _ clauses: [Clause],
+        by values: (Clause) -> [Value]
+    ) -> [(value: Value, clauses: [Int])] {
+        var places: [Value: Int] = [:]
+        var groups: [(value: Value, clauses: [Int])] = []
+        for (number, clause) in clauses.enumerated() {
+            for value in Set(values(clause)) {
+                if let place = places[value] {
+                    groups[place].clauses.append(number)
+                } else {
+                    places[value] = groups.count
+                    groups.append((value, [number]))
+                }
+            }
+        }
+        return groups
+    }
+
+    private static func index(
+        _ clauses: [Clause],
+        _ lists: inout ClauseLists
+    ) -> (paths: PathIndex, anyPath: UInt32) {
+        var open: [Int] = []
+        var closed: Set<Int> = []
+        for (number, clause) in clauses.enumerated() {
+            let field = clause.operation.paths
+            // What excludes every path holds for connections at most.
+            if field.noneOf?.contains(.any) == true { closed.insert(number) }
+            let isOpen = field.anyOf?.contains(.any) ?? true
+            if isOpen, !closed.contains(number) { open.append(number) }
+        }
+        let anyPath = lists.add(open)
+        let wanted = grouped(clauses) { clause in
+            let patterns = clause.operation.paths.anyOf ?? []
+            return patterns.contains(.any) ? [] : patterns
+        }
+        let excluded = grouped(clauses) { $0.operation.paths.noneOf ?? [] }
+        var numbers: [PathPattern: (positive: UInt32, negative: UInt32)] = [:]
+        for (pattern, group) in wanted {
+            numbers[pattern, default: (.max, .max)].positive = lists.add(
+                group.filter { !closed.contains($0) }
+            )
+        }
+        for (pattern, group) in excluded {
+            numbers[pattern, default: (.max, .max)].negative = lists.add(group)
+        }
+        var paths = PathIndex()
+        for (pattern, number) in numbers {
+            paths.add(pattern, positive: number.positive, negative: number.negative)
+        }
+        paths.seal()
+        return (paths, anyPath)
+    }
+
+    /// - Returns: The list of clauses whose rules have no sources.
+    private static func index(
+        _ clauses: [Clause],
+        _ sources: inout SourceIndex,
+        _ lists: inout ClauseLists
+    ) -> UInt32 {
+        struct Key: Hashable {
+            let source: AccessSource
+            let isDeny: Bool
+        }
+        let groups = grouped(clauses) { clause in
+            (clause.from ?? []).map { Key(source: $0, isDeny: clause.isDeny) }
+        }
+        for (key, numbers) in groups {
+            sources.add(key.source, isDeny: key.isDeny, clauses: lists.add(numbers))
+        }
+        return lists.add(clauses.indices.filter { clauses[$0].from == nil })
+    }
+}
+
+/// A rule with one of its operations.
+private struct Clause {
+    let origin: CompiledPolicySet.Origin
+    let isEnforced: Bool
+    let from: [AccessSource]?
+    let operation: AccessOperation
+
+    var isDeny: Bool { origin.reason != .allowed }
+
+    /// The clauses of policies that are looked at, in the order of verdicts.
+    static func all(
+        of policies: [AccessPolicy]
+    ) throws(CompiledPolicySet.CompileError) -> [Clause] {
+        var clauses: [Clause] = []
+        let steps: [(AccessPolicy.Action, AccessPolicy.Tier, Decision.Reason)] = [
+            (.deny, .guardrail, .guardrail), (.deny, .normal, .denied),
+            (.allow, .normal, .allowed),
+        ]
+        for (action, tier, reason) in steps {
+            for (place, policy) in policies.enumerated()
+            where policy.action == action && policy.tier == tier && policy.mode != .off {
+                for (number, rule) in policy.rules.enumerated() {
+                    let origin = CompiledPolicySet.Origin(
+                        policy: UInt32(place),
+                        rule: UInt32(number),
+                        reason: reason
+                    )
+                    for operation in rule.to ?? [AccessOperation()] {
+                        guard clauses.count < CompiledPolicySet.clausesMax else {
+                            throw .clausesMax
+                        }
+                        clauses.append(
+                            Clause(
+                                origin: origin,
+                                isEnforced: policy.mode == .enforce,
+                                from: rule.from,
+                                operation: operation
+                            )
+                        )
+                    }
+                }
+            }
+        }
+        return clauses
+    }
+
+    /// Whether it holds for a connection that has neither method nor path: what is not known counts
+    /// against access.
+    var holdsForConnection: Bool {
+        isDeny || operation.methods.isAbsent && operation.paths.isAbsent
+    }
+
+    /// Whether it holds for a method with a number of its own.
+    func holds(for method: HTTPMethod) -> Bool {
+        func names(_ names: [String]?, orHead: Bool) -> Bool? {
+            guard let names else { return nil }
+            return names.contains { $0 == method.name || orHead && method == .head && $0 == "GET" }
+        }
+        return names(operation.methods.anyOf, orHead: isDeny) ?? true
+            && !(names(operation.methods.noneOf, orHead: !isDeny) ?? false)
+    }
+
+    /// Whether it could hold for some method without number.
+    var couldHoldForOther: Bool {
+        operation.methods.anyOf?.contains(where: Self.isOther) ?? true
+    }
+
+    /// nil if it names no such method.
+    var otherMethods: CompiledPolicySet.OtherMethods? {
+        let wanted = operation.methods.anyOf?.filter(Self.isOther).map { Array($0.utf8) }
+        let excluded = (operation.methods.noneOf ?? []).filter(Self.isOther).map { Array($0.utf8) }
+        guard wanted?.isEmpty == false || !excluded.isEmpty else { return nil }
+        return CompiledPolicySet.OtherMethods(anyOf: wanted, noneOf: excluded)
+    }
+
+    private static func isOther(_ name: String) -> Bool {
+        let bytes = Array(name.utf8)
+        return HTTPMethod(bytes.span, ByteRange(0..<bytes.count)) == .other
+    }
+}

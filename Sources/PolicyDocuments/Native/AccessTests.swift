@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Authorization
+import HTTPSemantics
+import SPIFFE
+import StrictYAML
+
+/// Reads the tests of an `AccessPolicy` and runs them over its rules.
+extension DocumentParser {
+    private enum Expectation: String, CaseIterable {
+        case allow = "ALLOW"
+        case deny = "DENY"
+    }
+
+    /// - Returns: nil if something was reported, a failing test included.
+    mutating func accessTests(
+        _ node: YAMLNode,
+        action: AccessPolicy.Action?,
+        rules: [AccessRule]?
+    ) -> [AccessPolicyTest]? {
+        let path = "spec.tests"
+        return list(node, path: path, max: AccessPolicySpec.testsMax) {
+            $0.accessTest($1, path: $2, action: action, rules: rules)
+        }
+    }
+
+    private mutating func accessTest(
+        _ node: YAMLNode,
+        path: String,
+        action: AccessPolicy.Action?,
+        rules: [AccessRule]?
+    ) -> AccessPolicyTest? {
+        let before = problems.count
+        guard var fields = fields(of: node, path: path) else { return nil }
+        let name = fields.take("name").flatMap {
+            prose($0, path: "\(path).name", bytesMax: MetadataLimits.reasonBytesMax)
+        }
+        let request = required("request", of: &fields).flatMap {
+            testRequest($0, path: "\(path).request", rules: rules ?? [])
+        }
+        let expectNode = required("expect", of: &fields)
+        let expect = expectNode.flatMap {
+            word($0, path: "\(path).expect", as: Expectation.self)
+        }
+        let ruleNode = fields.take("rule")
+        let rule = ruleNode.flatMap { testRule($0, path: "\(path).rule", rules: rules) }
+        refuseUnknown(in: fields)
+        guard problems.count == before, let request, let expect, let expectNode, let action,
+            let rules
+        else { return nil }
+        let test = AccessPolicyTest(
+            name: name,
+            peer: request.peer,
+            address: request.address,
+            port: request.port,
+            http: request.http,
+            isAllowed: expect == .allow,
+            rule: rule
+        )
+        guard canFail(test, action: action, path: path, at: expectNode.position) else { return nil }
+        if let failure = test.failure(of: action, rules) {
+            let title = name.map { " (\(Self.shown($0)))" } ?? ""
+            report(
+                node.position,
+                "\(path)\(title) fails: expected \(test.expectation), but \(failure)",
+                "change the rules, or what the test expects"
+            )
+            return nil
+        }
+        return test
+    }
+
+    /// Whether a test could come out both ways; reports it otherwise.
+    private mutating func canFail(
+        _ test: AccessPolicyTest,
+        action: AccessPolicy.Action,
+        path: String,
+        at position: TextPosition
+    ) -> Bool {
+        guard action == .deny else { return true }
+        if test.isAllowed {
+            report(
+                position,
+                "\(path): a DENY alone allows nothing",
+                "write expect: DENY with rule: none for what it must leave alone"
+            )
+            return false
+        }
+        guard test.rule == nil else { return true }
+        report(
+            position,
+            "\(path) holds whatever the rules say, because a DENY alone denies everything",
+            "add the rule that must decide, or rule: none for what it must leave alone"
+        )
+        return false
+    }
+
+    private mutating func testRule(
+        _ node: YAMLNode,
+        path: String,
+        rules: [AccessRule]?
+    ) -> AccessPolicyTest.Rule? {
+        guard case .scalar(let text, _) = node.content else {
+            reportType(of: node, path: path, expected: "the number of a rule, or none")
+            return nil
+        }
+        if text == "none" { return .noRule }
+        guard let number = Int(text), "\(number)" == text, number >= 0 else {
+            reportType(of: node, path: path, expected: "the number of a rule, or none")
+            return nil
+        }
+        if let rules, number >= rules.count {
+            report(
+                node.position,
+                "\(path): there is no rules[\(number)]",
+                "rules are counted from 0; write a number below \(rules.count), or none"
+            )
+            return nil
+        }
+        return .decides(number)
+    }
+
+    private struct TestRequest {
+        var peer: SPIFFEID?
+        var address: IPAddress?
+        var port: UInt16?
+        var http: AccessRequest.HTTP?
+    }
+
+    private mutating func testRequest(
+        _ node: YAMLNode,
+        path: String,
+        rules: [AccessRule]
+    ) -> TestRequest? {
+        let before = problems.count
+        guard var fields = fields(of: node, path: path) else { return nil }
+        var request = TestRequest()
+        request.peer = fields.take("principal").flatMap {
+            testPeer($0, path: "\(path).principal")
+        }
+        request.address = fields.take("address").flatMap {
+            testAddress($0, path: "\(path).address")
+        }
+        request.port = fields.take("port").flatMap { portNumber($0, path: "\(path).port") }
+        let (methodNode, pathNode) = (fields.take("method"), fields.take("path"))
+        refuseUnknown(in: fields)
+        request.http = testHTTP(methodNode, pathNode, path: path, at: node.position)
+        guard problems.count == before else { return nil }
+        let sources = rules.flatMap { $0.from ?? [] }
+        let operations = rules.flatMap { $0.to ?? [] }
+        if request.address == nil, sources.contains(where: { !$0.addresses.isAbsent }) {
+            report(node.position, "\(path).address is missing", "rules ask for it; add it")
+        }
+        if request.port == nil, operations.contains(where: { !$0.ports.isAbsent }) {
+            report(node.position, "\(path).port is missing", "rules ask for it; add it")
+        }
+        return problems.count == before ? request : nil
+    }
+
+    private mutating func testPeer(_ node: YAMLNode, path: String) -> SPIFFEID? {
+        guard let text = string(node, path: path, bytesMax: SPIFFEID.bytesMax) else { return nil }
+        do throws(SPIFFEIDError) {
+            return try SPIFFEID(text)
+        } catch {
+            report(
+                node.position,
+                "\(path): \"\(Self.shown(text))\" is not a SPIFFE ID",
+                "\(error)"
+            )
+            return nil
+        }
+    }
+
+    private mutating func testAddress(_ node: YAMLNode, path: String) -> IPAddress? {
+        guard let text = literal(node, path: path, expected: "an IP address") else { return nil }
+        if let address = IPAddress(text) { return address }
+        report(
+            node.position,
+            "\(path): \"\(Self.shown(text))\" is not an IP address",
+            "write one, for example 192.0.2.1"
+        )
+        return nil
+    }
+
+    private mutating func testHTTP(
+        _ methodNode: YAMLNode?,
+        _ pathNode: YAMLNode?,
+        path: String,
+        at position: TextPosition
+    ) -> AccessRequest.HTTP? {
+        let method = methodNode.flatMap {
+            string($0, path: "\(path).method", bytesMax: Self.wordBytesMax)
+        }
+        let bytesMax = AccessPolicySpec.pathBytesMax
+        let target = pathNode.flatMap {
+            string($0, path: "\(path).path", bytesMax: bytesMax)
+        }
+        guard (methodNode == nil) == (pathNode == nil) else {
+            report(
+                position,
+                "\(path) has only one of method and path",
+                "write both, or neither for a TCP connection"
+            )
+            return nil
+        }
+        guard let method, let target, let methodNode, let pathNode else { return nil }
+        guard AccessPolicy.isMethod(method) else {
+            report(
+                methodNode.position,
+                "\(path).method: \"\(Self.shown(method))\" is not a method that a request can have",
+                "write it in capitals"
+            )
+            return nil
+        }
+        if let http = AccessRequest.HTTP(method: method, path: target) { return http }
+        report(
+            pathNode.position,
+            "\(path).path: \"\(Self.shown(target))\" is refused before any policy is asked",
+            "write a path that a request can have (docs/decisions/0007), without query"
+        )
+        return nil
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Authorization
+import HTTPSemantics
+import SPIFFE
+
+/// Policies and requests out of a few words, so that they meet often and at every boundary.
+struct PolicyGenerator {
+    /// SplitMix64: the same numbers for the same seed, everywhere.
+    struct Random: RandomNumberGenerator {
+        var state: UInt64
+
+        mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var mixed = state
+            mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+            return mixed ^ (mixed >> 31)
+        }
+    }
+
+    static let peers: [SPIFFEID?] = [
+        nil, "spiffe://td/web", "spiffe://td/web/a", "spiffe://td/web/a/b", "spiffe://td",
+        "spiffe://td/website", "spiffe://other/web", "spiffe://other/web/a", "spiffe://td/signet/a",
+        "spiffe://td/signet", "spiffe://td/signets/a",
+    ].map { text in text.flatMap { try? SPIFFEID($0) } }
+    static let principals = [
+        "spiffe://td/web", "spiffe://td/web/a", "spiffe://td", "spiffe://other/web",
+        "spiffe://td/web/*", "spiffe://td/web/a/*", "spiffe://td/*", "spiffe://other/*",
+        "spiffe://td/signet/*", "spiffe://td/signet/a",
+    ].compactMap { try? PrincipalPattern($0) }
+    static let blocks = [
+        "192.0.2.0/24", "192.0.2.1", "0.0.0.0/0", "::/0", "2001:db8::/32", "::1",
+        "::ffff:192.0.2.0/120", "128.0.0.0/1",
+    ].compactMap { IPBlock($0) }
+    static let addresses = [
+        "192.0.2.1", "192.0.2.200", "::ffff:192.0.2.1", "198.51.100.1", "10.0.0.1", "2001:db8::1",
+        "::1", "::",
+    ].compactMap { IPAddress($0) }
+    static let methods = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "PROPFIND", "REPORT",
+        "M-SEARCH", "GETS",
+    ]
+    static let ports: [UInt16] = [80, 443, 8080]
+    static let segments = [
+        "a", "a", "a", "b", "b", "c.css", "x.y.css", "a:b", "a%3ab", "a%3Ab", "%c3%a9", "%C3%A9",
+        "%25", "a%20b", "css", "A",
+    ]
+    static let patterns = [
+        "/", "/*", "/a", "/a/", "/a/*", "/a/a/*", "/a/a/a/*", "/b", "/a/b", "/a/b/*", "*.css",
+        "*/a", "*/b", "*/a/b", "*.y.css", "/a:b", "/a%3Ab/*", "/%C3%A9", "/%c3%a9/*", "*/%C3%A9",
+        "*", "*/a:b", "/A", "/%25", "/%25/*", "/a%20b", "*/a%20b",
+    ].compactMap { PathPattern($0) }
+
+    var random: Random
+
+    init(seed: UInt64) {
+        random = Random(state: seed)
+    }
+
+    mutating func pick<Value>(_ values: [Value]) -> Value {
+        values[Int.random(in: 0..<values.count, using: &random)]
+    }
+
+    mutating func happens(_ percent: Int) -> Bool {
+        Int.random(in: 0..<100, using: &random) < percent
+    }
+
+    // MARK: - Policies
+
+    mutating func policies(_ count: Int) -> [AccessPolicy] {
+        (0..<count).map { number in
+            let action: AccessPolicy.Action = happens(60) ? .allow : .deny
+            return AccessPolicy(
+                namespace: pick(["a", "b", "signet-system"]),
+                // Unique: a policy has one name.
+                name: "\(pick(["p", "q", "r"]))\(number)",
+                action: action,
+                tier: action == .deny && happens(25) || happens(3) ? .guardrail : .normal,
+                mode: happens(70) ? .enforce : happens(80) ? .shadow : .off,
+                rules: (0..<Int.random(in: 0...3, using: &random)).map { _ in rule() }
+            )
+        }
+    }
+
+    mutating func rule() -> AccessRule {
+        let from = happens(60) ? (0..<count()).map { _ in source() } : nil
+        let to = happens(70) ? (0..<count()).map { _ in operation() } : nil
+        guard let rule = AccessRule(from: from, to: to) else { preconditionFailure() }
+        return rule
+    }
+
+    private mutating func count() -> Int { happens(70) ? 1 : happens(70) ? 2 : 3 }
+
+    private mutating func source() -> AccessSource {
+        AccessSource(
+            principals: field(Self.principals, 75),
+            addresses: field(Self.blocks, 30)
+        )
+    }
+
+    mutating func operation() -> AccessOperation {
+        AccessOperation(
+            methods: field(Self.methods, 45),
+            paths: field(Self.patterns, 65),
+            ports: field(Self.ports, 25)
+        )
+    }
+
+    private mutating func field<Value: Hashable & Sendable>(
+        _ values: [Value],
+        _ percent: Int
+    ) -> AccessField<Value> {
+        guard happens(percent) else { return .absent }
+        let wanted = happens(75) ? (0..<count()).map { _ in pick(values) } : nil
+        let excluded = wanted == nil || happens(20) ? (0..<count()).map { _ in pick(values) } : nil
+        return AccessField(anyOf: wanted, noneOf: excluded) ?? .absent
+    }
+
+    // MARK: - Requests
+
+    mutating func path() -> String {
+        let depth = happens(6) ? Int.random(in: 6...24, using: &random) : count() - 1 + count()
+        let isUniform = happens(50)
+        let first = pick(Self.segments)
+        let segments = (0..<depth).map { _ in isUniform ? first : pick(Self.segments) }
+        let end = happens(25) && depth > 0 ? "/" : ""
+        return "/" + segments.joined(separator: "/") + end
+    }
+
+    mutating func request() -> GeneratedRequest {
+        let peer = pick(Self.peers)
+        let (address, port) = (pick(Self.addresses), pick(Self.ports))
+        guard happens(88) else {
+            return GeneratedRequest(peer: peer, address: address, port: port, http: nil)
+        }
+        let method = pick(Self.methods)
+        let path = method == "OPTIONS" && happens(40) ? "*" : self.path()
+        return GeneratedRequest(peer: peer, address: address, port: port, http: (method, path))
+    }
+}
+
+/// A request as it is written.
+struct GeneratedRequest {
+    let peer: SPIFFEID?
+    let address: IPAddress
+    let port: UInt16
+    let http: (method: String, path: String)?
+
+    /// No generated path is refused.
+    struct PathRefused: Error {
+        let path: String
+    }
+
+    /// As the reference evaluator takes it.
+    var plain: AccessRequest {
+        get throws {
+            var read: AccessRequest.HTTP?
+            if let http {
+                read = AccessRequest.HTTP(method: http.method, path: http.path)
+                if read == nil { throw PathRefused(path: http.path) }
+            }
+            return AccessRequest(peer: peer, address: address, port: port, http: read)
+        }
+    }
+
+    /// As the compiled set takes it.
+    func decision(of set: CompiledPolicySet) -> Decision {
+        let access = set.access(of: peer, at: address, port: port)
+        guard let http else { return set.decide(access) }
+        // The path does not begin where the head does.
+        let head = Array("\(http.method) \(http.path) HTTP/1.1".utf8)
+        let (method, path) = (http.method.utf8.count, http.path.utf8.count)
+        let name = ByteRange(0..<method)
+        let request = CanonicalRequest(
+            method: HTTPMethod(head.span, name),
+            methodName: name,
+            path: ByteRange((method + 1)..<(method + 1 + path))
+        )
+        return set.decide(access, request, in: head.span)
+    }
+}
