@@ -30,6 +30,8 @@ extension Target.Dependency {
     )
     static let asn1: Self = .product(name: "SwiftASN1", package: "swift-asn1")
     static let collections: Self = .product(name: "DequeModule", package: "swift-collections")
+    static let containers: Self = .product(name: "BasicContainers", package: "swift-collections")
+    static let boxes: Self = .product(name: "ContainersPreview", package: "swift-collections")
     static let crypto: Self = .product(name: "Crypto", package: "swift-crypto")
     static let cryptoExtras: Self = .product(name: "CryptoExtras", package: "swift-crypto")
     static let grdb: Self = .product(name: "GRDB", package: "GRDB.swift")
@@ -126,6 +128,14 @@ let package = Package(
         library("HTTPSemantics", []),
         library("SPIFFE", [.x509, .asn1, .crypto]),
         .target(name: "CLinux"),
+        // TLS behind one table of functions, over two libraries in one process.
+        .target(name: "CTLS"),
+        .target(name: "CTLSBoringSSL", dependencies: ["CTLS", .nioSSL]),
+        .target(
+            name: "CTLSOpenSSL",
+            dependencies: ["CTLS"],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
+        ),
 
         // Layer 1: pure cores.
         library("AuditLog", ["SPIFFE", .crypto]),
@@ -163,6 +173,15 @@ let package = Package(
             "PolicyDocuments",
             ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]
         ),
+        .target(
+            name: "Reactor",
+            dependencies: [
+                "CLinux", "CTLS", "CTLSBoringSSL", "CTLSOpenSSL", "HTTPSemantics", "SPIFFE", .boxes,
+                .containers,
+            ],
+            // For properties that return spans.
+            swiftSettings: settings + [.enableExperimentalFeature("Lifetimes")]
+        ),
         library("Telemetry", ["CLinux", .logging, .nio, .nioPosix, .nioHTTP1]),
 
         // Layer 3: daemons.
@@ -174,6 +193,13 @@ let package = Package(
                 "Datastore", "DurableFiles", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
                 "PolicyDocuments", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
+            ]
+        ),
+        library(
+            "MTLSProxy",
+            [
+                "Authorization", "HTTPCodec", "HTTPSemantics", "Reactor", "Routing", "SPIFFE",
+                .boxes,
             ]
         ),
         library(
@@ -316,6 +342,20 @@ let package = Package(
             ]
         ),
         tests("RoutingTests", ["Routing", "SPIFFE"]),
+        tests(
+            "MTLSProxyTests",
+            [
+                "Authorization", "HTTPSemantics", "MTLSProxy", "Reactor", "Routing", "SPIFFE",
+                "TestPKI", "TestPrograms", .crypto,
+            ]
+        ),
+        tests(
+            "ReactorTests",
+            [
+                "HTTPSemantics", "Reactor", "SPIFFE", "TestPKI", "TestPrograms", .asn1, .boxes,
+                .crypto, .x509,
+            ]
+        ),
         tests(
             "SimulationTests",
             [
