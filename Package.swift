@@ -30,6 +30,8 @@ extension Target.Dependency {
     )
     static let asn1: Self = .product(name: "SwiftASN1", package: "swift-asn1")
     static let collections: Self = .product(name: "DequeModule", package: "swift-collections")
+    static let containers: Self = .product(name: "BasicContainers", package: "swift-collections")
+    static let boxes: Self = .product(name: "ContainersPreview", package: "swift-collections")
     static let crypto: Self = .product(name: "Crypto", package: "swift-crypto")
     static let cryptoExtras: Self = .product(name: "CryptoExtras", package: "swift-crypto")
     static let grdb: Self = .product(name: "GRDB", package: "GRDB.swift")
@@ -126,6 +128,14 @@ let package = Package(
         library("HTTPSemantics", []),
         library("SPIFFE", [.x509, .asn1, .crypto]),
         .target(name: "CLinux"),
+        // TLS behind one table of functions, over two libraries in one process.
+        .target(name: "CTLS"),
+        .target(name: "CTLSBoringSSL", dependencies: ["CTLS", .nioSSL]),
+        .target(
+            name: "CTLSOpenSSL",
+            dependencies: ["CTLS"],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
+        ),
 
         // Layer 1: pure cores.
         library("AuditLog", ["SPIFFE", .crypto]),
@@ -163,6 +173,15 @@ let package = Package(
             "PolicyDocuments",
             ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]
         ),
+        .target(
+            name: "Reactor",
+            dependencies: [
+                "CLinux", "CTLS", "CTLSBoringSSL", "CTLSOpenSSL", "HTTPSemantics", "SPIFFE", .boxes,
+                .containers,
+            ],
+            // For properties that return spans.
+            swiftSettings: settings + [.enableExperimentalFeature("Lifetimes")]
+        ),
         library("Telemetry", ["CLinux", .logging, .nio, .nioPosix, .nioHTTP1]),
 
         // Layer 3: daemons.
@@ -189,8 +208,9 @@ let package = Package(
         library(
             "MTLSProxy",
             [
-                "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "NodeSync",
-                "Routing", "SPIFFE", "Telemetry", .grpc, .grpcTransport, .logging, .protobuf,
+                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer",
+                "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor", "Routing", "SPIFFE",
+                "Telemetry", .boxes, .grpc, .grpcTransport, .logging, .protobuf,
             ]
         ),
 
@@ -246,7 +266,8 @@ let package = Package(
             name: "FuzzTargets",
             dependencies: [
                 "AuditLog", "Authorization", "HTTPCodec", "HTTPSemantics", "Issuance",
-                "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto, .x509, .yams,
+                "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto, .x509,
+                .yams,
             ],
             path: "Tests/Fuzz/Targets",
             swiftSettings: settings
@@ -324,9 +345,10 @@ let package = Package(
         tests(
             "MTLSProxyTests",
             [
-                "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "MTLSProxy", "NodeSync",
-                "Routing", "SPIFFE", "Telemetry", "TestPKI", .crypto, .grpc, .grpcTransport,
-                .logging, .protobuf,
+                "Authorization", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer",
+                "HTTPSemantics", "MTLSProxy", "NodeSync", "Reactor", "Routing", "SPIFFE",
+                "Telemetry", "TestPKI", "TestPrograms", .crypto, .grpc, .grpcTransport, .logging,
+                .protobuf,
             ]
         ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),
@@ -339,6 +361,13 @@ let package = Package(
             ]
         ),
         tests("RoutingTests", ["Routing", "SPIFFE"]),
+        tests(
+            "ReactorTests",
+            [
+                "HTTPSemantics", "Reactor", "SPIFFE", "TestPKI", "TestPrograms", .asn1, .boxes,
+                .crypto, .x509,
+            ]
+        ),
         tests(
             "SimulationTests",
             [

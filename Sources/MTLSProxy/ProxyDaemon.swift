@@ -62,7 +62,7 @@ package struct ProxyDaemon: Sendable {
     }
 
     /// What carries the traffic: here, and nowhere else, the engine is attached.
-    private var engine: any ProxyEngine { EngineMissing() }
+    private var engine: any TrafficEngine { EngineMissing() }
 
     /// Keeps private keys out of core dumps and out of reach of other processes of the same user;
     /// for a program that is a proxy and nothing else.
@@ -79,7 +79,7 @@ package struct ProxyDaemon: Sendable {
 
 /// The engine of a build that carries no traffic: it refuses every state, so that nobody takes its
 /// proxy for one that listens.
-struct EngineMissing: ProxyEngine {
+struct EngineMissing: TrafficEngine {
     private static let reason = "this build of the proxy carries no traffic"
 
     func trust(_ trust: ProxyTrust) async {}

@@ -23,7 +23,7 @@ typealias ProxyMessage = Signet_Proxy_V1alpha1_ProxyMessage
 typealias AgentMessage = Signet_Proxy_V1alpha1_AgentMessage
 
 /// An engine that writes down what it is told, and answers as a test says.
-final class RecordingEngine: ProxyEngine {
+final class RecordingEngine: TrafficEngine {
     enum Event: Sendable {
         case applied(ProxyConfiguration)
         case asked(ProxyQuestion, limit: Int)

@@ -158,6 +158,88 @@ int32_t clinux_lock_file(const char *path);
 /// Removes the path if it still names the file with this device and inode; 0 or errno.
 int32_t clinux_unlink_if(const char *path, uint64_t device, uint64_t inode);
 
+// MARK: Stream sockets and readiness
+
+typedef struct {
+    /// 0, or why it is not known.
+    int32_t error;
+    /// The address in IPv6 form, IPv4 as RFC 4291 section 2.5.5.2; 0 for a Unix socket.
+    uint64_t high;
+    uint64_t low;
+    uint16_t port;
+} clinux_endpoint;
+
+/// A non-blocking listening socket, or a negative errno. `::` takes IPv4 connections as well.
+/// `share` lets several sockets listen on one port, among which the kernel spreads connections.
+int32_t clinux_tcp_listen(uint64_t high, uint64_t low, uint16_t port, bool share, int32_t backlog);
+/// A non-blocking socket that is connected or connecting, or a negative errno.
+int32_t clinux_tcp_connect(uint64_t high, uint64_t low, uint16_t port);
+/// A non-blocking socket connected to a Unix listener, or a negative errno (EAGAIN: its queue is
+/// full).
+int32_t clinux_unix_connect(const char *path);
+/// A non-blocking connection, or a negative errno.
+int32_t clinux_accept(int32_t listener);
+/// The number of bytes, 0 at the end, or a negative errno.
+int64_t clinux_receive(int32_t socket, void *bytes, size_t count);
+/// The number of bytes taken, or a negative errno; never SIGPIPE.
+int64_t clinux_send(int32_t socket, const void *bytes, size_t count);
+/// Ends the sending side; 0 or errno.
+int32_t clinux_shutdown_write(int32_t socket);
+/// The pending error of a socket: 0, or errno.
+int32_t clinux_socket_error(int32_t socket);
+/// Small messages leave at once (TCP_NODELAY).
+void clinux_send_at_once(int32_t socket);
+/// Closing will reset the connection, so that the peer does not take its end for a proper one.
+void clinux_reset_on_close(int32_t socket);
+clinux_endpoint clinux_local_endpoint(int32_t socket);
+clinux_endpoint clinux_peer_endpoint(int32_t socket);
+
+typedef struct {
+    /// 0, or why the owner is not known; ENOENT: there is no such socket on this machine.
+    int32_t error;
+    uint32_t uid;
+} clinux_socket_owner;
+
+/// Who owns the socket at the other end of an accepted TCP connection of this machine, by
+/// sock_diag(7). One question to the kernel, which answers at once.
+clinux_socket_owner clinux_tcp_peer_owner(int32_t socket);
+/// Who owns the socket that accepts connections to an address of this machine.
+clinux_socket_owner clinux_tcp_listener_owner(uint64_t high, uint64_t low, uint16_t port);
+
+typedef struct {
+    uint64_t key;
+    uint32_t events;
+} clinux_event;
+
+enum {
+    clinux_readable = 0x1,
+    clinux_writable = 0x4,
+    clinux_error = 0x8,
+    clinux_hung_up = 0x10,
+    /// The peer has ended its sending side.
+    clinux_peer_ended = 0x2000,
+};
+
+/// An epoll descriptor, or a negative errno.
+int32_t clinux_epoll_create(void);
+/// Adds a descriptor, told by `key`; 0 or errno. With `edge`, each change is told once.
+int32_t clinux_epoll_add(int32_t epoll, int32_t descriptor, uint64_t key, bool edge);
+/// Takes a descriptor out again; 0 or errno.
+int32_t clinux_epoll_remove(int32_t epoll, int32_t descriptor);
+/// Waits for events, at most so many milliseconds (-1: for ever); their number, 0 after an
+/// interruption, or a negative errno.
+int32_t clinux_epoll_wait(int32_t epoll, clinux_event *events, int32_t count, int32_t timeout);
+
+/// A non-blocking eventfd, or a negative errno.
+int32_t clinux_eventfd(void);
+void clinux_eventfd_signal(int32_t descriptor);
+void clinux_eventfd_clear(int32_t descriptor);
+/// Names the calling thread, by its first 15 bytes.
+void clinux_name_thread(const char *name);
+/// A descriptor that stands for nothing, kept to be given up when there is none left; or a negative
+/// errno.
+int32_t clinux_reserve_descriptor(void);
+
 // MARK: Output
 
 /// Writes all bytes to a descriptor, resuming after interruptions; 0 or errno.

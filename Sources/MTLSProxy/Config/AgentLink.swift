@@ -62,7 +62,7 @@ package final class AgentLink: Sendable {
 
     private let socket: String
     private let introduction: Introduction
-    private let engine: any ProxyEngine
+    private let engine: any TrafficEngine
     private let clock: any NodeClock
     private let logger: Logger
     private let metrics: MetricRegistry
@@ -83,7 +83,7 @@ package final class AgentLink: Sendable {
     package init(
         socket: String,
         introduction: Introduction,
-        engine: any ProxyEngine,
+        engine: any TrafficEngine,
         clock: any NodeClock,
         logger: Logger,
         metrics: MetricRegistry,

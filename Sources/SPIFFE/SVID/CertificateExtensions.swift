@@ -5,6 +5,8 @@ struct CertificateExtensions {
     private(set) var authorityKeyID: [UInt8]?
     private(set) var subjectKeyID: [UInt8]?
     private(set) var isCA = false
+    /// The path length constraint; nil if there is none.
+    private(set) var pathLength: Int?
     private(set) var keyUsage: KeyUsageBits?
     private(set) var keyUsageIsCritical = false
     private(set) var extendedKeyUsages: [[UInt8]]?
@@ -13,6 +15,9 @@ struct CertificateExtensions {
     private(set) var subjectAlternativeNameIsCritical = false
     /// Whether a critical extension is there that means nothing to a leaf.
     private(set) var hasUnknownCritical = false
+    /// The same for a signing certificate, to which name constraints do mean something.
+    private(set) var hasUnknownCriticalForAuthority = false
+    private(set) var uriConstraints: URIConstraints?
 
     /// Reads the extensions field, if it is next.
     init(reading fields: inout DERReader) throws(LeafCertificateError) {
@@ -45,30 +50,38 @@ struct CertificateExtensions {
     ) throws(LeafCertificateError) {
         // Every extension read here is under id-ce, 2.5.29.
         guard identifier.count == 3, identifier.starts(with: [0x55, 0x1D]) else {
-            hasUnknownCritical = hasUnknownCritical || isCritical
+            noteUnknown(isCritical)
             return
         }
         var reader = DERReader(inside: value)
         switch identifier[2] {
         case 14:
             subjectKeyID = try reader.read(.octetString).contentBytes
-            hasUnknownCritical = hasUnknownCritical || isCritical
+            noteUnknown(isCritical)
         case 15:
             keyUsage = try Self.readKeyUsage(&reader)
             keyUsageIsCritical = isCritical
         case 17:
             try readAlternativeNames(&reader)
             subjectAlternativeNameIsCritical = isCritical
-        case 19: isCA = try Self.readBasicConstraints(&reader)
+        case 19: (isCA, pathLength) = try Self.readBasicConstraints(&reader)
         case 35:
             authorityKeyID = try Self.readAuthorityKeyID(&reader)
-            hasUnknownCritical = hasUnknownCritical || isCritical
+            noteUnknown(isCritical)
         case 37: extendedKeyUsages = try Self.readExtendedKeyUsages(&reader)
-        default:
+        case 30:
+            uriConstraints = try URIConstraints(reading: &reader)
             hasUnknownCritical = hasUnknownCritical || isCritical
+        default:
+            noteUnknown(isCritical)
             return
         }
         try reader.finish()
+    }
+
+    private mutating func noteUnknown(_ isCritical: Bool) {
+        hasUnknownCritical = hasUnknownCritical || isCritical
+        hasUnknownCriticalForAuthority = hasUnknownCriticalForAuthority || isCritical
     }
 
     private static func readKeyUsage(
@@ -102,9 +115,10 @@ struct CertificateExtensions {
 
     private static func readBasicConstraints(
         _ reader: inout DERReader
-    ) throws(LeafCertificateError) -> Bool {
+    ) throws(LeafCertificateError) -> (isCA: Bool, pathLength: Int?) {
         var inside = DERReader(inside: try reader.read(.sequence))
         var isCA = false
+        var length: Int?
         if let value = try inside.readOptional(.boolean) {
             isCA = try value.boolean()
             guard isCA else { throw .defaultEncoded }
@@ -113,9 +127,12 @@ struct CertificateExtensions {
             let content = try pathLength.integerBytes()
             // Meaningful only on a CA, and never negative.
             guard isCA, content.first.map({ $0 < 0x80 }) ?? false else { throw .integerMalformed }
+            // No chain is as long as what does not fit two bytes.
+            length = content.suffix(2).reduce(0) { $0 << 8 | Int($1) }
+            if content.count > 3 { length = .max }
         }
         try inside.finish()
-        return isCA
+        return (isCA, length)
     }
 
     private static func readAuthorityKeyID(

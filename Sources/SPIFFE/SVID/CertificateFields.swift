@@ -12,6 +12,7 @@ struct CertificateFields {
     let notBefore: Date
     let notAfter: Date
     let hasEmptySubject: Bool
+    let isSelfIssued: Bool
     let spki: [UInt8]
     let extensions: CertificateExtensions
 
@@ -37,9 +38,11 @@ struct CertificateFields {
             throw .signatureAlgorithmsDiffer
         }
         signatureAlgorithm = try Self.readAlgorithm(algorithm)
-        _ = try Self.readName(&fields)
+        let issuer = try Self.readName(&fields)
         (notBefore, notAfter) = try Self.readValidity(&fields)
-        hasEmptySubject = try Self.readName(&fields)
+        let subject = try Self.readName(&fields)
+        hasEmptySubject = subject.contents.isEmpty
+        isSelfIssued = subject.encodedBytes == issuer.encodedBytes
         spki = try Self.readPublicKey(&fields)
         // The unique identifiers of version 2 are refused: no conforming CA writes them, and
         // readers disagree on how they are tagged (RFC 5280 section 4.1.2.8).
@@ -64,8 +67,10 @@ struct CertificateFields {
         return identifier
     }
 
-    /// Reads a Name and says whether it is empty.
-    private static func readName(_ fields: inout DERReader) throws(LeafCertificateError) -> Bool {
+    /// Reads a Name, checks its form and returns it.
+    private static func readName(
+        _ fields: inout DERReader
+    ) throws(LeafCertificateError) -> DERValue {
         let name = try fields.read(.sequence)
         var relativeNames = DERReader(inside: name)
         while !relativeNames.isAtEnd {
@@ -78,7 +83,7 @@ struct CertificateFields {
                 try attribute.finish()
             }
         }
-        return name.contents.isEmpty
+        return name
     }
 
     private static func readValidity(

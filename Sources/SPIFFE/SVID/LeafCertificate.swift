@@ -38,12 +38,19 @@ package struct LeafCertificate: Hashable, Sendable {
     /// Every URI of the alternative name, in order, as written.
     package let uriNames: [String]
 
+    /// How many authorities may stand between this one and a leaf; nil if that is not limited.
+    let pathLength: Int?
+    /// Whether issuer and subject are the same name.
+    let isSelfIssued: Bool
     let hasEmptySubject: Bool
     let serialIsNegative: Bool
     let signatureAlgorithm: [UInt8]
     let keyUsageIsCritical: Bool
     let subjectAlternativeNameIsCritical: Bool
     let hasUnknownCriticalExtension: Bool
+    let hasUnknownCriticalExtensionForAuthority: Bool
+    /// What a signing certificate's name constraints say of URIs; nil if it has none at all.
+    let uriConstraints: URIConstraints?
     private let identity: Result<SPIFFEID, X509SVIDError>
 
     /// Reads one certificate; bytes after it are an error.
@@ -60,6 +67,8 @@ package struct LeafCertificate: Hashable, Sendable {
         spkiBytes = fields.spki
         spkiSHA256 = sha256(fields.spki)
         tbsBytes = fields.tbs
+        pathLength = extensions.pathLength
+        isSelfIssued = fields.isSelfIssued
         hasEmptySubject = fields.hasEmptySubject
         signatureAlgorithm = fields.signatureAlgorithm
         authorityKeyID = extensions.authorityKeyID
@@ -72,6 +81,8 @@ package struct LeafCertificate: Hashable, Sendable {
         uriNames = extensions.uriNames
         subjectAlternativeNameIsCritical = extensions.subjectAlternativeNameIsCritical
         hasUnknownCriticalExtension = extensions.hasUnknownCritical
+        hasUnknownCriticalExtensionForAuthority = extensions.hasUnknownCriticalForAuthority
+        uriConstraints = extensions.uriConstraints
         identity = Self.identity(uriNames: extensions.uriNames)
     }
 
@@ -134,7 +145,7 @@ package struct LeafCertificate: Hashable, Sendable {
     package static let clientAuth: [UInt8] = [0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02]
 
     /// ECDSA and RSA PKCS#1 with SHA-2, and Ed25519: what swift-certificates verifies, less SHA-1.
-    private static let signatureAlgorithmsAccepted: Set<[UInt8]> = [
+    static let signatureAlgorithmsAccepted: Set<[UInt8]> = [
         [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02],
         [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x03],
         [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x04],

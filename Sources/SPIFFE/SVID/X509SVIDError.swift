@@ -36,6 +36,8 @@ package enum X509SVIDError: Error, Hashable, Sendable, CustomStringConvertible {
     case keyUsageMissing
     /// Key usage is not critical (section 4.3).
     case keyUsageNotCritical
+    /// There are more authorities in the path than one of them allows (RFC 5280 section 4.2.1.9).
+    case pathTooLong
     /// The subject is empty and the alternative name is not critical (RFC 5280 section 4.2.1.6).
     case sanNotCritical
     /// The serial number is zero, negative or longer than 20 bytes (RFC 5280 section 4.1.2.2).
@@ -68,6 +70,7 @@ package enum X509SVIDError: Error, Hashable, Sendable, CustomStringConvertible {
         case .keyUsageHasNoDigitalSignature: "key usage lacks digitalSignature"
         case .keyUsageMissing: "key usage is missing"
         case .keyUsageNotCritical: "key usage is not critical"
+        case .pathTooLong: "the path is longer than an authority in it allows"
         case .sanNotCritical: "the subject is empty and the alternative name is not critical"
         case .serialMalformed: "the serial number is not positive or longer than 20 bytes"
         case .signatureAlgorithmRefused: "the signature algorithm is not accepted"

@@ -21,6 +21,10 @@ package struct PeerVerifier: Sendable {
         package let trustDomain: TrustDomain
         /// Its place in `TrustBundle.x509Authorities`.
         package let index: Int
+
+        package init(trustDomain: TrustDomain, index: Int) {
+            (self.trustDomain, self.index) = (trustDomain, index)
+        }
     }
 
     /// Authorities left out, for the shell to report; leaving one out only narrows trust.

@@ -14,7 +14,7 @@ import Telemetry
 import Testing
 
 /// An engine that takes every state and shows what it was told.
-private final class TakingEngine: ProxyEngine {
+private final class TakingEngine: TrafficEngine {
     let states: AsyncStream<ProxyConfiguration>
     let trusts: AsyncStream<ProxyTrust>
     private let stateOutlet: AsyncStream<ProxyConfiguration>.Continuation

@@ -48,6 +48,9 @@ enum LayerTable {
 
     static let targets: [Target] = [
         Target(0, "CLinux"),
+        Target(0, "CTLS"),
+        Target(0, "CTLSBoringSSL", ["CTLS"], thirdParty: ["NIOSSL"]),
+        Target(0, "CTLSOpenSSL", ["CTLS"]),
         Target(0, "ControlAPIProtos", thirdParty: grpc),
         Target(0, "HTTPSemantics"),
         Target(0, "SPIFFE", thirdParty: x509),
@@ -89,6 +92,12 @@ enum LayerTable {
             "PolicyDocuments",
             ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]
         ),
+        Target(
+            2,
+            "Reactor",
+            ["CLinux", "CTLS", "CTLSBoringSSL", "CTLSOpenSSL", "HTTPSemantics", "SPIFFE"],
+            thirdParty: ["BasicContainers", "ContainersPreview"]
+        ),
         Target(2, "Telemetry", ["CLinux"], thirdParty: nio.union(["Logging", "NIOHTTP1"])),
 
         Target(
@@ -104,10 +113,11 @@ enum LayerTable {
             3,
             "MTLSProxy",
             [
-                "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer", "NodeSync",
-                "Routing", "SPIFFE", "Telemetry",
+                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer",
+                "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor", "Routing", "SPIFFE",
+                "Telemetry",
             ],
-            thirdParty: grpc.union(grpcTransport).union(["Logging"])
+            thirdParty: grpc.union(grpcTransport).union(["ContainersPreview", "Logging"])
         ),
         Target(
             3,

@@ -6,7 +6,7 @@ package import NodeSync
 /// What carries the traffic, as far as its agent tells it what to do.
 ///
 /// `AgentLink` calls `apply` one at a time; `trust` and `answer` may be called meanwhile.
-package protocol ProxyEngine: Sendable {
+package protocol TrafficEngine: Sendable {
     /// Takes effect before it returns, on connections that are open as well.
     ///
     /// Bundles and revocations hold for all that is judged from here on, identities that are not

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ContainersPreview
+internal import FoundationEssentials
+internal import HTTPCodec
+internal import HTTPSemantics
+internal import Reactor
+internal import Routing
+internal import SPIFFE
+
+/// How connections come in, and who they are.
+extension Loop {
+    /// Plain connections accepted in one turn; those with TLS are held to the handshakes.
+    private static let acceptsPerTurnMax = 64
+
+    /// Accepts what waits at a listener.
+    ///
+    /// The listener tells again in the next turn as long as somebody waits.
+    mutating func accept(place: Int) {
+        guard listening.indices.contains(place), listening[place].isActive else { return }
+        let isInbound = listening[place].inbound != nil
+        let number = isInbound ? ProxyLimits.handshakesPerTurnMax : Self.acceptsPerTurnMax
+        for _ in 0..<number {
+            do throws(SystemError) {
+                let socket = try listening[place].open.socket.accept()
+                counters.accepted &+= 1
+                take(socket, place)
+            } catch {
+                if error == .wouldBlock { return }
+                if error.concernsOneConnection { continue }
+                counters.count(.overloaded)
+                turnAway(place)
+                return
+            }
+        }
+    }
+
+    private mutating func take(_ socket: consuming Socket, _ place: Int) {
+        guard slab.live < ProxyLimits.connectionsMax, let snapshot else {
+            counters.count(.overloaded)
+            counters.turnedAway &+= 1
+            return
+        }
+        if let route = listening[place].inbound {
+            takeInbound(socket, place, route, snapshot)
+        } else if let route = listening[place].outbound {
+            takeOutbound(socket, place, route, snapshot)
+        }
+    }
+
+    private mutating func takeInbound(
+        _ socket: consuming Socket,
+        _ place: Int,
+        _ route: InboundRoute,
+        _ snapshot: ProxySnapshot
+    ) {
+        socket.sendAtOnce()
+        // Who has left already has no address, and nothing that a policy could be asked.
+        guard let peer = socket.peerEndpoint(),
+            let session = TLSSession(route.context, now: now)
+        else { return }
+        counters.handshakes &+= 1
+        let connection = Connection(
+            isDownstream: true,
+            isHTTP: listening[place].isHTTP,
+            place: place,
+            generation: snapshot.generation,
+            socket: socket,
+            tls: session,
+            peerAddress: peer.address,
+            now: now
+        )
+        _ = register(connection, waiting: .handshake, for: limits.handshake)
+    }
+
+    private mutating func takeOutbound(
+        _ socket: consuming Socket,
+        _ place: Int,
+        _ route: OutboundRoute,
+        _ snapshot: ProxySnapshot
+    ) {
+        // Before a byte is read: who is it that would speak in this identity's name?
+        guard let uid = Self.owner(of: socket, route.listenAddress),
+            route.listener.allowedUIDs.contains(uid)
+        else {
+            counters.count(.clientOwner)
+            record(refused: place, .clientOwner)
+            return
+        }
+        if case .tcp = route.listenAddress { socket.sendAtOnce() }
+        let address = socket.peerEndpoint()?.address
+        var connection = Connection(
+            isDownstream: true,
+            isHTTP: listening[place].isHTTP,
+            place: place,
+            generation: snapshot.generation,
+            socket: socket,
+            tls: nil,
+            peerAddress: address,
+            now: now
+        )
+        connection.uid = uid
+        if connection.isHTTP { connection.requestRewrite = RequestRewrite(identity: nil) }
+        let waiting: Waiting = connection.isHTTP ? .request : .stream
+        let time = connection.isHTTP ? limits.idle : limits.streamIdle
+        guard let key = register(connection, waiting: waiting, for: time),
+            route.trafficProtocol == .tcp, var held = slab.checkOut(key)
+        else { return }
+        beginStream(key, &held.value)
+        settle(key, held)
+    }
+
+    private static func owner(
+        of socket: borrowing Socket,
+        _ address: ListenAddress
+    ) -> UInt32? {
+        switch address {
+        case .tcp: return try? socket.peerOwner()
+        case .unix:
+            guard let process = try? socket.peerProcess(), process.isRunning() else { return nil }
+            return process.uid
+        }
+    }
+
+    /// Goes on with a handshake.
+    ///
+    /// - Returns: Whether the connection is open now.
+    mutating func shakeHands(_ key: Key, _ connection: inout Connection) -> Bool {
+        guard let requirements = requirements(of: connection) else {
+            end(&connection, .draining)
+            return false
+        }
+        connection.beginReading(&scratch)
+        let date = Date(timeIntervalSince1970: wallNow)
+        let arrival = connection.shakeHands(&scratch, requirements, now: date)
+        connection.endReading(&scratch)
+        switch arrival {
+        case .bytes: break
+        case .wouldBlock:
+            if connection.isDead { handshakeFailed(&connection) }
+            return false
+        case .end, .failed:
+            handshakeFailed(&connection)
+            return false
+        }
+        guard !connection.isDead else {
+            handshakeFailed(&connection)
+            return false
+        }
+        if connection.isDownstream {
+            return admit(key, &connection)
+        }
+        counters.connected &+= 1
+        serverIsReady(key, &connection)
+        return !connection.isDead
+    }
+
+    private func requirements(of connection: borrowing Connection) -> PeerRequirements? {
+        listening[connection.place].inbound?.requirements
+            ?? listening[connection.place].outbound?.requirements
+    }
+
+    private mutating func handshakeFailed(_ connection: inout Connection) {
+        let failure = connection.failure
+        counters.handshakeFailures[failure?.label ?? "closed", default: 0] += 1
+        connection.isDead = true
+        if connection.isDownstream {
+            connection.reason = .handshake
+            record(&connection, .handshake, failure.map { "\($0)" } ?? "closed")
+        } else {
+            var isUntrusted = false
+            if case .peerRefused = failure { isUntrusted = true }
+            connection.reason = isUntrusted ? .serverUntrusted : .serverUnreachable
+            record(&connection, connection.reason, failure.map { "\($0)" } ?? "closed")
+        }
+    }
+
+    /// A client's handshake is done: who is it, and may it be here?
+    private mutating func admit(_ key: Key, _ connection: inout Connection) -> Bool {
+        guard let route = listening[connection.place].inbound, let peer = connection.peer,
+            let address = connection.peerAddress
+        else {
+            end(&connection, .draining)
+            return false
+        }
+        // Since the handshake began there may be newer revocations.
+        guard !route.requirements.revocations.contain(peer) else {
+            end(&connection, .revoked)
+            return false
+        }
+        connection.access = route.policies.access(
+            of: peer.id,
+            at: address,
+            port: route.listener.workloadPort
+        )
+        if connection.isHTTP {
+            let identity = ForwardedClientCert(
+                by: route.listener.identity.description,
+                hash: peer.leafSHA256,
+                uri: peer.id.description
+            )
+            connection.requestRewrite = RequestRewrite(identity: identity)
+            arm(.request, &connection, limits.idle)
+            return true
+        }
+        return admitStream(key, &connection, route)
+    }
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ContainersPreview
+internal import HTTPCodec
+internal import HTTPSemantics
+internal import Reactor
+internal import Routing
+
+/// What ends connections before their time: deadlines, newer policies, revocations, the end.
+extension Loop {
+    /// Ends a connection for a reason.
+    mutating func end(_ connection: inout Connection, _ reason: ProxyReason) {
+        if connection.reason == .none { connection.reason = reason }
+        let isHarmless = reason == .none || reason == .aged || reason == .draining
+        // What is cut off must not look like a proper end.
+        if !isHarmless || connection.exchange.isActive { connection.abort() }
+        connection.isDead = true
+    }
+
+    /// A connection's deadline has come.
+    mutating func expire(_ key: Key, _ connection: inout Connection) {
+        switch connection.waiting {
+        case .request, .pool: end(&connection, .aged)
+        case .linger: connection.isDead = true
+        case .handshake, .connect:
+            connection.reason = .timedOut
+            connection.isDead = true
+        case .stream: end(&connection, .timedOut)
+        case .head: refuse(&connection, .requestTimeout, .timedOut)
+        case .answer where !connection.exchange.hasAnswer:
+            refuse(&connection, .gatewayTimeout, .timedOut)
+        case .stall where !connection.exchange.hasAnswer && !connection.request.isComplete:
+            refuse(&connection, .requestTimeout, .timedOut)
+        case .answer, .stall: end(&connection, .timedOut)
+        }
+    }
+
+    /// Judges a live connection by the newest snapshot.
+    mutating func rejudge(_ key: Key, _ connection: inout Connection) {
+        if connection.isDead || connection.isLingering { return }
+        let listener = listening[connection.place]
+        guard connection.isDownstream else {
+            rejudgeServer(&connection, listener)
+            return
+        }
+        if isDraining || !listener.isActive { leave(&connection) }
+        guard !connection.isDead, let peer = connection.peer, let route = listener.inbound,
+            let address = connection.peerAddress
+        else { return }
+        if route.requirements.revocations.contain(peer) {
+            end(&connection, .revoked)
+            return
+        }
+        let access = route.policies.access(
+            of: peer.id,
+            at: address,
+            port: route.listener.workloadPort
+        )
+        connection.access = access
+        guard connection.exchange.isActive else { return }
+        let decision =
+            connection.isHTTP
+            ? decideAgain(&connection, route, access) : route.policies.decide(access)
+        if !decision.isAllowed { end(&connection, .deniedLater) }
+    }
+
+    /// The request at hand, judged by what was remembered of it.
+    private func decideAgain(
+        _ connection: inout Connection,
+        _ route: InboundRoute,
+        _ access: PeerAccess
+    ) -> Decision {
+        let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
+        let request = CanonicalRequest(
+            method: connection.exchange.method,
+            methodName: ByteRange(0..<method),
+            path: ByteRange(method..<count)
+        )
+        return route.policies.decide(access, request, in: connection.exchange.line.bytes)
+    }
+
+    private mutating func rejudgeServer(_ connection: inout Connection, _ listener: Listening) {
+        if let peer = connection.peer, let route = listener.outbound {
+            let requirements = route.requirements
+            let isExpected = requirements.expected?.contains(peer.id) ?? true
+            if requirements.revocations.contain(peer) || !isExpected {
+                end(&connection, .revoked)
+                return
+            }
+        }
+        if connection.isPooled, !isUsable(connection) || isDraining || !listener.isActive {
+            connection.isDead = true
+        }
+    }
+
+    /// The proxy or its listener ends: who has nothing under way goes at once, the others when it
+    /// is done.
+    private mutating func leave(_ connection: inout Connection) {
+        guard connection.isHTTP else { return }
+        if connection.isOpen, connection.request.isIdle, connection.held.isEmpty {
+            end(&connection, .draining)
+            return
+        }
+        guard !connection.other.isNone, var held = slab.checkOut(connection.other) else { return }
+        held.value.response.makeLast()
+        settle(connection.other, held)
+    }
+
+    // MARK: - Records
+
+    /// A request or stream is through.
+    mutating func finishExchange(_ connection: inout Connection, _ reason: ProxyReason) {
+        guard connection.exchange.isActive else { return }
+        connection.exchange.isActive = false
+        count(&connection)
+        guard wantsRecord(connection, reason) else { return }
+        var record = record(of: connection, reason)
+        let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
+        record.method = connection.exchange.method
+        record.path = Self.text(connection.exchange.line, method..<count)
+        recorded.append(record)
+    }
+
+    private static func text(_ buffer: borrowing Buffer, _ range: Range<Int>) -> String {
+        let span = buffer.bytes
+        return String(decoding: range.map { span[$0] }, as: UTF8.self)
+    }
+
+    private func wantsRecord(_ connection: borrowing Connection, _ reason: ProxyReason) -> Bool {
+        if reason != .none { return true }
+        return switch snapshot?.recording {
+        case .all: true
+        case .sampled(let number): number > 0 && counters.requests % number == 0
+        case .denials, nil: false
+        }
+    }
+
+    private mutating func record(
+        of connection: borrowing Connection,
+        _ reason: ProxyReason
+    ) -> ProxyRecord {
+        let listener = listening[connection.place]
+        let isDecided = connection.exchange.decision != nil
+        return ProxyRecord(
+            kind: connection.isHTTP ? .request : .connection,
+            time: wallNow,
+            listener: listener.name,
+            isInbound: listener.inbound != nil,
+            peer: connection.peer?.id,
+            peerAddress: connection.peerAddress,
+            uid: connection.uid,
+            status: connection.exchange.status,
+            decisionID: isDecided ? decisionID(connection) : nil,
+            decision: connection.exchange.decision,
+            revision: connection.exchange.revision,
+            reason: reason,
+            milliseconds: now &- connection.exchange.started,
+            bytesIn: connection.exchange.bytesIn,
+            bytesOut: connection.exchange.bytesOut
+        )
+    }
+
+    /// Tells of a connection that ends with a request or stream under way.
+    mutating func finishRecord(_ connection: inout Connection) {
+        finishExchange(&connection, connection.reason)
+        flushRun(&connection)
+    }
+
+    /// Tells of something that happened to a connection.
+    mutating func record(
+        _ connection: inout Connection,
+        _ reason: ProxyReason,
+        _ detail: String
+    ) {
+        var record = record(of: connection, reason)
+        record.kind = .connection
+        record.detail = detail
+        recorded.append(record)
+    }
+
+    /// Tells of a client that was not let in.
+    mutating func record(refused place: Int, _ reason: ProxyReason) {
+        recorded.append(
+            ProxyRecord(
+                kind: .connection,
+                time: wallNow,
+                listener: listening[place].name,
+                isInbound: listening[place].inbound != nil,
+                revision: snapshot?.revision ?? 0,
+                reason: reason
+            )
+        )
+    }
+
+    // MARK: - Counting
+
+    /// Counts a request; requests in a row that have everything in common are one entry.
+    private mutating func count(_ connection: inout Connection) {
+        let isSame =
+            connection.exchange.run > 0
+            && connection.exchange.lastStatus == connection.exchange.status
+            && connection.exchange.lastDecision == connection.exchange.decision
+            && connection.exchange.lastRevision == connection.exchange.revision
+        if !isSame { flushRun(&connection) }
+        connection.exchange.lastStatus = connection.exchange.status
+        connection.exchange.lastDecision = connection.exchange.decision
+        connection.exchange.lastRevision = connection.exchange.revision
+        connection.exchange.run &+= 1
+    }
+
+    private mutating func flushRun(_ connection: inout Connection) {
+        guard connection.exchange.run > 0 else { return }
+        counters.count(
+            RequestAggregate(
+                listener: listening[connection.place].name,
+                peer: connection.peer?.id,
+                status: connection.exchange.lastStatus,
+                decision: connection.exchange.lastDecision,
+                revision: connection.exchange.lastRevision
+            ),
+            connection.exchange.run
+        )
+        connection.exchange.run = 0
+    }
+
+    /// What there is to count, with what connections have not handed over yet.
+    mutating func currentCounters() -> ProxyCounters {
+        for index in 0..<slab.slotCount {
+            guard let key = slab.key(at: index), var held = slab.checkOut(key) else { continue }
+            flushRun(&held.value)
+            slab.checkIn(key, held)
+        }
+        var result = counters
+        result.live = UInt64(slab.live)
+        return result
+    }
+
+    /// What is going on, for at most so many connections.
+    func connectionStatus(limit: Int) -> [ConnectionStatus] {
+        var result: [ConnectionStatus] = []
+        for index in 0..<slab.slotCount where result.count < limit {
+            guard let key = slab.key(at: index),
+                let status = slab.look(at: key, { status(of: $0) })
+            else { continue }
+            result.append(status)
+        }
+        return result
+    }
+
+    private func status(of connection: borrowing Connection) -> ConnectionStatus {
+        let listener = listening[connection.place]
+        return ConnectionStatus(
+            listener: listener.name,
+            isInbound: listener.inbound != nil,
+            isDownstream: connection.isDownstream,
+            peer: connection.peer?.id,
+            peerAddress: connection.peerAddress,
+            state: "\(connection.waiting)",
+            ageMilliseconds: now &- connection.since,
+            requests: connection.request.requestCount,
+            generation: connection.generation
+        )
+    }
+}

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ContainersPreview
+internal import HTTPCodec
+internal import HTTPSemantics
+internal import Reactor
+internal import Routing
+
+/// The client's side of HTTP: reads requests, decides, passes them on.
+extension Loop {
+    /// Goes on with a client's requests as far as its bytes and the server's readiness allow.
+    mutating func pumpRequests(_ key: Key, _ client: inout Connection) {
+        // One request at a time: the next one is read when the answer is through.
+        if client.request.isComplete { watchForEnd(&client) }
+        if client.isDead || client.request.isComplete || isBlocked(client.other) { return }
+        if client.request.isIdle, !client.out.isEmpty { return }
+        client.beginReading(&scratch)
+        var steps = 0
+        steps: while !client.isDead, !client.isLingering {
+            switch Self.next(scratch.plain, scratch.position, &client, &scratch.request) {
+            case .needInput:
+                guard readMore(key, &client) else { break steps }
+                continue
+            case .head(let bytes): beginExchange(key, &client, bytes)
+            case .body(let bytes): passBody(key, &client, bytes)
+            case .complete:
+                requestIsThrough(&client)
+                break steps
+            case .refused(let refusal):
+                refuseRequest(&client, refusal)
+                break steps
+            case .closed: break steps
+            }
+            if isBlocked(client.other) || !client.out.isEmpty { break }
+            steps += 1
+            if steps >= Self.stepsMax {
+                queue(key, &client)
+                break
+            }
+        }
+        client.endReading(&scratch)
+    }
+
+    private static func next(
+        _ plain: borrowing Buffer,
+        _ position: Int,
+        _ client: inout Connection,
+        _ head: inout RequestHead
+    ) -> RequestStep {
+        client.request.next(plain.bytes, from: position, using: &head)
+    }
+
+    /// Whether a connection must not be written to for now.
+    func isBlocked(_ key: Key) -> Bool {
+        !key.isNone && slab.look(at: key) { $0.isBlocked } ?? false
+    }
+
+    /// While an answer is on its way: has the client left?
+    private mutating func watchForEnd(_ client: inout Connection) {
+        guard client.isReadable, client.held.isEmpty else { return }
+        client.beginReading(&scratch)
+        switch client.read(&scratch, now: now) {
+        case .bytes, .wouldBlock: break
+        // It may well have ended its side and still want the answer.
+        case .end: _ = client.request.inputEnded()
+        case .failed: end(&client, .clientEnded)
+        }
+        client.endReading(&scratch)
+    }
+
+    /// - Returns: Whether there are more bytes.
+    private mutating func readMore(_ key: Key, _ client: inout Connection) -> Bool {
+        switch client.read(&scratch, now: now) {
+        case .bytes:
+            if client.request.isIdle { arm(.head, &client, limits.head) }
+            progress(&client)
+            return true
+        case .wouldBlock: return false
+        case .end:
+            clientHasEnded(key, &client)
+            return false
+        case .failed:
+            end(&client, .clientEnded)
+            return false
+        }
+    }
+
+    private mutating func clientHasEnded(_ key: Key, _ client: inout Connection) {
+        switch client.request.inputEnded() {
+        case .idle: end(&client, .none)
+        case .truncated: end(&client, .clientEnded)
+        case .answerOwed: requestIsThrough(&client)
+        case .tunnel:
+            guard var held = slab.checkOut(client.other) else { return }
+            held.value.end(&scratch.cipherOut)
+            settle(client.other, held)
+        }
+    }
+
+    // MARK: - A request
+
+    private mutating func beginExchange(_ key: Key, _ client: inout Connection, _ bytes: Int) {
+        counters.requests &+= 1
+        note(&client, bytes)
+        guard decide(&client) else {
+            scratch.position += bytes
+            return
+        }
+        if let reason = reachServer(key, &client) {
+            scratch.position += bytes
+            refuse(&client, .serviceUnavailable, reason)
+            return
+        }
+        client.exchange.attempts = 1
+        scratch.head.clear()
+        rewrite(&client)
+        scratch.position += bytes
+        guard var held = slab.checkOut(client.other) else { return }
+        guard held.value.response.begin(client.request.traits, isLast: isLast(client)) else {
+            end(&held.value, .answerRefused)
+            settle(client.other, held)
+            return
+        }
+        if held.value.isOpen, !client.request.traits.hasBody, client.request.traits.isRepeatable {
+            held.value.replay.append(scratch.head.bytes)
+        }
+        arm(.stall, &client, limits.stall)
+        sendHeadAndBody(&client, &held.value)
+        settle(client.other, held)
+    }
+
+    /// Sends the head together with what is there of the body, so that both leave at once.
+    private mutating func sendHeadAndBody(
+        _ client: inout Connection,
+        _ server: inout Connection
+    ) {
+        let together = 32 * 1024
+        let step = Self.next(scratch.plain, scratch.position, &client, &scratch.request)
+        switch step {
+        case .body(let bytes) where bytes <= together:
+            let range = scratch.position..<(scratch.position + bytes)
+            scratch.head.append(scratch.plain, range)
+            scratch.position += bytes
+            client.exchange.bytesIn &+= UInt64(bytes)
+            server.write(scratch.head, &scratch.cipherOut, now: now)
+        case .body(let bytes):
+            server.write(scratch.head, &scratch.cipherOut, now: now)
+            let range = scratch.position..<(scratch.position + bytes)
+            server.write(scratch.plain, range, &scratch.cipherOut, now: now)
+            scratch.position += bytes
+            client.exchange.bytesIn &+= UInt64(bytes)
+        case .refused(let refusal):
+            server.isDead = true
+            server.other = .none
+            client.other = .none
+            refuseRequest(&client, refusal)
+        default: server.write(scratch.head, &scratch.cipherOut, now: now)
+        }
+        counters.bytesIn &+= UInt64(scratch.head.count)
+        if client.request.isComplete {
+            server.response.requestWritten()
+            arm(.answer, &client, limits.answer)
+        }
+    }
+
+    private mutating func passBody(_ key: Key, _ client: inout Connection, _ bytes: Int) {
+        let range = scratch.position..<(scratch.position + bytes)
+        scratch.position += bytes
+        client.exchange.bytesIn &+= UInt64(bytes)
+        counters.bytesIn &+= UInt64(bytes)
+        progress(&client)
+        guard var held = slab.checkOut(client.other) else { return }
+        held.value.write(scratch.plain, range, &scratch.cipherOut, now: now)
+        if client.request.isComplete { held.value.response.requestWritten() }
+        settle(client.other, held)
+    }
+
+    private mutating func requestIsThrough(_ client: inout Connection) {
+        guard client.exchange.isActive, client.waiting == .stall || client.waiting == .head
+        else { return }
+        arm(.answer, &client, limits.answer)
+        guard var held = slab.checkOut(client.other) else { return }
+        held.value.response.requestWritten()
+        settle(client.other, held)
+    }
+
+    /// Remembers what is needed of a request when its head is gone.
+    private mutating func note(_ client: inout Connection, _ bytes: Int) {
+        client.exchange.line.clear()
+        let start = scratch.position
+        let method = scratch.request.request.methodName.range
+        let path = scratch.request.request.path.range
+        client.exchange.line.append(
+            scratch.plain,
+            (start + method.lowerBound)..<(start + method.upperBound)
+        )
+        client.exchange.line.append(
+            scratch.plain,
+            (start + path.lowerBound)..<(start + path.upperBound)
+        )
+        client.exchange.methodBytes = method.count
+        client.exchange.method = scratch.request.request.method
+        client.exchange.started = now
+        client.exchange.isActive = true
+        client.exchange.hasAnswer = false
+        client.exchange.status = 0
+        client.exchange.decision = nil
+        client.exchange.bytesIn = UInt64(bytes)
+        client.exchange.bytesOut = 0
+    }
+
+    /// Asks the policies.
+    ///
+    /// - Returns: Whether the request may go on; if not, it is answered.
+    private mutating func decide(_ client: inout Connection) -> Bool {
+        guard let snapshot, client.request.requestCount <= ProxyLimits.requestsPerConnectionMax
+        else {
+            refuse(&client, .serviceUnavailable, .draining)
+            return false
+        }
+        guard let route = listening[client.place].inbound else { return true }
+        client.exchange.revision = snapshot.revision
+        client.exchange.decisionNumber = decisionCount
+        decisionCount &+= 1
+        guard let access = client.access else {
+            refuse(&client, .forbidden, .denied)
+            return false
+        }
+        let decision = Self.decision(
+            route,
+            access,
+            scratch.request,
+            scratch.plain,
+            from: scratch.position
+        )
+        client.exchange.decision = decision
+        guard decision.isAllowed else {
+            refuse(&client, .forbidden, .denied)
+            return false
+        }
+        return true
+    }
+
+    private static func decision(
+        _ route: InboundRoute,
+        _ access: borrowing PeerAccess,
+        _ head: borrowing RequestHead,
+        _ plain: borrowing Buffer,
+        from start: Int
+    ) -> Decision {
+        let span = plain.bytes
+        return route.policies.decide(access, head.request, in: span.extracting(start...))
+    }
+
+    private mutating func rewrite(_ client: inout Connection) {
+        let id = RequestID(high: random.next(), low: random.next())
+        guard let rewrite = client.requestRewrite else { return }
+        Self.write(rewrite, scratch.request, scratch.plain, scratch.position, id, &scratch.head)
+    }
+
+    private static func write(
+        _ rewrite: RequestRewrite,
+        _ head: borrowing RequestHead,
+        _ plain: borrowing Buffer,
+        _ start: Int,
+        _ id: RequestID,
+        _ output: inout Buffer
+    ) {
+        let span = plain.bytes
+        rewrite.write(head, span.extracting(start...), requestID: id, into: &output)
+    }
+
+    // MARK: - Refusing
+
+    /// Whether a client's connection gets no further request after this answer.
+    func isLast(_ client: borrowing Connection) -> Bool {
+        isDraining || !listening[client.place].isActive
+            || now >= client.since &+ limits.connectionAge
+            || client.request.requestCount >= ProxyLimits.requestsPerConnectionMax
+    }
+
+    private mutating func refuseRequest(_ client: inout Connection, _ refusal: HTTPRefusal) {
+        if client.exchange.isActive, client.exchange.hasAnswer {
+            end(&client, .requestRefused)
+            return
+        }
+        if !client.exchange.isActive {
+            client.exchange.isActive = true
+            client.exchange.started = now
+            client.exchange.line.clear()
+            client.exchange.methodBytes = 0
+            client.exchange.method = .other
+            client.exchange.decision = nil
+            client.exchange.revision = snapshot?.revision ?? 0
+        }
+        refuse(&client, GeneratedStatus(refusal), .requestRefused, refusal)
+    }
+
+    /// Answers in the server's place, and gives the request up.
+    mutating func refuse(
+        _ client: inout Connection,
+        _ status: GeneratedStatus,
+        _ reason: ProxyReason,
+        _ refusal: HTTPRefusal? = nil
+    ) {
+        let (server, keeps) = (client.other, mayStay(client))
+        client.other = .none
+        if !server.isNone, var held = slab.checkOut(server) {
+            held.value.other = .none
+            held.value.isDead = true
+            settle(server, held)
+        }
+        let isDecided = client.exchange.decision != nil
+        let id = isDecided ? decisionID(client) : nil
+        let isTen = client.request.traits.isVersion10
+        scratch.head.clear()
+        answers.write(
+            status,
+            to: client.request.traits,
+            refusal: refusal,
+            decision: id,
+            connection: keeps ? (isTen ? .staysTold : .stays) : .ends,
+            into: &scratch.head
+        )
+        client.write(scratch.head, &scratch.cipherOut, now: now)
+        client.exchange.hasAnswer = true
+        client.exchange.status = status.code
+        client.exchange.bytesOut &+= UInt64(scratch.head.count)
+        counters.count(reason)
+        finishExchange(&client, reason)
+        if client.request.answerEnded(keepsConnection: keeps) {
+            arm(.request, &client, limits.idle)
+        } else {
+            linger(&client)
+        }
+    }
+
+    private func mayStay(_ client: borrowing Connection) -> Bool {
+        client.request.isComplete && client.request.traits.isKeptAlive && !isLast(client)
+    }
+
+    /// The ID of the decision about the request at hand.
+    func decisionID(_ client: borrowing Connection) -> DecisionID {
+        DecisionID(
+            instance: instance,
+            revision: client.exchange.revision,
+            worker: worker,
+            count: client.exchange.decisionNumber
+        )
+    }
+}
+
+extension RequestTraits {
+    var hasBody: Bool { framing != .none }
+
+    /// Whether a server that has seen it does no more than one that sees it a second time
+    /// (RFC 9110 section 9.2.2), so that it may be sent again.
+    var isRepeatable: Bool {
+        switch method {
+        case .get, .head, .options, .put, .delete, .trace: !wantsWebSocket
+        case .connect, .other, .patch, .post: false
+        }
+    }
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ContainersPreview
+internal import FoundationEssentials
+internal import HTTPCodec
+internal import HTTPSemantics
+internal import Reactor
+internal import Routing
+internal import SPIFFE
+
+/// How servers are reached: the application behind an inbound listener, the endpoints of a Service
+/// behind an outbound one.
+extension Loop {
+    /// Where a connection to a server could lead.
+    private enum Reach {
+        case connection(Key, isFresh: Bool)
+        case failed(ProxyReason)
+    }
+
+    /// Gives each target a pool of its own.
+    mutating func fitPools(_ place: Int) {
+        let count = listening[place].outbound?.endpoints.count ?? 1
+        while listening[place].pools.count < count { listening[place].pools.append([]) }
+    }
+
+    /// Finds a connection for the request or stream at hand, and joins the two.
+    ///
+    /// - Returns: The reason if there is none.
+    mutating func reachServer(
+        _ key: Key,
+        _ downstream: inout Connection
+    ) -> ProxyReason? {
+        switch reach(downstream.place, isHTTP: downstream.isHTTP) {
+        case .failed(let reason): return reason
+        case .connection(let server, let isFresh):
+            guard var held = slab.checkOut(server) else { return .serverUnreachable }
+            held.value.other = key
+            held.value.isPooled = false
+            held.value.replay.clear()
+            downstream.other = server
+            if !isFresh { arm(.stall, &held.value, .max / 2) }
+            slab.checkIn(server, held)
+            return nil
+        }
+    }
+
+    private mutating func reach(_ place: Int, isHTTP: Bool) -> Reach {
+        if let route = listening[place].inbound {
+            if isHTTP, let key = takePooled(place, 0) { return .connection(key, isFresh: false) }
+            return connectApplication(place, route)
+        }
+        guard let route = listening[place].outbound, !route.endpoints.isEmpty else {
+            return .failed(.serverMissing)
+        }
+        let endpoint = listening[place].nextEndpoint % route.endpoints.count
+        listening[place].nextEndpoint = endpoint + 1
+        if isHTTP, let key = takePooled(place, endpoint) {
+            return .connection(key, isFresh: false)
+        }
+        return connectEndpoint(place, route, endpoint)
+    }
+
+    /// An idle connection that can be used; those made under an older TLS context are ended.
+    private mutating func takePooled(_ place: Int, _ endpoint: Int) -> Key? {
+        guard listening[place].pools.indices.contains(endpoint) else { return nil }
+        while let key = listening[place].pools[endpoint].popLast() {
+            counters.pooled &-= 1
+            guard var held = slab.checkOut(key) else { continue }
+            if isUsable(held.value) {
+                slab.checkIn(key, held)
+                return key
+            }
+            end(&held.value, .aged)
+            settle(key, held)
+        }
+        return nil
+    }
+
+    /// Whether a new request may go out on a connection.
+    func isUsable(_ connection: borrowing Connection) -> Bool {
+        guard !connection.isDead, now < connection.since &+ limits.connectionAge else {
+            return false
+        }
+        // A rotation or a new bundle: what comes after goes out under it.
+        return !connection.hasTLS || connection.generation == contextGeneration(connection.place)
+    }
+
+    /// The generation of the snapshot; TLS contexts come with it.
+    func contextGeneration(_ place: Int) -> UInt64 { snapshot?.generation ?? 0 }
+
+    /// Why there is no socket.
+    private enum NoServer: Error {
+        case system(SystemError)
+        case owner
+    }
+
+    private mutating func connectApplication(_ place: Int, _ route: InboundRoute) -> Reach {
+        do throws(NoServer) {
+            return begin(place, 0, try Self.connect(route.listener), nil)
+        } catch {
+            if case .owner = error { return .failed(.forwardOwner) }
+            return .failed(.serverUnreachable)
+        }
+    }
+
+    private static func connect(_ listener: InboundListener) throws(NoServer) -> Socket {
+        do throws(SystemError) {
+            switch listener.forward {
+            case .address(let address):
+                let socket = try Socket.connect(address.address, port: address.port)
+                socket.sendAtOnce()
+                return socket
+            case .unix(let path):
+                let socket = try Socket.connect(path: path)
+                // Who listens there, now that the connection stands?
+                let uid = try socket.peerProcess().uid
+                if listener.forwardUIDs.contains(uid) { return socket }
+            }
+        } catch {
+            throw .system(error)
+        }
+        throw .owner
+    }
+
+    private mutating func connectEndpoint(
+        _ place: Int,
+        _ route: OutboundRoute,
+        _ endpoint: Int
+    ) -> Reach {
+        guard let session = TLSSession(route.context, serverName: route.serverName, now: now)
+        else { return .failed(.overloaded) }
+        let address = route.endpoints[endpoint]
+        do throws(SystemError) {
+            let socket = try Socket.connect(address.address, port: address.port)
+            socket.sendAtOnce()
+            return begin(place, endpoint, socket, session)
+        } catch {
+            return .failed(.serverUnreachable)
+        }
+    }
+
+    private mutating func begin(
+        _ place: Int,
+        _ endpoint: Int,
+        _ socket: consuming Socket,
+        _ tls: consuming TLSSession?
+    ) -> Reach {
+        guard slab.live < ProxyLimits.connectionsMax else { return .failed(.overloaded) }
+        var connection = Connection(
+            isDownstream: false,
+            isHTTP: listening[place].isHTTP,
+            place: place,
+            generation: snapshot?.generation ?? 0,
+            socket: socket,
+            tls: tls,
+            peerAddress: nil,
+            now: now
+        )
+        connection.isConnecting = true
+        connection.endpoint = endpoint
+        guard let key = register(connection, waiting: .connect, for: limits.connect) else {
+            return .failed(.overloaded)
+        }
+        return .connection(key, isFresh: true)
+    }
+
+    /// The kernel says how a connection attempt ended.
+    ///
+    /// - Returns: Whether to go on with it.
+    mutating func finishConnecting(_ key: Key, _ connection: inout Connection) -> Bool {
+        let hasFailed = connection.pendingError != nil
+        guard !hasFailed, isForwardOwned(connection.place) else {
+            connection.reason = hasFailed ? .serverUnreachable : .forwardOwner
+            connection.isDead = true
+            return false
+        }
+        connection.isConnecting = false
+        guard connection.isOpen else {
+            arm(.handshake, &connection, limits.handshake)
+            return true
+        }
+        counters.connected &+= 1
+        serverIsReady(key, &connection)
+        return !connection.isDead
+    }
+
+    /// Whether who listens at the application's address may.
+    private func isForwardOwned(_ place: Int) -> Bool {
+        guard let listener = listening[place].inbound?.listener,
+            case .address(let address) = listener.forward
+        else { return true }
+        let endpoint = Endpoint(address.address, port: address.port)
+        guard let uid = try? endpoint.listenerOwner() else { return false }
+        return listener.forwardUIDs.contains(uid)
+    }
+
+    /// A server's connection stands: what waited for it goes out.
+    mutating func serverIsReady(_ key: Key, _ connection: inout Connection) {
+        connection.sendEarly(&scratch.cipherOut, now: now)
+        if connection.isHTTP {
+            arm(.stall, &connection, .max / 2)
+        } else {
+            arm(.stream, &connection, limits.streamIdle)
+        }
+        wake(connection.other)
+    }
+
+    /// Keeps a connection for the next request.
+    mutating func pool(_ key: Key, _ connection: inout Connection) {
+        let (place, endpoint) = (connection.place, connection.endpoint)
+        guard listening[place].isActive, !isDraining, isUsable(connection),
+            listening[place].pools.indices.contains(endpoint),
+            listening[place].pools[endpoint].count < ProxyLimits.poolMax
+        else {
+            connection.isDead = true
+            return
+        }
+        connection.isPooled = true
+        connection.replay.clear()
+        arm(.pool, &connection, limits.poolIdle)
+        listening[place].pools[endpoint].append(key)
+        counters.pooled &+= 1
+    }
+
+    /// The server's side has ended: the request goes elsewhere, or the client is answered, or sees
+    /// that its answer broke off.
+    ///
+    /// - Parameter unsent: All of the request, if no server has seen it.
+    mutating func serverIsGone(
+        _ key: Key,
+        _ downstream: inout Connection,
+        _ reason: ProxyReason,
+        unsent: borrowing Buffer
+    ) {
+        guard downstream.isHTTP else {
+            if reason == .none, downstream.isFinishing { return }
+            if reason == .none, downstream.isThrough {
+                downstream.isDead = true
+                return
+            }
+            downstream.reason = reason == .none ? .serverEnded : reason
+            downstream.abort()
+            return
+        }
+        guard downstream.exchange.isActive else { return }
+        let why: ProxyReason = reason == .none ? .serverEnded : reason
+        guard !downstream.exchange.hasAnswer else {
+            downstream.reason = why
+            downstream.abort()
+            return
+        }
+        switch why {
+        case .serverUnreachable, .serverEnded, .aged:
+            if retry(key, &downstream, unsent) { return }
+        default: break
+        }
+        switch why {
+        case .serverEnded, .answerRefused: refuse(&downstream, .badGateway, why)
+        case .timedOut: refuse(&downstream, .gatewayTimeout, why)
+        default: refuse(&downstream, .serviceUnavailable, why)
+        }
+    }
+
+    /// Sends a request that no server has seen to another one.
+    private mutating func retry(
+        _ key: Key,
+        _ downstream: inout Connection,
+        _ unsent: borrowing Buffer
+    ) -> Bool {
+        guard !unsent.isEmpty, downstream.exchange.attempts < ProxyLimits.attemptsMax else {
+            return false
+        }
+        downstream.exchange.attempts += 1
+        guard reachServer(key, &downstream) == nil,
+            var held = slab.checkOut(downstream.other)
+        else { return false }
+        guard held.value.response.begin(downstream.request.traits, isLast: isLast(downstream))
+        else {
+            held.value.isDead = true
+            held.value.other = .none
+            downstream.other = .none
+            settle(downstream.other, held)
+            return false
+        }
+        held.value.write(unsent, &scratch.cipherOut, now: now)
+        if downstream.request.isComplete { held.value.response.requestWritten() }
+        settle(downstream.other, held)
+        return true
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ContainersPreview
+internal import HTTPSemantics
+internal import Reactor
+internal import Routing
+
+/// TCP streams: decided once, then bytes go both ways, and each side ends by itself.
+extension Loop {
+    /// Decides about a connection of which nothing more will be known.
+    ///
+    /// - Returns: Whether it goes on.
+    mutating func admitStream(
+        _ key: Key,
+        _ client: inout Connection,
+        _ route: InboundRoute
+    ) -> Bool {
+        guard let access = client.access, let snapshot else { return false }
+        let decision = route.policies.decide(access)
+        client.exchange.decision = decision
+        client.exchange.revision = snapshot.revision
+        client.exchange.decisionNumber = decisionCount
+        decisionCount &+= 1
+        client.exchange.started = now
+        client.exchange.isActive = true
+        guard decision.isAllowed else {
+            end(&client, .denied)
+            return false
+        }
+        beginStream(key, &client)
+        return !client.isDead
+    }
+
+    /// Opens the other side.
+    mutating func beginStream(_ key: Key, _ client: inout Connection) {
+        client.exchange.isActive = true
+        client.exchange.started = now
+        arm(.stream, &client, limits.streamIdle)
+        if let reason = reachServer(key, &client) { end(&client, reason) }
+    }
+
+    /// Passes on what has come from one side of a stream.
+    mutating func pumpStream(_ key: Key, _ from: inout Connection) {
+        if from.isThrough { from.isDead = true }
+        guard from.isOpen, !from.isDead else { return }
+        let toKey = from.other
+        guard var held = slab.checkOut(toKey) else {
+            // Whose other side has gone properly sends what there is.
+            if toKey.isNone, !from.isFinishing { from.isDead = true }
+            return
+        }
+        guard !from.hasPassedEnd else {
+            settle(toKey, held)
+            return
+        }
+        relay(key, &from, &held.value)
+        settle(toKey, held)
+    }
+
+    private mutating func relay(_ key: Key, _ from: inout Connection, _ to: inout Connection) {
+        guard !to.isBlocked else { return }
+        from.beginReading(&scratch)
+        var steps = 0
+        steps: while !from.isDead, !to.isDead {
+            if scratch.plain.count > scratch.position {
+                let range = scratch.position..<scratch.plain.count
+                to.write(scratch.plain, range, &scratch.cipherOut, now: now)
+                count(range.count, from: &from, to: &to)
+                scratch.plain.clear()
+                scratch.position = 0
+            }
+            if to.isBlocked { break }
+            steps += 1
+            if steps > Self.stepsMax {
+                queue(key, &from)
+                break
+            }
+            switch from.read(&scratch, now: now) {
+            case .bytes: continue
+            case .wouldBlock: break steps
+            case .end:
+                from.hasPassedEnd = true
+                to.end(&scratch.cipherOut)
+                if from.isThrough { from.isDead = true }
+                if to.isThrough { to.isDead = true }
+                break steps
+            case .failed:
+                // What is cut off must not look like an end on the other side.
+                let reason: ProxyReason = from.isDownstream ? .clientEnded : .serverEnded
+                end(&from, reason)
+                to.abort()
+            }
+        }
+        from.endReading(&scratch)
+    }
+
+    private mutating func count(
+        _ bytes: Int,
+        from: inout Connection,
+        to: inout Connection
+    ) {
+        arm(.stream, &from, limits.streamIdle)
+        arm(.stream, &to, limits.streamIdle)
+        if from.isDownstream {
+            counters.bytesIn &+= UInt64(bytes)
+            from.exchange.bytesIn &+= UInt64(bytes)
+        } else {
+            counters.bytesOut &+= UInt64(bytes)
+            to.exchange.bytesOut &+= UInt64(bytes)
+        }
+    }
+}

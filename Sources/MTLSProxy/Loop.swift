@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ContainersPreview
+internal import FoundationEssentials
+internal import HTTPCodec
+internal import HTTPSemantics
+internal import Reactor
+internal import Routing
+internal import SPIFFE
+
+/// One worker: owns its connections, turns events into calls and the relays' steps into writes.
+///
+/// It is made and run on its own thread and never shared; only its mailbox, its records and the
+/// snapshot are. Nothing here blocks.
+struct Loop: ~Copyable {
+    /// How late a connection's deadline may be noticed: the wheel shows each this often.
+    static let noticeMilliseconds: UInt64 = 1000
+    /// A longer turn is counted: others wait for it.
+    static let turnMillisecondsMax: UInt64 = 10
+    /// Steps of one connection in a row, so that one that never stops leaves room for the others.
+    static let stepsMax = 16
+    /// Connections judged again in one turn after a new snapshot.
+    static let rejudgedPerTurnMax = 512
+    private static let mailKey = Key(rawValue: 1)
+    /// Keys of listeners begin here; their generation is 0, which no connection has.
+    private static let firstListenerKey: UInt64 = 16
+
+    /// One listener of this loop. Its place never changes while connections may name it.
+    struct Listening {
+        let open: OpenListener
+        var inbound: InboundRoute?
+        var outbound: OutboundRoute?
+        var isActive = true
+        /// Where the next connection goes.
+        var nextEndpoint = 0
+        /// Idle connections to the application, or to each endpoint.
+        var pools: [[Key]] = []
+
+        var name: String { inbound?.listener.name ?? outbound?.listener.name ?? "" }
+        var isHTTP: Bool {
+            (inbound?.listener.trafficProtocol ?? outbound?.trafficProtocol) == .http
+        }
+    }
+
+    var slab = Slab<Connection>()
+    var scratch = Scratch()
+    private var poller: Poller
+    private var wheel: Wheel
+    private var due: [Key] = []
+    private var ready: [Key] = []
+    var listening: [Listening] = []
+    private var reserve = DescriptorReserve()
+    private let mailbox: Mailbox<LoopMessage>
+    private var seen = 0
+    let records: RecordQueue
+    var recorded: [ProxyRecord] = []
+    var counters = ProxyCounters()
+    var snapshot: ProxySnapshot?
+    var now: UInt64
+    /// The wall clock, read once for each turn in which somebody asks.
+    private var wall: Double?
+    let worker: UInt64
+    let instance: UInt64
+    var decisionCount: UInt64 = 0
+    var random: FastRandom
+    let answers = GeneratedResponses()
+    let responseRewrites = (
+        fromProxy: ResponseRewrite(removesDecision: false),
+        fromApplication: ResponseRewrite(removesDecision: true)
+    )
+    /// Where judging again has got to; nil if it is through.
+    private var rejudging: Int?
+    private var draining: Countdown?
+    private var drainDeadline: UInt64 = .max
+    private var isStopped = false
+
+    init(
+        worker: UInt64,
+        instance: UInt64,
+        mailbox: Mailbox<LoopMessage>,
+        records: RecordQueue,
+        seed: UInt64
+    ) throws(SystemError) {
+        let poller = try Poller()
+        try poller.add(mailbox.wakeUp, Self.mailKey)
+        self.poller = poller
+        self.worker = worker
+        self.instance = instance
+        self.mailbox = mailbox
+        self.records = records
+        random = FastRandom(seed: seed)
+        now = bootMilliseconds()
+        wheel = Wheel(now: now)
+    }
+
+    /// Runs until it is told to stop.
+    mutating func run() {
+        while !isStopped {
+            let isBusy = !ready.isEmpty || rejudging != nil
+            let number = poller.wait(milliseconds: isBusy ? 0 : wheel.sleepMilliseconds(now: now))
+            let before = now
+            now = bootMilliseconds()
+            wall = nil
+            counters.turns &+= 1
+            for message in mailbox.take(ifNewerThan: &seen) { obey(message) }
+            for index in 0..<number {
+                let event = poller.event(index)
+                handle(event.key, event.readiness)
+            }
+            takeReady()
+            expireDue()
+            rejudgeSome()
+            if !recorded.isEmpty { records.add(&recorded) }
+            endDrainIfDone()
+            _ = before
+            if bootMilliseconds() &- now > Self.turnMillisecondsMax { counters.longTurns &+= 1 }
+        }
+        closeAll()
+    }
+
+    /// The wall clock at the beginning of the turn, about.
+    var wallNow: Double {
+        mutating get {
+            if let wall { return wall }
+            let read = wallSeconds()
+            wall = read
+            return read
+        }
+    }
+
+    var limits: ProxyLimits { snapshot?.limits ?? ProxyLimits() }
+    var isDraining: Bool { draining != nil }
+
+    // MARK: - Events
+
+    private mutating func handle(_ key: Key, _ readiness: Poller.Readiness) {
+        if key == Self.mailKey { return }
+        if key.generation == 0 {
+            accept(place: Int(key.rawValue &- Self.firstListenerKey))
+            return
+        }
+        guard var held = slab.checkOut(key) else {
+            counters.staleKeys &+= 1
+            return
+        }
+        drive(key, &held.value, readiness)
+        settle(key, held)
+    }
+
+    private mutating func takeReady() {
+        guard !ready.isEmpty else { return }
+        var keys: [Key] = []
+        swap(&keys, &ready)
+        for key in keys {
+            // Who was woken may have ended since; that is no stale event.
+            guard var held = slab.checkOut(key) else { continue }
+            held.value.isQueued = false
+            drive(key, &held.value, [])
+            settle(key, held)
+        }
+        if ready.isEmpty {
+            keys.removeAll(keepingCapacity: true)
+            swap(&keys, &ready)
+        }
+    }
+
+    /// Has a connection driven later in this turn or in the next.
+    mutating func queue(_ key: Key, _ connection: inout Connection) {
+        guard !connection.isQueued else { return }
+        connection.isQueued = true
+        ready.append(key)
+    }
+
+    /// Has the other side of a relay driven.
+    mutating func wake(_ key: Key) {
+        if !key.isNone { ready.append(key) }
+    }
+
+    /// Puts a connection back, or ends it.
+    mutating func settle(_ key: Key, _ held: consuming UniqueBox<Connection>) {
+        if held.value.isDead {
+            close(key, held)
+        } else {
+            slab.checkIn(key, held)
+        }
+    }
+
+    /// Ends a connection, and the one that it was joined to.
+    private mutating func close(_ key: Key, _ held: consuming UniqueBox<Connection>) {
+        var held = held
+        let other = held.value.other
+        held.value.other = .none
+        if held.value.isDownstream { finishRecord(&held.value) }
+        held.value.sayGoodbye(&scratch.cipherOut)
+        counters.count(held.value.reason)
+        let (isDownstream, reason) = (held.value.isDownstream, held.value.reason)
+        var unsent = Buffer()
+        if !isDownstream { held.value.takeUnsent(&unsent) }
+        slab.remove(key, held)
+        guard !other.isNone, var joined = slab.checkOut(other) else { return }
+        joined.value.other = .none
+        if isDownstream {
+            // Nobody waits for the answer any more; a stream's last bytes are sent.
+            if joined.value.isHTTP || !joined.value.isFinishing { joined.value.isDead = true }
+        } else {
+            serverIsGone(other, &joined.value, reason, unsent: unsent)
+        }
+        settle(other, joined)
+    }
+
+    private mutating func drive(
+        _ key: Key,
+        _ connection: inout Connection,
+        _ readiness: Poller.Readiness
+    ) {
+        if connection.isConnecting {
+            guard !readiness.isEmpty else { return }
+            guard finishConnecting(key, &connection) else { return }
+        }
+        if readiness.contains(.writable), !connection.out.isEmpty {
+            if connection.flush() {
+                progress(&connection)
+                wake(connection.other)
+            }
+            if connection.isDead { return }
+        }
+        if !readiness.isDisjoint(with: .readingMakesSense) { connection.isReadable = true }
+        if !connection.isOpen {
+            guard shakeHands(key, &connection) else { return }
+        }
+        if connection.isLingering {
+            lingerOn(&connection)
+        } else if !connection.isHTTP {
+            pumpStream(key, &connection)
+        } else if connection.isDownstream {
+            pumpRequests(key, &connection)
+        } else {
+            pumpAnswer(key, &connection)
+        }
+    }
+
+    // MARK: - Deadlines
+
+    /// Files a connection that has just come.
+    mutating func register(
+        _ connection: consuming Connection,
+        waiting: Waiting,
+        for milliseconds: UInt64
+    ) -> Key? {
+        connection.waiting = waiting
+        connection.deadline = now &+ milliseconds
+        let key = slab.insert(connection)
+        guard addToPoller(key) else {
+            if var held = slab.checkOut(key) {
+                held.value.isDead = true
+                slab.remove(key, held)
+            }
+            return nil
+        }
+        wheel.file(key, at: now &+ min(milliseconds, Self.noticeMilliseconds))
+        return key
+    }
+
+    private func addToPoller(_ key: Key) -> Bool {
+        let isAdded: Bool? = slab.look(at: key) { connection in
+            do throws(SystemError) {
+                try connection.add(to: poller, key)
+                return true
+            } catch {
+                return false
+            }
+        }
+        return isAdded ?? false
+    }
+
+    /// Sets what a connection waits for.
+    func arm(_ waiting: Waiting, _ connection: inout Connection, _ milliseconds: UInt64) {
+        connection.waiting = waiting
+        connection.deadline = now &+ milliseconds
+    }
+
+    /// Bytes have moved.
+    func progress(_ connection: inout Connection) {
+        switch connection.waiting {
+        case .stall: connection.deadline = now &+ limits.stall
+        case .stream: connection.deadline = now &+ limits.streamIdle
+        case .answer, .connect, .handshake, .head, .linger, .pool, .request: break
+        }
+    }
+
+    private mutating func expireDue() {
+        wheel.collectDue(now: now, into: &due)
+        guard !due.isEmpty else { return }
+        for key in due {
+            guard var held = slab.checkOut(key) else { continue }
+            if held.value.deadline <= now { expire(key, &held.value) }
+            if !held.value.isDead {
+                let deadline = max(held.value.deadline, now &+ 1)
+                wheel.file(key, at: min(deadline, now &+ Self.noticeMilliseconds))
+            }
+            settle(key, held)
+        }
+        due.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: - Messages
+
+    private mutating func obey(_ message: LoopMessage) {
+        switch message {
+        case .snapshot(let snapshot, let listeners, let countdown):
+            adopt(snapshot, listeners)
+            countdown.arrive()
+        case .drain(let countdown): beginDrain(countdown)
+        case .stop: isStopped = true
+        case .counters(let answer): answer.give(currentCounters())
+        case .connections(let limit, let answer): answer.give(connectionStatus(limit: limit))
+        }
+    }
+
+    private mutating func adopt(_ snapshot: ProxySnapshot, _ listeners: [OpenListener]) {
+        // A snapshot that was overtaken does nothing.
+        if let current = self.snapshot, current.generation >= snapshot.generation { return }
+        self.snapshot = snapshot
+        var routes: [ListenAddress: (InboundRoute?, OutboundRoute?)] = [:]
+        for route in snapshot.inbound { routes[route.listenAddress] = (route, nil) }
+        for route in snapshot.outbound { routes[route.listenAddress] = (nil, route) }
+        var known: Set<ListenAddress> = []
+        for place in listening.indices {
+            let address = listening[place].open.address
+            guard listening[place].isActive else { continue }
+            if let (inbound, outbound) = routes[address],
+                (inbound == nil) == (listening[place].inbound == nil)
+            {
+                known.insert(address)
+                listening[place].inbound = inbound
+                listening[place].outbound = outbound
+                fitPools(place)
+            } else {
+                stopListening(place)
+            }
+        }
+        guard !isDraining else { return }
+        for open in listeners where !known.contains(open.address) {
+            guard let (inbound, outbound) = routes[open.address] else { continue }
+            begin(Listening(open: open, inbound: inbound, outbound: outbound))
+        }
+        rejudging = 0
+    }
+
+    private mutating func begin(_ listener: Listening) {
+        listening.append(listener)
+        let place = listening.count - 1
+        fitPools(place)
+        let key = Key(rawValue: Self.firstListenerKey &+ UInt64(place))
+        // The descriptor is open and not in this poller: only memory can be missing.
+        do throws(SystemError) {
+            try poller.addListener(listener.open.socket, key)
+        } catch {
+            listening[place].isActive = false
+            counters.count(.overloaded)
+        }
+    }
+
+    private mutating func stopListening(_ place: Int) {
+        guard listening[place].isActive else { return }
+        poller.remove(listening[place].open.socket)
+        listening[place].isActive = false
+    }
+
+    // MARK: - Judging again
+
+    /// Goes on with judging live connections by the newest snapshot.
+    private mutating func rejudgeSome() {
+        guard let start = rejudging else { return }
+        let end = min(start + Self.rejudgedPerTurnMax, slab.slotCount)
+        for index in start..<end {
+            guard let key = slab.key(at: index), var held = slab.checkOut(key) else { continue }
+            rejudge(key, &held.value)
+            settle(key, held)
+        }
+        rejudging = end < slab.slotCount ? end : nil
+    }
+
+    // MARK: - The end
+
+    private mutating func beginDrain(_ countdown: Countdown) {
+        guard draining == nil else {
+            countdown.arrive()
+            return
+        }
+        draining = countdown
+        drainDeadline = now &+ limits.drain
+        for place in listening.indices { stopListening(place) }
+        rejudging = 0
+    }
+
+    private mutating func endDrainIfDone() {
+        guard let draining, slab.live == 0 || now >= drainDeadline else { return }
+        closeAll()
+        draining.arrive()
+        isStopped = true
+    }
+
+    private mutating func closeAll() {
+        for place in listening.indices { stopListening(place) }
+        for index in 0..<slab.slotCount {
+            guard let key = slab.key(at: index), var held = slab.checkOut(key) else { continue }
+            end(&held.value, .draining)
+            settle(key, held)
+        }
+        if !recorded.isEmpty { records.add(&recorded) }
+    }
+
+    /// Takes a descriptor's place when there is none, so that the listener does not spin.
+    mutating func turnAway(_ place: Int) {
+        if reserve.turnAway(from: listening[place].open.socket) { counters.turnedAway &+= 1 }
+    }
+}
+
+/// Random numbers for IDs that nobody has to guess (SplitMix64, seeded by the system).
+struct FastRandom {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import HTTPSemantics
+package import Reactor
+internal import Routing
+internal import Synchronization
+
+/// The data plane of one process: workers, each a thread with a loop, and what they are told.
+///
+/// Nothing listens before the first snapshot, and nothing is accepted without one. All methods may
+/// be called from any thread; they do not wait for the loops but say when these are done.
+package final class ProxyEngine: Sendable {
+    /// Most workers; one for each core is enough, and their numbers have 8 bits in a decision's ID.
+    package static let workersMax = 64
+
+    private struct State: ~Copyable {
+        var listeners: [ListenAddress: [OpenListener]] = [:]
+        var generation: UInt64 = 0
+        var isDraining = false
+        var threads: [ThreadHandle] = []
+    }
+
+    /// Holds a thread until somebody joins it.
+    private final class ThreadHandle: Sendable {
+        private let thread: Mutex<WorkerThread?>
+        init(_ thread: consuming WorkerThread) { self.thread = Mutex(thread) }
+        func join() {
+            guard let thread = thread.withLock({ $0.take() }) else { return }
+            thread.join()
+        }
+    }
+
+    /// The library of all its TLS contexts.
+    package let provider: TLSProvider
+    /// Random, so that the IDs of decisions of two processes differ.
+    package let instance: UInt64
+    private let mailboxes: [Mailbox<LoopMessage>]
+    private let queues: [RecordQueue]
+    private let state = Mutex(State())
+
+    /// Starts the workers, which wait for a snapshot.
+    ///
+    /// - Parameters:
+    ///   - workers: At least 1.
+    ///   - provider: The library of all TLS contexts in its snapshots.
+    /// - Throws: What the kernel says.
+    package init(workers: Int, provider: TLSProvider) throws(ProxyEngineError) {
+        guard (1...Self.workersMax).contains(workers) else { throw .workers(workers) }
+        var generator = SystemRandomNumberGenerator()
+        self.provider = provider
+        instance = generator.next()
+        var mailboxes: [Mailbox<LoopMessage>] = []
+        var queues: [RecordQueue] = []
+        do throws(SystemError) {
+            for _ in 0..<workers {
+                mailboxes.append(try Mailbox())
+                queues.append(RecordQueue())
+            }
+            self.mailboxes = mailboxes
+            self.queues = queues
+            for worker in 0..<workers {
+                let (mailbox, records) = (mailboxes[worker], queues[worker])
+                let (seed, instance) = (generator.next(), instance)
+                let thread = try WorkerThread(name: "signet-loop-\(worker)") {
+                    guard
+                        var loop = try? Loop(
+                            worker: UInt64(worker),
+                            instance: instance,
+                            mailbox: mailbox,
+                            records: records,
+                            seed: seed
+                        )
+                    else { return }
+                    loop.run()
+                }
+                let handle = ThreadHandle(thread)
+                state.withLock { $0.threads.append(handle) }
+            }
+        } catch {
+            throw .system(error)
+        }
+    }
+
+    deinit { for mailbox in mailboxes { mailbox.post(.stop) } }
+
+    // MARK: - Telling
+
+    /// Makes a snapshot the one that everything is done by.
+    ///
+    /// New listeners are opened here, before any loop hears of it: either all of them can be, or
+    /// nothing changes.
+    ///
+    /// - Parameters:
+    ///   - snapshot: Of a greater generation than every one before.
+    ///   - applied: Called once when every loop has taken it, on one of their threads.
+    /// - Throws: `ProxyEngineError`; the last snapshot stays in force.
+    package func apply(
+        _ snapshot: ProxySnapshot,
+        applied: @escaping @Sendable () -> Void = {}
+    ) throws(ProxyEngineError) {
+        let result: Result<Void, ProxyEngineError> = state.withLock { state in
+            do throws(ProxyEngineError) {
+                try apply(snapshot, &state, applied)
+                return .success(())
+            } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
+    private func apply(
+        _ snapshot: ProxySnapshot,
+        _ state: inout State,
+        _ applied: @escaping @Sendable () -> Void
+    ) throws(ProxyEngineError) {
+        guard !state.isDraining else { throw .draining }
+        guard snapshot.generation > state.generation else {
+            throw .generation(snapshot.generation, notAfter: state.generation)
+        }
+        for route in snapshot.inbound where route.context.provider != provider {
+            throw .providerDiffers(listener: route.listener.name)
+        }
+        for route in snapshot.outbound where route.context.provider != provider {
+            throw .providerDiffers(listener: route.listener.name)
+        }
+        let addresses =
+            snapshot.inbound.map(\.listenAddress) + snapshot.outbound.map(\.listenAddress)
+        guard Set(addresses).count == addresses.count else { throw .addressTwice }
+        var listeners: [ListenAddress: [OpenListener]] = [:]
+        for address in addresses {
+            do throws(SystemError) {
+                if let known = state.listeners[address] {
+                    listeners[address] = known
+                } else {
+                    listeners[address] = try open(address)
+                }
+            } catch {
+                throw .cannotListen(address, error)
+            }
+        }
+        let countdown = Countdown(mailboxes.count, applied)
+        for (worker, mailbox) in mailboxes.enumerated() {
+            let own = addresses.compactMap { listeners[$0]?[worker] }
+            guard mailbox.post(.snapshot(snapshot, own, countdown)) else { throw .stuck(worker) }
+        }
+        state.generation = snapshot.generation
+        for (address, _) in state.listeners where listeners[address] == nil { forget(address) }
+        state.listeners = listeners
+    }
+
+    /// One listener for each worker: TCP shares a port, a Unix socket is one for all.
+    private func open(_ address: ListenAddress) throws(SystemError) -> [OpenListener] {
+        switch address {
+        case .tcp(let tcp):
+            var result: [OpenListener] = []
+            for _ in mailboxes {
+                let socket = try Socket.listen(
+                    tcp.address,
+                    port: tcp.port,
+                    isShared: mailboxes.count > 1
+                )
+                result.append(OpenListener(address, socket))
+            }
+            return result
+        case .unix(let path):
+            try Socket.removeAbandoned(path: path)
+            let one = OpenListener(address, try Socket.listen(path: path, mode: 0o666))
+            return mailboxes.map { _ in one }
+        }
+    }
+
+    /// Removes the file of a Unix listener that is no more.
+    private func forget(_ address: ListenAddress) {
+        if case .unix(let path) = address { Socket.remove(path: path) }
+    }
+
+    /// Takes nothing more, finishes what there is, and ends the loops.
+    ///
+    /// - Parameter drained: Called once when every loop has ended its connections, at the latest
+    ///   after `ProxyLimits.drain`.
+    package func drain(_ drained: @escaping @Sendable () -> Void = {}) {
+        let addresses: [ListenAddress] = state.withLock { state in
+            state.isDraining = true
+            let addresses = Array(state.listeners.keys)
+            state.listeners = [:]
+            return addresses
+        }
+        for address in addresses { forget(address) }
+        let countdown = Countdown(mailboxes.count, drained)
+        for mailbox in mailboxes where !mailbox.post(.drain(countdown)) { countdown.arrive() }
+    }
+
+    /// Ends everything at once, and waits for the threads.
+    package func stop() {
+        drain()
+        for mailbox in mailboxes { mailbox.post(.stop) }
+        let threads = state.withLock { $0.threads }
+        for thread in threads { thread.join() }
+    }
+
+    // MARK: - Asking
+
+    /// Sums what all loops have counted.
+    ///
+    /// - Parameter answer: Called once with it, on one of their threads; never if a loop has ended.
+    package func counters(_ answer: @escaping @Sendable (ProxyCounters) -> Void) {
+        let answers = Answer<ProxyCounters>(mailboxes.count) { all in
+            var sum = ProxyCounters()
+            for one in all { sum.add(one) }
+            answer(sum)
+        }
+        for mailbox in mailboxes { mailbox.post(.counters(answers)) }
+    }
+
+    /// Lists live connections.
+    ///
+    /// - Parameters:
+    ///   - limit: At most so many of each worker.
+    ///   - answer: Called once with them, on a thread of a loop.
+    package func connections(
+        limit: Int,
+        _ answer: @escaping @Sendable ([ConnectionStatus]) -> Void
+    ) {
+        let answers = Answer<[ConnectionStatus]>(mailboxes.count) { answer($0.flatMap { $0 }) }
+        for mailbox in mailboxes { mailbox.post(.connections(limit: limit, answers)) }
+    }
+
+    /// Takes the records that have gathered, and how many were dropped; one reader at a time.
+    package func takeRecords() -> (records: [ProxyRecord], dropped: UInt64) {
+        var (records, dropped): ([ProxyRecord], UInt64) = ([], 0)
+        for queue in queues {
+            let taken = queue.take()
+            records += taken.records
+            dropped += taken.dropped
+        }
+        return (records, dropped)
+    }
+}
+
+/// Why the engine did not do what it was told.
+package enum ProxyEngineError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Two listeners have one address.
+    case addressTwice
+    case cannotListen(ListenAddress, SystemError)
+    case draining
+    case generation(UInt64, notAfter: UInt64)
+    /// A TLS context is of another library.
+    case providerDiffers(listener: String)
+    /// A loop has not looked at its messages for long.
+    case stuck(Int)
+    case system(SystemError)
+    case workers(Int)
+
+    package var description: String {
+        switch self {
+        case .addressTwice: "two listeners have the same address"
+        case .cannotListen(let address, let error): "cannot listen on \(address): \(error)"
+        case .draining: "the proxy is ending"
+        case .generation(let new, let old): "snapshot \(new) does not come after \(old)"
+        case .providerDiffers(let name): "listener \(name) has a TLS context of another library"
+        case .stuck(let worker): "worker \(worker) does not answer"
+        case .system(let error): "the workers cannot be started: \(error)"
+        case .workers(let count):
+            "\(count) workers: there have to be 1 to \(ProxyEngine.workersMax)"
+        }
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// How long, how many and how much: what one client or server can cost the others.
+///
+/// Every value has a default that is safe on an open network. Times are in milliseconds; they are
+/// noticed up to `Loop.noticeMilliseconds` late.
+package struct ProxyLimits: Hashable, Sendable {
+    /// Connections of one worker, both sides counted: at 20 KB each a quarter of a gigabyte.
+    package static let connectionsMax = 12_000
+    /// TLS handshakes begun in one turn of a loop: 4 take about 1 ms, so that those who are
+    /// connected already do not wait longer.
+    package static let handshakesPerTurnMax = 4
+    /// Idle connections kept for one target by one worker.
+    package static let poolMax = 128
+    /// Requests of one connection, so that its memory and its peer are looked at again some day.
+    package static let requestsPerConnectionMax: UInt64 = 100_000
+    /// Attempts to reach a server for one request.
+    package static let attemptsMax = 3
+    /// Snapshots that connections may hold on to; who holds an older one is closed.
+    package static let generationsMax = 4
+
+    /// From the connection to the end of the TLS handshake.
+    package var handshake: UInt64 = 10_000
+    /// From the first byte of a head to its last: against heads that come a byte at a time.
+    package var head: UInt64 = 10_000
+    /// Without a byte of a request's body coming in, or of an answer being taken.
+    package var stall: UInt64 = 30_000
+    /// From the last byte of a request to the first of its answer.
+    package var answer: UInt64 = 60_000
+    /// Between two requests of a client.
+    package var idle: UInt64 = 60_000
+    /// Between two requests to a server; less than what servers usually grant.
+    package var poolIdle: UInt64 = 30_000
+    /// Until a server's TCP connection stands.
+    package var connect: UInt64 = 5_000
+    /// A TCP stream without a byte in either direction.
+    package var streamIdle: UInt64 = 3_600_000
+    /// The age at which a connection gets no further request.
+    package var connectionAge: UInt64 = 3_600_000
+    /// How long a refused client may go on sending before its connection is reset.
+    package var linger: UInt64 = 2_000
+    /// How long requests and streams may take to finish when the proxy ends.
+    package var drain: UInt64 = 30_000
+
+    package init() {}
+}

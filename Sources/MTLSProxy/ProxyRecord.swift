@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Synchronization
+package import Authorization
+package import HTTPSemantics
+package import SPIFFE
+
+/// Why a request or a connection came to nothing, or ended before its time: a closed set.
+package enum ProxyReason: String, CaseIterable, Sendable {
+    /// Nothing is wrong.
+    case none
+    /// A policy denied it.
+    case denied
+    /// A policy that came later denies it.
+    case deniedLater = "denied_later"
+    /// The peer's certificate was revoked.
+    case revoked
+    /// The request cannot be read in one way only.
+    case requestRefused = "request_refused"
+    /// The answer cannot be read in one way only.
+    case answerRefused = "answer_refused"
+    /// The server does not accept the connection.
+    case serverUnreachable = "server_unreachable"
+    /// Nobody is there to be asked.
+    case serverMissing = "server_missing"
+    /// Who answers is not who may.
+    case serverUntrusted = "server_untrusted"
+    /// Who listens at the application's place may not.
+    case forwardOwner = "forward_owner"
+    /// Who connects to an outbound listener may not.
+    case clientOwner = "client_owner"
+    /// The handshake failed.
+    case handshake
+    /// The server ended before its answer was whole.
+    case serverEnded = "server_ended"
+    /// The client ended before its request or answer was whole.
+    case clientEnded = "client_ended"
+    /// Too slow, or silent for too long.
+    case timedOut = "timed_out"
+    /// There are too many connections, or no descriptors.
+    case overloaded
+    /// The proxy ends, or its listener went.
+    case draining
+    /// The connection is as old as it may be.
+    case aged
+}
+
+/// What is told of one request or connection; a plain value, made on the loop.
+package struct ProxyRecord: Sendable {
+    package enum Kind: String, Sendable {
+        case request
+        case connection
+    }
+
+    package var kind: Kind
+    /// Seconds since 1970 when it ended.
+    package var time: Double
+    /// The listener's name.
+    package var listener: String
+    package var isInbound: Bool
+    /// nil on outbound listeners and before a handshake.
+    package var peer: SPIFFEID?
+    package var peerAddress: IPAddress?
+    /// The user who connected to an outbound listener.
+    package var uid: UInt32?
+    package var method: HTTPMethod = .other
+    /// The path without the query.
+    package var path = ""
+    package var status: Int = 0
+    package var decisionID: DecisionID?
+    /// What was decided, with the revision and the set that its numbers mean something in.
+    package var decision: Decision?
+    package var revision: UInt64
+    package var reason: ProxyReason
+    /// More words, of a TLS library or about a chain; never a byte of a header.
+    package var detail = ""
+    package var milliseconds: UInt64 = 0
+    package var bytesIn: UInt64 = 0
+    package var bytesOut: UInt64 = 0
+}
+
+/// The records of one loop on their way to whoever writes them: bounded, never waited for.
+package final class RecordQueue: Sendable {
+    /// Most records that wait; a reader that looks every second keeps up with this many a second.
+    package static let recordsMax = 4096
+
+    private struct State {
+        var records: [ProxyRecord] = []
+        var dropped: UInt64 = 0
+    }
+
+    private let state = Mutex(State())
+
+    init() {}
+
+    /// Adds what a loop has gathered in a turn, and drops and counts what is too much.
+    func add(_ records: inout [ProxyRecord]) {
+        state.withLock { state in
+            let room = Self.recordsMax - state.records.count
+            state.records += records.prefix(room)
+            state.dropped += UInt64(max(0, records.count - room))
+        }
+        records.removeAll(keepingCapacity: true)
+    }
+
+    /// Takes all records, and how many were dropped since the last time.
+    func take() -> (records: [ProxyRecord], dropped: UInt64) {
+        state.withLock { state in
+            let taken = (state.records, state.dropped)
+            state = State()
+            return taken
+        }
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+package import SPIFFE
+
+/// A peer whose chain the handshake has verified; nothing else can make one.
+package final class TLSPeer: Sendable {
+    /// The identity; its path is not empty.
+    package let id: SPIFFEID
+    package let notBefore: Date
+    /// The end of the leaf's validity, itself included.
+    package let notAfter: Date
+    /// The earliest end of validity in the verified path; not after `notAfter`.
+    package let pathNotAfter: Date
+    /// The leaf's serial number in the form of `LeafCertificate.serial`.
+    package let serial: [UInt8]
+    /// The subject key identifier of the authority that signed the leaf, or what the leaf calls it.
+    package let authorityKeyID: [UInt8]
+    /// SHA-256 of the leaf certificate.
+    package let leafSHA256: [UInt8]
+
+    private init(_ chain: PresentedChain, pathNotAfter: Date, authorityKeyID: [UInt8]) {
+        id = chain.id
+        notBefore = chain.leaf.notBefore
+        notAfter = chain.leaf.notAfter
+        self.pathNotAfter = pathNotAfter
+        serial = chain.leaf.serial
+        self.authorityKeyID = authorityKeyID
+        leafSHA256 = chain.leafSHA256
+    }
+
+    /// Judges a chain inside the handshake.
+    ///
+    /// - Parameters:
+    ///   - chain: DER of each certificate, leaf first.
+    ///   - requirements: Who is believed, and who may be at the other end.
+    ///   - now: The wall clock.
+    ///   - findPath: Asks the TLS library for a path, given the certificates that it may use and
+    ///     the authorities of the leaf's own trust domain.
+    /// - Throws: Why the peer is refused.
+    static func verified(
+        chain: [[UInt8]],
+        requirements: PeerRequirements,
+        now: Date,
+        findPath: (UInt32, TLSAuthorities.Domain) throws(PeerVerificationError) -> FoundPath
+    ) throws(PeerRefusal) -> TLSPeer {
+        let peer: TLSPeer
+        do throws(PeerVerificationError) {
+            let presented = try PresentedChain(chain, now: now)
+            let authorities = requirements.authorities
+            guard let domain = authorities.domains[presented.id.trustDomain] else {
+                throw .trustDomainUnknown(presented.id.trustDomain)
+            }
+            let usable = presented.usable(revoked: authorities.revoked, now: now)
+            let path = try findPath(usable, domain)
+            let authority = domain.certificates[path.authority]
+            peer = TLSPeer(
+                presented,
+                pathNotAfter: try presented.checkPath(through: path.presented, to: authority),
+                authorityKeyID: presented.issuerKeyID(through: path.presented, to: authority)
+            )
+        } catch {
+            throw .verification(error)
+        }
+        guard !requirements.revocations.contain(peer) else { throw .revoked(peer.id) }
+        if let expected = requirements.expected, !expected.contains(peer.id) {
+            throw .unexpected(peer.id)
+        }
+        return peer
+    }
+}
+
+/// A path as the library found it.
+struct FoundPath {
+    /// The places in the presented chain of the certificates between leaf and authority.
+    let presented: [Int]
+    /// The place of the authority in its domain.
+    let authority: Int
+}
+
+/// Whom a handshake believes, and whom it admits.
+package struct PeerRequirements: Sendable {
+    package let authorities: TLSAuthorities
+    package let revocations: PeerRevocations
+    /// The only identities that may be at the other end; nil admits all that verify.
+    package let expected: Set<SPIFFEID>?
+
+    package init(
+        authorities: TLSAuthorities,
+        revocations: PeerRevocations = .none,
+        expected: Set<SPIFFEID>? = nil
+    ) {
+        self.authorities = authorities
+        self.revocations = revocations
+        self.expected = expected
+    }
+}
+
+/// Whose certificates count no longer although their time is not over.
+package final class PeerRevocations: Sendable {
+    /// A leaf by its authority and serial number.
+    package struct Leaf: Hashable, Sendable {
+        package let authorityKeyID: [UInt8]
+        package let serial: [UInt8]
+
+        package init(authorityKeyID: [UInt8], serial: [UInt8]) {
+            (self.authorityKeyID, self.serial) = (authorityKeyID, serial)
+        }
+    }
+
+    package static let none = PeerRevocations()
+
+    private let leaves: Set<Leaf>
+    private let identities: [SPIFFEID: Date]
+
+    /// - Parameters:
+    ///   - leaves: Single certificates.
+    ///   - identities: Every certificate of an identity whose validity begins before the instant.
+    ///     Authorities date certificates back, so it lies before that of the revocation.
+    package init(leaves: Set<Leaf> = [], identities: [SPIFFEID: Date] = [:]) {
+        (self.leaves, self.identities) = (leaves, identities)
+    }
+
+    /// Whether the peer's certificate is revoked.
+    package func contain(_ peer: TLSPeer) -> Bool {
+        if !identities.isEmpty, let before = identities[peer.id], peer.notBefore < before {
+            return true
+        }
+        return !leaves.isEmpty
+            && leaves.contains(Leaf(authorityKeyID: peer.authorityKeyID, serial: peer.serial))
+    }
+}
+
+/// Why a peer was refused in the handshake.
+package enum PeerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+    case verification(PeerVerificationError)
+    case revoked(SPIFFEID)
+    /// It verifies, but is not who was to be reached.
+    case unexpected(SPIFFEID)
+
+    /// The alert that tells the peer (RFC 8446 section 6.2).
+    var alert: UInt8 {
+        switch self {
+        case .verification(let error):
+            switch error {
+            case .chainEmpty: 116
+            case .certificateMalformed, .chainTooLarge, .chainTooLong, .leafMalformed: 42
+            case .expired, .notYetValid: 45
+            case .noPath, .trustDomainUnknown: 48
+            case .pathRefused: 42
+            case .ruleBroken: 43
+            }
+        case .revoked: 44
+        case .unexpected: 42
+        }
+    }
+
+    /// The reason in one word, for metrics: a closed set.
+    package var label: String {
+        switch self {
+        case .verification(let error):
+            switch error {
+            case .certificateMalformed: "certificate_malformed"
+            case .chainEmpty: "certificate_missing"
+            case .chainTooLarge: "chain_too_large"
+            case .chainTooLong: "chain_too_long"
+            case .expired: "expired"
+            case .leafMalformed: "leaf_malformed"
+            case .noPath: "authority_unknown"
+            case .notYetValid: "not_yet_valid"
+            case .pathRefused: "path_refused"
+            case .ruleBroken: "svid_rule_broken"
+            case .trustDomainUnknown: "trust_domain_unknown"
+            }
+        case .revoked: "revoked"
+        case .unexpected: "identity_unexpected"
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .verification(let error): "\(error)"
+        case .revoked(let id): "the certificate of \(id) is revoked"
+        case .unexpected(let id): "\(id) is not who may answer here"
+        }
+    }
+}

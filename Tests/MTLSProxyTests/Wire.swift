@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import HTTPSemantics
+import Reactor
+import Routing
+import Synchronization
+
+/// A connection that a test talks over: it waits for what it reads and writes.
+final class Wire: @unchecked Sendable {
+    private var socket: Socket?
+    private var received: [UInt8] = []
+
+    init(_ socket: consuming Socket) { self.socket = consume socket }
+
+    static func connect(_ address: SocketAddress) throws -> Wire {
+        Wire(try Socket.connect(address.address, port: address.port))
+    }
+
+    static func connect(path: String) throws -> Wire { Wire(try Socket.connect(path: path)) }
+
+    func close() { socket = nil }
+
+    var receivedCount: Int { received.count }
+
+    func with<Result>(_ body: (borrowing Socket) throws -> Result) rethrows -> Result? {
+        switch socket {
+        case .some(let socket): try body(socket)
+        case .none: nil
+        }
+    }
+
+    /// Waits until the kernel has something to say.
+    private func wait(_ readiness: Poller.Readiness) {
+        with { socket in
+            guard var poller = try? Poller() else { return }
+            try? poller.add(socket, Key(rawValue: 1))
+            while true {
+                let number = poller.wait(milliseconds: 20_000)
+                if number == 0 { return }
+                for index in 0..<number
+                where !poller.event(index).readiness.isDisjoint(with: readiness) { return }
+            }
+        }
+    }
+
+    func send(_ bytes: [UInt8]) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            switch with({ $0.send(rest.span) }) {
+            case .bytes(let count): rest = rest.dropFirst(count)
+            case .wouldBlock: wait(.writable)
+            default: return
+            }
+        }
+    }
+
+    func send(_ text: String) { send(Array(text.utf8)) }
+
+    func endSending() { with { $0.shutdownWrite() } }
+
+    /// One read; nil at the end, or after a failure, which `failure` then tells.
+    private(set) var failure: SystemError?
+
+    private func more() -> Bool {
+        while true {
+            let transfer = with { socket in
+                var buffer = Buffer(capacity: 64 * 1024)
+                let transfer = socket.receive(into: &buffer)
+                received += buffer.copy()
+                return transfer
+            }
+            switch transfer {
+            case .bytes: return true
+            case .wouldBlock: wait(.readingMakesSense)
+            case .failed(let error):
+                failure = error
+                return false
+            case .end, nil: return false
+            }
+        }
+    }
+
+    /// Everything up to the end.
+    func readToEnd() -> [UInt8] {
+        while more() {}
+        defer { received = [] }
+        return received
+    }
+
+    /// Exactly so many bytes; fewer at the end.
+    func read(_ count: Int) -> [UInt8] {
+        while received.count < count, more() {}
+        defer { received.removeFirst(min(count, received.count)) }
+        return Array(received.prefix(count))
+    }
+
+    /// One answer with a length.
+    func readAnswer() -> Answer? {
+        let mark = Array("\r\n\r\n".utf8)
+        var end = 0
+        while true {
+            if let found = (end..<max(end, received.count - 3)).first(where: {
+                received[$0..<($0 + 4)].elementsEqual(mark)
+            }) {
+                end = found + 4
+                break
+            }
+            guard more() else { return nil }
+        }
+        let head = String(decoding: received.prefix(end), as: UTF8.self)
+        received.removeFirst(end)
+        let lines = head.split(separator: "\r\n").map(String.init)
+        let length = lines.first { $0.lowercased().hasPrefix("content-length:") }
+            .flatMap { Int($0.split(separator: ":")[1].drop { $0 == " " }) }
+        let body = String(decoding: read(length ?? 0), as: UTF8.self)
+        let words = lines.first?.split(separator: " ") ?? []
+        let status = words.count > 1 ? Int(words[1]) ?? 0 : 0
+        return Answer(status: status, head: head.lowercased(), body: body)
+    }
+
+    struct Answer {
+        let status: Int
+        let head: String
+        let body: String
+    }
+}
+
+/// An application that says what it was asked, or gives back what it gets.
+final class Application: Sendable {
+    enum Kind: Sendable {
+        /// Answers each request with its head as content.
+        case mirror
+        /// Sends everything back, and ends when the other side does.
+        case echo
+        /// Reads and never answers.
+        case silent
+    }
+
+    let address: SocketAddress
+    private let listener: Wire
+    private let connections = Mutex<Int>(0)
+    var connectionCount: Int { connections.withLock { $0 } }
+
+    init(_ kind: Kind) throws {
+        let socket = try Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: 0)
+        guard let port = socket.localEndpoint()?.port, let address = SocketAddress("127.0.0.1:\(port)")
+        else { throw NoAddress() }
+        self.address = address
+        listener = Wire(socket)
+        let listener = listener
+        _ = try WorkerThread(name: "application") { [weak self] in
+            while let accepted = listener.accept() {
+                self?.connections.withLock { $0 += 1 }
+                _ = try? WorkerThread(name: "connection") { Self.serve(accepted, kind) }
+            }
+        }
+    }
+
+    private static func serve(_ wire: Wire, _ kind: Kind) {
+        switch kind {
+        case .mirror: while let answer = wire.mirrorOne() { wire.send(answer) }
+        case .echo:
+            wire.echo()
+            wire.close()
+        case .silent: _ = wire.readToEnd()
+        }
+    }
+}
+
+struct NoAddress: Error {}
+
+extension Wire {
+    func accept() -> Wire? {
+        while true {
+            let accepted: Wire? =
+                with { socket in
+                    do throws(SystemError) { return Wire(try socket.accept()) } catch { return nil }
+                } ?? nil
+            if let accepted { return accepted }
+            guard waitForClient() else { return nil }
+        }
+    }
+
+    private func waitForClient() -> Bool {
+        with { socket in
+            guard var poller = try? Poller() else { return false }
+            try? poller.addListener(socket, Key(rawValue: 1))
+            _ = poller.wait(milliseconds: nil)
+            return true
+        } ?? false
+    }
+
+    func echo() {
+        while true {
+            let bytes = read(1)
+            if bytes.isEmpty { return }
+            send(bytes + takeReceived())
+        }
+    }
+
+    func takeReceived() -> [UInt8] { read(receivedCount) }
+
+    /// Reads one request and makes the answer to it.
+    func mirrorOne() -> [UInt8]? {
+        guard let request = readAnswer() else { return nil }
+        let body = request.head + request.body
+        return Array("HTTP/1.1 200 OK\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)".utf8)
+    }
+}

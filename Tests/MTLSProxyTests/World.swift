@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Authorization
+import Crypto
+import Foundation
+import Glibc
+import HTTPSemantics
+import MTLSProxy
+import Reactor
+import Routing
+import SPIFFE
+import Synchronization
+import TestPKI
+
+/// Two proxies with an application behind the second: what nearly every test needs.
+final class World {
+    let provider: TLSProvider
+    let root: TestAuthority
+    let web: TestLeaf
+    let backend: TestLeaf
+    let inboundAddress: SocketAddress
+    let outboundAddress: SocketAddress
+    let application: SocketAddress
+    let trafficProtocol: TrafficProtocol
+    /// The proxy of the application.
+    let server: ProxyEngine
+    /// The proxy of the client.
+    let client: ProxyEngine
+    private var generation: UInt64 = 0
+
+    static let webID = "spiffe://example.org/web"
+    static let backendID = "spiffe://example.org/backend"
+
+    init(
+        _ provider: TLSProvider,
+        _ trafficProtocol: TrafficProtocol,
+        application: SocketAddress,
+        workers: Int = 1
+    ) throws {
+        self.provider = provider
+        self.trafficProtocol = trafficProtocol
+        self.application = application
+        root = try TestAuthority.root("example.org", now: Date())
+        web = try root.leaf(Self.webID)
+        backend = try root.leaf(Self.backendID)
+        inboundAddress = try Self.freeAddress()
+        outboundAddress = try Self.freeAddress()
+        server = try ProxyEngine(workers: workers, provider: provider)
+        client = try ProxyEngine(workers: workers, provider: provider)
+    }
+
+    deinit {
+        client.stop()
+        server.stop()
+    }
+
+    static func freeAddress() throws -> SocketAddress {
+        let socket = try Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: 0)
+        guard let port = socket.localEndpoint()?.port,
+            let address = SocketAddress("127.0.0.1:\(port)")
+        else { throw NoAddress() }
+        return address
+    }
+
+    func requirements(
+        expected: Set<SPIFFEID>? = nil,
+        revocations: PeerRevocations = .none
+    ) -> PeerRequirements {
+        PeerRequirements(
+            authorities: TLSAuthorities(
+                provider: provider,
+                bundles: [root.trustDomain: root.bundle]
+            ),
+            revocations: revocations,
+            expected: expected
+        )
+    }
+
+    /// Lets `web` do what the policies say, and waits until every loop knows it.
+    func applyServer(
+        _ policies: [AccessPolicy],
+        revocations: PeerRevocations = .none,
+        forwardUIDs: [UInt32] = [getuid()],
+        limits: ProxyLimits = ProxyLimits()
+    ) async throws {
+        generation += 1
+        let identity = TLSIdentity(
+            chain: backend.chain,
+            privateKeyPKCS8: Array(backend.key.derRepresentation)
+        )
+        let route = InboundRoute(
+            listener: InboundListener(
+                name: "in",
+                address: inboundAddress,
+                identity: try SPIFFEID(Self.backendID),
+                trafficProtocol: trafficProtocol,
+                forward: .address(application),
+                forwardUIDs: forwardUIDs,
+                workloadPort: 80
+            ),
+            context: try TLSContext(provider: provider, role: .server, identities: [identity]),
+            requirements: requirements(revocations: revocations),
+            policies: try CompiledPolicySet(policies)
+        )
+        try await apply(
+            server,
+            ProxySnapshot(
+                generation: generation,
+                revision: generation,
+                inbound: [route],
+                outbound: [],
+                recording: .all,
+                limits: limits
+            )
+        )
+    }
+
+    /// Lets this user send to the Service, as `web`.
+    func applyClient(
+        expected: [String] = [World.backendID],
+        allowedUIDs: [UInt32] = [getuid()],
+        endpoints: [SocketAddress]? = nil,
+        listen: OutboundAddress? = nil,
+        limits: ProxyLimits = ProxyLimits()
+    ) async throws {
+        generation += 1
+        let identity = TLSIdentity(
+            chain: web.chain,
+            privateKeyPKCS8: Array(web.key.derRepresentation)
+        )
+        let route = OutboundRoute(
+            listener: OutboundListener(
+                name: "out",
+                identity: try SPIFFEID(Self.webID),
+                service: "backend",
+                port: "main",
+                listen: listen ?? .address(outboundAddress),
+                allowedUIDs: allowedUIDs
+            ),
+            trafficProtocol: trafficProtocol,
+            context: try TLSContext(provider: provider, role: .client, identities: [identity]),
+            requirements: requirements(expected: Set(try expected.map { try SPIFFEID($0) })),
+            serverName: "backend.default.signet.internal",
+            endpoints: endpoints ?? [inboundAddress]
+        )
+        try await apply(
+            client,
+            ProxySnapshot(
+                generation: generation,
+                revision: generation,
+                inbound: [],
+                outbound: [route],
+                recording: .all,
+                limits: limits
+            )
+        )
+    }
+
+    private func apply(_ engine: ProxyEngine, _ snapshot: ProxySnapshot) async throws {
+        try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
+            do {
+                try engine.apply(snapshot) { done.resume() }
+            } catch {
+                done.resume(throwing: error)
+            }
+        }
+    }
+
+    /// What `web` may do.
+    static func allow(
+        _ paths: [String]? = nil,
+        _ principal: String = World.webID,
+        action: AccessPolicy.Action = .allow
+    ) throws -> AccessPolicy {
+        let principals = AccessField(anyOf: [PrincipalPattern.exact(try SPIFFEID(principal))])
+        let patterns = paths?.compactMap { PathPattern($0) }
+        let operation = patterns.flatMap { patterns in
+            AccessField(anyOf: patterns).map { [AccessOperation(paths: $0)] }
+        }
+        guard let principals, let rule = AccessRule(
+            from: [AccessSource(principals: principals)],
+            to: operation
+        ) else { throw NoAddress() }
+        return AccessPolicy(namespace: "default", name: "p", action: action, rules: [rule])
+    }
+}
+
+extension ProxyEngine {
+    func sum() async -> ProxyCounters {
+        await withCheckedContinuation { done in counters { done.resume(returning: $0) } }
+    }
+
+    func list() async -> [ConnectionStatus] {
+        await withCheckedContinuation { done in
+            connections(limit: 100) { done.resume(returning: $0) }
+        }
+    }
+
+    func drained() async {
+        await withCheckedContinuation { done in drain { done.resume() } }
+    }
+}
