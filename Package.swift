@@ -161,6 +161,7 @@ let package = Package(
             ["ControlAPIProtos", "SPIFFE", "NodeSync", "Routing", .grpc, .grpcProtobuf, .protobuf]
         ),
         library("Datastore", ["SPIFFE", "NodeSync", .grdb]),
+        library("DecisionWire", ["Authorization", "ControlAPIProtos", "SPIFFE", .protobuf]),
         library("DurableFiles", []),
         library(
             "GRPCPeer",
@@ -190,7 +191,8 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CLinux", "Clocks", "Configuration", "ControlAPI",
                 "ControlAPIProtos",
-                "Datastore", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
+                "Datastore", "DecisionWire", "DurableFiles", "GRPCPeer", "HTTPSemantics",
+                "Issuance",
                 "NodeAttestation", "NodeSync",
                 "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
@@ -208,9 +210,10 @@ let package = Package(
         library(
             "MTLSProxy",
             [
-                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer",
-                "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor", "Routing", "SPIFFE",
-                "Telemetry", .boxes, .grpc, .grpcTransport, .logging, .protobuf,
+                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos",
+                "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor",
+                "Routing", "SPIFFE", "Telemetry", .boxes, .grpc, .grpcTransport, .logging,
+                .protobuf,
             ]
         ),
 
@@ -337,7 +340,8 @@ let package = Package(
             "NodeAgentTests",
             [
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
-                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "MTLSProxy", "NodeAgent",
+                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "MTLSProxy",
+                "NodeAgent",
                 "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", "TestPKI",
                 .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
             ]

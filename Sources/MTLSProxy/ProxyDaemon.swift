@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Authorization
 internal import CLinux
 package import Clocks
 internal import ControlAPI
-internal import ControlAPIProtos
 internal import FoundationEssentials
 package import Logging
-internal import NodeSync
-internal import SPIFFE
-internal import SwiftProtobuf
+internal import Reactor
 package import Telemetry
 
 /// One proxy process: it does what the agent of its machine says, until told to stop.
@@ -19,6 +17,7 @@ package struct ProxyDaemon: Sendable {
     private let settings: ProxySettings
     private let clock: any NodeClock
     private let logger: Logger
+    private let drainAsked = AsyncStream.makeStream(of: Void.self)
 
     package init(_ settings: ProxySettings, clock: any NodeClock, logger: Logger) {
         self.settings = settings
@@ -28,10 +27,13 @@ package struct ProxyDaemon: Sendable {
         metrics.set(.startTime, to: clock.wallTime.timeIntervalSince1970)
     }
 
-    /// Runs until the task is cancelled.
+    /// Takes nothing more, finishes what there is, and ends `run`.
+    package func drain() { drainAsked.continuation.finish() }
+
+    /// Runs until drained, or at once until the task is cancelled.
     ///
     /// - Parameter ready: Called once health and metrics can be asked for, with their port.
-    /// - Throws: When the port cannot be bound.
+    /// - Throws: When the port cannot be bound or the workers cannot be started.
     package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
         _ = clinux_raise_descriptor_limit()
         let endpoint = try await TelemetryEndpoint.bind(
@@ -41,28 +43,65 @@ package struct ProxyDaemon: Sendable {
             health: health
         )
         var generator = SystemRandomness()
+        var introduction = AgentLink.Introduction.random(
+            proxy: settings.proxy,
+            using: &generator
+        )
+        introduction.capabilities = [AccessPolicy.capability]
+        let engine = try ProxyEngine(
+            workers: settings.workers,
+            provider: settings.provider.library,
+            instance: introduction.instance.reduce(0) { $0 << 8 | UInt64($1) }
+        )
+        let decisions = DecisionMemory()
+        let control = EngineControl(
+            engine,
+            decisions: decisions,
+            clock: clock,
+            logger: logger,
+            recording: settings.accessLog == .all ? .all : .denials
+        )
         let link = AgentLink(
             socket: settings.agentSocket,
-            introduction: .random(proxy: settings.proxy, using: &generator),
-            engine: engine,
+            introduction: introduction,
+            engine: control,
             clock: clock,
             logger: logger,
             metrics: metrics,
             health: health
         )
+        control.tellListening { link.listening($0) }
+        let reporter = TrafficReporter(
+            engine: engine,
+            control: control,
+            link: link,
+            decisions: decisions,
+            stalenessMax: settings.stalenessMax,
+            clock: clock,
+            logger: settings.accessLog == .off ? Self.silent : logger,
+            metrics: metrics
+        )
+        let (drainAsked, logger) = (drainAsked.stream, logger)
+        ready(endpoint.port)
+        defer { engine.stop() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await endpoint.run() }
             group.addTask { await link.run() }
-            group.addTask { ready(endpoint.port) }
+            group.addTask { await reporter.run() }
+            group.addTask {
+                for await _ in drainAsked {}
+                guard !Task.isCancelled else { return }
+                logger.notice("draining")
+                link.drain()
+                await withCheckedContinuation { done in engine.drain { done.resume() } }
+            }
+            // None of them ends by itself but by failing or by the end of the drain.
             defer { group.cancelAll() }
-            // The first to end is the announcement; whichever follows ends the process.
-            try await group.next()
             try await group.next()
         }
     }
 
-    /// What carries the traffic: here, and nowhere else, the engine is attached.
-    private var engine: any TrafficEngine { EngineMissing() }
+    private static let silent = Logger(label: "off") { _ in SwiftLogNoOpLogHandler() }
 
     /// Keeps private keys out of core dumps and out of reach of other processes of the same user;
     /// for a program that is a proxy and nothing else.
@@ -77,26 +116,12 @@ package struct ProxyDaemon: Sendable {
     package static var version: String { SignetVersion.current }
 }
 
-/// The engine of a build that carries no traffic: it refuses every state, so that nobody takes its
-/// proxy for one that listens.
-struct EngineMissing: TrafficEngine {
-    private static let reason = "this build of the proxy carries no traffic"
-
-    func trust(_ trust: ProxyTrust) async {}
-
-    func apply(_ configuration: ProxyConfiguration) async -> String? { Self.reason }
-
-    func raised(to revision: Revision) async {}
-
-    func answer(
-        _ question: ProxyQuestion,
-        limit: Int
-    ) async -> Signet_Node_V1alpha1_ProxyQueryReply {
-        .with {
-            $0.refusal = .with {
-                $0.code = "engineMissing"
-                $0.message = Self.reason
-            }
+extension ProxySettings.Provider {
+    /// The library of that name.
+    var library: TLSProvider {
+        switch self {
+        case .boringssl: .boringSSL
+        case .openssl: .openSSL
         }
     }
 }

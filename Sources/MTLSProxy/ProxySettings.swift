@@ -11,8 +11,16 @@ package struct ProxySettings: Hashable, Sendable {
         case openssl
     }
 
+    /// Which requests and connections are written to the log.
+    package enum AccessLog: String, CaseIterable, Hashable, Sendable {
+        case off
+        /// What was denied or failed.
+        case errors
+        case all
+    }
+
     /// Most workers: more than machines have processors that one proxy is given.
-    package static let workersMax = 256
+    package static let workersMax = ProxyEngine.workersMax
 
     /// The agent's socket for proxies.
     package var agentSocket = "/run/signet/agent/proxy.sock"
@@ -24,6 +32,7 @@ package struct ProxySettings: Hashable, Sendable {
     /// Without word of the agent for so long no connection is accepted or opened; nil: the SVIDs'
     /// own ends are the only limit.
     package var stalenessMax: Duration?
+    package var accessLog = AccessLog.errors
     /// Health and metrics, on the loopback interface; 0 picks a free port.
     package var telemetryPort: UInt16 = 15020
 

@@ -52,6 +52,11 @@ struct SignetProxy: AsyncParsableCommand {
     )
     var seconds: Int?
     @Option(
+        name: .customLong("access-log"),
+        help: "What goes to the log: off, errors or all. (default: errors)"
+    )
+    var access: String?
+    @Option(
         name: .customLong("telemetry-port"),
         help: "Health and metrics on 127.0.0.1; 0: any. (default: \(defaults.telemetryPort))"
     )
@@ -100,6 +105,9 @@ struct SignetProxy: AsyncParsableCommand {
         if let provider: ProxySettings.Provider = try value(library, "provider") {
             settings.provider = provider
         }
+        if let log: ProxySettings.AccessLog = try value(access, "access-log") {
+            settings.accessLog = log
+        }
         if let port { settings.telemetryPort = port }
         if let threads {
             guard (1...ProxySettings.workersMax).contains(threads) else {
@@ -134,12 +142,14 @@ private struct ProxyRun: Service {
     let logger: Logger
 
     func run() async throws {
-        try await cancelWhenGracefulShutdown {
+        try await withGracefulShutdownHandler {
             do {
                 try await daemon.run { port in
                     logger.notice("started", metadata: ["telemetryPort": "\(port)"])
                 }
             } catch is CancellationError {}
+        } onGracefulShutdown: {
+            daemon.drain()
         }
     }
 }

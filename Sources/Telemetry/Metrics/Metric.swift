@@ -68,6 +68,13 @@ package enum Metric: String, CaseIterable, Sendable {
     case agentContactTime = "signet_proxy_agent_contact_time_seconds"
     case stateRevision = "signet_proxy_state_revision"
     case statesReceived = "signet_proxy_states_total"
+    case proxyConnectionsLive = "signet_proxy_connections_live"
+    case proxyEnds = "signet_proxy_ends_total"
+    case proxyHandshakeFailures = "signet_proxy_handshake_failures_total"
+    case proxyLongTurns = "signet_proxy_long_turns_total"
+    case proxyStaleKeys = "signet_proxy_stale_keys_total"
+    /// Istio's name and labels, so that its dashboards show it.
+    case requests = "istio_requests_total"
 
     package var name: String { rawValue }
 
@@ -77,6 +84,7 @@ package enum Metric: String, CaseIterable, Sendable {
         case "agent": .agent
         case "proxy": .proxy
         case "server": .server
+        case "requests": .proxy
         default: nil
         }
     }

@@ -7,6 +7,7 @@ extension Metric {
             .commitTransactions, .connectionsOpened, .connectionsRefused, .documentApplies,
             .issuanceRefusals, .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
+            .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys, .requests,
             .syncAlarms, .syncMessages, .syncReconnects, .unauthenticatedRequests,
             .workloadAPIRequests:
             .counter
@@ -14,7 +15,7 @@ extension Metric {
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
             .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
             .clockRefused, .clockSkew, .connectionsOpen, .entries, .proxies,
-            .proxiesAttached, .revision, .revocations, .rotationAgentsMissing,
+            .proxiesAttached, .proxyConnectionsLive, .revision, .revocations, .rotationAgentsMissing,
             .startTime, .stateRevision, .syncConnected, .syncRevision, .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
@@ -28,7 +29,8 @@ extension Metric {
         switch self {
         case .adminDenials: ["verb", "kind"]
         case .attestations: ["method", "result"]
-        case .auditAlarms, .connectionsRefused, .issuanceRefusals, .proxyRefusals, .syncAlarms:
+        case .auditAlarms, .connectionsRefused, .issuanceRefusals, .proxyEnds,
+            .proxyHandshakeFailures, .proxyRefusals, .syncAlarms:
             ["reason"]
         case .auditLeaves: []
         case .authorityNotAfter: ["authority", "state"]
@@ -38,6 +40,11 @@ extension Metric {
         case .documentApplies, .proxyStates, .statesReceived, .svidRenewals: ["result"]
         case .metricSeriesDropped: ["metric"]
         case .proxyDecisions: ["verdict", "policy"]
+        case .requests:
+            [
+                "reporter", "source_principal", "destination_principal", "request_protocol",
+                "response_code", "connection_security_policy",
+            ]
         case .rpcDuration: ["method"]
         case .rpcs: ["method", "code"]
         case .svidsIssued, .syncMessages, .unauthenticatedRequests: ["kind"]
@@ -47,8 +54,8 @@ extension Metric {
             .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
             .auditCheckpointTime, .auditTreeSize, .cachedEntries, .cachedSVIDs, .clockSkew,
             .clockSteps, .commitDuration, .commitTransactions, .entries, .fetchDuration,
-            .issuanceDuration, .proxies, .proxiesAttached, .revision, .revocations,
-            .rotationAgentsMissing, .startTime,
+            .issuanceDuration, .proxies, .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
+            .proxyStaleKeys, .revision, .revocations, .rotationAgentsMissing, .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
             .workloadStreams:
             []
@@ -93,6 +100,12 @@ extension Metric {
         case .proxiesAttached: "Proxy processes that connected agents have attached."
         case .revision: "Number of the newest committed revision."
         case .revocations: "Identities whose SVIDs issued before a moment are refused."
+        case .proxyConnectionsLive: "Connections of the proxy, both sides counted."
+        case .proxyEnds: "Requests and connections that failed or were refused, by reason."
+        case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."
+        case .proxyLongTurns: "Turns of the proxy's loops that took longer than 10 ms."
+        case .proxyStaleKeys: "Events for connections that were gone; refused and harmless."
+        case .requests: "Requests that the proxy has carried or refused, as Istio names them."
         case .proxyDecisions: "Decisions that proxies reported, by verdict and policy."
         case .proxyRecordsDropped: "Records of decisions that were lost before they were counted."
         case .proxyRefusals: "Streams of proxies that were refused or ended, by reason."

@@ -78,6 +78,12 @@ enum LayerTable {
             ["NodeSync", "SPIFFE"],
             thirdParty: ["GRDB"]
         ),
+        Target(
+            2,
+            "DecisionWire",
+            ["Authorization", "ControlAPIProtos", "SPIFFE"],
+            thirdParty: grpc
+        ),
         Target(2, "DurableFiles"),
         Target(
             2,
@@ -104,7 +110,8 @@ enum LayerTable {
             3,
             "CAServer",
             everyEdge.union([
-                "AuditLog", "Authorization", "Datastore", "HTTPSemantics", "Issuance",
+                "AuditLog", "Authorization", "Datastore", "DecisionWire", "HTTPSemantics",
+                "Issuance",
                 "NodeAttestation", "NodeSync", "PolicyDocuments", "Routing", "SPIFFE",
             ]),
             thirdParty: daemon
@@ -113,8 +120,9 @@ enum LayerTable {
             3,
             "MTLSProxy",
             [
-                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer",
-                "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor", "Routing", "SPIFFE",
+                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos",
+                "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor",
+                "Routing", "SPIFFE",
                 "Telemetry",
             ],
             thirdParty: grpc.union(grpcTransport).union(["ContainersPreview", "Logging"])
