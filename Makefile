@@ -16,7 +16,7 @@ SWIFT_FILES = $(shell find Package.swift Sources Tests -name '*.swift' \
 # The test targets with locks, event loops and tasks.
 THREAD_SANITIZER_TARGETS := NodeSyncTests DatastoreTests GRPCPeerTests NodeAgentTests CAServerTests
 ADDRESS_SANITIZER_TARGETS := $(THREAD_SANITIZER_TARGETS) SPIFFETests IssuanceTests AuditLogTests \
-	PolicyDocumentsTests
+	PolicyDocumentsTests HTTPCodecTests ReactorTests MTLSProxyTests
 SIMULATION_MINUTES := 20
 FUZZ_SECONDS := 60
 

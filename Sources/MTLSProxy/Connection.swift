@@ -66,7 +66,10 @@ struct Connection: ~Copyable {
     var isConnecting = false
     private(set) var isHandshaking: Bool
     /// Whether the kernel may have bytes.
-    var isReadable = false
+    private(set) var isReadable = false
+    /// Whether the kernel has told of the peer's end, which comes behind the bytes that are there:
+    /// nothing more will be told of.
+    private var isEndNear = false
     /// Whether the peer has ended its side.
     private(set) var hasEnded = false
     /// Whether its end was passed on to the other side of a stream.
@@ -74,6 +77,7 @@ struct Connection: ~Copyable {
     /// Whether we have ended ours, or shall when everything is sent.
     private(set) var isEnding = false
     private var isEnded = false
+    private var isAborted = false
     var isDead = false
     /// Whether what still arrives is thrown away until the peer ends.
     var isLingering = false
@@ -150,6 +154,12 @@ struct Connection: ~Copyable {
     var isBlocked: Bool { !out.isEmpty || !early.isEmpty }
 
     var isOpen: Bool { !isConnecting && !isHandshaking }
+
+    /// The kernel has told of something.
+    mutating func note(_ readiness: Poller.Readiness) {
+        if !readiness.isDisjoint(with: .readingMakesSense) { isReadable = true }
+        if !readiness.isDisjoint(with: [.peerEnded, .failed]) { isEndNear = true }
+    }
 
     // MARK: Writing
 
@@ -271,12 +281,13 @@ struct Connection: ~Copyable {
     /// Makes the end of the connection look like the failure that it is.
     mutating func abort() {
         socket.resetOnClose()
+        isAborted = true
         isDead = true
     }
 
     /// Says good-bye, if there is anybody who could understand it.
     mutating func sayGoodbye(_ scratch: inout Buffer) {
-        guard isOpen, !isEnded, out.isEmpty, tls != nil else { return }
+        guard isOpen, !isEnded, !isAborted, out.isEmpty, tls != nil else { return }
         tls?.shutdown(output: &scratch)
         sendCiphertext(&scratch)
     }
@@ -356,7 +367,7 @@ struct Connection: ~Copyable {
         switch socket.receive(into: &scratch.plain) {
         case .bytes(let count):
             // A short read is the last one: the next event comes with new bytes.
-            if count < room { isReadable = false }
+            if count < room, !isEndNear { isReadable = false }
             return .bytes
         case .end:
             hasEnded = true
@@ -375,7 +386,7 @@ struct Connection: ~Copyable {
         let room = scratch.cipherIn.room
         switch socket.receive(into: &scratch.cipherIn) {
         case .bytes(let count):
-            if count < room { isReadable = false }
+            if count < room, !isEndNear { isReadable = false }
             return nil
         case .wouldBlock:
             isReadable = false

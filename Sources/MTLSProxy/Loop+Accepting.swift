@@ -176,7 +176,7 @@ extension Loop {
         }
     }
 
-    /// A client's handshake is done: who is it, and may it be here?
+    /// Finds out who a client is whose handshake is done, and whether it may be here.
     private mutating func admit(_ key: Key, _ connection: inout Connection) -> Bool {
         guard let route = listening[connection.place].inbound, let peer = connection.peer,
             let address = connection.peerAddress

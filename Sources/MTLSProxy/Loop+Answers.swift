@@ -22,6 +22,8 @@ extension Loop {
             return
         }
         relayAnswer(key, &server, client, &held.value)
+        // Whom it was for has gone: nothing else would tell the server's side.
+        if held.value.isDead { server.isDead = true }
         settle(client, held)
     }
 
@@ -138,27 +140,26 @@ extension Loop {
         )
         scratch.position += bytes
         // What is there of the body goes along, so that both leave at once.
-        let together = 32 * 1024
-        if case .body(let more) = Self.next(
-            scratch.plain,
-            scratch.position,
-            &server,
-            &scratch.response
-        ) {
-            let range = scratch.position..<(scratch.position + more)
-            scratch.position += more
-            if more <= together {
-                scratch.head.append(scratch.plain, range)
-            } else {
-                deliver(&client)
-                client.write(scratch.plain, range, &scratch.cipherOut, now: now)
-                client.exchange.bytesOut &+= UInt64(more)
-                counters.bytesOut &+= UInt64(more)
-                return
-            }
+        let step = Self.next(scratch.plain, scratch.position, &server, &scratch.response)
+        guard case .body(let more) = step else {
+            deliver(&client)
+            return
+        }
+        let range = scratch.position..<(scratch.position + more)
+        scratch.position += more
+        guard more > Self.togetherBytes else {
+            scratch.head.append(scratch.plain, range)
+            deliver(&client)
+            return
         }
         deliver(&client)
+        client.write(scratch.plain, range, &scratch.cipherOut, now: now)
+        client.exchange.bytesOut &+= UInt64(more)
+        counters.bytesOut &+= UInt64(more)
     }
+
+    /// A body up to this size is copied behind its head, so that one system call sends both.
+    static let togetherBytes = 32 * 1024
 
     private mutating func deliver(_ client: inout Connection) {
         client.write(scratch.head, &scratch.cipherOut, now: now)

@@ -56,7 +56,7 @@ extension Loop {
         !key.isNone && slab.look(at: key) { $0.isBlocked } ?? false
     }
 
-    /// While an answer is on its way: has the client left?
+    /// Notices that a client leaves while its answer is on the way.
     private mutating func watchForEnd(_ client: inout Connection) {
         guard client.isReadable, client.held.isEmpty else { return }
         client.beginReading(&scratch)
@@ -119,15 +119,16 @@ extension Loop {
         guard var held = slab.checkOut(client.other) else { return }
         guard held.value.response.begin(client.request.traits, isLast: isLast(client)) else {
             end(&held.value, .answerRefused)
-            settle(client.other, held)
+            settleServer(client.other, held, key, &client)
             return
         }
         if held.value.isOpen, !client.request.traits.hasBody, client.request.traits.isRepeatable {
             held.value.replay.append(scratch.head.bytes)
         }
         arm(.stall, &client, limits.stall)
+        let server = client.other
         sendHeadAndBody(&client, &held.value)
-        settle(client.other, held)
+        settleServer(server, held, key, &client)
     }
 
     /// Sends the head together with what is there of the body, so that both leave at once.
@@ -135,10 +136,9 @@ extension Loop {
         _ client: inout Connection,
         _ server: inout Connection
     ) {
-        let together = 32 * 1024
         let step = Self.next(scratch.plain, scratch.position, &client, &scratch.request)
         switch step {
-        case .body(let bytes) where bytes <= together:
+        case .body(let bytes) where bytes <= Self.togetherBytes:
             let range = scratch.position..<(scratch.position + bytes)
             scratch.head.append(scratch.plain, range)
             scratch.position += bytes
@@ -173,7 +173,7 @@ extension Loop {
         guard var held = slab.checkOut(client.other) else { return }
         held.value.write(scratch.plain, range, &scratch.cipherOut, now: now)
         if client.request.isComplete { held.value.response.requestWritten() }
-        settle(client.other, held)
+        settleServer(client.other, held, key, &client)
     }
 
     private mutating func requestIsThrough(_ client: inout Connection) {

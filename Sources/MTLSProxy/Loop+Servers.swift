@@ -222,10 +222,34 @@ extension Loop {
         counters.pooled &+= 1
     }
 
+    /// Puts a server's connection back, or ends it and deals with the client, which is out.
+    mutating func settleServer(
+        _ server: Key,
+        _ held: consuming UniqueBox<Connection>,
+        _ key: Key,
+        _ client: inout Connection
+    ) {
+        guard held.value.isDead, client.other == server else {
+            settle(server, held)
+            return
+        }
+        client.other = .none
+        held.value.other = .none
+        let reason = held.value.reason
+        var unsent = Buffer()
+        held.value.takeUnsent(&unsent)
+        settle(server, held)
+        serverIsGone(key, &client, reason, unsent: unsent)
+    }
+
     /// The server's side has ended: the request goes elsewhere, or the client is answered, or sees
     /// that its answer broke off.
     ///
-    /// - Parameter unsent: All of the request, if no server has seen it.
+    /// - Parameters:
+    ///   - key: The client's.
+    ///   - downstream: The client.
+    ///   - reason: Why the server's side has ended.
+    ///   - unsent: All of the request, if no server has seen it.
     mutating func serverIsGone(
         _ key: Key,
         _ downstream: inout Connection,
@@ -271,20 +295,20 @@ extension Loop {
             return false
         }
         downstream.exchange.attempts += 1
-        guard reachServer(key, &downstream) == nil,
-            var held = slab.checkOut(downstream.other)
-        else { return false }
+        guard reachServer(key, &downstream) == nil else { return false }
+        let server = downstream.other
+        guard var held = slab.checkOut(server) else { return false }
         guard held.value.response.begin(downstream.request.traits, isLast: isLast(downstream))
         else {
             held.value.isDead = true
             held.value.other = .none
             downstream.other = .none
-            settle(downstream.other, held)
+            settle(server, held)
             return false
         }
         held.value.write(unsent, &scratch.cipherOut, now: now)
         if downstream.request.isComplete { held.value.response.requestWritten() }
-        settle(downstream.other, held)
+        settleServer(server, held, key, &downstream)
         return true
     }
 }

@@ -55,7 +55,16 @@ extension Loop {
             return
         }
         relay(key, &from, &held.value)
+        let (isGone, wasThrough) = (held.value.isDead, held.value.isThrough)
         settle(toKey, held)
+        guard isGone, !from.isDead else { return }
+        // It could not be told, being out: it sends what there is, or is cut off as the other was.
+        from.other = .none
+        if !wasThrough {
+            end(&from, from.isDownstream ? .serverEnded : .clientEnded)
+        } else if !from.isFinishing {
+            from.isDead = true
+        }
     }
 
     private mutating func relay(_ key: Key, _ from: inout Connection, _ to: inout Connection) {

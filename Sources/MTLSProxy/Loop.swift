@@ -26,7 +26,7 @@ struct Loop: ~Copyable {
     /// Keys of listeners begin here; their generation is 0, which no connection has.
     private static let firstListenerKey: UInt64 = 16
 
-    /// One listener of this loop. Its place never changes while connections may name it.
+    /// One listener of this loop; its place never changes, since connections name it.
     struct Listening {
         let open: OpenListener
         var inbound: InboundRoute?
@@ -225,7 +225,7 @@ struct Loop: ~Copyable {
             }
             if connection.isDead { return }
         }
-        if !readiness.isDisjoint(with: .readingMakesSense) { connection.isReadable = true }
+        connection.note(readiness)
         if !connection.isOpen {
             guard shakeHands(key, &connection) else { return }
         }

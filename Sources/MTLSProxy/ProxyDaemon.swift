@@ -7,6 +7,7 @@ internal import ControlAPI
 internal import FoundationEssentials
 package import Logging
 internal import Reactor
+internal import SPIFFE
 package import Telemetry
 
 /// One proxy process: it does what the agent of its machine says, until told to stop.

@@ -18,6 +18,8 @@ package final class ProxyEngine: Sendable {
         var listeners: [ListenAddress: [OpenListener]] = [:]
         var generation: UInt64 = 0
         var isDraining = false
+        /// The last snapshots, the newest last; released here and not on a loop.
+        var kept: [ProxySnapshot] = []
         var threads: [ThreadHandle] = []
     }
 
@@ -151,6 +153,8 @@ package final class ProxyEngine: Sendable {
             guard mailbox.post(.snapshot(snapshot, own, countdown)) else { throw .stuck(worker) }
         }
         state.generation = snapshot.generation
+        state.kept.append(snapshot)
+        if state.kept.count > ProxyLimits.generationsMax { state.kept.removeFirst() }
         for (address, _) in state.listeners where listeners[address] == nil { forget(address) }
         state.listeners = listeners
     }

@@ -16,7 +16,7 @@ package struct ProxyLimits: Hashable, Sendable {
     package static let requestsPerConnectionMax: UInt64 = 100_000
     /// Attempts to reach a server for one request.
     package static let attemptsMax = 3
-    /// Snapshots that connections may hold on to; who holds an older one is closed.
+    /// Snapshots that the engine keeps, so that none is released on a loop that still had it.
     package static let generationsMax = 4
 
     /// From the connection to the end of the TLS handshake.

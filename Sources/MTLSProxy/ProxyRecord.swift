@@ -47,6 +47,7 @@ package enum ProxyReason: String, CaseIterable, Sendable {
 
 /// What is told of one request or connection; a plain value, made on the loop.
 package struct ProxyRecord: Sendable {
+    /// What it is about.
     package enum Kind: String, Sendable {
         case request
         case connection

@@ -11,6 +11,7 @@ internal import CTLS
     /// Most identities of one context; a node proxy has one for each local service.
     package static let identitiesMax = 256
 
+    /// An end of a connection.
     package enum Role: Sendable {
         case client
         case server

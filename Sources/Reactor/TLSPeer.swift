@@ -37,6 +37,7 @@ package final class TLSPeer: Sendable {
     ///   - now: The wall clock.
     ///   - findPath: Asks the TLS library for a path, given the certificates that it may use and
     ///     the authorities of the leaf's own trust domain.
+    /// - Returns: The peer.
     /// - Throws: Why the peer is refused.
     static func verified(
         chain: [[UInt8]],

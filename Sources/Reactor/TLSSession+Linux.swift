@@ -81,13 +81,12 @@ package enum TLSFailure: Hashable, Sendable, CustomStringConvertible {
     /// How often we took a new key.
     package private(set) var keyUpdates: UInt32 = 0
 
-    /// Begins a connection.
+    /// Begins a connection; nil if there is no memory for it.
     ///
     /// - Parameters:
     ///   - context: What it shares with others.
     ///   - serverName: What a client asks for; no meaning for a server.
     ///   - now: Milliseconds since boot.
-    /// - Returns: nil if there is no memory for it.
     package init?(_ context: TLSContext, serverName: String? = nil, now: UInt64) {
         let made: OpaquePointer? =
             if let serverName {

@@ -102,8 +102,9 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
-    func `a server that is not of the Service is not spoken to`(_ provider: TLSProvider) async throws
-    {
+    func `a server that is not of the Service is not spoken to`(
+        _ provider: TLSProvider
+    ) async throws {
         let world = try await world(provider)
         try await world.applyClient(expected: ["spiffe://example.org/another"])
         let wire = try Wire.connect(world.outboundAddress)
@@ -115,8 +116,9 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
-    func `who may not listen behind the proxy is not spoken to`(_ provider: TLSProvider) async throws
-    {
+    func `who may not listen behind the proxy is not spoken to`(
+        _ provider: TLSProvider
+    ) async throws {
         let world = try await world(provider)
         try await world.applyServer([World.allow()], forwardUIDs: [getuid() &+ 1])
         let wire = try Wire.connect(world.outboundAddress)
@@ -186,8 +188,9 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
-    func `an application that does not answer in time is a 504`(_ provider: TLSProvider) async throws
-    {
+    func `an application that does not answer in time is a 504`(
+        _ provider: TLSProvider
+    ) async throws {
         let application = try Application(.silent)
         let world = try World(provider, .http, application: application.address)
         var limits = ProxyLimits()

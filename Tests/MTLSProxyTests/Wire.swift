@@ -144,7 +144,8 @@ final class Application: Sendable {
 
     init(_ kind: Kind) throws {
         let socket = try Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: 0)
-        guard let port = socket.localEndpoint()?.port, let address = SocketAddress("127.0.0.1:\(port)")
+        guard let port = socket.localEndpoint()?.port,
+            let address = SocketAddress("127.0.0.1:\(port)")
         else { throw NoAddress() }
         self.address = address
         listener = Wire(socket)

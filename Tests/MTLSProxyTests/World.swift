@@ -177,10 +177,12 @@ final class World {
         let operation = patterns.flatMap { patterns in
             AccessField(anyOf: patterns).map { [AccessOperation(paths: $0)] }
         }
-        guard let principals, let rule = AccessRule(
-            from: [AccessSource(principals: principals)],
-            to: operation
-        ) else { throw NoAddress() }
+        guard let principals,
+            let rule = AccessRule(
+                from: [AccessSource(principals: principals)],
+                to: operation
+            )
+        else { throw NoAddress() }
         return AccessPolicy(namespace: "default", name: "p", action: action, rules: [rule])
     }
 }

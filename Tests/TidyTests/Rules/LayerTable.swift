@@ -57,6 +57,8 @@ enum LayerTable {
 
         Target(1, "AuditLog", ["SPIFFE"], thirdParty: ["Crypto"]),
         Target(1, "Authorization", ["HTTPSemantics", "SPIFFE"]),
+        Target(1, "CTLSBoringSSL", ["CTLS"], thirdParty: ["NIOSSL"]),
+        Target(1, "CTLSOpenSSL", ["CTLS"]),
         Target(1, "HTTPCodec", ["HTTPSemantics"]),
         Target(1, "Issuance", ["SPIFFE"], thirdParty: ["Crypto", "CryptoExtras", "SwiftASN1"]),
         Target(1, "NodeAttestation", ["SPIFFE"], thirdParty: ["Crypto"]),
@@ -186,9 +188,12 @@ enum LayerTable {
 
     static func target(_ name: String) -> Target? { byName[name] }
 
+    /// Targets in C.
+    static let cShims: Set<String> = ["CLinux", "CTLS", "CTLSBoringSSL", "CTLSOpenSSL"]
+
     /// Whether the target is one of the pure ones: hand-written Swift of layers 0 and 1.
     static func isCore(_ name: String) -> Bool {
-        guard name != "ControlAPIProtos", name != "CLinux" else { return false }
+        guard name != "ControlAPIProtos", !cShims.contains(name) else { return false }
         return byName[name].map { $0.layer <= 1 } ?? false
     }
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import HTTPSemantics
+import Reactor
+import Routing
+
+/// A network between two programs that behaves badly.
+final class ChaosRelay: Sendable {
+    enum Behaviour: Sendable {
+        /// Passes on so many bytes at a time.
+        case slices(Int)
+        /// Resets both sides after so many bytes from the server.
+        case reset(after: Int)
+        /// Ends both sides, as if properly, after so many bytes from the server.
+        case end(after: Int)
+        /// Passes nothing on any more after so many bytes from the server.
+        case stall(after: Int)
+    }
+
+    let address: SocketAddress
+
+    init(to server: SocketAddress, _ behaviour: Behaviour) throws {
+        let socket = try Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: 0)
+        guard let port = socket.localEndpoint()?.port,
+            let address = SocketAddress("127.0.0.1:\(port)")
+        else { throw NoAddress() }
+        self.address = address
+        let listener = Wire(socket)
+        _ = try WorkerThread(name: "chaos") {
+            while let client = listener.accept() {
+                guard let server = try? Wire.connect(server) else { continue }
+                _ = try? WorkerThread(name: "chaos up") {
+                    Self.pass(from: client, to: server, behaviour, isAnswer: false)
+                }
+                _ = try? WorkerThread(name: "chaos down") {
+                    Self.pass(from: server, to: client, behaviour, isAnswer: true)
+                }
+            }
+        }
+    }
+
+    private static func pass(
+        from: Wire,
+        to: Wire,
+        _ behaviour: Behaviour,
+        isAnswer: Bool
+    ) {
+        var passed = 0
+        while true {
+            let bytes = from.read(1) + from.takeReceived()
+            if bytes.isEmpty {
+                to.endSending()
+                return
+            }
+            switch behaviour {
+            case .slices(let count):
+                var rest = bytes[...]
+                while !rest.isEmpty {
+                    to.send(Array(rest.prefix(count)))
+                    rest = rest.dropFirst(count)
+                }
+            case .reset(let limit) where isAnswer && passed + bytes.count > limit:
+                to.send(Array(bytes.prefix(limit - passed)))
+                for wire in [from, to] { wire.with { $0.resetOnClose() } }
+                to.close()
+                from.close()
+                return
+            case .end(let limit) where isAnswer && passed + bytes.count > limit:
+                to.send(Array(bytes.prefix(limit - passed)))
+                to.endSending()
+                return
+            case .stall(let limit) where isAnswer && passed + bytes.count > limit: continue
+            case .reset, .end, .stall: to.send(bytes)
+            }
+            passed += bytes.count
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import HTTPSemantics
+import MTLSProxy
+import Reactor
+import Routing
+import Testing
+
+/// Between two proxies that behave there is a network that does not.
+@Suite(.timeLimit(.minutes(2)), .serialized) struct ChaosTests {
+    private func world(
+        _ provider: TLSProvider,
+        _ behaviour: ChaosRelay.Behaviour,
+        _ kind: Application.Kind = .mirror,
+        limits: ProxyLimits = ProxyLimits()
+    ) async throws -> World {
+        let application = try Application(kind)
+        let isHTTP = if case .echo = kind { false } else { true }
+        let world = try World(provider, isHTTP ? .http : .tcp, application: application.address)
+        try await world.applyServer([World.allow()])
+        let relay = try ChaosRelay(to: world.inboundAddress, behaviour)
+        try await world.applyClient(endpoints: [relay.address], limits: limits)
+        return world
+    }
+
+    private let request = "GET /x HTTP/1.1\r\nhost: backend\r\n\r\n"
+
+    @Test(arguments: TLSProvider.allCases, [1, 3, 100])
+    func `requests survive a network that passes a few bytes at a time`(
+        _ provider: TLSProvider,
+        count: Int
+    ) async throws {
+        let world = try await world(provider, .slices(count))
+        let wire = try Wire.connect(world.outboundAddress)
+        for _ in 0..<3 {
+            wire.send(request)
+            #expect(wire.readAnswer()?.status == 200)
+        }
+        // The client's side may be cut as well.
+        for byte in request.utf8 { wire.send([byte]) }
+        #expect(wire.readAnswer()?.status == 200)
+    }
+
+    @Test(arguments: TLSProvider.allCases, [0, 500, 1500, 3000])
+    func `an answer that breaks off is never taken for a whole one`(
+        _ provider: TLSProvider,
+        limit: Int
+    ) async throws {
+        for behaviour in [ChaosRelay.Behaviour.reset(after: limit), .end(after: limit)] {
+            let world = try await world(provider, behaviour)
+            let wire = try Wire.connect(world.outboundAddress)
+            let body = String(repeating: "x", count: 4000)
+            wire.send(
+                "POST /x HTTP/1.1\r\nhost: backend\r\ncontent-length: 4000\r\n\r\n\(body)"
+            )
+            let answer = wire.readAnswer()
+            let isWhole = answer?.status == 200 && answer?.body.hasSuffix(body) ?? false
+            #expect(!isWhole)
+            if answer?.status == 200 {
+                // It had begun: the client sees a reset, not an end.
+                _ = wire.readToEnd()
+                #expect(wire.failure != nil)
+            } else {
+                #expect(answer == nil || [502, 503].contains(answer?.status ?? 0))
+            }
+        }
+    }
+
+    @Test(arguments: TLSProvider.allCases, [0, 2000])
+    func `a network that goes silent is given up`(
+        _ provider: TLSProvider,
+        limit: Int
+    ) async throws {
+        var limits = ProxyLimits()
+        (limits.handshake, limits.answer, limits.stall) = (300, 300, 300)
+        let world = try await world(provider, .stall(after: limit), limits: limits)
+        let wire = try Wire.connect(world.outboundAddress)
+        let body = String(repeating: "x", count: 8000)
+        wire.send("POST /x HTTP/1.1\r\nhost: backend\r\ncontent-length: 8000\r\n\r\n\(body)")
+        let answer = wire.readAnswer()
+        #expect(answer == nil || answer?.status == 504 || answer?.body.count ?? 0 < 8000)
+        let reasons = await world.client.sum().reasons
+        #expect(reasons[.timedOut] ?? 0 >= 1)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a stream in single bytes arrives whole`(_ provider: TLSProvider) async throws {
+        let world = try await world(provider, .slices(1), .echo)
+        let wire = try Wire.connect(world.outboundAddress)
+        let bytes = (0..<5000).map { UInt8(truncatingIfNeeded: $0) }
+        wire.send(bytes)
+        wire.endSending()
+        #expect(wire.readToEnd() == bytes)
+        #expect(wire.failure == nil)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a stream that is cut off does not look whole`(_ provider: TLSProvider) async throws {
+        for behaviour in [ChaosRelay.Behaviour.reset(after: 2000), .end(after: 2000)] {
+            let world = try await world(provider, behaviour, .echo)
+            let wire = try Wire.connect(world.outboundAddress)
+            wire.send([UInt8](repeating: 7, count: 5000))
+            _ = wire.readToEnd()
+            #expect(wire.failure != nil)
+        }
+    }
+}
