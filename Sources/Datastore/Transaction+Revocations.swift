@@ -74,6 +74,16 @@ extension ReadTransaction {
         )
     }
 
+    /// Whether a revocation has ended by `now` that is not forgotten yet.
+    package func hasRevocation(endedBy now: Date) throws(DatastoreError) -> Bool {
+        try first(
+            "SELECT 1 AS n FROM revoked_identities WHERE ends_at <= ? LIMIT 1",
+            [now.storedMilliseconds]
+        ) { row in
+            try row.value("n", as: Int.self)
+        } != nil
+    }
+
     /// How many identities are revoked.
     package func revocationCount() throws(DatastoreError) -> Int {
         try first("SELECT count(*) AS n FROM revoked_identities") { row in

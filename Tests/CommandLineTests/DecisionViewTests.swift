@@ -13,7 +13,7 @@ import signet
             .with {
                 $0.allowed = false
                 $0.rule = -1
-                $0.reason = "no rule allows it"
+                $0.reason = "noMatch"
                 $0.identity = "spiffe://example.org/db"
                 $0.peer = "spiffe://example.org/web"
                 $0.port = 5432
@@ -32,7 +32,7 @@ import signet
                 DENIED: GET /rows from spiffe://example.org/web to spiffe://example.org/db port 5432
                 """
         )
-        #expect(lines[1] == "  by no rule: no rule allows it")
+        #expect(lines[1] == "  by default: no ALLOW rule matches it")
         #expect(lines.contains("  judged at revision 12"))
         #expect(lines.last == "no rule could have decided")
     }
@@ -68,18 +68,25 @@ import signet
     @Test func `a policy that decided is named with its rule, and what shadow would change`() {
         let view = Self.denied {
             $0.rule = 3
+            $0.reason = "guardrail"
             $0.policyNamespace = "shop"
             $0.policy = "never"
             $0.shadowDiffers = true
             $0.shadowAllowed = true
             $0.shadowPolicy = "shop/trial"
         }
-        #expect(view.text.contains("  by policy shop/never, rule 3: no rule allows it"))
+        #expect(view.text.contains("  by policy shop/never, rule 3 (guardrail)\n"))
         #expect(
             view.text.contains(
                 "with the policies in shadow enforced it would be ALLOWED by policy shop/trial"
             )
         )
+    }
+
+    @Test func `words of a newer release are shown as they are`() {
+        let text = Self.denied { $0.reason = "tooLate" }.text
+        #expect(text.contains("  by no rule: tooLate\n"))
+        #expect(Self.denied { $0.reason = "reservedPeer" }.text.contains("Signet's own parts"))
     }
 
     @Test func `a connection has no method, and a peer may have no identity`() {

@@ -101,7 +101,6 @@ struct ApprovalTests {
         ),
         Case("an authority that has expired", .authorityExpiresTooSoon, after: 25 * 3600),
         Case("an authority from the future", .authorityNotYetValid, after: -61),
-        Case("no room for the whole backdate", .authorityNotYetValid, after: -1),
         Case("a clock after the year 9999", .clockOutOfRange, after: 1e15),
         Case("a clock before 1970", .clockOutOfRange, after: -1e15),
         Case("a clock that is no number", .clockOutOfRange, after: .nan),

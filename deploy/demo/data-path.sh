@@ -17,12 +17,11 @@ reports_socket=$place/reports.sock
 
 # Waits until a command is true: eventually WHAT COMMAND...
 eventually() {
-    local what=$1; shift
-    for _ in $(seq $((patience * 10))); do
-        if "$@"; then return 0; fi
+    local what=$1 end=$((SECONDS + patience)); shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || failed "waited $patience s for $what"
         sleep 0.1
     done
-    failed "waited $patience s for $what"
 }
 
 # Asks through a socket; the status is in $answered, the answer in $place/answer.

@@ -19,6 +19,7 @@ extension ServerCore {
     /// Composes the states of all proxies, as this release does it from what is stored.
     func refreshProxies() async throws(APIError) {
         let now = clock.wallTime
+        guard try await read({ try $0.proxyCount() }) > 0 else { return }
         let problems = try await write { transaction in
             try transaction.refresh(transaction.proxies(), now: now)
         }
@@ -27,8 +28,9 @@ extension ServerCore {
 
     /// Composes the states of proxies of which something expired meanwhile.
     package func refreshExpiredProxies(now: Date) async throws(APIError) {
-        while true {
-            let limit = Self.proxiesRefreshedMax
+        let limit = Self.proxiesRefreshedMax
+        // Looked at each minute, so without anything to do nothing is written.
+        while try await !read({ try $0.proxies(changingBy: now, limit: 1) }).isEmpty {
             let (count, problems) = try await write { transaction in
                 let due = try transaction.proxies(changingBy: now, limit: limit)
                 return (due.count, try transaction.refresh(due, now: now))
@@ -48,14 +50,12 @@ extension ServerCore {
     ///
     /// - Throws: `APIError`; what was forgotten before stays forgotten.
     package func endRevocations(now: Date) async throws(APIError) {
-        while true {
+        while try await read({ try $0.hasRevocation(endedBy: now) }) {
             let (ended, left) = try await write { transaction in
                 let ended = try transaction.endRevocations(by: now, limit: Self.revocationsEndedMax)
                 return (ended.count, ended.isEmpty ? 0 : try transaction.revocationCount())
             }
-            guard ended > 0 else { return }
-            metrics.set(.revocations, to: Double(left))
-            guard ended == Self.revocationsEndedMax else { return }
+            if ended > 0 { metrics.set(.revocations, to: Double(left)) }
         }
     }
 }

@@ -219,6 +219,7 @@ extension Issuer {
         guard let instant = CertificateTime(now), var notAfter = instant.adding(lifetime) else {
             throw .clockOutOfRange
         }
+        guard instant >= authorityNotBefore else { throw .authorityNotYetValid }
         if let expires, expires < notAfter.date {
             guard let cut = CertificateTime(expires) else { throw .entryExpired }
             notAfter = cut
@@ -231,11 +232,10 @@ extension Issuer {
         guard left >= SVIDLifetimes.svidMin.components.seconds else {
             throw notAfter == authorityNotAfter ? .authorityExpiresTooSoon : .entryExpired
         }
-        guard let notBefore = instant.adding(.zero - lifetimes.backdate) else {
-            throw .clockOutOfRange
-        }
-        // Exactly so far back: a revocation judges by notBefore when a certificate was issued.
-        guard notBefore >= authorityNotBefore else { throw .authorityNotYetValid }
-        return (notBefore, notAfter)
+        let backdated = instant.adding(.zero - lifetimes.backdate) ?? instant
+        // Right after an authority was made a clock that goes back a little leaves no room for all
+        // of it. The certificate then counts as issued later than it was: a revocation lies after
+        // the last notBefore on record, so it refuses that one too.
+        return (max(backdated, authorityNotBefore), notAfter)
     }
 }

@@ -105,9 +105,16 @@ package struct DecisionView: Encodable, Sendable {
         return "\(what) from \(from)\(address) to \(identity)\(at)"
     }
 
+    /// Words that the verdict itself says are left out; others are a newer server's or proxy's.
     private var decider: String {
-        let by = rule.map { "by policy \(policy), rule \($0)" } ?? "by no rule"
-        return reason.isEmpty ? by : "\(by): \(reason)"
+        let by = rule.map { "by policy \(policy), rule \($0)" }
+        switch reason {
+        case "", "allowed", "denied": return by ?? "by no rule"
+        case "guardrail": return "\(by ?? "by a policy") (guardrail)"
+        case "noMatch": return "by default: no ALLOW rule matches it"
+        case "reservedPeer": return "the peer is one of Signet's own parts, which no policy admits"
+        default: return "\(by ?? "by no rule"): \(reason)"
+        }
     }
 
     private func line(_ rule: Rule) -> String {

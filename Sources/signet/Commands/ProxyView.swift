@@ -83,8 +83,10 @@ package struct ProxyView: Encodable, Sendable {
         case .applied, .starting: nil
         case .left: "Its log, and its agent's, tell why. Start it again."
         case .refused:
-            "It goes on with revision \(appliedRevision). `signet history Proxy/\(proxy)` shows "
-                + "what changed."
+            appliedRevision == 0
+                ? "It has applied none yet and listens nowhere; its log tells more."
+                : "It goes on with revision \(appliedRevision). `signet history Proxy/\(proxy)` "
+                    + "shows what changed."
         }
     }
 

@@ -97,6 +97,8 @@ package struct CommandFailure: Error {
             "Rights come from a RoleBinding that names you, or `admins` of the server's "
                 + "configuration; see docs/command-line.md, \"Rights\"."
         case "agentAway", "nodeUnknown": "`signet agent list` shows all and their state."
+        case "port":
+            "It is the port of `forward`, or workloadPort: `signet get Proxy -A -o yaml` shows it."
         case "proxyAway", "proxyUnknown", "proxyAmbiguous":
             "`signet proxy list -A` shows those that are there, and their nodes."
         case "conflict": "`signet get KIND NAME -o yaml` shows it as it is now."

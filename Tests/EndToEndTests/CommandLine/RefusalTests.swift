@@ -166,6 +166,7 @@ struct RefusalTests {
         Case("proxy connections nope", 1, "proxy default/nope", "`signet proxy list -A`"),
         Case("explain decision \(String(repeating: "a", count: 26))", 1, "no attached proxy made"),
         Case("explain request --to spiffe://example.org/no --port 1", 1, "no entry names"),
+        Case("explain request --to spiffe://example.org/shop", 1, "port of the workload", "-A"),
         Case("audit query --event svidIssued", 1, "no event svidIssued", "svidsIssued"),
         Case("svid fetch", 1, "PermissionDenied", "signet explain workload"),
         Case("svid watch --write-dir x --agent-socket admin.sock", 1, "is no agent that knows"),

@@ -185,7 +185,9 @@ final class DataPath: Sendable {
             let listed = try await machine.signet(["proxy", "list", "-o", "json"])
             guard listed.isSuccess else { throw ProgramFailure("proxy list: \(listed.report)") }
             let proxies = try JSONDecoder().decode([Listed].self, from: Data(listed.output.utf8))
-            return proxies.count == 2 && proxies.allSatisfy { $0.state == "applied" }
+            // Processes that were killed stay listed beside their successors.
+            let applied = Set(proxies.filter { $0.state == "applied" }.map(\.proxy))
+            return applied == [Self.frontend, Self.backend]
         }
     }
 
