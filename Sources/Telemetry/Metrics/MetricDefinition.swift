@@ -15,8 +15,9 @@ extension Metric {
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
             .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
             .clockRefused, .clockSkew, .connectionsOpen, .entries, .proxies,
-            .proxiesAttached, .proxyConnectionsLive, .revision, .revocations, .rotationAgentsMissing,
-            .startTime, .stateRevision, .syncConnected, .syncRevision, .workloadStreams:
+            .proxiesAttached, .proxyConnectionsLive, .revision, .revocations,
+            .rotationAgentsMissing, .startTime, .stateRevision, .syncConnected, .syncRevision,
+            .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
             .rpcDuration, .syncConvergenceDuration:

@@ -49,8 +49,6 @@ enum LayerTable {
     static let targets: [Target] = [
         Target(0, "CLinux"),
         Target(0, "CTLS"),
-        Target(0, "CTLSBoringSSL", ["CTLS"], thirdParty: ["NIOSSL"]),
-        Target(0, "CTLSOpenSSL", ["CTLS"]),
         Target(0, "ControlAPIProtos", thirdParty: grpc),
         Target(0, "HTTPSemantics"),
         Target(0, "SPIFFE", thirdParty: x509),
