@@ -268,10 +268,11 @@ ask "$reports_socket"
 passed "both within a second; the other identity goes on"
 
 step "Everything is in the audit log, which proves itself"
-show "signet audit query --event identityRevoked"
-"$signet" audit query --event identityRevoked >"$place/revoked.out"
+show "signet audit query --event identityRevoked --spiffe-id .../frontend"
+"$signet" audit query --event identityRevoked --spiffe-id "$identity/frontend" \
+    >"$place/revoked.out"
 cut -c 1-110 "$place/revoked.out" | indent
-grep -q "$identity/frontend" "$place/revoked.out" || failed "the revocation is not in the log"
+grep -q "identityRevoked .*key copied" "$place/revoked.out" || failed "the revocation is not in the log"
 verify_log
 passed "every record is under the signed root"
 
