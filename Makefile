@@ -38,20 +38,21 @@ build: setup ## build the executables (debug)
 
 .PHONY: release
 release: setup ## build what is installed on machines: optimised, with the Swift runtime inside
-	@for product in signet-server signet-agent signet; do \
+	@for product in signet-server signet-agent signet-proxy signet; do \
 		.ci/stage "release $$product" swift build $(SWIFT_FLAGS) --configuration release \
 			--static-swift-stdlib --scratch-path .build-release --product $$product; \
 	done
 	@ls -l .build-release/release/signet-server .build-release/release/signet-agent \
-		.build-release/release/signet
+		.build-release/release/signet-proxy .build-release/release/signet
 
 .PHONY: build-tests
 build-tests: setup
 	@.ci/stage build swift build $(SWIFT_FLAGS) --build-tests
 
 .PHONY: demo
-demo: setup build ## two identities fetched, rotated, audited and proved, on this machine
+demo: setup build ## identities and the data path, shown and proved on this machine
 	@.ci/stage demo deploy/demo/identity.sh
+	@.ci/stage demo deploy/demo/data-path.sh
 
 .PHONY: test
 test: setup build-tests ## build and run every test

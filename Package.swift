@@ -158,9 +158,10 @@ let package = Package(
         ),
         library(
             "ControlAPI",
-            ["ControlAPIProtos", "SPIFFE", "NodeSync", .grpc, .grpcProtobuf, .protobuf]
+            ["ControlAPIProtos", "SPIFFE", "NodeSync", "Routing", .grpc, .grpcProtobuf, .protobuf]
         ),
         library("Datastore", ["SPIFFE", "NodeSync", .grdb]),
+        library("DecisionWire", ["Authorization", "ControlAPIProtos", "SPIFFE", .protobuf]),
         library("DurableFiles", []),
         library(
             "GRPCPeer",
@@ -190,16 +191,11 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CLinux", "Clocks", "Configuration", "ControlAPI",
                 "ControlAPIProtos",
-                "Datastore", "DurableFiles", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
+                "Datastore", "DecisionWire", "DurableFiles", "GRPCPeer", "HTTPSemantics",
+                "Issuance",
+                "NodeAttestation", "NodeSync",
+                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
-            ]
-        ),
-        library(
-            "MTLSProxy",
-            [
-                "Authorization", "HTTPCodec", "HTTPSemantics", "Reactor", "Routing", "SPIFFE",
-                .boxes,
             ]
         ),
         library(
@@ -207,8 +203,17 @@ let package = Package(
             [
                 "AuditLog", "CLinux", "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos",
                 "DurableFiles",
-                "GRPCPeer", "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", .asn1, .crypto,
-                .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
+                "GRPCPeer", "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", .asn1,
+                .crypto, .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
+            ]
+        ),
+        library(
+            "MTLSProxy",
+            [
+                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos",
+                "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor",
+                "Routing", "SPIFFE", "Telemetry", .boxes, .grpc, .grpcTransport, .logging,
+                .protobuf,
             ]
         ),
 
@@ -223,6 +228,10 @@ let package = Package(
                 "Clocks", "GRPCPeer", "NodeAgent", "SPIFFE", "Telemetry", .lifecycle, .logging,
                 .unixSignals,
             ]
+        ),
+        executable(
+            "signet-proxy",
+            ["Clocks", "MTLSProxy", "Telemetry", .lifecycle, .logging, .unixSignals]
         ),
         executable(
             "signet",
@@ -300,11 +309,15 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
                 "Datastore", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
+                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
                 .grpcTransport, .logging, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),
+        tests(
+            "ControlAPITests",
+            ["ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .protobuf]
+        ),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests("DurableFilesTests", ["DurableFiles"]),
         tests(
@@ -327,9 +340,19 @@ let package = Package(
             "NodeAgentTests",
             [
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
-                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "NodeAgent",
-                "NodeAttestation", "NodeSync", "SPIFFE", "Telemetry", "TestPKI", .crypto, .grpc,
-                .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
+                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "MTLSProxy",
+                "NodeAgent",
+                "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", "TestPKI",
+                .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
+            ]
+        ),
+        tests(
+            "MTLSProxyTests",
+            [
+                "Authorization", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer",
+                "HTTPSemantics", "MTLSProxy", "NodeSync", "Reactor", "Routing", "SPIFFE",
+                "Telemetry", "TestPKI", "TestPrograms", .crypto, .grpc, .grpcTransport, .logging,
+                .protobuf,
             ]
         ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),
@@ -342,13 +365,6 @@ let package = Package(
             ]
         ),
         tests("RoutingTests", ["Routing", "SPIFFE"]),
-        tests(
-            "MTLSProxyTests",
-            [
-                "Authorization", "HTTPSemantics", "MTLSProxy", "Reactor", "Routing", "SPIFFE",
-                "TestPKI", "TestPrograms", .crypto,
-            ]
-        ),
         tests(
             "ReactorTests",
             [

@@ -338,6 +338,11 @@ int32_t clinux_unix_listen(const char *path, uint32_t mode, int32_t backlog) {
     return -error;
 }
 
+int32_t clinux_give_to_group(const char *path, uint32_t gid, uint32_t mode) {
+    if (lchown(path, (uid_t)-1, gid) != 0) return errno;
+    return chmod(path, mode) == 0 ? 0 : errno;
+}
+
 int32_t clinux_lock_file(const char *path) {
     int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (descriptor < 0) return -errno;

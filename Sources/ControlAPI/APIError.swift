@@ -32,11 +32,19 @@ package struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
     package let reason: String
     /// What, where and how to mend it, for people.
     package let message: String
+    /// When the same request may succeed, if that is known; told where an answer has a place for it.
+    package let retryAfter: Duration?
 
-    package init(_ kind: Kind, _ reason: String, _ message: String) {
+    package init(
+        _ kind: Kind,
+        _ reason: String,
+        _ message: String,
+        retryAfter: Duration? = nil
+    ) {
         self.kind = kind
         self.reason = reason
         self.message = message
+        self.retryAfter = retryAfter
     }
 
     package var description: String { "\(message) [\(reason)]" }

@@ -3,6 +3,7 @@
 package import ControlAPIProtos
 internal import FoundationEssentials
 package import NodeSync
+internal import Routing
 package import SPIFFE
 internal import SwiftProtobuf
 
@@ -176,6 +177,9 @@ extension ResourceChange {
 package enum ResourcePayload: Hashable, Sendable {
     case bundle(TrustBundle)
     case entry(RegistrationEntry)
+    case proxy(ProxyState)
+    /// A revocation under the name that its server gave it.
+    case revocation(name: String, Revocation)
 
     /// Reads a payload whose type is `key`'s.
     ///
@@ -200,7 +204,23 @@ package enum ResourcePayload: Hashable, Sendable {
             let entry = try RegistrationEntry(parsing: message)
             guard entry.id == key.name else { throw .field("\(key)", "it holds another entry") }
             self = .entry(entry)
-        case .document, .revocation:
+        case .proxy:
+            let message: Signet_Node_V1alpha1_ProxyState
+            do { message = try .init(serializedBytes: payload) } catch {
+                throw .field("\(key)", "not a ProxyState")
+            }
+            let state = try ProxyState(parsing: message)
+            guard state.proxy.reference == key.name else {
+                throw .field("\(key)", "it holds another proxy")
+            }
+            self = .proxy(state)
+        case .revocation:
+            let message: Signet_Node_V1alpha1_Revocation
+            do { message = try .init(serializedBytes: payload) } catch {
+                throw .field("\(key)", "not a Revocation")
+            }
+            self = .revocation(name: key.name, try Revocation(parsing: message))
+        case .document:
             throw .field("\(key)", "this version does not know the type")
         }
     }
@@ -218,6 +238,16 @@ package enum ResourcePayload: Hashable, Sendable {
                     return Resource(
                         key: ResourceKey(.entry, entry.id),
                         payload: try entry.message.serializedBytes()
+                    )
+                case .proxy(let state):
+                    return Resource(
+                        key: ResourceKey(.proxy, state.proxy.reference),
+                        payload: try state.message.serializedBytes()
+                    )
+                case .revocation(let name, let revocation):
+                    return Resource(
+                        key: ResourceKey(.revocation, name),
+                        payload: try revocation.message.serializedBytes()
                     )
                 }
             } catch {

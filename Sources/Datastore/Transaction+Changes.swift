@@ -11,10 +11,10 @@ package struct StoredChange: Hashable, Sendable {
     package let key: ResourceKey
     /// Whether the resource no longer exists.
     package let isRemoval: Bool
-    /// What nodes had to show at the start of the range to be in the scope of an entry.
+    /// What nodes had to show at the start of the range to be in the scope of an entry or a Proxy.
     ///
-    /// They must hear of the change even if they no longer match. Nil when the entry did not
-    /// exist then, and for other resources.
+    /// They must hear of the change even if they no longer match. Nil when it did not exist then,
+    /// and for other resources.
     package let priorNodeSelectors: [Selector]?
 
     package init(
@@ -115,7 +115,8 @@ extension ReadTransaction {
 }
 
 extension Transaction {
-    /// Records that `key` changed under `number`; entries do this themselves.
+    /// Records that `key` changed under `number`; entries, Proxies and revocations do this
+    /// themselves.
     ///
     /// - Throws: `DatastoreError.revisionNotAdvanced` unless this transaction has taken `number`.
     package func recordChange(

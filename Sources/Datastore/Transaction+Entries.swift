@@ -72,6 +72,33 @@ extension ReadTransaction {
         )
     }
 
+    /// The entries of a namespace that may give an ID, at most `limit`: those whose ID it is, or, if
+    /// there is none, those whose ID has variables.
+    ///
+    /// The second takes as long as the namespace has entries, some 50 ms for 100,000.
+    package func entries(
+        namespace: String,
+        thatMayGive id: SPIFFEID,
+        limit: Int
+    ) throws(DatastoreError) -> [RegistrationEntry] {
+        let exact = try all(
+            """
+            SELECT * FROM entries WHERE spiffe_id = ? AND namespace = ? ORDER BY id LIMIT ?
+            """,
+            [id.description, namespace, limit],
+            RegistrationEntry.init
+        )
+        if !exact.isEmpty { return exact }
+        return try all(
+            """
+            SELECT * FROM entries WHERE namespace = ? AND instr(spiffe_id, '{') > 0
+            ORDER BY id LIMIT ?
+            """,
+            [namespace, limit],
+            RegistrationEntry.init
+        )
+    }
+
     /// The blast radius of a change to a part of the tree of IDs.
     ///
     /// Entries whose ID, or template of one, starts with `prefix`, byte by byte, in order of their
@@ -114,7 +141,7 @@ extension Transaction {
             isRemoval: false,
             priorNodeSelectors: prior?.nodeSelectors
         )
-        let anchor = try anchor(of: entry)
+        let anchor = try anchor(of: entry.nodeSelectors)
         try execute(
             """
             INSERT INTO entries (id, namespace, name, revision, created_at, spiffe_id,
@@ -157,7 +184,13 @@ extension Transaction {
     private func withdraw(id: String) throws(DatastoreError) -> RegistrationEntry? {
         guard let entry = try entry(id: id) else { return nil }
         try execute("DELETE FROM entries WHERE id = ?", [id])
-        for selector in entry.nodeSelectors {
+        try release(entry.nodeSelectors)
+        return entry
+    }
+
+    /// Takes selectors out of the use counts.
+    func release(_ nodeSelectors: [Selector]) throws(DatastoreError) {
+        for selector in nodeSelectors {
             // The row goes with its last use; the check of the table allows no zero.
             let last = try execute(
                 "DELETE FROM node_selectors WHERE selector = ? AND uses = 1",
@@ -169,14 +202,13 @@ extension Transaction {
                 [selector.description]
             )
         }
-        return entry
     }
 
     /// Counts the use of each node selector and returns the row of the one used least: the fewer
-    /// entries share an anchor, the fewer a node reads in vain.
-    private func anchor(of entry: RegistrationEntry) throws(DatastoreError) -> Int64 {
+    /// share an anchor, the fewer a node reads in vain.
+    func anchor(of nodeSelectors: [Selector]) throws(DatastoreError) -> Int64 {
         var least: (id: Int64, uses: UInt64)?
-        for selector in entry.nodeSelectors {
+        for selector in nodeSelectors {
             let row = try executeReturning(
                 """
                 INSERT INTO node_selectors (selector, uses) VALUES (?, 1)
@@ -189,7 +221,7 @@ extension Transaction {
             }
             if row.uses < least?.uses ?? .max { least = row }
         }
-        guard let least else { throw .constraint("an entry needs a node selector") }
+        guard let least else { throw .constraint("a node selector is missing") }
         return least.id
     }
 }

@@ -13,6 +13,8 @@ package struct IssuanceIntent: Hashable, Sendable {
     package let entryRevision: UInt64?
     /// SHA-256 of the TBSCertificate, to which the signed one is compared.
     package let tbsSHA256: [UInt8]
+    /// When it begins; nil if an earlier release recorded it.
+    package let notBefore: Date?
     package let notAfter: Date
     /// The name of the node that asked; empty for the server itself.
     package let node: String
@@ -28,6 +30,7 @@ package struct IssuanceIntent: Hashable, Sendable {
         entryID: String?,
         entryRevision: UInt64?,
         tbsSHA256: [UInt8],
+        notBefore: Date? = nil,
         notAfter: Date,
         node: String,
         revision: UInt64,
@@ -39,6 +42,7 @@ package struct IssuanceIntent: Hashable, Sendable {
         self.entryID = entryID
         self.entryRevision = entryRevision
         self.tbsSHA256 = tbsSHA256
+        self.notBefore = notBefore
         self.notAfter = notAfter
         self.node = node
         self.revision = revision
@@ -92,14 +96,14 @@ extension Transaction {
             try execute(
                 """
                 INSERT INTO intents (serial, authority, spiffe_id, entry_id, entry_revision,
-                    tbs_sha256, not_after, node, revision, leaf)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    tbs_sha256, not_before, not_after, node, revision, leaf)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
                 [
                     intent.serial.stored, intent.authorityID, intent.spiffeID, intent.entryID,
                     intent.entryRevision?.stored, intent.tbsSHA256.stored,
-                    intent.notAfter.storedMilliseconds, intent.node, intent.revision.stored,
-                    intent.leafIndex.stored,
+                    intent.notBefore?.storedMilliseconds, intent.notAfter.storedMilliseconds,
+                    intent.node, intent.revision.stored, intent.leafIndex.stored,
                 ]
             )
         }
@@ -133,6 +137,7 @@ extension IssuanceIntent {
             entryID: try row.optional("entry_id"),
             entryRevision: entryRevision.map { UInt64(clamping: $0) },
             tbsSHA256: try row.bytes("tbs_sha256"),
+            notBefore: try row.optionalDate("not_before"),
             notAfter: try row.date("not_after"),
             node: try row.value("node"),
             revision: try row.number("revision"),

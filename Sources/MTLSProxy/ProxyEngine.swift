@@ -46,12 +46,17 @@ package final class ProxyEngine: Sendable {
     /// - Parameters:
     ///   - workers: At least 1.
     ///   - provider: The library of all TLS contexts in its snapshots.
+    ///   - instance: What the IDs of its decisions begin with; nil draws one at random.
     /// - Throws: What the kernel says.
-    package init(workers: Int, provider: TLSProvider) throws(ProxyEngineError) {
+    package init(
+        workers: Int,
+        provider: TLSProvider,
+        instance: UInt64? = nil
+    ) throws(ProxyEngineError) {
         guard (1...Self.workersMax).contains(workers) else { throw .workers(workers) }
         var generator = SystemRandomNumberGenerator()
         self.provider = provider
-        instance = generator.next()
+        self.instance = instance ?? generator.next()
         var mailboxes: [Mailbox<LoopMessage>] = []
         var queues: [RecordQueue] = []
         do throws(SystemError) {
@@ -63,7 +68,7 @@ package final class ProxyEngine: Sendable {
             self.queues = queues
             for worker in 0..<workers {
                 let (mailbox, records) = (mailboxes[worker], queues[worker])
-                let (seed, instance) = (generator.next(), instance)
+                let (seed, instance) = (generator.next(), self.instance)
                 let thread = try WorkerThread(name: "signet-loop-\(worker)") {
                     guard
                         var loop = try? Loop(

@@ -60,6 +60,7 @@ package struct Service: Hashable, Sendable {
         self.isObserved = isObserved
     }
 
+    /// The port with this name; nil if there is none.
     package func port(named name: String) -> ServicePort? {
         ports.first { $0.name == name }
     }

@@ -38,6 +38,21 @@ struct SignetAgent: AsyncParsableCommand {
         help: "Its permissions, octal. (default: 0\(String(defaults.socketMode, radix: 8)))"
     )
     var socketMode: String?
+    @Option(
+        name: .customLong("proxy-socket"),
+        help: "Unix socket of proxies. (default: proxy.sock beside the Workload API's)"
+    )
+    var proxySocket: String?
+    @Option(
+        name: .customLong("proxy-socket-mode"),
+        help: "Its permissions, octal. (default: 0660 with its group, else 0600)"
+    )
+    var proxySocketMode: String?
+    @Option(
+        name: .customLong("proxy-socket-group"),
+        help: "Its group, if there is one. (default: \(defaults.proxySocketGroup))"
+    )
+    var proxySocketGroup: String?
     @Option(name: .customLong("server-address"), help: "host:port; may be given several times.")
     var serverAddresses: [String] = []
     @Option(name: .customLong("trust-domain"), help: "Refuse to start in any other trust domain.")
@@ -87,7 +102,9 @@ struct SignetAgent: AsyncParsableCommand {
         if let config { try settings.read(file: config) }
         let single: [(AgentConfigurationKey, String?)] = [
             (.dataDirectory, dataDirectory), (.joinTokenFile, joinTokenFile), (.socket, socket),
-            (.socketMode, socketMode), (.trustDomain, trustDomain),
+            (.socketMode, socketMode), (.proxySocket, proxySocket),
+            (.proxySocketMode, proxySocketMode), (.proxySocketGroup, proxySocketGroup),
+            (.trustDomain, trustDomain),
             (.telemetryPort, telemetryPort), (.logFormat, logFormat), (.logLevel, logLevel),
         ]
         for case (let key, let value?) in single { try settings.set(key, [value]) }

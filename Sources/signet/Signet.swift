@@ -10,7 +10,7 @@ internal import ArgumentParser
 struct Signet: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "signet",
-        abstract: "Identities for workloads: administer, fetch, explain and prove.",
+        abstract: "Identities and policies for workloads: administer, fetch, explain, prove.",
         discussion: """
             Commands that administer ask the server: through its admin socket on this machine \
             (--server-socket, SIGNET_SERVER_SOCKET, .signet below this folder, /run/signet), or \
@@ -26,8 +26,9 @@ struct Signet: AsyncParsableCommand {
         subcommands: [
             DevCommand.self, ApplyCommand.self, GetCommand.self, DeleteCommand.self,
             HistoryCommand.self, TokenCommand.self, AgentCommand.self, BundleCommand.self,
-            AuthorityCommand.self, EntryCommand.self, SVIDCommand.self, ExplainCommand.self,
-            AuditCommand.self, HealthCommand.self, VersionCommand.self, CompletionCommand.self,
+            AuthorityCommand.self, EntryCommand.self, SVIDCommand.self, ProxyCommand.self,
+            ExplainCommand.self, AuditCommand.self, HealthCommand.self, VersionCommand.self,
+            CompletionCommand.self,
             LaunchCommand.self,
         ]
     )

@@ -2,6 +2,7 @@
 
 import AuditLog
 import CAServer
+import Clocks
 import ControlAPI
 import Datastore
 import Foundation
@@ -91,6 +92,67 @@ struct AuditFilesTests {
         let message = try #require(await startRefusal(directory))
         #expect(message.contains(newest), "\(message)")
         #expect(message.contains("After an alarm"), "\(message)")
+    }
+
+    @Test func `a changed file of records that is exactly full is noticed at the start`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { server in
+            var number = 0
+            while try await server.core.datastore.read({ try $0.auditSize() })
+                < UInt64(TilePath.fullWidth)
+            {
+                try await server.register("web-\(number)")
+                number += 1
+            }
+            let log = try #require(try await server.requireIntactLog().log)
+            try #require(log.checkpoint.checkpoint.size == UInt64(TilePath.fullWidth))
+        }
+        let newest = TilePath(.entries, index: 0).description
+        let url = URL(fileURLWithPath: "\(log(directory))/\(newest)")
+        let whole = try Data(contentsOf: url)
+        for position in [2, whole.count / 2, whole.count - 1] {
+            var bytes = whole
+            bytes[position] ^= 1
+            try bytes.write(to: url)
+            let message = try #require(await startRefusal(directory))
+            #expect(message.contains(newest), "\(message)")
+            #expect(message.contains("After an alarm"), "\(message)")
+        }
+        try whole.write(to: url)
+        try await withServer(in: directory) { _ = try await $0.requireIntactLog() }
+    }
+
+    @Test func `a running server that meets a changed record stops at once`() async throws {
+        // Time goes on by itself only: what is refused is not refused for the grace being over.
+        try await withServer { server in
+            try await server.register("web")
+            try await server.requireIntactLog()
+            let directory = server.core.audit.directory
+            let size = try #require(server.core.audit.checkpoint).checkpoint.size
+            let newest = TilePath(.entries, index: 0, width: Int(size)).description
+            let url = URL(fileURLWithPath: "\(directory)/\(newest)")
+            let whole = try Data(contentsOf: url)
+            var bytes = whole
+            bytes[bytes.count - 1] ^= 1
+            try bytes.write(to: url)
+            let changed = server.core.clock.bootTime
+            // Its leaf is the next to be published, after the changed ones.
+            try await server.register("api")
+            try await eventually("publishing stops") { server.core.audit.problem != nil }
+            #expect(server.core.clock.bootTime - changed < AuditPublisher.failureGrace)
+            let refused = await refusal { try await server.register("db") }
+            #expect(refused?.reason == "auditBlocked", "\(refused?.message ?? "applied")")
+            #expect(refused?.message.contains(newest) == true)
+            #expect(try await server.unmetConditions() == ["audit"])
+            // Nothing was signed over it.
+            #expect(server.core.audit.checkpoint?.checkpoint.size == size)
+            try whole.write(to: url)
+            try await eventually("publishing goes on") { server.core.audit.problem == nil }
+            try await server.register("db")
+            try await server.requireIntactLog()
+        }
     }
 
     @Test func `older files than were published are refused`() async throws {

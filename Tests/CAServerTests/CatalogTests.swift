@@ -104,6 +104,7 @@ struct CatalogTests {
         let text = entryDocument("api", spiffeID: "spiffe://example.org/api")
         _ = try await server.apply(text, isDryRun: true)
         _ = await refusal { try await server.apply("nonsense: 1") }
+        try await server.revoke("spiffe://example.org/api")
         try await server.authenticated(as: try agent.identity) { client in
             let denied = await refusal {
                 try await Administration.Client(wrapping: client).listNodes(.init())
@@ -188,7 +189,7 @@ struct CatalogTests {
         let lines = server.core.metrics.exposition().split(separator: "\n")
         return Metric.allCases.filter { metric in
             let isShown = lines.contains { $0.hasPrefix(metric.name) }
-            return isShown == (metric.daemon == .agent)
+            return isShown == (metric.daemon == .agent || metric.daemon == .proxy)
         }.map(\.name)
     }
 

@@ -6,6 +6,7 @@ import ControlAPIProtos
 import Datastore
 import FoundationEssentials
 import NodeSync
+import PolicyDocuments
 import SPIFFE
 import SwiftProtobuf
 import Testing
@@ -28,11 +29,18 @@ struct StoredDocumentTests {
                 let start = "spiffe://example.org/r\(rule)-\(index)/"
                 return start + String(repeating: "a", count: 1020 - start.utf8.count)
             }
-            text += "    - {verbs: [get], kinds: [RegistrationEntry], spiffeIDPrefixes: ["
+            text += "    - {verbs: [get, list], kinds: [RegistrationEntry], spiffeIDPrefixes: ["
             text += prefixes.joined(separator: ",") + "]}\n"
         }
         return text
     }
+
+    private static let wideBinding = """
+        apiVersion: core.signet/v1alpha1
+        kind: RoleBinding
+        metadata: {name: wide, namespace: default}
+        spec: {role: wide, subjects: [spiffe://example.org/operator]}
+        """
 
     private func key(_ kind: String, _ name: String) -> DocumentKey {
         DocumentKey(
@@ -44,14 +52,20 @@ struct StoredDocumentTests {
     }
 
     /// Stores what no apply would store.
-    private func plant(_ kind: String, _ name: String, _ server: TestServer) async throws {
+    private func plant(
+        _ kind: String,
+        _ name: String,
+        _ server: TestServer,
+        json: [UInt8]? = nil
+    ) async throws {
         let key = key(kind, name)
+        let content = json ?? Array("{\"kind\":\"\(kind)\"".utf8)
         try await server.core.datastore.write { transaction in
             let revision = try transaction.advanceRevision()
             _ = try transaction.put(
                 DocumentDraft(
                     key: key,
-                    canonicalJSON: Array("{\"kind\":\"\(kind)\"".utf8),
+                    canonicalJSON: content,
                     labels: [:],
                     actor: "test",
                     reason: ""
@@ -104,6 +118,49 @@ struct StoredDocumentTests {
                 #expect(deleted.changes.map(\.action) == ["deleted"])
             }
             try await server.register("db")
+        }
+    }
+
+    @Test func `a role that was stored too large gives no rights, ends no writing, and is mended`()
+        async throws
+    {
+        try await withServer { server in
+            let caller = try await server.workload("operator")
+            let wide = try #require(
+                try Document.parse(Array(Self.wideRole.utf8), file: "wide.yaml").first
+            )
+            let binding = try #require(
+                try Document.parse(Array(Self.wideBinding.utf8), file: "wide.yaml").first
+            )
+            try await plant("Role", "wide", server, json: wide.canonicalJSON)
+            try await plant("RoleBinding", "wide", server, json: binding.canonicalJSON)
+            let key = key("Role", "wide")
+            let stored = try #require(
+                try await server.core.datastore.read { try $0.document(key) }
+            )
+            #expect(throws: UnreadableDocument.self) { try Document(stored: stored) }
+            try await server.authenticated(as: try caller.identity) { client in
+                let documents = Documents.Client(wrapping: client)
+                let request = Signet_Admin_V1alpha1_GetRequest.with {
+                    $0.kind = "RegistrationEntry"
+                }
+                // Each of these reads all roles.
+                let refused = await refusal { try await documents.get(request) }
+                #expect(refused?.reason == "adminDenied", "\(refused?.message ?? "allowed")")
+                try await server.register("web")
+                #expect(try await server.unmetConditions().isEmpty)
+                let narrow = """
+                    apiVersion: core.signet/v1alpha1
+                    kind: Role
+                    metadata: {name: wide, namespace: default}
+                    spec:
+                      rules:
+                        - {verbs: [get, list], kinds: [RegistrationEntry]}
+                    """
+                try await server.apply(narrow)
+                let names = try await documents.get(request).documents.map(\.key.name)
+                #expect(Set(names) == ["operator", "web"])
+            }
         }
     }
 

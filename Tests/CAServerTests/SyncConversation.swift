@@ -82,7 +82,10 @@ final class SyncConversation {
     }
 
     /// Answers the next question for a workload; state that comes before is left aside.
-    func explainOnce(selectors: [String]) async throws {
+    func explainOnce(
+        selectors: [String],
+        granting: [Signet_Node_V1alpha1_GrantingEntry] = []
+    ) async throws {
         while let message = try await next() {
             guard case .query(let query) = message else { continue }
             guard case .explainWorkload(let asked)? = query.kind else { throw UnexpectedMessage() }
@@ -93,6 +96,7 @@ final class SyncConversation {
                         $0.explainWorkload = .with {
                             $0.pid = asked.pid
                             $0.selectors = selectors
+                            $0.grantingEntries = granting
                         }
                     }
                 }

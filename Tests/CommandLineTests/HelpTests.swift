@@ -68,7 +68,9 @@ struct HelpTests {
         let wanted = [
             "dev", "apply", "get", "delete", "history", "token create", "agent list", "agent show",
             "agent ban", "agent evict", "bundle show", "authority show", "entry list",
-            "entry show", "entry blast-radius", "svid fetch", "svid watch", "explain workload",
+            "entry show", "entry blast-radius", "svid fetch", "svid watch", "svid revoke",
+            "svid revocations", "proxy list", "proxy status", "proxy connections",
+            "explain workload", "explain request", "explain decision",
             "audit query", "audit tail", "audit verify", "health", "version", "completion",
         ]
         for command in wanted { #expect(paths.contains(command), "\(command)") }
@@ -165,6 +167,8 @@ struct HelpTests {
             ("signet agent list --o", "--output"),
             ("signet agent list -o y", "yaml"), ("signet get Role", "RoleBinding"),
             ("signet audit query --event svids", "svidsIssued"),
+            ("signet proxy con", "connections"), ("signet explain d", "decision"),
+            ("signet svid revoke --f", "--for"),
         ]
         for (line, expected) in cases {
             let script = """

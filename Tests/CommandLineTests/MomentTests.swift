@@ -28,6 +28,19 @@ import signet
     }
 
     @Test(arguments: [
+        ("0s", 0), ("90s", 90), ("30d", 2_592_000), ("36601d", 3_162_326_400),
+        ("9223372036854775807s", Int64.max),
+    ])
+    func `a length of time is read whole`(text: String, seconds: Int64) {
+        #expect(Moment.seconds(text) == seconds)
+    }
+
+    @Test(arguments: ["", "1", "h", "-1h", "+", "1w", "1H", "9223372036854775807m", "1h30m"])
+    func `another form is no length of time`(text: String) {
+        #expect(Moment.seconds(text) == nil)
+    }
+
+    @Test(arguments: [
         (0.0, "0s"), (-5, "0s"), (0.4, "0s"), (12, "12s"), (60, "1m"), (61, "1m1s"),
         (3600, "1h"), (86_340, "23h59m"), (86_400, "1d"), (90_061, "1d1h"), (86_461, "1d"),
     ])

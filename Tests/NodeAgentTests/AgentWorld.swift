@@ -131,7 +131,9 @@ struct AgentWorld {
                 serial: svid.serial
             ),
             dnsNames: [],
-            authorityKeyID: []
+            authorityKeyID: [],
+            notBefore: (instant ?? now).addingTimeInterval(-60),
+            holder: key.holder
         )
     }
 

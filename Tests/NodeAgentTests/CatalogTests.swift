@@ -234,11 +234,26 @@ struct CatalogTests {
             let shown = self.shown(agent.core.metrics)
             seen.withLock { $0.formUnion(shown) }
         }
+        try await ServingAgent.run { agent in
+            #expect(await agent.refusal() == "notSynced")
+            let proxy = try agent.proxy("p", ["web"])
+            try await agent.withServer([agent.own("web")], [proxy]) { reports in
+                try await agent.attach { talk in
+                    _ = try await talk.state()
+                    talk.say { $0.records.counts = [.with { $0.count = 1 }] }
+                    talk.say { $0.draining = .init() }
+                    _ = try await reports.until(\.isEmpty)
+                }
+            }
+            let shown = self.shown(agent.core.metrics)
+            seen.withLock { $0.formUnion(shown) }
+        }
         let missing = Metric.allCases.filter { metric in
-            metric.daemon != .server && !seen.withLock { $0.contains(metric) }
+            metric.daemon != .server && metric.daemon != .proxy
+                && !seen.withLock { $0.contains(metric) }
         }
         #expect(missing == [])
-        let foreign = seen.withLock { $0 }.filter { $0.daemon == .server }
+        let foreign = seen.withLock { $0 }.filter { $0.daemon == .server || $0.daemon == .proxy }
         #expect(foreign == [])
     }
 }

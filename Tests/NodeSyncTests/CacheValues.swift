@@ -61,10 +61,31 @@ struct CacheValues {
         )
     }
 
-    func key(_ entryID: String, _ spiffeID: String? = nil) throws -> IdentityKey {
+    func key(
+        _ entryID: String,
+        _ spiffeID: String? = nil,
+        proxy: String? = nil
+    ) throws -> IdentityKey {
         IdentityKey(
             entryID: entryID,
-            spiffeID: try SPIFFEID(spiffeID ?? "spiffe://example.org/\(entryID)")
+            spiffeID: try SPIFFEID(spiffeID ?? "spiffe://example.org/\(entryID)"),
+            holder: proxy.map { .proxy("default/\($0)") } ?? .workload
+        )
+    }
+
+    func proxy(
+        _ name: String,
+        _ identities: [String],
+        namespace: String = "default",
+        selectors: [String] = ["unix:uid:7"],
+        payload: [UInt8] = [1]
+    ) throws -> NodeProxy {
+        NodeProxy(
+            reference: "\(namespace)/\(name)",
+            namespace: namespace,
+            selectors: try selectors.map { try Selector($0) },
+            identities: try identities.map { try SPIFFEID("spiffe://example.org/\($0)") },
+            payload: payload
         )
     }
 
@@ -74,7 +95,8 @@ struct CacheValues {
         lifetime: Double = 3_600,
         serial: UInt8 = 1,
         dnsNames: [String] = [],
-        authority: [UInt8] = [1]
+        authority: [UInt8] = [1],
+        notBefore: Double? = nil
     ) -> IssuedSVID {
         IssuedSVID(
             svid: X509SVID(
@@ -88,7 +110,9 @@ struct CacheValues {
                 serial: [serial]
             ),
             dnsNames: dnsNames,
-            authorityKeyID: authority
+            authorityKeyID: authority,
+            notBefore: time(notBefore ?? seconds - 60),
+            holder: key.holder
         )
     }
 

@@ -13,6 +13,9 @@ private struct CacheModel {
     var svids: [IdentityKey: IssuedSVID] = [:]
     var refused: Set<IdentityKey> = []
     var selectors: [SubscriberID: Set<Selector>] = [:]
+    var proxies: [String: NodeProxy] = [:]
+    /// Whom processes of proxies attached to.
+    var attached: [SubscriberID: String] = [:]
 
     func active(_ now: Date) -> [RegistrationEntry] {
         entries.values.filter { $0.expires.map { now < $0 } ?? true }
@@ -39,12 +42,31 @@ private struct CacheModel {
             .sorted { ($0.0.createdAt, $0.1) < ($1.0.createdAt, $1.1) }
     }
 
+    /// What a proxy may present, each with its key.
+    func granted(toProxy reference: String, _ now: Date) -> [IdentityKey] {
+        guard let proxy = proxies[reference] else { return [] }
+        return proxy.identities.compactMap { id in
+            active(now)
+                .filter { $0.namespace == proxy.namespace && $0.spiffeID == id.description }
+                .min { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }
+                .map { IdentityKey(entryID: $0.id, spiffeID: id, holder: .proxy(reference)) }
+        }
+    }
+
+    var revokedIdentities: [Revocation] {
+        var dates: [SPIFFEID: Date] = [:]
+        for case .identity(let id, let before) in revocations.values {
+            dates[id] = max(dates[id] ?? .distantPast, before)
+        }
+        return dates.sorted { $0.key < $1.key }.map { .identity($0.key, issuedBefore: $0.value) }
+    }
+
     func isRevoked(_ issued: IssuedSVID) -> Bool {
         revocations.values.contains { revocation in
             switch revocation {
             case .authority(let keyID): issued.authorityKeyID == keyID
             case .identity(let id, let before):
-                issued.svid.id == id && issued.svid.issuedAt < before
+                issued.svid.id == id && issued.notBefore.addingTimeInterval(60) < before
             case .leaf(let keyID, let serial):
                 issued.authorityKeyID == keyID && issued.svid.serial == serial
             case .node(let name): name == AgentName("node-1")
@@ -62,6 +84,7 @@ private struct CacheWorld {
     var now = CacheValues.start
     var clock = 0.0
     var shown: [SubscriberID: WorkloadView] = [:]
+    var told: [SubscriberID: ProxyView] = [:]
     var demands: [IdentityKey: IdentityDemand] = [:]
     var subscriberNumber: UInt64 = 0
     var serial: UInt8 = 0
@@ -122,7 +145,21 @@ private struct CacheWorld {
         var changes: [NodeCache.Change] = []
         for _ in 0...generator.below(3) {
             let name = "r\(generator.below(4))"
-            switch generator.below(10) {
+            switch generator.below(13) {
+            case 10, 11:
+                let names = (0..<4).filter { _ in generator.once(in: 2) }.map { "e\($0)" }
+                let proxy = try values.proxy(
+                    "p\(generator.below(2))",
+                    names,
+                    namespace: generator.once(in: 5) ? "other" : "default",
+                    payload: [UInt8(generator.below(3))]
+                )
+                model.proxies[proxy.reference] = proxy
+                changes.append(.proxy(proxy))
+            case 12:
+                let reference = "default/p\(generator.below(2))"
+                model.proxies[reference] = nil
+                changes.append(.proxyRemoved(reference))
             case 0...4:
                 let entry = try entry()
                 model.entries[entry.id] = entry
@@ -187,8 +224,24 @@ private struct CacheWorld {
         try perform(actions)
     }
 
+    mutating func attach() throws {
+        subscriberNumber += 1
+        let subscriber = SubscriberID(subscriberNumber)
+        let reference = "default/p\(generator.below(2))"
+        model.attached[subscriber] = reference
+        let actions = cache.subscribe(subscriber, proxy: reference, now: now)
+        told[subscriber] = cache.proxyView(for: subscriber)
+        try perform(actions)
+    }
+
     mutating func step() throws {
-        switch generator.below(12) {
+        switch generator.below(15) {
+        case 12: if model.attached.count < 4 { try attach() }
+        case 13:
+            guard let subscriber = model.attached.keys.sorted().first else { return }
+            model.attached[subscriber] = nil
+            told[subscriber] = nil
+            try perform(cache.unsubscribe(subscriber, now: now))
         case 0...3: try change()
         case 4...6: try sign()
         case 7, 8: if model.selectors.count < 12 { try subscribe() }
@@ -227,7 +280,15 @@ private struct CacheWorld {
             shown[subscriber] = view
             try check(view, of: subscriber)
         }
-        for subscriber in woken { #expect(model.selectors[subscriber] != nil) }
+        for (subscriber, reference) in model.attached {
+            let view = cache.proxyView(for: subscriber)
+            #expect(woken.contains(subscriber) == (told[subscriber] != view))
+            told[subscriber] = view
+            check(view, ofProxy: reference)
+        }
+        for subscriber in woken {
+            #expect(model.selectors[subscriber] != nil || model.attached[subscriber] != nil)
+        }
         checkDemand()
     }
 
@@ -268,6 +329,27 @@ private struct CacheWorld {
         }
     }
 
+    func check(_ view: ProxyView, ofProxy reference: String) {
+        let granted = model.granted(toProxy: reference, now)
+        #expect(view.proxy == model.proxies[reference])
+        #expect(view.trust.granted == granted.map(\.spiffeID))
+        #expect(view.identities.map(\.id) == view.trust.granted)
+        guard view.proxy != nil else { return }
+        #expect(view.trust.revocations == model.revokedIdentities)
+        for (key, identity) in zip(granted, view.identities) {
+            guard let svid = identity.svid else { continue }
+            guard let issued = model.svids[key] else {
+                Issue.record("an SVID that was never signed")
+                continue
+            }
+            #expect(issued.svid == svid, "the proxy's own key, and the newest")
+            #expect(svid.notAfter > now)
+            #expect(!model.isRevoked(issued))
+            let names = model.entries[key.entryID]?.dnsNames ?? []
+            #expect(issued.dnsNames.allSatisfy(names.contains))
+        }
+    }
+
     func checkDemand() {
         var expected: [IdentityKey: IdentityDemand] = [:]
         for entry in model.active(now) {
@@ -277,6 +359,9 @@ private struct CacheWorld {
         for selectors in model.selectors.values {
             for (_, key) in model.granted(selectors, values, now) { expected[key] = .subscribed }
         }
+        for reference in model.attached.values {
+            for key in model.granted(toProxy: reference, now) { expected[key] = .subscribed }
+        }
         #expect(demands == expected)
     }
 }
@@ -285,7 +370,7 @@ struct NodeCacheWalkTests {
     @Test(arguments: walkSeeds)
     func `the cache agrees with computing everything from scratch`(_ seed: UInt64) throws {
         var world = try CacheWorld(seed: seed)
-        for _ in 0..<400 { try world.step() }
+        for _ in 0..<500 { try world.step() }
     }
 
     @Test func `the same seed gives the same actions`() throws {

@@ -19,7 +19,7 @@ struct RoleSpecTests {
             "verbs: [\"*\"]",
             "6:15: spec.rules[0].verbs[0]: the verb \"*\" is unknown; write one of apply, "
                 + "audit.read, authority.show, bundle.show, delete, explain, get, list, node.ban, "
-                + "node.evict, node.list, token.create"
+                + "node.evict, node.list, revoke, token.create"
         ),
         .rule(
             "verbs on documents without kinds",

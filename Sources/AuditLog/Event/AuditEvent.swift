@@ -13,6 +13,7 @@ package enum AuditEvent: Hashable, Sendable {
     case authorityRetired(AuthorityStep)
     case clockRefused(ClockRefusal)
     case documentsApplied(DocumentChanges)
+    case identityRevoked(IdentityRevocation)
     case nodeAttestationRepeated(NodeAttestationRepetition)
     case nodeAttested(NodeAttestation)
     case nodeBanned(NodeStanding)
@@ -34,6 +35,7 @@ package enum AuditEvent: Hashable, Sendable {
         case authorityRetired
         case clockRefused
         case documentsApplied
+        case identityRevoked
         case nodeAttestationRepeated
         case nodeAttested
         case nodeBanned
@@ -56,6 +58,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityRetired: .authorityRetired
         case .clockRefused: .clockRefused
         case .documentsApplied: .documentsApplied
+        case .identityRevoked: .identityRevoked
         case .nodeAttestationRepeated: .nodeAttestationRepeated
         case .nodeAttested: .nodeAttested
         case .nodeBanned: .nodeBanned
@@ -78,6 +81,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityRemoved(let payload), .authorityRetired(let payload): payload
         case .clockRefused(let payload): payload
         case .documentsApplied(let payload): payload
+        case .identityRevoked(let payload): payload
         case .nodeAttestationRepeated(let payload): payload
         case .nodeAttested(let payload): payload
         case .nodeBanned(let payload), .nodeEvicted(let payload), .nodeUnbanned(let payload):
@@ -101,6 +105,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .authorityRetired: .authorityRetired(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
+            case .identityRevoked: .identityRevoked(try .init(&fields))
             case .nodeAttestationRepeated: .nodeAttestationRepeated(try .init(&fields))
             case .nodeAttested: .nodeAttested(try .init(&fields))
             case .nodeBanned: .nodeBanned(try .init(&fields))

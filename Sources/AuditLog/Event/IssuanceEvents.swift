@@ -73,19 +73,23 @@ package struct IssuedSVID: Hashable, Sendable {
     package let tbsSHA256: [UInt8]
     /// Nil for the SVIDs of agents and servers.
     package let entry: Entry?
+    /// The Proxy that holds the key, as `namespace/name`; nil if the workload itself does.
+    package let proxy: String?
 
     package init(
         spiffeID: SPIFFEID,
         serial: [UInt8],
         notAfter: AuditTime,
         tbsSHA256: [UInt8],
-        entry: Entry?
+        entry: Entry?,
+        proxy: String? = nil
     ) {
         self.spiffeID = spiffeID
         self.serial = serial
         self.notAfter = notAfter
         self.tbsSHA256 = tbsSHA256
         self.entry = entry
+        self.proxy = proxy
     }
 
     func write(to fields: inout FieldWriter) {
@@ -95,6 +99,7 @@ package struct IssuedSVID: Hashable, Sendable {
             fields.set("namespace", entry.namespace)
         }
         fields.set("notAfter", notAfter)
+        if let proxy { fields.set("proxy", proxy) }
         fields.set("serial", serial)
         fields.set("spiffeID", spiffeID)
         fields.set("tbsSHA256", tbsSHA256)
@@ -114,7 +119,8 @@ package struct IssuedSVID: Hashable, Sendable {
             serial: try fields.bytes("serial"),
             notAfter: try fields.time("notAfter"),
             tbsSHA256: try fields.bytes("tbsSHA256"),
-            entry: entry
+            entry: entry,
+            proxy: fields.has("proxy") ? try fields.text("proxy") : nil
         )
     }
 }
@@ -157,5 +163,43 @@ package struct RequestRefusal: Hashable, Sendable, AuditPayload {
     func index(into subjects: inout AuditSubjects) {
         if !namespace.isEmpty { subjects.namespaces.insert(namespace) }
         if let spiffeID { subjects.spiffeIDs.insert(spiffeID.description) }
+    }
+}
+
+/// An admin took away every SVID of an identity that was issued before a moment.
+package struct IdentityRevocation: Hashable, Sendable, AuditPayload {
+    package let spiffeID: SPIFFEID
+    /// Whole seconds; until then nothing is signed for the identity either.
+    package let issuedBefore: AuditTime
+    /// What the admin gave as the reason; empty if none.
+    package let reason: String
+    /// The revision number of the change.
+    package let revision: UInt64
+
+    package init(spiffeID: SPIFFEID, issuedBefore: AuditTime, reason: String, revision: UInt64) {
+        self.spiffeID = spiffeID
+        self.issuedBefore = issuedBefore
+        self.reason = AuditText.sentence(reason)
+        self.revision = revision
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("issuedBefore", issuedBefore)
+        fields.set("reason", unlessEmpty: reason)
+        fields.set("revision", revision)
+        fields.set("spiffeID", spiffeID)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            spiffeID: try fields.id("spiffeID"),
+            issuedBefore: try fields.time("issuedBefore"),
+            reason: try fields.textOrEmpty("reason"),
+            revision: try fields.number("revision")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {
+        subjects.spiffeIDs.insert(spiffeID.description)
     }
 }

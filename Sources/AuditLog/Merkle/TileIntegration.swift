@@ -2,7 +2,7 @@
 
 /// Why new leaves cannot be joined to the tiles on disk.
 package enum TileIntegrationError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// A partial tile of the old tree does not belong to it; rebuild the tiles from the database.
+    /// A tile of the old tree's right edge, mostly a partial one, does not belong to it.
     case partialTileDiffers(TilePath)
     /// A partial tile of the old tree is missing or has the wrong length.
     case tile(TileError)
@@ -71,6 +71,34 @@ package struct TileIntegration: Hashable, Sendable {
         }
         self.files = files
         self.frontier = newFrontier
+    }
+}
+
+extension TiledTree {
+    /// Requires that the newest bundle of leaves is that of the tree when it is exactly full.
+    ///
+    /// A full bundle is not needed to go on from, so joining leaves to the tree reads it never
+    /// again. The hashes beside it are taken as they are: an inclusion proof of the newest leaf
+    /// shows whether they are those of the tree.
+    ///
+    /// - Throws: `TileIntegrationError`.
+    package mutating func requireNewestFullEntries() throws(TileIntegrationError) {
+        let fullWidth = UInt64(TilePath.fullWidth)
+        guard size > 0, size % fullWidth == 0 else { return }
+        let index = size / fullWidth - 1
+        let path = TilePath(.entries, index: index)
+        let bytes: [UInt8]
+        let known: [MerkleHash]
+        do {
+            bytes = try file(path).bytes
+            known = try hashes(level: 0, index: index)
+        } catch {
+            throw .tile(error)
+        }
+        let (leaves, malformed) = EntryBundle.readable(bytes, count: TilePath.fullWidth)
+        guard malformed == nil, leaves.map({ MerkleHash(leaf: $0) }) == known else {
+            throw .partialTileDiffers(path)
+        }
     }
 }
 

@@ -17,6 +17,8 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     case nodeBan = "node.ban"
     case nodeEvict = "node.evict"
     case nodeList = "node.list"
+    /// Refuse the SVIDs of an identity that were issued so far.
+    case revoke
     /// Admit a node. Whoever runs a node may claim every identity whose entry selects that node, so
     /// this is as strong as the entries are.
     case tokenCreate = "token.create"
@@ -29,16 +31,16 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
         switch self {
         case .apply, .delete, .get, .list: true
         case .auditRead, .authorityShow, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList,
-            .tokenCreate:
+            .revoke, .tokenCreate:
             false
         }
     }
 
-    /// Whether an act concerns one SPIFFE ID, that of a workload (`explain`) or of an agent, so
-    /// that a rule may narrow it by prefix.
+    /// Whether an act concerns one SPIFFE ID, that of a workload (`explain`, `revoke`) or of an
+    /// agent, so that a rule may narrow it by prefix.
     package var concernsSPIFFEID: Bool {
         switch self {
-        case .explain, .nodeBan, .nodeEvict, .tokenCreate: true
+        case .explain, .nodeBan, .nodeEvict, .revoke, .tokenCreate: true
         case .apply, .auditRead, .authorityShow, .bundleShow, .delete, .get, .list, .nodeList:
             false
         }

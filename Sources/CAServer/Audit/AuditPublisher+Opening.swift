@@ -122,10 +122,12 @@ extension AuditPublisher {
     }
 
     /// Requires that the newest tiles are those of the tree, also the tile of the records: the next
-    /// publication goes on from them.
+    /// publication goes on from them, unless the newest tile of records is exactly full.
     private static func requireEdge(of frontier: MerkleFrontier, in directory: String) throws {
         do {
             _ = try TileIntegration(appending: [], to: frontier) { try read($0, in: directory) }
+            var tree = TiledTree(size: frontier.size) { try read($0, in: directory) }
+            try tree.requireNewestFullEntries()
         } catch {
             throw AuditPublisherError.tilesDiffer("\(error)")
         }

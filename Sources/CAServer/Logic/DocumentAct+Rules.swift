@@ -102,7 +102,7 @@ extension DocumentAct {
             case .proxy(let spec):
                 // Its selectors decide who gets the keys of its identities.
                 escalation =
-                    spec.identities.lazy.compactMap {
+                    try identities(of: spec.proxy(metadata: document.metadata)).lazy.compactMap {
                         standing.escalation(registering: $0.description)
                     }.first
             case .registrationEntry(let spec):

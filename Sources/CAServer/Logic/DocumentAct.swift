@@ -15,6 +15,8 @@ package struct DocumentAct {
     let logic: ServerLogic
     let standing: AdminStanding
     let transaction: Transaction
+    let peers: DocumentPeers
+    var dataPath = DataPathChanges()
     private(set) var outcomes: [DocumentOutcome] = []
     private var changes: [DocumentChange] = []
     var warnings: [String] = []
@@ -27,13 +29,21 @@ package struct DocumentAct {
     package static let storedBytesMax = 256 << 10
 
     /// Begins an order of somebody whose standing was read in the same transaction.
+    ///
+    /// - Parameters:
+    ///   - logic: The server's.
+    ///   - standing: Who orders.
+    ///   - peers: What connected agents and proxies can do.
+    ///   - transaction: Everything happens in it, or nothing.
     package init(
         _ logic: ServerLogic,
         by standing: AdminStanding,
+        peers: DocumentPeers = .none,
         in transaction: Transaction
     ) {
         self.logic = logic
         self.standing = standing
+        self.peers = peers
         self.transaction = transaction
     }
 
@@ -60,6 +70,7 @@ package struct DocumentAct {
         for key in order.deletions { try delete(key) }
         if let owner = order.pruneOwner { try prune(owner, keeping: order.documents) }
         try checkRolesLeft()
+        try settleProxies(order.documents)
         let reached: Revision
         if let taken {
             reached = taken
@@ -80,6 +91,7 @@ package struct DocumentAct {
     ) throws {
         let key = document.key
         try require(.apply, key, spiffeID: document.spiffeID)
+        try requireIdentities(of: document)
         try checkContent(document)
         let content = document.canonicalJSON
         try checkStorable(document, content)
@@ -114,10 +126,12 @@ package struct DocumentAct {
             now: standing.now
         )
         if case .registrationEntry(let spec) = document.spec {
-            try transaction.put(
-                spec.entry(metadata: document.metadata, stored: StoredMetadata(written))
-            )
+            let before = try transaction.entry(id: written.uid)
+            let entry = spec.entry(metadata: document.metadata, stored: StoredMetadata(written))
+            try transaction.put(entry)
+            dataPath.changed(entry, from: before)
         }
+        dataPath.changed(key)
         changes.append(
             DocumentChange(
                 key: key,
@@ -151,13 +165,18 @@ package struct DocumentAct {
             now: standing.now
         )
         if stored.key.kind == DocumentKind.registrationEntry.rawValue {
-            try transaction.deleteEntry(id: stored.uid, number: number)
+            let entry = try transaction.deleteEntry(id: stored.uid, number: number)
+            if let entry { dataPath.changed(nil, from: entry) }
         }
+        if stored.key.kind == DataPathKind.proxy {
+            try transaction.deleteProxy(id: stored.uid, number: number)
+        }
+        dataPath.changed(stored.key)
         changes.append(DocumentChange(key: stored.key, verb: .delete, sha256: nil))
         note(stored, .deleted)
     }
 
-    private mutating func revision() throws -> Revision {
+    mutating func revision() throws -> Revision {
         if let taken { return taken }
         let revision = try transaction.advanceRevision()
         taken = revision

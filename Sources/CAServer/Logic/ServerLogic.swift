@@ -74,6 +74,7 @@ package struct ServerLogic: Sendable {
     /// Records what is about to be signed: one leaf for all, and an intent for each.
     func record(
         _ certificates: [PreparedCertificate],
+        proxies: [Int: String] = [:],
         namespaces: [String: String],
         agent: SPIFFEID?,
         node: String,
@@ -96,7 +97,7 @@ package struct ServerLogic: Sendable {
             agent: agent,
             authority: Hex.bytes(first.authorityID),
             profile: SVIDIssuance.Profile(rawValue: first.role.rawValue) ?? .workload,
-            svids: certificates.map { certificate in
+            svids: certificates.enumerated().map { place, certificate in
                 IssuedSVID(
                     spiffeID: certificate.id,
                     serial: certificate.serial.bytes,
@@ -108,7 +109,8 @@ package struct ServerLogic: Sendable {
                             namespace: namespaces[$0.id] ?? "",
                             revision: $0.revision
                         )
-                    }
+                    },
+                    proxy: proxies[place]
                 )
             }
         )
@@ -123,6 +125,7 @@ package struct ServerLogic: Sendable {
                     entryID: certificate.entry?.id,
                     entryRevision: certificate.entry?.revision,
                     tbsSHA256: certificate.tbsSHA256,
+                    notBefore: certificate.notBefore,
                     notAfter: certificate.notAfter,
                     node: node,
                     revision: revision,
@@ -138,9 +141,16 @@ extension APIError {
     static let authorityChanged = "authorityChanged"
     /// The reason given when an entry, or the node, changed since the certificate was prepared.
     static let entryChanged = "entryChanged"
+    /// The reason given when an identity was revoked, for a later time or while it was prepared.
+    static let identityRevoked = "identityRevoked"
+    /// The reason given when a Proxy changed since the certificate for it was prepared.
+    static let proxyChanged = "proxyChanged"
 
     /// Whether the same request may succeed at once, prepared from what is there now.
-    var isOvertaken: Bool { [Self.authorityChanged, Self.entryChanged].contains(reason) }
+    var isOvertaken: Bool {
+        [Self.authorityChanged, Self.entryChanged, Self.identityRevoked, Self.proxyChanged]
+            .contains(reason)
+    }
 }
 
 extension Transaction {

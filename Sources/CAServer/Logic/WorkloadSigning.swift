@@ -15,19 +15,23 @@ package struct WorkloadSigningRequest: Hashable, Sendable {
     package let variables: [String: String]
     /// When the SVID that this one replaces expires; serves only the order of signing.
     package let replacesNotAfter: Date?
+    /// The Proxy that is to hold the key, as `namespace/name`; nil: the workload itself.
+    package let proxy: String?
 
     package init(
         entryID: String,
         spiffeID: String,
         csr: [UInt8],
         variables: [String: String],
-        replacesNotAfter: Date? = nil
+        replacesNotAfter: Date? = nil,
+        proxy: String? = nil
     ) {
         self.entryID = entryID
         self.spiffeID = spiffeID
         self.csr = csr
         self.variables = variables
         self.replacesNotAfter = replacesNotAfter
+        self.proxy = proxy
     }
 }
 
@@ -35,6 +39,10 @@ package struct WorkloadSigningRequest: Hashable, Sendable {
 package struct SigningBasis: Sendable {
     package let node: NodeRecord
     package let entries: [String: RegistrationEntry]
+    /// The Proxies that are to hold keys, by reference.
+    package let proxies: [String: ProxyRecord]
+    /// Until when nothing is signed for some of the IDs asked for, by the ID.
+    package let revokedUntil: [String: Date]
 }
 
 /// What became of each request of a batch, in order.
@@ -45,19 +53,32 @@ package enum SigningOutcome: Hashable, Sendable {
 }
 
 extension ServerLogic {
-    /// Reads the caller's node and the entries it asks for.
+    /// Reads the caller's node and what its requests rest on.
     ///
     /// - Throws: `APIError` when the node is unknown or banned, or the certificate shown is not of
     ///   its current key.
     package func signingBasis(
         for peer: VerifiedPeer,
-        entryIDs: Set<String>,
+        requests: [WorkloadSigningRequest],
         in transaction: ReadTransaction
     ) throws -> SigningBasis {
         let node = try standing(of: peer, in: transaction)
         var entries: [String: RegistrationEntry] = [:]
-        for id in entryIDs { entries[id] = try transaction.entry(id: id) }
-        return SigningBasis(node: node, entries: entries)
+        for id in Set(requests.map(\.entryID)) { entries[id] = try transaction.entry(id: id) }
+        var proxies: [String: ProxyRecord] = [:]
+        for reference in Set(requests.compactMap(\.proxy)) {
+            proxies[reference] = try transaction.proxy(reference)
+        }
+        var revokedUntil: [String: Date] = [:]
+        for id in Set(requests.map(\.spiffeID)) {
+            revokedUntil[id] = try transaction.revocation(of: id)?.issuedBefore
+        }
+        return SigningBasis(
+            node: node,
+            entries: entries,
+            proxies: proxies,
+            revokedUntil: revokedUntil
+        )
     }
 
     /// Approves and prepares what may be signed; the others are refused one by one.
@@ -95,6 +116,12 @@ extension ServerLogic {
                 "there is no registration entry \(request.entryID); it may have been deleted"
             )
         }
+        if let proxy = request.proxy {
+            try approve(proxy, holding: request, of: entry, on: basis, now: now)
+        }
+        if let until = basis.revokedUntil[request.spiffeID], now < until {
+            throw APIError(identityRevoked: request.spiffeID, until: until, now: now)
+        }
         return try issuer.approve(
             CertificateRequest(der: request.csr),
             entry: entry,
@@ -109,10 +136,20 @@ extension ServerLogic {
     ///
     /// Of the refusals the first `leavesMax`, at most `refusalLeavesMax`, get a leaf.
     ///
-    /// - Throws: `APIError` (`unavailable`) when the node, an entry or the authority has changed
-    ///   since; the whole batch may then be tried again.
+    /// - Parameters:
+    ///   - certificates: What is about to be signed.
+    ///   - proxies: Which Proxy holds the key of which certificate, by place; see `proxies(of:)`.
+    ///   - refusals: What is not.
+    ///   - leavesMax: How many refusals may get a leaf.
+    ///   - basis: What the approval rests on.
+    ///   - peer: The caller.
+    ///   - now: The wall clock, of the approval too.
+    ///   - transaction: Everything happens in it, or nothing.
+    /// - Throws: `APIError` (`unavailable`) when the node, an entry, a Proxy or the authority has
+    ///   changed since, or an identity was revoked; the whole batch may then be tried again.
     package func commitSigning(
         _ certificates: [PreparedCertificate],
+        proxies: [Int: String],
         refusals: [(request: WorkloadSigningRequest, error: APIError)],
         leavesMax: Int = refusalLeavesMax,
         on basis: SigningBasis,
@@ -132,9 +169,12 @@ extension ServerLogic {
                 "an entry has just changed; ask again"
             )
         }
+        try requireUnchanged(basis.proxies, in: transaction)
+        try requireUnrevoked(certificates, in: transaction)
         let leaves = min(leavesMax, Self.refusalLeavesMax)
         try record(
             certificates,
+            proxies: proxies,
             namespaces: basis.entries.mapValues(\.namespace),
             agent: peer.id,
             node: basis.node.name,

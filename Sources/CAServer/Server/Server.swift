@@ -149,6 +149,7 @@ package struct Server: Sendable {
         let rotation = RotationService(core: core)
         let machine = try await rotation.start()
         try await recordStart()
+        try await core.refreshProxies()
         try await rememberNodes()
         try await identity.renew()
         core.health.met("datastore")
@@ -269,11 +270,17 @@ package struct Server: Sendable {
                 try transaction.entryCount()
             )
         }
+        let (proxies, revocations) = try await core.read { transaction in
+            (try transaction.proxyCount(), try transaction.revocationCount())
+        }
         metrics.set(.agentsConnected, to: 0)
         metrics.set(.agentsKnown, to: Double(nodes))
         metrics.set(.buildInfo, to: 1, SignetVersion.current)
         metrics.set(.entries, to: Double(entries))
+        metrics.set(.proxies, to: Double(proxies))
+        metrics.set(.proxiesAttached, to: 0)
         metrics.set(.revision, to: Double(revision))
+        metrics.set(.revocations, to: Double(revocations))
         metrics.set(.rotationAgentsMissing, to: 0)
         metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
         core.report(nil)
@@ -314,6 +321,8 @@ package struct Server: Sendable {
             do {
                 try await noteDepartures()
                 while try await core.datastore.write({ try $0.trim(now: now) }) {}
+                try await core.endRevocations(now: now)
+                try await core.refreshExpiredProxies(now: now)
                 try await core.datastore.probeWritable()
                 core.health.met("datastore")
             } catch {

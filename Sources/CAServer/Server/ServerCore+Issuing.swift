@@ -189,8 +189,9 @@ extension ServerCore {
     ) async throws(APIError) -> [Result<[UInt8], APIError>] {
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
-        let ids = Set(requests.map(\.entryID))
-        let basis = try await read { try logic.signingBasis(for: peer, entryIDs: ids, in: $0) }
+        let basis = try await read {
+            try logic.signingBasis(for: peer, requests: requests, in: $0)
+        }
         var batch = IssuanceBatch(issuer: trust.issuer)
         var generator = randomness
         let outcomes = logic.prepare(
@@ -205,11 +206,13 @@ extension ServerCore {
         let refusals = zip(requests, outcomes).compactMap { request, outcome in
             if case .refused(let error) = outcome { (request: request, error: error) } else { nil }
         }
+        let proxies = ServerLogic.proxies(of: requests, outcomes)
         let leaves = leavesAllowed(for: refusals.count, of: .spiffe(peer.id))
         if !certificates.isEmpty || leaves > 0 {
             try await write { transaction in
                 try logic.commitSigning(
                     certificates,
+                    proxies: proxies,
                     refusals: refusals,
                     leavesMax: leaves,
                     on: basis,

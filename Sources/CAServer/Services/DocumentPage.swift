@@ -131,9 +131,11 @@ extension DocumentVersion {
 
 extension [DocumentOutcome] {
     /// How many registration entries there are more than before.
-    var entryCountChange: Int {
-        let kind = DocumentKind.registrationEntry.rawValue
-        return filter { $0.key.kind == kind }.reduce(0) { sum, outcome in
+    var entryCountChange: Int { countChange(of: DocumentKind.registrationEntry.rawValue) }
+
+    /// How many documents of a kind there are more than before.
+    func countChange(of kind: String) -> Int {
+        filter { $0.key.kind == kind }.reduce(0) { sum, outcome in
             switch outcome.action {
             case .created: sum + 1
             case .deleted: sum - 1

@@ -139,8 +139,8 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         let wanted = Duration.milliseconds(max(request.deadlineMilliseconds, 1))
         // A caller who hangs up does not cancel this task: only the handler is told.
         let (gone, leave) = AsyncStream.makeStream(of: Void.self)
-        let state = try await withRPCCancellationHandler {
-            try await core.hub.waitUntilApplied(
+        let (agents, proxies) = try await withRPCCancellationHandler {
+            try await core.hub.waitUntilInForce(
                 revision.number,
                 deadline: core.clock.bootTime + min(wanted, Self.waitMax),
                 gone: gone
@@ -150,18 +150,34 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         }
         // Meanwhile the caller may have lost the right to know.
         try await gate.read(.exactly(.nodeList), context)
-        return .with {
-            $0.complete = state.waiting.isEmpty
-            $0.applied = state.applied.map(\.name)
-            $0.waiting = state.waiting.map(\.name)
-            $0.unreachable = state.unreachable.map(\.name)
-            $0.refused = state.applied.flatMap { agent in
+        return message(agents, proxies)
+    }
+
+    /// Agents by name, proxies as `node/namespace/name`.
+    private func message(
+        _ agents: AppliedState,
+        _ proxies: ProxyProgress
+    ) -> Signet_Admin_V1alpha1_WaitResponse {
+        .with {
+            $0.complete = agents.waiting.isEmpty && proxies.waiting.isEmpty
+            $0.applied = agents.applied.map(\.name) + proxies.applied.map(\.description)
+            $0.waiting = agents.waiting.map(\.name) + proxies.waiting.map(\.description)
+            $0.unreachable =
+                agents.unreachable.map(\.name) + proxies.unreachable.map(\.description)
+            $0.refused = agents.applied.flatMap { agent in
                 core.hub.refusals(of: agent).map { refusal in
                     .with {
                         $0.node = agent.name
                         $0.resource = "\(refusal.key)"
                         $0.reason = refusal.reason
                     }
+                }
+            }
+            $0.refused += proxies.refused.map { refusal in
+                .with {
+                    $0.node = refusal.place.node
+                    $0.resource = "proxy \(refusal.place.proxy)"
+                    $0.reason = refusal.reason
                 }
             }
         }
@@ -175,20 +191,22 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         isDryRun: Bool,
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
-        let logic = core.logic
+        let (logic, peers) = (core.logic, core.hub.documentPeers)
         try take(order.documents.count + order.deletions.count, context)
         do {
             let result = try await gate.write(question, isRehearsal: isDryRun, context) {
                 transaction,
                 standing in
                 var generator = SystemRandomness()
-                var act = DocumentAct(logic, by: standing, in: transaction)
+                var act = DocumentAct(logic, by: standing, peers: peers, in: transaction)
                 return try act.perform(order, using: &generator)
             }
             core.metrics.increment(.documentApplies, isDryRun ? "rehearsed" : "applied")
             if !isDryRun {
                 let change = result.outcomes.entryCountChange
                 if change != 0 { core.metrics.adjust(.entries, by: change) }
+                let proxies = result.outcomes.countChange(of: DataPathKind.proxy)
+                if proxies != 0 { core.metrics.adjust(.proxies, by: proxies) }
             }
             return result.message(isDryRun: isDryRun)
         } catch {

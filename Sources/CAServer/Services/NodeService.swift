@@ -38,7 +38,8 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
                 csr: Array($0.csr),
                 variables: $0.variables,
                 replacesNotAfter: $0.replacesNotAfterUnixSeconds == 0
-                    ? nil : Date(timeIntervalSince1970: Double($0.replacesNotAfterUnixSeconds))
+                    ? nil : Date(timeIntervalSince1970: Double($0.replacesNotAfterUnixSeconds)),
+                proxy: $0.proxy.isEmpty ? nil : $0.proxy
             )
         }
         let results = try await core.signWorkloads(requests, for: peer)
@@ -77,6 +78,9 @@ extension APIError {
             $0.code = reason
             $0.message = message
             $0.retryable = kind == .unavailable || kind == .exhausted || kind == .conflict
+            if let retryAfter {
+                $0.retryAfterMilliseconds = UInt32(clamping: Int64(retryAfter / .milliseconds(1)))
+            }
         }
     }
 }

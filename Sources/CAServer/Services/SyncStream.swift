@@ -15,7 +15,7 @@ internal import Telemetry
 
 /// One agent's sync stream: reads what it says, writes what the hub commands.
 struct SyncStream {
-    /// Most capabilities of an agent that are looked at; this version knows none.
+    /// Most capabilities of an agent that are looked at.
     static let capabilitiesMax = 64
     /// Longest capability, a word.
     static let capabilityBytesMax = 64
@@ -32,6 +32,8 @@ struct SyncStream {
     private struct Opened: Sendable {
         let agent: String
         let orders: StreamOrders
+        /// Whether the agent knows the resource type `proxy`.
+        let takesProxies: Bool
         let welcome: Signet_Node_V1alpha1_SyncResponse
     }
 
@@ -108,6 +110,8 @@ struct SyncStream {
                 core.hub.acknowledged(session, try SyncAcknowledgement(parsing: ack))
             case (.queryReply(let reply), let session?):
                 core.hub.answered(reply.id, from: session, reply)
+            case (.proxyReport(let report), let session?):
+                try await take(AttachedProxy.report(parsing: report), on: session)
             default:
                 throw APIError(
                     .invalidArgument,
@@ -125,9 +129,10 @@ struct SyncStream {
             return (node, try transaction.scopeChangedAt(ofNode: node.name) ?? 0)
         }
         let have = hello.hasHave ? try Revision(parsing: hello.have) : nil
+        let capabilities = Self.capabilities(hello)
         let orders = core.hub.connect(
             AgentName(node.name),
-            hello: SyncHello(have: have, capabilities: Self.capabilities(hello)),
+            hello: SyncHello(have: have, capabilities: capabilities),
             version: hello.agentVersion,
             selectors: node.selectors,
             scopeChangedAt: scopeChangedAt
@@ -141,7 +146,29 @@ struct SyncStream {
                 $0.nodeSelectors = node.selectors.sorted().map(\.description)
             }
         }
-        return Opened(agent: node.name, orders: orders, welcome: welcome)
+        return Opened(
+            agent: node.name,
+            orders: orders,
+            takesProxies: capabilities.contains(SyncCapability.proxy),
+            welcome: welcome
+        )
+    }
+
+    /// Keeps what the agent says of its proxies, as far as they are for its node.
+    private func take(_ proxies: [AttachedProxy], on session: SessionID) async throws {
+        let (logic, peer) = (core.logic, peer)
+        let known = try await core.read { transaction in
+            let node = try logic.standing(of: peer, in: transaction)
+            return try transaction.proxyReferences(node: node.selectors)
+        }
+        let kept = proxies.filter { known.contains($0.proxy) }
+        guard core.hub.reported(kept, on: session) else {
+            core.logger.warning(
+                "an agent has more proxies than are kept; apply --wait does not wait for them",
+                metadata: ["agent": "\(peer.id)", "proxies": "\(kept.count)"]
+            )
+            return
+        }
     }
 
     private func requireStanding() async throws {
@@ -174,6 +201,7 @@ struct SyncStream {
                     try SyncContent.delta(
                         from: from,
                         node: selectors,
+                        takesProxies: stream.takesProxies,
                         in: transaction,
                         leftOut: leftOut
                     )
@@ -182,6 +210,7 @@ struct SyncStream {
                 try await send(stream.orders.session, response) { selectors, transaction in
                     try SyncContent.snapshot(
                         node: selectors,
+                        takesProxies: stream.takesProxies,
                         in: transaction,
                         leftOut: leftOut
                     )

@@ -12,28 +12,33 @@ package enum SyncContent {
 
     /// Everything that changed in a node's scope after `from`, or a snapshot if that is not known.
     ///
-    /// `leftOut` is as for `snapshot`.
+    /// `takesProxies` and `leftOut` are as for `snapshot`.
     ///
     /// - Throws: `DatastoreError`, `WireError`.
     package static func delta(
         from: UInt64,
         node selectors: Set<Selector>,
+        takesProxies: Bool = true,
         in transaction: ReadTransaction,
         leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
+        func everything() throws -> [SyncMessage] {
+            try snapshot(
+                node: selectors,
+                takesProxies: takesProxies,
+                in: transaction,
+                leftOut: leftOut
+            )
+        }
         let revision = try transaction.revision()
         let stored = try transaction.changes(after: from, limit: deltaChangesMax)
-        guard case .delta(let changes) = stored else {
-            return try snapshot(node: selectors, in: transaction, leftOut: leftOut)
-        }
+        guard case .delta(let changes) = stored else { return try everything() }
         var result: [ResourceChange] = []
         var size = 0
-        for change in changes {
+        for change in changes where takesProxies || change.key.type != .proxy {
             let item = try self.change(change, node: selectors, in: transaction)
             size += item.sizeBytes
-            guard size <= SyncLimits.messageBytesMax else {
-                return try snapshot(node: selectors, in: transaction, leftOut: leftOut)
-            }
+            guard size <= SyncLimits.messageBytesMax else { return try everything() }
             result.append(item)
         }
         return [
@@ -48,24 +53,35 @@ package enum SyncContent {
         ]
     }
 
-    /// Everything in a node's scope, in pages.
+    /// Everything in a node's scope, in pages; what takes something away comes first.
     ///
-    /// `leftOut` is told what no message can hold: agents refuse a longer one, so sent it would
-    /// keep everything else from the node too.
-    ///
+    /// - Parameters:
+    ///   - selectors: What the node shows.
+    ///   - takesProxies: Whether the agent knows the resource type `proxy`.
+    ///   - transaction: What is known.
+    ///   - leftOut: Told what no message can hold: agents refuse a longer one, so sent it would keep
+    ///     everything else from the node too.
+    /// - Returns: The messages in order.
     /// - Throws: `DatastoreError`, `WireError`.
     package static func snapshot(
         node selectors: Set<Selector>,
+        takesProxies: Bool = true,
         in transaction: ReadTransaction,
         leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
         let revision = try transaction.revision()
         var resources: [Resource] = []
+        for revocation in try transaction.revocations() {
+            resources.append(try payload(of: revocation).resource)
+        }
         if let bundle = try bundle(in: transaction) {
             resources.append(try ResourcePayload.bundle(bundle).resource)
         }
         for entry in try transaction.entries(node: selectors) {
             resources.append(try ResourcePayload.entry(entry).resource)
+        }
+        if takesProxies {
+            resources += try transaction.proxies(node: selectors).map(resource)
         }
         var messages: [SyncMessage] = [.snapshotBegin(revision)]
         var page: [Resource] = []
@@ -114,33 +130,43 @@ package enum SyncContent {
         guard revision.number > number else { return (revision, []) }
         let stored = try transaction.eachChange(after: number, limit: deltaChangesMax)
         guard case .delta(let changes) = stored else {
-            let everything = CommittedChange(number: revision.number, scopes: nil, isUrgent: true)
+            let everything = CommittedChange(
+                number: revision.number,
+                scopes: nil,
+                isUrgent: true,
+                proxies: nil
+            )
             return (revision, [everything])
         }
         var result: [CommittedChange] = []
         for change in changes {
-            var scopes: [[Selector]]?
-            if change.key.type == .entry {
-                var either = change.priorNodeSelectors.map { [$0] } ?? []
-                if !change.isRemoval, let entry = try transaction.entry(id: change.key.name) {
-                    either.append(entry.nodeSelectors)
-                }
-                scopes = either
-            }
-            let urgent = change.isRemoval || change.key.type == .revocation
+            let single = CommittedChange(
+                number: change.number,
+                scopes: try scopes(of: change, in: transaction),
+                isUrgent: change.isRemoval || change.key.type == .revocation,
+                proxies: change.key.type == .proxy ? [change.key.name] : []
+            )
             if let last = result.last, last.number == change.number {
-                result[result.count - 1] = CommittedChange(
-                    number: last.number,
-                    scopes: last.scopes.flatMap { known in scopes.map { known + $0 } },
-                    isUrgent: last.isUrgent || urgent
-                )
+                result[result.count - 1] = last.union(single)
             } else {
-                result.append(
-                    CommittedChange(number: change.number, scopes: scopes, isUrgent: urgent)
-                )
+                result.append(single)
             }
         }
         return (revision, result)
+    }
+
+    /// What nodes show that a change concerns; nil: it concerns all.
+    private static func scopes(
+        of change: StoredChange,
+        in transaction: ReadTransaction
+    ) throws -> [[Selector]]? {
+        let now: [Selector]?
+        switch change.key.type {
+        case .entry: now = try transaction.entry(id: change.key.name)?.nodeSelectors
+        case .proxy: now = try transaction.proxy(change.key.name)?.nodeSelectors
+        case .bundle, .document, .revocation: return nil
+        }
+        return [change.priorNodeSelectors, change.isRemoval ? nil : now].compactMap(\.self)
     }
 
     private static func change(
@@ -148,16 +174,38 @@ package enum SyncContent {
         node selectors: Set<Selector>,
         in transaction: ReadTransaction
     ) throws -> ResourceChange {
-        let payload: ResourcePayload? =
+        let resource: Resource? =
             switch change.key.type {
-            case .bundle: try bundle(in: transaction).map(ResourcePayload.bundle)
+            case .bundle:
+                try bundle(in: transaction).map { try ResourcePayload.bundle($0).resource }
+            case .document: nil
             case .entry:
                 try transaction.entry(id: change.key.name)
-                    .flatMap { $0.matches(node: selectors) ? .entry($0) : nil }
-            case .document, .revocation: nil
+                    .flatMap { entry in
+                        try entry.matches(node: selectors)
+                            ? ResourcePayload.entry(entry).resource : nil
+                    }
+            case .proxy:
+                try transaction.proxy(change.key.name)
+                    .flatMap { $0.matches(node: selectors) ? self.resource($0) : nil }
+            case .revocation:
+                try transaction.revocation(named: change.key.name)
+                    .map { try payload(of: $0).resource }
             }
-        guard let payload else { return .remove(change.key) }
-        return .upsert(change.key, payload: try payload.resource.payload)
+        guard let resource else { return .remove(change.key) }
+        return .upsert(change.key, payload: resource.payload)
+    }
+
+    private static func payload(of revocation: RevokedIdentity) -> ResourcePayload {
+        .revocation(
+            name: revocation.name,
+            .identity(revocation.spiffeID, issuedBefore: revocation.issuedBefore)
+        )
+    }
+
+    /// Composed when something of it changed, so it is of the revision that is read here.
+    private static func resource(_ proxy: ProxyRecord) -> Resource {
+        Resource(key: ResourceKey(.proxy, proxy.reference), payload: proxy.state)
     }
 }
 
@@ -168,6 +216,30 @@ package struct CommittedChange: Hashable, Sendable {
     package let scopes: [[Selector]]?
     /// Whether something is taken away, so that it overtakes what is under way.
     package let isUrgent: Bool
+    /// The Proxies whose state it changed, `namespace/name`; nil: perhaps all.
+    package let proxies: Set<String>?
+
+    package init(
+        number: UInt64,
+        scopes: [[Selector]]?,
+        isUrgent: Bool,
+        proxies: Set<String>? = []
+    ) {
+        self.number = number
+        self.scopes = scopes
+        self.isUrgent = isUrgent
+        self.proxies = proxies
+    }
+
+    /// Two parts of one number.
+    func union(_ other: Self) -> Self {
+        Self(
+            number: number,
+            scopes: scopes.flatMap { known in other.scopes.map { known + $0 } },
+            isUrgent: isUrgent || other.isUrgent,
+            proxies: proxies.flatMap { known in other.proxies.map { known.union($0) } }
+        )
+    }
 
     /// Whom the change concerns, of those who are known now.
     package func agents(in scope: ScopeIndex) -> AffectedAgents {

@@ -46,13 +46,13 @@ package final class SyncHub: Sendable {
     static let retryDelay: Duration = .seconds(1)
 
     package let epoch: Epoch
-    private let state: Mutex<SyncHubState>
+    let state: Mutex<SyncHubState>
     private let datastore: ServerStore
-    private let clock: any NodeClock
+    let clock: any NodeClock
     private let timer: DeadlineTimer
     private let changed = Signal()
     private let logger: Logger
-    private let metrics: MetricRegistry
+    let metrics: MetricRegistry
 
     /// Begins at the revision that the datastore holds.
     package init(
@@ -119,7 +119,7 @@ package final class SyncHub: Sendable {
                 let now = self.clock.bootTime
                 for change in changes {
                     let agents = change.agents(in: state.publisher.scope)
-                    state.note(change.number, agents)
+                    state.note(change.number, agents, change.proxies)
                     actions += state.publisher.committed(
                         change.number,
                         affected: agents,
@@ -184,8 +184,11 @@ package final class SyncHub: Sendable {
     /// The stream ended.
     package func disconnected(_ session: SessionID) {
         let now = clock.wallTime
+        var settled: [CheckedContinuation<Void, Never>] = []
         let (outlet, unanswered) = state.withLock { state in
             if let agent = state.publisher.agent(of: session) { state.departed[agent.name] = now }
+            settled = state.forgetProxies(of: session)
+            metrics.set(.proxiesAttached, to: Double(state.observed.count))
             let unanswered = state.queries.filter { $0.value.session == session }
             for id in unanswered.keys { state.queries[id] = nil }
             return (state.outlets.removeValue(forKey: session), unanswered.values.map(\.answer))
@@ -193,6 +196,7 @@ package final class SyncHub: Sendable {
         outlet?.finish()
         if outlet != nil { metrics.adjust(.agentsConnected, by: -1) }
         for answer in unanswered { answer.resume(returning: nil) }
+        for watch in settled { watch.resume() }
         transition { $0.publisher.disconnected(session, now: self.clock.bootTime) }
     }
 

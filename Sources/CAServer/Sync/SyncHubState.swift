@@ -17,7 +17,9 @@ struct SyncHubState {
     /// Waits for numbers that were committed but not yet read by `publish`.
     var early: [(id: WaitID, number: UInt64)] = []
     var queries: [UInt64: PendingQuery] = [:]
-    var recent: [(number: UInt64, agents: AffectedAgents)] = []
+    var recent: [(number: UInt64, agents: AffectedAgents, proxies: Set<String>?)] = []
+    var observed = ObservedProxies()
+    var proxyWatches: [WaitID: ProxyWatch] = [:]
     /// The first number whose audience is known, if it has one.
     var recentFrom: UInt64
     /// When something was committed that is not published yet.
@@ -56,8 +58,8 @@ extension SyncHubState {
         var measured: [Duration] = []
     }
 
-    mutating func note(_ number: UInt64, _ agents: AffectedAgents) {
-        recent.append((number, agents))
+    mutating func note(_ number: UInt64, _ agents: AffectedAgents, _ proxies: Set<String>?) {
+        recent.append((number, agents, proxies))
         let surplus = recent.count - Self.recentMax
         guard surplus > 0 else { return }
         recentFrom = recent[surplus - 1].number + 1
@@ -97,6 +99,17 @@ extension SyncHubState {
         guard number >= recentFrom, number <= publisher.committedNumber else { return .all }
         return recent.filter { $0.number == number }.map(\.agents)
             .reduce(.agents([])) { $0.union($1) }
+    }
+
+    /// The Proxies whose state a number changed; nil when that is forgotten or not known yet.
+    func proxiesConcerned(by number: UInt64) -> Set<String>? {
+        guard number >= recentFrom, number <= publisher.committedNumber else { return nil }
+        var found: Set<String> = []
+        for change in recent where change.number == number {
+            guard let proxies = change.proxies else { return nil }
+            found.formUnion(proxies)
+        }
+        return found
     }
 
     /// Hands commands to the streams in order; returns who is to be told of convergence.

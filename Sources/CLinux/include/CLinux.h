@@ -146,6 +146,10 @@ int32_t clinux_unix_probe(const char *path);
 /// what bind creates, without touching the process-wide umask.
 int32_t clinux_unix_listen(const char *path, uint32_t mode, int32_t backlog);
 
+/// Gives a file to a group, and then its mode; 0 or errno. The mode stays as it was if the group
+/// cannot be given.
+int32_t clinux_give_to_group(const char *path, uint32_t gid, uint32_t mode);
+
 /// Opens or creates `path` (mode 0600, never through a symbolic link) and takes an exclusive lock
 /// on it without waiting; the descriptor that holds the lock or a negative errno (EWOULDBLOCK:
 /// another process holds it).

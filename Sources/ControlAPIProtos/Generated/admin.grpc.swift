@@ -1298,6 +1298,84 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "RevokeIdentity" metadata.
+        package enum RevokeIdentity: Sendable {
+            /// Request type for "RevokeIdentity".
+            package typealias Input = Signet_Admin_V1alpha1_RevokeIdentityRequest
+            /// Response type for "RevokeIdentity".
+            package typealias Output = Signet_Admin_V1alpha1_RevokeIdentityResponse
+            /// Descriptor for "RevokeIdentity".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "RevokeIdentity",
+                type: .unary
+            )
+        }
+        /// Namespace for "ListRevocations" metadata.
+        package enum ListRevocations: Sendable {
+            /// Request type for "ListRevocations".
+            package typealias Input = Signet_Admin_V1alpha1_ListRevocationsRequest
+            /// Response type for "ListRevocations".
+            package typealias Output = Signet_Admin_V1alpha1_ListRevocationsResponse
+            /// Descriptor for "ListRevocations".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ListRevocations",
+                type: .unary
+            )
+        }
+        /// Namespace for "ListProxies" metadata.
+        package enum ListProxies: Sendable {
+            /// Request type for "ListProxies".
+            package typealias Input = Signet_Admin_V1alpha1_ListProxiesRequest
+            /// Response type for "ListProxies".
+            package typealias Output = Signet_Admin_V1alpha1_ListProxiesResponse
+            /// Descriptor for "ListProxies".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ListProxies",
+                type: .unary
+            )
+        }
+        /// Namespace for "AskProxy" metadata.
+        package enum AskProxy: Sendable {
+            /// Request type for "AskProxy".
+            package typealias Input = Signet_Admin_V1alpha1_AskProxyRequest
+            /// Response type for "AskProxy".
+            package typealias Output = Signet_Node_V1alpha1_ProxyQueryReply
+            /// Descriptor for "AskProxy".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "AskProxy",
+                type: .unary
+            )
+        }
+        /// Namespace for "ExplainRequest" metadata.
+        package enum ExplainRequest: Sendable {
+            /// Request type for "ExplainRequest".
+            package typealias Input = Signet_Admin_V1alpha1_ExplainRequestRequest
+            /// Response type for "ExplainRequest".
+            package typealias Output = Signet_Node_V1alpha1_DecisionExplanation
+            /// Descriptor for "ExplainRequest".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ExplainRequest",
+                type: .unary
+            )
+        }
+        /// Namespace for "ExplainDecision" metadata.
+        package enum ExplainDecision: Sendable {
+            /// Request type for "ExplainDecision".
+            package typealias Input = Signet_Admin_V1alpha1_ExplainDecisionRequest
+            /// Response type for "ExplainDecision".
+            package typealias Output = Signet_Node_V1alpha1_DecisionExplanation
+            /// Descriptor for "ExplainDecision".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ExplainDecision",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "signet.admin.v1alpha1.Administration" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateToken.descriptor,
@@ -1310,7 +1388,13 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             ListEntries.descriptor,
             BlastRadius.descriptor,
             ExplainWorkload.descriptor,
-            GetHealth.descriptor
+            GetHealth.descriptor,
+            RevokeIdentity.descriptor,
+            ListRevocations.descriptor,
+            ListProxies.descriptor,
+            AskProxy.descriptor,
+            ExplainRequest.descriptor,
+            ExplainDecision.descriptor
         ]
     }
 }
@@ -1494,6 +1578,106 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_GetHealthRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_Health>
+
+        /// Handle the "RevokeIdentity" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses every SVID of an identity that was issued before now, or before a later time.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_RevokeIdentityRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_RevokeIdentityResponse` messages.
+        func revokeIdentity(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse>
+
+        /// Handle the "ListRevocations" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ListRevocationsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ListRevocationsResponse` messages.
+        func listRevocations(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>
+
+        /// Handle the "ListProxies" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ListProxiesRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ListProxiesResponse` messages.
+        func listProxies(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse>
+
+        /// Handle the "AskProxy" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks one attached proxy.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_AskProxyRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Node_V1alpha1_ProxyQueryReply` messages.
+        func askProxy(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AskProxyRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_ProxyQueryReply>
+
+        /// Handle the "ExplainRequest" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Decides a request that nobody made, with the policies as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ExplainRequestRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Node_V1alpha1_DecisionExplanation` messages.
+        func explainRequest(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_DecisionExplanation>
+
+        /// Handle the "ExplainDecision" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks the proxy that made a decision for it.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ExplainDecisionRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Node_V1alpha1_DecisionExplanation` messages.
+        func explainDecision(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_DecisionExplanation>
     }
 
     /// Service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -1661,6 +1845,106 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_GetHealthRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_Health>
+
+        /// Handle the "RevokeIdentity" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses every SVID of an identity that was issued before now, or before a later time.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeIdentityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_RevokeIdentityResponse` message.
+        func revokeIdentity(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse>
+
+        /// Handle the "ListRevocations" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ListRevocationsResponse` message.
+        func listRevocations(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>
+
+        /// Handle the "ListProxies" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProxiesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ListProxiesResponse` message.
+        func listProxies(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse>
+
+        /// Handle the "AskProxy" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks one attached proxy.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AskProxyRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Node_V1alpha1_ProxyQueryReply` message.
+        func askProxy(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AskProxyRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_ProxyQueryReply>
+
+        /// Handle the "ExplainRequest" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Decides a request that nobody made, with the policies as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainRequestRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Node_V1alpha1_DecisionExplanation` message.
+        func explainRequest(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation>
+
+        /// Handle the "ExplainDecision" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks the proxy that made a decision for it.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainDecisionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Node_V1alpha1_DecisionExplanation` message.
+        func explainDecision(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation>
     }
 
     /// Simple service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -1826,6 +2110,106 @@ extension Signet_Admin_V1alpha1_Administration {
             request: Signet_Admin_V1alpha1_GetHealthRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_Health
+
+        /// Handle the "RevokeIdentity" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses every SVID of an identity that was issued before now, or before a later time.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_RevokeIdentityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_RevokeIdentityResponse` to respond with.
+        func revokeIdentity(
+            request: Signet_Admin_V1alpha1_RevokeIdentityRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_RevokeIdentityResponse
+
+        /// Handle the "ListRevocations" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ListRevocationsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ListRevocationsResponse` to respond with.
+        func listRevocations(
+            request: Signet_Admin_V1alpha1_ListRevocationsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ListRevocationsResponse
+
+        /// Handle the "ListProxies" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ListProxiesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ListProxiesResponse` to respond with.
+        func listProxies(
+            request: Signet_Admin_V1alpha1_ListProxiesRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ListProxiesResponse
+
+        /// Handle the "AskProxy" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks one attached proxy.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_AskProxyRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Node_V1alpha1_ProxyQueryReply` to respond with.
+        func askProxy(
+            request: Signet_Admin_V1alpha1_AskProxyRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Node_V1alpha1_ProxyQueryReply
+
+        /// Handle the "ExplainRequest" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Decides a request that nobody made, with the policies as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ExplainRequestRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Node_V1alpha1_DecisionExplanation` to respond with.
+        func explainRequest(
+            request: Signet_Admin_V1alpha1_ExplainRequestRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Node_V1alpha1_DecisionExplanation
+
+        /// Handle the "ExplainDecision" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks the proxy that made a decision for it.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ExplainDecisionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Node_V1alpha1_DecisionExplanation` to respond with.
+        func explainDecision(
+            request: Signet_Admin_V1alpha1_ExplainDecisionRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Node_V1alpha1_DecisionExplanation
     }
 }
 
@@ -1954,6 +2338,72 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.RevokeIdentity.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RevokeIdentityRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RevokeIdentityResponse>(),
+            handler: { request, context in
+                try await self.revokeIdentity(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ListRevocations.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListRevocationsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListRevocationsResponse>(),
+            handler: { request, context in
+                try await self.listRevocations(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ListProxies.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListProxiesRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListProxiesResponse>(),
+            handler: { request, context in
+                try await self.listProxies(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.AskProxy.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AskProxyRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_ProxyQueryReply>(),
+            handler: { request, context in
+                try await self.askProxy(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ExplainRequest.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ExplainRequestRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_DecisionExplanation>(),
+            handler: { request, context in
+                try await self.explainRequest(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ExplainDecision.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ExplainDecisionRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_DecisionExplanation>(),
+            handler: { request, context in
+                try await self.explainDecision(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -2075,6 +2525,72 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_Health> {
         let response = try await self.getHealth(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func revokeIdentity(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse> {
+        let response = try await self.revokeIdentity(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func listRevocations(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse> {
+        let response = try await self.listRevocations(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func listProxies(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse> {
+        let response = try await self.listProxies(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func askProxy(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AskProxyRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_ProxyQueryReply> {
+        let response = try await self.askProxy(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func explainRequest(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_DecisionExplanation> {
+        let response = try await self.explainRequest(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func explainDecision(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_DecisionExplanation> {
+        let response = try await self.explainDecision(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -2221,6 +2737,84 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_Health> {
         return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_Health>(
             message: try await self.getHealth(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func revokeIdentity(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse>(
+            message: try await self.revokeIdentity(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func listRevocations(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>(
+            message: try await self.listRevocations(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func listProxies(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse>(
+            message: try await self.listProxies(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func askProxy(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AskProxyRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_ProxyQueryReply> {
+        return GRPCCore.ServerResponse<Signet_Node_V1alpha1_ProxyQueryReply>(
+            message: try await self.askProxy(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func explainRequest(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation> {
+        return GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation>(
+            message: try await self.explainRequest(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func explainDecision(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation> {
+        return GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation>(
+            message: try await self.explainDecision(
                 request: request.message,
                 context: context
             ),
@@ -2449,6 +3043,136 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_Health>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_Health>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "RevokeIdentity" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses every SVID of an identity that was issued before now, or before a later time.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeIdentityRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RevokeIdentityRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RevokeIdentityResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func revokeIdentity<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RevokeIdentityResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListRevocations" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListRevocationsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListRevocationsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listRevocations<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListRevocationsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListProxies" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProxiesRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListProxiesRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListProxiesResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listProxies<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListProxiesRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListProxiesResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProxiesResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "AskProxy" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks one attached proxy.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AskProxyRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AskProxyRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_ProxyQueryReply` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func askProxy<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AskProxyRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AskProxyRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_ProxyQueryReply>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ProxyQueryReply>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ExplainRequest" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Decides a request that nobody made, with the policies as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainRequestRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ExplainRequestRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_DecisionExplanation` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func explainRequest<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_DecisionExplanation>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ExplainDecision" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks the proxy that made a decision for it.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainDecisionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ExplainDecisionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_DecisionExplanation` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func explainDecision<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_DecisionExplanation>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -2801,6 +3525,202 @@ extension Signet_Admin_V1alpha1_Administration {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "RevokeIdentity" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses every SVID of an identity that was issued before now, or before a later time.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeIdentityRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RevokeIdentityRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RevokeIdentityResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func revokeIdentity<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RevokeIdentityResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.RevokeIdentity.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListRevocations" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListRevocationsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListRevocationsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func listRevocations<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListRevocationsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ListRevocations.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListProxies" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProxiesRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListProxiesRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListProxiesResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func listProxies<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListProxiesRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListProxiesResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProxiesResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ListProxies.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "AskProxy" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks one attached proxy.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AskProxyRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AskProxyRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_ProxyQueryReply` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func askProxy<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AskProxyRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AskProxyRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_ProxyQueryReply>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ProxyQueryReply>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.AskProxy.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ExplainRequest" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Decides a request that nobody made, with the policies as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainRequestRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ExplainRequestRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_DecisionExplanation` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func explainRequest<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_DecisionExplanation>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ExplainRequest.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ExplainDecision" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Asks the proxy that made a decision for it.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainDecisionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ExplainDecisionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_DecisionExplanation` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func explainDecision<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_DecisionExplanation>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ExplainDecision.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -3081,6 +4001,172 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_GetHealthRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_Health>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RevokeIdentity" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Refuses every SVID of an identity that was issued before now, or before a later time.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeIdentityRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func revokeIdentity<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.revokeIdentity(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RevokeIdentityRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RevokeIdentityResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListRevocations" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listRevocations<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listRevocations(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListRevocationsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListRevocationsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListProxies" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProxiesRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listProxies<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProxiesResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listProxies(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListProxiesRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListProxiesResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AskProxy" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Asks one attached proxy.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_AskProxyRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func askProxy<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AskProxyRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ProxyQueryReply>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.askProxy(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AskProxyRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_ProxyQueryReply>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ExplainRequest" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Decides a request that nobody made, with the policies as they are now.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainRequestRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func explainRequest<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.explainRequest(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ExplainRequestRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_DecisionExplanation>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ExplainDecision" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Asks the proxy that made a decision for it.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ExplainDecisionRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func explainDecision<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.explainDecision(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ExplainDecisionRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_DecisionExplanation>(),
             options: options,
             onResponse: handleResponse
         )
@@ -3407,6 +4493,196 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.getHealth(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RevokeIdentity" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Refuses every SVID of an identity that was issued before now, or before a later time.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func revokeIdentity<Result>(
+        _ message: Signet_Admin_V1alpha1_RevokeIdentityRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeIdentityResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeIdentityRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.revokeIdentity(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListRevocations" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listRevocations<Result>(
+        _ message: Signet_Admin_V1alpha1_ListRevocationsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listRevocations(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListProxies" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listProxies<Result>(
+        _ message: Signet_Admin_V1alpha1_ListProxiesRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProxiesResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProxiesRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listProxies(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AskProxy" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Asks one attached proxy.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func askProxy<Result>(
+        _ message: Signet_Admin_V1alpha1_AskProxyRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ProxyQueryReply>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AskProxyRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.askProxy(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ExplainRequest" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Decides a request that nobody made, with the policies as they are now.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func explainRequest<Result>(
+        _ message: Signet_Admin_V1alpha1_ExplainRequestRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainRequestRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.explainRequest(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ExplainDecision" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Asks the proxy that made a decision for it.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func explainDecision<Result>(
+        _ message: Signet_Admin_V1alpha1_ExplainDecisionRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.explainDecision(
             request: request,
             options: options,
             onResponse: handleResponse

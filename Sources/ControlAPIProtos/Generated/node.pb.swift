@@ -35,6 +35,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
   case bundle // = 2
   case revocation // = 3
   case document // = 4
+  case proxy // = 5
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -48,6 +49,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     case 2: self = .bundle
     case 3: self = .revocation
     case 4: self = .document
+    case 5: self = .proxy
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -59,6 +61,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     case .bundle: return 2
     case .revocation: return 3
     case .document: return 4
+    case .proxy: return 5
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -70,6 +73,45 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     .bundle,
     .revocation,
     .document,
+    .proxy,
+  ]
+
+}
+
+package nonisolated enum Signet_Node_V1alpha1_TrafficProtocol: SwiftProtobuf.Enum, Swift.CaseIterable {
+  package typealias RawValue = Int
+  case unspecified // = 0
+  case http // = 1
+  case tcp // = 2
+  case UNRECOGNIZED(Int)
+
+  package init() {
+    self = .unspecified
+  }
+
+  package init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .http
+    case 2: self = .tcp
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  package var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .http: return 1
+    case .tcp: return 2
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  package static let allCases: [Signet_Node_V1alpha1_TrafficProtocol] = [
+    .unspecified,
+    .http,
+    .tcp,
   ]
 
 }
@@ -284,6 +326,9 @@ package nonisolated struct Signet_Node_V1alpha1_SignX509SVID: Sendable {
   /// When the SVID that this one replaces expires; 0 for a first one. Serves the order of signing.
   package var replacesNotAfterUnixSeconds: Int64 = 0
 
+  /// "namespace/name" of the Proxy that is to hold the key; empty: the workload itself.
+  package var proxy: String = String()
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -426,12 +471,21 @@ package nonisolated struct Signet_Node_V1alpha1_SyncRequest: Sendable {
     set {message = .queryReply(newValue)}
   }
 
+  package var proxyReport: Signet_Node_V1alpha1_ProxyReport {
+    get {
+      if case .proxyReport(let v)? = message {return v}
+      return Signet_Node_V1alpha1_ProxyReport()
+    }
+    set {message = .proxyReport(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Message: Equatable, Sendable {
     case hello(Signet_Node_V1alpha1_Hello)
     case ack(Signet_Node_V1alpha1_Ack)
     case queryReply(Signet_Node_V1alpha1_QueryReply)
+    case proxyReport(Signet_Node_V1alpha1_ProxyReport)
 
   }
 
@@ -637,7 +691,8 @@ package nonisolated struct Signet_Node_V1alpha1_Resource: Sendable {
   /// True: the resource is gone or has left the scope; the payload is empty.
   package var removed: Bool = false
 
-  /// Encoded RegistrationEntry for entries, TrustBundle for bundles.
+  /// Encoded RegistrationEntry for entries, TrustBundle for bundles, Revocation for revocations,
+  /// ProxyState for proxies.
   package var payload: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -778,11 +833,20 @@ package nonisolated struct Signet_Node_V1alpha1_Query: Sendable {
     set {kind = .agentStatus(newValue)}
   }
 
+  package var proxy: Signet_Node_V1alpha1_ProxyQuery {
+    get {
+      if case .proxy(let v)? = kind {return v}
+      return Signet_Node_V1alpha1_ProxyQuery()
+    }
+    set {kind = .proxy(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
     case explainWorkload(Signet_Node_V1alpha1_ExplainWorkloadQuery)
     case agentStatus(Signet_Node_V1alpha1_AgentStatusQuery)
+    case proxy(Signet_Node_V1alpha1_ProxyQuery)
 
   }
 
@@ -844,14 +908,668 @@ package nonisolated struct Signet_Node_V1alpha1_QueryReply: Sendable {
     set {answer = .refusal(newValue)}
   }
 
+  package var proxy: Signet_Node_V1alpha1_ProxyQueryReply {
+    get {
+      if case .proxy(let v)? = answer {return v}
+      return Signet_Node_V1alpha1_ProxyQueryReply()
+    }
+    set {answer = .proxy(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Answer: Equatable, Sendable {
     case explainWorkload(Signet_Node_V1alpha1_WorkloadExplanation)
     case agentStatus(Signet_Node_V1alpha1_AgentStatus)
     case refusal(Signet_Node_V1alpha1_Refusal)
+    case proxy(Signet_Node_V1alpha1_ProxyQueryReply)
 
   }
+
+  package init() {}
+}
+
+/// A question for one proxy process of the agent's machine, passed on to it.
+package nonisolated struct Signet_Node_V1alpha1_ProxyQuery: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "namespace/name".
+  package var proxy: String = String()
+
+  package var kind: Signet_Node_V1alpha1_ProxyQuery.OneOf_Kind? = nil
+
+  package var connections: Signet_Node_V1alpha1_ProxyConnectionsQuery {
+    get {
+      if case .connections(let v)? = kind {return v}
+      return Signet_Node_V1alpha1_ProxyConnectionsQuery()
+    }
+    set {kind = .connections(newValue)}
+  }
+
+  package var decision: Signet_Node_V1alpha1_DecisionQuery {
+    get {
+      if case .decision(let v)? = kind {return v}
+      return Signet_Node_V1alpha1_DecisionQuery()
+    }
+    set {kind = .decision(newValue)}
+  }
+
+  package var counters: Signet_Node_V1alpha1_ProxyCountersQuery {
+    get {
+      if case .counters(let v)? = kind {return v}
+      return Signet_Node_V1alpha1_ProxyCountersQuery()
+    }
+    set {kind = .counters(newValue)}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Kind: Equatable, Sendable {
+    case connections(Signet_Node_V1alpha1_ProxyConnectionsQuery)
+    case decision(Signet_Node_V1alpha1_DecisionQuery)
+    case counters(Signet_Node_V1alpha1_ProxyCountersQuery)
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ProxyConnectionsQuery: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_DecisionQuery: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// 26 characters, as in the answer that was refused.
+  package var id: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ProxyCountersQuery: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ProxyQueryReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var answer: Signet_Node_V1alpha1_ProxyQueryReply.OneOf_Answer? = nil
+
+  package var connections: Signet_Node_V1alpha1_ProxyConnections {
+    get {
+      if case .connections(let v)? = answer {return v}
+      return Signet_Node_V1alpha1_ProxyConnections()
+    }
+    set {answer = .connections(newValue)}
+  }
+
+  package var decision: Signet_Node_V1alpha1_DecisionExplanation {
+    get {
+      if case .decision(let v)? = answer {return v}
+      return Signet_Node_V1alpha1_DecisionExplanation()
+    }
+    set {answer = .decision(newValue)}
+  }
+
+  package var counters: Signet_Node_V1alpha1_ProxyCounters {
+    get {
+      if case .counters(let v)? = answer {return v}
+      return Signet_Node_V1alpha1_ProxyCounters()
+    }
+    set {answer = .counters(newValue)}
+  }
+
+  package var refusal: Signet_Node_V1alpha1_Refusal {
+    get {
+      if case .refusal(let v)? = answer {return v}
+      return Signet_Node_V1alpha1_Refusal()
+    }
+    set {answer = .refusal(newValue)}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Answer: Equatable, Sendable {
+    case connections(Signet_Node_V1alpha1_ProxyConnections)
+    case decision(Signet_Node_V1alpha1_DecisionExplanation)
+    case counters(Signet_Node_V1alpha1_ProxyCounters)
+    case refusal(Signet_Node_V1alpha1_Refusal)
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ProxyConnections: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var connections: [Signet_Node_V1alpha1_ProxyConnection] = []
+
+  /// More than the limit of the question.
+  package var truncated: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ProxyConnection: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// inbound or outbound.
+  package var direction: String = String()
+
+  package var listener: String = String()
+
+  package var identity: String = String()
+
+  /// Verified SPIFFE ID of the other end.
+  package var peer: String = String()
+
+  package var peerAddress: String = String()
+
+  package var `protocol`: String = String()
+
+  package var state: String = String()
+
+  package var ageMilliseconds: UInt64 = 0
+
+  package var requests: UInt64 = 0
+
+  package var bytesReceived: UInt64 = 0
+
+  package var bytesSent: UInt64 = 0
+
+  package var peerNotAfterUnixSeconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ProxyCounters: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Prometheus sample names with their labels, and values.
+  package var samples: Dictionary<String,Double> = [:]
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Why a request or connection was allowed or denied; docs/policy.md has the words.
+package nonisolated struct Signet_Node_V1alpha1_DecisionExplanation: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: String {
+    get {_storage._id}
+    set {_uniqueStorage()._id = newValue}
+  }
+
+  package var timeUnixMilliseconds: Int64 {
+    get {_storage._timeUnixMilliseconds}
+    set {_uniqueStorage()._timeUnixMilliseconds = newValue}
+  }
+
+  package var allowed: Bool {
+    get {_storage._allowed}
+    set {_uniqueStorage()._allowed = newValue}
+  }
+
+  package var policyNamespace: String {
+    get {_storage._policyNamespace}
+    set {_uniqueStorage()._policyNamespace = newValue}
+  }
+
+  package var policy: String {
+    get {_storage._policy}
+    set {_uniqueStorage()._policy = newValue}
+  }
+
+  /// From 0; -1: no rule decided.
+  package var rule: Int32 {
+    get {_storage._rule}
+    set {_uniqueStorage()._rule = newValue}
+  }
+
+  package var reason: String {
+    get {_storage._reason}
+    set {_uniqueStorage()._reason = newValue}
+  }
+
+  package var listener: String {
+    get {_storage._listener}
+    set {_uniqueStorage()._listener = newValue}
+  }
+
+  package var identity: String {
+    get {_storage._identity}
+    set {_uniqueStorage()._identity = newValue}
+  }
+
+  package var peer: String {
+    get {_storage._peer}
+    set {_uniqueStorage()._peer = newValue}
+  }
+
+  package var peerAddress: String {
+    get {_storage._peerAddress}
+    set {_uniqueStorage()._peerAddress = newValue}
+  }
+
+  package var port: UInt32 {
+    get {_storage._port}
+    set {_uniqueStorage()._port = newValue}
+  }
+
+  /// Empty for a TCP connection.
+  package var method: String {
+    get {_storage._method}
+    set {_uniqueStorage()._method = newValue}
+  }
+
+  package var path: String {
+    get {_storage._path}
+    set {_uniqueStorage()._path = newValue}
+  }
+
+  package var revision: Signet_Node_V1alpha1_Revision {
+    get {_storage._revision ?? Signet_Node_V1alpha1_Revision()}
+    set {_uniqueStorage()._revision = newValue}
+  }
+  /// Returns true if `revision` has been explicitly set.
+  package var hasRevision: Bool {_storage._revision != nil}
+  /// Clears the value of `revision`. Subsequent reads from it will return its default value.
+  package mutating func clearRevision() {_uniqueStorage()._revision = nil}
+
+  package var shadowDiffers: Bool {
+    get {_storage._shadowDiffers}
+    set {_uniqueStorage()._shadowDiffers = newValue}
+  }
+
+  package var shadowAllowed: Bool {
+    get {_storage._shadowAllowed}
+    set {_uniqueStorage()._shadowAllowed = newValue}
+  }
+
+  package var shadowPolicy: String {
+    get {_storage._shadowPolicy}
+    set {_uniqueStorage()._shadowPolicy = newValue}
+  }
+
+  /// Per rule that could have decided: which clause failed first.
+  package var rules: [Signet_Node_V1alpha1_RuleExplanation] {
+    get {_storage._rules}
+    set {_uniqueStorage()._rules = newValue}
+  }
+
+  /// The rule that lacked least; empty if none was near.
+  package var nearestMiss: String {
+    get {_storage._nearestMiss}
+    set {_uniqueStorage()._nearestMiss = newValue}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+package nonisolated struct Signet_Node_V1alpha1_RuleExplanation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var policyNamespace: String = String()
+
+  package var policy: String = String()
+
+  package var rule: UInt32 = 0
+
+  package var action: String = String()
+
+  package var mode: String = String()
+
+  package var matches: Bool = false
+
+  /// The first clause that did not match, in words; empty if the rule matches.
+  package var failed: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Which proxies are attached to the agent, all of them each time; observed, never stored.
+package nonisolated struct Signet_Node_V1alpha1_ProxyReport: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var proxies: [Signet_Node_V1alpha1_AttachedProxy] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_AttachedProxy: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "namespace/name".
+  package var proxy: String = String()
+
+  /// 5 bytes that the process chose at its start; decision IDs begin with them.
+  package var instance: Data = Data()
+
+  package var version: String = String()
+
+  package var capabilities: [String] = []
+
+  /// Absent before the first.
+  package var applied: Signet_Node_V1alpha1_Revision {
+    get {_applied ?? Signet_Node_V1alpha1_Revision()}
+    set {_applied = newValue}
+  }
+  /// Returns true if `applied` has been explicitly set.
+  package var hasApplied: Bool {self._applied != nil}
+  /// Clears the value of `applied`. Subsequent reads from it will return its default value.
+  package mutating func clearApplied() {self._applied = nil}
+
+  /// Absent if the newest state was not refused.
+  package var refused: Signet_Node_V1alpha1_Revision {
+    get {_refused ?? Signet_Node_V1alpha1_Revision()}
+    set {_refused = newValue}
+  }
+  /// Returns true if `refused` has been explicitly set.
+  package var hasRefused: Bool {self._refused != nil}
+  /// Clears the value of `refused`. Subsequent reads from it will return its default value.
+  package mutating func clearRefused() {self._refused = nil}
+
+  package var refusedReason: String = String()
+
+  package var listening: [Signet_Node_V1alpha1_ProxyListening] = []
+
+  package var pid: Int32 = 0
+
+  package var attachedAtUnixMilliseconds: Int64 = 0
+
+  /// False: it left without draining, and may go on with what it has until its SVIDs end.
+  package var attached: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _applied: Signet_Node_V1alpha1_Revision? = nil
+  fileprivate var _refused: Signet_Node_V1alpha1_Revision? = nil
+}
+
+/// An inbound listener that accepts connections now.
+package nonisolated struct Signet_Node_V1alpha1_ProxyListening: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var listener: String = String()
+
+  package var identity: String = String()
+
+  /// IP:port.
+  package var address: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Payload of the resource type revocation.
+package nonisolated struct Signet_Node_V1alpha1_Revocation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var target: Signet_Node_V1alpha1_Revocation.OneOf_Target? = nil
+
+  package var identity: Signet_Node_V1alpha1_RevokedIdentity {
+    get {
+      if case .identity(let v)? = target {return v}
+      return Signet_Node_V1alpha1_RevokedIdentity()
+    }
+    set {target = .identity(newValue)}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Target: Equatable, Sendable {
+    case identity(Signet_Node_V1alpha1_RevokedIdentity)
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_RevokedIdentity: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var spiffeID: String = String()
+
+  /// Every SVID issued before this second is refused; its leaf says 60 s earlier.
+  package var issuedBeforeUnixSeconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Payload of the resource type proxy: everything declared that one proxy needs.
+package nonisolated struct Signet_Node_V1alpha1_ProxyState: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var namespace: String = String()
+
+  package var name: String = String()
+
+  package var nodeSelectors: [String] = []
+
+  /// What its process must attest to.
+  package var selectors: [String] = []
+
+  /// Whole SPIFFE IDs that it may present.
+  package var identities: [String] = []
+
+  package var inbound: [Signet_Node_V1alpha1_InboundListener] = []
+
+  package var outbound: [Signet_Node_V1alpha1_OutboundListener] = []
+
+  /// The Services that outbound listeners name.
+  package var services: [Signet_Node_V1alpha1_ServiceState] = []
+
+  /// Policies in the encoding that Authorization reads; listeners name them by place.
+  package var policies: [Data] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_InboundListener: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  /// IP:port.
+  package var address: String = String()
+
+  package var identity: String = String()
+
+  package var `protocol`: Signet_Node_V1alpha1_TrafficProtocol = .unspecified
+
+  package var forward: Signet_Node_V1alpha1_InboundListener.OneOf_Forward? = nil
+
+  /// IP:port on a loopback address.
+  package var forwardAddress: String {
+    get {
+      if case .forwardAddress(let v)? = forward {return v}
+      return String()
+    }
+    set {forward = .forwardAddress(newValue)}
+  }
+
+  /// Absolute path of a Unix socket.
+  package var forwardUnix: String {
+    get {
+      if case .forwardUnix(let v)? = forward {return v}
+      return String()
+    }
+    set {forward = .forwardUnix(newValue)}
+  }
+
+  /// Whose processes may listen at the forward target; never empty.
+  package var forwardUids: [UInt32] = []
+
+  /// What policies see as the port.
+  package var workloadPort: UInt32 = 0
+
+  /// Places in ProxyState.policies.
+  package var policies: [UInt32] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Forward: Equatable, Sendable {
+    /// IP:port on a loopback address.
+    case forwardAddress(String)
+    /// Absolute path of a Unix socket.
+    case forwardUnix(String)
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_OutboundListener: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var identity: String = String()
+
+  /// Name of a Service of the same namespace, and of one of its ports.
+  package var service: String = String()
+
+  package var port: String = String()
+
+  package var listen: Signet_Node_V1alpha1_OutboundListener.OneOf_Listen? = nil
+
+  /// Absolute path of a Unix socket.
+  package var unix: String {
+    get {
+      if case .unix(let v)? = listen {return v}
+      return String()
+    }
+    set {listen = .unix(newValue)}
+  }
+
+  /// IP:port on a loopback address.
+  package var address: String {
+    get {
+      if case .address(let v)? = listen {return v}
+      return String()
+    }
+    set {listen = .address(newValue)}
+  }
+
+  /// Who may use it.
+  package var allowUids: [UInt32] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Listen: Equatable, Sendable {
+    /// Absolute path of a Unix socket.
+    case unix(String)
+    /// IP:port on a loopback address.
+    case address(String)
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ServiceState: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var ports: [Signet_Node_V1alpha1_ServicePort] = []
+
+  /// Whole SPIFFE IDs of which its servers present one.
+  package var identities: [String] = []
+
+  /// IP:port of mTLS listeners.
+  package var endpoints: [String] = []
+
+  package var observed: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ServicePort: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var number: UInt32 = 0
+
+  package var `protocol`: Signet_Node_V1alpha1_TrafficProtocol = .unspecified
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 }
@@ -885,11 +1603,36 @@ package nonisolated struct Signet_Node_V1alpha1_WorkloadExplanation: Sendable {
   /// Selectors that others have and this process has not, and why: one sentence each.
   package var notes: [String] = []
 
+  /// The entries that grant `spiffe_ids`, in the same order; an agent that is older than this field
+  /// leaves it empty.
+  package var grantingEntries: [Signet_Node_V1alpha1_GrantingEntry] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _revision: Signet_Node_V1alpha1_Revision? = nil
+}
+
+package nonisolated struct Signet_Node_V1alpha1_GrantingEntry: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "namespace/name".
+  package var entry: String = String()
+
+  package var entryID: String = String()
+
+  /// What the entry's template resolved to.
+  package var spiffeID: String = String()
+
+  /// The entry's workload selectors, all of which the process has.
+  package var matched: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct Signet_Node_V1alpha1_NearMiss: Sendable {
@@ -1055,7 +1798,11 @@ package nonisolated struct Signet_Node_V1alpha1_VariableValues: Sendable {
 fileprivate nonisolated let _protobuf_package = "signet.node.v1alpha1"
 
 nonisolated extension Signet_Node_V1alpha1_ResourceType: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0RESOURCE_TYPE_UNSPECIFIED\0\u{1}RESOURCE_TYPE_ENTRY\0\u{1}RESOURCE_TYPE_BUNDLE\0\u{1}RESOURCE_TYPE_REVOCATION\0\u{1}RESOURCE_TYPE_DOCUMENT\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0RESOURCE_TYPE_UNSPECIFIED\0\u{1}RESOURCE_TYPE_ENTRY\0\u{1}RESOURCE_TYPE_BUNDLE\0\u{1}RESOURCE_TYPE_REVOCATION\0\u{1}RESOURCE_TYPE_DOCUMENT\0\u{1}RESOURCE_TYPE_PROXY\0")
+}
+
+nonisolated extension Signet_Node_V1alpha1_TrafficProtocol: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0TRAFFIC_PROTOCOL_UNSPECIFIED\0\u{1}TRAFFIC_PROTOCOL_HTTP\0\u{1}TRAFFIC_PROTOCOL_TCP\0")
 }
 
 nonisolated extension Signet_Node_V1alpha1_GetBundleRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -1415,7 +2162,7 @@ nonisolated extension Signet_Node_V1alpha1_SignX509SVIDsRequest: SwiftProtobuf.M
 
 nonisolated extension Signet_Node_V1alpha1_SignX509SVID: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SignX509SVID"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}entry_id\0\u{3}spiffe_id\0\u{1}csr\0\u{1}variables\0\u{3}replaces_not_after_unix_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}entry_id\0\u{3}spiffe_id\0\u{1}csr\0\u{1}variables\0\u{3}replaces_not_after_unix_seconds\0\u{1}proxy\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1428,6 +2175,7 @@ nonisolated extension Signet_Node_V1alpha1_SignX509SVID: SwiftProtobuf.Message, 
       case 3: try { try decoder.decodeSingularBytesField(value: &self.csr) }()
       case 4: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.variables) }()
       case 5: try { try decoder.decodeSingularInt64Field(value: &self.replacesNotAfterUnixSeconds) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.proxy) }()
       default: break
       }
     }
@@ -1449,6 +2197,9 @@ nonisolated extension Signet_Node_V1alpha1_SignX509SVID: SwiftProtobuf.Message, 
     if self.replacesNotAfterUnixSeconds != 0 {
       try visitor.visitSingularInt64Field(value: self.replacesNotAfterUnixSeconds, fieldNumber: 5)
     }
+    if !self.proxy.isEmpty {
+      try visitor.visitSingularStringField(value: self.proxy, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1458,6 +2209,7 @@ nonisolated extension Signet_Node_V1alpha1_SignX509SVID: SwiftProtobuf.Message, 
     if lhs.csr != rhs.csr {return false}
     if lhs.variables != rhs.variables {return false}
     if lhs.replacesNotAfterUnixSeconds != rhs.replacesNotAfterUnixSeconds {return false}
+    if lhs.proxy != rhs.proxy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1681,7 +2433,7 @@ nonisolated extension Signet_Node_V1alpha1_Revision: SwiftProtobuf.Message, Swif
 
 nonisolated extension Signet_Node_V1alpha1_SyncRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}ack\0\u{3}query_reply\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}ack\0\u{3}query_reply\0\u{3}proxy_report\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1728,6 +2480,19 @@ nonisolated extension Signet_Node_V1alpha1_SyncRequest: SwiftProtobuf.Message, S
           self.message = .queryReply(v)
         }
       }()
+      case 4: try {
+        var v: Signet_Node_V1alpha1_ProxyReport?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .proxyReport(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .proxyReport(v)
+        }
+      }()
       default: break
       }
     }
@@ -1750,6 +2515,10 @@ nonisolated extension Signet_Node_V1alpha1_SyncRequest: SwiftProtobuf.Message, S
     case .queryReply?: try {
       guard case .queryReply(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .proxyReport?: try {
+      guard case .proxyReport(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
     case nil: break
     }
@@ -2339,7 +3108,7 @@ nonisolated extension Signet_Node_V1alpha1_Watermark: SwiftProtobuf.Message, Swi
 
 nonisolated extension Signet_Node_V1alpha1_Query: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Query"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}deadline_milliseconds\0\u{1}limit\0\u{3}explain_workload\0\u{3}agent_status\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}deadline_milliseconds\0\u{1}limit\0\u{3}explain_workload\0\u{3}agent_status\0\u{1}proxy\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2376,6 +3145,19 @@ nonisolated extension Signet_Node_V1alpha1_Query: SwiftProtobuf.Message, SwiftPr
           self.kind = .agentStatus(v)
         }
       }()
+      case 6: try {
+        var v: Signet_Node_V1alpha1_ProxyQuery?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .proxy(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .proxy(v)
+        }
+      }()
       default: break
       }
     }
@@ -2403,6 +3185,10 @@ nonisolated extension Signet_Node_V1alpha1_Query: SwiftProtobuf.Message, SwiftPr
     case .agentStatus?: try {
       guard case .agentStatus(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
+    case .proxy?: try {
+      guard case .proxy(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
     }()
     case nil: break
     }
@@ -2470,7 +3256,7 @@ nonisolated extension Signet_Node_V1alpha1_AgentStatusQuery: SwiftProtobuf.Messa
 
 nonisolated extension Signet_Node_V1alpha1_QueryReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".QueryReply"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}explain_workload\0\u{3}agent_status\0\u{1}refusal\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}explain_workload\0\u{3}agent_status\0\u{1}refusal\0\u{1}proxy\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2518,6 +3304,19 @@ nonisolated extension Signet_Node_V1alpha1_QueryReply: SwiftProtobuf.Message, Sw
           self.answer = .refusal(v)
         }
       }()
+      case 5: try {
+        var v: Signet_Node_V1alpha1_ProxyQueryReply?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .proxy(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .proxy(v)
+        }
+      }()
       default: break
       }
     }
@@ -2544,6 +3343,10 @@ nonisolated extension Signet_Node_V1alpha1_QueryReply: SwiftProtobuf.Message, Sw
       guard case .refusal(let v)? = self.answer else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
+    case .proxy?: try {
+      guard case .proxy(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -2557,9 +3360,1249 @@ nonisolated extension Signet_Node_V1alpha1_QueryReply: SwiftProtobuf.Message, Sw
   }
 }
 
+nonisolated extension Signet_Node_V1alpha1_ProxyQuery: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyQuery"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}proxy\0\u{1}connections\0\u{1}decision\0\u{1}counters\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.proxy) }()
+      case 2: try {
+        var v: Signet_Node_V1alpha1_ProxyConnectionsQuery?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .connections(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .connections(v)
+        }
+      }()
+      case 3: try {
+        var v: Signet_Node_V1alpha1_DecisionQuery?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .decision(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .decision(v)
+        }
+      }()
+      case 4: try {
+        var v: Signet_Node_V1alpha1_ProxyCountersQuery?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .counters(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .counters(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.proxy.isEmpty {
+      try visitor.visitSingularStringField(value: self.proxy, fieldNumber: 1)
+    }
+    switch self.kind {
+    case .connections?: try {
+      guard case .connections(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .decision?: try {
+      guard case .decision(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .counters?: try {
+      guard case .counters(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyQuery, rhs: Signet_Node_V1alpha1_ProxyQuery) -> Bool {
+    if lhs.proxy != rhs.proxy {return false}
+    if lhs.kind != rhs.kind {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyConnectionsQuery: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyConnectionsQuery"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyConnectionsQuery, rhs: Signet_Node_V1alpha1_ProxyConnectionsQuery) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_DecisionQuery: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DecisionQuery"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_DecisionQuery, rhs: Signet_Node_V1alpha1_DecisionQuery) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyCountersQuery: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyCountersQuery"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyCountersQuery, rhs: Signet_Node_V1alpha1_ProxyCountersQuery) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyQueryReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyQueryReply"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}connections\0\u{1}decision\0\u{1}counters\0\u{1}refusal\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: Signet_Node_V1alpha1_ProxyConnections?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .connections(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .connections(v)
+        }
+      }()
+      case 2: try {
+        var v: Signet_Node_V1alpha1_DecisionExplanation?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .decision(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .decision(v)
+        }
+      }()
+      case 3: try {
+        var v: Signet_Node_V1alpha1_ProxyCounters?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .counters(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .counters(v)
+        }
+      }()
+      case 4: try {
+        var v: Signet_Node_V1alpha1_Refusal?
+        var hadOneofValue = false
+        if let current = self.answer {
+          hadOneofValue = true
+          if case .refusal(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.answer = .refusal(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.answer {
+    case .connections?: try {
+      guard case .connections(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    }()
+    case .decision?: try {
+      guard case .decision(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .counters?: try {
+      guard case .counters(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .refusal?: try {
+      guard case .refusal(let v)? = self.answer else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyQueryReply, rhs: Signet_Node_V1alpha1_ProxyQueryReply) -> Bool {
+    if lhs.answer != rhs.answer {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyConnections: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyConnections"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}connections\0\u{1}truncated\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.connections) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.truncated) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.connections.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.connections, fieldNumber: 1)
+    }
+    if self.truncated != false {
+      try visitor.visitSingularBoolField(value: self.truncated, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyConnections, rhs: Signet_Node_V1alpha1_ProxyConnections) -> Bool {
+    if lhs.connections != rhs.connections {return false}
+    if lhs.truncated != rhs.truncated {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyConnection: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyConnection"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}direction\0\u{1}listener\0\u{1}identity\0\u{1}peer\0\u{3}peer_address\0\u{1}protocol\0\u{1}state\0\u{3}age_milliseconds\0\u{1}requests\0\u{3}bytes_received\0\u{3}bytes_sent\0\u{3}peer_not_after_unix_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.direction) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.listener) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.identity) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.peer) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.peerAddress) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.`protocol`) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.state) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.ageMilliseconds) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.requests) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.bytesReceived) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.bytesSent) }()
+      case 12: try { try decoder.decodeSingularInt64Field(value: &self.peerNotAfterUnixSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.direction.isEmpty {
+      try visitor.visitSingularStringField(value: self.direction, fieldNumber: 1)
+    }
+    if !self.listener.isEmpty {
+      try visitor.visitSingularStringField(value: self.listener, fieldNumber: 2)
+    }
+    if !self.identity.isEmpty {
+      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 3)
+    }
+    if !self.peer.isEmpty {
+      try visitor.visitSingularStringField(value: self.peer, fieldNumber: 4)
+    }
+    if !self.peerAddress.isEmpty {
+      try visitor.visitSingularStringField(value: self.peerAddress, fieldNumber: 5)
+    }
+    if !self.`protocol`.isEmpty {
+      try visitor.visitSingularStringField(value: self.`protocol`, fieldNumber: 6)
+    }
+    if !self.state.isEmpty {
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 7)
+    }
+    if self.ageMilliseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.ageMilliseconds, fieldNumber: 8)
+    }
+    if self.requests != 0 {
+      try visitor.visitSingularUInt64Field(value: self.requests, fieldNumber: 9)
+    }
+    if self.bytesReceived != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesReceived, fieldNumber: 10)
+    }
+    if self.bytesSent != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesSent, fieldNumber: 11)
+    }
+    if self.peerNotAfterUnixSeconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.peerNotAfterUnixSeconds, fieldNumber: 12)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyConnection, rhs: Signet_Node_V1alpha1_ProxyConnection) -> Bool {
+    if lhs.direction != rhs.direction {return false}
+    if lhs.listener != rhs.listener {return false}
+    if lhs.identity != rhs.identity {return false}
+    if lhs.peer != rhs.peer {return false}
+    if lhs.peerAddress != rhs.peerAddress {return false}
+    if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.ageMilliseconds != rhs.ageMilliseconds {return false}
+    if lhs.requests != rhs.requests {return false}
+    if lhs.bytesReceived != rhs.bytesReceived {return false}
+    if lhs.bytesSent != rhs.bytesSent {return false}
+    if lhs.peerNotAfterUnixSeconds != rhs.peerNotAfterUnixSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyCounters: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyCounters"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}samples\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufDouble>.self, value: &self.samples) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.samples.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufDouble>.self, value: self.samples, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyCounters, rhs: Signet_Node_V1alpha1_ProxyCounters) -> Bool {
+    if lhs.samples != rhs.samples {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DecisionExplanation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}time_unix_milliseconds\0\u{1}allowed\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}reason\0\u{1}listener\0\u{1}identity\0\u{1}peer\0\u{3}peer_address\0\u{1}port\0\u{1}method\0\u{1}path\0\u{1}revision\0\u{3}shadow_differs\0\u{3}shadow_allowed\0\u{3}shadow_policy\0\u{1}rules\0\u{3}nearest_miss\0")
+
+  fileprivate class _StorageClass {
+    var _id: String = String()
+    var _timeUnixMilliseconds: Int64 = 0
+    var _allowed: Bool = false
+    var _policyNamespace: String = String()
+    var _policy: String = String()
+    var _rule: Int32 = 0
+    var _reason: String = String()
+    var _listener: String = String()
+    var _identity: String = String()
+    var _peer: String = String()
+    var _peerAddress: String = String()
+    var _port: UInt32 = 0
+    var _method: String = String()
+    var _path: String = String()
+    var _revision: Signet_Node_V1alpha1_Revision? = nil
+    var _shadowDiffers: Bool = false
+    var _shadowAllowed: Bool = false
+    var _shadowPolicy: String = String()
+    var _rules: [Signet_Node_V1alpha1_RuleExplanation] = []
+    var _nearestMiss: String = String()
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _id = source._id
+      _timeUnixMilliseconds = source._timeUnixMilliseconds
+      _allowed = source._allowed
+      _policyNamespace = source._policyNamespace
+      _policy = source._policy
+      _rule = source._rule
+      _reason = source._reason
+      _listener = source._listener
+      _identity = source._identity
+      _peer = source._peer
+      _peerAddress = source._peerAddress
+      _port = source._port
+      _method = source._method
+      _path = source._path
+      _revision = source._revision
+      _shadowDiffers = source._shadowDiffers
+      _shadowAllowed = source._shadowAllowed
+      _shadowPolicy = source._shadowPolicy
+      _rules = source._rules
+      _nearestMiss = source._nearestMiss
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._id) }()
+        case 2: try { try decoder.decodeSingularInt64Field(value: &_storage._timeUnixMilliseconds) }()
+        case 3: try { try decoder.decodeSingularBoolField(value: &_storage._allowed) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._policyNamespace) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._policy) }()
+        case 6: try { try decoder.decodeSingularInt32Field(value: &_storage._rule) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._reason) }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._listener) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._identity) }()
+        case 10: try { try decoder.decodeSingularStringField(value: &_storage._peer) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._peerAddress) }()
+        case 12: try { try decoder.decodeSingularUInt32Field(value: &_storage._port) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._method) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._path) }()
+        case 15: try { try decoder.decodeSingularMessageField(value: &_storage._revision) }()
+        case 16: try { try decoder.decodeSingularBoolField(value: &_storage._shadowDiffers) }()
+        case 17: try { try decoder.decodeSingularBoolField(value: &_storage._shadowAllowed) }()
+        case 18: try { try decoder.decodeSingularStringField(value: &_storage._shadowPolicy) }()
+        case 19: try { try decoder.decodeRepeatedMessageField(value: &_storage._rules) }()
+        case 20: try { try decoder.decodeSingularStringField(value: &_storage._nearestMiss) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._id.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._id, fieldNumber: 1)
+      }
+      if _storage._timeUnixMilliseconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._timeUnixMilliseconds, fieldNumber: 2)
+      }
+      if _storage._allowed != false {
+        try visitor.visitSingularBoolField(value: _storage._allowed, fieldNumber: 3)
+      }
+      if !_storage._policyNamespace.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._policyNamespace, fieldNumber: 4)
+      }
+      if !_storage._policy.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._policy, fieldNumber: 5)
+      }
+      if _storage._rule != 0 {
+        try visitor.visitSingularInt32Field(value: _storage._rule, fieldNumber: 6)
+      }
+      if !_storage._reason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reason, fieldNumber: 7)
+      }
+      if !_storage._listener.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._listener, fieldNumber: 8)
+      }
+      if !_storage._identity.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._identity, fieldNumber: 9)
+      }
+      if !_storage._peer.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._peer, fieldNumber: 10)
+      }
+      if !_storage._peerAddress.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._peerAddress, fieldNumber: 11)
+      }
+      if _storage._port != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._port, fieldNumber: 12)
+      }
+      if !_storage._method.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._method, fieldNumber: 13)
+      }
+      if !_storage._path.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._path, fieldNumber: 14)
+      }
+      try { if let v = _storage._revision {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 15)
+      } }()
+      if _storage._shadowDiffers != false {
+        try visitor.visitSingularBoolField(value: _storage._shadowDiffers, fieldNumber: 16)
+      }
+      if _storage._shadowAllowed != false {
+        try visitor.visitSingularBoolField(value: _storage._shadowAllowed, fieldNumber: 17)
+      }
+      if !_storage._shadowPolicy.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._shadowPolicy, fieldNumber: 18)
+      }
+      if !_storage._rules.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._rules, fieldNumber: 19)
+      }
+      if !_storage._nearestMiss.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._nearestMiss, fieldNumber: 20)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_DecisionExplanation, rhs: Signet_Node_V1alpha1_DecisionExplanation) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._id != rhs_storage._id {return false}
+        if _storage._timeUnixMilliseconds != rhs_storage._timeUnixMilliseconds {return false}
+        if _storage._allowed != rhs_storage._allowed {return false}
+        if _storage._policyNamespace != rhs_storage._policyNamespace {return false}
+        if _storage._policy != rhs_storage._policy {return false}
+        if _storage._rule != rhs_storage._rule {return false}
+        if _storage._reason != rhs_storage._reason {return false}
+        if _storage._listener != rhs_storage._listener {return false}
+        if _storage._identity != rhs_storage._identity {return false}
+        if _storage._peer != rhs_storage._peer {return false}
+        if _storage._peerAddress != rhs_storage._peerAddress {return false}
+        if _storage._port != rhs_storage._port {return false}
+        if _storage._method != rhs_storage._method {return false}
+        if _storage._path != rhs_storage._path {return false}
+        if _storage._revision != rhs_storage._revision {return false}
+        if _storage._shadowDiffers != rhs_storage._shadowDiffers {return false}
+        if _storage._shadowAllowed != rhs_storage._shadowAllowed {return false}
+        if _storage._shadowPolicy != rhs_storage._shadowPolicy {return false}
+        if _storage._rules != rhs_storage._rules {return false}
+        if _storage._nearestMiss != rhs_storage._nearestMiss {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_RuleExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RuleExplanation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}action\0\u{1}mode\0\u{1}matches\0\u{1}failed\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.policyNamespace) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.policy) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.rule) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.action) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.mode) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.matches) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.failed) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.policyNamespace.isEmpty {
+      try visitor.visitSingularStringField(value: self.policyNamespace, fieldNumber: 1)
+    }
+    if !self.policy.isEmpty {
+      try visitor.visitSingularStringField(value: self.policy, fieldNumber: 2)
+    }
+    if self.rule != 0 {
+      try visitor.visitSingularUInt32Field(value: self.rule, fieldNumber: 3)
+    }
+    if !self.action.isEmpty {
+      try visitor.visitSingularStringField(value: self.action, fieldNumber: 4)
+    }
+    if !self.mode.isEmpty {
+      try visitor.visitSingularStringField(value: self.mode, fieldNumber: 5)
+    }
+    if self.matches != false {
+      try visitor.visitSingularBoolField(value: self.matches, fieldNumber: 6)
+    }
+    if !self.failed.isEmpty {
+      try visitor.visitSingularStringField(value: self.failed, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_RuleExplanation, rhs: Signet_Node_V1alpha1_RuleExplanation) -> Bool {
+    if lhs.policyNamespace != rhs.policyNamespace {return false}
+    if lhs.policy != rhs.policy {return false}
+    if lhs.rule != rhs.rule {return false}
+    if lhs.action != rhs.action {return false}
+    if lhs.mode != rhs.mode {return false}
+    if lhs.matches != rhs.matches {return false}
+    if lhs.failed != rhs.failed {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyReport"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}proxies\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.proxies) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.proxies.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.proxies, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyReport, rhs: Signet_Node_V1alpha1_ProxyReport) -> Bool {
+    if lhs.proxies != rhs.proxies {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_AttachedProxy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AttachedProxy"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}proxy\0\u{1}instance\0\u{1}version\0\u{1}capabilities\0\u{1}applied\0\u{1}refused\0\u{3}refused_reason\0\u{1}listening\0\u{1}pid\0\u{3}attached_at_unix_milliseconds\0\u{1}attached\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.proxy) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.instance) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.version) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.capabilities) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._applied) }()
+      case 6: try { try decoder.decodeSingularMessageField(value: &self._refused) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.refusedReason) }()
+      case 8: try { try decoder.decodeRepeatedMessageField(value: &self.listening) }()
+      case 9: try { try decoder.decodeSingularInt32Field(value: &self.pid) }()
+      case 10: try { try decoder.decodeSingularInt64Field(value: &self.attachedAtUnixMilliseconds) }()
+      case 11: try { try decoder.decodeSingularBoolField(value: &self.attached) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.proxy.isEmpty {
+      try visitor.visitSingularStringField(value: self.proxy, fieldNumber: 1)
+    }
+    if !self.instance.isEmpty {
+      try visitor.visitSingularBytesField(value: self.instance, fieldNumber: 2)
+    }
+    if !self.version.isEmpty {
+      try visitor.visitSingularStringField(value: self.version, fieldNumber: 3)
+    }
+    if !self.capabilities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.capabilities, fieldNumber: 4)
+    }
+    try { if let v = self._applied {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
+    try { if let v = self._refused {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    } }()
+    if !self.refusedReason.isEmpty {
+      try visitor.visitSingularStringField(value: self.refusedReason, fieldNumber: 7)
+    }
+    if !self.listening.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.listening, fieldNumber: 8)
+    }
+    if self.pid != 0 {
+      try visitor.visitSingularInt32Field(value: self.pid, fieldNumber: 9)
+    }
+    if self.attachedAtUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.attachedAtUnixMilliseconds, fieldNumber: 10)
+    }
+    if self.attached != false {
+      try visitor.visitSingularBoolField(value: self.attached, fieldNumber: 11)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_AttachedProxy, rhs: Signet_Node_V1alpha1_AttachedProxy) -> Bool {
+    if lhs.proxy != rhs.proxy {return false}
+    if lhs.instance != rhs.instance {return false}
+    if lhs.version != rhs.version {return false}
+    if lhs.capabilities != rhs.capabilities {return false}
+    if lhs._applied != rhs._applied {return false}
+    if lhs._refused != rhs._refused {return false}
+    if lhs.refusedReason != rhs.refusedReason {return false}
+    if lhs.listening != rhs.listening {return false}
+    if lhs.pid != rhs.pid {return false}
+    if lhs.attachedAtUnixMilliseconds != rhs.attachedAtUnixMilliseconds {return false}
+    if lhs.attached != rhs.attached {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyListening: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyListening"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}listener\0\u{1}identity\0\u{1}address\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.listener) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.identity) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.listener.isEmpty {
+      try visitor.visitSingularStringField(value: self.listener, fieldNumber: 1)
+    }
+    if !self.identity.isEmpty {
+      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 2)
+    }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyListening, rhs: Signet_Node_V1alpha1_ProxyListening) -> Bool {
+    if lhs.listener != rhs.listener {return false}
+    if lhs.identity != rhs.identity {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_Revocation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Revocation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}identity\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: Signet_Node_V1alpha1_RevokedIdentity?
+        var hadOneofValue = false
+        if let current = self.target {
+          hadOneofValue = true
+          if case .identity(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.target = .identity(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if case .identity(let v)? = self.target {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_Revocation, rhs: Signet_Node_V1alpha1_Revocation) -> Bool {
+    if lhs.target != rhs.target {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_RevokedIdentity: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RevokedIdentity"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}spiffe_id\0\u{3}issued_before_unix_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.issuedBeforeUnixSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 1)
+    }
+    if self.issuedBeforeUnixSeconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.issuedBeforeUnixSeconds, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_RevokedIdentity, rhs: Signet_Node_V1alpha1_RevokedIdentity) -> Bool {
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.issuedBeforeUnixSeconds != rhs.issuedBeforeUnixSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ProxyState: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProxyState"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}namespace\0\u{1}name\0\u{3}node_selectors\0\u{1}selectors\0\u{1}identities\0\u{1}inbound\0\u{1}outbound\0\u{1}services\0\u{1}policies\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.namespace) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.nodeSelectors) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.selectors) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.identities) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.inbound) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.outbound) }()
+      case 8: try { try decoder.decodeRepeatedMessageField(value: &self.services) }()
+      case 9: try { try decoder.decodeRepeatedBytesField(value: &self.policies) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.namespace.isEmpty {
+      try visitor.visitSingularStringField(value: self.namespace, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    if !self.nodeSelectors.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.nodeSelectors, fieldNumber: 3)
+    }
+    if !self.selectors.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.selectors, fieldNumber: 4)
+    }
+    if !self.identities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.identities, fieldNumber: 5)
+    }
+    if !self.inbound.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.inbound, fieldNumber: 6)
+    }
+    if !self.outbound.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.outbound, fieldNumber: 7)
+    }
+    if !self.services.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.services, fieldNumber: 8)
+    }
+    if !self.policies.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.policies, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ProxyState, rhs: Signet_Node_V1alpha1_ProxyState) -> Bool {
+    if lhs.namespace != rhs.namespace {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.nodeSelectors != rhs.nodeSelectors {return false}
+    if lhs.selectors != rhs.selectors {return false}
+    if lhs.identities != rhs.identities {return false}
+    if lhs.inbound != rhs.inbound {return false}
+    if lhs.outbound != rhs.outbound {return false}
+    if lhs.services != rhs.services {return false}
+    if lhs.policies != rhs.policies {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_InboundListener: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".InboundListener"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}address\0\u{1}identity\0\u{1}protocol\0\u{3}forward_address\0\u{3}forward_unix\0\u{3}workload_port\0\u{1}policies\0\u{3}forward_uids\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.identity) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.`protocol`) }()
+      case 5: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.forward != nil {try decoder.handleConflictingOneOf()}
+          self.forward = .forwardAddress(v)
+        }
+      }()
+      case 6: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.forward != nil {try decoder.handleConflictingOneOf()}
+          self.forward = .forwardUnix(v)
+        }
+      }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.workloadPort) }()
+      case 8: try { try decoder.decodeRepeatedUInt32Field(value: &self.policies) }()
+      case 9: try { try decoder.decodeRepeatedUInt32Field(value: &self.forwardUids) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 2)
+    }
+    if !self.identity.isEmpty {
+      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 3)
+    }
+    if self.`protocol` != .unspecified {
+      try visitor.visitSingularEnumField(value: self.`protocol`, fieldNumber: 4)
+    }
+    switch self.forward {
+    case .forwardAddress?: try {
+      guard case .forwardAddress(let v)? = self.forward else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 5)
+    }()
+    case .forwardUnix?: try {
+      guard case .forwardUnix(let v)? = self.forward else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 6)
+    }()
+    case nil: break
+    }
+    if self.workloadPort != 0 {
+      try visitor.visitSingularUInt32Field(value: self.workloadPort, fieldNumber: 7)
+    }
+    if !self.policies.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.policies, fieldNumber: 8)
+    }
+    if !self.forwardUids.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.forwardUids, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_InboundListener, rhs: Signet_Node_V1alpha1_InboundListener) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.identity != rhs.identity {return false}
+    if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs.forward != rhs.forward {return false}
+    if lhs.forwardUids != rhs.forwardUids {return false}
+    if lhs.workloadPort != rhs.workloadPort {return false}
+    if lhs.policies != rhs.policies {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_OutboundListener: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".OutboundListener"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}identity\0\u{1}service\0\u{1}port\0\u{1}unix\0\u{1}address\0\u{3}allow_uids\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.identity) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.service) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.port) }()
+      case 5: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.listen != nil {try decoder.handleConflictingOneOf()}
+          self.listen = .unix(v)
+        }
+      }()
+      case 6: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.listen != nil {try decoder.handleConflictingOneOf()}
+          self.listen = .address(v)
+        }
+      }()
+      case 7: try { try decoder.decodeRepeatedUInt32Field(value: &self.allowUids) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.identity.isEmpty {
+      try visitor.visitSingularStringField(value: self.identity, fieldNumber: 2)
+    }
+    if !self.service.isEmpty {
+      try visitor.visitSingularStringField(value: self.service, fieldNumber: 3)
+    }
+    if !self.port.isEmpty {
+      try visitor.visitSingularStringField(value: self.port, fieldNumber: 4)
+    }
+    switch self.listen {
+    case .unix?: try {
+      guard case .unix(let v)? = self.listen else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 5)
+    }()
+    case .address?: try {
+      guard case .address(let v)? = self.listen else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 6)
+    }()
+    case nil: break
+    }
+    if !self.allowUids.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.allowUids, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_OutboundListener, rhs: Signet_Node_V1alpha1_OutboundListener) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.identity != rhs.identity {return false}
+    if lhs.service != rhs.service {return false}
+    if lhs.port != rhs.port {return false}
+    if lhs.listen != rhs.listen {return false}
+    if lhs.allowUids != rhs.allowUids {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ServiceState: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ServiceState"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}ports\0\u{1}identities\0\u{1}endpoints\0\u{1}observed\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.identities) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.endpoints) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.observed) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 2)
+    }
+    if !self.identities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.identities, fieldNumber: 3)
+    }
+    if !self.endpoints.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.endpoints, fieldNumber: 4)
+    }
+    if self.observed != false {
+      try visitor.visitSingularBoolField(value: self.observed, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ServiceState, rhs: Signet_Node_V1alpha1_ServiceState) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.ports != rhs.ports {return false}
+    if lhs.identities != rhs.identities {return false}
+    if lhs.endpoints != rhs.endpoints {return false}
+    if lhs.observed != rhs.observed {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ServicePort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ServicePort"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}number\0\u{1}protocol\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.number) }()
+      case 3: try { try decoder.decodeSingularEnumField(value: &self.`protocol`) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.number != 0 {
+      try visitor.visitSingularUInt32Field(value: self.number, fieldNumber: 2)
+    }
+    if self.`protocol` != .unspecified {
+      try visitor.visitSingularEnumField(value: self.`protocol`, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ServicePort, rhs: Signet_Node_V1alpha1_ServicePort) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.number != rhs.number {return false}
+    if lhs.`protocol` != rhs.`protocol` {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".WorkloadExplanation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pid\0\u{1}selectors\0\u{3}spiffe_ids\0\u{3}near_misses\0\u{1}revision\0\u{3}attestation_error\0\u{1}notes\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}pid\0\u{1}selectors\0\u{3}spiffe_ids\0\u{3}near_misses\0\u{1}revision\0\u{3}attestation_error\0\u{1}notes\0\u{3}granting_entries\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2574,6 +4617,7 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
       case 5: try { try decoder.decodeSingularMessageField(value: &self._revision) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.attestationError) }()
       case 7: try { try decoder.decodeRepeatedStringField(value: &self.notes) }()
+      case 8: try { try decoder.decodeRepeatedMessageField(value: &self.grantingEntries) }()
       default: break
       }
     }
@@ -2605,6 +4649,9 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
     if !self.notes.isEmpty {
       try visitor.visitRepeatedStringField(value: self.notes, fieldNumber: 7)
     }
+    if !self.grantingEntries.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.grantingEntries, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2616,6 +4663,52 @@ nonisolated extension Signet_Node_V1alpha1_WorkloadExplanation: SwiftProtobuf.Me
     if lhs._revision != rhs._revision {return false}
     if lhs.attestationError != rhs.attestationError {return false}
     if lhs.notes != rhs.notes {return false}
+    if lhs.grantingEntries != rhs.grantingEntries {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_GrantingEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".GrantingEntry"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}entry\0\u{3}entry_id\0\u{3}spiffe_id\0\u{1}matched\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.entry) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.entryID) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.matched) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.entry.isEmpty {
+      try visitor.visitSingularStringField(value: self.entry, fieldNumber: 1)
+    }
+    if !self.entryID.isEmpty {
+      try visitor.visitSingularStringField(value: self.entryID, fieldNumber: 2)
+    }
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 3)
+    }
+    if !self.matched.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.matched, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_GrantingEntry, rhs: Signet_Node_V1alpha1_GrantingEntry) -> Bool {
+    if lhs.entry != rhs.entry {return false}
+    if lhs.entryID != rhs.entryID {return false}
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.matched != rhs.matched {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

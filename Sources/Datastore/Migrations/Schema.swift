@@ -25,6 +25,7 @@ package enum Schema {
         Migration(name: "0007-lookups", apply: Migration0007Lookups.apply),
         Migration(name: "0008-node-scope", apply: Migration0008NodeScope.apply),
         Migration(name: "0009-withdrawn-keys", apply: Migration0009WithdrawnKeys.apply),
+        Migration(name: "0010-data-path", apply: Migration0010DataPath.apply),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

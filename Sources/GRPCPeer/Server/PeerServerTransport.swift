@@ -55,6 +55,8 @@ package final class PeerServerTransport: ListeningServerTransport {
     /// - Parameters:
     ///   - path: Absolute, at most 107 bytes. `<path>.lock` is used beside it.
     ///   - mode: Permission bits of the file; write permission is what connecting needs.
+    ///   - group: Whose the file is to be; where this process may not give it away, it stays its
+    ///     owner's alone (0600).
     ///   - limits: What one peer and all together may use.
     ///   - now: The wall clock.
     ///   - onEvent: Called on an event loop, so it must not block.
@@ -63,13 +65,14 @@ package final class PeerServerTransport: ListeningServerTransport {
     package static func unixSocket(
         path: String,
         mode: UInt32,
+        group: UInt32? = nil,
         limits: ConnectionLimits = .local,
         now: @escaping @Sendable () -> Date,
         onEvent: @escaping @Sendable (PeerEvent) -> Void = { _ in },
         eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
     ) -> PeerServerTransport {
         PeerServerTransport(
-            .unixSocket(UnixSocketFile(path: path, mode: mode)),
+            .unixSocket(UnixSocketFile(path: path, mode: mode, group: group)),
             limits: limits,
             now: now,
             onEvent: onEvent,

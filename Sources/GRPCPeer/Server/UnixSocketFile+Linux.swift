@@ -13,8 +13,12 @@ final class UnixSocketFile: Sendable {
     /// Connections that wait for accept; the kernel may lower it (net.core.somaxconn).
     static let backlog: Int32 = 1024
 
+    /// What the file is until it belongs to its group, and if it cannot be given to it.
+    static let ownerMode: UInt32 = 0o600
+
     let path: String
     let mode: UInt32
+    let group: UInt32?
     private let made = Mutex<Made?>(nil)
 
     private struct Made {
@@ -23,9 +27,10 @@ final class UnixSocketFile: Sendable {
         let inode: UInt64
     }
 
-    init(path: String, mode: UInt32) {
+    init(path: String, mode: UInt32, group: UInt32? = nil) {
         self.path = path
         self.mode = mode
+        self.group = group
     }
 
     deinit {
@@ -65,8 +70,16 @@ final class UnixSocketFile: Sendable {
     }
 
     private func make(lock: Int32) throws(UnixSocketError) -> Int32 {
-        let descriptor = unsafe clinux_unix_listen(path, mode, Self.backlog)
+        let firstMode = group == nil ? mode : Self.ownerMode
+        let descriptor = unsafe clinux_unix_listen(path, firstMode, Self.backlog)
         guard descriptor >= 0 else { throw .systemCall("bind", errno: -descriptor) }
+        if let group {
+            let error = unsafe clinux_give_to_group(path, group, mode)
+            guard error == 0 || error == EPERM else {
+                clinux_close(descriptor)
+                throw .systemCall("chown", errno: error)
+            }
+        }
         let status = unsafe clinux_status_of_path(path)
         guard status.error == 0 else {
             clinux_close(descriptor)

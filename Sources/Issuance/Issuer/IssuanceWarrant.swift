@@ -233,6 +233,9 @@ extension Issuer {
             throw notAfter == authorityNotAfter ? .authorityExpiresTooSoon : .entryExpired
         }
         let backdated = instant.adding(.zero - lifetimes.backdate) ?? instant
+        // Right after an authority was made a clock that goes back a little leaves no room for all
+        // of it. The certificate then counts as issued later than it was: a revocation lies after
+        // the last notBefore on record, so it refuses that one too.
         return (max(backdated, authorityNotBefore), notAfter)
     }
 }

@@ -10,6 +10,7 @@ package import Logging
 internal import NodeAttestation
 internal import NodeSync
 internal import SPIFFE
+internal import Synchronization
 package import Telemetry
 
 /// One agent process: it finds or gets its identity, keeps it, and serves the workloads of its
@@ -46,7 +47,7 @@ package struct Agent: Sendable {
 
     /// Serves until the task is cancelled.
     ///
-    /// - Parameter ready: Called once the Workload API can be reached, with the port of health and
+    /// - Parameter ready: Called once both sockets can be reached, with the port of health and
     ///   metrics.
     /// - Throws: an error that says what to mend: damaged files, a refused token, a socket in use.
     package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
@@ -83,20 +84,30 @@ package struct Agent: Sendable {
         async let released: Void = releaseStartCode()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await core.run() }
-            group.addTask {
-                await core.timer.run { core.transition { $0.timerFired(now: $1, using: &$2) } }
-            }
+            group.addTask { await core.runTimer() }
             group.addTask {
                 await ServerConnection(core: core, addresses: addresses, attestor: attestor).run()
             }
             group.addTask { await OwnSVIDCalls(core: core).readmit(at: addresses) }
+            let sockets = Countdown(from: 2, ready)
             group.addTask {
                 try await WorkloadSocket(
                     core: core,
                     attestor: attestor,
                     path: configuration.absoluteSocket,
                     mode: configuration.socketMode
-                ).run(ready: ready)
+                ).run { sockets.count() }
+            }
+            group.addTask {
+                try await ProxySocket(
+                    core: core,
+                    attestor: attestor,
+                    path: configuration.absoluteProxySocket,
+                    access: ProxySocket.Access(
+                        mode: configuration.proxySocketMode,
+                        group: configuration.proxySocketGroup
+                    )
+                ).run { sockets.count() }
             }
             // None of them ends by itself but by failing.
             defer { group.cancelAll() }
@@ -126,6 +137,14 @@ package struct Agent: Sendable {
             return try await join(with: token, after: nil)
         }
         try checkTrustDomain(stored.identity.trustDomain, "the data in \(directory.path)")
+        do {
+            _ = try JoiningKey.read(from: directory)
+        } catch {
+            logger.warning(
+                "a file of an earlier first contact cannot be used; the identity needs it not",
+                metadata: ["reason": "\(error)"]
+            )
+        }
         return try await rejoined(stored) ?? stored
     }
 
@@ -155,7 +174,7 @@ package struct Agent: Sendable {
         }
         do {
             return try await join(with: token, after: stored, isOnce: !isLapsed)
-        } catch let error as FirstContactError where !isLapsed {
+        } catch  where !isLapsed && (error is FirstContactError || error is AgentFileError) {
             logger.warning(
                 "the join token is not used: the agent goes on with the identity it has",
                 metadata: ["reason": "\(error)"]
@@ -238,6 +257,25 @@ package struct Agent: Sendable {
         let addresses = try identity.serverAddresses.map(ServerAddress.init(parsing:))
         guard !addresses.isEmpty else { throw AgentStartError.noServer }
         return addresses
+    }
+}
+
+/// Calls a closure when a number of things have happened.
+private final class Countdown: Sendable {
+    private let left: Mutex<Int>
+    private let reached: @Sendable () -> Void
+
+    init(from count: Int, _ reached: @escaping @Sendable () -> Void) {
+        left = Mutex(count)
+        self.reached = reached
+    }
+
+    func count() {
+        let isLast = left.withLock { left in
+            left -= 1
+            return left == 0
+        }
+        if isLast { reached() }
     }
 }
 

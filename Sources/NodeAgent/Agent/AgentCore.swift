@@ -2,6 +2,7 @@
 
 internal import AuditLog
 package import Clocks
+internal import ControlAPI
 internal import FoundationEssentials
 internal import GRPCPeer
 package import Logging
@@ -18,10 +19,20 @@ struct AgentTrust: Sendable {
 }
 
 /// What the open connection is told to send.
-struct ConnectionOutlets: Sendable {
-    let sync: AsyncStream<SyncOutgoing>.Continuation
-    let calls: AsyncStream<ServerCall>.Continuation
-    let end: Signal
+package struct ConnectionOutlets: Sendable {
+    package let sync: AsyncStream<SyncOutgoing>.Continuation
+    package let calls: AsyncStream<ServerCall>.Continuation
+    package let end: Signal
+
+    package init(
+        sync: AsyncStream<SyncOutgoing>.Continuation,
+        calls: AsyncStream<ServerCall>.Continuation,
+        end: Signal
+    ) {
+        self.sync = sync
+        self.calls = calls
+        self.end = end
+    }
 }
 
 /// An action that may wait for the disk, or must follow one that does, with the connection that
@@ -50,11 +61,13 @@ package final class AgentCore: Sendable {
     let disk: AgentDisk
     let key: NodeKey
     let name: String
+    let trustDomain: TrustDomain
     /// One element for each `.connect`.
     let connects: AsyncStream<Void>
     /// One element for each readmission.
     let readmissions: AsyncStream<Void>
     let timer: DeadlineTimer
+    let proxies: ProxyDesk
     private let connectOutlet: AsyncStream<Void>.Continuation
     private let readmissionOutlet: AsyncStream<Void>.Continuation
     private let deferred: AsyncStream<Deferred>
@@ -81,12 +94,20 @@ package final class AgentCore: Sendable {
         self.health = health
         disk = AgentDisk(directory, clock: clock, logger: logger, health: health)
         key = stored.key
+        trustDomain = stored.identity.trustDomain
         name = stored.identity.id.agentName(in: stored.identity.trustDomain) ?? ""
         var generator = SystemRandomness()
-        let logic = AgentLogic(stored, name: name, now: clock.reading, using: &generator)
+        let logic = AgentLogic(
+            stored,
+            name: name,
+            capabilities: [SyncCapability.proxy],
+            now: clock.reading,
+            using: &generator
+        )
         state = Mutex(State(logic: logic))
         trustState = Mutex(try AgentTrust(stored.identity, key: stored.key))
         timer = DeadlineTimer(clock: clock)
+        proxies = ProxyDesk(clock: clock, metrics: metrics)
         (connects, connectOutlet) = AsyncStream.makeStream(of: Void.self)
         (readmissions, readmissionOutlet) = AsyncStream.makeStream(of: Void.self)
         (deferred, deferredOutlet) = AsyncStream.makeStream(of: Deferred.self)
@@ -100,6 +121,7 @@ package final class AgentCore: Sendable {
         metrics.set(.cachedSVIDs, to: 0)
         metrics.set(.syncConnected, to: 0)
         metrics.set(.workloadStreams, to: 0)
+        metrics.set(.agentProxies, to: 0)
     }
 
     var trust: AgentTrust { trustState.withLock { $0 } }
@@ -141,8 +163,13 @@ package final class AgentCore: Sendable {
         }
     }
 
+    /// Tells the logic of the times it asked for, until cancelled.
+    package func runTimer() async {
+        await timer.run { self.transition { $0.timerFired(now: $1, using: &$2) } }
+    }
+
     /// A connection is being made: actions reach it from here on.
-    func connecting(_ outlets: ConnectionOutlets) {
+    package func connecting(_ outlets: ConnectionOutlets) {
         state.withLock { $0.outlets = outlets }
     }
 
@@ -180,12 +207,7 @@ package final class AgentCore: Sendable {
         selectors: Set<Selector>,
         interest: WorkloadInterest
     ) -> SubscriberID {
-        let id = state.withLock { state in
-            let id = SubscriberID(state.nextSubscriber)
-            state.nextSubscriber += 1
-            state.streams[id] = stream
-            return id
-        }
+        let id = register(stream)
         metrics.adjust(.workloadStreams, by: 1)
         transition {
             $0.subscribed(id, selectors: selectors, interest: interest, now: $1, using: &$2)
@@ -193,9 +215,24 @@ package final class AgentCore: Sendable {
         return id
     }
 
+    /// Gives a stream the number that wakes reach it by.
+    func register(_ stream: WorkloadStream) -> SubscriberID {
+        state.withLock { state in
+            let id = SubscriberID(state.nextSubscriber)
+            state.nextSubscriber += 1
+            state.streams[id] = stream
+            return id
+        }
+    }
+
     func unsubscribe(_ id: SubscriberID) {
-        state.withLock { $0.streams[id] = nil }
         metrics.adjust(.workloadStreams, by: -1)
+        forget(id)
+    }
+
+    /// A stream of a workload or a proxy ended.
+    func forget(_ id: SubscriberID) {
+        state.withLock { $0.streams[id] = nil }
         transition { $0.unsubscribed(id, now: $1, using: &$2) }
     }
 

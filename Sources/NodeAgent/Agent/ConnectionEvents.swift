@@ -4,15 +4,13 @@ internal import GRPCPeer
 internal import Telemetry
 
 extension MetricRegistry {
-    private static var listener: String { "workload" }
-
-    /// Counts the connections of the agent's socket.
-    func observe(_ event: PeerEvent) {
+    /// Counts the connections of one of the agent's sockets.
+    func observe(_ event: PeerEvent, listener: String) {
         switch event {
-        case .closed: adjust(.connectionsOpen, by: -1, Self.listener)
+        case .closed: adjust(.connectionsOpen, by: -1, listener)
         case .opened:
-            adjust(.connectionsOpen, by: 1, Self.listener)
-            increment(.connectionsOpened, Self.listener)
+            adjust(.connectionsOpen, by: 1, listener)
+            increment(.connectionsOpened, listener)
         case .openingFailed: increment(.connectionsRefused, "openingFailed")
         case .refused(let refusal): increment(.connectionsRefused, refusal.reason)
         }

@@ -9,6 +9,8 @@ package import Telemetry
 package struct AgentConfiguration: Sendable {
     /// Most server addresses; more would only slow down an agent whose servers are all away.
     package static let serverAddressesMax = 16
+    /// Longest name of a group (useradd(8) allows 32).
+    package static let groupNameBytesMax = 32
 
     /// Nil until the join token or the agent's own data tell; if given, they must agree.
     package var trustDomain: TrustDomain?
@@ -24,6 +26,12 @@ package struct AgentConfiguration: Sendable {
     package var socket = "/run/signet/agent/workload.sock"
     /// Permission bits of the socket; every caller is attested, so everybody may connect.
     package var socketMode: UInt32 = 0o666
+    /// The Unix socket of proxies; nil: `proxy.sock` beside the Workload API's.
+    package var proxySocket: String?
+    /// Whose that socket is; on a machine without the group, it is the agent's own user's alone.
+    package var proxySocketGroup = "signet-proxy"
+    /// Permission bits of that socket; nil: 0660 with the group, else 0600.
+    package var proxySocketMode: UInt32?
     /// Health and metrics, on the loopback interface; 0 picks a free port.
     package var telemetryPort: UInt16 = 9812
     package var logLevel = Logger.Level.info
@@ -33,6 +41,14 @@ package struct AgentConfiguration: Sendable {
 
     /// The socket's path, made absolute by the working directory.
     var absoluteSocket: String { ProcessReading.absolutePath(socket) }
+
+    /// The path of the socket of proxies, made absolute by the working directory.
+    package var absoluteProxySocket: String {
+        if let proxySocket { return ProcessReading.absolutePath(proxySocket) }
+        let beside = absoluteSocket
+        guard let slash = beside.lastIndex(of: "/") else { return beside + ".proxy" }
+        return String(beside[...slash]) + "proxy.sock"
+    }
 
     /// Sets one key from text, as a file or a flag gives it.
     ///
@@ -61,13 +77,16 @@ package struct AgentConfiguration: Sendable {
                 throw Self.wrong(key, value, "one of \(levels)")
             }
             logLevel = level
+        case .proxySocket: proxySocket = try Self.path(key, value)
+        case .proxySocketGroup:
+            guard !value.isEmpty, value.utf8.count <= Self.groupNameBytesMax,
+                !value.utf8.contains(0)
+            else { throw Self.wrong(key, value, "the name of a group") }
+            proxySocketGroup = value
+        case .proxySocketMode: proxySocketMode = try Self.mode(key, value)
         case .serverAddresses: serverAddresses = try Self.addresses(key, values)
         case .socket: socket = try Self.path(key, value)
-        case .socketMode:
-            guard value.count <= 4, let mode = UInt32(value, radix: 8), mode & ~0o777 == 0 else {
-                throw Self.wrong(key, value, "an octal file mode such as 0666")
-            }
-            socketMode = mode
+        case .socketMode: socketMode = try Self.mode(key, value)
         case .telemetryPort:
             guard let port = UInt16(value) else { throw Self.wrong(key, value, "a TCP port") }
             telemetryPort = port
@@ -76,6 +95,16 @@ package struct AgentConfiguration: Sendable {
                 throw Self.wrong(key, value, "a trust domain name: \(error)")
             }
         }
+    }
+
+    private static func mode(
+        _ key: AgentConfigurationKey,
+        _ value: String
+    ) throws(AgentConfigurationError) -> UInt32 {
+        guard value.count <= 4, let mode = UInt32(value, radix: 8), mode & ~0o777 == 0 else {
+            throw wrong(key, value, "an octal file mode such as 0666")
+        }
+        return mode
     }
 
     private static func path(

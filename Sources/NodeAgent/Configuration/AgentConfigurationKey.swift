@@ -7,6 +7,9 @@ package enum AgentConfigurationKey: String, CaseIterable, Sendable {
     case joinTokenFile
     case logFormat
     case logLevel
+    case proxySocket
+    case proxySocketGroup
+    case proxySocketMode
     case serverAddresses
     case socket
     case socketMode

@@ -35,7 +35,8 @@ package enum AgentFile: String, CaseIterable, Sendable {
             "check the server's audit log (signet audit verify), then remove the file"
         case .identity, .key:
             "restore it from a backup, or empty the directory and join again with a new token"
-        case .joiningKey: "remove the file and give the agent a new join token"
+        case .joiningKey:
+            "remove the file; if the agent's join token is refused after that, make a new one"
         case .sync: "remove the file; the agent then fetches everything from the server again"
         }
     }

@@ -71,15 +71,17 @@ package struct StoredAgent: Sendable {
 
     /// The key of the identity.
     ///
-    /// If the agent ended between writing its new identity and moving the
-    /// key it joined with to its place, that is done now.
+    /// If the agent ended between writing its new identity and moving the key it joined with to its
+    /// place, that is done now. The key of a contact that is not over is of no concern to an
+    /// identity whose own key is in its place, so damage to it is none to the identity.
     private static func key(
         of identity: StoredIdentity,
         in directory: AgentDirectory
     ) throws(AgentFileError) -> NodeKey {
         let key = try key(in: directory)
         let leaf = identity.certificateChain.first.flatMap { try? LeafCertificate(der: $0) }
-        if let joining = try JoiningKey.read(from: directory), let leaf,
+        let isWhole = leaf != nil && key?.spkiSHA256 == leaf?.spkiSHA256
+        if let joining = try joiningKey(in: directory, isNeeded: !isWhole), let leaf,
             joining.key.spkiSHA256 == leaf.spkiSHA256
         {
             do {
@@ -98,6 +100,18 @@ package struct StoredAgent: Sendable {
             throw AgentFile.key.damaged(directory.path(of: .key), "it is missing")
         }
         return key
+    }
+
+    private static func joiningKey(
+        in directory: AgentDirectory,
+        isNeeded: Bool
+    ) throws(AgentFileError) -> JoiningKey? {
+        do throws(AgentFileError) {
+            return try JoiningKey.read(from: directory)
+        } catch {
+            guard !isNeeded else { throw error }
+            return nil
+        }
     }
 
     /// Whether the SVID expired so long ago that the server does not readmit the agent, or the

@@ -9,6 +9,7 @@ package import SPIFFE
 package struct IssuedChain: Hashable, Sendable {
     package let chain: [[UInt8]]
     package let id: SPIFFEID
+    package let notBefore: Date
     package let notAfter: Date
     package let serial: [UInt8]
     package let authorityKeyID: [UInt8]
@@ -45,6 +46,7 @@ package struct IssuedChain: Hashable, Sendable {
         guard peer.spkiSHA256 == spkiSHA256 else { throw .keyDiffers }
         self.chain = chain
         self.id = peer.id
+        notBefore = leaf.notBefore
         notAfter = peer.notAfter
         serial = peer.serial
         authorityKeyID = peer.authorityKeyID

@@ -3,6 +3,7 @@
 internal import ControlAPI
 internal import FoundationEssentials
 internal import NodeSync
+internal import Routing
 internal import SPIFFE
 
 /// What the machines inside ask for, carried out here or passed on to the shell.
@@ -101,7 +102,7 @@ extension AgentLogic {
         let nodeBefore = node
         for change in changes {
             do throws(WireError) {
-                let read = try self.decoded(change)
+                guard let read = try self.decoded(change) else { continue }
                 if case .bundle(let new) = read, new.trustDomain == trustDomain, new != bundle {
                     bundle = new
                     result.append(.trust(new))
@@ -119,7 +120,8 @@ extension AgentLogic {
         return result
     }
 
-    private func decoded(_ change: ResourceChange) throws(WireError) -> NodeCache.Change {
+    /// Reads a change; nil if it says nothing that matters here.
+    private func decoded(_ change: ResourceChange) throws(WireError) -> NodeCache.Change? {
         switch change {
         case .upsert(let key, let payload):
             switch try ResourcePayload(key, payload) {
@@ -134,6 +136,9 @@ extension AgentLogic {
                 }
                 return .bundle(new)
             case .entry(let entry): return .entry(entry)
+            case .proxy(let state): return .proxy(try proxy(state, payload))
+            case .revocation(let name, let revocation):
+                return .revocation(name: name, revocation)
             }
         case .remove(let key):
             switch key.type {
@@ -143,10 +148,29 @@ extension AgentLogic {
                 }
                 return .bundleRemoved(other)
             case .entry: return .entryRemoved(id: key.name)
-            // Nothing of these types was ever taken, so there is nothing to remove.
-            case .document, .revocation: return .revocationRemoved(name: key.name)
+            case .proxy: return .proxyRemoved(key.name)
+            case .revocation: return .revocationRemoved(name: key.name)
+            // None was ever taken, so there is nothing to remove.
+            case .document: return nil
             }
         }
+    }
+
+    private func proxy(
+        _ state: ProxyState,
+        _ payload: [UInt8]
+    ) throws(WireError) -> NodeProxy {
+        let proxy = state.proxy
+        for id in proxy.identities where id.trustDomain != trustDomain {
+            throw .field("proxy.identities", "\(id) is not of trust domain \(trustDomain)")
+        }
+        return NodeProxy(
+            reference: proxy.reference,
+            namespace: proxy.namespace,
+            selectors: proxy.selectors,
+            identities: proxy.identities,
+            payload: payload
+        )
     }
 
     private static func isReadable(_ authority: [UInt8]) -> Bool {

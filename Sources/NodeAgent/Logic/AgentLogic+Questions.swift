@@ -6,6 +6,17 @@ package import SPIFFE
 
 /// Why a workload gets what it gets.
 package struct WorkloadExplanation: Hashable, Sendable {
+    /// An entry that grants the workload an identity.
+    package struct Grant: Hashable, Sendable {
+        /// `namespace/name` of the entry.
+        package let entry: String
+        package let entryID: String
+        /// What the entry's template resolved to.
+        package let spiffeID: SPIFFEID
+        /// The entry's workload selectors; the workload attested to all of them.
+        package let matched: [Selector]
+    }
+
     /// An entry that would have meant the workload, had it shown more.
     package struct NearMiss: Hashable, Sendable {
         /// `namespace/name` of the entry.
@@ -17,10 +28,15 @@ package struct WorkloadExplanation: Hashable, Sendable {
         package let templateProblem: IDTemplateError?
     }
 
-    package let spiffeIDs: [SPIFFEID]
+    /// In the order in which the workload is given the identities; an identity that several entries
+    /// grant is there once for each.
+    package let grants: [Grant]
     /// The nearest first.
     package let nearMisses: [NearMiss]
     package let revision: Revision?
+
+    /// The identities, once for each entry that grants them.
+    package var spiffeIDs: [SPIFFEID] { grants.map(\.spiffeID) }
 }
 
 /// What the agent says about itself.
@@ -55,14 +71,20 @@ extension AgentLogic {
         limit: Int,
         now: Date
     ) -> WorkloadExplanation {
-        var granted: [(createdAt: Date, id: SPIFFEID)] = []
+        var granted: [(createdAt: Date, grant: WorkloadExplanation.Grant)] = []
         var misses: [WorkloadExplanation.NearMiss] = []
         for entry in entries.values where entry.expires.map({ now < $0 }) ?? true {
             let missing = entry.workloadSelectors.filter { !selectors.contains($0) }
             var problem: IDTemplateError?
             if missing.isEmpty {
                 do throws(IDTemplateError) {
-                    granted.append((entry.createdAt, try id(of: entry, for: selectors)))
+                    let grant = WorkloadExplanation.Grant(
+                        entry: "\(entry.namespace)/\(entry.name)",
+                        entryID: entry.id,
+                        spiffeID: try id(of: entry, for: selectors),
+                        matched: entry.workloadSelectors
+                    )
+                    granted.append((entry.createdAt, grant))
                     continue
                 } catch {
                     problem = error
@@ -82,8 +104,12 @@ extension AgentLogic {
             (one.missing.count, -one.matched.count, one.entry)
                 < (other.missing.count, -other.matched.count, other.entry)
         }
+        granted.sort { one, other in
+            (one.createdAt, one.grant.spiffeID, one.grant.entry)
+                < (other.createdAt, other.grant.spiffeID, other.grant.entry)
+        }
         return WorkloadExplanation(
-            spiffeIDs: granted.sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }.map(\.id),
+            grants: granted.map(\.grant),
             nearMisses: Array(misses.prefix(max(0, min(limit, Self.nearMissesMax)))),
             revision: sync.revision
         )

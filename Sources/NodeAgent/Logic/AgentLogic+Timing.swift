@@ -63,7 +63,7 @@ extension AgentLogic {
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
-        var actions: [Action] = []
+        var actions = wakeProxies()
         if let renewal = own.started(now: now, isOnline: isOnline) {
             actions.append(.renewOwnSVID(renewal))
         }

@@ -36,7 +36,7 @@ extension AgentLogic {
         return actions + finish(now: now, using: &generator)
     }
 
-    /// The workload's stream ended.
+    /// The stream of a workload or a proxy ended.
     package mutating func unsubscribed(
         _ subscriber: SubscriberID,
         now: ClockReading,
@@ -44,6 +44,7 @@ extension AgentLogic {
     ) -> [Action] {
         subscribers[subscriber] = nil
         interests[subscriber] = nil
+        proxies[subscriber] = nil
         patience.set(subscriber, to: nil)
         exhausted.remove(subscriber)
         let actions = perform(
@@ -97,7 +98,7 @@ extension AgentLogic {
         }
     }
 
-    func isAnswered(_ subscriber: SubscriberID) -> Bool { answer(for: subscriber) != .wait }
+    func isAnswered(_ subscriber: SubscriberID) -> Bool { !isWaiting(subscriber) }
 
     mutating func endPatience(
         now: ClockReading,
@@ -110,7 +111,7 @@ extension AgentLogic {
                 now: now,
                 using: &generator
             )
-            if answer(for: subscriber) == .wait {
+            if isWaiting(subscriber) {
                 exhausted.insert(subscriber)
                 actions.append(.wake([subscriber]))
             }

@@ -69,6 +69,10 @@ package struct AgentLogic: Sendable {
     /// What open streams attested to.
     var subscribers: [SubscriberID: Set<Selector>] = [:]
     var interests: [SubscriberID: WorkloadInterest] = [:]
+    /// Proxy processes with an open stream.
+    var proxies: [SubscriberID: ProxySubscriber] = [:]
+    /// The revision that proxies were told of last.
+    var toldRevision: Revision?
     /// Until when a subscriber waits for its first answer.
     var patience = DeadlineQueue<Duration, SubscriberID>()
     /// Subscribers whose patience has ended without an answer.

@@ -2,28 +2,29 @@
 
 internal import AuditLog
 internal import Clocks
-internal import ControlAPI
-internal import ControlAPIProtos
+package import ControlAPI
+package import ControlAPIProtos
 internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
 internal import GRPCPeer
 internal import Logging
-internal import NodeSync
+package import NodeSync
 internal import SPIFFE
 internal import SwiftProtobuf
 internal import Synchronization
 internal import Telemetry
 
 /// What goes out on the sync stream.
-enum SyncOutgoing: Sendable {
+package enum SyncOutgoing: Sendable {
     case acknowledgement(SyncAcknowledgement)
     case hello(SyncHello, CheckpointMark?)
+    case proxies([AttachedProxy])
     case reply(Signet_Node_V1alpha1_QueryReply)
 }
 
 /// What is asked beside the sync stream, on the same connection.
-enum ServerCall: Sendable {
+package enum ServerCall: Sendable {
     case query(Signet_Node_V1alpha1_Query)
     case renew
     case sign(SigningBatch)
@@ -108,6 +109,7 @@ struct ServerConnection {
                 )
             }
             group.addTask { await answer(calls, node, outlets) }
+            group.addTask { await core.reportProxies(outlets) }
             group.addTask { await end.wait() }
             // The stream has ended, or is to.
             defer { group.cancelAll() }
@@ -135,6 +137,7 @@ struct ServerConnection {
                 ]
             )
             core.metrics.set(.syncConnected, to: 1)
+            defer { core.proxies.changed.signal() }
             let time = Date(unixMilliseconds: welcome.serverTimeUnixMilliseconds)
             core.transition {
                 $0.welcomed(
@@ -218,6 +221,8 @@ extension SyncOutgoing {
                     $0.capabilities = hello.capabilities.sorted()
                     if let mark { $0.checkpointHave = mark.message }
                 }
+            case .proxies(let proxies):
+                $0.proxyReport = .with { $0.proxies = proxies.map(\.message) }
             case .reply(let reply): $0.queryReply = reply
             }
         }

@@ -3,22 +3,29 @@
 internal import CLinux
 internal import Clocks
 internal import ControlAPI
-internal import ControlAPIProtos
+package import ControlAPIProtos
 internal import FoundationEssentials
 internal import NodeSync
 internal import SPIFFE
 internal import SwiftProtobuf
 
 /// Answers what the server, or a person on this machine, asks about the agent.
-struct ServerQueries {
+package struct ServerQueries: Sendable {
     /// Near misses named when nobody says how many.
     static let nearMissesDefault = 10
 
     let core: AgentCore
     let attestor: UnixWorkloadAttestor
 
+    package init(core: AgentCore, attestor: UnixWorkloadAttestor) {
+        self.core = core
+        self.attestor = attestor
+    }
+
     /// Answers within the question's deadline.
-    func answer(_ query: Signet_Node_V1alpha1_Query) async -> Signet_Node_V1alpha1_QueryReply {
+    package func answer(
+        _ query: Signet_Node_V1alpha1_Query
+    ) async -> Signet_Node_V1alpha1_QueryReply {
         switch query.kind {
         case .agentStatus:
             return .with {
@@ -38,8 +45,39 @@ struct ServerQueries {
                 $0.id = query.id
                 $0.explainWorkload = explanation
             }
+        case .proxy(let question): return await ask(question, query)
         case nil:
             return refusal(query, "queryUnknown", "this version of the agent cannot answer that")
+        }
+    }
+
+    /// Passes a question on to the process that has the Proxy.
+    private func ask(
+        _ question: Signet_Node_V1alpha1_ProxyQuery,
+        _ query: Signet_Node_V1alpha1_Query
+    ) async -> Signet_Node_V1alpha1_QueryReply {
+        guard let session = core.proxies.session(of: question.proxy) else {
+            return refusal(query, "proxyNotAttached", "no process has the Proxy on this machine")
+        }
+        let deadline = core.clock.bootTime + .milliseconds(Int(query.deadlineMilliseconds))
+        let reply = await within(deadline) { () -> Signet_Node_V1alpha1_ProxyQueryReply? in
+            do {
+                return try await session.ask(question, limit: query.limit)
+            } catch {
+                return .with {
+                    $0.refusal = .with {
+                        $0.code = (error as? APIError)?.reason ?? "fault"
+                        $0.message = (error as? APIError)?.message ?? "\(error)"
+                    }
+                }
+            }
+        }
+        guard let answer = reply ?? nil else {
+            return refusal(query, "deadline", "the proxy did not answer in time")
+        }
+        return .with {
+            $0.id = query.id
+            $0.proxy = answer
         }
     }
 
@@ -65,8 +103,11 @@ struct ServerQueries {
                 $0.pid = pid
                 $0.selectors = attestation.selectors.sorted().map(\.description)
                 $0.spiffeIds = found.spiffeIDs.map(\.description)
+                $0.grantingEntries = found.grants.map(\.message)
                 $0.nearMisses = found.nearMisses.map(\.message)
-                $0.notes = attestation.omissions
+                $0.notes =
+                    core.ask { $0.proxies(meaning: attestation.selectors) }
+                    .map { "the process attests to Proxy \($0.reference)" } + attestation.omissions
                 if let revision = found.revision { $0.revision = revision.message }
             }
         } catch {
@@ -126,6 +167,17 @@ struct ServerQueries {
             let first = await group.next() ?? nil
             group.cancelAll()
             return first
+        }
+    }
+}
+
+extension WorkloadExplanation.Grant {
+    var message: Signet_Node_V1alpha1_GrantingEntry {
+        .with {
+            $0.entry = entry
+            $0.entryID = entryID
+            $0.spiffeID = spiffeID.description
+            $0.matched = matched.map(\.description)
         }
     }
 }

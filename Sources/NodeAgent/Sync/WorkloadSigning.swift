@@ -107,7 +107,9 @@ extension IssuedSVID {
                 serial: chain.serial
             ),
             dnsNames: chain.dnsNames,
-            authorityKeyID: chain.authorityKeyID
+            authorityKeyID: chain.authorityKeyID,
+            notBefore: chain.notBefore,
+            holder: identity.holder
         )
     }
 }
@@ -120,6 +122,7 @@ extension SigningBatch.Item {
             $0.csr = Data(csr)
             $0.variables = variables
             $0.replacesNotAfterUnixSeconds = replacesNotAfter ?? 0
+            $0.proxy = key.holder.proxy ?? ""
         }
     }
 }

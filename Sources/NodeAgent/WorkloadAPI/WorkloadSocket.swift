@@ -51,7 +51,7 @@ package struct WorkloadSocket: Sendable {
             path: path,
             mode: mode,
             now: { clock.wallTime },
-            onEvent: { metrics.observe($0) }
+            onEvent: { metrics.observe($0, listener: "workload") }
         )
         let queries = ServerQueries(core: core, attestor: attestor)
         let server = GRPCServer(

@@ -135,6 +135,16 @@ enum ProcessReading {
         return unsafe String(cString: entry.gr_name)
     }
 
+    /// The group with a name; nil if there is none.
+    static func groupID(_ name: String) -> UInt32? {
+        var entry = unsafe group()
+        var found: UnsafeMutablePointer<group>?
+        var buffer = [CChar](repeating: 0, count: nameBufferBytes)
+        let error = unsafe getgrnam_r(name, &entry, &buffer, buffer.count, &found)
+        guard error == 0, unsafe found != nil else { return nil }
+        return unsafe entry.gr_gid
+    }
+
     /// Room for a group with thousands of members; a larger one has no name here.
     private static let nameBufferBytes = 256 * 1024
 

@@ -3,19 +3,30 @@
 import FoundationEssentials
 import SPIFFE
 
-/// Workloads with the same selectors have the same view, so it is computed once for all of them.
+/// Whom a class holds.
+enum Audience: Hashable, Sendable {
+    /// Processes that hold the keys of a Proxy in place of workloads.
+    case proxy(String)
+    /// Workloads that show exactly these selectors.
+    case workloads(Set<Selector>)
+}
+
+/// Workloads with the same selectors have the same view, so it is computed once for all of them;
+/// the same holds for processes of one Proxy.
 struct WorkloadClass: Sendable {
-    let selectors: Set<Selector>
+    let audience: Audience
     var subscribers: [SubscriberID: WorkloadInterest] = [:]
-    /// What its entries grant, the oldest entry first.
+    /// What its entries grant, the oldest entry first; to a proxy, in the order of its document.
     var identities: [IdentityKey] = []
     /// Whether its SVIDs were shown; before, all of them are awaited, so that the first one shown
     /// is the default identity.
     var hasOpened = false
     var view = WorkloadView.denied
+    /// What processes of a Proxy are told.
+    var proxyView = ProxyView.gone
 
-    init(selectors: Set<Selector>) {
-        self.selectors = selectors
+    init(_ audience: Audience) {
+        self.audience = audience
     }
 }
 

@@ -3,21 +3,43 @@
 package import FoundationEssentials
 package import SPIFFE
 
-/// One identity that an entry grants on this node: a template grants several.
+/// Who holds the key of an identity: the same identity has another key for each holder.
+package enum IdentityHolder: Hashable, Sendable, Comparable {
+    /// The workloads that the entry means.
+    case workload
+    /// The process that attests to the Proxy `namespace/name`.
+    case proxy(String)
+
+    /// `namespace/name` of the Proxy; nil for a workload.
+    package var proxy: String? {
+        switch self {
+        case .proxy(let reference): reference
+        case .workload: nil
+        }
+    }
+}
+
+/// One identity that an entry grants on this node, with one key: a template grants several, and
+/// each holder has its own.
 package struct IdentityKey: Hashable, Sendable, Comparable, CustomStringConvertible {
     package let entryID: String
     /// The whole ID, with all variables filled in.
     package let spiffeID: SPIFFEID
+    package let holder: IdentityHolder
 
-    package init(entryID: String, spiffeID: SPIFFEID) {
+    package init(entryID: String, spiffeID: SPIFFEID, holder: IdentityHolder = .workload) {
         self.entryID = entryID
         self.spiffeID = spiffeID
+        self.holder = holder
     }
 
-    package var description: String { "\(spiffeID) (entry \(entryID))" }
+    package var description: String {
+        let proxy = holder.proxy.map { ", proxy \($0)" } ?? ""
+        return "\(spiffeID) (entry \(entryID)\(proxy))"
+    }
 
     package static func < (lhs: Self, rhs: Self) -> Bool {
-        (lhs.entryID, lhs.spiffeID) < (rhs.entryID, rhs.spiffeID)
+        (lhs.entryID, lhs.spiffeID, lhs.holder) < (rhs.entryID, rhs.spiffeID, rhs.holder)
     }
 }
 
@@ -83,14 +105,29 @@ package struct IssuedSVID: Hashable, Sendable {
     package let dnsNames: [String]
     /// Which authority signed the leaf: its authority key identifier.
     package let authorityKeyID: [UInt8]
+    /// What the leaf says: the server's clock, 60 s before it signed.
+    ///
+    /// Revocations are judged by it, never by `svid.issuedAt`, which is this machine's clock.
+    package let notBefore: Date
+    package let holder: IdentityHolder
 
-    package init(svid: X509SVID, dnsNames: [String], authorityKeyID: [UInt8]) {
+    package init(
+        svid: X509SVID,
+        dnsNames: [String],
+        authorityKeyID: [UInt8],
+        notBefore: Date,
+        holder: IdentityHolder = .workload
+    ) {
         self.svid = svid
         self.dnsNames = dnsNames
         self.authorityKeyID = authorityKeyID
+        self.notBefore = notBefore
+        self.holder = holder
     }
 
-    package var key: IdentityKey { IdentityKey(entryID: svid.entryID, spiffeID: svid.id) }
+    package var key: IdentityKey {
+        IdentityKey(entryID: svid.entryID, spiffeID: svid.id, holder: holder)
+    }
 
     package var validity: SVIDValidity {
         SVIDValidity(issuedAt: svid.issuedAt, notAfter: svid.notAfter)
@@ -101,10 +138,20 @@ package struct IssuedSVID: Hashable, Sendable {
 package enum Revocation: Hashable, Sendable {
     /// Everything an authority signed, by subject key identifier.
     case authority(keyID: [UInt8])
-    /// Every SVID of an identity that was issued before an instant.
+    /// Every SVID of an identity that was issued before an instant, a whole second.
     case identity(SPIFFEID, issuedBefore: Date)
     /// One leaf.
     case leaf(authorityKeyID: [UInt8], serial: [UInt8])
     /// Everything on an agent's node.
     case node(AgentName)
+}
+
+extension Revocation {
+    /// Whether a revocation of an identity up to `issuedBefore` takes away a leaf.
+    ///
+    /// Leaves are backdated by exactly `X509SVID.backdatingSeconds`, so that notBefore tells when
+    /// they were issued, by the clock of the server that set `issuedBefore` (decision 0009).
+    package static func revokes(leafNotBefore: Date, issuedBefore: Date) -> Bool {
+        leafNotBefore.addingTimeInterval(X509SVID.backdatingSeconds) < issuedBefore
+    }
 }

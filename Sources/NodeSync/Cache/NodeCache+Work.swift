@@ -23,6 +23,8 @@ struct CacheWork: Sendable {
     var outdated: Set<IdentityKey> = []
     /// Entries that were put or removed.
     var changedEntries: Set<String> = []
+    /// Proxies that were put or removed.
+    var changedProxies: Set<String> = []
     var recheckRevocations = false
 }
 
@@ -32,6 +34,7 @@ extension NodeCache {
         pending.changedEntries.insert(id)
         pending.rematch.formUnion(classesByEntry[id] ?? [])
         pending.identities.formUnion(identitiesByEntry[id] ?? [])
+        rematchProxies(naming: entries[id]?.nodeIdentity?.spiffeID)
     }
 
     /// Notes the classes that are shown a trust domain's bundle.
@@ -60,7 +63,11 @@ extension NodeCache {
     mutating func rematchClasses() {
         for id in pending.rematch {
             guard let workloads = classes[id] else { continue }
-            let granted = identities(for: workloads.selectors)
+            let granted =
+                switch workloads.audience {
+                case .proxy(let reference): identities(ofProxy: reference)
+                case .workloads(let selectors): identities(for: selectors)
+                }
             pending.review.insert(id)
             guard granted != workloads.identities else { continue }
             leave(id, workloads.identities)
@@ -94,7 +101,7 @@ extension NodeCache {
         let keys = pending.identities.union(pending.announce).union(pending.outdated)
         for key in keys.sorted() {
             let cached = entries[key.entryID]
-            let isGranted = cached?.isActive ?? false
+            let isGranted = self.isGranted(key)
             let isPrefetched = isGranted && cached?.nodeIdentity == key
             let known = identities[key]
             let demand: IdentityDemand =
@@ -137,9 +144,9 @@ extension NodeCache {
     private func mayIdle(_ key: IdentityKey) -> Bool {
         guard identities[key]?.issued != nil else { return false }
         // A changed entry may not grant the identity any more: better signed again than wrong.
-        guard !pending.outdated.contains(key), !pending.changedEntries.contains(key.entryID) else {
-            return false
-        }
+        guard !pending.outdated.contains(key), !pending.changedEntries.contains(key.entryID),
+            key.holder.proxy.map({ !pending.changedProxies.contains($0) }) ?? true
+        else { return false }
         return idle.contains(key) || idle.count < Self.idleIdentitiesMax
     }
 
@@ -157,6 +164,13 @@ extension NodeCache {
         var woken: [SubscriberID] = []
         for id in pending.review {
             guard let workloads = classes[id] else { continue }
+            if case .proxy(let reference) = workloads.audience {
+                let view = proxyView(of: reference, workloads)
+                guard view != workloads.proxyView else { continue }
+                classes[id]?.proxyView = view
+                woken += workloads.subscribers.keys
+                continue
+            }
             let view = view(of: workloads)
             classes[id]?.hasOpened =
                 view.state == .ready || (workloads.hasOpened && view.state != .denied)
@@ -197,8 +211,12 @@ extension NodeCache {
             state: isReady ? .ready : .awaitingSVIDs,
             svids: isReady ? WorkloadView.uniqueHints(svids) : [],
             bundle: bundle,
-            federatedBundles: federated.filter { $0 != trustDomain.name }.sorted()
-                .compactMap { name in (try? TrustDomain(name)).flatMap { bundles[$0] } }
+            federatedBundles: bundles(federatedWith: federated)
         )
+    }
+
+    func bundles(federatedWith names: Set<String>) -> [TrustBundle] {
+        names.filter { $0 != trustDomain.name }.sorted()
+            .compactMap { name in (try? TrustDomain(name)).flatMap { bundles[$0] } }
     }
 }

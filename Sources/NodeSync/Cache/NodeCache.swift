@@ -39,6 +39,8 @@ package struct NodeCache: Sendable {
         case entryRemoved(id: String)
         /// What the server attested of the node; entries are resolved again.
         case node(TemplateNode)
+        case proxy(NodeProxy)
+        case proxyRemoved(String)
         case revocation(name: String, Revocation)
         case revocationRemoved(name: String)
     }
@@ -55,15 +57,20 @@ package struct NodeCache: Sendable {
     var classes: [WorkloadClassID: WorkloadClass] = [:]
     /// Entries by the first of their workload selectors.
     var entriesByAnchor: [Selector: Set<String>] = [:]
+    /// Entries by the identity they grant without anything of a workload.
+    var entriesByNodeIdentity: [SPIFFEID: Set<String>] = [:]
+    /// Proxies in force here, by `namespace/name`.
+    var proxies: [String: NodeProxy] = [:]
+    var proxiesByIdentity: [SPIFFEID: Set<String>] = [:]
     var identitiesByEntry: [String: Set<IdentityKey>] = [:]
     var classesByEntry: [String: Set<WorkloadClassID>] = [:]
     var idle: Set<IdentityKey> = []
     var pending = CacheWork()
     private var classIndex = SelectorIndex<WorkloadClassID>()
-    private var classesBySelectors: [Set<Selector>: WorkloadClassID] = [:]
-    private var classesBySubscriber: [SubscriberID: WorkloadClassID] = [:]
+    private(set) var classesByAudience: [Audience: WorkloadClassID] = [:]
+    private(set) var classesBySubscriber: [SubscriberID: WorkloadClassID] = [:]
     private var classNumber = 0
-    private var revocations = RevocationSet()
+    private(set) var revocations = RevocationSet()
     private var deadlines = DeadlineQueue<Date, CacheDeadline>()
     private var timerAt: Date?
 
@@ -73,7 +80,12 @@ package struct NodeCache: Sendable {
     }
 
     package var entryCount: Int { entries.count }
-    package var subscriberCount: Int { classesBySubscriber.count }
+    /// Streams of workloads, not those of proxies.
+    package var subscriberCount: Int {
+        classes.values.reduce(0) { count, one in
+            if case .workloads = one.audience { count + one.subscribers.count } else { count }
+        }
+    }
     /// Identities with an SVID at hand.
     package var svidCount: Int { identities.values.count { $0.issued != nil } }
 
@@ -82,10 +94,8 @@ package struct NodeCache: Sendable {
 
     /// The DNS names and lifetime to ask for; nil if the entry grants nothing now.
     package func entry(of key: IdentityKey) -> RegistrationEntry? {
-        guard identities[key] != nil, let cached = entries[key.entryID], cached.isActive else {
-            return nil
-        }
-        return cached.entry
+        guard identities[key] != nil, isGranted(key) else { return nil }
+        return entries[key.entryID]?.entry
     }
 
     // MARK: Subscribers
@@ -98,16 +108,27 @@ package struct NodeCache: Sendable {
         interest: WorkloadInterest = .svids,
         now: Date
     ) -> [Action] {
+        join(subscriber, .workloads(selectors), interest: interest, now: now)
+    }
+
+    mutating func join(
+        _ subscriber: SubscriberID,
+        _ audience: Audience,
+        interest: WorkloadInterest,
+        now: Date
+    ) -> [Action] {
         precondition(classesBySubscriber[subscriber] == nil, "subscriber numbers are used once")
         let id: WorkloadClassID
-        if let known = classesBySelectors[selectors] {
+        if let known = classesByAudience[audience] {
             id = known
         } else {
             classNumber += 1
             id = WorkloadClassID(number: classNumber)
-            classes[id] = WorkloadClass(selectors: selectors)
-            classesBySelectors[selectors] = id
-            classIndex.insert(id, selectors: selectors)
+            classes[id] = WorkloadClass(audience)
+            classesByAudience[audience] = id
+            if case .workloads(let selectors) = audience {
+                classIndex.insert(id, selectors: selectors)
+            }
             pending.rematch.insert(id)
         }
         classesBySubscriber[subscriber] = id
@@ -124,8 +145,8 @@ package struct NodeCache: Sendable {
         guard let left = classes[id], left.subscribers.isEmpty else { return [] }
         leave(id, left.identities)
         classes[id] = nil
-        classesBySelectors[left.selectors] = nil
-        classIndex.remove(id)
+        classesByAudience[left.audience] = nil
+        if case .workloads = left.audience { classIndex.remove(id) }
         return finish(now: now)
     }
 
@@ -167,6 +188,8 @@ package struct NodeCache: Sendable {
                     if let cached = entries[id] { put(cached.entry, now: now) }
                 }
                 pending.recheckRevocations = true
+            case .proxy(let proxy): put(proxy)
+            case .proxyRemoved(let reference): removeProxy(reference)
             case .revocation(let name, let revocation):
                 revocationChanges[name] = .some(revocation)
             case .revocationRemoved(let name): revocationChanges[name] = .some(nil)
@@ -175,6 +198,7 @@ package struct NodeCache: Sendable {
         if !revocationChanges.isEmpty {
             revocations.change(revocationChanges)
             pending.recheckRevocations = true
+            reviewProxies()
         }
         return finish(now: now)
     }
@@ -231,6 +255,7 @@ package struct NodeCache: Sendable {
             }
         }
         let new = CachedEntry(entry, trustDomain: trustDomain, node: node, now: now)
+        index(entry.id, from: old?.nodeIdentity?.spiffeID, to: new.nodeIdentity?.spiffeID)
         entries[entry.id] = new
         deadlines.set(.entry(entry.id), to: new.isActive ? entry.expires : nil)
         touch(entry.id)
@@ -249,6 +274,7 @@ package struct NodeCache: Sendable {
     private mutating func removeEntry(_ id: String) {
         touch(id)
         removeAnchor(of: id)
+        index(id, from: entries[id]?.nodeIdentity?.spiffeID, to: nil)
         entries[id] = nil
         deadlines.set(.entry(id), to: nil)
     }
@@ -257,6 +283,17 @@ package struct NodeCache: Sendable {
         guard let anchor = entries[id]?.entry.workloadSelectors.first else { return }
         entriesByAnchor[anchor]?.remove(id)
         if entriesByAnchor[anchor]?.isEmpty == true { entriesByAnchor[anchor] = nil }
+    }
+
+    /// Keeps the index of entries by identity, and notes the proxies that lose or gain one.
+    private mutating func index(_ id: String, from old: SPIFFEID?, to new: SPIFFEID?) {
+        guard old != new else { return }
+        if let old {
+            entriesByNodeIdentity[old]?.remove(id)
+            if entriesByNodeIdentity[old]?.isEmpty == true { entriesByNodeIdentity[old] = nil }
+            rematchProxies(naming: old)
+        }
+        if let new { entriesByNodeIdentity[new, default: []].insert(id) }
     }
 
     private mutating func setActive(_ id: String, _ isActive: Bool) {

@@ -15,6 +15,8 @@ struct RevocationSet: Sendable {
     private var identities: [SPIFFEID: Date] = [:]
     private var leaves: Set<Leaf> = []
     private var nodes: Set<AgentName> = []
+    /// Those of identities, sorted, one for each: what proxies are told.
+    private(set) var ofIdentities: [Revocation] = []
 
     /// Puts in and takes out by name; costs as much as there are revocations, once per batch.
     mutating func change(_ changes: [String: Revocation?]) {
@@ -33,6 +35,8 @@ struct RevocationSet: Sendable {
             case .node(let name): nodes.insert(name)
             }
         }
+        ofIdentities = identities.sorted { $0.key < $1.key }
+            .map { .identity($0.key, issuedBefore: $0.value) }
     }
 
     /// Whether an SVID on a node may no longer be served.
@@ -40,7 +44,11 @@ struct RevocationSet: Sendable {
         if nodes.contains(AgentName(node)) || authorities.contains(issued.authorityKeyID) {
             return true
         }
-        if let before = identities[issued.svid.id], issued.svid.issuedAt < before { return true }
+        if let before = identities[issued.svid.id],
+            Revocation.revokes(leafNotBefore: issued.notBefore, issuedBefore: before)
+        {
+            return true
+        }
         return leaves.contains(
             Leaf(authorityKeyID: issued.authorityKeyID, serial: issued.svid.serial)
         )

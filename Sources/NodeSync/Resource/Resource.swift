@@ -12,6 +12,8 @@ package enum ResourceType: UInt8, Hashable, Sendable, CaseIterable, Codable {
     case revocation = 3
     /// Any other document, named by its key.
     case document = 4
+    /// Everything declared that one proxy needs, named `namespace/name`.
+    case proxy = 5
 
     /// The order in which changes of one revision come into force: what takes away comes first,
     /// then the trust that the rest relies on.
@@ -20,7 +22,8 @@ package enum ResourceType: UInt8, Hashable, Sendable, CaseIterable, Codable {
         case .revocation: 0
         case .bundle: 1
         case .entry: 2
-        case .document: 3
+        case .proxy: 3
+        case .document: 4
         }
     }
 }

@@ -132,6 +132,23 @@ package struct IDTemplate: Hashable, Sendable, CustomStringConvertible {
         return try id(path: path)
     }
 
+    /// Whether filling in the variables with some values could give an ID; bounds are not looked at.
+    package func mayBecome(_ id: SPIFFEID) -> Bool {
+        guard id.trustDomain == trustDomain else { return false }
+        let parts = id.path.utf8.split(
+            separator: UInt8(ascii: "/"),
+            omittingEmptySubsequences: false
+        ).dropFirst()
+        guard parts.count == segments.count else { return false }
+        return zip(segments, parts).allSatisfy { segment, part in
+            guard segment.variable != nil else { return part.elementsEqual(segment.prefix.utf8) }
+            // A value is never empty.
+            return part.count > segment.prefix.utf8.count + segment.suffix.utf8.count
+                && part.starts(with: segment.prefix.utf8)
+                && part.suffix(segment.suffix.utf8.count).elementsEqual(segment.suffix.utf8)
+        }
+    }
+
     /// What a workload's selectors say about the template's workload variables: `unix:user:alice`
     /// gives `unix.user` the value `alice`.
     ///

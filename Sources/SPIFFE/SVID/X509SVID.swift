@@ -6,6 +6,10 @@ package import FoundationEssentials
 ///
 /// Its descriptions leave the key out, so that no log line or failed test can show it.
 package struct X509SVID: Hashable, Sendable {
+    /// How long before its signature a leaf begins to be valid, exactly: notBefore therefore tells
+    /// when it was issued (docs/decisions/0009-data-path.md).
+    package static let backdatingSeconds = 60.0
+
     package let id: SPIFFEID
     /// DER of each certificate, leaf first, without the trusted authority.
     package let certificateChain: [[UInt8]]

@@ -14,14 +14,17 @@ package struct TaggedWriter: Sendable {
         if let version { bytes.append(version) }
     }
 
+    /// Writes a text as UTF-8.
     package mutating func text(_ tag: UInt8, _ value: String) {
         field(tag, Array(value.utf8))
     }
 
+    /// Writes the texts of a list, one field each; nothing for nil.
     package mutating func texts(_ tag: UInt8, _ values: [String]?) {
         for value in values ?? [] { text(tag, value) }
     }
 
+    /// Writes a number as eight bytes, big-endian.
     package mutating func number(_ tag: UInt8, _ value: some FixedWidthInteger & UnsignedInteger) {
         let wide = UInt64(value)
         field(tag, (0..<8).map { UInt8(truncatingIfNeeded: wide >> UInt64(56 - 8 * $0)) })
@@ -97,6 +100,7 @@ package struct TaggedReader: Sendable {
         return body.prefix(length)
     }
 
+    /// Reads a text that must be there.
     package mutating func text(_ tag: UInt8) throws(TaggedFieldError) -> String {
         guard let value = try next(tag) else { throw .missing(tag) }
         return try Self.text(value, tag)
@@ -125,6 +129,7 @@ package struct TaggedReader: Sendable {
         return values.isEmpty ? nil : values
     }
 
+    /// Reads a number that must be there and fit its type.
     package mutating func number<Value: FixedWidthInteger & UnsignedInteger>(
         _ tag: UInt8,
         as type: Value.Type = Value.self
@@ -159,6 +164,7 @@ package struct TaggedReader: Sendable {
         return values.isEmpty ? nil : values
     }
 
+    /// Whether a field is there of which nothing but the presence counts.
     package mutating func flag(_ tag: UInt8) throws(TaggedFieldError) -> Bool {
         guard let value = try next(tag) else { return false }
         guard value.isEmpty else { throw .value(tag) }

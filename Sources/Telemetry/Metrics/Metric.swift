@@ -5,7 +5,7 @@
 /// The list is closed so that docs, dashboards and alerts can be compared with it. Names follow the
 /// Prometheus conventions: counters end in `_total`, durations are in seconds.
 package enum Metric: String, CaseIterable, Sendable {
-    // Both daemons.
+    // Every daemon.
     case buildInfo = "signet_build_info"
     case clockSteps = "signet_clock_steps_total"
     case connectionsOpen = "signet_connections_open"
@@ -32,7 +32,10 @@ package enum Metric: String, CaseIterable, Sendable {
     case entries = "signet_server_entries"
     case issuanceDuration = "signet_server_issuance_duration_seconds"
     case issuanceRefusals = "signet_server_issuance_refusals_total"
+    case proxies = "signet_server_proxies"
+    case proxiesAttached = "signet_server_proxies_attached"
     case revision = "signet_server_revision"
+    case revocations = "signet_server_revocations"
     case rotationAgentsMissing = "signet_server_rotation_agents_missing"
     case svidsIssued = "signet_server_svids_issued_total"
     case syncConvergenceDuration = "signet_server_sync_convergence_duration_seconds"
@@ -47,6 +50,11 @@ package enum Metric: String, CaseIterable, Sendable {
     case cachedSVIDs = "signet_agent_cached_svids"
     case clockSkew = "signet_agent_clock_skew_seconds"
     case fetchDuration = "signet_agent_fetch_duration_seconds"
+    case agentProxies = "signet_agent_proxies_attached"
+    case proxyDecisions = "signet_agent_proxy_decisions_total"
+    case proxyRecordsDropped = "signet_agent_proxy_records_dropped_total"
+    case proxyRefusals = "signet_agent_proxy_refusals_total"
+    case proxyStates = "signet_agent_proxy_states_total"
     case syncAlarms = "signet_agent_sync_alarms_total"
     case syncConnected = "signet_agent_sync_connected"
     case syncReconnects = "signet_agent_sync_reconnects_total"
@@ -55,13 +63,28 @@ package enum Metric: String, CaseIterable, Sendable {
     case workloadAPIRequests = "signet_agent_workload_api_requests_total"
     case workloadStreams = "signet_agent_workload_streams"
 
+    // Proxy.
+    case agentConnected = "signet_proxy_agent_connected"
+    case agentContactTime = "signet_proxy_agent_contact_time_seconds"
+    case stateRevision = "signet_proxy_state_revision"
+    case statesReceived = "signet_proxy_states_total"
+    case proxyConnectionsLive = "signet_proxy_connections_live"
+    case proxyEnds = "signet_proxy_ends_total"
+    case proxyHandshakeFailures = "signet_proxy_handshake_failures_total"
+    case proxyLongTurns = "signet_proxy_long_turns_total"
+    case proxyStaleKeys = "signet_proxy_stale_keys_total"
+    /// Istio's name and labels, so that its dashboards show it.
+    case requests = "istio_requests_total"
+
     package var name: String { rawValue }
 
-    /// The only daemon that exports it, as its name says; nil: both do.
+    /// The only daemon that exports it, as its name says; nil: all do.
     package var daemon: Daemon? {
         switch name.split(separator: "_").dropFirst().first {
         case "agent": .agent
+        case "proxy": .proxy
         case "server": .server
+        case "requests": .proxy
         default: nil
         }
     }
@@ -69,6 +92,7 @@ package enum Metric: String, CaseIterable, Sendable {
     /// The daemons that export metrics.
     package enum Daemon: Sendable {
         case agent
+        case proxy
         case server
     }
 }

@@ -5,15 +5,19 @@ extension Metric {
         switch self {
         case .adminDenials, .attestations, .auditAlarms, .auditLeaves, .clockSteps,
             .commitTransactions, .connectionsOpened, .connectionsRefused, .documentApplies,
-            .issuanceRefusals, .metricSeriesDropped, .rpcs, .svidRenewals, .svidsIssued,
+            .issuanceRefusals, .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
+            .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
+            .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys, .requests,
             .syncAlarms, .syncMessages, .syncReconnects, .unauthenticatedRequests,
             .workloadAPIRequests:
             .counter
-        case .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .auditCheckpointTime,
-            .auditTreeSize, .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
-            .clockRefused, .clockSkew, .connectionsOpen, .entries, .revision,
-            .rotationAgentsMissing,
-            .startTime, .syncConnected, .syncRevision, .workloadStreams:
+        case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
+            .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
+            .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
+            .clockRefused, .clockSkew, .connectionsOpen, .entries, .proxies,
+            .proxiesAttached, .proxyConnectionsLive, .revision, .revocations,
+            .rotationAgentsMissing, .startTime, .stateRevision, .syncConnected, .syncRevision,
+            .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
             .rpcDuration, .syncConvergenceDuration:
@@ -26,22 +30,33 @@ extension Metric {
         switch self {
         case .adminDenials: ["verb", "kind"]
         case .attestations: ["method", "result"]
-        case .auditAlarms, .connectionsRefused, .issuanceRefusals, .syncAlarms: ["reason"]
+        case .auditAlarms, .connectionsRefused, .issuanceRefusals, .proxyEnds,
+            .proxyHandshakeFailures, .proxyRefusals, .syncAlarms:
+            ["reason"]
         case .auditLeaves: []
         case .authorityNotAfter: ["authority", "state"]
         case .clockRefused: ["problem"]
         case .buildInfo: ["version"]
         case .connectionsOpen, .connectionsOpened: ["listener"]
-        case .documentApplies, .svidRenewals: ["result"]
+        case .documentApplies, .proxyStates, .statesReceived, .svidRenewals: ["result"]
         case .metricSeriesDropped: ["metric"]
+        case .proxyDecisions: ["verdict", "policy"]
+        case .requests:
+            [
+                "reporter", "source_principal", "destination_principal", "request_protocol",
+                "response_code", "connection_security_policy",
+            ]
         case .rpcDuration: ["method"]
         case .rpcs: ["method", "code"]
         case .svidsIssued, .syncMessages, .unauthenticatedRequests: ["kind"]
         case .workloadAPIRequests: ["method", "result"]
-        case .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
+        case .agentConnected, .agentContactTime, .agentProxies, .proxyRecordsDropped,
+            .stateRevision,
+            .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
             .auditCheckpointTime, .auditTreeSize, .cachedEntries, .cachedSVIDs, .clockSkew,
             .clockSteps, .commitDuration, .commitTransactions, .entries, .fetchDuration,
-            .issuanceDuration, .revision, .rotationAgentsMissing, .startTime,
+            .issuanceDuration, .proxies, .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
+            .proxyStaleKeys, .revision, .revocations, .rotationAgentsMissing, .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
             .workloadStreams:
             []
@@ -52,6 +67,9 @@ extension Metric {
     package var help: String {
         switch self {
         case .adminDenials: "Admin requests denied, by verb and document kind."
+        case .agentConnected: "1 while the proxy's stream to its agent is open."
+        case .agentContactTime: "When the proxy last heard of its agent, in Unix time."
+        case .agentProxies: "Proxy processes that have a Proxy of this node."
         case .agentSVIDNotAfter: "End of the agent's own certificate, in Unix time."
         case .agentsConnected: "Agents with an open sync stream."
         case .agentsKnown: "Agents that have attested and are not evicted."
@@ -79,11 +97,26 @@ extension Metric {
         case .issuanceDuration: "Time to sign one batch of requests, waiting included."
         case .issuanceRefusals: "Signing requests refused, by reason."
         case .metricSeriesDropped: "Updates counted under label values \"other\", by metric."
+        case .proxies: "Proxies in the datastore."
+        case .proxiesAttached: "Proxy processes that connected agents have attached."
         case .revision: "Number of the newest committed revision."
+        case .revocations: "Identities whose SVIDs issued before a moment are refused."
+        case .proxyConnectionsLive: "Connections of the proxy, both sides counted."
+        case .proxyEnds: "Requests and connections that failed or were refused, by reason."
+        case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."
+        case .proxyLongTurns: "Turns of the proxy's loops that took longer than 10 ms."
+        case .proxyStaleKeys: "Events for connections that were gone; refused and harmless."
+        case .requests: "Requests that the proxy has carried or refused, as Istio names them."
+        case .proxyDecisions: "Decisions that proxies reported, by verdict and policy."
+        case .proxyRecordsDropped: "Records of decisions that were lost before they were counted."
+        case .proxyRefusals: "Streams of proxies that were refused or ended, by reason."
+        case .proxyStates: "States that proxies applied, refused or did not answer."
         case .rotationAgentsMissing: "Live agents that have not applied the next authority."
         case .rpcDuration: "Time to answer a request, by method."
         case .rpcs: "Requests answered, by method and status code."
         case .startTime: "When this process started, in Unix time."
+        case .stateRevision: "Revision of the state that the proxy has in force."
+        case .statesReceived: "States of the agent, by what the proxy made of them."
         case .svidRenewals: "Renewals of the agent's own certificate, by result."
         case .svidsIssued: "Certificates signed, by kind."
         case .syncAlarms: "Sync messages that contradict what is applied, by reason."

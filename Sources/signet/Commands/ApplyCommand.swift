@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
-internal import ControlAPIProtos
+package import ControlAPIProtos
 internal import SwiftProtobuf
 
 /// `signet apply`: documents to the server, all of them or none.
@@ -10,8 +10,9 @@ struct ApplyCommand: AsyncParsableCommand {
         commandName: "apply",
         abstract: "Apply documents: all of them or none.",
         discussion: """
-            --wait returns when every live agent concerned has applied the change; exit status 3 \
-            when some have not by the deadline, with their names.
+            --wait returns when every live agent and attached proxy concerned has applied the \
+            change; exit status 3 when one refuses it, or some have not by the deadline, with \
+            their names: NODE, or NODE/NAMESPACE/NAME for a proxy.
 
             --prune deletes what the files do not hold any more: documents with the label \
             signet/owner=OWNER in the namespaces that the files name. Label yours so, and look \
@@ -51,7 +52,8 @@ struct ApplyCommand: AsyncParsableCommand {
         )
     )
     var pruneOwner: String?
-    @Flag(help: "Wait until every live agent concerned has applied it.") var wait = false
+    @Flag(help: "Wait until every live agent and attached proxy concerned has applied it.")
+    var wait = false
     @Option(
         name: .customLong("wait-seconds"),
         help: ArgumentHelp("How long --wait waits.", valueName: "seconds")
@@ -138,7 +140,7 @@ enum DryRun: String, ExpressibleByArgument, CaseIterable {
     case server
 }
 
-/// Waiting for live agents to apply a revision.
+/// Waiting for live agents and attached proxies to apply a revision.
 enum Confirmation {
     /// As long as the server waits; a script that needs more hangs.
     static let secondsMax = 600
@@ -148,7 +150,8 @@ enum Confirmation {
         seconds: Int,
         server: ServerOptions
     ) async throws {
-        let what = "agents to apply revision \(revision.number), for \(seconds) s at most"
+        let what =
+            "agents and proxies to apply revision \(revision.number), for \(seconds) s at most"
         let answer = try await Terminal.waiting(for: what) {
             try await server.withClient { client in
                 try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client).wait(
@@ -159,20 +162,52 @@ enum Confirmation {
                 )
             }
         }
-        for refusal in answer.refused {
-            Terminal.error("\(refusal.node) refused \(refusal.resource): \(refusal.reason)")
-        }
+        let outcome = ConfirmationOutcome(answer, revision: revision.number)
+        for line in outcome.lines { Terminal.error(line) }
+        if let failure = outcome.failure { throw failure }
+    }
+}
+
+/// What agents and proxies made of a revision.
+package struct ConfirmationOutcome: Sendable {
+    private let answer: Signet_Admin_V1alpha1_WaitResponse
+    private let revision: UInt64
+
+    /// Judges the server's answer.
+    package init(_ answer: Signet_Admin_V1alpha1_WaitResponse, revision: UInt64) {
+        self.answer = answer
+        self.revision = revision
+    }
+
+    /// One for each thing to know: who refused and why, who is not reachable, who has applied it.
+    package var lines: [String] {
+        var lines = answer.refused.map { "\($0.node) refused \($0.resource): \($0.reason)" }
         if !answer.unreachable.isEmpty {
-            Terminal.error("not reachable: \(answer.unreachable.joined(separator: ", "))")
+            lines.append("not reachable: \(answer.unreachable.joined(separator: ", "))")
         }
-        guard answer.complete, answer.refused.isEmpty, answer.unreachable.isEmpty else {
-            let missing = (answer.waiting + answer.unreachable).joined(separator: ", ")
-            throw CommandFailure(
-                "revision \(revision.number) is not confirmed by all: \(missing)",
-                remedy: "The change is in force on the server; agents apply it when they return.",
-                status: .unconfirmed
-            )
+        if failure == nil { lines.append("revision \(revision) applied by \(appliedBy)") }
+        return lines
+    }
+
+    /// Nil if all that are concerned have applied it.
+    package var failure: CommandFailure? {
+        guard !answer.complete || !answer.refused.isEmpty || !answer.unreachable.isEmpty else {
+            return nil
         }
-        Terminal.error("revision \(revision.number) applied by \(answer.applied.count) agent(s)")
+        let refused = answer.refused.map { "\($0.node) (refused)" }
+        let missing = refused + answer.waiting + answer.unreachable
+        return CommandFailure(
+            "revision \(revision) is not confirmed by all: \(missing.joined(separator: ", "))",
+            remedy: "The change is in force on the server; agents and proxies apply it when they "
+                + "can. Who refused it stays with what it had before.",
+            status: .unconfirmed
+        )
+    }
+
+    /// Agents are named by one word, proxies by node, namespace and name.
+    private var appliedBy: String {
+        let proxies = answer.applied.count { $0.contains("/") }
+        let agents = "\(answer.applied.count - proxies) agent(s)"
+        return proxies == 0 ? agents : "\(agents) and \(proxies) proxy process(es)"
     }
 }

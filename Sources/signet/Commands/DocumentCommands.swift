@@ -93,7 +93,7 @@ struct GetCommand: AsyncParsableCommand {
     @Flag(name: [.customShort("A"), .customLong("all-namespaces")], help: "In every namespace.")
     var allNamespaces = false
     @Argument(
-        help: "RegistrationEntry, Namespace, Role, RoleBinding; none for all kinds.",
+        help: "\(DocumentKind.allCases.map(\.rawValue).joined(separator: ", ")); none for all.",
         completion: .documentKinds
     )
     var kind: String?

@@ -11,14 +11,18 @@ internal import SPIFFE
 struct DevCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dev",
-        abstract: "Run a server and an agent here, for development. Needs no root.",
+        abstract: "Run a server, an agent and proxies here, for development. Needs no root.",
         discussion: """
             Everything lies below --dir: configuration, data, sockets, logs. The next run goes on \
-            where this one ended; delete the directory to begin anew. Both programs end with this \
+            where this one ended; delete the directory to begin anew. All programs end with this \
             command, however it ends.
 
-            signet-server and signet-agent are taken from the folder of this program, else from \
-            PATH.
+            For each Proxy document whose nodeSelectors this machine shows (agent:dev, and what \
+            --selector adds) one signet-proxy runs, also for those applied later; one that ends \
+            is started again.
+
+            signet-server, signet-agent and signet-proxy are taken from the folder of this \
+            program, else from PATH.
 
             Example: signet dev --documents documents/ --selector role:web
             """
@@ -54,7 +58,7 @@ struct DevCommand: AsyncParsableCommand {
     var selectors: [String] = []
     @Option(
         name: .customLong("log-level"),
-        help: ArgumentHelp("Level of both logs.", valueName: "level")
+        help: ArgumentHelp("Level of all logs.", valueName: "level")
     )
     var logLevel = LogLevel.info
 
@@ -103,10 +107,11 @@ struct DevCommand: AsyncParsableCommand {
         )
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
-                try await system.start()
-                let seconds = Moment.span(clock.bootTime - start)
-                Terminal.out(Self.welcome(directory, configuration, after: seconds))
-                try await system.waitForFailure()
+                let hasAgent = try await system.start()
+                try await system.run(hasProxies: hasAgent) { proxies in
+                    let time = Moment.span(clock.bootTime - start)
+                    Terminal.out(Self.welcome(directory, configuration, proxies, after: time))
+                }
             }
             group.addTask {
                 for await _ in signals.received { return }
@@ -124,7 +129,7 @@ struct DevCommand: AsyncParsableCommand {
     /// Makes the folders and takes hold of the directory.
     private func prepare(_ directory: DevDirectory) throws -> FileLock {
         let bytesMax = SystemCalls.socketPathBytesMax
-        for socket in [directory.adminSocket, directory.workloadSocket]
+        for socket in [directory.adminSocket, directory.workloadSocket, directory.proxySocket]
         where socket.utf8.count > bytesMax {
             throw CommandFailure(
                 "\(socket) has more than \(bytesMax) bytes, too long for a socket",
@@ -171,6 +176,7 @@ struct DevCommand: AsyncParsableCommand {
                 try DurableFile.write(Array(changed.utf8), to: file, mode: 0o600)
                 known.port = port
             }
+            try writeExamples(directory, known.trustDomain)
             return known
         }
         let new = DevServerConfiguration(
@@ -180,9 +186,18 @@ struct DevCommand: AsyncParsableCommand {
         )
         let text = new.text(dataDirectory: directory.serverData, uid: getuid())
         try DurableFile.write(Array(text.utf8), to: file, mode: 0o600)
-        let example = Self.example(trustDomain: new.trustDomain)
-        try DurableFile.write(Array(example.utf8), to: directory.example, mode: 0o600)
+        try writeExamples(directory, new.trustDomain)
         return new
+    }
+
+    /// Writes what is not there; whoever changed one keeps it.
+    private func writeExamples(_ directory: DevDirectory, _ trustDomain: String) throws {
+        for (path, text) in [
+            (directory.example, DevExamples.identity(trustDomain: trustDomain, uid: getuid())),
+            (directory.dataPath, DevExamples.dataPath(trustDomain: trustDomain, uid: getuid())),
+        ] where !FileManager.default.fileExists(atPath: path) {
+            try DurableFile.write(Array(text.utf8), to: path, mode: 0o600)
+        }
     }
 
     private static func freePort(preferring port: UInt16) throws -> UInt16 {
@@ -195,43 +210,34 @@ struct DevCommand: AsyncParsableCommand {
         return free
     }
 
-    private static func example(trustDomain: String) -> String {
-        """
-        # Every process of this user gets the identity below: signet apply -f THIS-FILE
-        apiVersion: core.signet/v1alpha1
-        kind: RegistrationEntry
-        metadata:
-          name: me
-        spec:
-          spiffeID: spiffe://\(trustDomain)/dev/me
-          nodeSelectors: ["agent:\(DevSystem.agentName)"]
-          workloadSelectors: ["unix:uid:\(getuid())"]
-          x509SVIDTTL: 5m
-
-        """
-    }
-
     private static func welcome(
         _ directory: DevDirectory,
         _ configuration: DevServerConfiguration,
+        _ proxies: [String],
         after time: String
     ) -> String {
-        """
-        ready after \(time): trust domain \(configuration.trustDomain), \
-        server 127.0.0.1:\(configuration.port), agent "\(DevSystem.agentName)" \
-        (node selector agent:\(DevSystem.agentName))
-          everything is below  \(directory.path)
-          logs                 \(directory.log(of: "signet-server"))
-                               \(directory.log(of: "signet-agent"))
+        // Only who runs some has to know of them.
+        let names = proxies.joined(separator: ", ")
+        let running = proxies.isEmpty ? "" : "  proxies              \(names)\n"
+        let status = proxies.isEmpty ? "" : "  \(program) proxy status -A\n"
+        return """
+            ready after \(time): trust domain \(configuration.trustDomain), \
+            server 127.0.0.1:\(configuration.port), agent "\(DevSystem.agentName)" \
+            (node selector agent:\(DevSystem.agentName))
+            \(running)\
+              everything is below  \(directory.path)
+              logs                 \(directory.log(of: "signet-server"))
+                                   \(directory.log(of: "signet-agent"))
 
-        Type next, in another terminal:
-          export SPIFFE_ENDPOINT_SOCKET=\(directory.endpoint)
-          export SIGNET_SERVER_SOCKET=\(directory.adminSocket)
-          \(program) apply -f \(directory.example)
-          \(program) svid fetch
-          \(program) audit query
-        Ctrl-C ends both programs.
-        """
+            Type next, in another terminal:
+              export SPIFFE_ENDPOINT_SOCKET=\(directory.endpoint)
+              export SIGNET_SERVER_SOCKET=\(directory.adminSocket)
+              \(program) apply -f \(directory.example)
+              \(program) svid fetch
+              \(program) audit query
+            \(status)\
+            Ctrl-C ends all programs.
+            """
     }
 
     /// This program as it was typed, if it is not found by its name.

@@ -5,6 +5,9 @@ internal import Foundation
 /// Where `signet dev` keeps everything: one directory that may be deleted at any time while it does
 /// not run.
 package struct DevDirectory: Hashable, Sendable {
+    /// Enough of a log to show why a program ended.
+    static let logTailLinesMax = 15
+
     /// Absolute, without symbolic links resolved.
     package let path: String
 
@@ -22,10 +25,20 @@ package struct DevDirectory: Hashable, Sendable {
     package var agentIdentity: String { "\(agentData)/identity" }
     package var joinToken: String { "\(path)/agent/join-token" }
     package var workloadSocket: String { "\(path)/agent/workload.sock" }
+    /// Where the agent puts it if nothing else is said.
+    package var proxySocket: String { "\(path)/agent/proxy.sock" }
     package var example: String { "\(path)/example.yaml" }
+    package var dataPath: String { "\(path)/data-path.yaml" }
     package var lock: String { "\(path)/lock" }
 
     package func log(of program: String) -> String { "\(path)/logs/\(program).log" }
+
+    /// The last lines of a log, enough to show why a program ended.
+    func logTail(of program: String) -> [String] {
+        let text = (try? String(contentsOfFile: log(of: program), encoding: .utf8)) ?? ""
+        return text.split(separator: "\n").suffix(Self.logTailLinesMax)
+            .map { "  | \(Terminal.printable(String($0)))" }
+    }
 
     /// What has to be there before the programs start, with permissions.
     ///

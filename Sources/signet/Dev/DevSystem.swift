@@ -8,14 +8,20 @@ internal import Glibc
 internal import SwiftProtobuf
 internal import Synchronization
 
-/// The two programs that `signet dev` starts.
+/// The programs that `signet dev` starts.
 struct DevPrograms: Sendable {
     let server: String
     let agent: String
+    /// Nil if there is none: it is needed only for Proxy documents.
+    let proxy: String?
 
     /// Looks beside this program, then in PATH.
     static func find() throws -> DevPrograms {
-        DevPrograms(server: try path(of: "signet-server"), agent: try path(of: "signet-agent"))
+        DevPrograms(
+            server: try path(of: "signet-server"),
+            agent: try path(of: "signet-agent"),
+            proxy: try? path(of: "signet-proxy")
+        )
     }
 
     private static func path(of name: String) throws -> String {
@@ -33,7 +39,7 @@ struct DevPrograms: Sendable {
     }
 }
 
-/// A server and an agent below one directory.
+/// A server, an agent and their proxies below one directory.
 final class DevSystem: Sendable {
     static let agentName = "dev"
     /// Far above the second it takes, so that a slow machine is not mistaken for a fault.
@@ -42,8 +48,6 @@ final class DevSystem: Sendable {
     static let probeInterval = Duration.milliseconds(50)
     /// How long the programs may take to end before they are killed.
     static let stopGrace = Duration.seconds(5)
-    /// Enough of a log to show why a program ended.
-    static let logTailLinesMax = 15
     /// An agent that was away for longer than its SVID lives (4 h) may find no authority that it
     /// knows; here it simply joins again.
     static let agentAwayMax: TimeInterval = 4 * 3600
@@ -55,6 +59,7 @@ final class DevSystem: Sendable {
     private let documents: String?
     private let logLevel: String
     private let clock: SystemClock
+    private let proxies: DevProxies
     private let started = Mutex<[Started]>([])
 
     private struct Started: Sendable {
@@ -78,10 +83,18 @@ final class DevSystem: Sendable {
         self.documents = documents
         self.logLevel = logLevel
         self.clock = clock
+        proxies = DevProxies(
+            directory: directory,
+            executable: programs.proxy,
+            logLevel: logLevel,
+            clock: clock
+        )
     }
 
     /// Returns when workloads can ask for identities.
-    func start() async throws {
+    ///
+    /// - Returns: Whether the agent runs; one that is banned does not.
+    func start() async throws -> Bool {
         let server = try await launch(
             "signet-server",
             programs.server,
@@ -98,7 +111,7 @@ final class DevSystem: Sendable {
             Terminal.error("the agent is banned and was not started (\(node.banReason))")
             Terminal.error("  `signet agent unban \(Self.agentName)`, then start this again.")
             try await applyDocuments()
-            return
+            return false
         }
         var arguments = [
             "--data-dir", directory.agentData, "--socket", directory.workloadSocket,
@@ -121,10 +134,30 @@ final class DevSystem: Sendable {
             }
         }
         try? DurableFile.remove(directory.joinToken)
+        return true
+    }
+
+    /// Runs proxies until `stop`.
+    ///
+    /// - Parameters:
+    ///   - hasProxies: Whether Proxy documents are run.
+    ///   - ready: Called once, with the proxies that were started first.
+    /// - Throws: `CommandFailure` when the server or the agent has ended.
+    func run(hasProxies: Bool, ready: @escaping @Sendable ([String]) -> Void) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await self.waitForFailure() }
+            if hasProxies {
+                group.addTask { await self.proxies.run(listed: ready) }
+            } else {
+                ready([])
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
     }
 
     /// Throws when one of the programs has ended; returns after `stop`.
-    func waitForFailure() async throws {
+    private func waitForFailure() async throws {
         let running = started.withLock { $0 }
         let ended = await withTaskGroup(of: (Started, ProgramEnd).self) { group in
             for program in running { group.addTask { (program, await program.process.end()) } }
@@ -136,10 +169,11 @@ final class DevSystem: Sendable {
         throw failure(program, "\(end)")
     }
 
-    /// Ends both programs; returns when they are gone.
+    /// Ends all programs; returns when they are gone.
     func stop() async {
         let running = started.withLock { $0 }
         await withTaskGroup(of: Void.self) { group in
+            group.addTask { [proxies] in await proxies.stop(grace: Self.stopGrace) }
             for program in running {
                 group.addTask { [clock] in
                     await program.process.stop(grace: Self.stopGrace, clock: clock)
@@ -270,9 +304,7 @@ final class DevSystem: Sendable {
 
     private func failure(_ program: Started, _ what: String) -> CommandFailure {
         let log = directory.log(of: program.name)
-        let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
-        let tail = text.split(separator: "\n").suffix(Self.logTailLinesMax)
-            .map { "  | \(Terminal.printable(String($0)))" }.joined(separator: "\n")
+        let tail = directory.logTail(of: program.name).joined(separator: "\n")
         return CommandFailure(
             "\(program.name) \(what)" + (tail.isEmpty ? "" : "\n\(tail)"),
             remedy: "The whole log: \(log). Deleting \(directory.path) begins anew."

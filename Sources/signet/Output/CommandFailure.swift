@@ -11,6 +11,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     case failed = 1
     case unconfirmed = 3
     case tampered = 4
+    case denied = 5
     case unreachable = 6
     case usage = 64
 
@@ -23,6 +24,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
         case .failed: "refused or failed"
         case .unconfirmed: "done, but not confirmed by everybody (--wait)"
         case .tampered: "the audit log was changed"
+        case .denied: "policies deny the request (explain request)"
         case .unreachable: "server or agent not reachable"
         case .usage: "wrong usage"
         }
@@ -95,9 +97,17 @@ package struct CommandFailure: Error {
             "Rights come from a RoleBinding that names you, or `admins` of the server's "
                 + "configuration; see docs/command-line.md, \"Rights\"."
         case "agentAway", "nodeUnknown": "`signet agent list` shows all and their state."
+        case "port":
+            "It is the port of `forward`, or workloadPort: `signet get Proxy -A -o yaml` shows it."
+        case "proxyAway", "proxyUnknown", "proxyAmbiguous":
+            "`signet proxy list -A` shows those that are there, and their nodes."
         case "conflict": "`signet get KIND NAME -o yaml` shows it as it is now."
         case "documentUnknown", "entryUnknown": "`signet get KIND -A` lists those there are."
+        case "decisionUnknown":
+            "`signet explain request` says what policies decide now; the proxy's log has what it "
+                + "denied."
         case "documentRefused": "Nothing was changed. Mend the places named, and apply again."
+        case "identityUnknown": "`signet entry list -A` shows who may get which identity."
         case "orderEmpty": "The files named by -f hold no document."
         default:
             switch refusal.kind {

@@ -15,11 +15,8 @@ package enum Moment {
     /// - Returns: Milliseconds since 1970.
     /// - Throws: `CommandFailure` naming the forms.
     package static func parse(_ text: String, now: Date) throws -> Int64 {
-        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
-        if let last = text.last, let unit = units[last], let count = Int64(text.dropLast()),
-            (0...Self.secondsAgoMax / unit).contains(count)
-        {
-            return Int64(now.timeIntervalSince1970 * 1000) - count * unit * 1000
+        if let seconds = seconds(text), seconds <= secondsAgoMax {
+            return Int64(now.timeIntervalSince1970 * 1000) - seconds * 1000
         }
         guard let date = try? Date(text, strategy: .iso8601) else {
             throw CommandFailure(
@@ -28,6 +25,17 @@ package enum Moment {
             )
         }
         return Int64(date.timeIntervalSince1970 * 1000)
+    }
+
+    /// Reads a length of time: `90s`, `15m`, `2h`, `7d`; nil for another form, or for one that no
+    /// clock counts.
+    package static func seconds(_ text: String) -> Int64? {
+        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+        guard let last = text.last, let unit = units[last], let count = Int64(text.dropLast()),
+            count >= 0
+        else { return nil }
+        let (seconds, isTooLong) = count.multipliedReportingOverflow(by: unit)
+        return isTooLong ? nil : seconds
     }
 
     /// A length of time for people, in its two largest units: `23h59m`, `12s`; `0s` when it is over.

@@ -5,13 +5,16 @@ internal import Clocks
 internal import Foundation
 internal import SPIFFE
 
-/// `signet svid`: the identities of the process that asks.
+/// `signet svid`: the identities of the process that asks, and revocation.
 struct SVIDCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "svid",
-        abstract: "Fetch the identities of this process, and keep them fresh.",
+        abstract: "Fetch the identities of this process, keep them fresh, and revoke.",
         discussion: "Example: signet svid fetch",
-        subcommands: [SVIDFetchCommand.self, SVIDWatchCommand.self]
+        subcommands: [
+            SVIDFetchCommand.self, SVIDWatchCommand.self, SVIDRevokeCommand.self,
+            SVIDRevocationsCommand.self,
+        ]
     )
 }
 

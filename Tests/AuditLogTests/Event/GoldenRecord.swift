@@ -243,6 +243,20 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
 
     private static let issuance: [GoldenRecord] = [
         GoldenRecord(
+            .identityRevoked(
+                IdentityRevocation(
+                    spiffeID: id("/ns/shop/sa/web"),
+                    issuedBefore: later,
+                    reason: "stolen",
+                    revision: 42
+                )
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","event":"identityRevoked","issuedBefore":"2026-01-02T04:04:05.678Z","reason":"stolen","revision":42,"spiffeID":"spiffe://example.org/ns/shop/sa/web","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
             .requestRefused(
                 RequestRefusal(
                     what: "sign",
@@ -268,14 +282,15 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                             serial: serial,
                             notAfter: later,
                             tbsSHA256: sha256,
-                            entry: .init(id: "e-1", namespace: "shop", revision: 42)
+                            entry: .init(id: "e-1", namespace: "shop", revision: 42),
+                            proxy: "shop/web"
                         )
                     ]
                 )
             ),
             by: .spiffe(agent),
             #"""
-            {"actor":"spiffe://example.org/signet/agent/web-1","agent":"spiffe://example.org/signet/agent/web-1","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"svidsIssued","profile":"workload","svids":[{"entry":"e-1","entryRevision":42,"namespace":"shop","notAfter":"2026-01-02T04:04:05.678Z","serial":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","spiffeID":"spiffe://example.org/ns/shop/sa/web","tbsSHA256":"abababababababababababababababababababababababababababababababab"}],"time":"2026-01-02T03:04:05.678Z","v":1}
+            {"actor":"spiffe://example.org/signet/agent/web-1","agent":"spiffe://example.org/signet/agent/web-1","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"svidsIssued","profile":"workload","svids":[{"entry":"e-1","entryRevision":42,"namespace":"shop","notAfter":"2026-01-02T04:04:05.678Z","proxy":"shop/web","serial":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","spiffeID":"spiffe://example.org/ns/shop/sa/web","tbsSHA256":"abababababababababababababababababababababababababababababababab"}],"time":"2026-01-02T03:04:05.678Z","v":1}
             """#
         ),
     ]

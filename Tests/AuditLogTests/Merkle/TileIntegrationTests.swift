@@ -106,6 +106,28 @@ import Testing
         }
     }
 
+    @Test func `a damaged newest bundle is noticed also when it is exactly full`() throws {
+        for size in [0, 255, 256, 257, 512] {
+            var tree = try TestLog(size: size).tree
+            try tree.requireNewestFullEntries()
+        }
+        let sound = try TestLog(size: 512)
+        let path = "tile/entries/001"
+        let bytes = try sound.read(path)
+        for position in bytes.indices {
+            var log = sound
+            log.files[path]?[position] ^= 1
+            var tree = log.tree
+            #expect(throws: TileIntegrationError.self, "byte \(position)") {
+                try tree.requireNewestFullEntries()
+            }
+        }
+        var log = sound
+        log.files[path] = nil
+        var tree = log.tree
+        #expect(throws: TileIntegrationError.self) { try tree.requireNewestFullEntries() }
+    }
+
     @Test func `a full tree takes no more leaves`() {
         let hash = MerkleHash(leaf: [])
         let full = MerkleFrontier(size: MerkleFrontier.sizeMax, peaks: [hash])

@@ -87,6 +87,6 @@ enum Benchmarks {
     static let all: [Benchmark] = [
         IssuanceCore.benchmark, IssuanceService.benchmark, FirstIdentity.benchmark,
         EntryChange.benchmark, ServerRestart.benchmark, IdleFleet.benchmark,
-        AgentMemory.benchmark, ServerStart.benchmark,
+        AgentMemory.benchmark, ServerStart.benchmark, PolicyDecision.benchmark,
     ]
 }

@@ -9,7 +9,8 @@ import Testing
 struct DeploymentTests {
     private static let deploy = Installation.repository.appending(path: "deploy")
     private static let units = [
-        "signet-agent.service", "signet-files@.service", "signet-server.service",
+        "signet-agent.service", "signet-files@.service", "signet-proxy@.service",
+        "signet-server.service",
     ]
 
     private static func unit(_ name: String) throws -> String {
@@ -64,6 +65,23 @@ struct DeploymentTests {
             #expect(unit.contains("RuntimeDirectory=signet/\(program)\n"))
             #expect(configuration.contains("/run/signet/\(program)/\(name)\n"))
         }
+    }
+
+    /// The group that both units name is the one that the agent gives its socket to.
+    @Test func `a proxy runs as who may speak to its agent, and dumps nothing`() throws {
+        let proxy = try Self.unit("signet-proxy@.service")
+        #expect(proxy.contains("\nGroup=signet-proxy\n"))
+        #expect(proxy.contains("\nEnvironment=SWIFT_BACKTRACE=enable=no\n"))
+        #expect(proxy.contains("\nLimitCORE=0\n"))
+        #expect(proxy.contains("--proxy %I "))
+        let agent = try Self.unit("signet-agent.service")
+        #expect(agent.contains("\nSupplementaryGroups=signet-proxy\n"))
+        let configuration = try String(
+            contentsOf: Self.deploy.appending(path: "config/agent.yaml"),
+            encoding: .utf8
+        )
+        #expect(configuration.contains("proxySocket: /run/signet/agent/proxy.sock\n"))
+        #expect(configuration.contains("proxySocketGroup: signet-proxy\n"))
     }
 
     @Test(arguments: units)

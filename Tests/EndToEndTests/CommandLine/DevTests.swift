@@ -5,6 +5,8 @@ import TestPrograms
 import Testing
 
 /// `signet dev`: a server and an agent for one person, who needs nothing and leaves nothing behind.
+///
+/// `DevProxyTests` has what it does with proxies.
 @Suite(.serialized, .timeLimit(.minutes(3)))
 struct DevTests {
     private static let entries = [

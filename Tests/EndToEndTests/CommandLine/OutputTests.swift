@@ -13,7 +13,8 @@ struct OutputTests {
         "apply -f web.yaml --dry-run=server", "delete RegistrationEntry/web --dry-run=server",
         "token create --name a", "agent list", "agent show machine", "agent unban machine",
         "bundle show", "authority show", "entry list", "entry show web",
-        "entry blast-radius --node machine", "svid fetch", "explain workload --pid 1",
+        "entry blast-radius --node machine", "svid fetch", "svid revoke spiffe://example.org/web",
+        "svid revocations", "proxy list -A", "explain workload --pid 1",
         "audit query", "audit verify", "health", "version",
     ]
 

@@ -4,6 +4,8 @@
 ///
 /// The raw value names the folder of the target's kept inputs.
 package enum FuzzTarget: String, CaseIterable, Sendable {
+    /// The encoding of an access policy, and both evaluators of it.
+    case accessPolicy = "access-policy"
     /// One record of the audit log, against Foundation's JSON reader.
     case auditLeaf = "audit-leaf"
     /// Edits of a whole log: the verifier finds every one.
@@ -28,6 +30,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case httpRequestHead = "http-request-head"
     /// The head of a response, in the same way.
     case httpResponseHead = "http-response-head"
+    /// The encoding of a Proxy or a Service.
+    case routing
     /// A SPIFFE ID, against a grammar written down a second time.
     case spiffeID = "spiffe-id"
 
@@ -39,6 +43,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     @discardableResult
     package func check(_ input: [UInt8]) throws(PropertyBroken) -> Bool {
         switch self {
+        case .accessPolicy: try AccessPolicyProperty.check(input)
         case .auditLeaf: try AuditLeafProperty.check(input)
         case .auditLog: try AuditLogProperty.check(input)
         case .auditTile: try AuditTileProperty.check(input)
@@ -51,6 +56,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .httpRelay: try HTTPRelayProperty.check(input)
         case .httpRequestHead: try HTTPRequestHeadProperty.check(input)
         case .httpResponseHead: try HTTPResponseHeadProperty.check(input)
+        case .routing: try RoutingProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)
         }
     }

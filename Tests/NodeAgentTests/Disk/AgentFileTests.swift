@@ -149,6 +149,54 @@ import Testing
         }
     }
 
+    @Test func `a damaged joining-key keeps no whole identity from starting`() async throws {
+        let world = try AgentWorld()
+        let stored = try world.stored()
+        try await withDirectory { directory in
+            try write(stored, to: directory)
+            _ = try JoiningKey.key(for: [UInt8](repeating: 7, count: 32), in: directory)
+            try damage(.joiningKey, in: directory)
+            let read = try #require(try await StoredAgent.read(from: directory, now: world.now))
+            #expect(read.key.spkiSHA256 == stored.key.spkiSHA256)
+            #expect(read.identity == stored.identity)
+            // It is left for somebody to look at, and joins nobody.
+            let error = #expect(throws: AgentFileError.self) {
+                try JoiningKey.key(for: [UInt8](repeating: 7, count: 32), in: directory)
+            }
+            #expect(error?.path == directory.path(of: .joiningKey))
+            #expect(error?.remedy.contains("remove the file") == true)
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func `a damaged joining-key that the identity may need is refused by name`(
+        hasOldKey: Bool
+    ) async throws {
+        let world = try AgentWorld()
+        let (old, new) = (try world.stored(), try world.stored())
+        try await withDirectory { directory in
+            // The answer was written, and the key not yet moved to its place.
+            _ = try JoiningKey.key(for: [UInt8](repeating: 7, count: 32), in: directory) { new.key }
+            if hasOldKey { try directory.write(old.key.pkcs8, to: .key) }
+            try directory.write(new.identity.encoded(), to: .identity)
+            try damage(.joiningKey, in: directory)
+            let error = await #expect(throws: AgentFileError.self) {
+                try await StoredAgent.read(from: directory, now: world.now)
+            }
+            #expect(error?.path == directory.path(of: .joiningKey))
+        }
+    }
+
+    private func damage(_ file: AgentFile, in directory: AgentDirectory) throws {
+        let url = URL(fileURLWithPath: directory.path(of: file))
+        var bytes = try Data(contentsOf: url)
+        bytes[bytes.count - 1] ^= 1
+        // In place, so that it stays readable by its owner alone.
+        let handle = try FileHandle(forWritingTo: url)
+        try handle.write(contentsOf: bytes)
+        try handle.close()
+    }
+
     @Test func `a certificate that the bundle does not verify counts as expired`() async throws {
         let world = try AgentWorld()
         var stored = try world.stored()

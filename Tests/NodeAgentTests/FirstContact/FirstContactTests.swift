@@ -169,6 +169,35 @@ struct FirstContactTests {
         #expect(service.secrets.value.isEmpty)
     }
 
+    @Test(arguments: [3600, -691_200] as [Double])
+    func `a second token beside a damaged joining-key leaves a living agent as it is`(
+        left: Double
+    ) async throws {
+        let world = try AgentWorld(now: now)
+        let stored = try world.stored(notAfter: now.addingTimeInterval(left))
+        let service = JoinService(authority: world.authority, shows: world.authority.bundle)
+        try await withServer(service, identity: world.authority) { address in
+            try await withDirectory { path in
+                try await write(stored, to: path)
+                try Data("nonsense".utf8).write(to: URL(fileURLWithPath: path + "/joining-key"))
+                let token = try token([world.authority], at: address)
+                if left > 0 {
+                    try await join(path, token)
+                } else {
+                    // It has nothing to go on with, and says what is wrong.
+                    let error = await #expect(throws: AgentFileError.self) {
+                        try await join(path, token)
+                    }
+                    #expect(error?.path.hasSuffix("/joining-key") == true)
+                }
+                try FileManager.default.removeItem(atPath: path + "/joining-key")
+                let kept = try await StoredAgent.read(from: reopened(path), now: now)
+                #expect(kept?.identity.joinTokenHash == stored.identity.joinTokenHash)
+            }
+        }
+        #expect(service.secrets.value.isEmpty)
+    }
+
     @Test func `a readmission that contradicts the audit log is an alarm`() async throws {
         let world = try AgentWorld(now: now)
         var stored = try world.stored(notAfter: now.addingTimeInterval(-60))

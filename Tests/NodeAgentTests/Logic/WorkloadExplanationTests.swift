@@ -34,6 +34,41 @@ import Testing
         #expect(found.nearMisses[1].matched == [try Selector("unix:uid:1000")])
     }
 
+    @Test func `each identity is granted by a named entry, the oldest first`() throws {
+        let world = try AgentWorld()
+        var agent = LogicDriver(world, try world.stored())
+        let shared = "spiffe://example.org/shared"
+        _ = try agent.join([
+            try world.entry("second", id: shared, workload: ["unix:uid:1000"], age: 10),
+            try world.entry(
+                "template",
+                id: "spiffe://example.org/u/{unix.user}",
+                workload: ["unix:uid:1000", "unix:user:alice"],
+                bounds: ["unix.user": .values(["alice"])],
+                age: 5
+            ),
+            try world.entry("first", id: shared, workload: ["unix:user:alice"], age: 20),
+            try world.entry("other", workload: ["unix:uid:1"], age: 30),
+        ])
+        let grants = agent.logic.explanation(
+            of: try Set("unix:uid:1000", "unix:user:alice"),
+            limit: 10,
+            now: world.now
+        ).grants
+        #expect(grants.map(\.entry) == ["default/first", "default/second", "default/template"])
+        #expect(grants.map(\.entryID) == ["entry-first", "entry-second", "entry-template"])
+        #expect(
+            grants.map(\.spiffeID.description) == [
+                shared, shared, "spiffe://example.org/u/alice",
+            ]
+        )
+        #expect(
+            grants.map { $0.matched.map(\.description) } == [
+                ["unix:user:alice"], ["unix:uid:1000"], ["unix:uid:1000", "unix:user:alice"],
+            ]
+        )
+    }
+
     @Test func `an explanation has a limit`() throws {
         let world = try AgentWorld()
         var agent = LogicDriver(world, try world.stored())

@@ -77,11 +77,13 @@ struct HandedOverSocketTests {
     }
 }
 
-/// A running relay, for one connection.
-final class Relay {
+/// A running relay, for one connection; one task at a time speaks to it.
+final class Relay: @unchecked Sendable {
     /// What the process that opened the connection does once HTTP/2 is established on it.
     enum Opener: String {
         case exec
+        /// Once the test has written a line to it.
+        case execOnLine
         /// As soon as the agent has accepted the connection, before anything is sent on it.
         case execAtOnce
         case exit
@@ -109,6 +111,12 @@ final class Relay {
 
     deinit { try? FileManager.default.removeItem(atPath: socket) }
 
+    /// Makes the opener of `execOnLine` run another program, and waits until it does.
+    func execute() throws {
+        try program.tell("x")
+        guard try program.ask("there") == "there\n" else { throw Missing() }
+    }
+
     private static let script = """
         import os, select, socket, sys
         upstream, listen, opener_does = sys.argv[1:]
@@ -116,7 +124,7 @@ final class Relay {
         server.bind(listen)
         os.chmod(listen, 0o666)
         server.listen(1)
-        print("listening", flush=True)
+        os.write(1, b"listening\\n")
         down = server.accept()[0]
         up = socket.socket(socket.AF_UNIX)
         up.connect(upstream)
@@ -128,6 +136,9 @@ final class Relay {
             os.write(go, b"x")
         if os.fork():
             os.read(wait, 1)
+            if opener_does == "execOnLine":
+                while os.read(0, 1) != b"\\n":
+                    pass
             if opener_does.startswith("exec"):
                 os.execv("/bin/cat", ["cat"])
             if opener_does == "exit":

@@ -23,10 +23,14 @@ struct ServingAgent: Sendable {
     let world: AgentWorld
     let core: AgentCore
     let socket: String
+    /// Where proxies attach.
+    let proxySocket: String
 
     /// Runs `body` while the agent serves.
     static func run(
         places: WorkloadPlaces = WorkloadPlaces(),
+        proxyPlaces: WorkloadPlaces = WorkloadPlaces(),
+        proxyAccess: ProxySocket.Access = ProxySocket.Access(group: "no-such-group-here"),
         _ body: @escaping @Sendable (ServingAgent) async throws -> Void
     ) async throws {
         let directory = "/tmp/signet-serving-\(UInt32.random(in: 0 ... .max))"
@@ -46,7 +50,12 @@ struct ServingAgent: Sendable {
             metrics: MetricRegistry(of: .agent),
             health: Health(ready: AgentCore.readyConditions)
         )
-        let agent = ServingAgent(world: world, core: core, socket: directory + "/workload.sock")
+        let agent = ServingAgent(
+            world: world,
+            core: core,
+            socket: directory + "/workload.sock",
+            proxySocket: directory + "/proxy.sock"
+        )
         let server = WorkloadSocket(
             core: core,
             attestor: UnixWorkloadAttestor(clock: SystemClock()),
@@ -54,12 +63,21 @@ struct ServingAgent: Sendable {
             mode: 0o666,
             places: places
         )
+        let proxies = ProxySocket(
+            core: core,
+            attestor: UnixWorkloadAttestor(clock: SystemClock()),
+            path: agent.proxySocket,
+            access: proxyAccess,
+            places: proxyPlaces
+        )
         try await withThrowingTaskGroup(of: Void.self) { group in
             let (ready, announce) = AsyncStream.makeStream(of: Void.self)
             group.addTask { await core.run() }
-            group.addTask { try await server.run { announce.finish() } }
+            group.addTask { try await server.run { announce.yield() } }
+            group.addTask { try await proxies.run { announce.yield() } }
             group.addTask {
-                for await _ in ready {}
+                var served = ready.makeAsyncIterator()
+                for _ in 0..<2 { _ = await served.next() }
                 try await body(agent)
             }
             // The server ends only by failing.

@@ -262,6 +262,12 @@ struct WorkloadAPITests {
                     .explainWorkload(.with { $0.pid = getpid() })
             }
             #expect(explanation.spiffeIds == ["spiffe://example.org/web"])
+            let grant = try #require(explanation.grantingEntries.first)
+            #expect(explanation.grantingEntries.count == 1)
+            #expect(grant.entry == "default/web" && grant.entryID == "entry-web")
+            #expect(grant.spiffeID == "spiffe://example.org/web")
+            #expect(Set(grant.matched).isSubset(of: explanation.selectors))
+            #expect(!grant.matched.isEmpty)
             #expect(explanation.nearMisses.map(\.entry) == ["default/far"])
             #expect(explanation.attestationError.isEmpty)
             // These tests run as somebody who may write their own program.
@@ -304,10 +310,10 @@ extension ServingAgent {
 }
 
 extension RegistrationEntry {
-    func with(ttl: Int) -> RegistrationEntry {
+    func with(ttl: Int? = nil, namespace: String? = nil) -> RegistrationEntry {
         RegistrationEntry(
             id: id,
-            namespace: namespace,
+            namespace: namespace ?? self.namespace,
             name: name,
             revision: revision + 1,
             createdAt: createdAt,

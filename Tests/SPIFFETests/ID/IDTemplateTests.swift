@@ -246,6 +246,28 @@ struct RefusedTemplate: Sendable, CustomTestStringConvertible {
         }
     }
 
+    @Test(arguments: [
+        ("spiffe://td/web", "spiffe://td/web", true),
+        ("spiffe://td/web", "spiffe://td/webs", false),
+        ("spiffe://td/web", "spiffe://td/web/a", false),
+        ("spiffe://td/web", "spiffe://other/web", false),
+        ("spiffe://td/{node.name}", "spiffe://td/web", true),
+        ("spiffe://td/{node.name}", "spiffe://td/web/a", false),
+        ("spiffe://td/a-{node.name}-b", "spiffe://td/a-x-b", true),
+        ("spiffe://td/a-{node.name}-b", "spiffe://td/a--b", false),
+        ("spiffe://td/a-{node.name}-b", "spiffe://td/a-b", false),
+        ("spiffe://td/a/{unix.user}", "spiffe://td/a/x", true),
+        ("spiffe://td/a/{unix.user}", "spiffe://td/b/x", false),
+    ])
+    func `a template may become the IDs that some values give`(
+        _ template: String,
+        _ id: String,
+        _ isPossible: Bool
+    ) throws {
+        let template = try IDTemplate(parsing: template)
+        #expect(template.mayBecome(try SPIFFEID(id)) == isPossible)
+    }
+
     @Test(arguments: [UInt64(1), 2, 3, 4])
     func `different values never give the same ID`(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)

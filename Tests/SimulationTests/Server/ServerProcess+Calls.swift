@@ -158,9 +158,8 @@ extension ServerProcess {
         else { throw APIError(.exhausted, "signingRate", "too many certificates") }
         let (logic, now) = (logic, clock.wallTime)
         let trust = try requireTrust()
-        let ids = Set(requests.map(\.entryID))
         let basis = try datastore.readNow {
-            try logic.signingBasis(for: peer, entryIDs: ids, in: $0)
+            try logic.signingBasis(for: peer, requests: requests, in: $0)
         }
         var batch = IssuanceBatch(issuer: trust.issuer)
         let outcomes = logic.prepare(
@@ -214,6 +213,7 @@ extension ServerProcess {
             }
             try logic.commitSigning(
                 certificates,
+                proxies: ServerLogic.proxies(of: requests, outcomes),
                 refusals: told,
                 on: basis,
                 for: peer,

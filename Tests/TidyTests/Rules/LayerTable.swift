@@ -69,7 +69,7 @@ enum LayerTable {
         Target(
             2,
             "ControlAPI",
-            ["ControlAPIProtos", "NodeSync", "SPIFFE"],
+            ["ControlAPIProtos", "NodeSync", "Routing", "SPIFFE"],
             thirdParty: grpc
         ),
         Target(
@@ -77,6 +77,12 @@ enum LayerTable {
             "Datastore",
             ["NodeSync", "SPIFFE"],
             thirdParty: ["GRDB"]
+        ),
+        Target(
+            2,
+            "DecisionWire",
+            ["Authorization", "ControlAPIProtos", "SPIFFE"],
+            thirdParty: grpc
         ),
         Target(2, "DurableFiles"),
         Target(
@@ -104,21 +110,27 @@ enum LayerTable {
             3,
             "CAServer",
             everyEdge.union([
-                "AuditLog", "Authorization", "Datastore", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "SPIFFE",
+                "AuditLog", "Authorization", "Datastore", "DecisionWire", "HTTPSemantics",
+                "Issuance",
+                "NodeAttestation", "NodeSync", "PolicyDocuments", "Routing", "SPIFFE",
             ]),
             thirdParty: daemon
         ),
         Target(
             3,
             "MTLSProxy",
-            ["Authorization", "HTTPCodec", "HTTPSemantics", "Reactor", "Routing", "SPIFFE"],
-            thirdParty: ["ContainersPreview"]
+            [
+                "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos",
+                "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor",
+                "Routing", "SPIFFE",
+                "Telemetry",
+            ],
+            thirdParty: grpc.union(grpcTransport).union(["ContainersPreview", "Logging"])
         ),
         Target(
             3,
             "NodeAgent",
-            everyEdge.union(["AuditLog", "NodeAttestation", "NodeSync", "SPIFFE"]),
+            everyEdge.union(["AuditLog", "NodeAttestation", "NodeSync", "Routing", "SPIFFE"]),
             thirdParty: daemon
         ),
 
@@ -138,6 +150,12 @@ enum LayerTable {
         ),
         Target(
             4,
+            "signet-proxy",
+            ["Clocks", "MTLSProxy", "Telemetry"],
+            thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle", "UnixSignals"]
+        ),
+        Target(
+            4,
             "signet-server",
             ["CAServer", "Clocks", "SPIFFE", "Telemetry"],
             thirdParty: ["ArgumentParser", "Logging", "ServiceLifecycle", "UnixSignals"]
@@ -147,10 +165,15 @@ enum LayerTable {
     /// What an executable must not link, however indirectly.
     static let forbidden: [String: Set<String>] = [
         "signet-agent": [
-            "Authorization", "CAServer", "Datastore", "GRDB", "Issuance", "PolicyDocuments",
+            "Authorization", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
+            "PolicyDocuments",
         ],
-        "signet": ["CAServer", "Datastore", "GRDB", "Issuance", "NodeAgent"],
-        "signet-server": ["NodeAgent"],
+        "signet": ["CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy", "NodeAgent"],
+        "signet-proxy": [
+            "CAServer", "Configuration", "Datastore", "GRDB", "Issuance", "NodeAgent",
+            "PolicyDocuments", "StrictYAML", "Yams",
+        ],
+        "signet-server": ["MTLSProxy", "NodeAgent"],
     ]
 
     /// Modules that come with the toolchain; cores are held to fewer by `SourceRule.coreRules`.

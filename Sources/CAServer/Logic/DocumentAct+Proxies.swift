@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ControlAPI
+internal import Datastore
+internal import NodeSync
+internal import PolicyDocuments
+internal import Routing
+internal import SPIFFE
+
+/// What an order means for proxies, judged over what there is after all of it.
+extension DocumentAct {
+    /// A Proxy decides who gets keys of its identities: whoever writes one may register each of them,
+    /// those of the stored one too.
+    func requireIdentities(of document: Document) throws {
+        guard let proxy = document.proxy else { return }
+        for id in try identities(of: proxy) {
+            try standing.require(
+                .apply,
+                kind: AdminRule.registrationKind,
+                namespace: proxy.namespace,
+                spiffeID: id.description
+            )
+        }
+    }
+
+    /// The identities that a Proxy has had and is to have.
+    func identities(of proxy: Proxy) throws -> [SPIFFEID] {
+        let stored = try transaction.proxy(namespace: proxy.namespace, name: proxy.name)
+        return Set(proxy.identities).union(stored?.identities ?? []).sorted()
+    }
+
+    /// Composes the states that may differ, and records those that do.
+    ///
+    /// - Throws: `APIError` naming what a Proxy lacks, or would lose.
+    mutating func settleProxies(_ documents: [Document]) throws {
+        guard !dataPath.isEmpty else { return }
+        var composer = ProxyComposer(in: transaction, now: standing.now)
+        var written: [DocumentKey: Document] = [:]
+        for document in documents where document.proxy != nil { written[document.key] = document }
+        let stored = try transaction.proxies(namespace: dataPath.onlyNamespace)
+        var known: [DocumentKey: ProxyRecord] = [:]
+        for record in stored { known[record.key] = record }
+        var review = ProxyReview()
+        for key in Set(known.keys).union(written.keys).sorted() {
+            let record = known[key]
+            guard record.map({ dataPath.concern($0, at: key) }) ?? true,
+                let current = try transaction.document(key)
+            else { continue }
+            let composition = try composer.compose(current)
+            try review.add(
+                composition,
+                written[key],
+                lostEntry: record.map(dataPath.concernEntries) ?? false
+            )
+            try requireCapabilities(composition, isWritten: written[key] != nil)
+            try change(composition.record, from: record)
+        }
+        try review.requireNothingInUse(visibleTo: standing)
+        warnings += review.warnings
+        for document in documents {
+            try review.check(document)
+            warnings += review.warnings(of: document)
+        }
+        guard try transaction.proxyCount() <= ProxyRecord.countMax else {
+            throw APIError(
+                .exhausted,
+                "tooManyProxies",
+                "there may be at most \(ProxyRecord.countMax) Proxies; one serves many machines"
+            )
+        }
+    }
+
+    /// Writes what differs.
+    private mutating func change(
+        _ record: ProxyRecord,
+        from stored: ProxyRecord?
+    ) throws {
+        guard let stored, stored.id == record.id, stored.state == record.state,
+            stored.nodeSelectors == record.nodeSelectors, stored.identities == record.identities
+        else {
+            let number = try revision().number
+            return try transaction.put(record, number: number)
+        }
+        if stored.revision != record.revision || stored.expires != record.expires {
+            try transaction.setRevision(
+                of: record.id,
+                to: record.revision,
+                expires: record.expires
+            )
+        }
+        if stored.changesAt != record.changesAt {
+            try transaction.setChange(of: record.id, at: record.changesAt)
+        }
+    }
+
+    private func requireCapabilities(
+        _ composition: ProxyComposer.Composition,
+        isWritten: Bool
+    ) throws(APIError) {
+        let reference = composition.record.reference
+        if isWritten {
+            let agents = peers.agentsLacking(
+                composition.record.nodeSelectors,
+                SyncCapability.proxy
+            )
+            guard agents.isEmpty else {
+                throw Self.lacking("agents of its scope", agents, of: reference)
+            }
+        }
+        guard !composition.capabilities.isEmpty else { return }
+        let proxies = peers.proxiesLacking(reference, composition.capabilities)
+        guard proxies.isEmpty else {
+            throw Self.lacking("its attached processes", proxies, of: reference)
+        }
+    }
+
+    private static func lacking(
+        _ who: String,
+        _ names: [String],
+        of proxy: String
+    ) -> APIError {
+        APIError(
+            .failedPrecondition,
+            "capabilityMissing",
+            "Proxy \(proxy): \(who) are of a release that does not know this: "
+                + "\(ProxyReview.list(names)); update them first"
+        )
+    }
+}
+
+extension ProxyRecord {
+    /// The key of its document.
+    var key: DocumentKey {
+        DocumentKey(
+            group: DocumentKey.nativeGroup,
+            kind: DataPathKind.proxy,
+            namespace: namespace,
+            name: name
+        )
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Authorization
+internal import ControlAPI
+internal import Crypto
+package import Datastore
+package import FoundationEssentials
+internal import Issuance
+package import NodeSync
+package import SPIFFE
+
+/// What an admin wants to be refused.
+package struct RevocationOrder: Sendable {
+    /// Longest time for which no SVID is signed for an identity: for longer, its entry is deleted.
+    package static let secondsMax: UInt32 = 30 * 86_400
+
+    package let spiffeID: SPIFFEID
+    package let reason: String
+    /// For how long from now nothing is signed for it either.
+    package let seconds: UInt32
+
+    package init(spiffeID: SPIFFEID, reason: String, seconds: UInt32) {
+        self.spiffeID = spiffeID
+        self.reason = reason
+        self.seconds = seconds
+    }
+}
+
+/// What a revocation did.
+package struct RevocationResult: Sendable {
+    package let revision: Revision
+    package let revocation: RevokedIdentity
+    /// The entries that still grant the identity, `namespace/name`.
+    package let entries: [String]
+}
+
+extension ServerLogic {
+    /// How wrong a verifier's clock may be: what a revocation refuses counts as ended only so long
+    /// after its notAfter.
+    package static let clockSkewSeconds: TimeInterval = 60
+    /// Most entries that the answer to a revocation names.
+    package static let grantingEntriesMax = 100
+
+    /// Refuses every SVID of an identity that was issued so far.
+    ///
+    /// The moment lies after the last issuance on record, whatever the clock said then, and for one
+    /// identity it only ever rises.
+    ///
+    /// - Throws: `APIError` when the caller may not, nothing of the identity can be there, or too many
+    ///   are revoked; `DatastoreError`.
+    package func revoke(
+        _ order: RevocationOrder,
+        by caller: AdminStanding,
+        in transaction: Transaction
+    ) throws -> RevocationResult {
+        let id = order.spiffeID
+        try caller.require(.revoke, spiffeID: id.description)
+        try check(order)
+        let issuance = try transaction.issuance(of: id)
+        let entries = try granting(id, at: caller.now, in: transaction)
+        guard issuance != nil || !entries.isEmpty else {
+            throw APIError(
+                .notFound,
+                "identityUnknown",
+                "no entry gives \(id), and no SVID of it is on record"
+            )
+        }
+        let known = try transaction.revocation(of: id)
+        if known == nil, try transaction.revocationCount() >= RevokedIdentity.countMax {
+            throw APIError(
+                .exhausted,
+                "tooManyRevocations",
+                "\(RevokedIdentity.countMax) identities are revoked already; delete the entry "
+                    + "instead, and wait until older revocations have ended"
+            )
+        }
+        let revocation = revocation(order, issuance, known, by: caller)
+        let revision = try transaction.advanceRevision()
+        try transaction.put(revocation, number: revision.number)
+        try transaction.append(
+            .identityRevoked(
+                IdentityRevocation(
+                    spiffeID: id,
+                    issuedBefore: AuditTime(revocation.issuedBefore),
+                    reason: order.reason,
+                    revision: revision.number
+                )
+            ),
+            by: caller.actor,
+            at: caller.now
+        )
+        return RevocationResult(revision: revision, revocation: revocation, entries: entries)
+    }
+
+    private func check(_ order: RevocationOrder) throws(APIError) {
+        let id = order.spiffeID
+        guard id.trustDomain == trustDomain, !id.path.isEmpty, !id.isReserved else {
+            throw APIError(
+                .invalidArgument,
+                "identityNotRevocable",
+                "\(id) is no identity of a workload of \(trustDomain); agents are banned with "
+                    + "signet agent ban"
+            )
+        }
+        guard order.reason.utf8.count <= Self.reasonBytesMax else {
+            throw APIError(
+                .invalidArgument,
+                "reasonTooLong",
+                "a reason has at most \(Self.reasonBytesMax) bytes"
+            )
+        }
+        guard order.seconds <= RevocationOrder.secondsMax else {
+            throw APIError(
+                .invalidArgument,
+                "revocationTooLong",
+                "an identity is revoked for at most \(RevocationOrder.secondsMax) seconds; to end it "
+                    + "for good, delete its entry"
+            )
+        }
+    }
+
+    private func revocation(
+        _ order: RevocationOrder,
+        _ issuance: (lastNotBefore: Date?, lastNotAfter: Date)?,
+        _ known: RevokedIdentity?,
+        by caller: AdminStanding
+    ) -> RevokedIdentity {
+        let backdate = lifetimes.backdate / .seconds(1)
+        let issued = issuance?.lastNotBefore?.addingTimeInterval(backdate)
+        let last = max(caller.now, issued ?? caller.now).timeIntervalSince1970
+        let asked = caller.now.timeIntervalSince1970 + Double(order.seconds)
+        let seconds = max(last.rounded(.down) + 1, asked.rounded(.up))
+        let before = max(
+            Date(timeIntervalSince1970: seconds),
+            known?.issuedBefore ?? .distantPast
+        )
+        // Also what this datastore does not know of: it may have been restored from a backup.
+        let unknown = caller.now.addingTimeInterval(lifetimes.workloadMax / .seconds(1))
+        let ends = max(before, unknown, issuance?.lastNotAfter ?? before)
+            .addingTimeInterval(Self.clockSkewSeconds)
+        return RevokedIdentity(
+            spiffeID: order.spiffeID,
+            name: Self.name(ofRevoked: order.spiffeID),
+            issuedBefore: before,
+            ends: max(ends, known?.ends ?? ends),
+            reason: order.reason,
+            actor: caller.actor.description,
+            revokedAt: caller.now
+        )
+    }
+
+    /// By which agents know the revocation of an identity; an ID itself may be longer than a name.
+    static func name(ofRevoked id: SPIFFEID) -> String {
+        "identity:" + Hex.text(SHA256.hash(data: Array(id.description.utf8)))
+    }
+
+    /// The entries that give an identity: those that name it, and those by which what is valid now
+    /// was issued.
+    private func granting(
+        _ id: SPIFFEID,
+        at now: Date,
+        in transaction: ReadTransaction
+    ) throws -> [String] {
+        var found = Set(
+            try transaction.entries(spiffeIDPrefix: id.description, limit: Self.grantingEntriesMax)
+                .filter { $0.spiffeID == id.description }
+                .map { "\($0.namespace)/\($0.name)" }
+        )
+        let issued = try transaction.intents(
+            spiffeID: id.description,
+            validAfter: now,
+            limit: Self.grantingEntriesMax
+        )
+        for entryID in Set(issued.compactMap(\.entryID)) {
+            if let entry = try transaction.entry(id: entryID) {
+                found.insert("\(entry.namespace)/\(entry.name)")
+            }
+        }
+        return found.sorted()
+    }
+}

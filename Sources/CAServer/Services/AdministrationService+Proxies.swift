@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import Clocks
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import Datastore
+internal import FoundationEssentials
+internal import GRPCCore
+internal import NodeSync
+internal import PolicyDocuments
+internal import SPIFFE
+internal import SwiftProtobuf
+internal import Telemetry
+
+/// Proxies as their agents see them, and what proxies answer; revocations of identities.
+extension AdministrationService {
+    /// Most proxies that one answer names.
+    static let proxiesListedMax = 5_000
+    /// How long an agent and its proxy may take to answer.
+    static let proxyDeadline: Duration = .seconds(5)
+    /// Most rows that a proxy is asked for.
+    static let proxyRowsMax = 1_000
+    /// Characters of a decision ID that name the process: 40 bits of 5 each.
+    static let instanceCharacters = 8
+    /// Characters of a whole decision ID.
+    static let decisionCharacters = 26
+
+    // MARK: - Proxies
+
+    func listProxies(
+        request: Signet_Admin_V1alpha1_ListProxiesRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_ListProxiesResponse {
+        let namespace: String? =
+            request.allNamespaces
+            ? nil
+            : (request.namespace.isEmpty ? DocumentMetadata.defaultNamespace : request.namespace)
+        let (hub, kind) = (core.hub, DataPathKind.proxy)
+        let found = try await gate.read(.any(.list, kind: kind, namespace: namespace), context) {
+            _,
+            standing in
+            hub.proxies { proxy in
+                let key = ProxyReference(proxy.proxy)
+                return (namespace == nil || key.namespace == namespace)
+                    && (request.name.isEmpty || key.name == request.name)
+                    && standing.may(.list, kind: kind, namespace: key.namespace)
+            }
+        }
+        return .with {
+            $0.proxies = found.prefix(Self.proxiesListedMax).map { found in
+                .with {
+                    $0.node = found.node.name
+                    $0.proxy = found.proxy.message
+                }
+            }
+        }
+    }
+
+    func askProxy(
+        request: Signet_Admin_V1alpha1_AskProxyRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_ProxyQueryReply {
+        let key = ProxyReference(request.query.proxy)
+        let question = AdminQuestion.exactly(
+            .get,
+            kind: DataPathKind.proxy,
+            namespace: key.namespace
+        )
+        try await gate.read(question, context)
+        guard request.query.kind != nil else {
+            throw APIError(.invalidArgument, "queryMissing", "say what the proxy is asked for")
+        }
+        let node = try Self.node(
+            of: request.query.proxy,
+            named: request.node,
+            among: core.hub.proxies { $0.isAttached && $0.proxy == request.query.proxy }
+        )
+        let asked = request.limit == 0 ? Self.proxyRowsMax : Int(request.limit)
+        let limit = min(asked, Self.proxyRowsMax)
+        let reply = try await ask(node, request.query, limit: limit)
+        // Meanwhile the caller may have lost the right to know.
+        try await gate.read(question, context)
+        return reply
+    }
+
+    /// The node whose process is meant.
+    private static func node(
+        of proxy: String,
+        named node: String,
+        among found: [(node: AgentName, proxy: AttachedProxy)]
+    ) throws(APIError) -> AgentName {
+        let places = found.filter { node.isEmpty || $0.node.name == node }
+        guard let first = places.first else {
+            throw APIError(
+                .unavailable,
+                "proxyAway",
+                node.isEmpty
+                    ? "no connected agent has proxy \(proxy) attached"
+                    : "agent \(node) is not connected or has no proxy \(proxy) attached"
+            )
+        }
+        guard places.count == 1 else {
+            throw APIError(
+                .failedPrecondition,
+                "proxyAmbiguous",
+                "proxy \(proxy) runs on \(places.count) nodes "
+                    + "(\(ProxyReview.list(places.map(\.node.name)))); name one with --node"
+            )
+        }
+        return first.node
+    }
+
+    private func ask(
+        _ node: AgentName,
+        _ query: Signet_Node_V1alpha1_ProxyQuery,
+        limit: Int
+    ) async throws(APIError) -> Signet_Node_V1alpha1_ProxyQueryReply {
+        let reply = await core.hub.ask(
+            node,
+            .proxy(query),
+            deadline: core.clock.bootTime + Self.proxyDeadline,
+            limit: UInt32(limit)
+        )
+        switch reply?.answer {
+        case .proxy(let answer):
+            if case .refusal(let refusal) = answer.answer {
+                throw APIError(.failedPrecondition, refusal.code, refusal.message)
+            }
+            return answer
+        case .refusal(let refusal):
+            throw APIError(.failedPrecondition, refusal.code, refusal.message)
+        default:
+            throw APIError(
+                .unavailable,
+                "proxyAway",
+                "agent \(node) or its proxy \(query.proxy) did not answer in time"
+            )
+        }
+    }
+
+    func explainDecision(
+        request: Signet_Admin_V1alpha1_ExplainDecisionRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_DecisionExplanation {
+        // What a decision tells is told to who may read the Proxy that made it; before it is found,
+        // to who may read any.
+        try await gate.read(.any(.get, kind: DataPathKind.proxy), context)
+        guard let instance = DecisionInstance.bytes(of: request.id) else {
+            throw APIError(
+                .invalidArgument,
+                "decisionMalformed",
+                "a decision ID has \(Self.decisionCharacters) characters, as in the answer that was "
+                    + "refused"
+            )
+        }
+        guard
+            let found = core.hub.proxies({ $0.isAttached && $0.instance == instance }).first
+        else {
+            throw APIError(
+                .notFound,
+                "decisionUnknown",
+                "no attached proxy made this decision; the process that did has ended, or its agent "
+                    + "is away"
+            )
+        }
+        let question = AdminQuestion.exactly(
+            .get,
+            kind: DataPathKind.proxy,
+            namespace: ProxyReference(found.proxy.proxy).namespace
+        )
+        try await gate.read(question, context)
+        let query = Signet_Node_V1alpha1_ProxyQuery.with {
+            $0.proxy = found.proxy.proxy
+            $0.decision = .with { $0.id = request.id }
+        }
+        let reply = try await ask(found.node, query, limit: 1)
+        guard case .decision(let explanation) = reply.answer else {
+            throw APIError(
+                .unavailable,
+                "proxyAnswer",
+                "proxy \(found.proxy.proxy) answered with something else"
+            )
+        }
+        return explanation
+    }
+
+    // MARK: - Revocations
+
+    func revokeIdentity(
+        request: Signet_Admin_V1alpha1_RevokeIdentityRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_RevokeIdentityResponse {
+        let id: SPIFFEID
+        do throws(SPIFFEIDError) { id = try SPIFFEID(request.spiffeID) } catch {
+            throw APIError(.invalidArgument, "spiffeID", "\(error)")
+        }
+        let order = RevocationOrder(
+            spiffeID: id,
+            reason: request.reason,
+            seconds: request.forSeconds
+        )
+        let logic = core.logic
+        let (result, count) = try await gate.write(
+            .exactly(.revoke, spiffeID: id.description),
+            context
+        ) { transaction, standing in
+            let result = try logic.revoke(order, by: standing, in: transaction)
+            return (result, try transaction.revocationCount())
+        }
+        core.metrics.set(.revocations, to: Double(count))
+        return .with {
+            $0.revision = result.revision.message
+            $0.issuedBeforeUnixSeconds = result.revocation.issuedBefore.wholeSeconds
+            $0.entries = result.entries
+        }
+    }
+
+    func listRevocations(
+        request: Signet_Admin_V1alpha1_ListRevocationsRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_ListRevocationsResponse {
+        let revocations = try await gate.read(.any(.revoke), context) { transaction, standing in
+            try transaction.revocations().filter { revocation in
+                standing.may(.revoke, spiffeID: revocation.spiffeID.description)
+            }
+        }
+        return .with {
+            $0.revocations = revocations.map { revocation in
+                .with {
+                    $0.spiffeID = revocation.spiffeID.description
+                    $0.issuedBeforeUnixSeconds = revocation.issuedBefore.wholeSeconds
+                    $0.reason = revocation.reason
+                    $0.actor = revocation.actor
+                    $0.revokedAtUnixMilliseconds = revocation.revokedAt.unixMilliseconds
+                    $0.endsUnixSeconds = revocation.ends.wholeSeconds
+                }
+            }
+        }
+    }
+}
+
+/// The parts of `namespace/name`.
+struct ProxyReference {
+    let namespace: String
+    let name: String
+
+    /// A text without slash is a name without namespace.
+    init(_ text: String) {
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        namespace = parts.count == 2 ? String(parts[0]) : ""
+        name = String(parts.last ?? "")
+    }
+}
+
+/// The process that made a decision, as decision IDs name it.
+enum DecisionInstance {
+    /// The five bytes that the first eight characters of an ID stand for: base32 (RFC 4648 section 6)
+    /// in small letters.
+    ///
+    /// - Returns: nil for what is no decision ID.
+    static func bytes(of id: String) -> [UInt8]? {
+        guard id.utf8.count == AdministrationService.decisionCharacters else { return nil }
+        var bits: UInt64 = 0
+        for (place, byte) in id.utf8.enumerated() {
+            let digit: UInt64
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"): digit = UInt64(byte - UInt8(ascii: "a"))
+            case UInt8(ascii: "2")...UInt8(ascii: "7"):
+                digit = UInt64(byte - UInt8(ascii: "2")) + 26
+            default: return nil
+            }
+            if place < AdministrationService.instanceCharacters { bits = bits << 5 | digit }
+        }
+        return (0..<5).map { UInt8(truncatingIfNeeded: bits >> UInt64(32 - 8 * $0)) }
+    }
+}

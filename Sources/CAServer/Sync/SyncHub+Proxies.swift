@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+package import ControlAPI
+package import NodeSync
+package import SPIFFE
+internal import Synchronization
+internal import Telemetry
+
+/// Somebody who waits for proxies.
+struct ProxyWatch: Sendable {
+    let revision: Revision
+    let agents: AffectedAgents
+    /// Whether only a refusal ends the wait.
+    let forRefusal: Bool
+    /// The agents with proxies that have not applied the revision.
+    var waiting: Set<AgentName>
+    let continuation: CheckedContinuation<Void, Never>
+}
+
+/// What the hub knows of the proxies on the machines of its agents.
+extension SyncHub {
+    /// An agent said which proxies it has; of them those of its scope.
+    ///
+    /// - Returns: false when there are too many to be kept.
+    package func reported(_ proxies: [AttachedProxy], on session: SessionID) -> Bool {
+        var done: [CheckedContinuation<Void, Never>] = []
+        let fits = state.withLock { state in
+            guard let agent = state.publisher.agent(of: session) else { return true }
+            let fits = state.observed.reported(proxies, by: agent, on: session)
+            metrics.set(.proxiesAttached, to: Double(state.observed.count))
+            done = state.settleWatches(for: agent)
+            return fits
+        }
+        for watch in done { watch.resume() }
+        return fits
+    }
+
+    /// The proxies of which `isMeant` is true, by node and name.
+    package func proxies(
+        _ isMeant: (AttachedProxy) -> Bool
+    ) -> [(node: AgentName, proxy: AttachedProxy)] {
+        state.withLock { $0.observed.proxies(isMeant) }
+    }
+
+    /// How far a number has reached among the proxies whose state it changed.
+    package func proxyProgress(to number: UInt64) -> ProxyProgress {
+        let revision = Revision(epoch: epoch, number: number)
+        return state.withLock { state in
+            state.observed.progress(
+                to: revision,
+                among: state.concerned(by: number),
+                of: state.proxiesConcerned(by: number)
+            )
+        }
+    }
+
+    /// The connected agents that show `selectors` and did not say that they have a capability.
+    package func connectedAgents(
+        showing selectors: [Selector],
+        lacking capability: String
+    ) -> [String] {
+        state.withLock { state in
+            let shown = state.publisher.scope.agents(matching: selectors)
+            return state.publisher.agents(lacking: capability, among: .agents(shown))
+                .filter { state.publisher.presence(of: $0).isConnected }
+                .map(\.name)
+        }
+    }
+
+    /// What connected agents and proxies can do, as documents are judged by it.
+    var documentPeers: DocumentPeers {
+        DocumentPeers(
+            agentsLacking: { [self] in connectedAgents(showing: $0, lacking: $1) },
+            proxiesLacking: { [self] reference, needed in
+                proxies { proxy in
+                    proxy.isAttached && proxy.proxy == reference
+                        && !needed.isSubset(of: proxy.capabilities)
+                }
+                .map { "\($0.node)/\($0.proxy.proxy)" }
+            }
+        )
+    }
+
+    /// Returns when every live agent concerned has applied `number` and every attached proxy that it
+    /// changed, when one of those has refused it, or at the deadline.
+    ///
+    /// - Parameters:
+    ///   - number: What they must have applied.
+    ///   - deadline: When to return at the latest, in time since boot.
+    ///   - gone: Ends when nobody wants to know any more.
+    /// - Returns: Who has applied it, when it returns.
+    /// - Throws: `APIError` (`exhausted`) when too many wait already.
+    package func waitUntilInForce(
+        _ number: UInt64,
+        deadline: Duration,
+        gone: AsyncStream<Void>? = nil
+    ) async throws(APIError) -> (agents: AppliedState, proxies: ProxyProgress) {
+        let refused = await withTaskGroup(of: APIError?.self) { group in
+            group.addTask { [self] in
+                do throws(APIError) {
+                    _ = try await waitUntilApplied(number, deadline: deadline)
+                } catch {
+                    return error
+                }
+                await watch(number, forRefusal: false)
+                return nil
+            }
+            group.addTask { [self] in
+                await watch(number, forRefusal: true)
+                return nil
+            }
+            group.addTask { [self] in
+                try? await clock.sleep(untilBoot: deadline)
+                return nil
+            }
+            if let gone {
+                group.addTask {
+                    for await _ in gone {}
+                    return nil
+                }
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            return first
+        }
+        if let refused { throw refused }
+        return (appliedState(of: number), proxyProgress(to: number))
+    }
+
+    /// Returns when no proxy is waited for any more, or, `forRefusal`, when one has refused.
+    private func watch(_ number: UInt64, forRefusal: Bool) async {
+        let id = state.withLock { state in
+            state.nextNumber += 1
+            return WaitID(state.nextNumber)
+        }
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+                let isDone = state.withLock { state in
+                    // Cancellation is told before this lock was taken, or finds the watch.
+                    guard !Task.isCancelled else { return true }
+                    return !state.begin(
+                        id,
+                        Revision(epoch: epoch, number: number),
+                        forRefusal: forRefusal,
+                        continuation
+                    )
+                }
+                if isDone { continuation.resume() }
+            }
+        } onCancel: {
+            let watch = state.withLock { $0.proxyWatches.removeValue(forKey: id) }
+            watch?.continuation.resume()
+        }
+    }
+}
+
+extension SyncHubState {
+    /// A stream ended: its agent's proxies are not known any more.
+    ///
+    /// - Returns: who waited for them alone.
+    mutating func forgetProxies(
+        of session: SessionID
+    ) -> [CheckedContinuation<Void, Never>] {
+        observed.ended(session).map { settleWatches(for: $0) } ?? []
+    }
+
+    /// Begins a watch.
+    ///
+    /// - Returns: false when there is nothing to wait for.
+    mutating func begin(
+        _ id: WaitID,
+        _ revision: Revision,
+        forRefusal: Bool,
+        _ continuation: CheckedContinuation<Void, Never>
+    ) -> Bool {
+        let (agents, proxies) = (
+            concerned(by: revision.number), proxiesConcerned(by: revision.number)
+        )
+        let progress = observed.progress(to: revision, among: agents, of: proxies)
+        let isDone =
+            forRefusal
+            ? isPublished(revision.number) && !progress.refused.isEmpty : progress.waiting.isEmpty
+        guard !isDone else { return false }
+        proxyWatches[id] = ProxyWatch(
+            revision: revision,
+            agents: agents,
+            forRefusal: forRefusal,
+            waiting: Set(progress.waiting.map { AgentName($0.node) }),
+            continuation: continuation
+        )
+        return true
+    }
+
+    /// Whether it is known whom a number concerns; before, nobody can have refused it.
+    private func isPublished(_ number: UInt64) -> Bool { number <= publisher.committedNumber }
+
+    /// Looks again at the watches that an agent's report may end.
+    mutating func settleWatches(
+        for agent: AgentName
+    ) -> [CheckedContinuation<Void, Never>] {
+        var done: [CheckedContinuation<Void, Never>] = []
+        for (id, watch) in proxyWatches
+        where watch.concerns(agent) && isPublished(watch.revision.number) {
+            let progress = observed.progress(
+                to: watch.revision,
+                among: .agents([agent]),
+                of: proxiesConcerned(by: watch.revision.number)
+            )
+            var current = watch
+            if progress.waiting.isEmpty {
+                current.waiting.remove(agent)
+            } else {
+                current.waiting.insert(agent)
+            }
+            proxyWatches[id] = current
+            let isDone = watch.forRefusal ? !progress.refused.isEmpty : current.waiting.isEmpty
+            guard isDone else { continue }
+            proxyWatches[id] = nil
+            done.append(watch.continuation)
+        }
+        return done
+    }
+}
+
+extension ProxyWatch {
+    fileprivate func concerns(_ agent: AgentName) -> Bool {
+        switch agents {
+        case .all: true
+        case .agents(let names): names.contains(agent)
+        }
+    }
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Routing
+
+/// Everything declared that one proxy needs, as the server composed it from documents of one
+/// revision: the payload of resource type `proxy` (docs/decisions/0009-data-path.md).
+package struct ProxyState: Hashable, Sendable {
+    /// Most policies of one proxy: those of two namespaces that a person can still oversee.
+    package static let policiesMax = 4_096
+    /// Most bytes of all policies: 384 KiB each for its namespace and for `signet-system`.
+    package static let policiesBytesMax = 2 * 384 * 1024
+    /// Most Services: one for each outbound listener.
+    package static let servicesMax = Proxy.listenersMax
+
+    package let proxy: Proxy
+    /// The Services that its outbound listeners name, all of its namespace.
+    package let services: [Service]
+    /// Policies in the encoding that Authorization reads; whoever passes them on reads nothing.
+    package let policies: [[UInt8]]
+    /// For each inbound listener of `proxy`, in its order: the places of its policies, ascending.
+    package let inboundPolicies: [[Int]]
+
+    /// Joins the parts; `init(parsing:)` checks that they fit each other.
+    package init(
+        proxy: Proxy,
+        services: [Service] = [],
+        policies: [[UInt8]] = [],
+        inboundPolicies: [[Int]]
+    ) {
+        self.proxy = proxy
+        self.services = services
+        self.policies = policies
+        self.inboundPolicies = inboundPolicies
+    }
+
+    /// The Service of the proxy's namespace with this name.
+    package func service(named name: String) -> Service? {
+        services.first { $0.name == name }
+    }
+}
+
+/// What agent and server tell each other that they understand beyond the first version of sync.
+package enum SyncCapability {
+    /// Resource types `proxy` and `revocation`, and reports of proxies.
+    package static let proxy = "proxy"
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import NodeSync
+internal import Routing
+internal import SPIFFE
+internal import SwiftProtobuf
+
+/// Limits of what an agent says, so that a broken one does not fill the proxy's memory.
+package enum AgentMessageLimits {
+    /// Largest message: 10,000 revocations and the bundles of some trust domains.
+    package static let messageBytesMax = 32 << 20
+    /// Most bundles: its own trust domain's and those of 64 that entries federate with, each.
+    package static let bundlesMax = 1_024
+    /// Most revocations in force at a time (docs/decisions/0009-data-path.md).
+    package static let revocationsMax = 10_000
+    /// Longest private key: RSA-4096 in PKCS#8 has 2.4 KiB.
+    package static let keyBytesMax = 4 * 1024
+}
+
+extension ProxyTrust {
+    /// Reads the wire form, all of it or nothing.
+    ///
+    /// - Throws: `WireError` naming the first field that cannot be read.
+    init(parsing message: Signet_Proxy_V1alpha1_Trust) throws(WireError) {
+        try requireKnown(message, "trust")
+        let trustDomain: TrustDomain
+        do { trustDomain = try TrustDomain(message.trustDomain) } catch {
+            throw .field("trust.trust_domain", error.description)
+        }
+        guard message.bundles.count <= AgentMessageLimits.bundlesMax else {
+            throw .tooMany("trust.bundles", max: AgentMessageLimits.bundlesMax)
+        }
+        var bundles: [TrustDomain: TrustBundle] = [:]
+        for message in message.bundles {
+            let bundle = try TrustBundle(parsing: message)
+            guard bundles.updateValue(bundle, forKey: bundle.trustDomain) == nil else {
+                throw .field("trust.bundles", "trust domain \(bundle.trustDomain) comes twice")
+            }
+        }
+        guard bundles[trustDomain] != nil else { throw .missing("trust.bundles.\(trustDomain)") }
+        guard message.revocations.count <= AgentMessageLimits.revocationsMax else {
+            throw .tooMany("trust.revocations", max: AgentMessageLimits.revocationsMax)
+        }
+        var revocations: [SPIFFEID: Date] = [:]
+        for message in message.revocations {
+            guard case .identity(let id, let before) = try Revocation(parsing: message) else {
+                throw .field("trust.revocations", "a target that this version does not know")
+            }
+            revocations[id] = max(revocations[id] ?? .distantPast, before)
+        }
+        guard message.granted.count <= Proxy.identitiesMax else {
+            throw .tooMany("trust.granted", max: Proxy.identitiesMax)
+        }
+        var granted: Set<SPIFFEID> = []
+        for text in message.granted {
+            do { granted.insert(try SPIFFEID(text)) } catch {
+                throw .field("trust.granted", error.description)
+            }
+        }
+        self.init(
+            trustDomain: trustDomain,
+            bundles: bundles,
+            revocations: revocations,
+            granted: granted
+        )
+    }
+}
+
+/// A state as it came: read, but judged by nothing else that is known.
+struct ReceivedState: Sendable {
+    let sequence: UInt64
+    let revision: Revision
+    let state: ProxyState
+    /// Without a value: the proxy keeps the key that it has.
+    let identities: [SPIFFEID: ProxyIdentity?]
+    let observed: [String: [Routing.SocketAddress]]
+
+    /// Reads the wire form, all of it or nothing.
+    ///
+    /// - Throws: `WireError` naming the first field that cannot be read.
+    init(parsing message: Signet_Proxy_V1alpha1_State) throws(WireError) {
+        try requireKnown(message, "state")
+        sequence = message.sequence
+        revision = try Revision(parsing: message.revision)
+        let declared: Signet_Node_V1alpha1_ProxyState
+        do { declared = try .init(serializedBytes: message.proxy) } catch {
+            throw .field("state.proxy", "not a ProxyState")
+        }
+        state = try ProxyState(parsing: declared)
+        var identities: [SPIFFEID: ProxyIdentity?] = [:]
+        for message in message.identities {
+            let (id, identity) = try Self.identity(message)
+            guard state.proxy.identities.contains(id) else {
+                throw .field("state.identities", "\(id) is not the proxy's")
+            }
+            guard identities.updateValue(identity, forKey: id) == nil else {
+                throw .field("state.identities", "\(id) comes twice")
+            }
+        }
+        self.identities = identities
+        var observed: [String: [Routing.SocketAddress]] = [:]
+        for message in message.observed {
+            try requireKnown(message, "state.observed")
+            guard state.service(named: message.service) != nil else {
+                throw .field("state.observed", "no Service \(message.service) is there")
+            }
+            guard message.endpoints.count <= Service.endpointsMax else {
+                throw .tooMany("state.observed.endpoints", max: Service.endpointsMax)
+            }
+            var endpoints: [Routing.SocketAddress] = []
+            for text in message.endpoints {
+                guard let endpoint = SocketAddress(text) else {
+                    throw .field("state.observed.endpoints", "not IP:port")
+                }
+                endpoints.append(endpoint)
+            }
+            guard observed.updateValue(endpoints, forKey: message.service) == nil else {
+                throw .field("state.observed", "Service \(message.service) comes twice")
+            }
+        }
+        self.observed = observed
+    }
+
+    private static func identity(
+        _ message: Signet_Proxy_V1alpha1_Identity
+    ) throws(WireError) -> (SPIFFEID, ProxyIdentity?) {
+        let field = "state.identities"
+        try requireKnown(message, field)
+        let id: SPIFFEID
+        do { id = try SPIFFEID(message.spiffeID) } catch {
+            throw .field(field + ".spiffe_id", error.description)
+        }
+        let (chain, key) = (message.certificateChain, message.privateKeyPkcs8)
+        if chain.isEmpty, key.isEmpty { return (id, nil) }
+        guard !chain.isEmpty, !key.isEmpty else {
+            throw .field(field, "\(id) has a chain or a key without the other")
+        }
+        guard chain.count <= PeerVerifier.chainCountMax,
+            chain.reduce(0, { $0 + $1.count }) <= PeerVerifier.chainBytesMax,
+            key.count <= AgentMessageLimits.keyBytesMax
+        else { throw .field(field, "the chain or the key of \(id) is too large") }
+        let leaf: LeafCertificate
+        do {
+            leaf = try LeafCertificate(der: Array(chain[0]))
+            guard try leaf.checkSVIDRules() == id else {
+                throw WireError.field(field, "the certificate is not that of \(id)")
+            }
+        } catch let error as WireError {
+            throw error
+        } catch {
+            throw .field(field + ".certificate_chain", "\(error)")
+        }
+        return (
+            id,
+            ProxyIdentity(
+                id: id,
+                certificateChain: chain.map { Array($0) },
+                privateKeyPKCS8: Array(key),
+                notBefore: leaf.notBefore,
+                notAfter: leaf.notAfter
+            )
+        )
+    }
+}
+
+extension ProxyQuestion {
+    /// Reads the wire form; nil for a question that this version does not know.
+    init?(parsing message: Signet_Node_V1alpha1_ProxyQuery) {
+        switch message.kind {
+        case .connections: self = .connections
+        case .counters: self = .counters
+        case .decision(let query): self = .decision(id: query.id)
+        case nil: return nil
+        }
+    }
+}
+
+/// Refuses fields that this version does not know: they may narrow what it would do.
+private func requireKnown(
+    _ message: some SwiftProtobuf.Message,
+    _ field: String
+) throws(WireError) {
+    guard message.unknownFields.data.isEmpty else {
+        throw .field(field, "it has a field that this version does not know; update the proxy")
+    }
+}

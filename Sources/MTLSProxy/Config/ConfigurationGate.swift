@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPI
+internal import FoundationEssentials
+package import NodeSync
+internal import SPIFFE
+
+/// What of an agent's words is brought into force.
+///
+/// It outlives the streams: the last state, its keys and what is known of revocations stay in force
+/// while the agent is away, and bind what the next stream may say.
+package struct ConfigurationGate: Sendable {
+    /// What a state comes to.
+    enum Verdict: Sendable {
+        case apply(ProxyConfiguration)
+        /// The answer to the agent.
+        case refuse(String)
+    }
+
+    /// How an agent broke the protocol; the stream ends, what is in force stays.
+    package enum Violation: String, Error, Hashable, Sendable, CustomStringConvertible {
+        case sequenceNotNext
+        case stateBeforeTrust
+        case watermarkNotOfState
+
+        package var description: String {
+            switch self {
+            case .sequenceNotNext: "a state does not follow the one before"
+            case .stateBeforeTrust: "a state came before trust"
+            case .watermarkNotOfState: "a watermark is of another epoch, or of no state"
+            }
+        }
+    }
+
+    /// Most revocations remembered, those included that the agent does not name any more.
+    package static let revocationsKeptMax = 2 * AgentMessageLimits.revocationsMax
+
+    /// Nil before the first.
+    package private(set) var trust: ProxyTrust?
+    /// Of the state in force; nil before the first.
+    package private(set) var revision: Revision?
+    private var held: [SPIFFEID: ProxyIdentity] = [:]
+    private var lastSequence: UInt64 = 0
+    private var hasTrust = false
+
+    package init() {}
+
+    /// A stream was opened: sequences begin anew, and trust comes first.
+    mutating func streamOpened() {
+        lastSequence = 0
+        hasTrust = false
+    }
+
+    /// Takes trust, which nothing can refuse once it was read.
+    ///
+    /// - Returns: What is in force: revocations that were known before included, because they are
+    ///   never undone.
+    mutating func received(_ new: ProxyTrust) -> ProxyTrust {
+        hasTrust = true
+        var revocations = new.revocations
+        if let trust, trust.trustDomain == new.trustDomain {
+            revocations.merge(trust.revocations) { max($0, $1) }
+        }
+        if revocations.count > Self.revocationsKeptMax {
+            // The oldest refuse what has expired by now.
+            let newest = revocations.sorted { $0.value > $1.value }
+                .prefix(Self.revocationsKeptMax)
+            revocations = Dictionary(uniqueKeysWithValues: newest.map { ($0.key, $0.value) })
+        }
+        let merged = ProxyTrust(
+            trustDomain: new.trustDomain,
+            bundles: new.bundles,
+            revocations: revocations,
+            granted: new.granted
+        )
+        trust = merged
+        held = held.filter { isGood($0.value) }
+        return merged
+    }
+
+    /// Judges a state that could be read.
+    mutating func received(_ new: ReceivedState) throws(Violation) -> Verdict {
+        try follows(new.sequence)
+        if let revision, revision.epoch == new.revision.epoch,
+            new.revision.number < revision.number
+        {
+            return .refuse(
+                "revision \(new.revision.number) is below \(revision.number) of the same epoch"
+            )
+        }
+        var identities: [SPIFFEID: ProxyIdentity] = [:]
+        for (id, identity) in new.identities {
+            if let usable = identity ?? held[id], isGood(usable) { identities[id] = usable }
+        }
+        return .apply(
+            ProxyConfiguration(
+                revision: new.revision,
+                sequence: new.sequence,
+                state: new.state,
+                identities: identities,
+                observed: new.observed
+            )
+        )
+    }
+
+    /// A state that could not be read is refused in its turn.
+    mutating func refused(_ sequence: UInt64) throws(Violation) { try follows(sequence) }
+
+    /// A state is in force.
+    mutating func applied(_ configuration: ProxyConfiguration) {
+        revision = configuration.revision
+        held = configuration.identities.filter { isGood($0.value) }
+    }
+
+    /// The state in force is also that of a later revision.
+    mutating func raised(to new: Revision) throws(Violation) {
+        guard let revision, revision.epoch == new.epoch else { throw .watermarkNotOfState }
+        if new.number > revision.number { self.revision = new }
+    }
+
+    private mutating func follows(_ sequence: UInt64) throws(Violation) {
+        guard hasTrust else { throw .stateBeforeTrust }
+        guard sequence == lastSequence + 1 else { throw .sequenceNotNext }
+        lastSequence = sequence
+    }
+
+    private func isGood(_ identity: ProxyIdentity) -> Bool {
+        guard let trust, trust.granted.contains(identity.id) else { return false }
+        return !trust.revokes(identity.id, leafNotBefore: identity.notBefore)
+    }
+}

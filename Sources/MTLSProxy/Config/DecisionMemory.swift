@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+package import ControlAPIProtos
+internal import DecisionWire
+internal import FoundationEssentials
+internal import HTTPSemantics
+internal import NodeSync
+internal import Routing
+internal import SPIFFE
+internal import SwiftProtobuf
+internal import Synchronization
+
+/// The newest denials, with the policies they were made by, so that an admin can ask why.
+///
+/// Explanations are made when somebody asks, never for a denial that nobody asks about.
+package final class DecisionMemory: Sendable {
+    /// Most denials: a flood of them forgets the older ones, at some 300 bytes each.
+    package static let denialsMax = 4_096
+    /// Snapshots whose policies are kept: a denial is asked about soon or by its log line.
+    static let snapshotsMax = 8
+
+    private struct Denial {
+        let record: ProxyRecord
+        let revision: UInt64
+    }
+
+    private struct State {
+        var denials: [String: Denial] = [:]
+        var order: [String] = []
+        /// The first of `order` that is not forgotten.
+        var oldest = 0
+        var snapshots: [(snapshot: ProxySnapshot, revision: Revision)] = []
+    }
+
+    private let state = Mutex(State())
+
+    package init() {}
+
+    /// A snapshot comes into force.
+    func remember(_ snapshot: ProxySnapshot, revision: Revision) {
+        state.withLock { state in
+            state.snapshots.append((snapshot, revision))
+            if state.snapshots.count > Self.snapshotsMax { state.snapshots.removeFirst() }
+        }
+    }
+
+    /// The policies that a listener had under a revision; nil if they are not kept any more.
+    func policies(ofListener name: String, revision: UInt64) -> CompiledPolicySet? {
+        state.withLock { state in
+            state.snapshots.last { $0.revision.number == revision }?
+                .snapshot.inbound.first { $0.listener.name == name }?.policies
+        }
+    }
+
+    /// Takes what the engine recorded; only denials are kept.
+    func add(_ records: [ProxyRecord]) {
+        state.withLock { state in
+            for record in records {
+                guard let decision = record.decision, !decision.isAllowed,
+                    let id = record.decisionID?.description
+                else { continue }
+                state.denials[id] = Denial(record: record, revision: record.revision)
+                state.order.append(id)
+                while state.order.count - state.oldest > Self.denialsMax {
+                    state.denials[state.order[state.oldest]] = nil
+                    state.oldest += 1
+                }
+                if state.oldest > Self.denialsMax {
+                    state.order.removeFirst(state.oldest)
+                    state.oldest = 0
+                }
+            }
+        }
+    }
+
+    /// Why a request or connection was denied; nil if it is not remembered.
+    package func explanation(of id: String) -> Signet_Node_V1alpha1_DecisionExplanation? {
+        let found: (Denial, ProxySnapshot, Revision)? = state.withLock { state in
+            guard let denial = state.denials[id],
+                let kept = state.snapshots.last(where: { $0.revision.number == denial.revision })
+            else { return nil }
+            return (denial, kept.snapshot, kept.revision)
+        }
+        guard let (denial, snapshot, revision) = found else { return nil }
+        return denial.record.explanation(id: id, in: snapshot, revision: revision)
+    }
+}
+
+extension ProxyRecord {
+    /// What the policies of a snapshot say of what was recorded.
+    func explanation(
+        id: String,
+        in snapshot: ProxySnapshot,
+        revision: Revision
+    ) -> Signet_Node_V1alpha1_DecisionExplanation? {
+        guard let route = snapshot.inbound.first(where: { $0.listener.name == listener }),
+            let address = peerAddress
+        else { return nil }
+        let request = AccessRequest(
+            peer: peer,
+            address: address,
+            port: route.listener.workloadPort,
+            http: kind == .request
+                ? AccessRequest.HTTP(method: method.name ?? "(other)", path: path) : nil
+        )
+        var message = AccessExplanation(request, under: route.policies.policies).message(
+            of: request,
+            workload: route.listener.identity,
+            at: Date(timeIntervalSince1970: time)
+        )
+        message.id = id
+        message.listener = listener
+        message.peerAddress = "\(address)"
+        message.revision = .with {
+            $0.epoch = Data(revision.epoch.bytes)
+            $0.number = revision.number
+        }
+        return message
+    }
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+package import Clocks
+internal import ControlAPI
+package import ControlAPIProtos
+internal import FoundationEssentials
+package import Logging
+package import NodeSync
+internal import Reactor
+internal import Routing
+internal import SPIFFE
+internal import SwiftProtobuf
+internal import Synchronization
+
+/// Brings into force what the agent says: it makes snapshots and hands them to the engine.
+///
+/// Trust and states are taken one after the other, so that a snapshot is always made of the newest
+/// of both.
+package final class EngineControl: TrafficEngine {
+    private struct State {
+        var builder: SnapshotBuilder
+        /// Nil before the first.
+        var trust: ProxyTrust?
+        /// In force; nil before the first.
+        var configuration: ProxyConfiguration?
+        /// The agent was not heard for too long: nothing is accepted or opened.
+        var isSuspended = false
+        /// When the earliest certificate in force ends, so that it is presented no longer.
+        var endsAt: Date?
+    }
+
+    private let engine: ProxyEngine
+    private let decisions: DecisionMemory
+    private let clock: any NodeClock
+    private let logger: Logger
+    private let listener = Mutex<(@Sendable ([ProxyListening]) -> Void)?>(nil)
+    private let state: Mutex<State>
+
+    /// A control that knows nothing yet; the engine listens nowhere.
+    ///
+    /// - Parameters:
+    ///   - engine: What carries the traffic.
+    ///   - decisions: What remembers denials.
+    ///   - clock: The wall clock.
+    ///   - logger: Where failures are told.
+    ///   - recording: Which requests the engine records.
+    package init(
+        _ engine: ProxyEngine,
+        decisions: DecisionMemory,
+        clock: any NodeClock,
+        logger: Logger,
+        recording: ProxyRecording = .denials
+    ) {
+        self.engine = engine
+        self.decisions = decisions
+        self.clock = clock
+        self.logger = logger
+        let builder = SnapshotBuilder(provider: engine.provider, recording: recording)
+        state = Mutex(State(builder: builder))
+    }
+
+    /// Names who is told which inbound listeners accept connections, after each change.
+    func tellListening(_ listener: @escaping @Sendable ([ProxyListening]) -> Void) {
+        self.listener.withLock { $0 = listener }
+    }
+
+    private func listening(_ listeners: [ProxyListening]) {
+        listener.withLock { $0 }?(listeners)
+    }
+
+    // MARK: - TrafficEngine
+
+    package func trust(_ trust: ProxyTrust) async {
+        await settle { state in
+            state.trust = trust
+            guard let configuration = state.configuration else { return nil }
+            return configuration
+        }
+    }
+
+    package func apply(_ configuration: ProxyConfiguration) async -> String? {
+        let (result, done) = AsyncStream.makeStream(of: Void.self)
+        let problem: String? = state.withLock { state in
+            guard let trust = state.trust else { return "a state came before trust" }
+            do {
+                // Made even if nothing is served, because the answer says whether it can be.
+                var snapshot = try state.builder.snapshot(
+                    of: configuration,
+                    under: trust,
+                    now: clock.wallTime
+                )
+                if state.isSuspended {
+                    snapshot = state.builder.empty(revision: configuration.revision.number)
+                }
+                try engine.apply(snapshot) { done.finish() }
+                bring(snapshot, configuration, into: &state)
+                return nil
+            } catch {
+                return "\(error)"
+            }
+        }
+        guard problem == nil else { return problem }
+        for await _ in result {}
+        return nil
+    }
+
+    package func raised(to revision: Revision) async {}
+
+    package func answer(
+        _ question: ProxyQuestion,
+        limit: Int
+    ) async -> Signet_Node_V1alpha1_ProxyQueryReply {
+        switch question {
+        case .connections:
+            let all = await withCheckedContinuation { done in
+                engine.connections(limit: limit) { done.resume(returning: $0) }
+            }
+            return .with { $0.connections = all.message(limit: limit) }
+        case .counters:
+            let counters = await withCheckedContinuation { done in
+                engine.counters { done.resume(returning: $0) }
+            }
+            return .with { $0.counters = counters.message }
+        case .decision(let id):
+            guard let explanation = decisions.explanation(of: id) else {
+                return .with {
+                    $0.refusal = .with {
+                        $0.code = "decisionForgotten"
+                        $0.message =
+                            "the proxy remembers its \(DecisionMemory.denialsMax) newest denials, "
+                            + "and \(id) is none of them; its log may have it"
+                    }
+                }
+            }
+            return .with { $0.decision = explanation }
+        }
+    }
+
+    // MARK: - Time
+
+    /// Presents no certificate that has ended; called now and then.
+    package func expire() async {
+        let now = clock.wallTime
+        await settle { state in
+            guard let end = state.endsAt, end <= now else { return nil }
+            return state.configuration
+        }
+    }
+
+    /// Accepts and opens nothing while the agent is silent for too long, and goes on afterwards.
+    package func suspend(_ isSuspended: Bool) async {
+        await settle { state in
+            guard state.isSuspended != isSuspended else { return nil }
+            state.isSuspended = isSuspended
+            logger.warning(
+                isSuspended ? "the agent is silent for too long" : "the agent is heard again"
+            )
+            return state.configuration
+        }
+    }
+
+    // MARK: - Names
+
+    /// The identity that a listener speaks for; empty if it is gone.
+    func identity(ofListener name: String) -> String {
+        let proxy = state.withLock { $0.configuration?.state.proxy }
+        return proxy?.inbound.first { $0.name == name }?.identity.description
+            ?? proxy?.outbound.first { $0.name == name }?.identity.description ?? ""
+    }
+
+    /// The rule that decided; nil if none did or its snapshot is gone.
+    func cause(
+        of decision: Decision,
+        listener: String,
+        revision: UInt64
+    ) -> AccessVerdict.Cause? {
+        decisions.policies(ofListener: listener, revision: revision)?
+            .verdict(of: decision.enforced).cause
+    }
+
+    // MARK: - Steps
+
+    /// Makes what is in force again, under what is known now.
+    private func settle(_ change: (inout State) -> ProxyConfiguration?) async {
+        let (result, done) = AsyncStream.makeStream(of: Void.self)
+        let isTold: Bool = state.withLock { state in
+            guard let configuration = change(&state), let trust = state.trust else { return false }
+            do {
+                let snapshot =
+                    state.isSuspended
+                    ? state.builder.empty(revision: configuration.revision.number)
+                    : try state.builder.snapshot(
+                        of: configuration,
+                        under: trust,
+                        now: clock.wallTime
+                    )
+                try engine.apply(snapshot) { done.finish() }
+                bring(snapshot, configuration, into: &state)
+                return true
+            } catch {
+                // What was taken away must not be served because something else went wrong.
+                logger.critical("nothing is served any more", metadata: ["reason": "\(error)"])
+                let snapshot = state.builder.empty(revision: configuration.revision.number)
+                do { try engine.apply(snapshot) { done.finish() } } catch { return false }
+                listening([])
+                return true
+            }
+        }
+        guard isTold else { return }
+        for await _ in result {}
+    }
+
+    private func bring(
+        _ snapshot: ProxySnapshot,
+        _ configuration: ProxyConfiguration,
+        into state: inout State
+    ) {
+        state.configuration = configuration
+        let used =
+            snapshot.inbound.map(\.listener.identity) + snapshot.outbound.map(\.listener.identity)
+        state.endsAt = used.compactMap { configuration.identities[$0]?.notAfter }.min()
+        decisions.remember(snapshot, revision: configuration.revision)
+        listening(
+            snapshot.inbound.map {
+                ProxyListening(
+                    listener: $0.listener.name,
+                    identity: $0.listener.identity,
+                    address: $0.listener.address
+                )
+            }
+        )
+    }
+}
+
+extension [ConnectionStatus] {
+    /// The wire form.
+    fileprivate func message(limit: Int) -> Signet_Node_V1alpha1_ProxyConnections {
+        .with { message in
+            message.connections = prefix(limit).map(\.message)
+            message.truncated = count > limit
+        }
+    }
+}
+
+extension ConnectionStatus {
+    fileprivate var message: Signet_Node_V1alpha1_ProxyConnection {
+        .with {
+            $0.direction = isInbound ? "inbound" : "outbound"
+            $0.listener = listener
+            $0.peer = peer?.description ?? ""
+            $0.peerAddress = peerAddress.map { "\($0)" } ?? ""
+            $0.state = isDownstream ? state : "server: \(state)"
+            $0.ageMilliseconds = ageMilliseconds
+            $0.requests = requests
+        }
+    }
+}
+
+extension ProxyCounters {
+    /// The wire form: samples by name.
+    fileprivate var message: Signet_Node_V1alpha1_ProxyCounters {
+        .with { message in
+            message.samples = [
+                "accepted": Double(accepted), "bytes_in": Double(bytesIn),
+                "bytes_out": Double(bytesOut), "connected": Double(connected),
+                "dropped_records": Double(droppedRecords), "handshakes": Double(handshakes),
+                "live": Double(live), "long_turns": Double(longTurns), "pooled": Double(pooled),
+                "requests": Double(requests), "stale_keys": Double(staleKeys),
+                "turned_away": Double(turnedAway), "turns": Double(turns),
+            ]
+            for (reason, count) in reasons {
+                message.samples["reason{\(reason.rawValue)}"] = Double(count)
+            }
+            for (label, count) in handshakeFailures {
+                message.samples["handshake_failure{\(label)}"] = Double(count)
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import ControlAPI
+internal import FoundationEssentials
+internal import NodeSync
+internal import Reactor
+internal import Routing
+internal import SPIFFE
+
+/// Makes snapshots of what the agent says; keeps what did not change since the last one, because
+/// contexts and compiled policies are costly and connections are pooled by context.
+struct SnapshotBuilder {
+    /// Why a state cannot be brought into force; for the admin who applied it.
+    struct Problem: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    private struct ContextKey: Hashable {
+        let identity: ProxyIdentity
+        let role: TLSContext.Role
+    }
+
+    private let provider: TLSProvider
+    private let recording: ProxyRecording
+    private var generation: UInt64 = 0
+    private var contexts: [ContextKey: TLSContext] = [:]
+    private var policySets: [[[UInt8]]: CompiledPolicySet] = [:]
+
+    init(provider: TLSProvider, recording: ProxyRecording) {
+        self.provider = provider
+        self.recording = recording
+    }
+
+    /// A snapshot that listens nowhere, for when trust cannot be brought into force.
+    mutating func empty(revision: UInt64) -> ProxySnapshot {
+        generation += 1
+        return ProxySnapshot(
+            generation: generation,
+            revision: revision,
+            inbound: [],
+            outbound: []
+        )
+    }
+
+    /// Everything of the state that may be served under the trust.
+    ///
+    /// A listener whose identity has no usable key is left out: nothing listens in the name of who
+    /// is not granted.
+    ///
+    /// - Throws: `Problem`; nothing of the state may then be brought into force.
+    mutating func snapshot(
+        of configuration: ProxyConfiguration,
+        under trust: ProxyTrust,
+        now: Date
+    ) throws(Problem) -> ProxySnapshot {
+        let state = configuration.state
+        let policies = try Self.policies(state)
+        var usedContexts: [ContextKey: TLSContext] = [:]
+        var usedSets: [[[UInt8]]: CompiledPolicySet] = [:]
+        let authorities = TLSAuthorities(provider: provider, bundles: trust.bundles)
+        let revocations = PeerRevocations(
+            identities: trust.revocations.mapValues {
+                $0.addingTimeInterval(-X509SVID.backdatingSeconds)
+            }
+        )
+        var inbound: [InboundRoute] = []
+        for (index, listener) in state.proxy.inbound.enumerated() {
+            let places = state.inboundPolicies[index]
+            let bytes = places.map { state.policies[$0] }
+            let set: CompiledPolicySet
+            if let known = policySets[bytes] ?? usedSets[bytes] {
+                set = known
+            } else {
+                set = try Self.compiled(places.map { policies[$0] }, for: listener.name)
+            }
+            usedSets[bytes] = set
+            guard let identity = usable(listener.identity, configuration, trust, now) else {
+                continue
+            }
+            inbound.append(
+                InboundRoute(
+                    listener: listener,
+                    context: try context(identity, .server, &usedContexts),
+                    requirements: PeerRequirements(
+                        authorities: authorities,
+                        revocations: revocations
+                    ),
+                    policies: set
+                )
+            )
+        }
+        var outbound: [OutboundRoute] = []
+        for listener in state.proxy.outbound {
+            guard let service = state.service(named: listener.service),
+                let port = service.port(named: listener.port)
+            else {
+                throw Problem(
+                    description: "listener \(listener.name): Service \(listener.service) has no "
+                        + "port \(listener.port)"
+                )
+            }
+            guard let identity = usable(listener.identity, configuration, trust, now) else {
+                continue
+            }
+            outbound.append(
+                OutboundRoute(
+                    listener: listener,
+                    trafficProtocol: port.trafficProtocol,
+                    context: try context(identity, .client, &usedContexts),
+                    requirements: PeerRequirements(
+                        authorities: authorities,
+                        revocations: revocations,
+                        expected: Set(service.identities)
+                    ),
+                    serverName: service.serverName,
+                    endpoints: service.endpoints + (configuration.observed[service.name] ?? [])
+                )
+            )
+        }
+        (contexts, policySets) = (usedContexts, usedSets)
+        generation += 1
+        return ProxySnapshot(
+            generation: generation,
+            revision: configuration.revision.number,
+            inbound: inbound,
+            outbound: outbound,
+            recording: recording
+        )
+    }
+
+    private func usable(
+        _ id: SPIFFEID,
+        _ configuration: ProxyConfiguration,
+        _ trust: ProxyTrust,
+        _ now: Date
+    ) -> ProxyIdentity? {
+        guard trust.granted.contains(id), let identity = configuration.identities[id],
+            identity.notAfter > now,
+            !trust.revokes(id, leafNotBefore: identity.notBefore)
+        else { return nil }
+        return identity
+    }
+
+    private func context(
+        _ identity: ProxyIdentity,
+        _ role: TLSContext.Role,
+        _ used: inout [ContextKey: TLSContext]
+    ) throws(Problem) -> TLSContext {
+        let key = ContextKey(identity: identity, role: role)
+        if let known = contexts[key] ?? used[key] {
+            used[key] = known
+            return known
+        }
+        do throws(TLSContextError) {
+            let made = try TLSContext(
+                provider: provider,
+                role: role,
+                identities: [
+                    TLSIdentity(
+                        chain: identity.certificateChain,
+                        privateKeyPKCS8: identity.privateKeyPKCS8
+                    )
+                ]
+            )
+            used[key] = made
+            return made
+        } catch {
+            throw Problem(description: "identity \(identity.id): \(error)")
+        }
+    }
+
+    private static func policies(_ state: ProxyState) throws(Problem) -> [AccessPolicy] {
+        var policies: [AccessPolicy] = []
+        for (place, bytes) in state.policies.enumerated() {
+            do { policies.append(try AccessPolicy(decoding: bytes)) } catch {
+                throw Problem(
+                    description: "policy \(place) cannot be read by this version of the proxy: "
+                        + "\(error)"
+                )
+            }
+        }
+        return policies
+    }
+
+    private static func compiled(
+        _ policies: [AccessPolicy],
+        for listener: String
+    ) throws(Problem) -> CompiledPolicySet {
+        do { return try CompiledPolicySet(policies) } catch {
+            throw Problem(description: "listener \(listener): \(error)")
+        }
+    }
+}

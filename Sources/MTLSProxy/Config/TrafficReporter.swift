@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+package import Clocks
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import HTTPSemantics
+package import Logging
+internal import Reactor
+internal import SPIFFE
+internal import SwiftProtobuf
+package import Telemetry
+
+/// Takes from the engine what happened, and tells the log, the metrics, the agent and whoever asks
+/// for a decision; never on a loop, and nobody waits for it.
+package struct TrafficReporter: Sendable {
+    /// How often records are taken: what a worker can keep in between bounds what is lost.
+    static let recordsInterval: Duration = .seconds(1)
+    /// How often counts are taken and told to the agent.
+    static let countsInterval: Duration = .seconds(10)
+    /// Most denials told to the agent in one message.
+    static let denialsToldMax = 100
+
+    private let engine: ProxyEngine
+    private let stalenessMax: Duration?
+    private let control: EngineControl
+    private let link: AgentLink
+    private let decisions: DecisionMemory
+    private let clock: any NodeClock
+    private let logger: Logger
+    private let metrics: MetricRegistry
+
+    /// A reporter that has not begun.
+    ///
+    /// - Parameters:
+    ///   - engine: What is asked.
+    ///   - control: What knows names and is told of the agent's silence.
+    ///   - link: Where the agent is told.
+    ///   - decisions: What remembers denials.
+    ///   - stalenessMax: Without word of the agent for so long the control is suspended; nil: never.
+    ///   - clock: Both clocks.
+    ///   - logger: Where the access log goes.
+    ///   - metrics: Of the proxy.
+    package init(
+        engine: ProxyEngine,
+        control: EngineControl,
+        link: AgentLink,
+        decisions: DecisionMemory,
+        stalenessMax: Duration?,
+        clock: any NodeClock,
+        logger: Logger,
+        metrics: MetricRegistry
+    ) {
+        self.engine = engine
+        self.control = control
+        self.stalenessMax = stalenessMax
+        self.link = link
+        self.decisions = decisions
+        self.clock = clock
+        self.logger = logger
+        self.metrics = metrics
+    }
+
+    /// Reports until cancelled.
+    package func run() async {
+        var told = ProxyCounters()
+        var countsAt = clock.bootTime + Self.countsInterval
+        while !Task.isCancelled {
+            try? await clock.sleep(untilBoot: clock.bootTime + Self.recordsInterval)
+            await control.expire()
+            if let stalenessMax, let silence = link.silence {
+                await control.suspend(silence > stalenessMax)
+            }
+            tellRecords()
+            guard clock.bootTime >= countsAt else { continue }
+            countsAt = clock.bootTime + Self.countsInterval
+            let counters = await withCheckedContinuation { done in
+                engine.counters { done.resume(returning: $0) }
+            }
+            tell(counters, since: told)
+            told = counters
+        }
+        tellRecords()
+    }
+
+    // MARK: - Records
+
+    private func tellRecords() {
+        let (records, dropped) = engine.takeRecords()
+        guard !records.isEmpty || dropped > 0 else { return }
+        decisions.add(records)
+        for record in records { log(record) }
+        let denials = records.compactMap { record -> String? in
+            guard record.decision?.isAllowed == false else { return nil }
+            return record.decisionID?.description
+        }
+        guard !denials.isEmpty || dropped > 0 else { return }
+        let (memory, count) = (decisions, Self.denialsToldMax)
+        link.record(
+            .with { message in
+                message.denials = denials.prefix(count).compactMap { memory.explanation(of: $0) }
+                message.dropped = dropped + UInt64(max(0, denials.count - count))
+            }
+        )
+    }
+
+    private func log(_ record: ProxyRecord) {
+        logger.info(
+            "access",
+            metadata: [
+                "kind": "\(record.kind.rawValue)",
+                "direction": record.isInbound ? "inbound" : "outbound",
+                "listener": "\(record.listener)",
+                "peer": "\(record.peer?.description ?? "")",
+                "address": "\(record.peerAddress.map { "\($0)" } ?? "")",
+                "method": "\(record.kind == .request ? record.method.name ?? "-" : "")",
+                "path": "\(record.path)",
+                "response_code": "\(record.status)",
+                "response_flags": "\(record.reason.flags)",
+                "reason": "\(record.reason.rawValue)",
+                "detail": "\(record.detail)",
+                "decision": "\(record.decisionID?.description ?? "")",
+                "revision": "\(record.revision)",
+                "duration_ms": "\(record.milliseconds)",
+                "bytes_received": "\(record.bytesIn)",
+                "bytes_sent": "\(record.bytesOut)",
+            ]
+        )
+    }
+
+    // MARK: - Counts
+
+    private func tell(_ new: ProxyCounters, since old: ProxyCounters) {
+        metrics.set(.proxyConnectionsLive, to: Double(new.live))
+        metrics.increment(.proxyLongTurns, by: Int(clamping: new.longTurns - old.longTurns))
+        metrics.increment(.proxyStaleKeys, by: Int(clamping: new.staleKeys - old.staleKeys))
+        for (reason, count) in new.reasons {
+            let more = count - (old.reasons[reason] ?? 0)
+            if more > 0 { metrics.increment(.proxyEnds, by: Int(clamping: more), reason.rawValue) }
+        }
+        for (label, count) in new.handshakeFailures {
+            let more = count - (old.handshakeFailures[label] ?? 0)
+            if more > 0 {
+                metrics.increment(.proxyHandshakeFailures, by: Int(clamping: more), label)
+            }
+        }
+        var counts: [Signet_Proxy_V1alpha1_DecisionCount] = []
+        for (aggregate, count) in new.aggregates {
+            let more = count - (old.aggregates[aggregate] ?? 0)
+            guard more > 0 else { continue }
+            let isInbound = aggregate.decision != nil
+            let own = control.identity(ofListener: aggregate.listener)
+            let peer = aggregate.peer?.description ?? "unknown"
+            metrics.increment(
+                .requests,
+                by: Int(clamping: more),
+                isInbound ? "destination" : "source",
+                isInbound ? peer : own,
+                isInbound ? own : peer,
+                "http",
+                "\(aggregate.status)",
+                isInbound ? "mutual_tls" : "unknown"
+            )
+            guard let decision = aggregate.decision else { continue }
+            counts.append(
+                .with {
+                    $0.listener = aggregate.listener
+                    $0.identity = own
+                    $0.peer = aggregate.peer?.description ?? ""
+                    $0.allowed = decision.isAllowed
+                    let cause = control.cause(
+                        of: decision,
+                        listener: aggregate.listener,
+                        revision: aggregate.revision
+                    )
+                    $0.policyNamespace = cause?.namespace ?? ""
+                    $0.policy = cause?.policy ?? ""
+                    $0.rule = cause.map { Int32(clamping: $0.rule) } ?? -1
+                    $0.count = more
+                }
+            )
+        }
+        if !counts.isEmpty { link.record(.with { $0.counts = counts }) }
+    }
+}
+
+extension ProxyReason {
+    /// Envoy's letters for it, which people search logs for; `-` when it has none.
+    var flags: String {
+        switch self {
+        case .none, .deniedLater, .denied, .revoked, .clientOwner, .handshake, .aged: "-"
+        case .answerRefused: "UPE"
+        case .clientEnded: "DC"
+        case .draining: "LR"
+        case .forwardOwner, .serverUnreachable, .serverUntrusted: "UF"
+        case .overloaded: "OM"
+        case .requestRefused: "DPE"
+        case .serverEnded: "UC"
+        case .serverMissing: "UH"
+        case .timedOut: "UT"
+        }
+    }
+}

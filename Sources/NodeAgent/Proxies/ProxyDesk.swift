@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+package import ControlAPI
+internal import FoundationEssentials
+internal import NodeSync
+internal import SPIFFE
+internal import Synchronization
+internal import Telemetry
+
+/// The shell around `ProxyRoster`: which process has which Proxy, and whom to ask and to end.
+final class ProxyDesk: Sendable {
+    private struct State {
+        var roster = ProxyRoster()
+        var sessions: [SubscriberID: ProxySession] = [:]
+    }
+
+    /// Signalled when the server is to hear of the proxies again.
+    let changed = Signal()
+
+    private let clock: any NodeClock
+    private let metrics: MetricRegistry
+    private let state = Mutex(State())
+
+    init(clock: any NodeClock, metrics: MetricRegistry) {
+        self.clock = clock
+        self.metrics = metrics
+    }
+
+    /// Gives a Proxy to a process, unless another one has it that is there.
+    ///
+    /// A process that has exited, or runs another program, may have left its connection to a child;
+    /// it has the Proxy no more, and its stream is ended.
+    func attach(
+        _ id: SubscriberID,
+        _ session: ProxySession,
+        as process: ProxyRoster.Attached
+    ) throws(ProxyRefusal) {
+        let ended: ProxySession? = try state.withLock { state throws(ProxyRefusal) in
+            var ended: ProxySession?
+            if let holder = state.roster.holder(of: process.proxy) {
+                guard let other = state.sessions[holder.id], !other.isThere else {
+                    throw .alreadyServed(proxy: process.proxy, pid: holder.pid)
+                }
+                ended = other
+                state.sessions[holder.id] = nil
+                state.roster.detach(holder.id, now: clock.wallTime)
+            }
+            state.roster.attach(id, process)
+            state.sessions[id] = session
+            return ended
+        }
+        ended?.stream.end()
+        tellServer()
+    }
+
+    /// A stream ended; the place may have been given to another one already.
+    func detach(_ id: SubscriberID) {
+        state.withLock { state in
+            state.sessions[id] = nil
+            state.roster.detach(id, now: clock.wallTime)
+        }
+        tellServer()
+    }
+
+    /// What a process made of its states changed.
+    func changed(_ id: SubscriberID, _ standing: ProxyStanding, isDraining: Bool) {
+        state.withLock { $0.roster.changed(id, standing, isDraining: isDraining) }
+        tellServer()
+    }
+
+    /// The process that has a Proxy now.
+    func session(of proxy: String) -> ProxySession? {
+        state.withLock { state in
+            state.roster.holder(of: proxy).flatMap { state.sessions[$0.id] }
+        }
+    }
+
+    /// All that the server is told.
+    func report(mayListen: (String, ProxyListening) -> Bool) -> [AttachedProxy] {
+        let now = clock.wallTime
+        return state.withLock { $0.roster.report(now: now, mayListen: mayListen) }
+    }
+
+    /// Tells every proxy's stream to end.
+    func endStreams() {
+        for session in state.withLock({ Array($0.sessions.values) }) { session.stream.end() }
+    }
+
+    private func tellServer() {
+        metrics.set(.agentProxies, to: Double(state.withLock { $0.roster.count }))
+        changed.signal()
+    }
+}
+
+extension AgentCore {
+    /// Longest that changes of proxies are gathered before the server is told of them.
+    static let proxyReportInterval: Duration = .milliseconds(100)
+
+    /// Gives a process the Proxy that it attested to, and registers its stream.
+    ///
+    /// - Throws: `ProxyRefusal` naming what stands against it.
+    func attach(
+        _ session: ProxySession,
+        _ hello: ProxyHello,
+        pid: Int32,
+        selectors: Set<Selector>
+    ) throws(ProxyRefusal) -> SubscriberID {
+        let proxy = try ProxyMatch.proxy(
+            named: hello.proxy,
+            meaning: ask { $0.proxies(meaning: selectors) }
+        )
+        let process = ProxyRoster.Attached(
+            proxy: proxy.reference,
+            hello: hello,
+            pid: pid,
+            attachedAt: clock.wallTime
+        )
+        let id = register(session.stream)
+        do throws(ProxyRefusal) {
+            try proxies.attach(id, session, as: process)
+        } catch {
+            forget(id)
+            throw error
+        }
+        transition {
+            $0.proxyAttached(
+                id,
+                proxy: proxy.reference,
+                selectors: selectors,
+                now: $1,
+                using: &$2
+            )
+        }
+        return id
+    }
+
+    /// A proxy's stream ended.
+    func detach(_ id: SubscriberID) {
+        proxies.detach(id)
+        forget(id)
+    }
+
+    /// All that the server is told of the proxies here.
+    package func proxyReport() -> [AttachedProxy] {
+        let named = ask { logic in
+            logic.proxyIdentities
+        }
+        return proxies.report { proxy, listening in
+            named[proxy]?.contains(listening.identity) ?? false
+        }
+    }
+
+    /// Tells the server of the proxies here, at first and whenever something of them changes, until
+    /// cancelled.
+    package func reportProxies(_ outlets: ConnectionOutlets) async {
+        var told: [AttachedProxy] = []
+        while !Task.isCancelled {
+            await proxies.changed.wait()
+            guard !Task.isCancelled, ask({ $0.isOnline }) else { continue }
+            let report = proxyReport()
+            guard report != told else { continue }
+            told = report
+            outlets.sync.yield(.proxies(report))
+            try? await clock.sleep(untilBoot: clock.bootTime + Self.proxyReportInterval)
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPI
+package import NodeSync
+
+/// Why a process gets no Proxy.
+package enum ProxyRefusal: Error, Hashable, Sendable {
+    /// Another process has the Proxy on this machine, and is there.
+    case alreadyServed(proxy: String, pid: Int32)
+    /// The process attests to Proxies of several namespaces: whoever administers one would speak
+    /// for the other.
+    case ambiguous([String])
+    /// No Proxy in force on this node means the process, or not the one it names.
+    case noProxy
+    /// The process attests to several Proxies of one namespace, and did not say which it is.
+    case severalProxies([String])
+
+    /// The case's name.
+    package var reason: String {
+        switch self {
+        case .alreadyServed: "alreadyServed"
+        case .ambiguous: "ambiguous"
+        case .noProxy: "noProxy"
+        case .severalProxies: "severalProxies"
+        }
+    }
+
+    /// Most Proxies that a refusal names; the first ones show what is wrong.
+    static let namedMax = 10
+
+    func error(pid: Int32) -> APIError {
+        switch self {
+        case .alreadyServed(let proxy, let other):
+            APIError(
+                .conflict,
+                reason,
+                "process \(other) has Proxy \(proxy) on this machine; end it, or let it drain"
+            )
+        case .ambiguous(let names):
+            APIError(
+                .permissionDenied,
+                reason,
+                "this process attests to Proxies of several namespaces (\(Self.list(names))); give "
+                    + "each proxy a user of its own"
+            )
+        case .noProxy:
+            APIError(
+                .permissionDenied,
+                reason,
+                "this process attests to the selectors of no Proxy on this node, or not of the one "
+                    + "it names; an admin can ask signet explain workload --pid \(pid)"
+            )
+        case .severalProxies(let names):
+            APIError(
+                .failedPrecondition,
+                reason,
+                "this process attests to several Proxies (\(Self.list(names))); name one (--proxy)"
+            )
+        }
+    }
+
+    private static func list(_ names: [String]) -> String {
+        let shown = names.prefix(namedMax).joined(separator: ", ")
+        return names.count > namedMax ? shown + " and more" : shown
+    }
+}
+
+/// Which Proxy a process is.
+package enum ProxyMatch {
+    /// The one Proxy that a process may have.
+    ///
+    /// - Parameters:
+    ///   - named: What the process says it is; empty: it does not say.
+    ///   - candidates: The Proxies in force here whose selectors it attested to.
+    /// - Returns: The Proxy.
+    /// - Throws: `ProxyRefusal` naming what stands against it.
+    package static func proxy(
+        named: String,
+        meaning candidates: [NodeProxy]
+    ) throws(ProxyRefusal) -> NodeProxy {
+        let names = candidates.map(\.reference)
+        guard let first = candidates.first else { throw .noProxy }
+        guard candidates.allSatisfy({ $0.namespace == first.namespace }) else {
+            throw .ambiguous(names)
+        }
+        guard named.isEmpty else {
+            guard let proxy = candidates.first(where: { $0.reference == named }) else {
+                throw .noProxy
+            }
+            return proxy
+        }
+        guard candidates.count == 1 else { throw .severalProxies(names) }
+        return first
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import FoundationEssentials
+internal import NodeSync
+internal import SPIFFE
+internal import SwiftProtobuf
+
+extension ProxyHello {
+    /// Reads the wire form.
+    ///
+    /// - Throws: `WireError` naming the first field that cannot be read.
+    init(parsing message: Signet_Proxy_V1alpha1_ProxyHello) throws(WireError) {
+        guard message.instance.count == AttachedProxy.instanceBytes else {
+            throw .field("hello.instance", "not \(AttachedProxy.instanceBytes) bytes")
+        }
+        guard message.capabilities.count <= AttachedProxy.capabilitiesMax else {
+            throw .tooMany("hello.capabilities", max: AttachedProxy.capabilitiesMax)
+        }
+        for word in message.capabilities + [message.version]
+        where word.utf8.count > AttachedProxy.wordBytesMax {
+            throw .field(
+                "hello",
+                "a version or capability of more than \(AttachedProxy.wordBytesMax) bytes"
+            )
+        }
+        self.init(
+            proxy: message.proxy.isEmpty
+                ? "" : try AttachedProxy.reference(message.proxy, "hello.proxy"),
+            instance: Array(message.instance),
+            version: message.version,
+            capabilities: message.capabilities
+        )
+    }
+}
+
+extension ProxyView.Trust {
+    func message(_ trustDomain: TrustDomain) -> Signet_Proxy_V1alpha1_Trust {
+        .with {
+            $0.trustDomain = trustDomain.name
+            $0.bundles = bundles.map(\.message)
+            // The cache tells of revocations of identities alone, all of which have a form.
+            $0.revocations = revocations.compactMap { try? $0.message }
+            $0.granted = granted.map(\.description)
+        }
+    }
+}
+
+extension ProxyOffer {
+    func message(_ sequence: UInt64) -> Signet_Proxy_V1alpha1_State {
+        .with {
+            $0.sequence = sequence
+            $0.revision = revision.message
+            $0.proxy = Data(view.proxy?.payload ?? [])
+            $0.identities = view.identities.map { identity in
+                .with {
+                    $0.spiffeID = identity.id.description
+                    guard let svid = identity.svid else { return }
+                    $0.certificateChain = svid.certificateChain.map { Data($0) }
+                    $0.privateKeyPkcs8 = Data(svid.privateKeyPKCS8)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ControlAPI
+package import FoundationEssentials
+package import NodeSync
+
+/// Which processes have which Proxies of this node, and which left with keys that are still good.
+package struct ProxyRoster: Sendable {
+    /// Most processes remembered that left without draining: a proxy that crashes again and again
+    /// does not fill the agent's memory.
+    package static let departedMax = 64
+
+    /// A process with an open stream.
+    package struct Attached: Hashable, Sendable {
+        package let proxy: String
+        package let hello: ProxyHello
+        package let pid: Int32
+        package let attachedAt: Date
+        package var standing = ProxyStanding()
+        package var isDraining = false
+
+        package init(proxy: String, hello: ProxyHello, pid: Int32, attachedAt: Date) {
+            self.proxy = proxy
+            self.hello = hello
+            self.pid = pid
+            self.attachedAt = attachedAt
+        }
+    }
+
+    private var attached: [SubscriberID: Attached] = [:]
+    private var departed: [(process: Attached, until: Date)] = []
+
+    package init() {}
+
+    /// Processes that have a Proxy and do not drain.
+    package var count: Int { attached.values.count { !$0.isDraining } }
+
+    /// Who has a Proxy now; nil if it may be given to somebody.
+    package func holder(of proxy: String) -> (id: SubscriberID, pid: Int32)? {
+        attached.first { $0.value.proxy == proxy && !$0.value.isDraining }
+            .map { ($0.key, $0.value.pid) }
+    }
+
+    /// Gives a Proxy that nobody holds to a process.
+    package mutating func attach(_ id: SubscriberID, _ process: Attached) {
+        // The same process is back.
+        departed.removeAll { $0.process.hello.instance == process.hello.instance }
+        attached[id] = process
+    }
+
+    /// What a process made of its states, or that it drains.
+    package mutating func changed(_ id: SubscriberID, _ standing: ProxyStanding, isDraining: Bool) {
+        attached[id]?.standing = standing
+        attached[id]?.isDraining = isDraining
+    }
+
+    /// A stream ended.
+    ///
+    /// - Parameters:
+    ///   - id: Whose.
+    ///   - now: The wall clock: who left without draining is remembered until its last SVID ends.
+    package mutating func detach(_ id: SubscriberID, now: Date) {
+        guard let process = attached.removeValue(forKey: id), !process.isDraining,
+            let until = process.standing.newestNotAfter, until > now
+        else { return }
+        departed.append((process, until))
+        if departed.count > Self.departedMax { departed.removeFirst() }
+    }
+
+    /// All that the server is told, sorted.
+    ///
+    /// - Parameters:
+    ///   - now: The wall clock.
+    ///   - mayListen: Whether a Proxy names an identity: nothing else is believed of a process.
+    /// - Returns: Processes with a Proxy, and those that left without draining.
+    package mutating func report(
+        now: Date,
+        mayListen: (_ proxy: String, ProxyListening) -> Bool
+    ) -> [AttachedProxy] {
+        departed.removeAll { $0.until <= now }
+        let here = attached.values.filter { !$0.isDraining }.map { process in
+            process.report(
+                isAttached: true,
+                listening: process.standing.listening.filter { mayListen(process.proxy, $0) }
+            )
+        }
+        let gone = departed.map { $0.process.report(isAttached: false, listening: []) }
+        let all = (here + gone).sorted {
+            ($0.proxy, $0.attachedAt, $0.pid) < ($1.proxy, $1.attachedAt, $1.pid)
+        }
+        return Array(all.prefix(AttachedProxy.reportedMax))
+    }
+}
+
+extension ProxyRoster.Attached {
+    fileprivate func report(isAttached: Bool, listening: [ProxyListening]) -> AttachedProxy {
+        AttachedProxy(
+            proxy: proxy,
+            instance: hello.instance,
+            version: hello.version,
+            capabilities: hello.capabilities,
+            applied: standing.applied,
+            refused: standing.refused,
+            refusedReason: standing.refusedReason,
+            listening: listening,
+            pid: pid,
+            attachedAt: attachedAt,
+            isAttached: isAttached
+        )
+    }
+}

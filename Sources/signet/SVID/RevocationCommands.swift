@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+package import ControlAPIProtos
+internal import SwiftProtobuf
+
+/// `signet svid revoke`.
+struct SVIDRevokeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "revoke",
+        abstract: "Refuse every SVID of an identity that was issued so far.",
+        discussion: """
+            Proxies refuse and close what shows such an SVID at once; agents withdraw those that \
+            they hold. The identity itself stays: whoever is entitled to it gets a new SVID, with \
+            --for only after that time. To end it, delete the entries that the command names.
+
+            A revocation cannot be taken back, and lasts no longer than what it refuses.
+
+            Example: signet svid revoke spiffe://example.org/web --for 1h --reason "key copied"
+            """
+    )
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @Argument(
+        help: ArgumentHelp("The identity.", valueName: "spiffe-id"),
+        transform: TypedSPIFFEID.read
+    )
+    var spiffeID: TypedSPIFFEID
+    @Option(
+        name: .customLong("for"),
+        help: ArgumentHelp(
+            "Sign none for it for so long either (90s, 15m, 1h, 7d; at most 30d).",
+            valueName: "time"
+        )
+    )
+    var length: String?
+    @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
+    var reason = ""
+
+    func validate() throws {
+        if let length { _ = try RevocationView.seconds(length) }
+    }
+
+    func run() async throws {
+        let seconds = try length.map(RevocationView.seconds) ?? 0
+        let (id, reason) = (spiffeID.text, reason)
+        let response = try await server.withClient { client in
+            try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                .revokeIdentity(
+                    .with {
+                        $0.spiffeID = id
+                        $0.reason = reason
+                        $0.forSeconds = seconds
+                    }
+                )
+        }
+        let view = RevocationView(response, of: id)
+        try output.print(view) { view.table }
+        for line in view.advice(isForLater: seconds > 0) { Terminal.error(line) }
+    }
+}
+
+/// What a revocation did.
+package struct RevocationView: Encodable, Sendable {
+    /// As the server has it: for longer, an entry is deleted.
+    static let secondsMax: Int64 = 30 * 86_400
+
+    var spiffeID: String
+    var issuedBefore: String
+    var revision: UInt64
+    var entries: [String]
+
+    /// Joins the server's answer and what was asked.
+    package init(_ response: Signet_Admin_V1alpha1_RevokeIdentityResponse, of id: String) {
+        spiffeID = id
+        issuedBefore = Terminal.time(unixSeconds: response.issuedBeforeUnixSeconds)
+        revision = response.revision.number
+        entries = response.entries
+    }
+
+    /// Reads how long nothing is to be signed.
+    ///
+    /// - Throws: `ValidationError` with the forms.
+    package static func seconds(_ text: String) throws -> UInt32 {
+        guard let seconds = Moment.seconds(text), (1...secondsMax).contains(seconds) else {
+            throw ValidationError("--for takes 1s to 30d, written 90s, 15m, 1h or 7d")
+        }
+        return UInt32(seconds)
+    }
+
+    var table: Table {
+        Table(
+            headings: ["SPIFFE ID", "REFUSED IF ISSUED BEFORE", "REVISION"],
+            rows: [[spiffeID, issuedBefore, String(revision)]]
+        )
+    }
+
+    /// What the revocation did not do, and the commands that do it.
+    package func advice(isForLater: Bool) -> [String] {
+        guard !entries.isEmpty else {
+            return ["no entry gives \(spiffeID) to anybody any more"]
+        }
+        let when = isForLater ? "from \(issuedBefore) on" : "at once"
+        let what =
+            entries.count == 1 ? "an entry still gives" : "\(entries.count) entries still give"
+        return ["warning: \(what) it, with a new SVID \(when), to what attests to it"]
+            + ["  To end that:"]
+            + entries.map { "  signet delete RegistrationEntry/\($0)" }
+    }
+}
+
+/// `signet svid revocations`.
+struct SVIDRevocationsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "revocations",
+        abstract: "List the identities whose older SVIDs are refused.",
+        discussion: "Example: signet svid revocations"
+    )
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    struct View: Encodable {
+        var spiffeID: String
+        var issuedBefore: String
+        var reason: String
+        var by: String
+        var revokedAt: String
+        /// When nothing is left that it refuses.
+        var ends: String
+    }
+
+    func run() async throws {
+        let response = try await server.withClient { client in
+            try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                .listRevocations(.init())
+        }
+        let views = response.revocations.map {
+            View(
+                spiffeID: $0.spiffeID,
+                issuedBefore: Terminal.time(unixSeconds: $0.issuedBeforeUnixSeconds),
+                reason: $0.reason,
+                by: $0.actor,
+                revokedAt: Terminal.time(unixMilliseconds: $0.revokedAtUnixMilliseconds),
+                ends: Terminal.time(unixSeconds: $0.endsUnixSeconds)
+            )
+        }
+        try output.print(views) {
+            Table(
+                empty: "no identity is revoked",
+                headings: ["SPIFFE ID", "REFUSED IF ISSUED BEFORE", "UNTIL", "BY", "REASON"],
+                rows: views.map {
+                    [
+                        $0.spiffeID, $0.issuedBefore, $0.ends, $0.by,
+                        $0.reason.isEmpty ? "-" : $0.reason,
+                    ]
+                }
+            )
+        }
+    }
+}

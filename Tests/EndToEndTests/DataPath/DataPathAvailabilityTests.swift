@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Clocks
+import Foundation
+import TestPrograms
+import Testing
+
+/// What the data path survives: parts that go away, certificates that change, and floods.
+@Suite(.serialized, .timeLimit(.minutes(3)))
+struct DataPathAvailabilityTests {
+    @Test func `a proxy comes back while the server is away`() async throws {
+        let path = try await DataPath()
+        try await path.machine.server.stop(.kill)
+        try await path.proxy(DataPath.frontend).stop(.kill)
+        try await path.proxy(DataPath.backend).stop(.kill)
+        #expect(try await path.ask().status == 0)
+        try path.startProxy(DataPath.backend)
+        try path.startProxy(DataPath.frontend)
+        try await eventually("an answer through the new processes") {
+            try await path.ask().status == 200
+        }
+        // Policies came back with them.
+        #expect(try await path.ask(at: path.reportsSocket).status == 403)
+        try await path.stop()
+    }
+
+    @Test func `traffic goes on while the agent is away`() async throws {
+        let path = try await DataPath()
+        let load = try await path.startLoad(["--clients", "2", "unix", path.socket, "/hello"])
+        try await path.machine.agent.stop(.kill)
+        // New connections too.
+        for _ in 0..<20 { #expect(try await path.ask().status == 200) }
+        #expect(try await path.ask(at: path.reportsSocket).status == 403)
+        try await path.machine.startAgent()
+        try await path.waitUntilApplied()
+        let count = try await load.stop()
+        #expect(count.failures == 0 && count.requests > 20, "\(count)")
+        try await path.stop()
+    }
+
+    @Test(arguments: [DataPath.frontend, DataPath.backend])
+    func `a proxy that is told to end finishes what it has`(name: String) async throws {
+        let path = try await DataPath()
+        let way =
+            name == DataPath.frontend
+            ? ["unix", path.socket]
+            : ["mtls", "127.0.0.1:\(path.inbound)", try await path.takeIdentity("frontend")]
+        let load = try await path.startLoad(["--drain", "--clients", "4"] + way + ["/hello"])
+        let proxy = try path.proxy(name)
+        proxy.signal(.terminate)
+        // It ends when every client was told of the end, and finds nobody afterwards.
+        let count = try await load.ended()
+        #expect(count.failures == 0 && count.requests > 0, "\(count)")
+        let ended = try await proxy.result()
+        #expect(ended.status == 0, "\(ended.report)")
+        try await path.stop()
+    }
+
+    @Test func `SVIDs are renewed under load without a failed request`() async throws {
+        let path = try await DataPath(ttl: "12s")
+        let load = try await path.startLoad(["--clients", "4", "unix", path.socket, "/hello"])
+        let before = try await Self.issued(path)
+        try await eventually("two renewals of three SVIDs") {
+            try await Self.issued(path) >= before + 6
+        }
+        let count = try await load.stop()
+        #expect(count.failures == 0 && count.requests > 100, "\(count)")
+        try await path.stop()
+    }
+
+    /// SVIDs for proxies in the audit log.
+    private static func issued(_ path: DataPath) async throws -> Int {
+        let records = try await path.machine.signet(
+            ["audit", "query", "--event", "svidsIssued", "--limit", "1000", "-o", "json"]
+        )
+        guard records.isSuccess else { throw ProgramFailure("audit query: \(records.report)") }
+        return records.output.ranges(of: "\"proxy\":\"default/").count
+    }
+
+    @Test func `a flood of denials leaves issuance as it is`() async throws {
+        let path = try await DataPath()
+        let calm = try await Self.issuance(path, "calm")
+        let flood = try await path.startLoad(
+            ["--clients", "4", "--expect", "403", "unix", path.reportsSocket, "/hello"]
+        )
+        let flooded = try await Self.issuance(path, "flooded")
+        let count = try await flood.stop()
+        #expect(count.failures == 0 && count.requests > 200, "\(count)")
+        // All share two processors here with the flood itself; what waited in a queue would take
+        // seconds.
+        #expect(flooded < calm * 2 + .milliseconds(250), "\(calm) became \(flooded)")
+        try await path.stop()
+    }
+
+    /// The middle of how long it takes from a new entry to its SVID in a workload's hands.
+    private static func issuance(_ path: DataPath, _ name: String) async throws -> Duration {
+        let clock = SystemClock()
+        var times: [Duration] = []
+        for number in 0..<9 {
+            let id = "\(name)-\(number)"
+            try await path.machine.register(id)
+            let start = clock.bootTime
+            let fetched = try await path.machine.signet(
+                ["svid", "fetch", "--spiffe-id", "\(DataPath.ids)/\(id)"]
+            )
+            #expect(fetched.isSuccess, "\(fetched.report)")
+            times.append(clock.bootTime - start)
+        }
+        return times.sorted()[times.count / 2]
+    }
+}

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes as they are: raw_http.py unix SOCKET BYTES, or raw_http.py mtls HOST:PORT DIR BYTES.
+
+BYTES has \\r, \\n and \\xHH written out. What comes back until the other end closes, or is silent for
+two seconds, is printed.
+"""
+import os
+import socket
+import ssl
+import sys
+
+SILENCE = 2
+
+
+def unix(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(SILENCE)
+    connection.connect(path)
+    return connection
+
+
+def mtls(place, directory):
+    host, port = place.rsplit(":", 1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(os.path.join(directory, "bundle.pem"))
+    context.load_cert_chain(
+        os.path.join(directory, "svid.pem"), os.path.join(directory, "svid_key.pem")
+    )
+    plain = socket.create_connection((host, int(port)), SILENCE)
+    return context.wrap_socket(plain)
+
+
+def main():
+    way, *places, text = sys.argv[1:]
+    connection = unix(*places) if way == "unix" else mtls(*places)
+    connection.sendall(text.encode("latin-1").decode("unicode_escape").encode("latin-1"))
+    answer = b""
+    try:
+        while part := connection.recv(65536):
+            answer += part
+    except (TimeoutError, ConnectionResetError, ssl.SSLError):
+        pass
+    print(answer.decode("latin-1"))
+
+
+main()

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import HTTPSemantics
+internal import Routing
+internal import SPIFFE
+
+/// A policy that has travelled: it has one encoding, and both evaluators take it for the same.
+enum AccessPolicyProperty {
+    static func check(_ input: [UInt8]) throws(PropertyBroken) -> Bool {
+        guard let policy = try? AccessPolicy(decoding: input) else { return false }
+        try expect(policy.encoded == input, "two encodings of one policy")
+        let set = try expectSuccess("a small policy compiles") { try CompiledPolicySet([policy]) }
+        let reference = ReferenceEvaluator([policy])
+        for peer in peers {
+            let access = set.access(of: peer, at: IPAddress(ipv4: 0xC000_0201), port: 80)
+            for (method, path) in requests {
+                let head = Array("\(method) \(path)".utf8)
+                let name = ByteRange(0..<method.utf8.count)
+                let request = CanonicalRequest(
+                    method: HTTPMethod(head.span, name),
+                    methodName: name,
+                    path: ByteRange((method.utf8.count + 1)..<head.count)
+                )
+                let decision = set.decide(access, request, in: head.span)
+                let plain = AccessRequest(
+                    peer: peer,
+                    address: IPAddress(ipv4: 0xC000_0201),
+                    port: 80,
+                    http: AccessRequest.HTTP(method: method, path: path)
+                )
+                try expect(
+                    set.verdict(of: decision.enforced) == reference.verdict(on: plain)
+                        && set.verdict(of: decision.shadow) == reference.shadowVerdict(on: plain),
+                    "\(plain): \(decision)"
+                )
+            }
+        }
+        return true
+    }
+
+    private static let peers: [SPIFFEID?] = [
+        nil, try? SPIFFEID("spiffe://td/web"), try? SPIFFEID("spiffe://example.org/a/b"),
+    ]
+    private static let requests = [
+        ("GET", "/"), ("HEAD", "/a/b.css"), ("OPTIONS", "*"), ("PROPFIND", "/a%3ab/%c3%a9/"),
+    ]
+}
+
+/// A Proxy or Service that has travelled: it has one encoding, and its parts fit each other.
+enum RoutingProperty {
+    static func check(_ input: [UInt8]) throws(PropertyBroken) -> Bool {
+        if let proxy = try? Proxy(decoding: input) {
+            try expect(proxy.encoded == input, "two encodings of one Proxy")
+            try expect(proxy.flaws.isEmpty, "a Proxy with flaws was let in")
+            return true
+        }
+        guard let service = try? Service(decoding: input) else { return false }
+        try expect(service.encoded == input, "two encodings of one Service")
+        try expect(service.isSound, "a Service that does not fit was let in")
+        return true
+    }
+}
