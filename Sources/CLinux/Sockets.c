@@ -247,11 +247,13 @@ static clinux_socket_owner ask_owner(
     } else {
         struct inet_diag_msg *found = NLMSG_DATA(&answer.header);
         // The kernel may tell of a listener when there is no connection, and it shows user 0 for a
-        // connection that nobody holds: then there is no inode.
+        // connection that nobody holds: then there is no inode. Who has ended his sending side
+        // already still holds his socket.
+        bool is_connection = found->id.idiag_dport == port_of(to)
+            && (found->idiag_state == TCP_ESTABLISHED || found->idiag_state == TCP_FIN_WAIT1
+                || found->idiag_state == TCP_FIN_WAIT2);
         bool is_it = found->id.idiag_sport == port_of(from) && found->idiag_inode != 0
-            && (wants_listener ? found->idiag_state == TCP_LISTEN
-                               : found->idiag_state == TCP_ESTABLISHED
-                        && found->id.idiag_dport == port_of(to));
+            && (wants_listener ? found->idiag_state == TCP_LISTEN : is_connection);
         owner.error = is_it ? 0 : ENOENT;
         owner.uid = found->idiag_uid;
     }

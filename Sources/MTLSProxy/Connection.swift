@@ -157,8 +157,8 @@ struct Connection: ~Copyable {
 
     /// The kernel has told of something.
     mutating func note(_ readiness: Poller.Readiness) {
-        if !readiness.isDisjoint(with: .readingMakesSense) { isReadable = true }
-        if !readiness.isDisjoint(with: [.peerEnded, .failed]) { isEndNear = true }
+        if readiness.isReadable { isReadable = true }
+        if readiness.isLast { isEndNear = true }
     }
 
     // MARK: Writing

@@ -58,7 +58,11 @@ extension Loop {
             port: route.listener.workloadPort
         )
         connection.access = access
-        guard connection.exchange.isActive else { return }
+        guard connection.exchange.isActive else {
+            // Nothing that it could ask for would be allowed.
+            if access.isHopeless, connection.isOpen { end(&connection, .deniedLater) }
+            return
+        }
         let decision =
             connection.isHTTP
             ? decideAgain(&connection, route, access) : route.policies.decide(access)

@@ -156,7 +156,7 @@ struct Loop: ~Copyable {
             // Who was woken may have ended since; that is no stale event.
             guard var held = slab.checkOut(key) else { continue }
             held.value.isQueued = false
-            drive(key, &held.value, [])
+            drive(key, &held.value, Poller.Readiness(rawValue: 0))
             settle(key, held)
         }
         if ready.isEmpty {
@@ -215,10 +215,10 @@ struct Loop: ~Copyable {
         _ readiness: Poller.Readiness
     ) {
         if connection.isConnecting {
-            guard !readiness.isEmpty else { return }
+            guard !readiness.isNothing else { return }
             guard finishConnecting(key, &connection) else { return }
         }
-        if readiness.contains(.writable), !connection.out.isEmpty {
+        if readiness.isWritable, !connection.out.isEmpty {
             if connection.flush() {
                 progress(&connection)
                 wake(connection.other)

@@ -272,7 +272,18 @@ package struct DescriptorReserve: ~Copyable {
     /// What a descriptor is ready for.
     package struct Readiness: OptionSet, Sendable {
         package let rawValue: UInt32
-        package init(rawValue: UInt32) { self.rawValue = rawValue }
+        @inlinable package init(rawValue: UInt32) { self.rawValue = rawValue }
+
+        // Plain numbers for the loop: a set of several, written out, would be an array on the heap.
+
+        /// Nothing at all.
+        @inlinable package var isNothing: Bool { rawValue == 0 }
+        /// EPOLLOUT.
+        @inlinable package var isWritable: Bool { rawValue & 0x4 != 0 }
+        /// EPOLLIN, EPOLLERR, EPOLLHUP or EPOLLRDHUP: a read will not block.
+        @inlinable package var isReadable: Bool { rawValue & 0x2019 != 0 }
+        /// EPOLLERR, EPOLLHUP or EPOLLRDHUP: nothing more will be told of.
+        @inlinable package var isLast: Bool { rawValue & 0x2018 != 0 }
 
         package static let readable = Self(rawValue: UInt32(clinux_readable))
         package static let writable = Self(rawValue: UInt32(clinux_writable))

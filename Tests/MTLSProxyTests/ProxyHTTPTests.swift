@@ -188,6 +188,38 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
+    func `an idle connection of a peer that lost its right is closed`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send(get("/"))
+        #expect(wire.readAnswer()?.status == 200)
+        #expect(await world.server.list().contains { $0.peer?.description == World.webID })
+        try await world.applyServer([World.allow(nil, "spiffe://example.org/another")])
+        while await world.server.list().contains(where: { $0.peer != nil }) { await Task.yield() }
+        #expect(await world.server.sum().reasons[.deniedLater] == 1)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `TLS contexts change for new connections and live ones stay`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let wire = try Wire.connect(world.outboundAddress)
+        for _ in 0..<3 {
+            wire.send(get("/"))
+            #expect(wire.readAnswer()?.status == 200)
+            // The same with new contexts, as after a rotation.
+            try await world.applyServer([World.allow()])
+            try await world.applyClient()
+        }
+        let sum = await world.client.sum()
+        #expect(sum.accepted == 1)
+        #expect(sum.connected == 3)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
     func `an application that does not answer in time is a 504`(
         _ provider: TLSProvider
     ) async throws {

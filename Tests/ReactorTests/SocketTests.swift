@@ -138,6 +138,13 @@ final class TestSocket {
         #expect(throws: SystemError.notFound) { try closed.listenerOwner() }
     }
 
+    @Test func `who has ended his side only is known still`() throws {
+        let (client, server) = try pair(Self.loopback)
+        client.with { $0.shutdownWrite() }
+        try server.wait(.peerEnded)
+        #expect(try server.with { try $0.peerOwner() } == getuid())
+    }
+
     @Test func `who has closed the socket that asked is not taken for root`() throws {
         let (client, server) = try pair(Self.loopback)
         client.close()
