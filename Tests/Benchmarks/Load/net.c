@@ -94,8 +94,11 @@ SSL_CTX *tls_context(const struct options *options) {
          SSL_CTX_use_PrivateKey_file(context, options->key, SSL_FILETYPE_PEM) != 1)) {
         fail_tls(options->certificate);
     }
-    if (SSL_CTX_set1_groups_list(context, options->groups) != 1) {
-        fail_tls(options->groups);
+    // Before TLS 1.3 the list also says which keys a certificate may have; a refusal is to be for
+    // the version alone.
+    const char *groups = options->old_tls ? "X25519:P-256" : options->groups;
+    if (SSL_CTX_set1_groups_list(context, groups) != 1) {
+        fail_tls(groups);
     }
     // One cipher suite for everybody: the proxies are compared, not AES-128 with AES-256.
     SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256");
