@@ -66,6 +66,7 @@ uint64_t now_ns(void);
 struct meter {
     uint64_t at_ns;
     uint64_t watched_ns[WATCHED_MAX];
+    uint64_t watched_system_ns[WATCHED_MAX]; // the kernel's part of it, in steps of 10 ms
     uint64_t own_ns;
     uint64_t machine_ns; // all processors, all processes
 };

@@ -431,6 +431,11 @@ static void print_result(const struct meter *from, const struct meter *to) {
     for (int i = 0; i < options->watched_count; i++) {
         printf("%s%" PRIu64, i == 0 ? "" : ",", to->watched_ns[i] - from->watched_ns[i]);
     }
+    printf("],\"watched_system_ns\":[");
+    for (int i = 0; i < options->watched_count; i++) {
+        uint64_t used = to->watched_system_ns[i] - from->watched_system_ns[i];
+        printf("%s%" PRIu64, i == 0 ? "" : ",", used);
+    }
     printf("]}\n");
 }
 

@@ -4,6 +4,8 @@
 #include "bench.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +26,26 @@ static uint64_t process_ns(int pid) {
     return clock_getcpuclockid(pid, &clock) == 0 ? read_clock(clock) : 0;
 }
 
+static uint64_t tick_ns(void) { return 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK); }
+
+static uint64_t system_ns(int pid) {
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return 0;
+    }
+    size_t count = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[count] = 0;
+    // The name may hold anything but ends with the last parenthesis; stime is field 15.
+    const char *field = strrchr(text, ')');
+    for (int skipped = 0; field != NULL && skipped < 13; skipped++) {
+        field = strchr(field + 1, ' ');
+    }
+    return field == NULL ? 0 : strtoull(field, NULL, 10) * tick_ns();
+}
+
 static uint64_t machine_ns(void) {
     FILE *file = fopen("/proc/stat", "r");
     if (file == NULL) {
@@ -36,14 +58,14 @@ static uint64_t machine_ns(void) {
     if (read != 7) {
         return 0;
     }
-    uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
-    return (user + nice + system + irq + soft) * tick;
+    return (user + nice + system + irq + soft) * tick_ns();
 }
 
 struct meter meter_read(const struct options *options) {
     struct meter meter = {.at_ns = now_ns()};
     for (int i = 0; i < options->watched_count; i++) {
         meter.watched_ns[i] = process_ns(options->watched[i]);
+        meter.watched_system_ns[i] = system_ns(options->watched[i]);
     }
     meter.own_ns = read_clock(CLOCK_PROCESS_CPUTIME_ID);
     meter.machine_ns = machine_ns();

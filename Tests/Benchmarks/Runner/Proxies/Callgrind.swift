@@ -33,22 +33,35 @@ enum Callgrind {
     struct Profile: Sendable {
         let instructions: Double
         private var callsByName: [String: Double] = [:]
+        /// Without what the functions call.
+        private var instructionsByName: [String: Double] = [:]
 
-        /// Reads the format that callgrind_annotate reads: `calls=` lines after `cfn=` lines, whose
-        /// functions are a number with, the first time, a name; `totals:` at the end.
+        /// Reads the format that callgrind_annotate reads.
+        ///
+        /// Functions are a number with, the first time, a name. After `fn=` come lines of a
+        /// position and its own instructions; after `calls=` comes one with those of the callee.
         init(contentsOf path: String) throws {
             let text = try String(contentsOfFile: path, encoding: .utf8)
             var names: [Substring: String] = [:]
+            var function = ""
             var called = ""
             var total: Double?
+            var isOfCallee = false
             for line in text.split(separator: "\n") {
-                if line.hasPrefix("fn=") {
-                    _ = Self.name(line.dropFirst(3), &names)
+                if let first = line.utf8.first, Self.beginsPosition(first) {
+                    if !isOfCallee {
+                        let count = line.split(separator: " ").last.flatMap { Double($0) }
+                        instructionsByName[function, default: 0] += count ?? 0
+                    }
+                    isOfCallee = false
+                } else if line.hasPrefix("fn=") {
+                    function = Self.name(line.dropFirst(3), &names)
                 } else if line.hasPrefix("cfn=") {
                     called = Self.name(line.dropFirst(4), &names)
                 } else if line.hasPrefix("calls=") {
                     let count = line.dropFirst(6).prefix { $0 != " " }
                     callsByName[called, default: 0] += Double(count) ?? 0
+                    isOfCallee = true
                 } else if line.hasPrefix("totals:") {
                     total = line.split(separator: " ").last.flatMap { Double($0) }
                 }
@@ -57,6 +70,12 @@ enum Callgrind {
                 throw BenchmarkError("callgrind has written no profile to \(path)")
             }
             instructions = total
+        }
+
+        /// Positions are numbers, or relative to the last one.
+        private static func beginsPosition(_ byte: UInt8) -> Bool {
+            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                || [UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "*")].contains(byte)
         }
 
         private static func name(
@@ -80,10 +99,21 @@ enum Callgrind {
         func mostCalled(
             beyond other: Profile,
             where isOne: (String) -> Bool
-        ) -> [(name: String, calls: Double)] {
-            callsByName.filter { isOne($0.key) }
-                .map { ($0.key, $0.value - (other.callsByName[$0.key] ?? 0)) }
-                .filter { $0.1 > 0 }.sorted { $0.1 > $1.1 }.prefix(5).map { $0 }
+        ) -> [(name: String, count: Double)] {
+            Self.most(callsByName.filter { isOne($0.key) }, beyond: other.callsByName)
+        }
+
+        /// The functions that have used the most instructions of their own beyond another run.
+        func costliest(beyond other: Profile) -> [(name: String, count: Double)] {
+            Self.most(instructionsByName, beyond: other.instructionsByName)
+        }
+
+        private static func most(
+            _ counts: [String: Double],
+            beyond others: [String: Double]
+        ) -> [(name: String, count: Double)] {
+            counts.map { (name: $0.key, count: $0.value - (others[$0.key] ?? 0)) }
+                .filter { $0.count > 0 }.sorted { $0.count > $1.count }.prefix(6).map { $0 }
         }
     }
 }

@@ -20,6 +20,8 @@ struct LoadProgram: Sendable {
         let othersPercent: Double
         /// Processor time of the watched processes, in their order.
         let watchedNanoseconds: [Double]
+        /// The kernel's part of it, coarse.
+        let watchedSystemNanoseconds: [Double]
 
         enum CodingKeys: String, CodingKey {
             case seconds, done, failures, failure, bytes
@@ -27,6 +29,13 @@ struct LoadProgram: Sendable {
             case p99Microseconds = "p99_us"
             case othersPercent = "others_percent"
             case watchedNanoseconds = "watched_ns"
+            case watchedSystemNanoseconds = "watched_system_ns"
+        }
+
+        /// The kernel's share of the processor time of both proxies, in percent.
+        var kernelPercent: Double {
+            let all = watchedNanoseconds.prefix(2).reduce(0, +)
+            return all > 0 ? 100 * watchedSystemNanoseconds.prefix(2).reduce(0, +) / all : 0
         }
     }
 

@@ -65,6 +65,8 @@ struct ProxyChain: Sendable {
     let serverPort: Int
     /// Where the tap between the two writes what it has read.
     let tapOutput: String
+    /// Whole once both have ended.
+    let accessLogs: [String]
 
     /// Starts both, runs `body`, and ends both.
     ///
@@ -76,6 +78,7 @@ struct ProxyChain: Sendable {
     ///   - isTapped: Whether a tap stands between them, which reads what the server chooses.
     ///   - wrapper: A program that runs the server's side, with its arguments.
     ///   - body: What is done with them.
+    ///   - ended: What is done when both have ended and their files are still there.
     /// - Returns: What `body` returns.
     /// - Throws: `BenchmarkError`, with what the proxies have said.
     static func run<Value: Sendable>(
@@ -85,7 +88,8 @@ struct ProxyChain: Sendable {
         serverIdentity: ProxyIdentity = .server,
         isTapped: Bool = false,
         wrapper: [String] = [],
-        _ body: @Sendable (ProxyChain) async throws -> Value
+        _ body: @Sendable (ProxyChain) async throws -> Value,
+        ended: @Sendable (ProxyChain, Value) async throws -> Void = { _, _ in }
     ) async throws -> Value {
         let ports = try await stand.load.freePorts(3)
         let folder = "\(stand.folder)/\(product.name)-\(ports[0])"
@@ -140,15 +144,31 @@ struct ProxyChain: Sendable {
                 server: server,
                 clientPort: ports[0],
                 serverPort: ports[1],
-                tapOutput: tapOutput
+                tapOutput: tapOutput,
+                accessLogs: ["client", "server"].map { "\(folder)/\($0)-access.log" }
             )
             let value = try await body(chain)
             for child in running.reversed() { try await child.end() }
+            try await ended(chain, value)
             return value
         } catch {
             let said = running.map(\.output).filter { !$0.isEmpty }.joined(separator: "\n")
             for child in running { try? await child.end(by: SIGKILL) }
             throw BenchmarkError("\(error)\(said.isEmpty ? "" : "\n\(said)")")
+        }
+    }
+
+    /// Whether each side has written a line for each request.
+    ///
+    /// A log that drops what is too much costs less than one that does not.
+    func checkLogs(hold requests: Double) async throws {
+        for log in accessLogs {
+            let output = try await Tool.output("/usr/bin/wc", ["-l", log])
+            let count = String(decoding: output, as: UTF8.self).split(separator: " ").first
+            let lines = count.flatMap { Double($0) } ?? 0
+            guard lines >= requests else {
+                throw BenchmarkError("\(Int(lines)) lines logged of \(Int(requests)) requests")
+            }
         }
     }
 

@@ -55,7 +55,7 @@ struct ProxyCheck: Sendable {
             "the answer's body has changed",
             down
         )
-        let upload = ["--method", "POST", "--path", "/hash", "--send", "\(bytes)"]
+        let upload = ["--method", "POST", "--path", "/hash/all", "--send", "\(bytes)"]
         let up = try await probe(chain.clientPort, upload)
         try expect(up.status == 200 && up.intact, "the request's body has changed", up)
         switch setup.traffic {
@@ -81,7 +81,11 @@ struct ProxyCheck: Sendable {
         as credentials: LoadProgram.Credentials? = nil
     ) async throws {
         let field = "X-Forwarded-Client-Cert: URI=spiffe://evil.example.org/a"
-        let head = try await probe(port, ["--path", "/head", "--field", field], as: credentials)
+        let head = try await probe(
+            port,
+            ["--path", "/head/all", "--field", field],
+            as: credentials
+        )
         let lines = head.text.lowercased().split(separator: "\r\n").filter {
             $0.hasPrefix("x-forwarded-client-cert:")
         }

@@ -38,6 +38,8 @@ struct ProxySample: Sendable {
     var parts: [(name: String, value: Double)] = []
     /// Of the whole machine, in percent, used by programs that are no part of the measurement.
     var others = 0.0
+    /// How many requests were answered meanwhile.
+    var requests = 0.0
 }
 
 /// Measures the products in turn, round by round, so that what changes on the machine meets all.
@@ -76,6 +78,10 @@ struct ProxyRounds: Sendable {
                     await rounds.measure(product, in: round) {
                         try await ProxyChain.run(product, setup, stand) {
                             try await measure($0, stand)
+                        } ended: { chain, sample in
+                            if setup.level == .full {
+                                try await chain.checkLogs(hold: sample.requests)
+                            }
                         }
                     }
                 }

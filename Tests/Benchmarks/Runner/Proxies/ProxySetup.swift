@@ -45,6 +45,7 @@ struct ProxyRule: Codable, Sendable {
     /// Names of `ProxyIdentity`.
     var principals: [String] = []
     var methods: [String] = []
+    /// Each ends with a slash.
     var pathPrefixes: [String] = []
 
     static let oneClient = [ProxyRule(action: .allow, principals: [ProxyIdentity.client.name])]
@@ -76,13 +77,13 @@ struct ProxyRule: Codable, Sendable {
             action: .allow,
             principals: ["client", "billing"],
             methods: ["POST"],
-            pathPrefixes: ["/hash", "/orders/"]
+            pathPrefixes: ["/hash/", "/orders/"]
         ),
         ProxyRule(
             action: .allow,
             principals: ["client"],
             methods: ["GET", "HEAD"],
-            pathPrefixes: ["/b/", "/head"]
+            pathPrefixes: ["/b/", "/head/"]
         ),
     ]
 

@@ -27,7 +27,10 @@ enum ProxyBulk {
                 let times = result.watchedNanoseconds.prefix(2).map { $0 / 1e6 / gigabytes }
                 return ProxySample(
                     values: [comparison.title: times.reduce(0, +)],
-                    parts: [("client's side", times[0]), ("server's side", times[1])],
+                    parts: [
+                        ("client's side", times[0]), ("server's side", times[1]),
+                        ("% in the kernel", result.kernelPercent),
+                    ],
                     others: result.othersPercent
                 )
             }

@@ -34,20 +34,30 @@ enum ProxyCounts {
                 let less = try await counts(few, product, setup, stand)
                 let more = try await counts(few * 3, product, setup, stand)
                 let added = Double(few * 2)
-                func reading(_ row: String, _ count: (Callgrind.Profile) -> Double) -> Reading {
-                    Reading(row: row, value: (count(more) - count(less)) / added)
+                func reading(
+                    _ row: String,
+                    _ count: (Callgrind.Profile) -> Double,
+                    _ most: [(name: String, count: Double)]
+                ) -> Reading {
+                    let note = most.map { "\($0.name) \(Figure.text($0.count / added))" }
+                        .joined(separator: ", ")
+                    return Reading(
+                        row: row,
+                        value: (count(more) - count(less)) / added,
+                        note: note.isEmpty ? nil : note
+                    )
                 }
                 func calls(_ row: String, _ isOne: @escaping (String) -> Bool) -> Reading {
-                    var reading = reading(row) { $0.calls(where: isOne) }
-                    let most = more.mostCalled(beyond: less, where: isOne)
-                        .map { "\($0.name) \(Figure.text($0.calls / added))" }
-                    if !most.isEmpty { reading.note = most.joined(separator: ", ") }
-                    return reading
+                    reading(
+                        row,
+                        { $0.calls(where: isOne) },
+                        more.mostCalled(beyond: less, where: isOne)
+                    )
                 }
                 return [
                     calls(allocations, Callgrind.isAllocation),
                     calls(retains, Callgrind.isReferenceCounting),
-                    reading(instructions, \.instructions),
+                    reading(instructions, \.instructions, more.costliest(beyond: less)),
                 ]
             }
         }

@@ -61,7 +61,7 @@ enum ProxyMemory {
             // What the first connections allocate for all later ones is not theirs.
             _ = try await stand.load(
                 into: chain,
-                ["--mode", "new", "--connections", "8", "--warm-up", "0", "--seconds", "0.2"]
+                ["--mode", "new", "--connections", "8", "--warm-up", "0", "--seconds", "0.5"]
             )
             let before = try chain.server.proportionalKilobytes()
             let after = try await memory(holding: count, chain, stand)

@@ -103,8 +103,10 @@ enum ProxyRequests {
             parts: [
                 ("client's side", times[0]), ("server's side", times[1]),
                 ("requests per second", result.done / result.seconds),
+                ("% in the kernel", result.kernelPercent),
             ],
-            others: result.othersPercent
+            others: result.othersPercent,
+            requests: result.done
         )
     }
 }
@@ -136,7 +138,7 @@ extension ProxyStand {
     private var duration: [String] {
         [
             "--warm-up", settings.size("1", quick: "0.1"),
-            "--seconds", settings.size("3", quick: "0.2"),
+            "--seconds", settings.size("3", quick: "1"),
         ]
     }
 }

@@ -22,7 +22,6 @@ struct SignetProxy: ProxyProduct {
             "--listen", "127.0.0.1:\(place.listen)", "--forward", "127.0.0.1:\(place.forward)",
             "--certificate", place.certificate, "--key", place.key,
             "--authorities", place.authorities, "--groups", setup.keyExchange.rawValue,
-            "--level", setup.level.rawValue,
         ]
         switch place.side {
         case .client:
