@@ -53,6 +53,8 @@ struct SignetBench: AsyncParsableCommand {
         let new = rows
         if !again.isEmpty {
             rows = before.map { row in new.first { $0.case == row.case } ?? row }
+            // One that was never measured before.
+            rows += new.filter { row in !before.contains { $0.case == row.case } }
         }
         if let json { try write(try ResultRow.json(rows), to: json) }
         if let markdown {
