@@ -24,11 +24,13 @@ final class AccessLogFile: Sendable {
     }
 
     func start() {
-        let timer = DispatchSource.makeTimerSource(queue: queue)
-        timer.schedule(deadline: .now() + Self.pause, repeating: Self.pause)
-        timer.setEventHandler { [self] in write() }
-        timer.activate()
-        self.timer.withLock { $0 = timer }
+        timer.withLock { slot in
+            let source = DispatchSource.makeTimerSource(queue: queue)
+            source.schedule(deadline: .now() + Self.pause, repeating: Self.pause)
+            source.setEventHandler { [self] in write() }
+            source.activate()
+            slot = source
+        }
     }
 
     /// Writes what is left.
