@@ -118,7 +118,8 @@ fuzz-replay: setup ## run every kept fuzz input once
 	@.ci/stage fuzz-replay Tests/Fuzz/run replay
 
 .PHONY: bench
-bench: setup ## measure, and write bench-results.json and docs/benchmarks.md
+bench: ## measure, and write bench-results.json and docs/benchmarks.md
+	@.ci/stage setup .ci/setup bench
 	@.ci/stage bench Tests/Benchmarks/run
 
 .PHONY: clean

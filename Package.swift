@@ -265,6 +265,15 @@ let package = Package(
             path: "Tests/Benchmarks/Peer",
             swiftSettings: settings
         ),
+        .executableTarget(
+            name: "signet-bench-proxy",
+            dependencies: [
+                "Authorization", "HTTPSemantics", "MTLSProxy", "Reactor", "Routing", "SPIFFE",
+                .argumentParser, .asn1,
+            ],
+            path: "Tests/Benchmarks/ProxyHost",
+            swiftSettings: settings
+        ),
         .target(
             name: "FuzzTargets",
             dependencies: [

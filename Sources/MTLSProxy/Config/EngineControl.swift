@@ -34,6 +34,7 @@ package final class EngineControl: TrafficEngine {
     private let decisions: DecisionMemory
     private let clock: any NodeClock
     private let logger: Logger
+    private let gatherer = Mutex<(@Sendable () -> Void)?>(nil)
     private let listener = Mutex<(@Sendable ([ProxyListening]) -> Void)?>(nil)
     private let state: Mutex<State>
 
@@ -63,6 +64,12 @@ package final class EngineControl: TrafficEngine {
     /// Names who is told which inbound listeners accept connections, after each change.
     func tellListening(_ listener: @escaping @Sendable ([ProxyListening]) -> Void) {
         self.listener.withLock { $0 = listener }
+    }
+
+    /// Names who takes the records that the loops have made, before a decision is looked up: a
+    /// person asks sooner than they are taken by themselves.
+    func gatherBeforeDecisions(_ gatherer: @escaping @Sendable () -> Void) {
+        self.gatherer.withLock { $0 = gatherer }
     }
 
     private func listening(_ listeners: [ProxyListening]) {
@@ -123,6 +130,7 @@ package final class EngineControl: TrafficEngine {
             }
             return .with { $0.counters = counters.message }
         case .decision(let id):
+            gatherer.withLock { $0 }?()
             guard let explanation = decisions.explanation(of: id) else {
                 return .with {
                     $0.refusal = .with {

@@ -63,6 +63,7 @@ package struct TrafficReporter: Sendable {
 
     /// Reports until cancelled.
     package func run() async {
+        control.gatherBeforeDecisions { tellRecords() }
         var told = ProxyCounters()
         var countsAt = clock.bootTime + Self.countsInterval
         while !Task.isCancelled {

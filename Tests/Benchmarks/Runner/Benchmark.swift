@@ -15,6 +15,8 @@ struct BenchmarkSettings: Sendable {
     let runs: Int
     /// Whether sizes are tiny.
     let isQuick: Bool
+    /// The Python environment that peers are installed in.
+    let python: String
 
     /// The full size, or the tiny one.
     func size<Value>(_ full: Value, quick: Value) -> Value { isQuick ? quick : full }
@@ -25,11 +27,14 @@ struct BenchmarkSettings: Sendable {
 /// One value of one row.
 struct Reading: Sendable {
     let row: String
-    let value: Double
+    /// Nil when only the peer could be measured.
+    let value: Double?
     /// The peer's value, measured in the same run.
     var peer: Double?
     /// What a reader should know about this value.
     var note: String?
+    /// Why there is no value.
+    var why: String?
 }
 
 /// What a row is about and what it should reach.
@@ -50,6 +55,8 @@ struct RowDefinition: Sendable {
         case peerPlus(Double)
         /// That part of the peer, or more.
         case ratioAtLeast(Double)
+        /// That part of the peer, or less.
+        case ratioAtMost(Double)
 
         func isMet(by value: Double, peer: Double?) -> Bool? {
             switch self {
@@ -58,6 +65,7 @@ struct RowDefinition: Sendable {
             case .none: nil
             case .peerPlus(let more): peer.map { value <= $0 + more }
             case .ratioAtLeast(let ratio): peer.map { value >= $0 * ratio }
+            case .ratioAtMost(let ratio): peer.map { value <= $0 * ratio }
             }
         }
 
@@ -68,6 +76,7 @@ struct RowDefinition: Sendable {
             case .none: nil
             case .peerPlus(let more): "<= peer + \(Figure.text(more)) \(unit)"
             case .ratioAtLeast(let ratio): ">= \(Figure.text(ratio * 100)) % of peer"
+            case .ratioAtMost(let ratio): "<= \(Figure.text(ratio * 100)) % of peer"
             }
         }
     }
@@ -80,13 +89,4 @@ struct BenchmarkError: Error, CustomStringConvertible {
     init(_ description: String) {
         self.description = description
     }
-}
-
-/// Every benchmark, in the order of the table.
-enum Benchmarks {
-    static let all: [Benchmark] = [
-        IssuanceCore.benchmark, IssuanceService.benchmark, FirstIdentity.benchmark,
-        EntryChange.benchmark, ServerRestart.benchmark, IdleFleet.benchmark,
-        AgentMemory.benchmark, ServerStart.benchmark, PolicyDecision.benchmark,
-    ]
 }

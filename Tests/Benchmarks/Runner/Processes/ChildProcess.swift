@@ -17,14 +17,19 @@ final class ChildProcess: Sendable {
     var pid: Int32 { process.processIdentifier }
     var isRunning: Bool { process.isRunning }
 
-    /// Starts a program; what it writes to standard error is read line by line.
-    init(_ executable: String, _ arguments: [String]) throws {
+    /// Starts a program; what it writes to standard error is read line by line, and standard output
+    /// goes into a file if one is named.
+    init(_ executable: String, _ arguments: [String], output: String? = nil) throws {
         process = Process()
         process.executableURL = URL(filePath: executable)
         process.arguments = arguments
         let pipe = Pipe()
         process.standardError = pipe
         process.standardOutput = FileHandle.nullDevice
+        if let output {
+            _ = FileManager.default.createFile(atPath: output, contents: nil)
+            process.standardOutput = try FileHandle(forWritingTo: URL(filePath: output))
+        }
         pipe.fileHandleForReading.readabilityHandler = { [weak self] handle in
             let data = handle.availableData
             if data.isEmpty {

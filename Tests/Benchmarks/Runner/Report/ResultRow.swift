@@ -32,7 +32,7 @@ struct ResultRow: Codable, Sendable {
     }
 
     init(_ row: RowDefinition, _ readings: [Reading], isQuick: Bool, why: String?) {
-        let values = readings.map(\.value).sorted()
+        let values = readings.compactMap(\.value).sorted()
         let ours = Figure.median(values)
         let peerValue = Figure.median(readings.compactMap(\.peer).sorted())
         self.case = row.id

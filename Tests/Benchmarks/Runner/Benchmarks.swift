@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Every benchmark, in the order of the table.
+enum Benchmarks {
+    static let all = control + ProxyBenchmarks.all
+
+    private static let control: [Benchmark] = [
+        IssuanceCore.benchmark, IssuanceService.benchmark, FirstIdentity.benchmark,
+        EntryChange.benchmark, ServerRestart.benchmark, IdleFleet.benchmark,
+        AgentMemory.benchmark, ServerStart.benchmark, PolicyDecision.benchmark,
+    ]
+}
