@@ -94,6 +94,12 @@ extension Loop {
         case .tunnel:
             guard var held = slab.checkOut(client.other) else { return }
             held.value.end(&scratch.cipherOut)
+            // Both sides have ended: there is nothing left to pass on.
+            let isThrough = held.value.hasEnded && !held.value.isBlocked
+            if isThrough {
+                held.value.isDead = true
+                if !client.isBlocked { client.isDead = true }
+            }
             settle(client.other, held)
         }
     }

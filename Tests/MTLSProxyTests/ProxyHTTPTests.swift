@@ -220,6 +220,32 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
+    func `a WebSocket goes both ways until both sides end`(_ provider: TLSProvider) async throws {
+        let application = try Application(.webSocket)
+        let world = try World(provider, .http, application: application.address)
+        try await world.applyServer([World.allow()])
+        try await world.applyClient()
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send(
+            get(
+                "/socket",
+                "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+                    + "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            )
+        )
+        #expect(wire.readAnswer()?.status == 101)
+        for text in ["one", "two", "three"] {
+            wire.send(text)
+            #expect(wire.read(text.utf8.count) == Array(text.utf8))
+        }
+        wire.endSending()
+        #expect(wire.readToEnd().isEmpty)
+        #expect(wire.failure == nil)
+        while await world.server.sum().live > 0 { await Task.yield() }
+        while await world.client.sum().live > 0 { await Task.yield() }
+    }
+
+    @Test(arguments: TLSProvider.allCases)
     func `an application that does not answer in time is a 504`(
         _ provider: TLSProvider
     ) async throws {

@@ -135,6 +135,8 @@ final class Application: Sendable {
         case echo
         /// Reads and never answers.
         case silent
+        /// Changes to a WebSocket and sends everything back.
+        case webSocket
     }
 
     let address: SocketAddress
@@ -165,6 +167,14 @@ final class Application: Sendable {
             wire.echo()
             wire.close()
         case .silent: _ = wire.readToEnd()
+        case .webSocket:
+            _ = wire.readAnswer()
+            wire.send(
+                "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n"
+                    + "connection: upgrade\r\nsec-websocket-accept: x\r\n\r\n"
+            )
+            wire.echo()
+            wire.close()
         }
     }
 }
