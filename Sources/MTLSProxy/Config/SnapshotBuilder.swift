@@ -90,6 +90,32 @@ struct SnapshotBuilder {
                 )
             )
         }
+        let outbound = try outboundRoutes(
+            of: configuration,
+            under: trust,
+            now: now,
+            believing: (authorities, revocations),
+            &usedContexts
+        )
+        (contexts, policySets) = (usedContexts, usedSets)
+        generation += 1
+        return ProxySnapshot(
+            generation: generation,
+            revision: configuration.revision.number,
+            inbound: inbound,
+            outbound: outbound,
+            recording: recording
+        )
+    }
+
+    private func outboundRoutes(
+        of configuration: ProxyConfiguration,
+        under trust: ProxyTrust,
+        now: Date,
+        believing believed: (authorities: TLSAuthorities, revocations: PeerRevocations),
+        _ used: inout [ContextKey: TLSContext]
+    ) throws(Problem) -> [OutboundRoute] {
+        let state = configuration.state
         var outbound: [OutboundRoute] = []
         for listener in state.proxy.outbound {
             guard let service = state.service(named: listener.service),
@@ -107,10 +133,10 @@ struct SnapshotBuilder {
                 OutboundRoute(
                     listener: listener,
                     trafficProtocol: port.trafficProtocol,
-                    context: try context(identity, .client, &usedContexts),
+                    context: try context(identity, .client, &used),
                     requirements: PeerRequirements(
-                        authorities: authorities,
-                        revocations: revocations,
+                        authorities: believed.authorities,
+                        revocations: believed.revocations,
                         expected: Set(service.identities)
                     ),
                     serverName: service.serverName,
@@ -118,15 +144,7 @@ struct SnapshotBuilder {
                 )
             )
         }
-        (contexts, policySets) = (usedContexts, usedSets)
-        generation += 1
-        return ProxySnapshot(
-            generation: generation,
-            revision: configuration.revision.number,
-            inbound: inbound,
-            outbound: outbound,
-            recording: recording
-        )
+        return outbound
     }
 
     private func usable(

@@ -130,11 +130,7 @@ struct ProxyChain: Sendable {
             let server = try await start(.server, stand.backendPort, serverIdentity, wrapper)
             let tapOutput = "\(folder)/tap.json"
             if isTapped {
-                let tap = try ChildProcess(
-                    stand.load.executable,
-                    ["tap", "--listen", "\(ports[2])", "--port", "\(ports[1])"],
-                    output: tapOutput
-                )
+                let tap = try Self.tap(stand, listen: ports[2], port: ports[1], output: tapOutput)
                 running.append(tap)
                 _ = try await tap.line(with: "tap port=")
             }
@@ -156,6 +152,20 @@ struct ProxyChain: Sendable {
             for child in running { try? await child.end(by: SIGKILL) }
             throw BenchmarkError("\(error)\(said.isEmpty ? "" : "\n\(said)")")
         }
+    }
+
+    /// Starts what reads the handshakes on their way.
+    private static func tap(
+        _ stand: ProxyStand,
+        listen: Int,
+        port: Int,
+        output: String
+    ) throws -> ChildProcess {
+        try ChildProcess(
+            stand.load.executable,
+            ["tap", "--listen", "\(listen)", "--port", "\(port)"],
+            output: output
+        )
     }
 
     /// Whether each side has written a line for each request.
