@@ -18,12 +18,14 @@ extension Loop {
     ///
     /// The listener tells again in the next turn as long as somebody waits.
     mutating func accept(place: Int) {
-        guard listening.indices.contains(place), listening[place].isActive else { return }
+        guard listening.indices.contains(place), listening[place].isActive,
+            let open = listening[place].open
+        else { return }
         let isInbound = listening[place].inbound != nil
         let number = isInbound ? ProxyLimits.handshakesPerTurnMax : Self.acceptsPerTurnMax
         for _ in 0..<number {
             do throws(SystemError) {
-                let socket = try listening[place].open.socket.accept()
+                let socket = try open.socket.accept()
                 counters.accepted &+= 1
                 take(socket, place)
             } catch {
@@ -157,7 +159,9 @@ extension Loop {
     }
 
     private func requirements(of connection: borrowing Connection) -> PeerRequirements? {
-        listening[connection.place].inbound?.requirements
+        // Whom a listener that is gone believed is not looked at any more.
+        guard listening[connection.place].isActive || isDraining else { return nil }
+        return listening[connection.place].inbound?.requirements
             ?? listening[connection.place].outbound?.requirements
     }
 

@@ -2,6 +2,7 @@
 
 internal import Authorization
 internal import ContainersPreview
+internal import FoundationEssentials
 internal import HTTPCodec
 internal import HTTPSemantics
 internal import Reactor
@@ -44,7 +45,18 @@ extension Loop {
             rejudgeServer(&connection, listener)
             return
         }
-        if isDraining || !listener.isActive { leave(&connection) }
+        if isDraining { leave(&connection) }
+        if !isDraining, !listener.isActive {
+            // Its policies and revocations are not renewed any more, so nothing may go on by them.
+            end(&connection, .draining)
+            return
+        }
+        if let uid = connection.uid, let outbound = listener.outbound,
+            !outbound.listener.allowedUIDs.contains(uid)
+        {
+            end(&connection, .clientOwner)
+            return
+        }
         guard !connection.isDead, let peer = connection.peer, let route = listener.inbound,
             let address = connection.peerAddress
         else { return }
@@ -98,12 +110,22 @@ extension Loop {
         }
     }
 
+    /// A client whose certificate has ended gets no further request; a stream goes on while its
+    /// peer is allowed (docs/decisions/0009-data-path.md).
+    mutating func retireWithCertificate(_ connection: inout Connection) {
+        guard connection.isDownstream, connection.isHTTP, connection.isOpen, !connection.isDead,
+            let peer = connection.peer, peer.notAfter.timeIntervalSince1970 < wallNow
+        else { return }
+        leave(&connection)
+    }
+
     /// The proxy or its listener ends: who has nothing under way goes at once, the others when it
     /// is done.
     private mutating func leave(_ connection: inout Connection) {
         guard connection.isHTTP else { return }
         if connection.isOpen, connection.request.isIdle, connection.held.isEmpty {
-            end(&connection, .draining)
+            // Who sends again soon is told with the answer; who does not is let go.
+            connection.deadline = min(connection.deadline, now &+ ProxyLimits.drainIdle)
             return
         }
         guard !connection.other.isNone, var held = slab.checkOut(connection.other) else { return }

@@ -229,6 +229,10 @@ extension Loop {
         client.exchange.revision = snapshot.revision
         client.exchange.decisionNumber = decisionCount
         decisionCount &+= 1
+        if let peer = client.peer, route.requirements.revocations.contain(peer) {
+            end(&client, .revoked)
+            return false
+        }
         guard let access = client.access else {
             refuse(&client, .forbidden, .denied)
             return false

@@ -28,7 +28,9 @@ struct Loop: ~Copyable {
 
     /// One listener of this loop; its place never changes, since connections name it.
     struct Listening {
-        let open: OpenListener
+        let address: ListenAddress
+        /// Let go when it is not listened at any more, so that the kernel takes nothing for it.
+        var open: OpenListener?
         var inbound: InboundRoute?
         var outbound: OutboundRoute?
         var isActive = true
@@ -38,6 +40,18 @@ struct Loop: ~Copyable {
         var pools: [[Key]] = []
 
         var name: String { inbound?.listener.name ?? outbound?.listener.name ?? "" }
+        /// Whether connections of this place may go on under other routes: what they speak for,
+        /// whom they reach and how they are read stays the same.
+        func goesOn(as inbound: InboundRoute?, _ outbound: OutboundRoute?) -> Bool {
+            let (old, new) = (self.inbound?.listener, inbound?.listener)
+            let (before, after) = (self.outbound, outbound)
+            return old?.identity == new?.identity && old?.forward == new?.forward
+                && old?.forwardUIDs == new?.forwardUIDs
+                && old?.trafficProtocol == new?.trafficProtocol
+                && before?.listener.identity == after?.listener.identity
+                && before?.trafficProtocol == after?.trafficProtocol
+        }
+
         var isHTTP: Bool {
             (inbound?.listener.trafficProtocol ?? outbound?.trafficProtocol) == .http
         }
@@ -295,6 +309,7 @@ struct Loop: ~Copyable {
         for key in due {
             guard var held = slab.checkOut(key) else { continue }
             if held.value.deadline <= now { expire(key, &held.value) }
+            retireWithCertificate(&held.value)
             if !held.value.isDead {
                 let deadline = max(held.value.deadline, now &+ 1)
                 wheel.file(key, at: min(deadline, now &+ Self.noticeMilliseconds))
@@ -327,10 +342,10 @@ struct Loop: ~Copyable {
         for route in snapshot.outbound { routes[route.listenAddress] = (nil, route) }
         var known: Set<ListenAddress> = []
         for place in listening.indices {
-            let address = listening[place].open.address
+            let address = listening[place].address
             guard listening[place].isActive else { continue }
             if let (inbound, outbound) = routes[address],
-                (inbound == nil) == (listening[place].inbound == nil)
+                listening[place].goesOn(as: inbound, outbound)
             {
                 known.insert(address)
                 listening[place].inbound = inbound
@@ -343,7 +358,14 @@ struct Loop: ~Copyable {
         guard !isDraining else { return }
         for open in listeners where !known.contains(open.address) {
             guard let (inbound, outbound) = routes[open.address] else { continue }
-            begin(Listening(open: open, inbound: inbound, outbound: outbound))
+            begin(
+                Listening(
+                    address: open.address,
+                    open: open,
+                    inbound: inbound,
+                    outbound: outbound
+                )
+            )
         }
         rejudging = 0
     }
@@ -354,8 +376,9 @@ struct Loop: ~Copyable {
         fitPools(place)
         let key = Key(rawValue: Self.firstListenerKey &+ UInt64(place))
         // The descriptor is open and not in this poller: only memory can be missing.
+        guard let open = listener.open else { return }
         do throws(SystemError) {
-            try poller.addListener(listener.open.socket, key)
+            try poller.addListener(open.socket, key)
         } catch {
             listening[place].isActive = false
             counters.count(.overloaded)
@@ -364,7 +387,8 @@ struct Loop: ~Copyable {
 
     private mutating func stopListening(_ place: Int) {
         guard listening[place].isActive else { return }
-        poller.remove(listening[place].open.socket)
+        if let open = listening[place].open { poller.remove(open.socket) }
+        listening[place].open = nil
         listening[place].isActive = false
     }
 
@@ -414,7 +438,8 @@ struct Loop: ~Copyable {
 
     /// Takes a descriptor's place when there is none, so that the listener does not spin.
     mutating func turnAway(_ place: Int) {
-        if reserve.turnAway(from: listening[place].open.socket) { counters.turnedAway &+= 1 }
+        guard let open = listening[place].open else { return }
+        if reserve.turnAway(from: open.socket) { counters.turnedAway &+= 1 }
     }
 }
 

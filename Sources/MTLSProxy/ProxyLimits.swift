@@ -16,6 +16,9 @@ package struct ProxyLimits: Hashable, Sendable {
     package static let requestsPerConnectionMax: UInt64 = 100_000
     /// Attempts to reach a server for one request.
     package static let attemptsMax = 3
+    /// How long an idle client may stay, in milliseconds, when the proxy ends: whose next request is
+    /// under way already gets its answer, with the word that it is the last.
+    package static let drainIdle: UInt64 = 1_000
     /// Snapshots that the engine keeps, so that none is released on a loop that still had it.
     package static let generationsMax = 4
 

@@ -171,10 +171,35 @@ package final class AgentLink: Sendable {
             }
             return "the stream ended"
         } catch let error as RPCError {
-            return APIError(error).description
+            let refusal = APIError(error)
+            if Self.withdrawing.contains(refusal.reason) { await withdraw() }
+            return refusal.description
         } catch {
             return "\(error)"
         }
+    }
+
+    /// What an agent says when this process has no Proxy any more; other ends of streams withdraw
+    /// nothing, because the last state stays.
+    private static let withdrawing: Set<String> = ["noProxy", "proxyGone", "selectorsChanged"]
+
+    /// Nothing is granted any more: what is served ends, and the keys are forgotten.
+    private func withdraw() async {
+        let nothing: ProxyTrust? = state.withLock { state in
+            guard let trust = state.gate.trust, !trust.granted.isEmpty else { return nil }
+            state.trusts += 1
+            return state.gate.received(
+                ProxyTrust(
+                    trustDomain: trust.trustDomain,
+                    bundles: trust.bundles,
+                    revocations: [:],
+                    granted: []
+                )
+            )
+        }
+        guard let nothing else { return }
+        logger.warning("the agent has no Proxy for this process any more: nothing is served")
+        await engine.trust(nothing)
     }
 
     private func hold(

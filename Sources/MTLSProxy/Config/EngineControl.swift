@@ -2,7 +2,7 @@
 
 internal import Authorization
 package import Clocks
-internal import ControlAPI
+package import ControlAPI
 package import ControlAPIProtos
 internal import FoundationEssentials
 package import Logging
@@ -26,6 +26,8 @@ package final class EngineControl: TrafficEngine {
         var configuration: ProxyConfiguration?
         /// The agent was not heard for too long: nothing is accepted or opened.
         var isSuspended = false
+        /// What is known could not be brought into force; tried again with the next tick.
+        var isUnsettled = false
         /// When the earliest certificate in force ends, so that it is presented no longer.
         var endsAt: Date?
     }
@@ -62,7 +64,7 @@ package final class EngineControl: TrafficEngine {
     }
 
     /// Names who is told which inbound listeners accept connections, after each change.
-    func tellListening(_ listener: @escaping @Sendable ([ProxyListening]) -> Void) {
+    package func tellListening(_ listener: @escaping @Sendable ([ProxyListening]) -> Void) {
         self.listener.withLock { $0 = listener }
     }
 
@@ -151,7 +153,9 @@ package final class EngineControl: TrafficEngine {
     package func expire() async {
         let now = clock.wallTime
         await settle { state in
-            guard let end = state.endsAt, end <= now else { return nil }
+            guard state.isUnsettled || state.endsAt.map({ $0 <= now }) ?? false else {
+                return nil
+            }
             return state.configuration
         }
     }
@@ -208,6 +212,7 @@ package final class EngineControl: TrafficEngine {
                 return true
             } catch {
                 // What was taken away must not be served because something else went wrong.
+                state.isUnsettled = true
                 logger.critical("nothing is served any more", metadata: ["reason": "\(error)"])
                 let snapshot = state.builder.empty(revision: configuration.revision.number)
                 do { try engine.apply(snapshot) { done.finish() } } catch { return false }
@@ -225,6 +230,7 @@ package final class EngineControl: TrafficEngine {
         into state: inout State
     ) {
         state.configuration = configuration
+        state.isUnsettled = false
         let used =
             snapshot.inbound.map(\.listener.identity) + snapshot.outbound.map(\.listener.identity)
         state.endsAt = used.compactMap { configuration.identities[$0]?.notAfter }.min()

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Clocks
+import ControlAPI
+import ControlAPIProtos
+import Crypto
+import Foundation
+import HTTPSemantics
+import Logging
+import MTLSProxy
+import NodeSync
+import Reactor
+import Routing
+import SPIFFE
+import Synchronization
+import TestPKI
+import Testing
+
+/// What the agent says, brought into force on a real engine.
+@Suite(.timeLimit(.minutes(1)))
+struct EngineControlTests {
+    /// A control over an engine of one worker, and what it tells of its listeners.
+    final class Bench: Sendable {
+        let root: TestAuthority
+        let leaf: TestLeaf
+        let address: Routing.SocketAddress
+        let engine: ProxyEngine
+        let control: EngineControl
+        let listening = Mutex<[[ProxyListening]]>([])
+        let epoch: Epoch
+
+        init() throws {
+            root = try TestAuthority.root("example.org", now: Date())
+            leaf = try root.leaf(World.backendID)
+            address = try World.freeAddress()
+            engine = try ProxyEngine(workers: 1, provider: .boringSSL, instance: 7)
+            control = EngineControl(
+                engine,
+                decisions: DecisionMemory(),
+                clock: SystemClock(),
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            )
+            var generator = SystemRandomNumberGenerator()
+            epoch = Epoch(using: &generator)
+            control.tellListening { told in self.listening.withLock { $0.append(told) } }
+        }
+
+        deinit { engine.stop() }
+
+        var told: [[ProxyListening]] { listening.withLock { $0 } }
+
+        func trust(granted: [String], revokedBefore: Date? = nil) throws -> ProxyTrust {
+            let revoked = revokedBefore.map { [(World.backendID, $0)] } ?? []
+            return ProxyTrust(
+                trustDomain: root.trustDomain,
+                bundles: [root.trustDomain: root.bundle],
+                revocations: try Dictionary(
+                    uniqueKeysWithValues: revoked.map { (try SPIFFEID($0.0), $0.1) }
+                ),
+                granted: Set(try granted.map { try SPIFFEID($0) })
+            )
+        }
+
+        func configuration(
+            policies: [[UInt8]] = [],
+            notAfter: Date? = nil
+        ) throws
+            -> ProxyConfiguration
+        {
+            let id = try SPIFFEID(World.backendID)
+            let listener = InboundListener(
+                name: "in",
+                address: address,
+                identity: id,
+                trafficProtocol: .http,
+                forward: .address(try World.freeAddress()),
+                forwardUIDs: [getuid()],
+                workloadPort: 80
+            )
+            let proxy = Proxy(
+                namespace: "default",
+                name: "p",
+                nodeSelectors: [try Selector("role:web")],
+                selectors: [try Selector("unix:uid:0")],
+                identities: [id],
+                inbound: [listener]
+            )
+            let identity = ProxyIdentity(
+                id: id,
+                certificateChain: leaf.chain,
+                privateKeyPKCS8: Array(leaf.key.derRepresentation),
+                notBefore: Date() - 60,
+                notAfter: notAfter ?? Date() + 3600
+            )
+            return ProxyConfiguration(
+                revision: Revision(epoch: epoch, number: 1),
+                sequence: 1,
+                state: ProxyState(
+                    proxy: proxy,
+                    policies: policies,
+                    inboundPolicies: [Array(policies.indices)]
+                ),
+                identities: [id: identity]
+            )
+        }
+
+        /// Whether something takes connections at the listener's address.
+        func accepts() throws -> Bool {
+            (try? Socket.listen(address.address, port: address.port)) == nil
+        }
+    }
+
+    @Test func `nothing listens before trust, and a state that comes first is refused`()
+        async throws
+    {
+        let bench = try Bench()
+        let refusal = await bench.control.apply(try bench.configuration())
+        #expect(refusal == "a state came before trust")
+        #expect(bench.told.isEmpty)
+        #expect(!(try bench.accepts()))
+    }
+
+    @Test func `a listener opens with its identity and closes when that is not granted any more`()
+        async throws
+    {
+        let bench = try Bench()
+        await bench.control.trust(try bench.trust(granted: [World.backendID]))
+        #expect(await bench.control.apply(try bench.configuration()) == nil)
+        #expect(bench.told.last?.map(\.listener) == ["in"])
+        #expect(try bench.accepts())
+        await bench.control.trust(try bench.trust(granted: []))
+        #expect(bench.told.last?.isEmpty == true)
+        #expect(!(try bench.accepts()))
+        // Granted again, the identity that was kept is used again.
+        await bench.control.trust(try bench.trust(granted: [World.backendID]))
+        #expect(bench.told.last?.map(\.listener) == ["in"])
+    }
+
+    @Test func `nothing listens in the name of a certificate that was revoked`() async throws {
+        let bench = try Bench()
+        await bench.control.trust(
+            try bench.trust(granted: [World.backendID], revokedBefore: Date() + 10)
+        )
+        #expect(await bench.control.apply(try bench.configuration()) == nil)
+        #expect(bench.told.last?.isEmpty == true)
+        #expect(!(try bench.accepts()))
+    }
+
+    @Test func `a certificate that has ended is presented no more`() async throws {
+        let bench = try Bench()
+        await bench.control.trust(try bench.trust(granted: [World.backendID]))
+        let ended = try bench.configuration(notAfter: Date() - 1)
+        #expect(await bench.control.apply(ended) == nil)
+        #expect(bench.told.last?.isEmpty == true)
+    }
+
+    @Test func `a policy that cannot be read refuses the state, and the last one stays`()
+        async throws
+    {
+        let bench = try Bench()
+        await bench.control.trust(try bench.trust(granted: [World.backendID]))
+        #expect(await bench.control.apply(try bench.configuration()) == nil)
+        let refusal = await bench.control.apply(try bench.configuration(policies: [[0xFF, 0x01]]))
+        #expect(refusal?.hasPrefix("policy 0 cannot be read") == true, "\(refusal ?? "applied")")
+        #expect(bench.told.count == 1)
+        #expect(try bench.accepts())
+    }
+
+    @Test func `an agent that is silent for too long stops everything until it is heard`()
+        async throws
+    {
+        let bench = try Bench()
+        await bench.control.trust(try bench.trust(granted: [World.backendID]))
+        #expect(await bench.control.apply(try bench.configuration()) == nil)
+        await bench.control.suspend(true)
+        #expect(!(try bench.accepts()))
+        await bench.control.suspend(false)
+        #expect(try bench.accepts())
+        #expect(bench.told.last?.map(\.listener) == ["in"])
+    }
+
+    @Test func `a decision that is not remembered is refused with a reason`() async throws {
+        let bench = try Bench()
+        let reply = await bench.control.answer(
+            .decision(id: "aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            limit: 1
+        )
+        #expect(reply.refusal.code == "decisionForgotten")
+    }
+}
