@@ -148,10 +148,18 @@ struct ProxyChain: Sendable {
             try await ended(chain, value)
             return value
         } catch {
-            let said = running.map(\.output).filter { !$0.isEmpty }.joined(separator: "\n")
-            for child in running { try? await child.end(by: SIGKILL) }
-            throw BenchmarkError("\(error)\(said.isEmpty ? "" : "\n\(said)")")
+            throw await failure(error, of: running)
         }
+    }
+
+    /// Ends what runs, and says what it has said.
+    private static func failure(
+        _ error: any Error,
+        of running: [ChildProcess]
+    ) async -> BenchmarkError {
+        let said = running.map(\.output).filter { !$0.isEmpty }.joined(separator: "\n")
+        for child in running { try? await child.end(by: SIGKILL) }
+        return BenchmarkError("\(error)\(said.isEmpty ? "" : "\n\(said)")")
     }
 
     /// Starts what reads the handshakes on their way.
