@@ -5,7 +5,8 @@
 /// Every value has a default that is safe on an open network. Times are in milliseconds; they are
 /// noticed up to `Loop.noticeMilliseconds` late.
 package struct ProxyLimits: Hashable, Sendable {
-    /// Connections of one worker, both sides counted: at 20 KB each a quarter of a gigabyte.
+    /// Connections of one worker, both sides counted: a quarter of a gigabyte at 20 KB each, and
+    /// 3 GB if every peer holds the 256 KB that one may leave unread.
     package static let connectionsMax = 12_000
     /// TLS handshakes begun in one turn of a loop: 4 take about 1 ms, so that those who are
     /// connected already do not wait longer.
