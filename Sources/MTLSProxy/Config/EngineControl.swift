@@ -210,6 +210,9 @@ package final class EngineControl: TrafficEngine {
                 try engine.apply(snapshot) { done.finish() }
                 bring(snapshot, configuration, into: &state)
                 return true
+            } catch ProxyEngineError.draining {
+                // Nothing is taken any more, and the process is about to end.
+                return false
             } catch {
                 // What was taken away must not be served because something else went wrong.
                 state.isUnsettled = true
