@@ -61,11 +61,15 @@ struct DurabilityChecker {
                     "the key of \(node.name) is wrong"
                 )
             }
-            for (hash, isUsed) in ledger.tokens {
-                let token = try transaction.joinToken(hash: hash)
+            for (hash, fact) in ledger.tokens {
+                let state: Ledger.TokenFact.State =
+                    switch try transaction.joinToken(hash: hash) {
+                    case nil: .withdrawn
+                    case let token?: token.usedAt == nil ? .unused : .used
+                    }
                 try require(
-                    token.map { ($0.usedAt != nil) == isUsed } ?? false,
-                    "a token is wrong"
+                    state == fact.state,
+                    "a token of \(fact.name) is \(state) and not \(fact.state)"
                 )
             }
             let authorities = Set(try transaction.authorities().map(\.id))

@@ -61,6 +61,13 @@ final class Ledger {
         var authorities: Set<String> = []
     }
 
+    struct TokenFact {
+        enum State { case unused, used, withdrawn }
+
+        let name: String
+        var state = State.unused
+    }
+
     /// An authority began to sign.
     struct Activation {
         let id: String
@@ -74,8 +81,8 @@ final class Ledger {
     private(set) var number: UInt64 = 0
     private(set) var history: [UInt64: State] = [0: State()]
     private(set) var nodes: [String: NodeFact] = [:]
-    /// Hashes of join tokens, and whether they were used.
-    private(set) var tokens: [[UInt8]: Bool] = [:]
+    /// Join tokens by their hashes.
+    private(set) var tokens: [[UInt8]: TokenFact] = [:]
     private(set) var issued: [[UInt8]: IssuedFact] = [:]
     private(set) var issuedInOrder: [IssuedFact] = []
     private(set) var authorities: [String: AuthorityFact] = [:]
@@ -151,16 +158,33 @@ final class Ledger {
         self.number = max(self.number, number)
     }
 
-    func created(token hash: [UInt8]) { tokens[hash] = false }
+    func created(token hash: [UInt8], for name: String) {
+        tokens[hash] = TokenFact(name: name)
+    }
 
     func admitted(_ name: String, _ node: NodeFact, token: [UInt8]?) {
         nodes[name] = node
-        if let token { tokens[token] = true }
+        if let token { tokens[token]?.state = .used }
     }
 
-    func banned(_ name: String, _ isBanned: Bool) { nodes[name]?.isBanned = isBanned }
+    func banned(_ name: String) {
+        nodes[name]?.isBanned = true
+        withdrawTokens(of: name)
+    }
 
-    func evicted(_ name: String) { nodes[name] = nil }
+    func unbanned(_ name: String) { nodes[name]?.isBanned = false }
+
+    func evicted(_ name: String) {
+        nodes[name] = nil
+        withdrawTokens(of: name)
+    }
+
+    /// Whoever is shut out does not come back with a token made before.
+    private func withdrawTokens(of name: String) {
+        for (hash, token) in tokens where token.name == name && token.state == .unused {
+            tokens[hash]?.state = .withdrawn
+        }
+    }
 
     func issued(_ fact: IssuedFact) {
         issued[fact.serial] = fact

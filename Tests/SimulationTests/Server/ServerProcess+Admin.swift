@@ -113,7 +113,7 @@ extension ServerProcess {
             selectors: try selectors.map { try Selector($0) },
             ttlSeconds: 86_400
         )
-        try write(isDroppable: true, claiming: { _ in ledger.created(token: hash) }) {
+        try write(isDroppable: true, claiming: { _ in ledger.created(token: hash, for: name) }) {
             try logic.createToken(order, by: standing, in: $0)
         }
     }
@@ -124,9 +124,9 @@ extension ServerProcess {
             isDroppable: true,
             claiming: { _ in
                 switch change {
-                case .ban: ledger.banned(name, true)
+                case .ban: ledger.banned(name)
                 case .evict: ledger.evicted(name)
-                case .unban: ledger.banned(name, false)
+                case .unban: ledger.unbanned(name)
                 }
             }
         ) {
