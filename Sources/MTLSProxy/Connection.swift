@@ -54,7 +54,7 @@ struct Connection: ~Copyable {
     let isHTTP: Bool
     /// The place of its listener in the loop.
     let place: Int
-    /// The generation of the snapshot that its TLS context came from.
+    /// Of the snapshot, for a client; for a server the route's `connectionGeneration`.
     let generation: UInt64
     private(set) var socket: Socket
     private(set) var tls: TLSSession?
@@ -65,6 +65,8 @@ struct Connection: ~Copyable {
 
     var isConnecting = false
     private(set) var isHandshaking: Bool
+    /// Whether it is counted among the clients that have not shown who they are.
+    var isStranger = false
     /// Whether the kernel may have bytes.
     private(set) var isReadable = false
     /// Whether the kernel has told of the peer's end, which comes behind the bytes that are there:
@@ -142,9 +144,10 @@ struct Connection: ~Copyable {
 
     /// Who is at the other end; nil without TLS and before the handshake is done.
     var peer: TLSPeer? {
+        guard !isHandshaking else { return nil }
         switch tls {
-        case .some(let session): session.peer
-        case .none: nil
+        case .some(let session): return session.peer
+        case .none: return nil
         }
     }
 

@@ -21,7 +21,7 @@ extension Loop {
         guard listening.indices.contains(place), listening[place].isActive,
             let open = listening[place].open
         else { return }
-        let isInbound = listening[place].inbound != nil
+        let isInbound = listening[place].isInbound
         let number = isInbound ? ProxyLimits.handshakesPerTurnMax : Self.acceptsPerTurnMax
         for _ in 0..<number {
             do throws(SystemError) {
@@ -57,13 +57,19 @@ extension Loop {
         _ route: InboundRoute,
         _ snapshot: ProxySnapshot
     ) {
+        // Who is known keeps most of the places, however many come and say nothing.
+        guard strangers < limits.strangers else {
+            counters.count(.overloaded)
+            counters.turnedAway &+= 1
+            return
+        }
         socket.sendAtOnce()
         // Who has left already has no address, and nothing that a policy could be asked.
         guard let peer = socket.peerEndpoint(),
             let session = TLSSession(route.context, now: now)
         else { return }
         counters.handshakes &+= 1
-        let connection = Connection(
+        var connection = Connection(
             isDownstream: true,
             isHTTP: listening[place].isHTTP,
             place: place,
@@ -73,7 +79,10 @@ extension Loop {
             peerAddress: peer.address,
             now: now
         )
-        _ = register(connection, waiting: .handshake, for: limits.handshake)
+        connection.isStranger = true
+        if register(connection, waiting: .handshake, for: limits.handshake) != nil {
+            strangers += 1
+        }
     }
 
     private mutating func takeOutbound(
@@ -151,6 +160,8 @@ extension Loop {
             return false
         }
         if connection.isDownstream {
+            connection.isStranger = false
+            strangers -= 1
             return admit(key, &connection)
         }
         counters.connected &+= 1
@@ -159,9 +170,8 @@ extension Loop {
     }
 
     private func requirements(of connection: borrowing Connection) -> PeerRequirements? {
-        // Whom a listener that is gone believed is not looked at any more.
-        guard listening[connection.place].isActive || isDraining else { return nil }
-        return listening[connection.place].inbound?.requirements
+        // Nil when the listener is gone: whom it believed is not looked at any more.
+        listening[connection.place].inbound?.requirements
             ?? listening[connection.place].outbound?.requirements
     }
 

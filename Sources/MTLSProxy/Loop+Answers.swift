@@ -128,8 +128,8 @@ extension Loop {
     ) {
         scratch.head.clear()
         let rewrite =
-            listening[server.place].inbound == nil
-            ? responseRewrites.fromProxy : responseRewrites.fromApplication
+            listening[server.place].isInbound
+            ? responseRewrites.fromApplication : responseRewrites.fromProxy
         Self.write(
             rewrite,
             scratch.response,

@@ -46,7 +46,7 @@ extension Loop {
             return
         }
         if isDraining { leave(&connection) }
-        if !isDraining, !listener.isActive {
+        guard listener.isActive else {
             // Its policies and revocations are not renewed any more, so nothing may go on by them.
             end(&connection, .draining)
             return
@@ -70,15 +70,25 @@ extension Loop {
             port: route.listener.workloadPort
         )
         connection.access = access
-        guard connection.exchange.isActive else {
-            // Nothing that it could ask for would be allowed.
-            if access.isHopeless, connection.isOpen { end(&connection, .deniedLater) }
-            return
-        }
+        // Who asks for nothing at the moment is answered when it does.
+        guard connection.exchange.isActive else { return }
         let decision =
             connection.isHTTP
             ? decideAgain(&connection, route, access) : route.policies.decide(access)
-        if !decision.isAllowed { end(&connection, .deniedLater) }
+        if !decision.isAllowed { denyLater(&connection, decision) }
+    }
+
+    /// Denies what was allowed before.
+    private mutating func denyLater(_ connection: inout Connection, _ decision: Decision) {
+        connection.exchange.decision = decision
+        connection.exchange.revision = snapshot?.revision ?? 0
+        connection.exchange.decisionNumber = decisionCount
+        decisionCount &+= 1
+        if connection.isHTTP, !connection.exchange.hasAnswer {
+            refuse(&connection, .forbidden, .deniedLater)
+        } else {
+            end(&connection, .deniedLater)
+        }
     }
 
     /// The request at hand, judged by what was remembered of it.
@@ -172,7 +182,7 @@ extension Loop {
             kind: connection.isHTTP ? .request : .connection,
             time: wallNow,
             listener: listener.name,
-            isInbound: listener.inbound != nil,
+            isInbound: listener.isInbound,
             peer: connection.peer?.id,
             peerAddress: connection.peerAddress,
             uid: connection.uid,
@@ -212,7 +222,7 @@ extension Loop {
                 kind: .connection,
                 time: wallNow,
                 listener: listening[place].name,
-                isInbound: listening[place].inbound != nil,
+                isInbound: listening[place].isInbound,
                 revision: snapshot?.revision ?? 0,
                 reason: reason
             )
@@ -278,7 +288,7 @@ extension Loop {
         let listener = listening[connection.place]
         return ConnectionStatus(
             listener: listener.name,
-            isInbound: listener.inbound != nil,
+            isInbound: listener.isInbound,
             isDownstream: connection.isDownstream,
             peer: connection.peer?.id,
             peerAddress: connection.peerAddress,

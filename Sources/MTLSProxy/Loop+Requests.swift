@@ -225,7 +225,11 @@ extension Loop {
             refuse(&client, .serviceUnavailable, .draining)
             return false
         }
-        guard let route = listening[client.place].inbound else { return true }
+        guard listening[client.place].isInbound else { return true }
+        guard let route = listening[client.place].inbound else {
+            end(&client, .draining)
+            return false
+        }
         client.exchange.revision = snapshot.revision
         client.exchange.decisionNumber = decisionCount
         decisionCount &+= 1
@@ -233,7 +237,7 @@ extension Loop {
             end(&client, .revoked)
             return false
         }
-        guard let access = client.access else {
+        guard let access = currentAccess(&client, route) else {
             refuse(&client, .forbidden, .denied)
             return false
         }
@@ -250,6 +254,24 @@ extension Loop {
             return false
         }
         return true
+    }
+
+    /// What the policies say of the peer, looked up again if they are newer than what is known: a
+    /// request may come before its connection was judged by them.
+    private func currentAccess(
+        _ client: inout Connection,
+        _ route: InboundRoute
+    ) -> PeerAccess? {
+        if let access = client.access, !route.policies.made(access),
+            let peer = client.peer, let address = client.peerAddress
+        {
+            client.access = route.policies.access(
+                of: peer.id,
+                at: address,
+                port: route.listener.workloadPort
+            )
+        }
+        return client.access
     }
 
     private static func decision(

@@ -81,12 +81,10 @@ extension Loop {
         guard !connection.isDead, now < connection.since &+ limits.connectionAge else {
             return false
         }
-        // A rotation or a new bundle: what comes after goes out under it.
-        return !connection.hasTLS || connection.generation == contextGeneration(connection.place)
+        // A rotation, a new bundle or another endpoint: what comes after goes out under it.
+        return !connection.hasTLS
+            || connection.generation == listening[connection.place].outbound?.connectionGeneration
     }
-
-    /// The generation of the snapshot; TLS contexts come with it.
-    func contextGeneration(_ place: Int) -> UInt64 { snapshot?.generation ?? 0 }
 
     /// Why there is no socket.
     private enum NoServer: Error {
@@ -150,7 +148,7 @@ extension Loop {
             isDownstream: false,
             isHTTP: listening[place].isHTTP,
             place: place,
-            generation: snapshot?.generation ?? 0,
+            generation: listening[place].outbound?.connectionGeneration ?? 0,
             socket: socket,
             tls: tls,
             peerAddress: nil,

@@ -29,17 +29,30 @@ struct Loop: ~Copyable {
     /// One listener of this loop; its place never changes, since connections name it.
     struct Listening {
         let address: ListenAddress
+        let name: String
+        let isInbound: Bool
+        let isHTTP: Bool
         /// Let go when it is not listened at any more, so that the kernel takes nothing for it.
         var open: OpenListener?
+        /// Nil as soon as it is withdrawn, and with it the key in its TLS context.
         var inbound: InboundRoute?
         var outbound: OutboundRoute?
-        var isActive = true
+        /// Whether the snapshot has it; a proxy that ends goes on by its listeners.
+        var isActive: Bool { inbound != nil || outbound != nil }
         /// Where the next connection goes.
         var nextEndpoint = 0
         /// Idle connections to the application, or to each endpoint.
         var pools: [[Key]] = []
 
-        var name: String { inbound?.listener.name ?? outbound?.listener.name ?? "" }
+        init(_ open: OpenListener, _ inbound: InboundRoute?, _ outbound: OutboundRoute?) {
+            address = open.address
+            name = inbound?.listener.name ?? outbound?.listener.name ?? ""
+            isInbound = inbound != nil
+            isHTTP = (inbound?.listener.trafficProtocol ?? outbound?.trafficProtocol) == .http
+            self.open = open
+            (self.inbound, self.outbound) = (inbound, outbound)
+        }
+
         /// Whether connections of this place may go on under other routes: what they speak for,
         /// whom they reach and how they are read stays the same.
         func goesOn(as inbound: InboundRoute?, _ outbound: OutboundRoute?) -> Bool {
@@ -50,10 +63,6 @@ struct Loop: ~Copyable {
                 && old?.trafficProtocol == new?.trafficProtocol
                 && before?.listener.identity == after?.listener.identity
                 && before?.trafficProtocol == after?.trafficProtocol
-        }
-
-        var isHTTP: Bool {
-            (inbound?.listener.trafficProtocol ?? outbound?.trafficProtocol) == .http
         }
     }
 
@@ -86,6 +95,8 @@ struct Loop: ~Copyable {
     /// Where judging again has got to; nil if it is through.
     private var rejudging: Int?
     private var draining: Countdown?
+    /// Clients whose TLS handshake is not done.
+    var strangers = 0
     private var drainDeadline: UInt64 = .max
     private var isStopped = false
 
@@ -206,6 +217,7 @@ struct Loop: ~Copyable {
         let other = held.value.other
         held.value.other = .none
         if held.value.isDownstream { finishRecord(&held.value) }
+        if held.value.isStranger { strangers -= 1 }
         held.value.sayGoodbye(&scratch.cipherOut)
         counters.count(held.value.reason)
         let (isDownstream, reason) = (held.value.isDownstream, held.value.reason)
@@ -353,21 +365,16 @@ struct Loop: ~Copyable {
                 fitPools(place)
             } else {
                 stopListening(place)
+                listening[place].inbound = nil
+                listening[place].outbound = nil
             }
         }
+        rejudging = 0
         guard !isDraining else { return }
         for open in listeners where !known.contains(open.address) {
             guard let (inbound, outbound) = routes[open.address] else { continue }
-            begin(
-                Listening(
-                    address: open.address,
-                    open: open,
-                    inbound: inbound,
-                    outbound: outbound
-                )
-            )
+            begin(Listening(open, inbound, outbound))
         }
-        rejudging = 0
     }
 
     private mutating func begin(_ listener: Listening) {
@@ -380,16 +387,15 @@ struct Loop: ~Copyable {
         do throws(SystemError) {
             try poller.addListener(open.socket, key)
         } catch {
-            listening[place].isActive = false
+            listening[place].open = nil
             counters.count(.overloaded)
         }
     }
 
     private mutating func stopListening(_ place: Int) {
-        guard listening[place].isActive else { return }
-        if let open = listening[place].open { poller.remove(open.socket) }
+        guard let open = listening[place].open else { return }
+        poller.remove(open.socket)
         listening[place].open = nil
-        listening[place].isActive = false
     }
 
     // MARK: - Judging again

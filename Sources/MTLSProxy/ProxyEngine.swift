@@ -18,7 +18,7 @@ package final class ProxyEngine: Sendable {
         var listeners: [ListenAddress: [OpenListener]] = [:]
         var generation: UInt64 = 0
         var isDraining = false
-        /// The last snapshots, the newest last; released here and not on a loop.
+        /// Those that a loop may still have; released here and not on a loop.
         var kept: [ProxySnapshot] = []
         var threads: [ThreadHandle] = []
     }
@@ -96,11 +96,12 @@ package final class ProxyEngine: Sendable {
     /// Makes a snapshot the one that everything is done by.
     ///
     /// New listeners are opened here, before any loop hears of it: either all of them can be, or
-    /// nothing changes.
+    /// nothing changes. A proxy that ends opens none, but what goes on still goes on by the newest.
     ///
     /// - Parameters:
     ///   - snapshot: Of a greater generation than every one before.
-    ///   - applied: Called once when every loop has taken it, on one of their threads.
+    ///   - applied: Called once when every loop has taken it, on one of their threads; at once if
+    ///     the proxy ends.
     /// - Throws: `ProxyEngineError`; the last snapshot stays in force.
     package func apply(
         _ snapshot: ProxySnapshot,
@@ -122,7 +123,6 @@ package final class ProxyEngine: Sendable {
         _ state: inout State,
         _ applied: @escaping @Sendable () -> Void
     ) throws(ProxyEngineError) {
-        guard !state.isDraining else { throw .draining }
         guard snapshot.generation > state.generation else {
             throw .generation(snapshot.generation, notAfter: state.generation)
         }
@@ -135,6 +135,11 @@ package final class ProxyEngine: Sendable {
         let addresses =
             snapshot.inbound.map(\.listenAddress) + snapshot.outbound.map(\.listenAddress)
         guard Set(addresses).count == addresses.count else { throw .addressTwice }
+        if state.isDraining {
+            try post(snapshot, [:], Countdown(mailboxes.count, {}), &state)
+            applied()
+            return
+        }
         var listeners: [ListenAddress: [OpenListener]] = [:]
         for address in addresses {
             do throws(SystemError) {
@@ -147,16 +152,34 @@ package final class ProxyEngine: Sendable {
                 throw .cannotListen(address, error)
             }
         }
-        let countdown = Countdown(mailboxes.count, applied)
+        try post(snapshot, listeners, Countdown(mailboxes.count, applied), &state)
+        for (address, _) in state.listeners where listeners[address] == nil { forget(address) }
+        state.listeners = listeners
+    }
+
+    private func post(
+        _ snapshot: ProxySnapshot,
+        _ listeners: [ListenAddress: [OpenListener]],
+        _ countdown: Countdown,
+        _ state: inout State
+    ) throws(ProxyEngineError) {
         for (worker, mailbox) in mailboxes.enumerated() {
-            let own = addresses.compactMap { listeners[$0]?[worker] }
+            let own = listeners.values.map { $0[worker] }
             guard mailbox.post(.snapshot(snapshot, own, countdown)) else { throw .stuck(worker) }
         }
         state.generation = snapshot.generation
         state.kept.append(snapshot)
-        if state.kept.count > ProxyLimits.generationsMax { state.kept.removeFirst() }
-        for (address, _) in state.listeners where listeners[address] == nil { forget(address) }
-        state.listeners = listeners
+    }
+
+    /// Lets go of what came before a snapshot that every loop has taken, and of the keys in it.
+    package func forget(before generation: UInt64) {
+        // Released when nobody waits for the state.
+        let old = state.withLock { state in
+            let old = state.kept.filter { $0.generation < generation }
+            state.kept.removeAll { $0.generation < generation }
+            return old
+        }
+        withExtendedLifetime(old) {}
     }
 
     /// One listener for each worker: TCP shares a port, a Unix socket is one for all.
@@ -253,7 +276,6 @@ package enum ProxyEngineError: Error, Hashable, Sendable, CustomStringConvertibl
     /// Two listeners have one address.
     case addressTwice
     case cannotListen(ListenAddress, SystemError)
-    case draining
     case generation(UInt64, notAfter: UInt64)
     /// A TLS context is of another library.
     case providerDiffers(listener: String)
@@ -266,7 +288,6 @@ package enum ProxyEngineError: Error, Hashable, Sendable, CustomStringConvertibl
         switch self {
         case .addressTwice: "two listeners have the same address"
         case .cannotListen(let address, let error): "cannot listen on \(address): \(error)"
-        case .draining: "the proxy is ending"
         case .generation(let new, let old): "snapshot \(new) does not come after \(old)"
         case .providerDiffers(let name): "listener \(name) has a TLS context of another library"
         case .stuck(let worker): "worker \(worker) does not answer"

@@ -20,10 +20,11 @@ package struct ProxyLimits: Hashable, Sendable {
     /// How long an idle client may stay, in milliseconds, when the proxy ends: whose next request is
     /// under way already gets its answer, with the word that it is the last.
     package static let drainIdle: UInt64 = 1_000
-    /// Snapshots that the engine keeps, so that none is released on a loop that still had it.
-    package static let generationsMax = 4
 
-    /// From the connection to the end of the TLS handshake.
+    /// Clients of one worker that have not shown who they are: a quarter of its connections, so that
+    /// they cannot take the place of those who have.
+    package var strangers = 3_000
+    /// From the connection to the end of the TLS handshake, in milliseconds like all that follow.
     package var handshake: UInt64 = 10_000
     /// From the first byte of a head to its last: against heads that come a byte at a time.
     package var head: UInt64 = 10_000

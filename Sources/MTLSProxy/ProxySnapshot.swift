@@ -79,6 +79,11 @@ package final class OutboundRoute: Sendable {
     package let serverName: String
     /// Addresses of mTLS listeners; without any, every request is answered 503.
     package let endpoints: [SocketAddress]
+    /// Greater than before whenever what connections stand on has changed.
+    ///
+    /// That is the identity, whom handshakes believe, and the endpoints. Connections of an older one
+    /// get no further request.
+    package let connectionGeneration: UInt64
 
     package init(
         listener: OutboundListener,
@@ -86,7 +91,8 @@ package final class OutboundRoute: Sendable {
         context: TLSContext,
         requirements: PeerRequirements,
         serverName: String,
-        endpoints: [SocketAddress]
+        endpoints: [SocketAddress],
+        connectionGeneration: UInt64
     ) {
         self.listener = listener
         self.trafficProtocol = trafficProtocol
@@ -94,6 +100,7 @@ package final class OutboundRoute: Sendable {
         self.requirements = requirements
         self.serverName = serverName
         self.endpoints = endpoints
+        self.connectionGeneration = connectionGeneration
     }
 }
 

@@ -61,9 +61,11 @@ struct EngineControlTests {
             )
         }
 
+        /// With an endpoint there is an outbound listener and a Service, too.
         func configuration(
             policies: [[UInt8]] = [],
-            notAfter: Date? = nil
+            notAfter: Date? = nil,
+            endpoint: String? = nil
         ) throws
             -> ProxyConfiguration
         {
@@ -83,8 +85,32 @@ struct EngineControlTests {
                 nodeSelectors: [try Selector("role:web")],
                 selectors: [try Selector("unix:uid:0")],
                 identities: [id],
-                inbound: [listener]
+                inbound: [listener],
+                outbound: endpoint == nil
+                    ? []
+                    : [
+                        OutboundListener(
+                            name: "out",
+                            identity: id,
+                            service: "peers",
+                            port: "main",
+                            listen: .unix("/tmp/never-opened.sock"),
+                            allowedUIDs: [getuid()]
+                        )
+                    ]
             )
+            let addresses = endpoint.flatMap { Routing.SocketAddress($0) }.map { [$0] }
+            let services = addresses.map { addresses in
+                [
+                    Service(
+                        namespace: "default",
+                        name: "peers",
+                        ports: [ServicePort(name: "main", number: 80, trafficProtocol: .http)],
+                        identities: [id],
+                        endpoints: addresses
+                    )
+                ]
+            }
             let identity = ProxyIdentity(
                 id: id,
                 certificateChain: leaf.chain,
@@ -97,6 +123,7 @@ struct EngineControlTests {
                 sequence: 1,
                 state: ProxyState(
                     proxy: proxy,
+                    services: services ?? [],
                     policies: policies,
                     inboundPolicies: [Array(policies.indices)]
                 ),
@@ -177,6 +204,43 @@ struct EngineControlTests {
         await bench.control.suspend(false)
         #expect(try bench.accepts())
         #expect(bench.told.last?.map(\.listener) == ["in"])
+    }
+
+    @Test func `connections are used again until what they stand on changes`() throws {
+        let bench = try Bench()
+        let trust = try bench.trust(granted: [World.backendID])
+        var builder = SnapshotBuilder(provider: .boringSSL, recording: .denials)
+        func generation(
+            _ configuration: ProxyConfiguration,
+            _ trust: ProxyTrust
+        ) throws -> UInt64 {
+            let snapshot = try builder.snapshot(of: configuration, under: trust, now: Date())
+            return try #require(snapshot.outbound.first?.connectionGeneration)
+        }
+        let configuration = try bench.configuration(endpoint: "127.0.0.1:1")
+        let first = try generation(configuration, trust)
+        let revoking = try bench.trust(
+            granted: [World.backendID],
+            revokedBefore: Date() - 7200
+        )
+        #expect(try generation(configuration, revoking) == first)
+        // Another endpoint, a renewed certificate, another bundle.
+        let moved = try generation(try bench.configuration(endpoint: "127.0.0.1:2"), trust)
+        #expect(moved > first)
+        let renewed = try generation(
+            try bench.configuration(notAfter: Date() + 7200, endpoint: "127.0.0.1:2"),
+            trust
+        )
+        #expect(renewed > moved)
+        let other = try TestAuthority.root("example.org", now: Date())
+        let believing = ProxyTrust(
+            trustDomain: trust.trustDomain,
+            bundles: [trust.trustDomain: other.bundle],
+            revocations: [:],
+            granted: trust.granted
+        )
+        let last = try bench.configuration(notAfter: Date() + 7200, endpoint: "127.0.0.1:2")
+        #expect(try generation(last, believing) > renewed)
     }
 
     @Test func `a decision that is not remembered is refused with a reason`() async throws {

@@ -27,6 +27,7 @@ final class World {
     /// The proxy of the client.
     let client: ProxyEngine
     private var generation: UInt64 = 0
+    private var connectionGeneration: UInt64 = 0
 
     static let webID = "spiffe://example.org/web"
     static let backendID = "spiffe://example.org/backend"
@@ -121,9 +122,11 @@ final class World {
         allowedUIDs: [UInt32] = [getuid()],
         endpoints: [SocketAddress]? = nil,
         listen: OutboundAddress? = nil,
+        keepsConnections: Bool = false,
         limits: ProxyLimits = ProxyLimits()
     ) async throws {
         generation += 1
+        if !keepsConnections { connectionGeneration = generation }
         let identity = TLSIdentity(
             chain: web.chain,
             privateKeyPKCS8: Array(web.key.derRepresentation)
@@ -141,7 +144,8 @@ final class World {
             context: try TLSContext(provider: provider, role: .client, identities: [identity]),
             requirements: requirements(expected: Set(try expected.map { try SPIFFEID($0) })),
             serverName: "backend.default.signet.internal",
-            endpoints: endpoints ?? [inboundAddress]
+            endpoints: endpoints ?? [inboundAddress],
+            connectionGeneration: connectionGeneration
         )
         try await apply(
             client,
@@ -170,7 +174,8 @@ final class World {
     static func allow(
         _ paths: [String]? = nil,
         _ principal: String = World.webID,
-        action: AccessPolicy.Action = .allow
+        action: AccessPolicy.Action = .allow,
+        name: String = "p"
     ) throws -> AccessPolicy {
         let principals = AccessField(anyOf: [PrincipalPattern.exact(try SPIFFEID(principal))])
         let patterns = paths?.compactMap { PathPattern($0) }
@@ -183,7 +188,7 @@ final class World {
                 to: operation
             )
         else { throw NoAddress() }
-        return AccessPolicy(namespace: "default", name: "p", action: action, rules: [rule])
+        return AccessPolicy(namespace: "default", name: name, action: action, rules: [rule])
     }
 }
 

@@ -25,12 +25,25 @@ package final class DecisionMemory: Sendable {
         let revision: UInt64
     }
 
+    /// An inbound listener of a snapshot, without its TLS context: no key outlives its snapshot.
+    private struct Judge {
+        let listener: InboundListener
+        let policies: CompiledPolicySet
+    }
+
+    private struct Memory {
+        let judges: [Judge]
+        let revision: Revision
+
+        func judge(named name: String) -> Judge? { judges.first { $0.listener.name == name } }
+    }
+
     private struct State {
         var denials: [String: Denial] = [:]
         var order: [String] = []
         /// The first of `order` that is not forgotten.
         var oldest = 0
-        var snapshots: [(snapshot: ProxySnapshot, revision: Revision)] = []
+        var memories: [Memory] = []
     }
 
     private let state = Mutex(State())
@@ -39,17 +52,17 @@ package final class DecisionMemory: Sendable {
 
     /// A snapshot comes into force.
     func remember(_ snapshot: ProxySnapshot, revision: Revision) {
+        let judges = snapshot.inbound.map { Judge(listener: $0.listener, policies: $0.policies) }
         state.withLock { state in
-            state.snapshots.append((snapshot, revision))
-            if state.snapshots.count > Self.snapshotsMax { state.snapshots.removeFirst() }
+            state.memories.append(Memory(judges: judges, revision: revision))
+            if state.memories.count > Self.snapshotsMax { state.memories.removeFirst() }
         }
     }
 
     /// The policies that a listener had under a revision; nil if they are not kept any more.
     func policies(ofListener name: String, revision: UInt64) -> CompiledPolicySet? {
         state.withLock { state in
-            state.snapshots.last { $0.revision.number == revision }?
-                .snapshot.inbound.first { $0.listener.name == name }?.policies
+            state.memories.last { $0.revision.number == revision }?.judge(named: name)?.policies
         }
     }
 
@@ -76,37 +89,42 @@ package final class DecisionMemory: Sendable {
 
     /// Why a request or connection was denied; nil if it is not remembered.
     package func explanation(of id: String) -> Signet_Node_V1alpha1_DecisionExplanation? {
-        let found: (Denial, ProxySnapshot, Revision)? = state.withLock { state in
+        let found: (Denial, Judge, Revision)? = state.withLock { state in
             guard let denial = state.denials[id],
-                let kept = state.snapshots.last(where: { $0.revision.number == denial.revision })
+                let kept = state.memories.last(where: { $0.revision.number == denial.revision }),
+                let judge = kept.judge(named: denial.record.listener)
             else { return nil }
-            return (denial, kept.snapshot, kept.revision)
+            return (denial, judge, kept.revision)
         }
-        guard let (denial, snapshot, revision) = found else { return nil }
-        return denial.record.explanation(id: id, in: snapshot, revision: revision)
+        guard let (denial, judge, revision) = found else { return nil }
+        return denial.record.explanation(
+            id: id,
+            of: judge.listener,
+            under: judge.policies.policies,
+            revision: revision
+        )
     }
 }
 
 extension ProxyRecord {
-    /// What the policies of a snapshot say of what was recorded.
-    func explanation(
+    /// What policies say of what was recorded.
+    fileprivate func explanation(
         id: String,
-        in snapshot: ProxySnapshot,
+        of inbound: InboundListener,
+        under policies: [AccessPolicy],
         revision: Revision
     ) -> Signet_Node_V1alpha1_DecisionExplanation? {
-        guard let route = snapshot.inbound.first(where: { $0.listener.name == listener }),
-            let address = peerAddress
-        else { return nil }
+        guard let address = peerAddress else { return nil }
         let request = AccessRequest(
             peer: peer,
             address: address,
-            port: route.listener.workloadPort,
+            port: inbound.workloadPort,
             http: kind == .request
                 ? AccessRequest.HTTP(method: method.name ?? "(other)", path: path) : nil
         )
-        var message = AccessExplanation(request, under: route.policies.policies).message(
+        var message = AccessExplanation(request, under: policies).message(
             of: request,
-            workload: route.listener.identity,
+            workload: inbound.identity,
             at: Date(timeIntervalSince1970: time)
         )
         message.id = id

@@ -83,13 +83,13 @@ package final class EngineControl: TrafficEngine {
     package func trust(_ trust: ProxyTrust) async {
         await settle { state in
             state.trust = trust
-            guard let configuration = state.configuration else { return nil }
-            return configuration
+            return state.configuration
         }
     }
 
     package func apply(_ configuration: ProxyConfiguration) async -> String? {
         let (result, done) = AsyncStream.makeStream(of: Void.self)
+        var generation: UInt64 = 0
         let problem: String? = state.withLock { state in
             guard let trust = state.trust else { return "a state came before trust" }
             do {
@@ -103,6 +103,7 @@ package final class EngineControl: TrafficEngine {
                     snapshot = state.builder.empty(revision: configuration.revision.number)
                 }
                 try engine.apply(snapshot) { done.finish() }
+                generation = snapshot.generation
                 bring(snapshot, configuration, into: &state)
                 return nil
             } catch {
@@ -111,6 +112,7 @@ package final class EngineControl: TrafficEngine {
         }
         guard problem == nil else { return problem }
         for await _ in result {}
+        engine.forget(before: generation)
         return nil
     }
 
@@ -196,8 +198,8 @@ package final class EngineControl: TrafficEngine {
     /// Makes what is in force again, under what is known now.
     private func settle(_ change: (inout State) -> ProxyConfiguration?) async {
         let (result, done) = AsyncStream.makeStream(of: Void.self)
-        let isTold: Bool = state.withLock { state in
-            guard let configuration = change(&state), let trust = state.trust else { return false }
+        let generation: UInt64? = state.withLock { state in
+            guard let configuration = change(&state), let trust = state.trust else { return nil }
             do {
                 let snapshot =
                     state.isSuspended
@@ -209,22 +211,20 @@ package final class EngineControl: TrafficEngine {
                     )
                 try engine.apply(snapshot) { done.finish() }
                 bring(snapshot, configuration, into: &state)
-                return true
-            } catch ProxyEngineError.draining {
-                // Nothing is taken any more, and the process is about to end.
-                return false
+                return snapshot.generation
             } catch {
                 // What was taken away must not be served because something else went wrong.
                 state.isUnsettled = true
                 logger.critical("nothing is served any more", metadata: ["reason": "\(error)"])
                 let snapshot = state.builder.empty(revision: configuration.revision.number)
-                do { try engine.apply(snapshot) { done.finish() } } catch { return false }
+                do { try engine.apply(snapshot) { done.finish() } } catch { return nil }
                 listening([])
-                return true
+                return snapshot.generation
             }
         }
-        guard isTold else { return }
+        guard let generation else { return }
         for await _ in result {}
+        engine.forget(before: generation)
     }
 
     private func bring(

@@ -2,18 +2,18 @@
 
 internal import Authorization
 internal import ControlAPI
-internal import FoundationEssentials
+package import FoundationEssentials
 internal import NodeSync
-internal import Reactor
+package import Reactor
 internal import Routing
 internal import SPIFFE
 
 /// Makes snapshots of what the agent says; keeps what did not change since the last one, because
 /// contexts and compiled policies are costly and connections are pooled by context.
-struct SnapshotBuilder {
+package struct SnapshotBuilder {
     /// Why a state cannot be brought into force; for the admin who applied it.
-    struct Problem: Error, CustomStringConvertible {
-        let description: String
+    package struct Problem: Error, CustomStringConvertible {
+        package let description: String
     }
 
     private struct ContextKey: Hashable {
@@ -21,13 +21,22 @@ struct SnapshotBuilder {
         let role: TLSContext.Role
     }
 
+    /// What the connections of an outbound listener stand on.
+    private struct Footing: Hashable {
+        let identity: ProxyIdentity
+        let bundles: [TrustDomain: TrustBundle]
+        let endpoints: [SocketAddress]
+    }
+
     private let provider: TLSProvider
     private let recording: ProxyRecording
     private var generation: UInt64 = 0
     private var contexts: [ContextKey: TLSContext] = [:]
     private var policySets: [[[UInt8]]: CompiledPolicySet] = [:]
+    /// By the listener's name.
+    private var footings: [String: (Footing, generation: UInt64)] = [:]
 
-    init(provider: TLSProvider, recording: ProxyRecording) {
+    package init(provider: TLSProvider, recording: ProxyRecording) {
         self.provider = provider
         self.recording = recording
     }
@@ -49,7 +58,7 @@ struct SnapshotBuilder {
     /// is not granted.
     ///
     /// - Throws: `Problem`; nothing of the state may then be brought into force.
-    mutating func snapshot(
+    package mutating func snapshot(
         of configuration: ProxyConfiguration,
         under trust: ProxyTrust,
         now: Date
@@ -99,6 +108,8 @@ struct SnapshotBuilder {
         )
         (contexts, policySets) = (usedContexts, usedSets)
         generation += 1
+        let names = Set(outbound.map(\.listener.name))
+        footings = footings.filter { names.contains($0.key) }
         return ProxySnapshot(
             generation: generation,
             revision: configuration.revision.number,
@@ -108,7 +119,7 @@ struct SnapshotBuilder {
         )
     }
 
-    private func outboundRoutes(
+    private mutating func outboundRoutes(
         of configuration: ProxyConfiguration,
         under trust: ProxyTrust,
         now: Date,
@@ -129,6 +140,11 @@ struct SnapshotBuilder {
             guard let identity = usable(listener.identity, configuration, trust, now) else {
                 continue
             }
+            let footing = Footing(
+                identity: identity,
+                bundles: trust.bundles,
+                endpoints: service.endpoints + (configuration.observed[service.name] ?? [])
+            )
             outbound.append(
                 OutboundRoute(
                     listener: listener,
@@ -140,11 +156,18 @@ struct SnapshotBuilder {
                         expected: Set(service.identities)
                     ),
                     serverName: service.serverName,
-                    endpoints: service.endpoints + (configuration.observed[service.name] ?? [])
+                    endpoints: footing.endpoints,
+                    connectionGeneration: stand(listener.name, on: footing)
                 )
             )
         }
         return outbound
+    }
+
+    private mutating func stand(_ listener: String, on footing: Footing) -> UInt64 {
+        if let (known, generation) = footings[listener], known == footing { return generation }
+        footings[listener] = (footing, generation + 1)
+        return generation + 1
     }
 
     private func usable(

@@ -81,7 +81,8 @@ extension SignetBenchProxy {
             context: context,
             requirements: PeerRequirements(authorities: trust, expected: [try SPIFFEID(serverID)]),
             serverName: "server.default.signet.internal",
-            endpoints: [try address(forward)]
+            endpoints: [try address(forward)],
+            connectionGeneration: 1
         )
     }
 
