@@ -14,10 +14,12 @@ BIN = $(shell swift build $(SWIFT_FLAGS) --show-bin-path)
 SWIFT_FILES = $(shell find Package.swift Sources Tests -name '*.swift' \
 	-not -path '*/Generated/*' -not -path '*/.build*/*' | sort)
 # The test targets with locks, event loops and tasks.
-THREAD_SANITIZER_TARGETS := NodeSyncTests DatastoreTests GRPCPeerTests NodeAgentTests CAServerTests
+THREAD_SANITIZER_TARGETS := NodeSyncTests DatastoreTests GRPCPeerTests NodeAgentTests CAServerTests \
+	ReactorTests MTLSProxyTests
 ADDRESS_SANITIZER_TARGETS := $(THREAD_SANITIZER_TARGETS) SPIFFETests IssuanceTests AuditLogTests \
-	PolicyDocumentsTests HTTPCodecTests ReactorTests MTLSProxyTests
+	PolicyDocumentsTests HTTPCodecTests
 SIMULATION_MINUTES := 20
+SOAK_MINUTES := 5
 FUZZ_SECONDS := 60
 
 # For the tests that talk to Python peers.
@@ -103,6 +105,11 @@ address-sanitizer: setup ## the test targets with parsers and C shims under ASan
 simulation: setup build-tests ## new simulation seeds for SIMULATION_MINUTES (20)
 	@SIGNET_SIMULATION_MINUTES=$(SIMULATION_MINUTES) .ci/stage simulation \
 		swift test $(SWIFT_FLAGS) --skip-build --filter '^SimulationTests\.'
+
+.PHONY: soak
+soak: setup build-tests ## load on the data path for SOAK_MINUTES (5): memory and descriptors stay
+	@SIGNET_SOAK_MINUTES=$(SOAK_MINUTES) .ci/stage soak swift test $(SWIFT_FLAGS) --skip-build \
+		--filter '^EndToEndTests\.DataPathSoakTests'
 
 .PHONY: power-cuts
 power-cuts: setup build-tests ## look at every power cut of a recorded server and agent

@@ -7,23 +7,6 @@ internal import HTTPSemantics
 internal import Reactor
 internal import SPIFFE
 
-/// Heads are written into the memory of a loop.
-extension Buffer: ByteSink {}
-
-/// Memory that a loop works with; nothing in it outlives a chain of calls.
-struct Scratch: ~Copyable {
-    /// Plaintext that is looked at.
-    var plain = Buffer(capacity: 256 * 1024)
-    /// How much of `plain` was named by a step already.
-    var position = 0
-    var cipherIn = Buffer(capacity: 256 * 1024)
-    var cipherOut = Buffer(capacity: 64 * 1024)
-    /// A head on its way out.
-    var head = Buffer(capacity: 96 * 1024)
-    var request = RequestHead()
-    var response = ResponseHead()
-}
-
 /// What came of reading from a connection.
 enum Arrival {
     case bytes
@@ -321,6 +304,7 @@ struct Connection: ~Copyable {
         scratch.plain.clear()
         scratch.cipherIn.clear()
         scratch.position = 0
+        scratch.shrink()
     }
 
     /// Whether something is at hand that no event will tell of.
@@ -329,6 +313,10 @@ struct Connection: ~Copyable {
     /// Adds plaintext to `scratch.plain`.
     mutating func read(_ scratch: inout Scratch, now: UInt64) -> Arrival {
         if hasEnded { return .end }
+        if scratch.position == scratch.plain.count {
+            scratch.plain.clear()
+            scratch.position = 0
+        }
         scratch.plain.reserve(TLSSession.recordBytesMax)
         guard tls != nil else { return readPlain(&scratch) }
         var hasRead = false
@@ -470,30 +458,4 @@ struct Connection: ~Copyable {
     // MARK: The socket
 
     var pendingError: SystemError? { socket.pendingError() }
-}
-
-/// What is remembered of the request at hand, on the client's connection.
-struct Exchange: ~Copyable {
-    /// The method and the path, in case that they are judged again.
-    var line = Buffer()
-    var methodBytes = 0
-    var method = HTTPMethod.other
-    var decision: Decision?
-    var decisionNumber: UInt64 = 0
-    var revision: UInt64 = 0
-    /// Milliseconds since boot.
-    var started: UInt64 = 0
-    var status = 0
-    /// Whether there is a request that is not answered.
-    var isActive = false
-    /// Whether a byte of the answer was sent.
-    var hasAnswer = false
-    var attempts = 0
-    var bytesIn: UInt64 = 0
-    var bytesOut: UInt64 = 0
-    /// The last aggregate, and how often it came in a row.
-    var lastStatus = 0
-    var lastDecision: Decision?
-    var lastRevision: UInt64 = 0
-    var run: UInt64 = 0
 }

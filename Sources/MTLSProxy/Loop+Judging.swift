@@ -149,7 +149,7 @@ extension Loop {
     mutating func finishExchange(_ connection: inout Connection, _ reason: ProxyReason) {
         guard connection.exchange.isActive else { return }
         connection.exchange.isActive = false
-        count(&connection)
+        count(&connection, reason)
         guard wantsRecord(connection, reason) else { return }
         var record = record(of: connection, reason)
         let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
@@ -226,76 +226,6 @@ extension Loop {
                 revision: snapshot?.revision ?? 0,
                 reason: reason
             )
-        )
-    }
-
-    // MARK: - Counting
-
-    /// Counts a request; requests in a row that have everything in common are one entry.
-    private mutating func count(_ connection: inout Connection) {
-        let isSame =
-            connection.exchange.run > 0
-            && connection.exchange.lastStatus == connection.exchange.status
-            && connection.exchange.lastDecision == connection.exchange.decision
-            && connection.exchange.lastRevision == connection.exchange.revision
-        if !isSame { flushRun(&connection) }
-        connection.exchange.lastStatus = connection.exchange.status
-        connection.exchange.lastDecision = connection.exchange.decision
-        connection.exchange.lastRevision = connection.exchange.revision
-        connection.exchange.run &+= 1
-    }
-
-    private mutating func flushRun(_ connection: inout Connection) {
-        guard connection.exchange.run > 0 else { return }
-        counters.count(
-            RequestAggregate(
-                listener: listening[connection.place].name,
-                peer: connection.peer?.id,
-                status: connection.exchange.lastStatus,
-                decision: connection.exchange.lastDecision,
-                revision: connection.exchange.lastRevision
-            ),
-            connection.exchange.run
-        )
-        connection.exchange.run = 0
-    }
-
-    /// What there is to count, with what connections have not handed over yet.
-    mutating func currentCounters() -> ProxyCounters {
-        for index in 0..<slab.slotCount {
-            guard let key = slab.key(at: index), var held = slab.checkOut(key) else { continue }
-            flushRun(&held.value)
-            slab.checkIn(key, held)
-        }
-        var result = counters
-        result.live = UInt64(slab.live)
-        return result
-    }
-
-    /// What is going on, for at most so many connections.
-    func connectionStatus(limit: Int) -> [ConnectionStatus] {
-        var result: [ConnectionStatus] = []
-        for index in 0..<slab.slotCount where result.count < limit {
-            guard let key = slab.key(at: index),
-                let status = slab.look(at: key, { status(of: $0) })
-            else { continue }
-            result.append(status)
-        }
-        return result
-    }
-
-    private func status(of connection: borrowing Connection) -> ConnectionStatus {
-        let listener = listening[connection.place]
-        return ConnectionStatus(
-            listener: listener.name,
-            isInbound: listener.isInbound,
-            isDownstream: connection.isDownstream,
-            peer: connection.peer?.id,
-            peerAddress: connection.peerAddress,
-            state: "\(connection.waiting)",
-            ageMilliseconds: now &- connection.since,
-            requests: connection.request.requestCount,
-            generation: connection.generation
         )
     }
 }

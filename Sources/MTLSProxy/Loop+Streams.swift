@@ -37,6 +37,7 @@ extension Loop {
         client.exchange.isActive = true
         client.exchange.started = now
         arm(.stream, &client, limits.streamIdle)
+        countStream(client)
         if let reason = reachServer(key, &client) { end(&client, reason) }
     }
 

@@ -25,9 +25,9 @@ package struct ProxyCounters: Sendable {
     package var handshakeFailures: [String: UInt64] = [:]
     /// Ends and refusals by reason.
     package var reasons: [ProxyReason: UInt64] = [:]
-    /// Requests by what they have in common.
-    package var aggregates: [RequestAggregate: UInt64] = [:]
-    /// Requests whose aggregate there was no room for.
+    /// Requests and streams by what they have in common.
+    package var aggregates: [RequestAggregate: RequestSum] = [:]
+    /// Requests and streams whose aggregate there was no room for.
     package var aggregatesLost: UInt64 = 0
 
     /// Most different aggregates of one loop; peers times rules times statuses, for a sidecar.
@@ -53,32 +53,91 @@ package struct ProxyCounters: Sendable {
         aggregatesLost += other.aggregatesLost
         handshakeFailures.merge(other.handshakeFailures, uniquingKeysWith: +)
         reasons.merge(other.reasons, uniquingKeysWith: +)
-        aggregates.merge(other.aggregates, uniquingKeysWith: +)
+        aggregates.merge(other.aggregates) { $0.adding($1) }
     }
 
     mutating func count(_ reason: ProxyReason) {
         if reason != .none { reasons[reason, default: 0] += 1 }
     }
 
-    mutating func count(_ aggregate: RequestAggregate, _ number: UInt64) {
+    mutating func count(_ aggregate: RequestAggregate, _ sum: RequestSum) {
         guard aggregates[aggregate] != nil || aggregates.count < Self.aggregatesMax else {
-            aggregatesLost += number
+            aggregatesLost += sum.count
             return
         }
-        aggregates[aggregate, default: 0] += number
+        aggregates[aggregate, default: RequestSum()].add(sum)
     }
 }
 
 /// What many requests have in common.
 package struct RequestAggregate: Hashable, Sendable {
+    /// What is counted.
+    package enum Kind: Hashable, Sendable {
+        case request
+        case streamBegin
+        case streamEnd
+    }
+
+    package var kind: Kind
     package var listener: String
     /// nil on outbound listeners.
     package var peer: SPIFFEID?
     package var status: Int
+    package var reason: ProxyReason
     /// nil on outbound listeners.
     package var decision: Decision?
     /// The revision whose set the decision's numbers belong to.
     package var revision: UInt64
+}
+
+/// Numbers of many requests or streams.
+package struct RequestSum: Sendable {
+    /// Upper bounds of the durations that are told apart, in milliseconds; the last bucket has none.
+    package static let boundsMilliseconds: [UInt64] = [
+        1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
+    ]
+
+    package internal(set) var count: UInt64 = 0
+    /// How many took how long, by `boundsMilliseconds`.
+    package private(set) var durations = InlineArray<15, UInt64>(repeating: 0)
+    package private(set) var milliseconds: UInt64 = 0
+    /// From clients.
+    package private(set) var bytesIn: UInt64 = 0
+    /// To clients.
+    package private(set) var bytesOut: UInt64 = 0
+
+    package init() {}
+
+    mutating func add(milliseconds: UInt64, bytesIn: UInt64, bytesOut: UInt64) {
+        var place = 0
+        while place < Self.boundsMilliseconds.count, milliseconds > Self.boundsMilliseconds[place] {
+            place += 1
+        }
+        durations[place] &+= 1
+        count &+= 1
+        self.milliseconds &+= milliseconds
+        self.bytesIn &+= bytesIn
+        self.bytesOut &+= bytesOut
+    }
+
+    mutating func add(_ other: Self) { self = adding(other) }
+
+    func adding(_ other: Self) -> Self { combined(other, &+) }
+
+    /// What was counted since.
+    package func since(_ earlier: Self) -> Self { combined(earlier, &-) }
+
+    private func combined(_ other: Self, _ combine: (UInt64, UInt64) -> UInt64) -> Self {
+        var result = self
+        result.count = combine(count, other.count)
+        for place in durations.indices {
+            result.durations[place] = combine(durations[place], other.durations[place])
+        }
+        result.milliseconds = combine(milliseconds, other.milliseconds)
+        result.bytesIn = combine(bytesIn, other.bytesIn)
+        result.bytesOut = combine(bytesOut, other.bytesOut)
+        return result
+    }
 }
 
 /// One live connection, for whoever asks what is going on.

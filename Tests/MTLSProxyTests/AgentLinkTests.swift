@@ -348,7 +348,7 @@ struct AgentLinkTests {
             while UInt64(taken) + dropped < 1_000 {
                 let records = try await said.next().records
                 taken += records.counts.count
-                dropped = records.dropped
+                dropped += records.dropped
                 // The next one tells how many were lost.
                 world.link.record(.init())
             }

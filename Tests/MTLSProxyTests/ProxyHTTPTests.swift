@@ -45,7 +45,7 @@ import Testing
         // One handshake, one connection to the application.
         #expect(server.handshakes == 1)
         #expect(server.connected == 1)
-        #expect(server.aggregates.values.reduce(0, +) == 5)
+        #expect(server.aggregates.values.map(\.count).reduce(0, +) == 5)
     }
 
     @Test(arguments: TLSProvider.allCases)

@@ -12,34 +12,6 @@ import Testing
 
 /// Other people's programs as clients and servers.
 @Suite(.timeLimit(.minutes(2)), .serialized) struct ProxyPeerTests {
-    /// A client's files.
-    private struct Files {
-        let directory: TestDirectory
-        var certificate: String { "\(directory.path)/web.pem" }
-        var key: String { "\(directory.path)/web.key" }
-        var root: String { "\(directory.path)/root.pem" }
-
-        init(_ leaf: TestLeaf, _ authority: TestAuthority) throws {
-            directory = try TestDirectory()
-            try Self.pem("CERTIFICATE", leaf.der).write(
-                toFile: certificate,
-                atomically: true,
-                encoding: .utf8
-            )
-            try Self.pem("CERTIFICATE", authority.der).write(
-                toFile: root,
-                atomically: true,
-                encoding: .utf8
-            )
-            try leaf.key.pemRepresentation.write(toFile: key, atomically: true, encoding: .utf8)
-        }
-
-        private static func pem(_ label: String, _ der: [UInt8]) -> String {
-            let text = Data(der).base64EncodedString(options: .lineLength64Characters)
-            return "-----BEGIN \(label)-----\n\(text)\n-----END \(label)-----\n"
-        }
-    }
-
     private func world(_ provider: TLSProvider) async throws -> World {
         let application = try Application(.mirror)
         let world = try World(provider, .http, application: application.address)
@@ -64,7 +36,7 @@ import Testing
     @Test(arguments: TLSProvider.allCases)
     func `curl is served with its certificate`(_ provider: TLSProvider) async throws {
         let world = try await world(provider)
-        let files = try Files(world.web, world.root)
+        let files = try PeerFiles(world.web, world.root)
         let result = try await run(
             "curl",
             [
@@ -86,7 +58,7 @@ import Testing
         _ provider: TLSProvider
     ) async throws {
         let world = try await world(provider)
-        let files = try Files(world.web, world.root)
+        let files = try PeerFiles(world.web, world.root)
         let anonymous = try await run(
             "curl",
             ["-sS", "-k", "--http1.1", "https://\(world.inboundAddress)/"],
@@ -110,7 +82,7 @@ import Testing
     @Test(arguments: TLSProvider.allCases)
     func `openssl s_client sees TLS 1.3 and no ticket`(_ provider: TLSProvider) async throws {
         let world = try await world(provider)
-        let files = try Files(world.web, world.root)
+        let files = try PeerFiles(world.web, world.root)
         let result = try await run(
             "openssl",
             [
@@ -130,7 +102,7 @@ import Testing
         _ provider: TLSProvider
     ) async throws {
         let world = try await world(provider)
-        let files = try Files(world.backend, world.root)
+        let files = try PeerFiles(world.backend, world.root)
         let port = try FreePort.take()
         let server = try Program(
             Installation.tool("openssl"),

@@ -16,6 +16,8 @@ struct MetricTests {
         switch metric.kind {
         case .counter: #expect(metric.name.hasSuffix("_total"))
         case .gauge: #expect(!metric.name.hasSuffix("_total"))
+        // Istio's duration is in milliseconds.
+        case .histogram where metric == .requestDuration: #expect(metric.buckets.contains(60_000))
         case .histogram: #expect(metric.name.hasSuffix("_seconds"))
         }
     }

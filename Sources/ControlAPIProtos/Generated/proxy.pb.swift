@@ -374,7 +374,7 @@ package nonisolated struct Signet_Proxy_V1alpha1_TrafficRecords: Sendable {
 
   package var denials: [Signet_Node_V1alpha1_DecisionExplanation] = []
 
-  /// Records that were dropped since the process began.
+  /// Records that were dropped since the message before.
   package var dropped: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()

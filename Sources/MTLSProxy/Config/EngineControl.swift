@@ -176,11 +176,33 @@ package final class EngineControl: TrafficEngine {
 
     // MARK: - Names
 
+    /// A listener as the metrics name it.
+    struct Place {
+        let isInbound: Bool
+        let identity: SPIFFEID
+        /// What it sends to, `namespace/name`; nil for an inbound one.
+        let service: String?
+    }
+
+    /// Where a listener of the state in force stands; nil if it is gone.
+    func place(ofListener name: String) -> Place? {
+        guard let proxy = state.withLock({ $0.configuration?.state.proxy }) else { return nil }
+        if let listener = proxy.inbound.first(where: { $0.name == name }) {
+            return Place(isInbound: true, identity: listener.identity, service: nil)
+        }
+        return proxy.outbound.first { $0.name == name }
+            .map {
+                Place(
+                    isInbound: false,
+                    identity: $0.identity,
+                    service: "\(proxy.namespace)/\($0.service)"
+                )
+            }
+    }
+
     /// The identity that a listener speaks for; empty if it is gone.
     func identity(ofListener name: String) -> String {
-        let proxy = state.withLock { $0.configuration?.state.proxy }
-        return proxy?.inbound.first { $0.name == name }?.identity.description
-            ?? proxy?.outbound.first { $0.name == name }?.identity.description ?? ""
+        place(ofListener: name)?.identity.description ?? ""
     }
 
     /// The rule that decided; nil if none did or its snapshot is gone.

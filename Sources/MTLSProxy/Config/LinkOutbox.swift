@@ -79,7 +79,8 @@ final class LinkOutbox: Sendable {
     func record(_ records: Signet_Proxy_V1alpha1_TrafficRecords) {
         put { state in
             guard state.records.count < Self.recordsMax else {
-                state.dropped += UInt64(records.counts.count + records.denials.count)
+                let lost = records.counts.count + records.denials.count
+                state.dropped += UInt64(lost) + records.dropped
                 return
             }
             state.records.append(records)
@@ -109,6 +110,7 @@ final class LinkOutbox: Sendable {
             guard !state.records.isEmpty else { return nil }
             var records = state.records.removeFirst()
             records.dropped += state.dropped
+            state.dropped = 0
             return .with { $0.records = records }
         }
     }

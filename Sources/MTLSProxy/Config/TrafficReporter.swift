@@ -146,23 +146,16 @@ package struct TrafficReporter: Sendable {
             }
         }
         var counts: [Signet_Proxy_V1alpha1_DecisionCount] = []
-        for (aggregate, count) in new.aggregates {
-            let more = count - (old.aggregates[aggregate] ?? 0)
-            guard more > 0 else { continue }
-            let isInbound = aggregate.decision != nil
+        for (aggregate, sum) in new.aggregates {
+            let more = sum.since(old.aggregates[aggregate] ?? RequestSum())
+            guard more.count > 0 else { continue }
+            tellIstio(aggregate, more)
+            // Streams are decided when they begin; of those that were not let in only the end is
+            // counted.
+            guard let decision = aggregate.decision,
+                aggregate.kind != .streamEnd || !decision.isAllowed
+            else { continue }
             let own = control.identity(ofListener: aggregate.listener)
-            let peer = aggregate.peer?.description ?? "unknown"
-            metrics.increment(
-                .requests,
-                by: Int(clamping: more),
-                isInbound ? "destination" : "source",
-                isInbound ? peer : own,
-                isInbound ? own : peer,
-                "http",
-                "\(aggregate.status)",
-                isInbound ? "mutual_tls" : "unknown"
-            )
-            guard let decision = aggregate.decision else { continue }
             counts.append(
                 .with {
                     $0.listener = aggregate.listener
@@ -177,11 +170,72 @@ package struct TrafficReporter: Sendable {
                     $0.policyNamespace = cause?.namespace ?? ""
                     $0.policy = cause?.policy ?? ""
                     $0.rule = cause.map { Int32(clamping: $0.rule) } ?? -1
-                    $0.count = more
+                    $0.count = more.count
                 }
             )
         }
         if !counts.isEmpty { link.record(.with { $0.counts = counts }) }
+    }
+
+    /// Counts with the names and labels of Istio; a proxy of the client's side does not know who
+    /// answered a single request, and Istio's does not either.
+    private func tellIstio(_ aggregate: RequestAggregate, _ sum: RequestSum) {
+        let place = control.place(ofListener: aggregate.listener)
+        let isInbound = place?.isInbound ?? (aggregate.decision != nil)
+        let own = place?.identity.description ?? "unknown"
+        let peer = aggregate.peer?.description ?? "unknown"
+        let (reporter, source, destination, service, security) =
+            isInbound
+            ? ("destination", peer, own, "unknown", "mutual_tls")
+            : ("source", own, peer, place?.service ?? "unknown", "unknown")
+        let flags = aggregate.reason.flags
+        func add(_ metric: Metric, _ number: UInt64) {
+            metrics.increment(
+                metric,
+                by: Int(clamping: number),
+                reporter,
+                source,
+                destination,
+                service,
+                "tcp",
+                flags,
+                security
+            )
+        }
+        switch aggregate.kind {
+        case .streamBegin: add(.tcpConnectionsOpened, sum.count)
+        case .streamEnd:
+            add(.tcpConnectionsClosed, sum.count)
+            add(.tcpReceivedBytes, sum.bytesIn)
+            add(.tcpSentBytes, sum.bytesOut)
+        case .request:
+            let status = "\(aggregate.status)"
+            metrics.increment(
+                .requests,
+                by: Int(clamping: sum.count),
+                reporter,
+                source,
+                destination,
+                service,
+                "http",
+                status,
+                flags,
+                security
+            )
+            metrics.merge(
+                .requestDuration,
+                sum.durations.indices.map { sum.durations[$0] },
+                sum: Double(sum.milliseconds),
+                reporter,
+                source,
+                destination,
+                service,
+                "http",
+                status,
+                flags,
+                security
+            )
+        }
     }
 }
 

@@ -4,7 +4,7 @@ package import ControlAPIProtos
 
 /// What a proxy says happened, brought to what is counted here; what is too much is dropped and
 /// counted, never waited for.
-package struct ProxyRecords: Sendable {
+package enum ProxyRecords {
     /// Most counts taken from one message: rules and peers of the busiest ten seconds.
     package static let countsMax = 2_000
     /// Most denials taken from one message: 100 a second for ten rules and peers.
@@ -33,12 +33,9 @@ package struct ProxyRecords: Sendable {
     private static let countMax: UInt64 = 1 << 40
     /// Longest name of a policy: `namespace/name`.
     private static let nameBytesMax = 320
-    private var droppedThere: UInt64 = 0
-
-    package init() {}
 
     /// Counts one message.
-    package mutating func counted(
+    package static func counted(
         _ message: Signet_Proxy_V1alpha1_TrafficRecords
     ) -> Counted {
         var result = Counted()
@@ -53,10 +50,7 @@ package struct ProxyRecords: Sendable {
         }
         result.dropped += max(0, message.counts.count - Self.countsMax)
         result.dropped += max(0, message.denials.count - Self.denialsMax)
-        if message.dropped > droppedThere {
-            result.dropped += Int(min(message.dropped - droppedThere, Self.countMax))
-        }
-        droppedThere = max(droppedThere, message.dropped)
+        result.dropped += Int(min(message.dropped, Self.countMax))
         return result
     }
 }

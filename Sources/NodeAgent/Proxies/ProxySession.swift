@@ -30,7 +30,6 @@ final class ProxySession: Sendable {
         var questions: [Signet_Proxy_V1alpha1_Question] = []
         var lastQuestion: UInt64 = 0
         var asked: [UInt64: AsyncStream<Signet_Node_V1alpha1_ProxyQueryReply>.Continuation] = [:]
-        var records = ProxyRecords()
     }
 
     let stream = WorkloadStream()
@@ -107,10 +106,8 @@ final class ProxySession: Sendable {
 
     /// Nothing of a process counts that has no Proxy.
     private func count(_ message: Signet_Proxy_V1alpha1_TrafficRecords) {
-        let counted = state.withLock { state -> ProxyRecords.Counted? in
-            state.id == nil ? nil : state.records.counted(message)
-        }
-        guard let counted else { return }
+        guard state.withLock({ $0.id }) != nil else { return }
+        let counted = ProxyRecords.counted(message)
         for (key, count) in counted.decisions {
             core.metrics.increment(
                 .proxyDecisions,

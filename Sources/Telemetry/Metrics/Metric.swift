@@ -73,18 +73,23 @@ package enum Metric: String, CaseIterable, Sendable {
     case proxyHandshakeFailures = "signet_proxy_handshake_failures_total"
     case proxyLongTurns = "signet_proxy_long_turns_total"
     case proxyStaleKeys = "signet_proxy_stale_keys_total"
-    /// Istio's name and labels, so that its dashboards show it.
+    // Of the proxy, with Istio's names and labels, so that its dashboards show them.
+    case requestDuration = "istio_request_duration_milliseconds"
     case requests = "istio_requests_total"
+    case tcpConnectionsClosed = "istio_tcp_connections_closed_total"
+    case tcpConnectionsOpened = "istio_tcp_connections_opened_total"
+    case tcpReceivedBytes = "istio_tcp_received_bytes_total"
+    case tcpSentBytes = "istio_tcp_sent_bytes_total"
 
     package var name: String { rawValue }
 
     /// The only daemon that exports it, as its name says; nil: all do.
     package var daemon: Daemon? {
-        switch name.split(separator: "_").dropFirst().first {
+        if name.hasPrefix("istio_") { return .proxy }
+        return switch name.split(separator: "_").dropFirst().first {
         case "agent": .agent
         case "proxy": .proxy
         case "server": .server
-        case "requests": .proxy
         default: nil
         }
     }
@@ -103,6 +108,6 @@ package enum MetricKind: String, Sendable {
     case counter
     /// The value as of now.
     case gauge
-    /// How often durations fell into `MetricRegistry.bucketsSeconds`.
+    /// How often values fell into `Metric.buckets`.
     case histogram
 }

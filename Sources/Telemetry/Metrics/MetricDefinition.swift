@@ -8,7 +8,8 @@ extension Metric {
             .issuanceRefusals, .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
             .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys, .requests,
-            .syncAlarms, .syncMessages, .syncReconnects, .unauthenticatedRequests,
+            .syncAlarms, .syncMessages, .syncReconnects, .tcpConnectionsClosed,
+            .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .unauthenticatedRequests,
             .workloadAPIRequests:
             .counter
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
@@ -20,8 +21,17 @@ extension Metric {
             .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
-            .rpcDuration, .syncConvergenceDuration:
+            .requestDuration, .rpcDuration, .syncConvergenceDuration:
             .histogram
+        }
+    }
+
+    /// Upper bounds of a histogram's buckets, in the unit of its name.
+    package var buckets: [Double] {
+        switch self {
+        case .requestDuration:
+            [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000]
+        default: MetricRegistry.bucketsSeconds
         }
     }
 
@@ -41,10 +51,16 @@ extension Metric {
         case .documentApplies, .proxyStates, .statesReceived, .svidRenewals: ["result"]
         case .metricSeriesDropped: ["metric"]
         case .proxyDecisions: ["verdict", "policy"]
-        case .requests:
+        case .requestDuration, .requests:
             [
-                "reporter", "source_principal", "destination_principal", "request_protocol",
-                "response_code", "connection_security_policy",
+                "reporter", "source_principal", "destination_principal", "destination_service",
+                "request_protocol", "response_code", "response_flags",
+                "connection_security_policy",
+            ]
+        case .tcpConnectionsClosed, .tcpReceivedBytes, .tcpSentBytes, .tcpConnectionsOpened:
+            [
+                "reporter", "source_principal", "destination_principal", "destination_service",
+                "request_protocol", "response_flags", "connection_security_policy",
             ]
         case .rpcDuration: ["method"]
         case .rpcs: ["method", "code"]
@@ -106,7 +122,9 @@ extension Metric {
         case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."
         case .proxyLongTurns: "Turns of the proxy's loops that took longer than 10 ms."
         case .proxyStaleKeys: "Events for connections that were gone; refused and harmless."
-        case .requests: "Requests that the proxy has carried or refused, as Istio names them."
+        case .requestDuration, .requests, .tcpConnectionsClosed, .tcpConnectionsOpened,
+            .tcpReceivedBytes, .tcpSentBytes:
+            trafficHelp
         case .proxyDecisions: "Decisions that proxies reported, by verdict and policy."
         case .proxyRecordsDropped: "Records of decisions that were lost before they were counted."
         case .proxyRefusals: "Streams of proxies that were refused or ended, by reason."
@@ -130,6 +148,18 @@ extension Metric {
             "Requests of callers without identity that were refused, by kind."
         case .workloadAPIRequests: "Workload API requests, by method and result."
         case .workloadStreams: "Open Workload API streams."
+        }
+    }
+
+    private var trafficHelp: String {
+        switch self {
+        case .requestDuration: "From a request's head to the end of its answer, as Istio names it."
+        case .requests: "Requests that the proxy has carried or refused, as Istio names them."
+        case .tcpConnectionsClosed: "TCP streams that ended, or were not let in."
+        case .tcpConnectionsOpened: "TCP streams that began."
+        case .tcpReceivedBytes: "Bytes from clients of TCP streams that ended."
+        case .tcpSentBytes: "Bytes to clients of TCP streams that ended."
+        default: ""
         }
     }
 }

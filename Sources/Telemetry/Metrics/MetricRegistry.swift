@@ -19,8 +19,12 @@ package final class MetricRegistry: Sendable {
 
     struct Histogram {
         /// How many observations fell into each bucket alone; the last one has no upper bound.
-        var counts = [UInt64](repeating: 0, count: MetricRegistry.bucketsSeconds.count + 1)
+        var counts: [UInt64]
         var sum = 0.0
+
+        init(_ metric: Metric) {
+            counts = [UInt64](repeating: 0, count: metric.buckets.count + 1)
+        }
     }
 
     enum Series {
@@ -59,13 +63,32 @@ package final class MetricRegistry: Sendable {
     package func observe(_ metric: Metric, _ duration: Duration, _ labels: String...) {
         precondition(metric.kind == .histogram, "\(metric) is no histogram")
         let seconds = duration / .seconds(1)
+        let buckets = metric.buckets
         update(metric, labels) { series in
             var histogram =
-                if case .histogram(let value) = series { value } else { Histogram() }
-            let bucket =
-                Self.bucketsSeconds.firstIndex { seconds <= $0 } ?? Self.bucketsSeconds.count
+                if case .histogram(let value) = series { value } else { Histogram(metric) }
+            let bucket = buckets.firstIndex { seconds <= $0 } ?? buckets.count
             histogram.counts[bucket] += 1
             histogram.sum += seconds
+            series = .histogram(histogram)
+        }
+    }
+
+    /// Adds to a histogram what was counted elsewhere.
+    ///
+    /// - Parameters:
+    ///   - metric: The histogram.
+    ///   - counts: One for each of `metric.buckets`, and one for what is above them.
+    ///   - sum: Of all values, in the unit of the metric's name.
+    ///   - labels: As for every method.
+    package func merge(_ metric: Metric, _ counts: [UInt64], sum: Double, _ labels: String...) {
+        precondition(metric.kind == .histogram, "\(metric) is no histogram")
+        precondition(counts.count == metric.buckets.count + 1, "\(metric) has other buckets")
+        update(metric, labels) { series in
+            var histogram =
+                if case .histogram(let value) = series { value } else { Histogram(metric) }
+            for (bucket, count) in counts.enumerated() { histogram.counts[bucket] += count }
+            histogram.sum += sum
             series = .histogram(histogram)
         }
     }

@@ -17,18 +17,19 @@ struct PrometheusText {
             case .number(let value):
                 appendSample(metric.name, labels, value)
             case .histogram(let histogram):
-                append(metric.name, labels, histogram)
+                append(metric, labels, histogram)
             }
         }
     }
 
     private mutating func append(
-        _ name: String,
+        _ metric: Metric,
         _ labels: [String],
         _ histogram: MetricRegistry.Histogram
     ) {
+        let name = metric.name
         var total: UInt64 = 0
-        let bounds = MetricRegistry.bucketsSeconds + [.infinity]
+        let bounds = metric.buckets + [.infinity]
         for (bound, count) in zip(bounds, histogram.counts) {
             total += count
             appendSample(

@@ -150,7 +150,6 @@ struct ProxyRosterTests {
     }
 
     @Test func `records are counted by verdict and policy, and what is too much is dropped`() {
-        var records = ProxyRecords()
         var message = Signet_Proxy_V1alpha1_TrafficRecords()
         message.counts = [
             .with { ($0.allowed, $0.policyNamespace, $0.policy, $0.count) = (true, "a", "p", 3) },
@@ -158,7 +157,7 @@ struct ProxyRosterTests {
             .with { $0.count = 5 },
         ]
         message.dropped = 7
-        let first = records.counted(message)
+        let first = ProxyRecords.counted(message)
         #expect(
             first.decisions == [
                 .init(isAllowed: true, policy: "a/p"): 7,
@@ -166,19 +165,18 @@ struct ProxyRosterTests {
             ]
         )
         #expect(first.dropped == 7)
-        #expect(records.counted(message).dropped == 0)
         message.counts = Array(
             repeating: message.counts[0],
             count: ProxyRecords.countsMax + 2
         )
         message.denials = Array(repeating: .init(), count: ProxyRecords.denialsMax + 3)
-        message.dropped = 8
-        let second = records.counted(message)
+        message.dropped = 1
+        let second = ProxyRecords.counted(message)
         #expect(second.decisions.values.first == 3 * ProxyRecords.countsMax)
         #expect(second.dropped == 6)
         message.counts = [
             .with { ($0.policy, $0.count) = (String(repeating: "x", count: 999), .max) }
         ]
-        #expect(records.counted(message).decisions.keys.first?.policy == "other")
+        #expect(ProxyRecords.counted(message).decisions.keys.first?.policy == "other")
     }
 }

@@ -23,12 +23,19 @@ enum ProxyCounts {
         readings: { settings in
             // With policy and metrics; a line of an access log is text, which needs memory.
             let setup = ProxySetup(traffic: .http, rules: ProxyRule.policy)
-            guard let product = settings.proxyProducts.first else { return [] }
-            if let obstacle = product.obstacle(to: setup) { throw BenchmarkError(obstacle) }
+            let built = SignetProxy(executable: settings.executable("signet-bench-proxy"))
+            if let obstacle = built.obstacle(to: setup) { throw BenchmarkError(obstacle) }
             guard Callgrind.isInstalled else {
                 throw BenchmarkError("valgrind is not installed (.ci/setup bench)")
             }
             return try await ProxyStand.run(settings) { stand in
+                // Valgrind cannot read the debugging information of Swift; names are beside it.
+                let program = "\(stand.folder)/signet-bench-proxy"
+                _ = try await Tool.output(
+                    "/usr/bin/strip",
+                    ["--strip-debug", "-o", program, settings.executable("signet-bench-proxy")]
+                )
+                let product = SignetProxy(executable: program)
                 // The same requests give the same counts: one pair of runs is enough.
                 let few = settings.size(2000, quick: 200)
                 let less = try await counts(few, product, setup, stand)

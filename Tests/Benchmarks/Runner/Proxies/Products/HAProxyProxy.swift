@@ -52,7 +52,8 @@ struct HAProxyProxy: ProxyProduct {
         try Data(text.utf8).write(to: URL(filePath: file))
         return ProxyCommand(
             executable: executable ?? "haproxy",
-            arguments: ["-db", "-q", "-f", file],
+            // With -q it would close its output, and with it the log.
+            arguments: ["-db", "-f", file],
             output: setup.level == .full ? place.accessLog : nil
         )
     }

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import HTTPSemantics
+internal import Reactor
+
+/// What is remembered of the request at hand, on the client's connection.
+struct Exchange: ~Copyable {
+    /// The method and the path, in case that they are judged again.
+    var line = Buffer()
+    var methodBytes = 0
+    var method = HTTPMethod.other
+    var decision: Decision?
+    var decisionNumber: UInt64 = 0
+    var revision: UInt64 = 0
+    /// Milliseconds since boot.
+    var started: UInt64 = 0
+    var status = 0
+    /// Whether there is a request that is not answered.
+    var isActive = false
+    /// Whether a byte of the answer was sent.
+    var hasAnswer = false
+    var attempts = 0
+    var bytesIn: UInt64 = 0
+    var bytesOut: UInt64 = 0
+    /// What the last requests have in common, and their sum.
+    var lastStatus = 0
+    var lastReason = ProxyReason.none
+    var lastDecision: Decision?
+    var lastRevision: UInt64 = 0
+    var sum = RequestSum()
+}
