@@ -173,8 +173,10 @@ extension Date {
         self.init(timeIntervalSince1970: Double(unixMilliseconds) / 1000)
     }
 
-    /// Milliseconds since the epoch, rounded to the nearest.
+    /// Milliseconds since the epoch, rounded to the nearest; what no number of them says is the
+    /// nearest that can be said.
     package var unixMilliseconds: Int64 {
-        Int64((timeIntervalSince1970 * 1000).rounded())
+        let milliseconds = (timeIntervalSince1970 * 1000).rounded()
+        return Int64(exactly: milliseconds) ?? (milliseconds < 0 ? .min : .max)
     }
 }

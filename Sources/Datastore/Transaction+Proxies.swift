@@ -10,6 +10,10 @@ package struct ProxyRecord: Hashable, Sendable {
     /// Most Proxies: one document serves many machines, and a change in `signet-system` composes the
     /// state of each anew.
     package static let countMax = 1_000
+    /// Most bytes of the states of one namespace's Proxies: a node may have all of them.
+    package static let namespaceStateBytesMax = 32 << 20
+    /// Most bytes of all states, half of what an agent takes at most.
+    package static let stateBytesMax = 128 << 20
 
     /// The document's uid; never used again after deletion.
     package let id: String
@@ -148,6 +152,18 @@ extension ReadTransaction {
             [now.storedMilliseconds, limit],
             ProxyRecord.init
         )
+    }
+
+    /// How many bytes the states of each namespace's Proxies have.
+    package func proxyStateBytes() throws(DatastoreError) -> [String: Int] {
+        let sums = try all(
+            "SELECT namespace, sum(length(state)) AS bytes FROM proxies GROUP BY namespace"
+        ) { row in
+            (
+                try row.value("namespace", as: String.self), try row.value("bytes", as: Int.self)
+            )
+        }
+        return Dictionary(uniqueKeysWithValues: sums)
     }
 
     /// How many Proxies there are.

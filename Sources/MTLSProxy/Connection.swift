@@ -92,7 +92,12 @@ struct Connection: ~Copyable {
 
     // MARK: Who it is
 
-    var access: PeerAccess?
+    /// What the policies of generation `judged` say of the peer.
+    var access = PeerAccess.nobody
+    /// The generation of the snapshot that its peer was judged by; 0 before the first.
+    var judged: UInt64 = 0
+    /// When the client's certificate ends, in seconds since 1970.
+    var certificateEnds = Double.infinity
     var requestRewrite: RequestRewrite?
     let since: UInt64
     var uid: UInt32?

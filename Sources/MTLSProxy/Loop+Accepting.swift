@@ -192,22 +192,12 @@ extension Loop {
 
     /// Finds out who a client is whose handshake is done, and whether it may be here.
     private mutating func admit(_ key: Key, _ connection: inout Connection) -> Bool {
-        guard let route = listening[connection.place].inbound, let peer = connection.peer,
-            let address = connection.peerAddress
-        else {
+        guard let route = listening[connection.place].inbound, let peer = connection.peer else {
             end(&connection, .draining)
             return false
         }
         // Since the handshake began there may be newer revocations.
-        guard !route.requirements.revocations.contain(peer) else {
-            end(&connection, .revoked)
-            return false
-        }
-        connection.access = route.policies.access(
-            of: peer.id,
-            at: address,
-            port: route.listener.workloadPort
-        )
+        guard judgePeer(of: &connection, route) else { return false }
         if connection.isHTTP {
             let identity = ForwardedClientCert(
                 by: route.listener.identity.description,

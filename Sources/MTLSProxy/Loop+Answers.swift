@@ -36,23 +36,41 @@ extension Loop {
         guard client.out.isEmpty, !client.isDead else { return }
         server.beginReading(&scratch)
         var steps = 0
+        // A head waits for the next step, so that it leaves together with the body behind it.
+        var isHeadWaiting = false
         steps: while !server.isDead, !client.isDead {
-            switch Self.next(scratch.plain, scratch.position, &server, &scratch.response) {
+            let step = Self.next(scratch.plain, scratch.position, &server, &scratch.response)
+            if isHeadWaiting {
+                isHeadWaiting = false
+                passHead(&client, with: step)
+                if case .body(let bytes) = step, bytes <= Self.togetherBytes {
+                    if !client.out.isEmpty { break }
+                    continue
+                }
+            }
+            switch step {
             case .needInput:
                 guard readMore(key, &server, &client) else { break steps }
                 continue
-            case .interim(let bytes): passHead(&server, &client, bytes)
+            case .interim(let bytes):
+                writeHead(&server, bytes)
+                isHeadWaiting = true
+                continue
             case .head(let bytes):
-                passHead(&server, &client, bytes)
+                writeHead(&server, bytes)
+                isHeadWaiting = true
                 client.exchange.status = scratch.response.status
                 client.exchange.hasAnswer = true
                 arm(.stall, &client, limits.stall)
+                continue
             case .body(let bytes): passBody(&server, &client, bytes)
             case .skipped(let bytes): scratch.position += bytes
             case .complete:
                 answerIsThrough(key, &server, clientKey, &client)
                 break steps
-            case .upgraded(let bytes): upgrade(&server, &client, bytes)
+            case .upgraded(let bytes):
+                isHeadWaiting = upgrade(&server, &client, bytes)
+                continue
             case .refused:
                 server.reason = .answerRefused
                 server.isDead = true
@@ -121,11 +139,8 @@ extension Loop {
         return false
     }
 
-    private mutating func passHead(
-        _ server: inout Connection,
-        _ client: inout Connection,
-        _ bytes: Int
-    ) {
+    /// Rewrites a head into `scratch.head`.
+    private mutating func writeHead(_ server: inout Connection, _ bytes: Int) {
         scratch.head.clear()
         let rewrite =
             listening[server.place].isInbound
@@ -139,33 +154,23 @@ extension Loop {
             &scratch.head
         )
         scratch.position += bytes
-        // What is there of the body goes along, so that both leave at once.
-        let step = Self.next(scratch.plain, scratch.position, &server, &scratch.response)
-        guard case .body(let more) = step else {
-            deliver(&client)
-            return
-        }
-        let range = scratch.position..<(scratch.position + more)
-        scratch.position += more
-        guard more > Self.togetherBytes else {
-            scratch.head.append(scratch.plain, range)
-            deliver(&client)
-            return
-        }
-        deliver(&client)
-        client.write(scratch.plain, range, &scratch.cipherOut, now: now)
-        client.exchange.bytesOut &+= UInt64(more)
-        counters.bytesOut &+= UInt64(more)
     }
 
-    /// A body up to this size is copied behind its head, so that one system call sends both.
-    static let togetherBytes = 32 * 1024
-
-    private mutating func deliver(_ client: inout Connection) {
+    /// Sends the head in `scratch.head`, with the body of the step behind it if that is small.
+    private mutating func passHead(_ client: inout Connection, with step: ResponseStep) {
+        if case .body(let bytes) = step, bytes <= Self.togetherBytes {
+            let range = scratch.position..<(scratch.position + bytes)
+            scratch.position += bytes
+            scratch.head.append(scratch.plain, range)
+            progress(&client)
+        }
         client.write(scratch.head, &scratch.cipherOut, now: now)
         client.exchange.bytesOut &+= UInt64(scratch.head.count)
         counters.bytesOut &+= UInt64(scratch.head.count)
     }
+
+    /// A body up to this size is copied behind its head, so that one system call sends both.
+    static let togetherBytes = 32 * 1024
 
     private static func write(
         _ rewrite: ResponseRewrite,
@@ -192,20 +197,22 @@ extension Loop {
         progress(&client)
     }
 
+    /// - Returns: Whether it became one, and its head is to be sent.
     private mutating func upgrade(
         _ server: inout Connection,
         _ client: inout Connection,
         _ bytes: Int
-    ) {
+    ) -> Bool {
         guard client.request.upgraded() else {
             server.reason = .answerRefused
             server.isDead = true
-            return
+            return false
         }
         client.exchange.status = 101
         client.exchange.hasAnswer = true
-        passHead(&server, &client, bytes)
+        writeHead(&server, bytes)
         arm(.stream, &client, limits.streamIdle)
+        return true
     }
 
     /// The answer is whole: both connections are for the next request, or end.

@@ -64,7 +64,7 @@ extension Loop {
     }
 
     /// What there is to count, with what connections have not handed over yet.
-    mutating func currentCounters() -> ProxyCounters {
+    mutating func currentCounters(handsOver: Bool) -> ProxyCounters {
         for index in 0..<slab.slotCount {
             guard let key = slab.key(at: index), var held = slab.checkOut(key) else { continue }
             flushRun(&held.value)
@@ -72,6 +72,7 @@ extension Loop {
         }
         var result = counters
         result.live = UInt64(slab.live)
+        if handsOver { counters.aggregates = [:] }
         return result
     }
 

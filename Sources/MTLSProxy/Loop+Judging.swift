@@ -7,6 +7,7 @@ internal import HTTPCodec
 internal import HTTPSemantics
 internal import Reactor
 internal import Routing
+internal import SPIFFE
 
 /// What ends connections before their time: deadlines, newer policies, revocations, the end.
 extension Loop {
@@ -28,12 +29,15 @@ extension Loop {
             connection.reason = .timedOut
             connection.isDead = true
         case .stream: end(&connection, .timedOut)
-        case .head: refuse(&connection, .requestTimeout, .timedOut)
-        case .answer where !connection.exchange.hasAnswer:
-            refuse(&connection, .gatewayTimeout, .timedOut)
-        case .stall where !connection.exchange.hasAnswer && !connection.request.isComplete:
-            refuse(&connection, .requestTimeout, .timedOut)
-        case .answer, .stall: end(&connection, .timedOut)
+        case .head where connection.isDownstream:
+            refuse(&connection, .requestTimeout, .timedOut, resuming: key)
+        case .answer where connection.isDownstream && !connection.exchange.hasAnswer:
+            refuse(&connection, .gatewayTimeout, .timedOut, resuming: key)
+        case .stall
+        where connection.isDownstream && !connection.exchange.hasAnswer
+            && !connection.request.isComplete:
+            refuse(&connection, .requestTimeout, .timedOut, resuming: key)
+        case .answer, .head, .stall: end(&connection, .timedOut)
         }
     }
 
@@ -51,41 +55,64 @@ extension Loop {
             end(&connection, .draining)
             return
         }
-        if let uid = connection.uid, let outbound = listener.outbound,
-            !outbound.listener.allowedUIDs.contains(uid)
-        {
-            end(&connection, .clientOwner)
-            return
-        }
-        guard !connection.isDead, let peer = connection.peer, let route = listener.inbound,
-            let address = connection.peerAddress
+        guard judgeOwner(of: &connection, listener) else { return }
+        // Whose handshake is not done is judged at its end.
+        guard !connection.isDead, connection.peer != nil, let route = listener.inbound,
+            judgePeer(of: &connection, route)
         else { return }
-        if route.requirements.revocations.contain(peer) {
-            end(&connection, .revoked)
-            return
-        }
-        let access = route.policies.access(
-            of: peer.id,
-            at: address,
-            port: route.listener.workloadPort
-        )
-        connection.access = access
         // Who asks for nothing at the moment is answered when it does.
         guard connection.exchange.isActive else { return }
         let decision =
             connection.isHTTP
-            ? decideAgain(&connection, route, access) : route.policies.decide(access)
-        if !decision.isAllowed { denyLater(&connection, decision) }
+            ? decideAgain(&connection, route) : route.policies.decide(connection.access)
+        if !decision.isAllowed { denyLater(key, &connection, decision) }
+    }
+
+    /// Looks whether the user who has connected to an outbound listener still may.
+    ///
+    /// - Returns: Whether it may; if not, the connection is ended.
+    mutating func judgeOwner(of connection: inout Connection, _ listener: Listening) -> Bool {
+        guard let uid = connection.uid, let outbound = listener.outbound else { return true }
+        connection.judged = generation
+        if outbound.listener.allowedUIDs.contains(uid) { return true }
+        end(&connection, .clientOwner)
+        return false
+    }
+
+    /// Looks up what the newest snapshot says of a client's peer.
+    ///
+    /// - Returns: Whether the peer may be here; if not, the connection is ended.
+    mutating func judgePeer(of connection: inout Connection, _ route: InboundRoute) -> Bool {
+        connection.access = .nobody
+        connection.judged = generation
+        guard let peer = connection.peer, let address = connection.peerAddress else { return true }
+        connection.certificateEnds = peer.notAfter.timeIntervalSince1970
+        if route.requirements.revocations.contain(peer)
+            || !route.requirements.authorities.know(peer.id.trustDomain)
+        {
+            end(&connection, .revoked)
+            return false
+        }
+        connection.access = route.policies.access(
+            of: peer.id,
+            at: address,
+            port: route.listener.workloadPort
+        )
+        return true
     }
 
     /// Denies what was allowed before.
-    private mutating func denyLater(_ connection: inout Connection, _ decision: Decision) {
+    private mutating func denyLater(
+        _ key: Key,
+        _ connection: inout Connection,
+        _ decision: Decision
+    ) {
         connection.exchange.decision = decision
-        connection.exchange.revision = snapshot?.revision ?? 0
+        connection.exchange.revision = revision
         connection.exchange.decisionNumber = decisionCount
         decisionCount &+= 1
         if connection.isHTTP, !connection.exchange.hasAnswer {
-            refuse(&connection, .forbidden, .deniedLater)
+            refuse(&connection, .forbidden, .deniedLater, resuming: key)
         } else {
             end(&connection, .deniedLater)
         }
@@ -94,8 +121,7 @@ extension Loop {
     /// The request at hand, judged by what was remembered of it.
     private func decideAgain(
         _ connection: inout Connection,
-        _ route: InboundRoute,
-        _ access: PeerAccess
+        _ route: InboundRoute
     ) -> Decision {
         let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
         let request = CanonicalRequest(
@@ -103,10 +129,16 @@ extension Loop {
             methodName: ByteRange(0..<method),
             path: ByteRange(method..<count)
         )
-        return route.policies.decide(access, request, in: connection.exchange.line.bytes)
+        return route.policies.decide(
+            connection.access,
+            request,
+            in: connection.exchange.line.bytes
+        )
     }
 
-    private mutating func rejudgeServer(_ connection: inout Connection, _ listener: Listening) {
+    /// Looks whether a server is still one that may be asked.
+    mutating func rejudgeServer(_ connection: inout Connection, _ listener: Listening) {
+        connection.judged = generation
         if let peer = connection.peer, let route = listener.outbound {
             let requirements = route.requirements
             let isExpected = requirements.expected?.contains(peer.id) ?? true
@@ -124,7 +156,7 @@ extension Loop {
     /// peer is allowed (docs/decisions/0009-data-path.md).
     mutating func retireWithCertificate(_ connection: inout Connection) {
         guard connection.isDownstream, connection.isHTTP, connection.isOpen, !connection.isDead,
-            let peer = connection.peer, peer.notAfter.timeIntervalSince1970 < wallNow
+            connection.certificateEnds < wallNow
         else { return }
         leave(&connection)
     }
@@ -223,7 +255,7 @@ extension Loop {
                 time: wallNow,
                 listener: listening[place].name,
                 isInbound: listening[place].isInbound,
-                revision: snapshot?.revision ?? 0,
+                revision: revision,
                 reason: reason
             )
         )

@@ -185,7 +185,8 @@ extension Loop {
     private mutating func requestIsThrough(_ client: inout Connection) {
         guard client.exchange.isActive, client.waiting == .stall || client.waiting == .head
         else { return }
-        arm(.answer, &client, limits.answer)
+        // An answer that has begun goes on as long as its bytes do.
+        if !client.exchange.hasAnswer { arm(.answer, &client, limits.answer) }
         guard var held = slab.checkOut(client.other) else { return }
         held.value.response.requestWritten()
         settle(client.other, held)
@@ -220,30 +221,33 @@ extension Loop {
     ///
     /// - Returns: Whether the request may go on; if not, it is answered.
     private mutating func decide(_ client: inout Connection) -> Bool {
-        guard let snapshot, client.request.requestCount <= ProxyLimits.requestsPerConnectionMax
+        guard generation > 0,
+            client.request.requestCount <= ProxyLimits.requestsPerConnectionMax
         else {
             refuse(&client, .serviceUnavailable, .draining)
             return false
         }
-        guard listening[client.place].isInbound else { return true }
+        guard listening[client.place].isInbound else {
+            return client.judged == generation || judgeOwner(of: &client, listening[client.place])
+        }
         guard let route = listening[client.place].inbound else {
             end(&client, .draining)
             return false
         }
-        client.exchange.revision = snapshot.revision
+        client.exchange.revision = revision
         client.exchange.decisionNumber = decisionCount
         decisionCount &+= 1
-        if let peer = client.peer, route.requirements.revocations.contain(peer) {
-            end(&client, .revoked)
-            return false
+        // A request may come before its connection was judged by a new snapshot.
+        if client.judged != generation {
+            guard judgePeer(of: &client, route) else { return false }
         }
-        guard let access = currentAccess(&client, route) else {
-            refuse(&client, .forbidden, .denied)
+        guard client.certificateEnds >= wallNow else {
+            refuse(&client, .forbidden, .aged)
             return false
         }
         let decision = Self.decision(
             route,
-            access,
+            client.access,
             scratch.request,
             scratch.plain,
             from: scratch.position
@@ -254,24 +258,6 @@ extension Loop {
             return false
         }
         return true
-    }
-
-    /// What the policies say of the peer, looked up again if they are newer than what is known: a
-    /// request may come before its connection was judged by them.
-    private func currentAccess(
-        _ client: inout Connection,
-        _ route: InboundRoute
-    ) -> PeerAccess? {
-        if let access = client.access, !route.policies.made(access),
-            let peer = client.peer, let address = client.peerAddress
-        {
-            client.access = route.policies.access(
-                of: peer.id,
-                at: address,
-                port: route.listener.workloadPort
-            )
-        }
-        return client.access
     }
 
     private static func decision(
@@ -306,8 +292,8 @@ extension Loop {
     // MARK: - Refusing
 
     /// Whether a client's connection gets no further request after this answer.
-    func isLast(_ client: borrowing Connection) -> Bool {
-        isDraining || !listening[client.place].isActive
+    mutating func isLast(_ client: borrowing Connection) -> Bool {
+        isDraining || client.certificateEnds < wallNow || !listening[client.place].isActive
             || now >= client.since &+ limits.connectionAge
             || client.request.requestCount >= ProxyLimits.requestsPerConnectionMax
     }
@@ -324,17 +310,20 @@ extension Loop {
             client.exchange.methodBytes = 0
             client.exchange.method = .other
             client.exchange.decision = nil
-            client.exchange.revision = snapshot?.revision ?? 0
+            client.exchange.revision = revision
         }
         refuse(&client, GeneratedStatus(refusal), .requestRefused, refusal)
     }
 
     /// Answers in the server's place, and gives the request up.
+    ///
+    /// Whoever is not reading the client's requests at the time names it by `key`.
     mutating func refuse(
         _ client: inout Connection,
         _ status: GeneratedStatus,
         _ reason: ProxyReason,
-        _ refusal: HTTPRefusal? = nil
+        _ refusal: HTTPRefusal? = nil,
+        resuming key: Key = .none
     ) {
         let (server, keeps) = (client.other, mayStay(client))
         client.other = .none
@@ -363,12 +352,14 @@ extension Loop {
         finishExchange(&client, reason)
         if client.request.answerEnded(keepsConnection: keeps) {
             arm(.request, &client, limits.idle)
+            // The next request may be there already.
+            if !key.isNone, client.hasMore { queue(key, &client) }
         } else {
             linger(&client)
         }
     }
 
-    private func mayStay(_ client: borrowing Connection) -> Bool {
+    private mutating func mayStay(_ client: borrowing Connection) -> Bool {
         client.request.isComplete && client.request.traits.isKeptAlive && !isLast(client)
     }
 

@@ -35,7 +35,6 @@ extension Loop {
         case .connection(let server, let isFresh):
             guard var held = slab.checkOut(server) else { return .serverUnreachable }
             held.value.other = key
-            held.value.isPooled = false
             held.value.replay.clear()
             downstream.other = server
             if !isFresh { arm(.stall, &held.value, .max / 2) }
@@ -64,16 +63,26 @@ extension Loop {
     private mutating func takePooled(_ place: Int, _ endpoint: Int) -> Key? {
         guard listening[place].pools.indices.contains(endpoint) else { return nil }
         while let key = listening[place].pools[endpoint].popLast() {
-            counters.pooled &-= 1
             guard var held = slab.checkOut(key) else { continue }
+            leavePool(&held.value)
+            if held.value.hasTLS, held.value.judged != generation {
+                rejudgeServer(&held.value, listening[place])
+            }
             if isUsable(held.value) {
                 slab.checkIn(key, held)
                 return key
             }
-            end(&held.value, .aged)
+            if !held.value.isDead { end(&held.value, .aged) }
             settle(key, held)
         }
         return nil
+    }
+
+    /// A connection is no idle one any more.
+    mutating func leavePool(_ connection: inout Connection) {
+        guard connection.isPooled else { return }
+        connection.isPooled = false
+        counters.pooled &-= 1
     }
 
     /// Whether a new request may go out on a connection.
@@ -277,9 +286,9 @@ extension Loop {
         default: break
         }
         switch why {
-        case .serverEnded, .answerRefused: refuse(&downstream, .badGateway, why)
-        case .timedOut: refuse(&downstream, .gatewayTimeout, why)
-        default: refuse(&downstream, .serviceUnavailable, why)
+        case .serverEnded, .answerRefused: refuse(&downstream, .badGateway, why, resuming: key)
+        case .timedOut: refuse(&downstream, .gatewayTimeout, why, resuming: key)
+        default: refuse(&downstream, .serviceUnavailable, why, resuming: key)
         }
     }
 
@@ -304,8 +313,14 @@ extension Loop {
             settle(server, held)
             return false
         }
+        let traits = downstream.request.traits
+        if held.value.isOpen, !traits.hasBody, traits.isRepeatable {
+            held.value.replay.append(unsent.bytes)
+        }
         held.value.write(unsent, &scratch.cipherOut, now: now)
         if downstream.request.isComplete { held.value.response.requestWritten() }
+        // What has come of the body meanwhile, no event will tell of again.
+        queue(key, &downstream)
         settleServer(server, held, key, &downstream)
         return true
     }

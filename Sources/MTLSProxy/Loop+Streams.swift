@@ -16,10 +16,9 @@ extension Loop {
         _ client: inout Connection,
         _ route: InboundRoute
     ) -> Bool {
-        guard let access = client.access, let snapshot else { return false }
-        let decision = route.policies.decide(access)
+        let decision = route.policies.decide(client.access)
         client.exchange.decision = decision
-        client.exchange.revision = snapshot.revision
+        client.exchange.revision = revision
         client.exchange.decisionNumber = decisionCount
         decisionCount &+= 1
         client.exchange.started = now

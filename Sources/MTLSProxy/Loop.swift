@@ -79,7 +79,12 @@ struct Loop: ~Copyable {
     let records: RecordQueue
     var recorded: [ProxyRecord] = []
     var counters = ProxyCounters()
-    var snapshot: ProxySnapshot?
+    private(set) var snapshot: ProxySnapshot?
+    // Of the snapshot; kept beside it because each request asks for them.
+    /// 0 before the first.
+    private(set) var generation: UInt64 = 0
+    private(set) var revision: UInt64 = 0
+    private(set) var limits = ProxyLimits()
     var now: UInt64
     /// The wall clock, read once for each turn in which somebody asks.
     private var wall: Double?
@@ -124,7 +129,6 @@ struct Loop: ~Copyable {
         while !isStopped {
             let isBusy = !ready.isEmpty || rejudging != nil
             let number = poller.wait(milliseconds: isBusy ? 0 : wheel.sleepMilliseconds(now: now))
-            let before = now
             now = bootMilliseconds()
             wall = nil
             counters.turns &+= 1
@@ -138,10 +142,12 @@ struct Loop: ~Copyable {
             rejudgeSome()
             if !recorded.isEmpty { records.add(&recorded) }
             endDrainIfDone()
-            _ = before
             if bootMilliseconds() &- now > Self.turnMillisecondsMax { counters.longTurns &+= 1 }
         }
         closeAll()
+        var last = currentCounters(handsOver: false)
+        last.live = 0
+        records.end(last)
     }
 
     /// The wall clock at the beginning of the turn, about.
@@ -154,7 +160,6 @@ struct Loop: ~Copyable {
         }
     }
 
-    var limits: ProxyLimits { snapshot?.limits ?? ProxyLimits() }
     var isDraining: Bool { draining != nil }
 
     // MARK: - Events
@@ -218,6 +223,7 @@ struct Loop: ~Copyable {
         held.value.other = .none
         if held.value.isDownstream { finishRecord(&held.value) }
         if held.value.isStranger { strangers -= 1 }
+        leavePool(&held.value)
         held.value.sayGoodbye(&scratch.cipherOut)
         counters.count(held.value.reason)
         let (isDownstream, reason) = (held.value.isDownstream, held.value.reason)
@@ -309,9 +315,10 @@ struct Loop: ~Copyable {
     /// Bytes have moved.
     func progress(_ connection: inout Connection) {
         switch connection.waiting {
-        case .stall: connection.deadline = now &+ limits.stall
+        // Of a request's two sides the client's has the deadline.
+        case .stall where connection.isDownstream: connection.deadline = now &+ limits.stall
         case .stream: connection.deadline = now &+ limits.streamIdle
-        case .answer, .connect, .handshake, .head, .linger, .pool, .request: break
+        case .answer, .connect, .handshake, .head, .linger, .pool, .request, .stall: break
         }
     }
 
@@ -340,15 +347,18 @@ struct Loop: ~Copyable {
             countdown.arrive()
         case .drain(let countdown): beginDrain(countdown)
         case .stop: isStopped = true
-        case .counters(let answer): answer.give(currentCounters())
+        case .counters(let handsOver, let answer):
+            answer.give(currentCounters(handsOver: handsOver))
         case .connections(let limit, let answer): answer.give(connectionStatus(limit: limit))
         }
     }
 
     private mutating func adopt(_ snapshot: ProxySnapshot, _ listeners: [OpenListener]) {
         // A snapshot that was overtaken does nothing.
-        if let current = self.snapshot, current.generation >= snapshot.generation { return }
+        guard snapshot.generation > generation else { return }
         self.snapshot = snapshot
+        (generation, revision) = (snapshot.generation, snapshot.revision)
+        limits = snapshot.limits
         var routes: [ListenAddress: (InboundRoute?, OutboundRoute?)] = [:]
         for route in snapshot.inbound { routes[route.listenAddress] = (route, nil) }
         for route in snapshot.outbound { routes[route.listenAddress] = (nil, route) }

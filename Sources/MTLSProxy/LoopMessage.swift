@@ -11,8 +11,20 @@ enum LoopMessage: Sendable {
     case drain(Countdown)
     /// End at once.
     case stop
-    case counters(Answer<ProxyCounters>)
+    /// With `handsOver` the aggregates of requests are not counted here any more.
+    case counters(handsOver: Bool, Answer<ProxyCounters>)
     case connections(limit: Int, Answer<[ConnectionStatus]>)
+
+    /// Answers in the place of a loop that has ended, so that nobody waits for it.
+    func answer(inPlaceOf queue: RecordQueue) {
+        switch self {
+        case .snapshot(_, _, let countdown), .drain(let countdown): countdown.arrive()
+        case .stop: break
+        case .counters(let handsOver, let answer):
+            answer.give(queue.lastCounters(handsOver: handsOver))
+        case .connections(_, let answer): answer.give([])
+        }
+    }
 }
 
 /// Tells somebody when all loops are done with something.

@@ -25,12 +25,13 @@ package struct ProxyCounters: Sendable {
     package var handshakeFailures: [String: UInt64] = [:]
     /// Ends and refusals by reason.
     package var reasons: [ProxyReason: UInt64] = [:]
-    /// Requests and streams by what they have in common.
+    /// Requests and streams by what they have in common, since they were handed over last.
     package var aggregates: [RequestAggregate: RequestSum] = [:]
     /// Requests and streams whose aggregate there was no room for.
     package var aggregatesLost: UInt64 = 0
 
-    /// Most different aggregates of one loop; peers times rules times statuses, for a sidecar.
+    /// Most different aggregates of one loop between two times that they are handed over; peers
+    /// times rules times statuses, for a sidecar.
     package static let aggregatesMax = 4096
 
     package init() {}
@@ -120,22 +121,17 @@ package struct RequestSum: Sendable {
         self.bytesOut &+= bytesOut
     }
 
-    mutating func add(_ other: Self) { self = adding(other) }
+    mutating func add(_ other: Self) {
+        count &+= other.count
+        for place in durations.indices { durations[place] &+= other.durations[place] }
+        milliseconds &+= other.milliseconds
+        bytesIn &+= other.bytesIn
+        bytesOut &+= other.bytesOut
+    }
 
-    func adding(_ other: Self) -> Self { combined(other, &+) }
-
-    /// What was counted since.
-    package func since(_ earlier: Self) -> Self { combined(earlier, &-) }
-
-    private func combined(_ other: Self, _ combine: (UInt64, UInt64) -> UInt64) -> Self {
+    func adding(_ other: Self) -> Self {
         var result = self
-        result.count = combine(count, other.count)
-        for place in durations.indices {
-            result.durations[place] = combine(durations[place], other.durations[place])
-        }
-        result.milliseconds = combine(milliseconds, other.milliseconds)
-        result.bytesIn = combine(bytesIn, other.bytesIn)
-        result.bytesOut = combine(bytesOut, other.bytesOut)
+        result.add(other)
         return result
     }
 }

@@ -70,6 +70,10 @@ package final class ProxyEngine: Sendable {
                 let (mailbox, records) = (mailboxes[worker], queues[worker])
                 let (seed, instance) = (generator.next(), self.instance)
                 let thread = try WorkerThread(name: "signet-loop-\(worker)") {
+                    // Whoever asks afterwards is answered at once.
+                    defer {
+                        for message in mailbox.close() { message.answer(inPlaceOf: records) }
+                    }
                     guard
                         var loop = try? Loop(
                             worker: UInt64(worker),
@@ -236,27 +240,39 @@ package final class ProxyEngine: Sendable {
 
     /// Sums what all loops have counted.
     ///
-    /// - Parameter answer: Called once with it, on one of their threads; never if a loop has ended.
-    package func counters(_ answer: @escaping @Sendable (ProxyCounters) -> Void) {
+    /// - Parameters:
+    ///   - handsOver: Whether the aggregates are those since the last time that they were handed
+    ///     over: who asks so keeps them, and the loops have room for others.
+    ///   - answer: Called once with it, on one of their threads or on this one.
+    package func counters(
+        handsOver: Bool = false,
+        _ answer: @escaping @Sendable (ProxyCounters) -> Void
+    ) {
         let answers = Answer<ProxyCounters>(mailboxes.count) { all in
             var sum = ProxyCounters()
             for one in all { sum.add(one) }
             answer(sum)
         }
-        for mailbox in mailboxes { mailbox.post(.counters(answers)) }
+        for worker in mailboxes.indices {
+            ask(worker, .counters(handsOver: handsOver, answers))
+        }
     }
 
     /// Lists live connections.
     ///
     /// - Parameters:
     ///   - limit: At most so many of each worker.
-    ///   - answer: Called once with them, on a thread of a loop.
+    ///   - answer: Called once with them, on a thread of a loop or on this one.
     package func connections(
         limit: Int,
         _ answer: @escaping @Sendable ([ConnectionStatus]) -> Void
     ) {
         let answers = Answer<[ConnectionStatus]>(mailboxes.count) { answer($0.flatMap { $0 }) }
-        for mailbox in mailboxes { mailbox.post(.connections(limit: limit, answers)) }
+        for worker in mailboxes.indices { ask(worker, .connections(limit: limit, answers)) }
+    }
+
+    private func ask(_ worker: Int, _ question: LoopMessage) {
+        if !mailboxes[worker].post(question) { question.answer(inPlaceOf: queues[worker]) }
     }
 
     /// Takes the records that have gathered, and how many were dropped; one reader at a time.

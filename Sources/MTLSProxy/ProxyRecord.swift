@@ -88,6 +88,8 @@ package final class RecordQueue: Sendable {
     private struct State {
         var records: [ProxyRecord] = []
         var dropped: UInt64 = 0
+        /// What the loop had counted when it ended.
+        var counters = ProxyCounters()
     }
 
     private let state = Mutex(State())
@@ -104,11 +106,22 @@ package final class RecordQueue: Sendable {
         records.removeAll(keepingCapacity: true)
     }
 
+    /// Keeps what a loop has counted, which ends.
+    func end(_ counters: ProxyCounters) { state.withLock { $0.counters = counters } }
+
+    /// What the loop had counted when it ended; zeros before.
+    func lastCounters(handsOver: Bool) -> ProxyCounters {
+        state.withLock { state in
+            defer { if handsOver { state.counters.aggregates = [:] } }
+            return state.counters
+        }
+    }
+
     /// Takes all records, and how many were dropped since the last time.
     func take() -> (records: [ProxyRecord], dropped: UInt64) {
         state.withLock { state in
             let taken = (state.records, state.dropped)
-            state = State()
+            (state.records, state.dropped) = ([], 0)
             return taken
         }
     }

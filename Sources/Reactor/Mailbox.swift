@@ -9,7 +9,12 @@ package final class Mailbox<Message: Sendable>: Sendable {
     /// Most messages that wait; the loop is stuck if they are more, and then posting fails.
     package static var messagesMax: Int { 1024 }
 
-    private let queue = Mutex<[Message]>([])
+    private struct State: ~Copyable {
+        var messages: [Message] = []
+        var isClosed = false
+    }
+
+    private let state = Mutex(State())
     private let posted = Atomic<Int>(0)
     /// For the loop's poller.
     package let wakeUp: WakeUp
@@ -19,12 +24,12 @@ package final class Mailbox<Message: Sendable>: Sendable {
 
     /// Adds a message and wakes the loop.
     ///
-    /// - Returns: Whether there was room for it.
+    /// - Returns: Whether there was room for it, and the mailbox is open.
     @discardableResult
     package func post(_ message: Message) -> Bool {
-        let isTaken = queue.withLock { queue in
-            guard queue.count < Self.messagesMax else { return false }
-            queue.append(message)
+        let isTaken = state.withLock { state in
+            guard !state.isClosed, state.messages.count < Self.messagesMax else { return false }
+            state.messages.append(message)
             return true
         }
         guard isTaken else { return false }
@@ -42,9 +47,19 @@ package final class Mailbox<Message: Sendable>: Sendable {
         guard count != seen else { return [] }
         seen = count
         wakeUp.clear()
-        return queue.withLock { queue in
-            let messages = queue
-            queue = []
+        return takeAll(closing: false)
+    }
+
+    /// Takes no more messages.
+    ///
+    /// - Returns: Those that were not taken yet.
+    package func close() -> [Message] { takeAll(closing: true) }
+
+    private func takeAll(closing: Bool) -> [Message] {
+        state.withLock { state in
+            let messages = state.messages
+            state.messages = []
+            if closing { state.isClosed = true }
             return messages
         }
     }

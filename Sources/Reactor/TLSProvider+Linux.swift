@@ -66,6 +66,10 @@ package struct TLSIdentity: Sendable {
     }
 
     let domains: [TrustDomain: Domain]
+
+    /// Whether anybody of a trust domain is believed.
+    package func know(_ trustDomain: TrustDomain) -> Bool { domains[trustDomain] != nil }
+
     /// SHA-256 of the public keys of authorities that no path may use.
     let revoked: Set<[UInt8]>
     /// Authorities left out because they do not parse; leaving one out only narrows trust.

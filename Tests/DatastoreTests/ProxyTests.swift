@@ -162,11 +162,12 @@ extension ProxyRecord {
         #expect(later?.expires == nil)
     }
 
-    @Test func `the entries that may give an ID are those that name it, else templates`() throws {
+    @Test func `the entries that may give an ID are those that name it, and templates`() throws {
         let id = try SPIFFEID("spiffe://example.org/web")
         func ids(_ namespace: String) throws -> [String] {
             try store.readNow {
-                try $0.entries(namespace: namespace, thatMayGive: id, limit: 9).map(\.id)
+                try $0.entries(namespace: namespace, naming: id, limit: 9).map(\.id)
+                    + $0.templates(namespace: namespace, limit: 9).map(\.id)
             }
         }
         try store.writeNow { transaction in
@@ -175,6 +176,7 @@ extension ProxyRecord {
                 ("a", "spiffe://example.org/{node.role}", "shop"),
                 ("b", "spiffe://example.org/web", "other"),
                 ("c", "spiffe://example.org/db", "shop"),
+                ("d", "spiffe://example.org/web", "shop"),
             ]
             for (name, spiffeID, namespace) in entries {
                 try transaction.put(
@@ -187,7 +189,7 @@ extension ProxyRecord {
                 )
             }
         }
-        #expect(try ids("shop") == ["a"])
+        #expect(try ids("shop") == ["d", "a"])
         #expect(try ids("other") == ["b"])
         #expect(try ids("none").isEmpty)
     }

@@ -135,6 +135,12 @@ final class Application: Sendable {
         case echo
         /// Reads and never answers.
         case silent
+        /// Answers like `mirror`, so many milliseconds later.
+        case slow(Int32)
+        /// Answers each request with these bytes, whatever it was.
+        case fixed(String)
+        /// Answers each request with these bytes at once, before it reads the rest of it.
+        case early(String)
         /// Changes to a WebSocket and sends everything back.
         case webSocket
     }
@@ -167,6 +173,18 @@ final class Application: Sendable {
             wire.echo()
             wire.close()
         case .silent: _ = wire.readToEnd()
+        case .slow(let milliseconds):
+            while let answer = wire.mirrorOne() {
+                // A client that leaves is no news either.
+                guard var poller = try? Poller() else { return }
+                _ = poller.wait(milliseconds: milliseconds)
+                wire.send(answer)
+            }
+        case .fixed(let bytes): while wire.readAnswer() != nil { wire.send(bytes) }
+        case .early(let bytes):
+            _ = wire.read(1)
+            wire.send(bytes)
+            _ = wire.readToEnd()
         case .webSocket:
             _ = wire.readAnswer()
             wire.send(

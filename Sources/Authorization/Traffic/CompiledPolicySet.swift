@@ -81,10 +81,6 @@ package struct CompiledPolicySet: Sendable {
         return PeerAccess(fingerprint: fingerprint, isReserved: isReserved, clauses: clauses)
     }
 
-    /// Whether it was this set, or one of the same policies, that looked a peer up.
-    @inline(__always)
-    package func made(_ access: borrowing PeerAccess) -> Bool { access.fingerprint == fingerprint }
-
     private static func matches(_ field: AccessField<UInt16>, _ port: UInt16) -> Bool {
         field.anyOf?.contains(port) ?? true && !(field.noneOf?.contains(port) ?? false)
     }

@@ -17,6 +17,9 @@ package struct PeerAccess: Sendable {
     /// Whether the peer is one of Signet's own parts.
     let isReserved: Bool
 
+    /// Of a peer that nobody has looked up: every set denies it everything.
+    package static let nobody = PeerAccess(fingerprint: 0, isReserved: true, clauses: [])
+
     init(fingerprint: Int, isReserved: Bool, clauses: [SIMD8<UInt64>]) {
         self.fingerprint = fingerprint
         self.isReserved = isReserved

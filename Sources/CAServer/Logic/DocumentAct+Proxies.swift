@@ -53,7 +53,7 @@ extension DocumentAct {
                 written[key],
                 lostEntry: record.map(dataPath.concernEntries) ?? false
             )
-            try requireCapabilities(composition, isWritten: written[key] != nil)
+            try requireCapabilities(composition, isWritten: written[key] != nil, from: record)
             try change(composition.record, from: record)
         }
         try review.requireNothingInUse(visibleTo: standing)
@@ -62,11 +62,36 @@ extension DocumentAct {
             try review.check(document)
             warnings += review.warnings(of: document)
         }
+        try requireRoom()
         guard try transaction.proxyCount() <= ProxyRecord.countMax else {
             throw APIError(
                 .exhausted,
                 "tooManyProxies",
                 "there may be at most \(ProxyRecord.countMax) Proxies; one serves many machines"
+            )
+        }
+    }
+
+    /// A node may be in the scope of every Proxy, and an agent that is sent more than it takes
+    /// applies nothing any more.
+    private func requireRoom() throws {
+        for (namespace, bytes) in try transaction.proxyStateBytes()
+        where bytes > ProxyRecord.namespaceStateBytesMax {
+            throw APIError(
+                .exhausted,
+                "proxiesTooLarge",
+                "the Proxies of namespace \(namespace) have \(bytes) bytes with their Services and "
+                    + "policies, more than the \(ProxyRecord.namespaceStateBytesMax) allowed; narrow "
+                    + "the targets of policies, or let one Proxy serve several machines"
+            )
+        }
+        let total = try transaction.proxyStateBytes().values.reduce(0, +)
+        guard total <= ProxyRecord.stateBytesMax else {
+            throw APIError(
+                .exhausted,
+                "proxiesTooLarge",
+                "all Proxies have \(total) bytes with their Services and policies, more than the "
+                    + "\(ProxyRecord.stateBytesMax) allowed; narrow the targets of policies"
             )
         }
     }
@@ -94,10 +119,16 @@ extension DocumentAct {
         }
     }
 
-    private func requireCapabilities(
+    /// What brings in the need for a capability waits for who lacks it.
+    ///
+    /// Whatever else changes goes through with a warning: a process that says it understands nothing
+    /// must not keep a policy from being changed or an entry from being deleted. It refuses what it
+    /// cannot read, and keeps what it has.
+    private mutating func requireCapabilities(
         _ composition: ProxyComposer.Composition,
-        isWritten: Bool
-    ) throws(APIError) {
+        isWritten: Bool,
+        from stored: ProxyRecord?
+    ) throws {
         let reference = composition.record.reference
         if isWritten {
             let agents = peers.agentsLacking(
@@ -110,9 +141,10 @@ extension DocumentAct {
         }
         guard !composition.capabilities.isEmpty else { return }
         let proxies = peers.proxiesLacking(reference, composition.capabilities)
-        guard proxies.isEmpty else {
-            throw Self.lacking("its attached processes", proxies, of: reference)
-        }
+        guard !proxies.isEmpty else { return }
+        let lacking = Self.lacking("its attached processes", proxies, of: reference)
+        guard !isWritten, try stored?.hasPolicies() ?? false else { throw lacking }
+        warnings.append(lacking.message)
     }
 
     private static func lacking(
@@ -130,6 +162,13 @@ extension DocumentAct {
 }
 
 extension ProxyRecord {
+    /// Whether policies hold for it already.
+    fileprivate func hasPolicies() throws(WireError) -> Bool {
+        let payload = try ResourcePayload(ResourceKey(.proxy, reference), state)
+        guard case .proxy(let state) = payload else { return false }
+        return !state.policies.isEmpty
+    }
+
     /// The key of its document.
     var key: DocumentKey {
         DocumentKey(

@@ -20,6 +20,9 @@ struct ProxyComposer {
     static let policyBytesMax = 384 << 10
     /// Most entries that are looked at for one identity of a Proxy.
     static let entriesPerIdentityMax = 1_000
+    /// Most entries with variables of a namespace that has Proxies: any of them may give one of their
+    /// identities, so all are read.
+    static let templatesMax = 10_000
     /// Most policies, and most Services, of one namespace: all are read to compose a state.
     static let documentsPerNamespaceMax = 2_000
 
@@ -27,6 +30,7 @@ struct ProxyComposer {
     let now: Date
     private var policies: [String: [DatedPolicy]] = [:]
     private var services: [String: [String: Service]] = [:]
+    private var templates: [String: [RegistrationEntry]] = [:]
 
     init(in transaction: ReadTransaction, now: Date) {
         self.transaction = transaction
@@ -122,12 +126,7 @@ struct ProxyComposer {
 
     /// What the entries of a namespace say of an identity, as far as they are in force.
     mutating func workload(_ id: SPIFFEID, in namespace: String) throws -> ProxyWorkload {
-        let entries = try transaction.entries(
-            namespace: namespace,
-            thatMayGive: id,
-            limit: Self.entriesPerIdentityMax
-        )
-        .filter { $0.needsNothingOfWorkload && $0.mayGive(id) }
+        let entries = try entries(of: namespace, thatMayGive: id)
         let services = try services(of: namespace).values.filter { $0.identities.contains(id) }
         return ProxyWorkload(
             id,
@@ -136,6 +135,36 @@ struct ProxyComposer {
             services: Set(services.map(\.name)),
             expiries: entries.compactMap(\.expires)
         )
+    }
+
+    /// The entries that give an identity whatever its workload is; where several do, each counts.
+    ///
+    /// - Throws: `APIError` when there are too many to read: with a part of them policies would be
+    ///   left out.
+    private mutating func entries(
+        of namespace: String,
+        thatMayGive id: SPIFFEID
+    ) throws -> [RegistrationEntry] {
+        let exact = try transaction.entries(
+            namespace: namespace,
+            naming: id,
+            limit: Self.entriesPerIdentityMax + 1
+        )
+        let all =
+            try templates[namespace]
+            ?? transaction.templates(namespace: namespace, limit: Self.templatesMax + 1)
+            .filter(\.needsNothingOfWorkload)
+        templates[namespace] = all
+        guard exact.count <= Self.entriesPerIdentityMax, all.count <= Self.templatesMax else {
+            throw APIError(
+                .exhausted,
+                "tooManyEntries",
+                "namespace \(namespace) has Proxies, so at most \(Self.entriesPerIdentityMax) of its "
+                    + "entries may give one identity, and at most \(Self.templatesMax) may have "
+                    + "variables"
+            )
+        }
+        return (exact.filter(\.needsNothingOfWorkload) + all).filter { $0.mayGive(id) }
     }
 
     /// The inbound listeners with the users that may listen behind them.

@@ -320,9 +320,11 @@ package struct Server: Sendable {
             let now = core.clock.wallTime
             do {
                 try await noteDepartures()
-                while try await core.datastore.write({ try $0.trim(now: now) }) {}
-                try await core.endRevocations(now: now)
-                try await core.refreshExpiredProxies(now: now)
+                if await core.isClockBelieved() {
+                    while try await core.datastore.write({ try $0.trim(now: now) }) {}
+                    try await core.endRevocations(now: now)
+                    try await core.refreshExpiredProxies(now: now)
+                }
                 try await core.datastore.probeWritable()
                 core.health.met("datastore")
             } catch {

@@ -46,6 +46,14 @@ extension ServerCore {
         throw APIError(problem)
     }
 
+    /// Whether what ends with time may be forgotten: a clock that is ahead would end revocations of
+    /// SVIDs that are still good.
+    func isClockBelieved() async -> Bool {
+        let (logic, now) = (logic, clock.wallTime)
+        guard clockGuard.problem(wall: now, boot: clock.bootTime) == nil else { return false }
+        return (try? await read { try logic.clockProblem(now, in: $0) == nil }) ?? false
+    }
+
     /// Looks at the clock; when it begins or ceases to be believed, or is doubted for another
     /// reason, health, metric and log say so, and of each refusal that begins there is one leaf.
     func judgeClock() async {

@@ -7,6 +7,7 @@ internal import ControlAPIProtos
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
+internal import HTTPSemantics
 internal import NodeSync
 internal import PolicyDocuments
 internal import SPIFFE
@@ -21,10 +22,6 @@ extension AdministrationService {
     static let proxyDeadline: Duration = .seconds(5)
     /// Most rows that a proxy is asked for.
     static let proxyRowsMax = 1_000
-    /// Characters of a decision ID that name the process: 40 bits of 5 each.
-    static let instanceCharacters = 8
-    /// Characters of a whole decision ID.
-    static let decisionCharacters = 26
 
     // MARK: - Proxies
 
@@ -146,17 +143,27 @@ extension AdministrationService {
         // What a decision tells is told to who may read the Proxy that made it; before it is found,
         // to who may read any.
         try await gate.read(.any(.get, kind: DataPathKind.proxy), context)
-        guard let instance = DecisionInstance.bytes(of: request.id) else {
+        guard let decision = DecisionID(request.id) else {
             throw APIError(
                 .invalidArgument,
                 "decisionMalformed",
-                "a decision ID has \(Self.decisionCharacters) characters, as in the answer that was "
+                "a decision ID has \(DecisionID.length) characters, as in the answer that was "
                     + "refused"
             )
         }
-        guard
-            let found = core.hub.proxies({ $0.isAttached && $0.instance == instance }).first
-        else {
+        let instance = decision.instanceBytes
+        let makers = core.hub.proxies { $0.isAttached && $0.instance == instance }
+        guard makers.count < 2 else {
+            // Processes choose their instance themselves.
+            let names = makers.map { "\($0.node)/\($0.proxy.proxy)" }
+            throw APIError(
+                .conflict,
+                "decisionAmbiguous",
+                "several processes say that it is theirs: \(ProxyReview.list(names)); the log of the "
+                    + "proxy that made it has it"
+            )
+        }
+        guard let found = makers.first else {
             throw APIError(
                 .notFound,
                 "decisionUnknown",
@@ -200,6 +207,8 @@ extension AdministrationService {
             reason: request.reason,
             seconds: request.forSeconds
         )
+        // The moment cannot be lowered again, so it is not taken from a clock that is doubted.
+        try await core.requireClock()
         let logic = core.logic
         let (result, count) = try await gate.write(
             .exactly(.revoke, spiffeID: id.description),
@@ -253,25 +262,10 @@ struct ProxyReference {
     }
 }
 
-/// The process that made a decision, as decision IDs name it.
-enum DecisionInstance {
-    /// The five bytes that the first eight characters of an ID stand for: base32 (RFC 4648 section 6)
-    /// in small letters.
-    ///
-    /// - Returns: nil for what is no decision ID.
-    static func bytes(of id: String) -> [UInt8]? {
-        guard id.utf8.count == AdministrationService.decisionCharacters else { return nil }
-        var bits: UInt64 = 0
-        for (place, byte) in id.utf8.enumerated() {
-            let digit: UInt64
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"): digit = UInt64(byte - UInt8(ascii: "a"))
-            case UInt8(ascii: "2")...UInt8(ascii: "7"):
-                digit = UInt64(byte - UInt8(ascii: "2")) + 26
-            default: return nil
-            }
-            if place < AdministrationService.instanceCharacters { bits = bits << 5 | digit }
-        }
-        return (0..<5).map { UInt8(truncatingIfNeeded: bits >> UInt64(32 - 8 * $0)) }
+extension DecisionID {
+    /// The instance as agents report it.
+    fileprivate var instanceBytes: [UInt8] {
+        let last = AttachedProxy.instanceBytes - 1
+        return (0...last).map { UInt8(truncatingIfNeeded: instance >> UInt64(8 * (last - $0))) }
     }
 }

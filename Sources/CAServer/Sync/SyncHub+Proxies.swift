@@ -70,16 +70,29 @@ extension SyncHub {
 
     /// What connected agents and proxies can do, as documents are judged by it.
     var documentPeers: DocumentPeers {
-        DocumentPeers(
+        // Read once for an order, which may ask for each of a thousand Proxies.
+        let attached = Mutex<[String: [(place: String, capabilities: Set<String>)]]?>(nil)
+        return DocumentPeers(
             agentsLacking: { [self] in connectedAgents(showing: $0, lacking: $1) },
             proxiesLacking: { [self] reference, needed in
-                proxies { proxy in
-                    proxy.isAttached && proxy.proxy == reference
-                        && !needed.isSubset(of: proxy.capabilities)
+                attached.withLock { known in
+                    let all = known ?? attachedProxies()
+                    known = all
+                    return (all[reference] ?? []).filter { !needed.isSubset(of: $0.capabilities) }
+                        .map(\.place)
                 }
-                .map { "\($0.node)/\($0.proxy.proxy)" }
             }
         )
+    }
+
+    private func attachedProxies() -> [String: [(place: String, capabilities: Set<String>)]] {
+        var found: [String: [(place: String, capabilities: Set<String>)]] = [:]
+        for (node, proxy) in proxies(\.isAttached) {
+            found[proxy.proxy, default: []].append(
+                ("\(node)/\(proxy.proxy)", Set(proxy.capabilities))
+            )
+        }
+        return found
     }
 
     /// Returns when every live agent concerned has applied `number` and every attached proxy that it

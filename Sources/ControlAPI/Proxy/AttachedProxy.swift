@@ -92,6 +92,9 @@ extension AttachedProxy {
         return result
     }
 
+    /// The end of the year 9999, the last that every form of a time can say.
+    private static let attachedAtMax: Int64 = 253_402_300_799_999
+
     /// Reads the wire form.
     ///
     /// - Throws: `WireError` naming the first field that cannot be read.
@@ -106,6 +109,9 @@ extension AttachedProxy {
         for word in message.capabilities + [message.version]
         where word.utf8.count > Self.wordBytesMax {
             throw .field(path, "a version or capability of more than \(Self.wordBytesMax) bytes")
+        }
+        guard (0...Self.attachedAtMax).contains(message.attachedAtUnixMilliseconds) else {
+            throw .field(path + ".attached_at_unix_milliseconds", "not between 1970 and 9999")
         }
         self.init(
             proxy: try Self.reference(message.proxy, path + ".proxy"),

@@ -15,7 +15,7 @@ package enum AgentMessageLimits {
     /// Most bundles: its own trust domain's and those of 64 that entries federate with, each.
     package static let bundlesMax = 1_024
     /// Most revocations in force at a time (docs/decisions/0009-data-path.md).
-    package static let revocationsMax = 10_000
+    package static let revocationsMax = 20_000
     /// Longest private key: RSA-4096 in PKCS#8 has 2.4 KiB.
     package static let keyBytesMax = 4 * 1024
 }

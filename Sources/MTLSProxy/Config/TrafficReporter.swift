@@ -76,7 +76,7 @@ package struct TrafficReporter: Sendable {
             guard clock.bootTime >= countsAt else { continue }
             countsAt = clock.bootTime + Self.countsInterval
             let counters = await withCheckedContinuation { done in
-                engine.counters { done.resume(returning: $0) }
+                engine.counters(handsOver: true) { done.resume(returning: $0) }
             }
             tell(counters, since: told)
             told = counters
@@ -146,9 +146,11 @@ package struct TrafficReporter: Sendable {
             }
         }
         var counts: [Signet_Proxy_V1alpha1_DecisionCount] = []
-        for (aggregate, sum) in new.aggregates {
-            let more = sum.since(old.aggregates[aggregate] ?? RequestSum())
-            guard more.count > 0 else { continue }
+        metrics.increment(
+            .proxyUncounted,
+            by: Int(clamping: new.aggregatesLost - old.aggregatesLost)
+        )
+        for (aggregate, more) in new.aggregates {
             tellIstio(aggregate, more)
             // Streams are decided when they begin; of those that were not let in only the end is
             // counted.

@@ -48,7 +48,11 @@ extension ProxyView.Trust {
 }
 
 extension ProxyOffer {
-    func message(_ sequence: UInt64) -> Signet_Proxy_V1alpha1_State {
+    /// The wire form, without keys of what is not granted.
+    func message(
+        _ sequence: UInt64,
+        granted: Set<SPIFFEID>
+    ) -> Signet_Proxy_V1alpha1_State {
         .with {
             $0.sequence = sequence
             $0.revision = revision.message
@@ -56,7 +60,7 @@ extension ProxyOffer {
             $0.identities = view.identities.map { identity in
                 .with {
                     $0.spiffeID = identity.id.description
-                    guard let svid = identity.svid else { return }
+                    guard let svid = identity.svid, granted.contains(identity.id) else { return }
                     $0.certificateChain = svid.certificateChain.map { Data($0) }
                     $0.privateKeyPkcs8 = Data(svid.privateKeyPKCS8)
                 }

@@ -44,14 +44,18 @@ package struct ProxyRoster: Sendable {
     /// Gives a Proxy that nobody holds to a process.
     package mutating func attach(_ id: SubscriberID, _ process: Attached) {
         // The same process is back.
-        departed.removeAll { $0.process.hello.instance == process.hello.instance }
+        departed.removeAll {
+            $0.process.proxy == process.proxy
+                && $0.process.hello.instance == process.hello.instance
+        }
         attached[id] = process
     }
 
     /// What a process made of its states, or that it drains.
     package mutating func changed(_ id: SubscriberID, _ standing: ProxyStanding, isDraining: Bool) {
         attached[id]?.standing = standing
-        attached[id]?.isDraining = isDraining
+        // Who drains does not begin again; what is told of before may come after.
+        if isDraining { attached[id]?.isDraining = true }
     }
 
     /// A stream ended.

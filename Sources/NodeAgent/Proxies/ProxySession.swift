@@ -25,6 +25,8 @@ final class ProxySession: Sendable {
         var hello: ProxyHello?
         var id: SubscriberID?
         var trust: ProxyView.Trust?
+        /// What the newest trust grants.
+        var granted: Set<SPIFFEID> = []
         var offer: (sequence: UInt64, offer: ProxyOffer)?
         var watermark: Revision?
         var questions: [Signet_Proxy_V1alpha1_Question] = []
@@ -61,7 +63,15 @@ final class ProxySession: Sendable {
     }
 
     /// The process has its Proxy from here on.
-    func attached(as id: SubscriberID) { state.withLock { $0.id = id } }
+    ///
+    /// What it said before, for example that it drains, counts from here on.
+    func attached(as id: SubscriberID) {
+        let (standing, isDraining) = state.withLock { state in
+            state.id = id
+            return (state.machine.standing, state.machine.isDraining)
+        }
+        core.proxies.changed(id, standing, isDraining: isDraining)
+    }
 
     /// Ends the stream when something is overdue, until cancelled.
     func watch() async throws {
@@ -142,7 +152,8 @@ final class ProxySession: Sendable {
             }
             if let (sequence, offer) = state.offer {
                 state.offer = nil
-                return .with { $0.state = offer.message(sequence) }
+                // It may have waited: a key that was taken away meanwhile is not given any more.
+                return .with { $0.state = offer.message(sequence, granted: state.granted) }
             }
             if let revision = state.watermark {
                 state.watermark = nil
@@ -220,7 +231,9 @@ final class ProxySession: Sendable {
                 case .report: isReported = true
                 case .scheduleTimer(let deadline): timer.schedule(at: deadline)
                 case .sendState(let sequence, let offer): state.offer = (sequence, offer)
-                case .sendTrust(let trust): state.trust = trust
+                case .sendTrust(let trust):
+                    state.trust = trust
+                    state.granted = Set(trust.granted)
                 case .sendWatermark(let revision): state.watermark = revision
                 }
             }

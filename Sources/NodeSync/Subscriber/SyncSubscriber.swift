@@ -263,6 +263,17 @@ package struct SyncSubscriber: Sendable {
         }
         var retained = retained.subtracting(new.keys)
         let isSameEpoch = revision?.epoch == assembly.revision.epoch
+        if !isSameEpoch, let previous = revision?.epoch {
+            // A server that was restored from a backup may know an earlier revocation of the same
+            // thing: what is known here stays, under a name that no server uses.
+            for (key, payload) in resources
+            where key.type == .revocation && new[key].map({ $0 != payload }) ?? false {
+                let kept = ResourceKey(.revocation, "kept:\(previous):\(key.name)")
+                guard kept.name.utf8.count <= ResourceKey.nameBytesMax else { continue }
+                changes.append(.upsert(kept, payload: payload))
+                retained.insert(kept)
+            }
+        }
         for key in resources.keys where new[key] == nil {
             if key.type == .revocation, !isSameEpoch || retained.contains(key) {
                 retained.insert(key)

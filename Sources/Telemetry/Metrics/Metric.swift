@@ -73,6 +73,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case proxyHandshakeFailures = "signet_proxy_handshake_failures_total"
     case proxyLongTurns = "signet_proxy_long_turns_total"
     case proxyStaleKeys = "signet_proxy_stale_keys_total"
+    case proxyUncounted = "signet_proxy_requests_uncounted_total"
     // Of the proxy, with Istio's names and labels, so that its dashboards show them.
     case requestDuration = "istio_request_duration_milliseconds"
     case requests = "istio_requests_total"

@@ -7,8 +7,9 @@ extension Metric {
             .commitTransactions, .connectionsOpened, .connectionsRefused, .documentApplies,
             .issuanceRefusals, .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
-            .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys, .requests,
-            .syncAlarms, .syncMessages, .syncReconnects, .tcpConnectionsClosed,
+            .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys,
+            .proxyUncounted, .requests, .syncAlarms, .syncMessages, .syncReconnects,
+            .tcpConnectionsClosed,
             .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .unauthenticatedRequests,
             .workloadAPIRequests:
             .counter
@@ -72,7 +73,8 @@ extension Metric {
             .auditCheckpointTime, .auditTreeSize, .cachedEntries, .cachedSVIDs, .clockSkew,
             .clockSteps, .commitDuration, .commitTransactions, .entries, .fetchDuration,
             .issuanceDuration, .proxies, .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
-            .proxyStaleKeys, .revision, .revocations, .rotationAgentsMissing, .startTime,
+            .proxyStaleKeys, .proxyUncounted, .revision, .revocations, .rotationAgentsMissing,
+            .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
             .workloadStreams:
             []
@@ -122,7 +124,8 @@ extension Metric {
         case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."
         case .proxyLongTurns: "Turns of the proxy's loops that took longer than 10 ms."
         case .proxyStaleKeys: "Events for connections that were gone; refused and harmless."
-        case .requestDuration, .requests, .tcpConnectionsClosed, .tcpConnectionsOpened,
+        case .proxyUncounted, .requestDuration, .requests, .tcpConnectionsClosed,
+            .tcpConnectionsOpened,
             .tcpReceivedBytes, .tcpSentBytes:
             trafficHelp
         case .proxyDecisions: "Decisions that proxies reported, by verdict and policy."
@@ -153,6 +156,7 @@ extension Metric {
 
     private var trafficHelp: String {
         switch self {
+        case .proxyUncounted: "Requests and streams that no other metric has, for their variety."
         case .requestDuration: "From a request's head to the end of its answer, as Istio names it."
         case .requests: "Requests that the proxy has carried or refused, as Istio names them."
         case .tcpConnectionsClosed: "TCP streams that ended, or were not let in."
