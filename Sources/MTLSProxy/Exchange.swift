@@ -29,4 +29,11 @@ struct Exchange: ~Copyable {
     var lastDecision: Decision?
     var lastRevision: UInt64 = 0
     var sum = RequestSum()
+    /// Bytes of the requests that are through.
+    var earlierIn: UInt64 = 0
+    var earlierOut: UInt64 = 0
+
+    /// Bytes of all requests of the connection.
+    var bytesInOverall: UInt64 { earlierIn &+ (isActive ? bytesIn : 0) }
+    var bytesOutOverall: UInt64 { earlierOut &+ (isActive ? bytesOut : 0) }
 }

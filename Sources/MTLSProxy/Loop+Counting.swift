@@ -21,6 +21,8 @@ extension Loop {
         connection.exchange.lastReason = reason
         connection.exchange.lastDecision = connection.exchange.decision
         connection.exchange.lastRevision = connection.exchange.revision
+        connection.exchange.earlierIn &+= connection.exchange.bytesIn
+        connection.exchange.earlierOut &+= connection.exchange.bytesOut
         connection.exchange.sum.add(
             milliseconds: now &- connection.exchange.started,
             bytesIn: connection.exchange.bytesIn,
@@ -94,11 +96,15 @@ extension Loop {
             listener: listener.name,
             isInbound: listener.isInbound,
             isDownstream: connection.isDownstream,
+            isHTTP: connection.isHTTP,
             peer: connection.peer?.id,
+            peerNotAfter: connection.peer?.notAfter,
             peerAddress: connection.peerAddress,
             state: "\(connection.waiting)",
             ageMilliseconds: now &- connection.since,
             requests: connection.request.requestCount,
+            bytesIn: connection.exchange.bytesInOverall,
+            bytesOut: connection.exchange.bytesOutOverall,
             generation: connection.generation
         )
     }

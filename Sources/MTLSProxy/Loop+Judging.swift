@@ -196,7 +196,7 @@ extension Loop {
     }
 
     private func wantsRecord(_ connection: borrowing Connection, _ reason: ProxyReason) -> Bool {
-        if reason != .none { return true }
+        if reason != .none || connection.exchange.decision?.differsInShadow ?? false { return true }
         return switch snapshot?.recording {
         case .all: true
         case .sampled(let number): number > 0 && counters.requests % number == 0
@@ -223,7 +223,7 @@ extension Loop {
             decision: connection.exchange.decision,
             revision: connection.exchange.revision,
             reason: reason,
-            milliseconds: now &- connection.exchange.started,
+            milliseconds: now &- max(connection.exchange.started, connection.since),
             bytesIn: connection.exchange.bytesIn,
             bytesOut: connection.exchange.bytesOut
         )

@@ -332,8 +332,9 @@ extension Loop {
             held.value.isDead = true
             settle(server, held)
         }
-        let isDecided = client.exchange.decision != nil
-        let id = isDecided ? decisionID(client) : nil
+        // What was allowed and came to nothing is no matter of policies.
+        let isDenied = client.exchange.decision.map { !$0.isAllowed } ?? false
+        let id = isDenied ? decisionID(client) : nil
         let isTen = client.request.traits.isVersion10
         scratch.head.clear()
         answers.write(

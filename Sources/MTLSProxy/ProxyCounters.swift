@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Authorization
+package import FoundationEssentials
 package import HTTPSemantics
 package import SPIFFE
 
@@ -141,11 +142,17 @@ package struct ConnectionStatus: Sendable {
     package var listener: String
     package var isInbound: Bool
     package var isDownstream: Bool
+    package var isHTTP: Bool
     package var peer: SPIFFEID?
+    /// The end of the peer's certificate.
+    package var peerNotAfter: Date?
     package var peerAddress: IPAddress?
     package var state: String
     package var ageMilliseconds: UInt64
     package var requests: UInt64
+    /// From and to a client, the request at hand included; 0 for a server.
+    package var bytesIn: UInt64
+    package var bytesOut: UInt64
     /// The generation of the snapshot that its TLS context came with.
     package var generation: UInt64
 }

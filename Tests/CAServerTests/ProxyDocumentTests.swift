@@ -3,6 +3,7 @@
 import CAServer
 import ControlAPI
 import ControlAPIProtos
+import Datastore
 import FoundationEssentials
 import NodeSync
 import Routing
@@ -164,6 +165,47 @@ struct ProxyDocumentTests {
         }
     }
 
+    @Test func `policies that did not change are not judged by a part of the Proxies`() async throws
+    {
+        try await withServer { server in
+            let other = proxyDocument("api", identity: "spiffe://example.org/api")
+                .replacing("workloadPort: 8080", with: "workloadPort: 8081")
+            func file(_ other: String) -> String {
+                proxyDocument() + other + policyDocument() + Self.entry
+                    + entryDocument("api", spiffeID: "spiffe://example.org/api")
+            }
+            try await server.apply(file(other))
+            // Only the Proxy changes that has no port which the policy names.
+            let response = try await server.apply(
+                file(other.replacing("127.0.0.1:8443", with: "127.0.0.1:9443"))
+            )
+            #expect(response.changes.count { $0.action == "updated" } == 1)
+            #expect(response.warnings.isEmpty, "\(response.warnings)")
+        }
+    }
+
+    @Test func `a namespace has room for so many bytes of states`() async throws {
+        try await withServer { server in
+            try await server.core.write { transaction in
+                try transaction.put(
+                    ProxyRecord(
+                        id: "uid-big",
+                        namespace: "default",
+                        name: "zz-big",
+                        revision: 1,
+                        nodeSelectors: [try Selector("role:none")],
+                        identities: [],
+                        state: [UInt8](repeating: 0, count: ProxyRecord.namespaceStateBytesMax)
+                    ),
+                    number: try transaction.advanceRevision().number
+                )
+            }
+            let refused = await refusal { try await server.apply(proxyDocument() + Self.entry) }
+            #expect(refused?.reason == "proxiesTooLarge")
+            #expect(refused?.message.contains("namespace default") == true)
+        }
+    }
+
     @Test func `an agent of its scope that does not know proxies is named`() async throws {
         try await withServer { server in
             let old = try await server.agent("web-1", selectors: ["role:web"])
@@ -208,6 +250,15 @@ struct ProxyDocumentTests {
                 #expect(refused?.message.contains("web-1/default/web") == true)
                 try await attach(["access-policy/1"])
                 try await server.apply(policyDocument())
+                // Who says later that it understands nothing keeps nobody from the rest.
+                try await attach([])
+                let deny = policyDocument("deny", action: "DENY")
+                let denied = try await server.apply(deny)
+                #expect(denied.warnings.contains { $0.contains("web-1/default/web") })
+                let other = try await server.apply(
+                    entryDocument("second", spiffeID: "spiffe://example.org/web")
+                )
+                #expect(other.changes.map(\.action) == ["created"])
             }
         }
     }

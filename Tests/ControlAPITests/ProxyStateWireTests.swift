@@ -217,6 +217,13 @@ struct ProxyStateWireTests {
         )
     }
 
+    @Test func `a time that no number of milliseconds says is the nearest that one does`() {
+        #expect(Date(unixMilliseconds: .max).unixMilliseconds == .max)
+        #expect(Date(unixMilliseconds: .min).unixMilliseconds == .min)
+        #expect(Date(timeIntervalSince1970: .infinity).unixMilliseconds == .max)
+        #expect(Date(unixMilliseconds: 1_800_000_000_123).unixMilliseconds == 1_800_000_000_123)
+    }
+
     @Test func `a report of proxies is read back, within its limits`() throws {
         let epoch = try Epoch(bytes: [UInt8](repeating: 7, count: 16))
         let proxy = AttachedProxy(
@@ -246,7 +253,8 @@ struct ProxyStateWireTests {
             { $0.version = String(repeating: "v", count: 65) },
             { $0.capabilities = Array(repeating: "c", count: 65) },
             { $0.listening += $0.listening }, { $0.listening[0].address = "x" },
-            { $0.applied.epoch = Data() },
+            { $0.applied.epoch = Data() }, { $0.attachedAtUnixMilliseconds = .max },
+            { $0.attachedAtUnixMilliseconds = -1 },
         ]
         for change in changes {
             var message = proxy.message

@@ -207,6 +207,23 @@ struct SyncSubscriberTests {
         #expect(subscriber.resources == [:])
     }
 
+    @Test func `a revocation is not replaced by what another epoch knows of it`() {
+        var subscriber = settled()
+        let revision = Revision(epoch: other, number: 1)
+        _ = receive(&subscriber, snapshot: revision, [Resource(key: revocation, payload: [9])])
+        _ = subscriber.applied(refusing: [])
+        let kept = ResourceKey(.revocation, "kept:\(epoch):\(revocation.name)")
+        #expect(subscriber.resources == [revocation: [9], kept: [1]])
+        #expect(subscriber.persisted?.retained == [kept])
+        // What the epoch does with its own concerns its own alone.
+        _ = subscriber.received(
+            .delta(SyncDelta(epoch: other, from: 1, to: 2, changes: [.remove(revocation)])),
+            now: .zero
+        )
+        _ = subscriber.applied(refusing: [])
+        #expect(subscriber.resources == [kept: [1]])
+    }
+
     @Test func `within an epoch the server may drop a revocation that has expired`() {
         var subscriber = settled()
         let actions = receive(&subscriber, snapshot: at(6), [Resource(key: entry, payload: [1])])

@@ -54,6 +54,9 @@ package struct Decision: Hashable, Sendable, BitwiseCopyable {
         }
     }
 
+    /// Whether policies in shadow would decide otherwise.
+    package var differsInShadow: Bool { enforced.isAllowed != shadow.isAllowed }
+
     /// What is enforced.
     package let enforced: Outcome
     /// What would be if policies in shadow were enforced; changes nothing.

@@ -61,6 +61,12 @@ struct DataPathChanges {
         }
     }
 
+    /// Whether a policy is judged over every Proxy that it could hold for: of others only those are
+    /// looked at that something else changed.
+    func judges(_ key: DocumentKey) -> Bool {
+        isEverywhere || namespaces.contains(key.namespace)
+    }
+
     /// Whether the state of a Proxy may differ now.
     func concern(_ proxy: ProxyRecord, at key: DocumentKey) -> Bool {
         isEverywhere || namespaces.contains(proxy.namespace) || proxies.contains(key)

@@ -130,7 +130,7 @@ package final class AgentLink: Sendable {
             // An agent that stays away for the same reason is no news.
             logger.log(
                 level: reason == told ? .debug : .warning,
-                "the agent is away",
+                Self.isRefusal(reason) ? "the agent refuses this process" : "the agent is away",
                 metadata: ["reason": "\(reason)"]
             )
             told = reason
@@ -178,6 +178,17 @@ package final class AgentLink: Sendable {
             return "\(error)"
         }
     }
+
+    /// Whether the agent is there and has said no, by the rule at the end of its words.
+    private static func isRefusal(_ reason: String) -> Bool {
+        refusing.contains { reason.hasSuffix("[\($0)]") }
+    }
+
+    private static let refusing =
+        withdrawing.union([
+            "alreadyServed", "ambiguous", "executableReplaced", "notAttested", "severalProxies",
+            "wire",
+        ])
 
     /// What an agent says when this process has no Proxy any more; other ends of streams withdraw
     /// nothing, because the last state stays.

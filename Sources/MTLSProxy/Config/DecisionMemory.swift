@@ -66,11 +66,12 @@ package final class DecisionMemory: Sendable {
         }
     }
 
-    /// Takes what the engine recorded; only denials are kept.
+    /// Takes what the engine recorded; only denials are kept, those in shadow as well.
     func add(_ records: [ProxyRecord]) {
         state.withLock { state in
             for record in records {
-                guard let decision = record.decision, !decision.isAllowed,
+                guard let decision = record.decision,
+                    !decision.isAllowed || decision.differsInShadow,
                     let id = record.decisionID?.description
                 else { continue }
                 state.denials[id] = Denial(record: record, revision: record.revision)

@@ -127,7 +127,16 @@ package final class EngineControl: TrafficEngine {
             let all = await withCheckedContinuation { done in
                 engine.connections(limit: limit) { done.resume(returning: $0) }
             }
-            return .with { $0.connections = all.message(limit: limit) }
+            let places = Dictionary(
+                all.map { ($0.listener, identity(ofListener: $0.listener)) }
+            ) { first, _ in first }
+            return .with { reply in
+                reply.connections = all.message(limit: limit)
+                for index in reply.connections.connections.indices {
+                    let listener = reply.connections.connections[index].listener
+                    reply.connections.connections[index].identity = places[listener] ?? ""
+                }
+            }
         case .counters:
             let counters = await withCheckedContinuation { done in
                 engine.counters { done.resume(returning: $0) }
@@ -207,12 +216,11 @@ package final class EngineControl: TrafficEngine {
 
     /// The rule that decided; nil if none did or its snapshot is gone.
     func cause(
-        of decision: Decision,
+        of outcome: Decision.Outcome,
         listener: String,
         revision: UInt64
     ) -> AccessVerdict.Cause? {
-        decisions.policies(ofListener: listener, revision: revision)?
-            .verdict(of: decision.enforced).cause
+        decisions.policies(ofListener: listener, revision: revision)?.verdict(of: outcome).cause
     }
 
     // MARK: - Steps
@@ -289,6 +297,11 @@ extension ConnectionStatus {
             $0.listener = listener
             $0.peer = peer?.description ?? ""
             $0.peerAddress = peerAddress.map { "\($0)" } ?? ""
+            $0.protocol = isHTTP ? "http" : "tcp"
+            $0.bytesReceived = bytesIn
+            $0.bytesSent = bytesOut
+            $0.peerNotAfterUnixSeconds =
+                peerNotAfter.map { Int64($0.timeIntervalSince1970) } ?? 0
             $0.state = isDownstream ? state : "server: \(state)"
             $0.ageMilliseconds = ageMilliseconds
             $0.requests = requests

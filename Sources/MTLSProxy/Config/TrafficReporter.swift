@@ -120,6 +120,8 @@ package struct TrafficReporter: Sendable {
                 "response_flags": "\(record.reason.flags)",
                 "reason": "\(record.reason.rawValue)",
                 "detail": "\(record.detail)",
+                "shadow": "\(record.shadowVerdict)",
+                "uid": "\(record.uid.map { "\($0)" } ?? "")",
                 "decision": "\(record.decisionID?.description ?? "")",
                 "revision": "\(record.revision)",
                 "duration_ms": "\(record.milliseconds)",
@@ -157,6 +159,7 @@ package struct TrafficReporter: Sendable {
             guard let decision = aggregate.decision,
                 aggregate.kind != .streamEnd || !decision.isAllowed
             else { continue }
+            if decision.differsInShadow { tellShadow(decision, aggregate, more.count) }
             let own = control.identity(ofListener: aggregate.listener)
             counts.append(
                 .with {
@@ -165,7 +168,7 @@ package struct TrafficReporter: Sendable {
                     $0.peer = aggregate.peer?.description ?? ""
                     $0.allowed = decision.isAllowed
                     let cause = control.cause(
-                        of: decision,
+                        of: decision.enforced,
                         listener: aggregate.listener,
                         revision: aggregate.revision
                     )
@@ -177,6 +180,21 @@ package struct TrafficReporter: Sendable {
             )
         }
         if !counts.isEmpty { link.record(.with { $0.counts = counts }) }
+    }
+
+    /// Counts what policies in shadow would have decided otherwise.
+    private func tellShadow(_ decision: Decision, _ aggregate: RequestAggregate, _ number: UInt64) {
+        let cause = control.cause(
+            of: decision.shadow,
+            listener: aggregate.listener,
+            revision: aggregate.revision
+        )
+        metrics.increment(
+            .proxyShadowDifferences,
+            by: Int(clamping: number),
+            decision.shadow.isAllowed ? "allowed" : "denied",
+            cause.map { "\($0.namespace)/\($0.policy)" } ?? "none"
+        )
     }
 
     /// Counts with the names and labels of Istio; a proxy of the client's side does not know who
@@ -238,6 +256,14 @@ package struct TrafficReporter: Sendable {
                 security
             )
         }
+    }
+}
+
+extension ProxyRecord {
+    /// What policies in shadow would have decided, if that is something else.
+    fileprivate var shadowVerdict: String {
+        guard let decision, decision.differsInShadow else { return "" }
+        return decision.shadow.isAllowed ? "allowed" : "denied"
     }
 }
 

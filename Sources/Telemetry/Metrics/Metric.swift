@@ -72,6 +72,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case proxyEnds = "signet_proxy_ends_total"
     case proxyHandshakeFailures = "signet_proxy_handshake_failures_total"
     case proxyLongTurns = "signet_proxy_long_turns_total"
+    case proxyShadowDifferences = "signet_proxy_shadow_differences_total"
     case proxyStaleKeys = "signet_proxy_stale_keys_total"
     case proxyUncounted = "signet_proxy_requests_uncounted_total"
     // Of the proxy, with Istio's names and labels, so that its dashboards show them.

@@ -8,7 +8,8 @@ extension Metric {
             .issuanceRefusals, .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
             .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys,
-            .proxyUncounted, .requests, .syncAlarms, .syncMessages, .syncReconnects,
+            .proxyShadowDifferences, .proxyUncounted, .requests, .syncAlarms, .syncMessages,
+            .syncReconnects,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .unauthenticatedRequests,
             .workloadAPIRequests:
@@ -51,7 +52,7 @@ extension Metric {
         case .connectionsOpen, .connectionsOpened: ["listener"]
         case .documentApplies, .proxyStates, .statesReceived, .svidRenewals: ["result"]
         case .metricSeriesDropped: ["metric"]
-        case .proxyDecisions: ["verdict", "policy"]
+        case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]
         case .requestDuration, .requests:
             [
                 "reporter", "source_principal", "destination_principal", "destination_service",
@@ -119,15 +120,12 @@ extension Metric {
         case .proxiesAttached: "Proxy processes that connected agents have attached."
         case .revision: "Number of the newest committed revision."
         case .revocations: "Identities whose SVIDs issued before a moment are refused."
-        case .proxyConnectionsLive: "Connections of the proxy, both sides counted."
-        case .proxyEnds: "Requests and connections that failed or were refused, by reason."
-        case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."
-        case .proxyLongTurns: "Turns of the proxy's loops that took longer than 10 ms."
-        case .proxyStaleKeys: "Events for connections that were gone; refused and harmless."
-        case .proxyUncounted, .requestDuration, .requests, .tcpConnectionsClosed,
+        case .proxyConnectionsLive, .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns,
+            .proxyShadowDifferences, .proxyStaleKeys, .proxyUncounted, .requestDuration, .requests,
+            .tcpConnectionsClosed,
             .tcpConnectionsOpened,
             .tcpReceivedBytes, .tcpSentBytes:
-            trafficHelp
+            proxyHelp
         case .proxyDecisions: "Decisions that proxies reported, by verdict and policy."
         case .proxyRecordsDropped: "Records of decisions that were lost before they were counted."
         case .proxyRefusals: "Streams of proxies that were refused or ended, by reason."
@@ -154,8 +152,15 @@ extension Metric {
         }
     }
 
-    private var trafficHelp: String {
+    private var proxyHelp: String {
         switch self {
+        case .proxyConnectionsLive: "Connections of the proxy, both sides counted."
+        case .proxyEnds: "Requests and connections that failed or were refused, by reason."
+        case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."
+        case .proxyLongTurns: "Turns of the proxy's loops that took longer than 10 ms."
+        case .proxyStaleKeys: "Events for connections that were gone; refused and harmless."
+        case .proxyShadowDifferences:
+            "Decisions that policies in shadow would make otherwise, by their verdict and policy."
         case .proxyUncounted: "Requests and streams that no other metric has, for their variety."
         case .requestDuration: "From a request's head to the end of its answer, as Istio names it."
         case .requests: "Requests that the proxy has carried or refused, as Istio names them."

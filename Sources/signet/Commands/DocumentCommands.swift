@@ -229,6 +229,7 @@ struct DeleteCommand: AsyncParsableCommand {
         }
         let view = ApplyCommand.View(response)
         try output.print(view) { view.table }
+        for warning in response.warnings { Terminal.error("warning: \(warning)") }
     }
 }
 

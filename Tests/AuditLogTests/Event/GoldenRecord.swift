@@ -46,13 +46,13 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                     agent: agent,
                     attestor: "join_token",
                     evidence: "t-7f3a",
-                    selectors: selectors("node:name:web-1", "role:web"),
+                    selectors: selectors("agent:web-1", "role:web"),
                     publicKeySHA256: sha256
                 )
             ),
             by: .spiffe(agent),
             #"""
-            {"actor":"spiffe://example.org/signet/agent/web-1","agent":"spiffe://example.org/signet/agent/web-1","attestor":"join_token","event":"nodeAttested","evidence":"t-7f3a","publicKeySHA256":"abababababababababababababababababababababababababababababababab","selectors":["node:name:web-1","role:web"],"time":"2026-01-02T03:04:05.678Z","v":1}
+            {"actor":"spiffe://example.org/signet/agent/web-1","agent":"spiffe://example.org/signet/agent/web-1","attestor":"join_token","event":"nodeAttested","evidence":"t-7f3a","publicKeySHA256":"abababababababababababababababababababababababababababababababab","selectors":["agent:web-1","role:web"],"time":"2026-01-02T03:04:05.678Z","v":1}
             """#
         ),
         GoldenRecord(

@@ -114,6 +114,25 @@ struct ProxyRosterTests {
         #expect(roster.report(now: now) { _, _ in true }.map(\.isAttached) == [true])
     }
 
+    @Test func `a process of another Proxy that says it is the same makes none forgotten`() {
+        var roster = ProxyRoster()
+        var standing = ProxyStanding()
+        standing.newestNotAfter = now.addingTimeInterval(60)
+        roster.attach(SubscriberID(1), process("a/p", pid: 10))
+        roster.changed(SubscriberID(1), standing, isDraining: false)
+        roster.detach(SubscriberID(1), now: now)
+        roster.attach(SubscriberID(2), process("a/q", pid: 11))
+        #expect(roster.report(now: now) { _, _ in true }.map(\.proxy) == ["a/p", "a/q"])
+    }
+
+    @Test func `who drains does not begin again, though older news come later`() {
+        var roster = ProxyRoster()
+        roster.attach(SubscriberID(1), process("a/p", pid: 10))
+        roster.changed(SubscriberID(1), ProxyStanding(), isDraining: true)
+        roster.changed(SubscriberID(1), ProxyStanding(), isDraining: false)
+        #expect(roster.holder(of: "a/p") == nil)
+    }
+
     @Test func `those that left are bounded`() {
         var roster = ProxyRoster()
         var standing = ProxyStanding()
