@@ -140,7 +140,11 @@ package final class ProxyEngine: Sendable {
             snapshot.inbound.map(\.listenAddress) + snapshot.outbound.map(\.listenAddress)
         guard Set(addresses).count == addresses.count else { throw .addressTwice }
         if state.isDraining {
-            try post(snapshot, [:], Countdown(mailboxes.count, {}), &state)
+            // Loops that have ended already take nothing, and have nothing that goes on.
+            let nobody = Countdown(mailboxes.count) {}
+            for mailbox in mailboxes { mailbox.post(.snapshot(snapshot, [], nobody)) }
+            state.generation = snapshot.generation
+            state.kept.append(snapshot)
             applied()
             return
         }

@@ -212,6 +212,8 @@ import Testing
             _ = await server.list()
         }
         await drained
+        // Nor does who says something to it afterwards hear an error, or wait.
+        try await world.applyServer([World.allow()])
         #expect(await server.sum().requests == 1)
         #expect(await server.list().isEmpty)
     }

@@ -25,6 +25,7 @@ import Testing
             configurationKeys($0, target: "NodeAgent")
         },
         Coverage(subject: "limit", page: "docs/operations.md", names: limitNames),
+        Coverage(subject: "document field", page: "docs/documents.md", names: documentFields),
     ]
 
     @Test(arguments: coverages)
@@ -66,6 +67,11 @@ import Testing
         let limit = "struct A { static let bytesMax = 1; let countMax = 2 }"
         let split = limit.split(separator: ";").joined(separator: "\n")
         #expect(Self.limitNames(source("Sources/T/A.swift", split)) == ["A.bytesMax"])
+        let parser = "_ = required(\"a\", of: &f); fields.take(\"b\"); word(\"c\", x)"
+        #expect(
+            Self.documentFields(source("Sources/PolicyDocuments/Native/AServiceSpec.swift", parser))
+                == ["a", "b"]
+        )
     }
 
     private static func missing(_ names: Set<String>, on page: String) -> [String] {
@@ -99,6 +105,26 @@ import Testing
 
     private static func limitNames(_ sources: [SwiftSource]) -> Set<String> {
         Set(sources.flatMap(\.declarations).filter(\.isLimit).map(\.qualifiedName))
+    }
+
+    /// What the parsers of document kinds ask for; docs/policy.md has those of policies.
+    private static func documentFields(_ sources: [SwiftSource]) -> Set<String> {
+        let asking: Set = ["take", "required", "needed", "placed", "selectors"]
+        var found: Set<String> = []
+        for source in sources where source.target == "PolicyDocuments" {
+            let name = source.path.split(separator: "/").last ?? ""
+            guard name.hasSuffix("Spec.swift") || name == "Metadata.swift",
+                !name.hasPrefix("AccessPolicy")
+            else { continue }
+            let tokens = source.tokens
+            for index in tokens.indices.dropFirst(2)
+            where tokens[index].kind == .string && tokens[index - 1].text == "("
+                && asking.contains(tokens[index - 2].text)
+            {
+                found.insert(tokens[index].text)
+            }
+        }
+        return found
     }
 
     private static func cases(of enums: Set<String>, in sources: [SwiftSource]) -> Set<String> {
