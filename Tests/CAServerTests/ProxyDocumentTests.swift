@@ -203,6 +203,39 @@ struct ProxyDocumentTests {
             let refused = await refusal { try await server.apply(proxyDocument() + Self.entry) }
             #expect(refused?.reason == "proxiesTooLarge")
             #expect(refused?.message.contains("namespace default") == true)
+            // What was there before stands in nobody's way.
+            let elsewhere = proxyDocument(namespace: "shop") + serviceDocument(namespace: "default")
+            let entry = entryDocument(
+                "web",
+                namespace: "shop",
+                spiffeID: "spiffe://example.org/web"
+            )
+            try await server.apply(namespaceDocument("shop") + elsewhere + entry)
+        }
+    }
+
+    @Test func `templates that could not all be read refuse a Proxy, whatever they give`()
+        async throws
+    {
+        try await withServer { server in
+            try await server.core.write { transaction in
+                let number = try transaction.advanceRevision().number
+                for place in 0...10_000 {
+                    let entry = RegistrationEntry(
+                        id: "uid-\(place)",
+                        namespace: "default",
+                        name: "t-\(place)",
+                        revision: number,
+                        createdAt: .now,
+                        spiffeID: "spiffe://example.org/t\(place)/{unix.user}",
+                        nodeSelectors: [try Selector("role:none")],
+                        workloadSelectors: [try Selector("unix:uid:1")]
+                    )
+                    try transaction.put(entry)
+                }
+            }
+            let refused = await refusal { try await server.apply(proxyDocument() + Self.entry) }
+            #expect(refused?.reason == "tooManyEntries")
         }
     }
 

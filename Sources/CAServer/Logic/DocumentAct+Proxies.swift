@@ -35,6 +35,7 @@ extension DocumentAct {
     /// - Throws: `APIError` naming what a Proxy lacks, or would lose.
     mutating func settleProxies(_ documents: [Document]) throws {
         guard !dataPath.isEmpty else { return }
+        let before = try transaction.proxyStateBytes()
         var composer = ProxyComposer(in: transaction, now: standing.now)
         var written: [DocumentKey: Document] = [:]
         for document in documents where document.proxy != nil { written[document.key] = document }
@@ -63,7 +64,7 @@ extension DocumentAct {
             try review.check(document)
             warnings += review.warnings(of: document)
         }
-        try requireRoom()
+        try requireRoom(since: before)
         guard try transaction.proxyCount() <= ProxyRecord.countMax else {
             throw APIError(
                 .exhausted,
@@ -75,9 +76,12 @@ extension DocumentAct {
 
     /// A node may be in the scope of every Proxy, and an agent that is sent more than it takes
     /// applies nothing any more.
-    private func requireRoom() throws {
-        for (namespace, bytes) in try transaction.proxyStateBytes()
-        where bytes > ProxyRecord.namespaceStateBytesMax {
+    ///
+    /// Who takes no more than before is let through: what is too large has to become smaller.
+    private func requireRoom(since before: [String: Int]) throws {
+        let after = try transaction.proxyStateBytes()
+        for (namespace, bytes) in after
+        where bytes > max(ProxyRecord.namespaceStateBytesMax, before[namespace] ?? 0) {
             throw APIError(
                 .exhausted,
                 "proxiesTooLarge",
@@ -86,8 +90,8 @@ extension DocumentAct {
                     + "the targets of policies, or let one Proxy serve several machines"
             )
         }
-        let total = try transaction.proxyStateBytes().values.reduce(0, +)
-        guard total <= ProxyRecord.stateBytesMax else {
+        let total = after.values.reduce(0, +)
+        guard total <= max(ProxyRecord.stateBytesMax, before.values.reduce(0, +)) else {
             throw APIError(
                 .exhausted,
                 "proxiesTooLarge",

@@ -153,7 +153,6 @@ struct ProxyComposer {
         let all =
             try templates[namespace]
             ?? transaction.templates(namespace: namespace, limit: Self.templatesMax + 1)
-            .filter(\.needsNothingOfWorkload)
         templates[namespace] = all
         guard exact.count <= Self.entriesPerIdentityMax, all.count <= Self.templatesMax else {
             throw APIError(
@@ -164,7 +163,7 @@ struct ProxyComposer {
                     + "variables"
             )
         }
-        return (exact.filter(\.needsNothingOfWorkload) + all).filter { $0.mayGive(id) }
+        return (exact + all).filter { $0.needsNothingOfWorkload && $0.mayGive(id) }
     }
 
     /// The inbound listeners with the users that may listen behind them.
