@@ -135,23 +135,18 @@ package struct TrafficReporter: Sendable {
 
     private func tell(_ new: ProxyCounters, since old: ProxyCounters) {
         metrics.set(.proxyConnectionsLive, to: Double(new.live))
-        metrics.increment(.proxyLongTurns, by: Int(clamping: new.longTurns - old.longTurns))
-        metrics.increment(.proxyStaleKeys, by: Int(clamping: new.staleKeys - old.staleKeys))
+        metrics.increment(.proxyLongTurns, by: new.longTurns.growth(since: old.longTurns))
+        metrics.increment(.proxyStaleKeys, by: new.staleKeys.growth(since: old.staleKeys))
+        metrics.increment(.proxyUncounted, by: new.aggregatesLost.growth(since: old.aggregatesLost))
         for (reason, count) in new.reasons {
-            let more = count - (old.reasons[reason] ?? 0)
-            if more > 0 { metrics.increment(.proxyEnds, by: Int(clamping: more), reason.rawValue) }
+            let more = count.growth(since: old.reasons[reason] ?? 0)
+            if more > 0 { metrics.increment(.proxyEnds, by: more, reason.rawValue) }
         }
         for (label, count) in new.handshakeFailures {
-            let more = count - (old.handshakeFailures[label] ?? 0)
-            if more > 0 {
-                metrics.increment(.proxyHandshakeFailures, by: Int(clamping: more), label)
-            }
+            let more = count.growth(since: old.handshakeFailures[label] ?? 0)
+            if more > 0 { metrics.increment(.proxyHandshakeFailures, by: more, label) }
         }
         var counts: [Signet_Proxy_V1alpha1_DecisionCount] = []
-        metrics.increment(
-            .proxyUncounted,
-            by: Int(clamping: new.aggregatesLost - old.aggregatesLost)
-        )
         for (aggregate, more) in new.aggregates {
             tellIstio(aggregate, more)
             // Streams are decided when they begin; of those that were not let in only the end is
@@ -256,6 +251,14 @@ package struct TrafficReporter: Sendable {
                 security
             )
         }
+    }
+}
+
+extension UInt64 {
+    /// How much a counter has grown; 0 if it is smaller, because a loop that takes no messages gave
+    /// none of its numbers.
+    fileprivate func growth(since earlier: Self) -> Int {
+        self > earlier ? Int(clamping: self - earlier) : 0
     }
 }
 
