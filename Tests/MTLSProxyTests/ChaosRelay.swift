@@ -62,9 +62,14 @@ final class ChaosRelay: Sendable {
                 }
             case .reset(let limit) where isAnswer && passed + bytes.count > limit:
                 to.send(Array(bytes.prefix(limit - passed)))
-                for wire in [from, to] { wire.with { $0.resetOnClose() } }
-                to.close()
-                from.close()
+                // The other direction waits for the client: it is woken, and when both have let go
+                // of the sockets, they are reset.
+                for wire in [from, to] {
+                    wire.with { socket in
+                        socket.resetOnClose()
+                        _ = shutdown(socket.descriptor, Int32(SHUT_RD))
+                    }
+                }
                 return
             case .end(let limit) where isAnswer && passed + bytes.count > limit:
                 to.send(Array(bytes.prefix(limit - passed)))
