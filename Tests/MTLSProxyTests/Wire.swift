@@ -129,13 +129,13 @@ final class Wire: @unchecked Sendable {
 /// An application that says what it was asked, or gives back what it gets.
 final class Application: Sendable {
     enum Kind: Sendable {
-        /// Answers each request with its head as content.
+        /// Answers each request with its head and body as content.
         case mirror
         /// Sends everything back, and ends when the other side does.
         case echo
         /// Reads and never answers.
         case silent
-        /// Answers like `mirror`, so many milliseconds later.
+        /// Answers each request with its head as content, so many milliseconds later.
         case slow(Int32)
         /// Answers each request with these bytes, whatever it was.
         case fixed(String)
@@ -174,7 +174,7 @@ final class Application: Sendable {
             wire.close()
         case .silent: _ = wire.readToEnd()
         case .slow(let milliseconds):
-            while let answer = wire.mirrorOne() {
+            while let answer = wire.mirrorOne(withBody: false) {
                 // A client that leaves is no news either.
                 guard var poller = try? Poller() else { return }
                 _ = poller.wait(milliseconds: milliseconds)
@@ -231,9 +231,9 @@ extension Wire {
     func takeReceived() -> [UInt8] { read(receivedCount) }
 
     /// Reads one request and makes the answer to it.
-    func mirrorOne() -> [UInt8]? {
+    func mirrorOne(withBody: Bool = true) -> [UInt8]? {
         guard let request = readAnswer() else { return nil }
-        let body = request.head + request.body
+        let body = request.head + (withBody ? request.body : "")
         return Array("HTTP/1.1 200 OK\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)".utf8)
     }
 }
