@@ -440,6 +440,12 @@ package func wallSeconds() -> Double {
         self.thread = thread
     }
 
+    /// Nobody waits for it: what the kernel and the library keep of it goes with its end.
+    deinit { _ = pthread_detach(thread) }
+
     /// Waits until it has ended.
-    package consuming func join() { _ = pthread_join(thread, nil) }
+    package consuming func join() {
+        _ = pthread_join(thread, nil)
+        discard self
+    }
 }
