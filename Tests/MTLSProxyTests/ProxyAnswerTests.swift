@@ -148,20 +148,21 @@ import Testing
         _ provider: TLSProvider
     ) async throws {
         // Longer than the limit of a stall, and than it takes to notice.
-        let application = try Application(.slow(2_000))
+        let application = try Application(.slow(3_000))
         let world = try World(provider, .http, application: application.address)
         var limits = ProxyLimits()
-        limits.stall = 300
+        limits.stall = 1_000
         try await world.applyServer([World.allow()], limits: limits)
         try await world.applyClient(limits: limits)
         let wire = try Wire.connect(world.outboundAddress)
-        // More than all sockets on the way hold, so that each side waits for the next.
-        let body = String(repeating: "b", count: 24 << 20)
-        wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: \(body.utf8.count)\r\n\r\n")
-        wire.send(body)
+        // More than all sockets on the way hold, so that each side waits for the next; made before
+        // it is begun, because that takes time as well.
+        let body = [UInt8](repeating: UInt8(ascii: "b"), count: 24 << 20)
+        let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: \(body.count)\r\n\r\n"
+        wire.send(Array(head.utf8) + body)
         let answer = try #require(wire.readAnswer())
         #expect(answer.status == 200)
-        #expect(answer.body.contains("content-length: \(body.utf8.count)"))
+        #expect(answer.body.contains("content-length: \(body.count)"))
     }
 
     @Test(arguments: TLSProvider.allCases)
