@@ -111,7 +111,7 @@ extension SyncMessage {
         }
     }
 
-    /// Reads the messages that carry state; nil for those that do not (welcome, query,
+    /// Reads the messages that carry state; nil for those that do not (welcome, query, endpoints,
     /// checkpoint).
     ///
     /// - Throws: `WireError`; then nothing of the message may be used and the stream must end.
@@ -142,7 +142,7 @@ extension SyncMessage {
         case .snapshotEnd(let end):
             self = .snapshotEnd(resourceCount: Int(clamping: end.resourceCount))
         case .watermark(let mark): self = .watermark(try Revision(parsing: mark.to))
-        case .checkpoint, .query, .welcome: return nil
+        case .checkpoint, .observedEndpoints, .query, .welcome: return nil
         case nil: throw .missing("message")
         }
     }

@@ -102,8 +102,9 @@ struct Connection: ~Copyable {
     let since: UInt64
     var uid: UInt32?
     let peerAddress: IPAddress?
-    /// The place of its endpoint in the route.
-    var endpoint = 0
+    /// The target it leads to, and where that was among the listener's when it was looked up last.
+    var target: UInt32 = 0
+    var targetIndex = 0
     /// Why it ends.
     var reason = ProxyReason.none
 
@@ -129,6 +130,9 @@ struct Connection: ~Copyable {
         request = RequestRelay()
         response = ResponseRelay()
     }
+
+    /// Whether it was ever ready to carry something.
+    var stands: Bool { !isConnecting && isOpen }
 
     /// Who is at the other end; nil without TLS and before the handshake is done.
     var peer: TLSPeer? {

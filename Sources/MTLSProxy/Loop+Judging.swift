@@ -26,7 +26,7 @@ extension Loop {
         case .request, .pool: end(&connection, .aged)
         case .linger: connection.isDead = true
         case .handshake, .connect:
-            connection.reason = .timedOut
+            connection.reason = connection.isDownstream ? .timedOut : .serverUnreachable
             connection.isDead = true
         case .stream: end(&connection, .timedOut)
         case .head where connection.isDownstream:

@@ -17,10 +17,44 @@ extension Loop {
         case failed(ProxyReason)
     }
 
-    /// Gives each target a pool of its own.
-    mutating func fitPools(_ place: Int) {
-        let count = listening[place].outbound?.endpoints.count ?? 1
-        while listening[place].pools.count < count { listening[place].pools.append([]) }
+    /// Gives a listener the targets of its route; those it had keep what is known of them.
+    mutating func fitTargets(_ place: Int) {
+        let addresses: [Routing.SocketAddress?] = listening[place].outbound?.endpoints ?? [nil]
+        guard listening[place].targets.map(\.address) != addresses else { return }
+        // A target that went has idle connections, which end when they are judged again.
+        let known = Dictionary(
+            listening[place].targets.map { ($0.address, $0) },
+            uniquingKeysWith: { first, _ in first }
+        )
+        var targets: [Target] = []
+        for address in addresses {
+            if let target = known[address] {
+                targets.append(target)
+            } else {
+                listening[place].lastTarget &+= 1
+                targets.append(Target(address: address, id: listening[place].lastTarget))
+            }
+        }
+        listening[place].targets = targets
+    }
+
+    /// Where a connection's target is now; nil if it went.
+    private func index(of connection: borrowing Connection) -> Int? {
+        let (place, hint, id) = (connection.place, connection.targetIndex, connection.target)
+        if hint < listening[place].targets.count, listening[place].targets[hint].id == id {
+            return hint
+        }
+        return listening[place].targets.firstIndex { $0.id == id }
+    }
+
+    /// A connection to a target never stood: others are asked before it for a while.
+    mutating func rest(_ connection: borrowing Connection) {
+        switch connection.reason {
+        case .serverUnreachable, .serverUntrusted: break
+        default: return
+        }
+        guard let index = index(of: connection) else { return }
+        listening[connection.place].targets[index].rest(now: now)
     }
 
     /// Finds a connection for the request or stream at hand, and joins the two.
@@ -51,18 +85,38 @@ extension Loop {
         guard let route = listening[place].outbound, !route.endpoints.isEmpty else {
             return .failed(.serverMissing)
         }
-        let endpoint = listening[place].nextEndpoint % route.endpoints.count
-        listening[place].nextEndpoint = endpoint + 1
-        if isHTTP, let key = takePooled(place, endpoint) {
-            return .connection(key, isFresh: false)
+        for _ in 0..<min(ProxyLimits.attemptsMax, listening[place].targets.count) {
+            let target = nextTarget(place)
+            if isHTTP, let key = takePooled(place, target) {
+                return .connection(key, isFresh: false)
+            }
+            switch connectEndpoint(place, route, target) {
+            case .connection(let key, let isFresh): return .connection(key, isFresh: isFresh)
+            case .failed(.serverUnreachable): listening[place].targets[target].rest(now: now)
+            case .failed(let reason): return .failed(reason)
+            }
         }
-        return connectEndpoint(place, route, endpoint)
+        return .failed(.serverUnreachable)
+    }
+
+    /// The next one in turn that does not rest, or else the next one.
+    private mutating func nextTarget(_ place: Int) -> Int {
+        let count = listening[place].targets.count
+        let first = listening[place].nextTarget % count
+        for step in 0..<count {
+            let index = (first + step) % count
+            guard listening[place].targets[index].restsUntil <= now else { continue }
+            listening[place].nextTarget = index + 1
+            return index
+        }
+        listening[place].nextTarget = first + 1
+        return first
     }
 
     /// An idle connection that can be used; those made under an older TLS context are ended.
-    private mutating func takePooled(_ place: Int, _ endpoint: Int) -> Key? {
-        guard listening[place].pools.indices.contains(endpoint) else { return nil }
-        while let key = listening[place].pools[endpoint].popLast() {
+    private mutating func takePooled(_ place: Int, _ target: Int) -> Key? {
+        guard listening[place].targets.indices.contains(target) else { return nil }
+        while let key = listening[place].targets[target].idle.popLast() {
             guard var held = slab.checkOut(key) else { continue }
             leavePool(&held.value)
             if held.value.hasTLS, held.value.judged != generation {
@@ -90,9 +144,10 @@ extension Loop {
         guard !connection.isDead, now < connection.since &+ limits.connectionAge else {
             return false
         }
-        // A rotation, a new bundle or another endpoint: what comes after goes out under it.
+        // A rotation, a new bundle or an endpoint that went: what comes after goes out under it.
         return !connection.hasTLS
             || connection.generation == listening[connection.place].outbound?.connectionGeneration
+                && index(of: connection) != nil
     }
 
     /// Why there is no socket.
@@ -132,15 +187,17 @@ extension Loop {
     private mutating func connectEndpoint(
         _ place: Int,
         _ route: OutboundRoute,
-        _ endpoint: Int
+        _ target: Int
     ) -> Reach {
         guard let session = TLSSession(route.context, serverName: route.serverName, now: now)
         else { return .failed(.overloaded) }
-        let address = route.endpoints[endpoint]
+        guard let address = listening[place].targets[target].address else {
+            return .failed(.serverMissing)
+        }
         do throws(SystemError) {
             let socket = try Socket.connect(address.address, port: address.port)
             socket.sendAtOnce()
-            return begin(place, endpoint, socket, session)
+            return begin(place, target, socket, session)
         } catch {
             return .failed(.serverUnreachable)
         }
@@ -148,7 +205,7 @@ extension Loop {
 
     private mutating func begin(
         _ place: Int,
-        _ endpoint: Int,
+        _ target: Int,
         _ socket: consuming Socket,
         _ tls: consuming TLSSession?
     ) -> Reach {
@@ -164,7 +221,8 @@ extension Loop {
             now: now
         )
         connection.isConnecting = true
-        connection.endpoint = endpoint
+        connection.targetIndex = target
+        connection.target = listening[place].targets[target].id
         guard let key = register(connection, waiting: .connect, for: limits.connect) else {
             return .failed(.overloaded)
         }
@@ -203,6 +261,9 @@ extension Loop {
 
     /// A server's connection stands: what waited for it goes out.
     mutating func serverIsReady(_ key: Key, _ connection: inout Connection) {
+        if let index = index(of: connection) {
+            listening[connection.place].targets[index].stood()
+        }
         connection.sendEarly(&scratch.cipherOut, now: now)
         if connection.isHTTP {
             arm(.stall, &connection, .max / 2)
@@ -214,10 +275,10 @@ extension Loop {
 
     /// Keeps a connection for the next request.
     mutating func pool(_ key: Key, _ connection: inout Connection) {
-        let (place, endpoint) = (connection.place, connection.endpoint)
+        let place = connection.place
         guard listening[place].isActive, !isDraining, isUsable(connection),
-            listening[place].pools.indices.contains(endpoint),
-            listening[place].pools[endpoint].count < ProxyLimits.poolMax
+            let target = index(of: connection),
+            listening[place].targets[target].idle.count < ProxyLimits.poolMax
         else {
             connection.isDead = true
             return
@@ -225,7 +286,8 @@ extension Loop {
         connection.isPooled = true
         connection.replay.clear()
         arm(.pool, &connection, limits.poolIdle)
-        listening[place].pools[endpoint].append(key)
+        connection.targetIndex = target
+        listening[place].targets[target].idle.append(key)
         counters.pooled &+= 1
     }
 
@@ -242,11 +304,12 @@ extension Loop {
         }
         client.other = .none
         held.value.other = .none
-        let reason = held.value.reason
+        let (reason, stood) = (held.value.reason, held.value.stands)
         var unsent = Buffer()
+        if !stood { rest(held.value) }
         held.value.takeUnsent(&unsent)
         settle(server, held)
-        serverIsGone(key, &client, reason, unsent: unsent)
+        serverIsGone(key, &client, reason, stood: stood, unsent: unsent)
     }
 
     /// The server's side has ended: the request goes elsewhere, or the client is answered, or sees
@@ -256,14 +319,21 @@ extension Loop {
     ///   - key: The client's.
     ///   - downstream: The client.
     ///   - reason: Why the server's side has ended.
+    ///   - stood: Whether its connection has ever stood.
     ///   - unsent: All of the request, if no server has seen it.
     mutating func serverIsGone(
         _ key: Key,
         _ downstream: inout Connection,
         _ reason: ProxyReason,
+        stood: Bool,
         unsent: borrowing Buffer
     ) {
         guard downstream.isHTTP else {
+            if !stood, reason == .serverUnreachable || reason == .serverUntrusted,
+                retryStream(key, &downstream, unsent)
+            {
+                return
+            }
             if reason == .none, downstream.isFinishing { return }
             if reason == .none, downstream.isThrough {
                 downstream.isDead = true
@@ -281,7 +351,7 @@ extension Loop {
             return
         }
         switch why {
-        case .serverUnreachable, .serverEnded, .aged:
+        case .serverUnreachable, .serverUntrusted, .serverEnded, .aged:
             if retry(key, &downstream, unsent) { return }
         default: break
         }
@@ -324,4 +394,57 @@ extension Loop {
         settleServer(server, held, key, &downstream)
         return true
     }
+
+    /// Opens another way for a stream of which no server has seen anything.
+    private mutating func retryStream(
+        _ key: Key,
+        _ client: inout Connection,
+        _ unsent: borrowing Buffer
+    ) -> Bool {
+        guard listening[client.place].targets.count > 1, !client.isDead,
+            client.exchange.attempts < ProxyLimits.attemptsMax
+        else { return false }
+        client.exchange.attempts += 1
+        guard reachServer(key, &client) == nil else { return false }
+        let server = client.other
+        guard var held = slab.checkOut(server) else { return false }
+        held.value.write(unsent, &scratch.cipherOut, now: now)
+        if client.hasPassedEnd { held.value.end(&scratch.cipherOut) }
+        queue(key, &client)
+        settleServer(server, held, key, &client)
+        return true
+    }
+}
+
+/// What a listener's connections lead to.
+struct Target {
+    /// The shortest rest of a target that could not be reached, in milliseconds; it doubles.
+    private static let restMin: UInt64 = 1_000
+    /// The longest rest: how late it may be noticed that a target is back.
+    private static let restMax: UInt64 = 30_000
+
+    /// Nil for the application.
+    let address: Routing.SocketAddress?
+    /// By which connections name it, while its place changes.
+    let id: UInt32
+    var idle: [Key] = []
+    /// Until when it is asked only if all others rest too.
+    private(set) var restsUntil: UInt64 = 0
+    private var failures: UInt64 = 0
+
+    init(address: Routing.SocketAddress?, id: UInt32) {
+        self.address = address
+        self.id = id
+    }
+
+    /// It could not be reached, or is not who it should be.
+    mutating func rest(now: UInt64) {
+        // Those that began together fail together, which says no more than one of them.
+        guard restsUntil <= now else { return }
+        restsUntil = now &+ min(Self.restMax, Self.restMin << min(failures, 10))
+        failures += 1
+    }
+
+    /// A connection stands.
+    mutating func stood() { (restsUntil, failures) = (0, 0) }
 }

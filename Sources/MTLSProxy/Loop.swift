@@ -40,9 +40,11 @@ struct Loop: ~Copyable {
         /// Whether the snapshot has it; a proxy that ends goes on by its listeners.
         var isActive: Bool { inbound != nil || outbound != nil }
         /// Where the next connection goes.
-        var nextEndpoint = 0
-        /// Idle connections to the application, or to each endpoint.
-        var pools: [[Key]] = []
+        var nextTarget = 0
+        /// The application, or each endpoint.
+        var targets: [Target] = []
+        /// Of the last target that was made; none is given twice.
+        var lastTarget: UInt32 = 0
 
         init(_ open: OpenListener, _ inbound: InboundRoute?, _ outbound: OutboundRoute?) {
             address = open.address
@@ -227,8 +229,12 @@ struct Loop: ~Copyable {
         held.value.sayGoodbye(&scratch.cipherOut)
         counters.count(held.value.reason)
         let (isDownstream, reason) = (held.value.isDownstream, held.value.reason)
+        let stood = held.value.stands
         var unsent = Buffer()
-        if !isDownstream { held.value.takeUnsent(&unsent) }
+        if !isDownstream {
+            if !stood { rest(held.value) }
+            held.value.takeUnsent(&unsent)
+        }
         slab.remove(key, held)
         guard !other.isNone, var joined = slab.checkOut(other) else { return }
         joined.value.other = .none
@@ -236,7 +242,7 @@ struct Loop: ~Copyable {
             // Nobody waits for the answer any more; a stream's last bytes are sent.
             if joined.value.isHTTP || !joined.value.isFinishing { joined.value.isDead = true }
         } else {
-            serverIsGone(other, &joined.value, reason, unsent: unsent)
+            serverIsGone(other, &joined.value, reason, stood: stood, unsent: unsent)
         }
         settle(other, joined)
     }
@@ -372,7 +378,7 @@ struct Loop: ~Copyable {
                 known.insert(address)
                 listening[place].inbound = inbound
                 listening[place].outbound = outbound
-                fitPools(place)
+                fitTargets(place)
             } else {
                 stopListening(place)
                 listening[place].inbound = nil
@@ -390,7 +396,7 @@ struct Loop: ~Copyable {
     private mutating func begin(_ listener: Listening) {
         listening.append(listener)
         let place = listening.count - 1
-        fitPools(place)
+        fitTargets(place)
         let key = Key(rawValue: Self.firstListenerKey &+ UInt64(place))
         // The descriptor is open and not in this poller: only memory can be missing.
         guard let open = listener.open else { return }

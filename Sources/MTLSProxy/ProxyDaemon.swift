@@ -48,7 +48,9 @@ package struct ProxyDaemon: Sendable {
             proxy: settings.proxy,
             using: &generator
         )
-        introduction.capabilities = [AccessPolicy.capability]
+        introduction.capabilities = [
+            AccessPolicy.capability, SyncCapability.observedEndpoints,
+        ]
         let engine = try ProxyEngine(
             workers: settings.workers,
             provider: settings.provider.library,

@@ -81,8 +81,8 @@ package final class OutboundRoute: Sendable {
     package let endpoints: [SocketAddress]
     /// Greater than before whenever what connections stand on has changed.
     ///
-    /// That is the identity, whom handshakes believe, and the endpoints. Connections of an older one
-    /// get no further request.
+    /// That is the identity and whom handshakes believe. Connections of an older one get no further
+    /// request.
     package let connectionGeneration: UInt64
 
     package init(

@@ -27,6 +27,7 @@ struct Signet: AsyncParsableCommand {
             DevCommand.self, ApplyCommand.self, GetCommand.self, DeleteCommand.self,
             HistoryCommand.self, TokenCommand.self, AgentCommand.self, BundleCommand.self,
             AuthorityCommand.self, EntryCommand.self, SVIDCommand.self, ProxyCommand.self,
+            ServiceCommand.self,
             ExplainCommand.self, AuditCommand.self, HealthCommand.self, VersionCommand.self,
             CompletionCommand.self,
             LaunchCommand.self,

@@ -132,14 +132,8 @@ struct ProxyDocumentTests {
         }
     }
 
-    @Test func `observed endpoints and a mode that does not exist are refused in words`()
-        async throws
-    {
+    @Test func `a mode that does not exist is refused in words`() async throws {
         try await withServer { server in
-            let observed = serviceDocument() + "  observed: true\n"
-            let refused = await refusal { try await server.apply(observed) }
-            #expect(refused?.reason == "documentRefused")
-            #expect(refused?.message.contains("not observed yet") == true)
             let mode = proxyDocument().replacing("sidecar", with: "gateway")
             #expect(await refusal { try await server.apply(mode) }?.reason == "documentRefused")
         }

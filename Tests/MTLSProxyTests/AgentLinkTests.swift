@@ -101,14 +101,6 @@ struct AgentLinkTests {
                     return try world.state(1, identities: [one])
                 }
             ),
-            (
-                "no Service",
-                { world in
-                    var message = try world.state(1)
-                    message.state.observed = [.with { $0.service = "x" }]
-                    return message
-                }
-            ),
         ]
 
     @Test(arguments: unreadable.indices)

@@ -27,6 +27,7 @@ final class RecordingEngine: TrafficEngine {
     enum Event: Sendable {
         case applied(ProxyConfiguration)
         case asked(ProxyQuestion, limit: Int)
+        case endpoints(ProxyEndpoints)
         case raised(Revision)
         case trusted(ProxyTrust)
     }
@@ -54,6 +55,8 @@ final class RecordingEngine: TrafficEngine {
         outlet.yield(.applied(configuration))
         return nil
     }
+
+    func endpoints(_ endpoints: ProxyEndpoints) async { outlet.yield(.endpoints(endpoints)) }
 
     func raised(to revision: Revision) async { outlet.yield(.raised(revision)) }
 

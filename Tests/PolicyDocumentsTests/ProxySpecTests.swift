@@ -194,8 +194,8 @@ struct ProxySpecTests {
             service,
             "observed endpoints",
             "endpoints: [{address: \"192.0.2.1:8443\"}]",
-            "endpoints: [{address: \"192.0.2.1:8443\"}]\n  observed: true",
-            "8:13: spec.observed: endpoints are not observed yet; list them in spec.endpoints"
+            "endpoints: [{address: \"192.0.2.1:8443\"}]\n  observed: false",
+            "8:13: spec.observed"
         ),
         changed(
             service,

@@ -135,21 +135,26 @@ extension DocumentAct {
         from stored: ProxyRecord?
     ) throws {
         let reference = composition.record.reference
-        if isWritten {
-            let agents = peers.agentsLacking(
-                composition.record.nodeSelectors,
-                SyncCapability.proxy
-            )
+        let known = isWritten ? [] : try stored?.capabilities() ?? []
+        let new = composition.capabilities.subtracting(known)
+        var ofAgents = new.intersection([SyncCapability.observedEndpoints])
+        if isWritten { ofAgents.insert(SyncCapability.proxy) }
+        for capability in ofAgents.sorted() {
+            let agents = peers.agentsLacking(composition.record.nodeSelectors, capability)
             guard agents.isEmpty else {
                 throw Self.lacking("agents of its scope", agents, of: reference)
             }
         }
         guard !composition.capabilities.isEmpty else { return }
+        if !new.isEmpty {
+            let proxies = peers.proxiesLacking(reference, new)
+            guard proxies.isEmpty else {
+                throw Self.lacking("its attached processes", proxies, of: reference)
+            }
+        }
         let proxies = peers.proxiesLacking(reference, composition.capabilities)
         guard !proxies.isEmpty else { return }
-        let lacking = Self.lacking("its attached processes", proxies, of: reference)
-        guard !isWritten, try stored?.hasPolicies() ?? false else { throw lacking }
-        warnings.append(lacking.message)
+        warnings.append(Self.lacking("its attached processes", proxies, of: reference).message)
     }
 
     private static func lacking(
@@ -167,11 +172,11 @@ extension DocumentAct {
 }
 
 extension ProxyRecord {
-    /// Whether policies hold for it already.
-    fileprivate func hasPolicies() throws(WireError) -> Bool {
+    /// What its processes must understand already.
+    fileprivate func capabilities() throws(WireError) -> Set<String> {
         let payload = try ResourcePayload(ResourceKey(.proxy, reference), state)
-        guard case .proxy(let state) = payload else { return false }
-        return !state.policies.isEmpty
+        guard case .proxy(let state) = payload else { return [] }
+        return state.capabilities
     }
 
     /// The key of its document.

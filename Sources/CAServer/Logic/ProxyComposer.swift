@@ -102,7 +102,7 @@ struct ProxyComposer {
                 }
             },
             policies: Set(held.policies.map(\.reference)),
-            capabilities: held.policies.isEmpty ? [] : [AccessPolicy.capability]
+            capabilities: state.capabilities
         )
     }
 
@@ -422,5 +422,15 @@ enum ProxyProblem: Hashable {
                 + "\(ProxyComposer.ownBytesMax) allowed; split it up"
         case .unreadable(let why): "a proxy could not read it: \(why)"
         }
+    }
+}
+
+extension ProxyState {
+    /// What a process must understand to do what it says.
+    var capabilities: Set<String> {
+        var needed: Set<String> = []
+        if !policies.isEmpty { needed.insert(AccessPolicy.capability) }
+        if !observedPorts.isEmpty { needed.insert(SyncCapability.observedEndpoints) }
+        return needed
     }
 }

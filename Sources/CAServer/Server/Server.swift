@@ -296,19 +296,20 @@ package struct Server: Sendable {
             -(SyncPublisher.livenessDuration / .seconds(1))
         )
         var after = ""
+        var live: Set<AgentName> = []
         while true {
             let from = after
             let page = try await core.read { try $0.nodes(after: from, limit: 500) }
             for node in page where node.ban == nil {
-                core.hub.remembered(
-                    AgentName(node.name),
-                    selectors: node.selectors,
-                    mayBeLive: node.notAfter > liveMin
-                )
+                let agent = AgentName(node.name)
+                let mayBeLive = node.notAfter > liveMin
+                if mayBeLive { live.insert(agent) }
+                core.hub.remembered(agent, selectors: node.selectors, mayBeLive: mayBeLive)
             }
-            guard page.count == 500, let last = page.last else { return }
+            guard page.count == 500, let last = page.last else { break }
             after = last.name
         }
+        core.hub.endpoints.begin(awaiting: live)
     }
 
     private func maintain() async {

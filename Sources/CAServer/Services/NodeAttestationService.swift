@@ -7,6 +7,7 @@ internal import ControlAPIProtos
 internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCPeer
+internal import HTTPSemantics
 internal import NodeAttestation
 internal import SPIFFE
 internal import SwiftProtobuf
@@ -93,6 +94,14 @@ extension ServerContext {
             case .local(let local): return "uid:\(local.uid)"
             case .remote(let address, _): return ConnectionSource(address: address).description
             }
+        }
+    }
+
+    /// From where the caller connects; nil for a local one, and where that makes no address.
+    var address: IPAddress? {
+        get throws {
+            guard case .remote(let address, _) = try peer else { return nil }
+            return IPAddress(ofPeer: address)
         }
     }
 

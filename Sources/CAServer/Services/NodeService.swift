@@ -64,7 +64,8 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
     ) async throws {
         let peer = try context.verifiedPeer
         do {
-            try await SyncStream(core: core, peer: peer).serve(request, response)
+            try await SyncStream(core: core, peer: peer, source: try context.address)
+                .serve(request, response)
         } catch {
             await core.record(error, of: "sync", by: peer)
             throw error

@@ -6,6 +6,7 @@ internal import ControlAPIProtos
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
+internal import HTTPSemantics
 internal import Issuance
 internal import Logging
 internal import NodeSync
@@ -25,8 +26,13 @@ struct SyncStream {
     /// Messages at once: an agent that was away answers everything it was asked meanwhile.
     static let messagesAtOnceMax = 300.0
 
+    /// Largest message of endpoints: what is urgent waits for no more.
+    static let endpointsBytesMax = 64 * 1024
+
     let core: ServerCore
     let peer: VerifiedPeer
+    /// From where the agent's connection comes; nil if that makes no address.
+    let source: IPAddress?
 
     /// What the reader tells the writer once the agent has said Hello.
     private struct Opened: Sendable {
@@ -34,6 +40,8 @@ struct SyncStream {
         let orders: StreamOrders
         /// Whether the agent knows the resource type `proxy`.
         let takesProxies: Bool
+        /// Whether it knows the message of endpoints.
+        let takesEndpoints: Bool
         let welcome: Signet_Node_V1alpha1_SyncResponse
     }
 
@@ -150,6 +158,7 @@ struct SyncStream {
             agent: node.name,
             orders: orders,
             takesProxies: capabilities.contains(SyncCapability.proxy),
+            takesEndpoints: capabilities.contains(SyncCapability.observedEndpoints),
             welcome: welcome
         )
     }
@@ -187,6 +196,7 @@ struct SyncStream {
         _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
     ) async throws {
         try await response.write(stream.welcome)
+        try await observe(stream)
         let (logger, agent) = (core.logger, peer.id)
         let leftOut: @Sendable (ResourceKey) -> Void = { key in
             logger.error(
@@ -197,7 +207,7 @@ struct SyncStream {
         for await command in stream.orders.commands {
             switch command {
             case .delta(let from):
-                try await send(stream.orders.session, response) { selectors, transaction in
+                try await send(stream, response) { selectors, transaction in
                     try SyncContent.delta(
                         from: from,
                         node: selectors,
@@ -207,7 +217,7 @@ struct SyncStream {
                     )
                 }
             case .snapshot:
-                try await send(stream.orders.session, response) { selectors, transaction in
+                try await send(stream, response) { selectors, transaction in
                     try SyncContent.snapshot(
                         node: selectors,
                         takesProxies: stream.takesProxies,
@@ -223,13 +233,56 @@ struct SyncStream {
             case .query(let query):
                 try await response.write(.with { $0.query = query })
                 core.metrics.increment(.syncMessages, "query")
+            case .observe: try await observe(stream)
+            case .endpoints: try await tellEndpoints(stream.orders.session, response)
             }
         }
     }
 
+    /// Brings what the agent reported, and what it is to be told of endpoints, to what is committed.
+    ///
+    /// Only the writer does it, so that an older view never comes after a newer one.
+    private func observe(_ stream: Opened) async throws {
+        guard stream.takesProxies else { return }
+        let (logic, peer, source) = (core.logic, peer, source)
+        let (session, now) = (stream.orders.session, core.clock.wallTime)
+        let reported = core.hub.takeReport(of: session)
+        let observation = try await core.read { transaction in
+            try Observation(
+                of: reported ?? [],
+                node: logic.standing(of: peer, in: transaction),
+                source: source,
+                now: now,
+                in: transaction
+            )
+        }
+        let fits = core.hub.endpoints.observed(
+            observation,
+            on: session,
+            hasReported: reported != nil,
+            isTold: stream.takesEndpoints
+        )
+        guard !fits else { return }
+        core.logger.warning(
+            "there is no room for all endpoints of an agent, or for all it asks for",
+            metadata: ["agent": "\(peer.id)"]
+        )
+    }
+
+    private func tellEndpoints(
+        _ session: SessionID,
+        _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
+    ) async throws {
+        let next = core.hub.endpoints.take(session, bytesMax: Self.endpointsBytesMax)
+        if next.isMore { core.hub.command(session, .endpoints) }
+        guard !next.lists.isEmpty else { return }
+        try await response.write(next.lists.message)
+        core.metrics.increment(.syncMessages, "endpoints")
+    }
+
     /// Reads content and scope in one view, so that a change of either is never mixed.
     private func send(
-        _ session: SessionID,
+        _ stream: Opened,
         _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>,
         _ content: @escaping @Sendable (Set<Selector>, ReadTransaction) throws -> [SyncMessage]
     ) async throws {
@@ -250,7 +303,20 @@ struct SyncStream {
         }
         if let reached {
             core.metrics.increment(.syncMessages, messages.count == 1 ? "delta" : "snapshot")
-            core.hub.sent(session, to: reached)
+            core.hub.sent(stream.orders.session, to: reached)
+        }
+        if messages.contains(where: \.concernsEndpoints) { try await observe(stream) }
+    }
+}
+
+extension SyncMessage {
+    /// Whether something of a Proxy or an entry is in it.
+    fileprivate var concernsEndpoints: Bool {
+        switch self {
+        case .delta(let delta):
+            delta.changes.contains { $0.key.type == .entry || $0.key.type == .proxy }
+        case .snapshotEnd: true
+        case .snapshotBegin, .snapshotPage, .watermark: false
         }
     }
 }

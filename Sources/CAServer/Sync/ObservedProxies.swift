@@ -75,6 +75,11 @@ struct ObservedProxies: Sendable {
         return agent
     }
 
+    /// What was reported on a stream; nil if nothing yet.
+    func report(on session: SessionID) -> [AttachedProxy]? {
+        agents[session].flatMap { reports[$0]?.proxies }
+    }
+
     /// The proxies of one agent.
     func proxies(of agent: AgentName) -> [AttachedProxy] { reports[agent]?.proxies ?? [] }
 

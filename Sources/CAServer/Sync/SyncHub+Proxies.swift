@@ -28,12 +28,23 @@ extension SyncHub {
         let fits = state.withLock { state in
             guard let agent = state.publisher.agent(of: session) else { return true }
             let fits = state.observed.reported(proxies, by: agent, on: session)
+            if state.observing.insert(session).inserted {
+                state.outlets[session]?.commands.yield(.observe)
+            }
             metrics.set(.proxiesAttached, to: Double(state.observed.count))
             done = state.settleWatches(for: agent)
             return fits
         }
         for watch in done { watch.resume() }
         return fits
+    }
+
+    /// What an agent reported last on a stream, which is about to be looked at; nil if nothing yet.
+    func takeReport(of session: SessionID) -> [AttachedProxy]? {
+        state.withLock { state in
+            state.observing.remove(session)
+            return state.observed.report(on: session)
+        }
     }
 
     /// The proxies of which `isMeant` is true, by node and name.
@@ -175,7 +186,8 @@ extension SyncHubState {
     mutating func forgetProxies(
         of session: SessionID
     ) -> [CheckedContinuation<Void, Never>] {
-        observed.ended(session).map { settleWatches(for: $0) } ?? []
+        observing.remove(session)
+        return observed.ended(session).map { settleWatches(for: $0) } ?? []
     }
 
     /// Begins a watch.

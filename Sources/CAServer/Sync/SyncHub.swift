@@ -18,6 +18,10 @@ package enum StreamCommand: Sendable {
     case snapshot
     case watermark(to: UInt64)
     case query(Signet_Node_V1alpha1_Query)
+    /// The agent reported its proxies: see what comes of it.
+    case observe
+    /// There are lists of endpoints to be told.
+    case endpoints
 }
 
 /// What the hub tells one stream.
@@ -53,6 +57,7 @@ package final class SyncHub: Sendable {
     private let changed = Signal()
     private let logger: Logger
     let metrics: MetricRegistry
+    let endpoints: EndpointHub
 
     /// Begins at the revision that the datastore holds.
     package init(
@@ -68,6 +73,7 @@ package final class SyncHub: Sendable {
         self.logger = logger
         self.metrics = metrics
         timer = DeadlineTimer(clock: clock)
+        endpoints = EndpointHub(clock: clock, metrics: metrics)
         state = Mutex(
             SyncHubState(
                 publisher: SyncPublisher(
@@ -91,6 +97,11 @@ package final class SyncHub: Sendable {
             group.addTask { [self] in
                 await timer.run {
                     self.transition { $0.publisher.timerFired(now: self.clock.bootTime) }
+                }
+            }
+            group.addTask { [self] in
+                await endpoints.run { sessions in
+                    for session in sessions { self.command(session, .endpoints) }
                 }
             }
             group.addTask { [self] in
@@ -167,6 +178,7 @@ package final class SyncHub: Sendable {
             return session
         }
         metrics.adjust(.agentsConnected, by: 1)
+        endpoints.opened(session, by: agent)
         transition { state in
             state.publisher.connected(
                 agent,
@@ -197,7 +209,13 @@ package final class SyncHub: Sendable {
         if outlet != nil { metrics.adjust(.agentsConnected, by: -1) }
         for answer in unanswered { answer.resume(returning: nil) }
         for watch in settled { watch.resume() }
+        endpoints.ended(session)
         transition { $0.publisher.disconnected(session, now: self.clock.bootTime) }
+    }
+
+    /// Gives a stream something more to do; nothing if it has ended.
+    func command(_ session: SessionID, _ command: StreamCommand) {
+        state.withLock { _ = $0.outlets[session]?.commands.yield(command) }
     }
 
     /// A delta or snapshot up to `number` was written.
@@ -214,6 +232,7 @@ package final class SyncHub: Sendable {
 
     /// A node was banned or evicted: its stream ends now.
     package func removed(_ agent: AgentName) {
+        endpoints.removed(agent)
         transition { state in
             state.versions[agent] = nil
             return state.publisher.removed(agent, now: self.clock.bootTime)

@@ -19,6 +19,8 @@ struct SyncHubState {
     var queries: [UInt64: PendingQuery] = [:]
     var recent: [(number: UInt64, agents: AffectedAgents, proxies: Set<String>?)] = []
     var observed = ObservedProxies()
+    /// Streams that are told already to look at their agent's report.
+    var observing: Set<SessionID> = []
     var proxyWatches: [WaitID: ProxyWatch] = [:]
     /// The first number whose audience is known, if it has one.
     var recentFrom: UInt64

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import NodeSync
 package import Routing
 
 /// Everything declared that one proxy needs, as the server composed it from documents of one
@@ -37,10 +38,25 @@ package struct ProxyState: Hashable, Sendable {
     package func service(named name: String) -> Service? {
         services.first { $0.name == name }
     }
+
+    /// The ports that its outbound listeners name and whose endpoints are observed, sorted.
+    package var observedPorts: [ObservedPort] {
+        let ports = proxy.outbound.compactMap { listener -> ObservedPort? in
+            guard service(named: listener.service)?.isObserved == true else { return nil }
+            return ObservedPort(
+                namespace: proxy.namespace,
+                service: listener.service,
+                name: listener.port
+            )
+        }
+        return Set(ports).sorted()
+    }
 }
 
 /// What agent and server tell each other that they understand beyond the first version of sync.
 package enum SyncCapability {
     /// Resource types `proxy` and `revocation`, and reports of proxies.
     package static let proxy = "proxy"
+    /// Lists of observed endpoints (docs/decisions/0010-observed-endpoints.md).
+    package static let observedEndpoints = "observedEndpoints"
 }

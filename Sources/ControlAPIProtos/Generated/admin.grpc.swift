@@ -1337,6 +1337,19 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ListEndpoints" metadata.
+        package enum ListEndpoints: Sendable {
+            /// Request type for "ListEndpoints".
+            package typealias Input = Signet_Admin_V1alpha1_ListEndpointsRequest
+            /// Response type for "ListEndpoints".
+            package typealias Output = Signet_Admin_V1alpha1_ListEndpointsResponse
+            /// Descriptor for "ListEndpoints".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ListEndpoints",
+                type: .unary
+            )
+        }
         /// Namespace for "AskProxy" metadata.
         package enum AskProxy: Sendable {
             /// Request type for "AskProxy".
@@ -1392,6 +1405,7 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             RevokeIdentity.descriptor,
             ListRevocations.descriptor,
             ListProxies.descriptor,
+            ListEndpoints.descriptor,
             AskProxy.descriptor,
             ExplainRequest.descriptor,
             ExplainDecision.descriptor
@@ -1624,6 +1638,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListProxiesRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse>
+
+        /// Handle the "ListEndpoints" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Static and observed endpoints of Services, and listeners that are none.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ListEndpointsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ListEndpointsResponse` messages.
+        func listEndpoints(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListEndpointsResponse>
 
         /// Handle the "AskProxy" method.
         ///
@@ -1892,6 +1924,24 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse>
 
+        /// Handle the "ListEndpoints" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Static and observed endpoints of Services, and listeners that are none.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListEndpointsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ListEndpointsResponse` message.
+        func listEndpoints(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListEndpointsResponse>
+
         /// Handle the "AskProxy" method.
         ///
         /// > Source IDL Documentation:
@@ -2157,6 +2207,24 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_ListProxiesResponse
 
+        /// Handle the "ListEndpoints" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Static and observed endpoints of Services, and listeners that are none.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ListEndpointsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ListEndpointsResponse` to respond with.
+        func listEndpoints(
+            request: Signet_Admin_V1alpha1_ListEndpointsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ListEndpointsResponse
+
         /// Handle the "AskProxy" method.
         ///
         /// > Source IDL Documentation:
@@ -2372,6 +2440,17 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ListEndpoints.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListEndpointsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListEndpointsResponse>(),
+            handler: { request, context in
+                try await self.listEndpoints(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Admin_V1alpha1_Administration.Method.AskProxy.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AskProxyRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_ProxyQueryReply>(),
@@ -2558,6 +2637,17 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse> {
         let response = try await self.listProxies(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func listEndpoints(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListEndpointsResponse> {
+        let response = try await self.listEndpoints(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -2776,6 +2866,19 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse> {
         return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProxiesResponse>(
             message: try await self.listProxies(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func listEndpoints(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListEndpointsResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListEndpointsResponse>(
+            message: try await self.listEndpoints(
                 request: request.message,
                 context: context
             ),
@@ -3104,6 +3207,29 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListProxiesResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProxiesResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListEndpoints" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Static and observed endpoints of Services, and listeners that are none.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListEndpointsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListEndpointsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListEndpointsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listEndpoints<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListEndpointsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListEndpointsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "AskProxy" method.
@@ -3620,6 +3746,40 @@ extension Signet_Admin_V1alpha1_Administration {
             )
         }
 
+        /// Call the "ListEndpoints" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Static and observed endpoints of Services, and listeners that are none.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListEndpointsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListEndpointsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListEndpointsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func listEndpoints<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListEndpointsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListEndpointsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ListEndpoints.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "AskProxy" method.
         ///
         /// > Source IDL Documentation:
@@ -4080,6 +4240,35 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListProxiesRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListProxiesResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListEndpoints" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Static and observed endpoints of Services, and listeners that are none.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListEndpointsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listEndpoints<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListEndpointsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listEndpoints(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListEndpointsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListEndpointsResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -4584,6 +4773,39 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.listProxies(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListEndpoints" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Static and observed endpoints of Services, and listeners that are none.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listEndpoints<Result>(
+        _ message: Signet_Admin_V1alpha1_ListEndpointsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListEndpointsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListEndpointsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listEndpoints(
             request: request,
             options: options,
             onResponse: handleResponse

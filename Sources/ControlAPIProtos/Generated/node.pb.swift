@@ -638,6 +638,14 @@ package nonisolated struct Signet_Node_V1alpha1_SyncResponse: Sendable {
     set {message = .checkpoint(newValue)}
   }
 
+  package var observedEndpoints: Signet_Node_V1alpha1_ObservedEndpoints {
+    get {
+      if case .observedEndpoints(let v)? = message {return v}
+      return Signet_Node_V1alpha1_ObservedEndpoints()
+    }
+    set {message = .observedEndpoints(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Message: Equatable, Sendable {
@@ -649,6 +657,7 @@ package nonisolated struct Signet_Node_V1alpha1_SyncResponse: Sendable {
     case watermark(Signet_Node_V1alpha1_Watermark)
     case query(Signet_Node_V1alpha1_Query)
     case checkpoint(Signet_Node_V1alpha1_CheckpointUpdate)
+    case observedEndpoints(Signet_Node_V1alpha1_ObservedEndpoints)
 
   }
 
@@ -800,6 +809,44 @@ package nonisolated struct Signet_Node_V1alpha1_Watermark: Sendable {
   package init() {}
 
   fileprivate var _to: Signet_Node_V1alpha1_Revision? = nil
+}
+
+/// Where the endpoints of observed Services are (docs/decisions/0010-observed-endpoints.md); observed,
+/// of no revision and never acknowledged. For agents with the capability observedEndpoints.
+package nonisolated struct Signet_Node_V1alpha1_ObservedEndpoints: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var ports: [Signet_Node_V1alpha1_ObservedPort] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// A port of a Service, with its whole list.
+package nonisolated struct Signet_Node_V1alpha1_ObservedPort: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var namespace: String = String()
+
+  package var service: String = String()
+
+  /// The port's name.
+  package var port: String = String()
+
+  /// IP:port of mTLS listeners, at most 256.
+  package var endpoints: [String] = []
+
+  /// It takes nothing away of what was known before: the server has just started.
+  package var partial: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 /// A question from the server, for example on behalf of `signet explain workload`.
@@ -2662,7 +2709,7 @@ nonisolated extension Signet_Node_V1alpha1_RefusedResource: SwiftProtobuf.Messag
 
 nonisolated extension Signet_Node_V1alpha1_SyncResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".SyncResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}delta\0\u{3}snapshot_begin\0\u{3}snapshot_page\0\u{3}snapshot_end\0\u{1}watermark\0\u{1}query\0\u{1}checkpoint\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}delta\0\u{3}snapshot_begin\0\u{3}snapshot_page\0\u{3}snapshot_end\0\u{1}watermark\0\u{1}query\0\u{1}checkpoint\0\u{3}observed_endpoints\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2774,6 +2821,19 @@ nonisolated extension Signet_Node_V1alpha1_SyncResponse: SwiftProtobuf.Message, 
           self.message = .checkpoint(v)
         }
       }()
+      case 9: try {
+        var v: Signet_Node_V1alpha1_ObservedEndpoints?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .observedEndpoints(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .observedEndpoints(v)
+        }
+      }()
       default: break
       }
     }
@@ -2816,6 +2876,10 @@ nonisolated extension Signet_Node_V1alpha1_SyncResponse: SwiftProtobuf.Message, 
     case .checkpoint?: try {
       guard case .checkpoint(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+    }()
+    case .observedEndpoints?: try {
+      guard case .observedEndpoints(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
     }()
     case nil: break
     }
@@ -3101,6 +3165,86 @@ nonisolated extension Signet_Node_V1alpha1_Watermark: SwiftProtobuf.Message, Swi
 
   package static func ==(lhs: Signet_Node_V1alpha1_Watermark, rhs: Signet_Node_V1alpha1_Watermark) -> Bool {
     if lhs._to != rhs._to {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ObservedEndpoints: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ObservedEndpoints"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ports\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ObservedEndpoints, rhs: Signet_Node_V1alpha1_ObservedEndpoints) -> Bool {
+    if lhs.ports != rhs.ports {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ObservedPort: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ObservedPort"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}namespace\0\u{1}service\0\u{1}port\0\u{1}endpoints\0\u{1}partial\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.namespace) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.service) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.port) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.endpoints) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.partial) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.namespace.isEmpty {
+      try visitor.visitSingularStringField(value: self.namespace, fieldNumber: 1)
+    }
+    if !self.service.isEmpty {
+      try visitor.visitSingularStringField(value: self.service, fieldNumber: 2)
+    }
+    if !self.port.isEmpty {
+      try visitor.visitSingularStringField(value: self.port, fieldNumber: 3)
+    }
+    if !self.endpoints.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.endpoints, fieldNumber: 4)
+    }
+    if self.partial != false {
+      try visitor.visitSingularBoolField(value: self.partial, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ObservedPort, rhs: Signet_Node_V1alpha1_ObservedPort) -> Bool {
+    if lhs.namespace != rhs.namespace {return false}
+    if lhs.service != rhs.service {return false}
+    if lhs.port != rhs.port {return false}
+    if lhs.endpoints != rhs.endpoints {return false}
+    if lhs.partial != rhs.partial {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -218,6 +218,14 @@ package nonisolated struct Signet_Proxy_V1alpha1_AgentMessage: Sendable {
     set {message = .trust(newValue)}
   }
 
+  package var endpoints: Signet_Proxy_V1alpha1_Endpoints {
+    get {
+      if case .endpoints(let v)? = message {return v}
+      return Signet_Proxy_V1alpha1_Endpoints()
+    }
+    set {message = .endpoints(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Message: Equatable, Sendable {
@@ -225,6 +233,7 @@ package nonisolated struct Signet_Proxy_V1alpha1_AgentMessage: Sendable {
     case watermark(Signet_Proxy_V1alpha1_Watermark)
     case question(Signet_Proxy_V1alpha1_Question)
     case trust(Signet_Proxy_V1alpha1_Trust)
+    case endpoints(Signet_Proxy_V1alpha1_Endpoints)
 
   }
 
@@ -274,9 +283,6 @@ package nonisolated struct Signet_Proxy_V1alpha1_State: Sendable {
 
   package var identities: [Signet_Proxy_V1alpha1_Identity] = []
 
-  /// Where the observed endpoints of Services are.
-  package var observed: [Signet_Proxy_V1alpha1_ObservedService] = []
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -302,15 +308,15 @@ package nonisolated struct Signet_Proxy_V1alpha1_Identity: Sendable {
   package init() {}
 }
 
-package nonisolated struct Signet_Proxy_V1alpha1_ObservedService: Sendable {
+/// Where the observed endpoints of Services are: the whole list of each port that is named; ports
+/// that are not keep what they have. Never answered. For proxies with the capability
+/// observedEndpoints.
+package nonisolated struct Signet_Proxy_V1alpha1_Endpoints: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var service: String = String()
-
-  /// IP:port of mTLS listeners.
-  package var endpoints: [String] = []
+  package var ports: [Signet_Node_V1alpha1_ObservedPort] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -718,7 +724,7 @@ nonisolated extension Signet_Proxy_V1alpha1_ProxyAnswer: SwiftProtobuf.Message, 
 
 nonisolated extension Signet_Proxy_V1alpha1_AgentMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AgentMessage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}state\0\u{1}watermark\0\u{1}question\0\u{1}trust\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}state\0\u{1}watermark\0\u{1}question\0\u{1}trust\0\u{1}endpoints\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -778,6 +784,19 @@ nonisolated extension Signet_Proxy_V1alpha1_AgentMessage: SwiftProtobuf.Message,
           self.message = .trust(v)
         }
       }()
+      case 5: try {
+        var v: Signet_Proxy_V1alpha1_Endpoints?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .endpoints(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .endpoints(v)
+        }
+      }()
       default: break
       }
     }
@@ -804,6 +823,10 @@ nonisolated extension Signet_Proxy_V1alpha1_AgentMessage: SwiftProtobuf.Message,
     case .trust?: try {
       guard case .trust(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case .endpoints?: try {
+      guard case .endpoints(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
     }()
     case nil: break
     }
@@ -864,7 +887,7 @@ nonisolated extension Signet_Proxy_V1alpha1_Trust: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Signet_Proxy_V1alpha1_State: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".State"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{1}revision\0\u{1}proxy\0\u{1}identities\0\u{1}observed\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{1}revision\0\u{1}proxy\0\u{1}identities\0\u{c}\u{5}\u{1}")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -876,7 +899,6 @@ nonisolated extension Signet_Proxy_V1alpha1_State: SwiftProtobuf.Message, SwiftP
       case 2: try { try decoder.decodeSingularMessageField(value: &self._revision) }()
       case 3: try { try decoder.decodeSingularBytesField(value: &self.proxy) }()
       case 4: try { try decoder.decodeRepeatedMessageField(value: &self.identities) }()
-      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.observed) }()
       default: break
       }
     }
@@ -899,9 +921,6 @@ nonisolated extension Signet_Proxy_V1alpha1_State: SwiftProtobuf.Message, SwiftP
     if !self.identities.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.identities, fieldNumber: 4)
     }
-    if !self.observed.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.observed, fieldNumber: 5)
-    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -910,7 +929,6 @@ nonisolated extension Signet_Proxy_V1alpha1_State: SwiftProtobuf.Message, SwiftP
     if lhs._revision != rhs._revision {return false}
     if lhs.proxy != rhs.proxy {return false}
     if lhs.identities != rhs.identities {return false}
-    if lhs.observed != rhs.observed {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -956,9 +974,9 @@ nonisolated extension Signet_Proxy_V1alpha1_Identity: SwiftProtobuf.Message, Swi
   }
 }
 
-nonisolated extension Signet_Proxy_V1alpha1_ObservedService: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".ObservedService"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}service\0\u{1}endpoints\0")
+nonisolated extension Signet_Proxy_V1alpha1_Endpoints: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Endpoints"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}ports\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -966,26 +984,21 @@ nonisolated extension Signet_Proxy_V1alpha1_ObservedService: SwiftProtobuf.Messa
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.service) }()
-      case 2: try { try decoder.decodeRepeatedStringField(value: &self.endpoints) }()
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.ports) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.service.isEmpty {
-      try visitor.visitSingularStringField(value: self.service, fieldNumber: 1)
-    }
-    if !self.endpoints.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.endpoints, fieldNumber: 2)
+    if !self.ports.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.ports, fieldNumber: 1)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Signet_Proxy_V1alpha1_ObservedService, rhs: Signet_Proxy_V1alpha1_ObservedService) -> Bool {
-    if lhs.service != rhs.service {return false}
-    if lhs.endpoints != rhs.endpoints {return false}
+  package static func ==(lhs: Signet_Proxy_V1alpha1_Endpoints, rhs: Signet_Proxy_V1alpha1_Endpoints) -> Bool {
+    if lhs.ports != rhs.ports {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

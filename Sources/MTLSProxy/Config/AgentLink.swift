@@ -245,6 +245,8 @@ package final class AgentLink: Sendable {
                             }
                             metrics.set(.stateRevision, to: Double(revision.number))
                             await engine.raised(to: revision)
+                        case .endpoints(let message):
+                            await engine.endpoints(try proxyEndpoints(parsing: message))
                         case .question(let question):
                             guard enter() else {
                                 outbox.answer(question.id, .refusal("busy", "ask again"))

@@ -76,7 +76,6 @@ struct ReceivedState: Sendable {
     let state: ProxyState
     /// Without a value: the proxy keeps the key that it has.
     let identities: [SPIFFEID: ProxyIdentity?]
-    let observed: [String: [Routing.SocketAddress]]
 
     /// Reads the wire form, all of it or nothing.
     ///
@@ -101,27 +100,6 @@ struct ReceivedState: Sendable {
             }
         }
         self.identities = identities
-        var observed: [String: [Routing.SocketAddress]] = [:]
-        for message in message.observed {
-            try requireKnown(message, "state.observed")
-            guard state.service(named: message.service) != nil else {
-                throw .field("state.observed", "no Service \(message.service) is there")
-            }
-            guard message.endpoints.count <= Service.endpointsMax else {
-                throw .tooMany("state.observed.endpoints", max: Service.endpointsMax)
-            }
-            var endpoints: [Routing.SocketAddress] = []
-            for text in message.endpoints {
-                guard let endpoint = SocketAddress(text) else {
-                    throw .field("state.observed.endpoints", "not IP:port")
-                }
-                endpoints.append(endpoint)
-            }
-            guard observed.updateValue(endpoints, forKey: message.service) == nil else {
-                throw .field("state.observed", "Service \(message.service) comes twice")
-            }
-        }
-        self.observed = observed
     }
 
     private static func identity(
@@ -164,6 +142,28 @@ struct ReceivedState: Sendable {
             )
         )
     }
+}
+
+/// Reads the wire form of observed endpoints, all of it or nothing.
+///
+/// - Throws: `WireError` naming the first field that cannot be read.
+func proxyEndpoints(
+    parsing message: Signet_Proxy_V1alpha1_Endpoints
+) throws(WireError) -> ProxyEndpoints {
+    try requireKnown(message, "endpoints")
+    let field = "endpoints.ports"
+    guard message.ports.count <= EndpointDirectory.portsMax else {
+        throw .tooMany(field, max: EndpointDirectory.portsMax)
+    }
+    var result: ProxyEndpoints = [:]
+    for message in message.ports {
+        try requireKnown(message, field)
+        let list = try ObservedEndpoints(parsing: message)
+        guard result[list.port] == nil else { throw .field(field, "a port comes twice") }
+        // It was read already.
+        result[list.port] = list.addresses.compactMap { SocketAddress($0) }
+    }
+    return result
 }
 
 extension ProxyQuestion {

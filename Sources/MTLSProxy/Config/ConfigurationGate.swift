@@ -97,8 +97,7 @@ package struct ConfigurationGate: Sendable {
                 revision: new.revision,
                 sequence: new.sequence,
                 state: new.state,
-                identities: identities,
-                observed: new.observed
+                identities: identities
             )
         )
     }

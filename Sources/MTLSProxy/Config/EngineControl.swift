@@ -22,6 +22,7 @@ package final class EngineControl: TrafficEngine {
         var builder: SnapshotBuilder
         /// Nil before the first.
         var trust: ProxyTrust?
+        var observed: ProxyEndpoints = [:]
         /// In force; nil before the first.
         var configuration: ProxyConfiguration?
         /// The agent was not heard for too long: nothing is accepted or opened.
@@ -97,6 +98,7 @@ package final class EngineControl: TrafficEngine {
                 var snapshot = try state.builder.snapshot(
                     of: configuration,
                     under: trust,
+                    observed: state.observed,
                     now: clock.wallTime
                 )
                 if state.isSuspended {
@@ -114,6 +116,23 @@ package final class EngineControl: TrafficEngine {
         for await _ in result {}
         engine.forget(before: generation)
         return nil
+    }
+
+    package func endpoints(_ endpoints: ProxyEndpoints) async {
+        await settle { state in
+            var all = state.observed.merging(endpoints) { $1 }
+            if all.count > EndpointDirectory.portsMax {
+                let proxy = state.configuration?.state.proxy
+                let named = Set(proxy?.outbound.map(\.service) ?? [])
+                all = all.filter { port, _ in
+                    endpoints[port] != nil
+                        || port.namespace == proxy?.namespace && named.contains(port.service)
+                }
+            }
+            guard all != state.observed else { return nil }
+            state.observed = all
+            return state.configuration
+        }
     }
 
     package func raised(to revision: Revision) async {}
@@ -237,6 +256,7 @@ package final class EngineControl: TrafficEngine {
                     : try state.builder.snapshot(
                         of: configuration,
                         under: trust,
+                        observed: state.observed,
                         now: clock.wallTime
                     )
                 try engine.apply(snapshot) { done.finish() }

@@ -78,23 +78,22 @@ package struct ProxyConfiguration: Hashable, Sendable {
     package let state: ProxyState
     /// What the proxy may present, of what `state` names: granted, not revoked, with a key.
     package let identities: [SPIFFEID: ProxyIdentity]
-    /// Where the observed endpoints of Services are, by the Service's name.
-    package let observed: [String: [Routing.SocketAddress]]
 
     package init(
         revision: Revision,
         sequence: UInt64,
         state: ProxyState,
-        identities: [SPIFFEID: ProxyIdentity],
-        observed: [String: [Routing.SocketAddress]] = [:]
+        identities: [SPIFFEID: ProxyIdentity]
     ) {
         self.revision = revision
         self.sequence = sequence
         self.state = state
         self.identities = identities
-        self.observed = observed
     }
 }
+
+/// Where the observed endpoints of Services are; of ports that are missing nothing is known.
+package typealias ProxyEndpoints = [ObservedPort: [Routing.SocketAddress]]
 
 /// What somebody asks a proxy through its agent.
 package enum ProxyQuestion: Hashable, Sendable {

@@ -25,7 +25,6 @@ package struct SnapshotBuilder {
     private struct Footing: Hashable {
         let identity: ProxyIdentity
         let bundles: [TrustDomain: TrustBundle]
-        let endpoints: [SocketAddress]
     }
 
     private let provider: TLSProvider
@@ -61,6 +60,7 @@ package struct SnapshotBuilder {
     package mutating func snapshot(
         of configuration: ProxyConfiguration,
         under trust: ProxyTrust,
+        observed: ProxyEndpoints = [:],
         now: Date
     ) throws(Problem) -> ProxySnapshot {
         let state = configuration.state
@@ -104,6 +104,7 @@ package struct SnapshotBuilder {
             under: trust,
             now: now,
             believing: (authorities, revocations),
+            observed,
             &usedContexts
         )
         (contexts, policySets) = (usedContexts, usedSets)
@@ -124,6 +125,7 @@ package struct SnapshotBuilder {
         under trust: ProxyTrust,
         now: Date,
         believing believed: (authorities: TLSAuthorities, revocations: PeerRevocations),
+        _ observed: ProxyEndpoints,
         _ used: inout [ContextKey: TLSContext]
     ) throws(Problem) -> [OutboundRoute] {
         let state = configuration.state
@@ -142,8 +144,7 @@ package struct SnapshotBuilder {
             }
             let footing = Footing(
                 identity: identity,
-                bundles: trust.bundles,
-                endpoints: service.endpoints + (configuration.observed[service.name] ?? [])
+                bundles: trust.bundles
             )
             outbound.append(
                 OutboundRoute(
@@ -156,12 +157,24 @@ package struct SnapshotBuilder {
                         expected: Set(service.identities)
                     ),
                     serverName: service.serverName,
-                    endpoints: footing.endpoints,
+                    endpoints: endpoints(of: service, port.name, observed),
                     connectionGeneration: stand(listener.name, on: footing)
                 )
             )
         }
         return outbound
+    }
+
+    /// Those of the document first, each once.
+    private func endpoints(
+        of service: Service,
+        _ port: String,
+        _ observed: ProxyEndpoints
+    ) -> [SocketAddress] {
+        guard service.isObserved else { return service.endpoints }
+        let key = ObservedPort(namespace: service.namespace, service: service.name, name: port)
+        let known = Set(service.endpoints)
+        return service.endpoints + (observed[key] ?? []).filter { !known.contains($0) }
     }
 
     private mutating func stand(_ listener: String, on footing: Footing) -> UInt64 {

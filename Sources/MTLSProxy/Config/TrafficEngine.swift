@@ -18,6 +18,9 @@ package protocol TrafficEngine: Sendable {
     /// - Returns: Nil once it is in force; else why it is refused, for the admin who applied it.
     func apply(_ configuration: ProxyConfiguration) async -> String?
 
+    /// Takes new lists of observed endpoints; ports that are missing keep theirs.
+    func endpoints(_ endpoints: ProxyEndpoints) async
+
     /// The state in force is that of a later revision as well.
     func raised(to revision: Revision) async
 

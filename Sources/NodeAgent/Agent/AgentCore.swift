@@ -100,7 +100,7 @@ package final class AgentCore: Sendable {
         let logic = AgentLogic(
             stored,
             name: name,
-            capabilities: [SyncCapability.proxy],
+            capabilities: [SyncCapability.proxy, SyncCapability.observedEndpoints],
             now: clock.reading,
             using: &generator
         )

@@ -169,6 +169,7 @@ extension AgentLogic {
             namespace: proxy.namespace,
             selectors: proxy.selectors,
             identities: proxy.identities,
+            observed: state.observedPorts,
             payload: payload
         )
     }

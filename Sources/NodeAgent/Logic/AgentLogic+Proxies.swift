@@ -28,11 +28,19 @@ package struct ProxyOffer: Hashable, Sendable {
     /// Whether a first state is worth sending: nothing that is on its way is missing, or it was
     /// waited for long enough.
     package let isDue: Bool
+    /// What is known of the observed ports that the Proxy names, sorted.
+    package let endpoints: [ObservedEndpoints]
 
-    package init(view: ProxyView, revision: Revision, isDue: Bool) {
+    package init(
+        view: ProxyView,
+        revision: Revision,
+        isDue: Bool,
+        endpoints: [ObservedEndpoints] = []
+    ) {
         self.view = view
         self.revision = revision
         self.isDue = isDue
+        self.endpoints = endpoints
     }
 }
 
@@ -74,6 +82,32 @@ extension AgentLogic {
         return actions + finish(now: now, using: &generator)
     }
 
+    /// The server told lists of observed endpoints.
+    package mutating func endpointsReceived(_ lists: [ObservedEndpoints]) -> [Action] {
+        var changed: Set<ObservedPort> = []
+        for list in lists {
+            var addresses = list.addresses
+            if list.isPartial {
+                let known = endpoints[list.port] ?? []
+                let new = Set(addresses)
+                // Who is up for certain comes first.
+                addresses += known.filter { !new.contains($0) }
+                addresses = addresses.prefix(EndpointDirectory.listMax).sorted()
+            }
+            guard endpoints[list.port] != addresses else { continue }
+            endpoints[list.port] = addresses
+            changed.insert(list.port)
+        }
+        if endpoints.count > EndpointDirectory.portsMax {
+            let named = cache.observedPorts
+            endpoints = endpoints.filter { named.contains($0.key) }
+        }
+        let concerned = proxies.filter { _, attached in
+            cache.proxy(attached.proxy)?.observed.contains(where: changed.contains) ?? false
+        }
+        return concerned.isEmpty ? [] : [.wake(concerned.keys.sorted())]
+    }
+
     /// The Proxies that mean a process which attested to `selectors`, sorted.
     package func proxies(meaning selectors: Set<Selector>) -> [NodeProxy] {
         cache.proxies(meaning: selectors)
@@ -98,7 +132,14 @@ extension AgentLogic {
         guard let proxy = view.proxy else { return .ended(.gone) }
         guard proxy.matches(attached.selectors) else { return .ended(.selectorsChanged) }
         return .view(
-            ProxyOffer(view: view, revision: revision, isDue: !isWaiting(subscriber))
+            ProxyOffer(
+                view: view,
+                revision: revision,
+                isDue: !isWaiting(subscriber),
+                endpoints: proxy.observed.compactMap { port in
+                    endpoints[port].map { ObservedEndpoints(port: port, addresses: $0) }
+                }
+            )
         )
     }
 

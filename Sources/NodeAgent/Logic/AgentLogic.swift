@@ -73,6 +73,8 @@ package struct AgentLogic: Sendable {
     var proxies: [SubscriberID: ProxySubscriber] = [:]
     /// The revision that proxies were told of last.
     var toldRevision: Revision?
+    /// The newest lists of observed endpoints; of ports that are missing nothing is known.
+    var endpoints: [ObservedPort: [String]] = [:]
     /// Until when a subscriber waits for its first answer.
     var patience = DeadlineQueue<Duration, SubscriberID>()
     /// Subscribers whose patience has ended without an answer.

@@ -37,7 +37,8 @@ package struct ProxyStanding: Hashable, Sendable {
 
 /// The agent's end of one proxy's stream: what to say next, and what the answers mean.
 ///
-/// What takes effect at once (`trust`) is said whenever it changes and never answered. Of states
+/// What takes effect at once (`trust`) is said whenever it changes and never answered, and so are
+/// endpoints. Of states
 /// there is one unanswered; later changes merge. A state that was refused is not said again
 /// before something of it changes. The shell performs the actions in order and calls one method for
 /// each thing that happened.
@@ -48,6 +49,7 @@ package struct ProxyAttachment: Sendable {
         case end(Violation)
         /// Call `timerFired` at that boot time; replaces the timer set before.
         case scheduleTimer(at: Duration)
+        case sendEndpoints([ObservedEndpoints])
         case sendState(sequence: UInt64, ProxyOffer)
         case sendTrust(ProxyView.Trust)
         case sendWatermark(Revision)
@@ -85,6 +87,7 @@ package struct ProxyAttachment: Sendable {
     private var hello: ProxyHello?
     private let helloUntil: Duration
     private var trust: ProxyView.Trust?
+    private var endpoints: [ObservedEndpoints] = []
     /// The newest view, which may not have been said yet.
     private var newest: ProxyOffer?
     /// What of the last state was declared, and its identities.
@@ -170,6 +173,12 @@ package struct ProxyAttachment: Sendable {
         if offer.view.trust != trust {
             trust = offer.view.trust
             actions.append(.sendTrust(offer.view.trust))
+        }
+        if offer.endpoints != endpoints, !isDraining,
+            hello?.capabilities.contains(SyncCapability.observedEndpoints) ?? false
+        {
+            endpoints = offer.endpoints
+            actions.append(.sendEndpoints(offer.endpoints))
         }
         return actions + next(now: now)
     }

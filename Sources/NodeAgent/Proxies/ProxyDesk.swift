@@ -154,7 +154,7 @@ extension AgentCore {
     /// Tells the server of the proxies here, at first and whenever something of them changes, until
     /// cancelled.
     package func reportProxies(_ outlets: ConnectionOutlets) async {
-        var told: [AttachedProxy] = []
+        var told: [AttachedProxy]?
         while !Task.isCancelled {
             await proxies.changed.wait()
             guard !Task.isCancelled, ask({ $0.isOnline }) else { continue }

@@ -29,6 +29,7 @@ final class ProxySession: Sendable {
         var granted: Set<SPIFFEID> = []
         var offer: (sequence: UInt64, offer: ProxyOffer)?
         var watermark: Revision?
+        var endpoints: [ObservedEndpoints]?
         var questions: [Signet_Proxy_V1alpha1_Question] = []
         var lastQuestion: UInt64 = 0
         var asked: [UInt64: AsyncStream<Signet_Node_V1alpha1_ProxyQueryReply>.Continuation] = [:]
@@ -155,6 +156,10 @@ final class ProxySession: Sendable {
                 // It may have waited: a key that was taken away meanwhile is not given any more.
                 return .with { $0.state = offer.message(sequence, granted: state.granted) }
             }
+            if let endpoints = state.endpoints {
+                state.endpoints = nil
+                return .with { $0.endpoints = .with { $0.ports = endpoints.map(\.message) } }
+            }
             if let revision = state.watermark {
                 state.watermark = nil
                 return .with { $0.watermark = .with { $0.revision = revision.message } }
@@ -229,6 +234,7 @@ final class ProxySession: Sendable {
                 switch action {
                 case .end(let reason): violation = reason
                 case .report: isReported = true
+                case .sendEndpoints(let endpoints): state.endpoints = endpoints
                 case .scheduleTimer(let deadline): timer.schedule(at: deadline)
                 case .sendState(let sequence, let offer): state.offer = (sequence, offer)
                 case .sendTrust(let trust):

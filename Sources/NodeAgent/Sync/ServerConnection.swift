@@ -154,6 +154,9 @@ struct ServerConnection {
         case .query(let query): calls.yield(.query(query))
         case .checkpoint(let update):
             core.received(update, asked: core.ask { $0.audit.mark })
+        case .observedEndpoints(let message):
+            let lists = try ObservedEndpoints.lists(parsing: message)
+            core.transition { logic, _, _ in logic.endpointsReceived(lists) }
         case .delta, .snapshotBegin, .snapshotPage, .snapshotEnd, .watermark:
             guard let message = try SyncMessage(parsing: response) else { return }
             core.transition { $0.received(message, now: $1, using: &$2) }

@@ -19,6 +19,9 @@ extension NodeCache {
 
     package var proxyCount: Int { proxies.count }
 
+    /// Every observed port that a Proxy of this node names.
+    package var observedPorts: Set<ObservedPort> { Set(proxies.values.flatMap(\.observed)) }
+
     /// A process that attested to the Proxy attached; what it is told is `proxyView(for:)`.
     package mutating func subscribe(
         _ subscriber: SubscriberID,

@@ -12,6 +12,8 @@ package struct NodeProxy: Hashable, Sendable {
     package let selectors: [Selector]
     /// The SPIFFE IDs it may present.
     package let identities: [SPIFFEID]
+    /// Ports that its outbound listeners name and whose endpoints are observed, sorted.
+    package let observed: [ObservedPort]
     /// Everything declared of it, as it came: the cache reads none of it.
     package let payload: [UInt8]
 
@@ -20,12 +22,14 @@ package struct NodeProxy: Hashable, Sendable {
         namespace: String,
         selectors: [Selector],
         identities: [SPIFFEID],
+        observed: [ObservedPort] = [],
         payload: [UInt8]
     ) {
         self.reference = reference
         self.namespace = namespace
         self.selectors = selectors
         self.identities = identities
+        self.observed = observed
         self.payload = payload
     }
 

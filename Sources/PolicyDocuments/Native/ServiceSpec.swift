@@ -9,11 +9,19 @@ package struct ServiceSpec: Hashable, Sendable {
     package let ports: [ServicePort]
     package let identities: [SPIFFEID]
     package let endpoints: [SocketAddress]
+    /// Whether proxies that listen with one of `identities` are endpoints too (docs/decisions/0010).
+    package let isObserved: Bool
 
-    package init(ports: [ServicePort], identities: [SPIFFEID], endpoints: [SocketAddress]) {
+    package init(
+        ports: [ServicePort],
+        identities: [SPIFFEID],
+        endpoints: [SocketAddress],
+        isObserved: Bool = false
+    ) {
         self.ports = ports
         self.identities = identities
         self.endpoints = endpoints
+        self.isObserved = isObserved
     }
 
     /// The Service that the document makes; what travels is its `encoded`.
@@ -23,7 +31,8 @@ package struct ServiceSpec: Hashable, Sendable {
             name: metadata.name,
             ports: ports,
             identities: identities,
-            endpoints: endpoints
+            endpoints: endpoints,
+            isObserved: isObserved
         )
     }
 }
@@ -41,27 +50,36 @@ extension DocumentParser {
                 $0.trafficIdentity($1, path: $2, isOwn: false)
             }
         }
+        var isObserved = false
         if let observed = fields.take("observed") {
-            report(
-                observed.position,
-                "spec.observed: endpoints are not observed yet",
-                "list them in spec.endpoints"
-            )
+            isObserved = true
+            if case .scalar("true", isPlain: true) = observed.content {
+            } else {
+                reportType(of: observed, path: "spec.observed", expected: "true")
+            }
         }
-        let endpoints = required("endpoints", of: &fields).flatMap { node in
+        // Where there are observed ones, none has to be listed.
+        let listed = isObserved ? fields.take("endpoints") : required("endpoints", of: &fields)
+        let endpoints = listed.flatMap { node in
             list(node, path: "spec.endpoints", max: Service.endpointsMax) {
                 $0.endpoint($1, path: $2)
             }
         }
         refuseUnknown(in: fields)
-        guard problems.count == before, let ports, let identities, let endpoints, let portsNode
-        else { return nil }
+        guard problems.count == before, let ports, let identities, let portsNode else {
+            return nil
+        }
         for (what, count) in [
             ("name", Set(ports.map(\.name)).count), ("number", Set(ports.map(\.number)).count),
         ] where count != ports.count {
             report(portsNode.position, "spec.ports: two have one \(what)", "change one of them")
         }
-        return ServiceSpec(ports: ports, identities: identities, endpoints: endpoints)
+        return ServiceSpec(
+            ports: ports,
+            identities: identities,
+            endpoints: endpoints ?? [],
+            isObserved: isObserved
+        )
     }
 
     private mutating func servicePort(_ node: YAMLNode, path: String) -> ServicePort? {

@@ -98,7 +98,7 @@ extension AccessPolicyTest {
 
 extension ServiceSpec {
     var json: JSONValue {
-        .object([
+        var members: [String: JSONValue] = [
             "ports": .array(
                 ports.map { port in
                     .object([
@@ -109,8 +109,14 @@ extension ServiceSpec {
                 }
             ),
             "identities": .texts(identities),
-            "endpoints": .array(endpoints.map { .object(["address": .string($0.description)]) }),
-        ])
+        ]
+        if isObserved { members["observed"] = .boolean(true) }
+        if !endpoints.isEmpty || !isObserved {
+            members["endpoints"] = .array(
+                endpoints.map { .object(["address": .string($0.description)]) }
+            )
+        }
+        return .object(members)
     }
 }
 

@@ -5,7 +5,8 @@ extension Metric {
         switch self {
         case .adminDenials, .attestations, .auditAlarms, .auditLeaves, .clockSteps,
             .commitTransactions, .connectionsOpened, .connectionsRefused, .documentApplies,
-            .issuanceRefusals, .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
+            .endpointsRefused, .issuanceRefusals, .metricSeriesDropped, .proxyDecisions,
+            .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
             .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys,
             .proxyShadowDifferences, .proxyUncounted, .requests, .syncAlarms, .syncMessages,
@@ -17,7 +18,7 @@ extension Metric {
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
             .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
-            .clockRefused, .clockSkew, .connectionsOpen, .entries, .proxies,
+            .clockRefused, .clockSkew, .connectionsOpen, .entries, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocations,
             .rotationAgentsMissing, .startTime, .stateRevision, .syncConnected, .syncRevision,
             .workloadStreams:
@@ -73,7 +74,8 @@ extension Metric {
             .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
             .auditCheckpointTime, .auditTreeSize, .cachedEntries, .cachedSVIDs, .clockSkew,
             .clockSteps, .commitDuration, .commitTransactions, .entries, .fetchDuration,
-            .issuanceDuration, .proxies, .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
+            .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies, .proxiesAttached,
+            .proxyConnectionsLive, .proxyLongTurns,
             .proxyStaleKeys, .proxyUncounted, .revision, .revocations, .rotationAgentsMissing,
             .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
@@ -117,6 +119,8 @@ extension Metric {
         case .issuanceRefusals: "Signing requests refused, by reason."
         case .metricSeriesDropped: "Updates counted under label values \"other\", by metric."
         case .proxies: "Proxies in the datastore."
+        case .endpointsRefused: "Endpoints that agents reported and there was no room for."
+        case .observedEndpoints: "Endpoints that agents reported, those lost included."
         case .proxiesAttached: "Proxy processes that connected agents have attached."
         case .revision: "Number of the newest committed revision."
         case .revocations: "Identities whose SVIDs issued before a moment are refused."

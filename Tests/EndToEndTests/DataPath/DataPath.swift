@@ -26,6 +26,8 @@ final class DataPath: Sendable {
     /// Where the backend listens; what policies see.
     let application: UInt16
     private let web: Program
+    /// Whether the Service's endpoints are observed and not listed.
+    private let isObserved: Bool
     private let proxies = Mutex<[String: Program]>([:])
 
     /// Starts everything.
@@ -33,8 +35,14 @@ final class DataPath: Sendable {
     /// - Parameters:
     ///   - ttl: How long SVIDs live.
     ///   - policy: The document that says who may read.
+    ///   - isObserved: Whether the endpoints of the Service are observed and not listed.
     /// - Throws: `ProgramFailure` when the first request is not answered in time.
-    init(ttl: String = "10m", policy: String = DataPath.readersAlone) async throws {
+    init(
+        ttl: String = "10m",
+        policy: String = DataPath.readersAlone,
+        isObserved: Bool = false
+    ) async throws {
+        self.isObserved = isObserved
         machine = try Machine()
         (inbound, loopback, application) = (
             try FreePort.take(), try FreePort.take(), try FreePort.take()
@@ -114,7 +122,7 @@ final class DataPath: Sendable {
         spec:
           ports: [{name: http, number: 80, protocol: http}]
           identities: ["\(Self.ids)/backend"]
-          endpoints: [{address: "127.0.0.1:\(inbound)"}]
+          \(isObserved ? "observed: true" : "endpoints: [{address: \"127.0.0.1:\(inbound)\"}]")
 
         """
     }

@@ -24,6 +24,28 @@ struct DataPathAvailabilityTests {
         try await path.stop()
     }
 
+    @Test func `servers are found by themselves, and those that end are left`() async throws {
+        let path = try await DataPath(isObserved: true)
+        func endpoints() async throws -> String {
+            try await path.machine.signet(["service", "endpoints", "backend"]).output
+        }
+        let listed = try await endpoints()
+        #expect(listed.contains("127.0.0.1:\(path.inbound)") && listed.contains("up"), "\(listed)")
+        let proxy = try path.proxy(DataPath.backend)
+        proxy.signal(.terminate)
+        _ = try await proxy.result()
+        try await eventually("the endpoint is gone") { try await !endpoints().contains(" up ") }
+        #expect(try await path.ask().status == 503)
+        try path.startProxy(DataPath.backend)
+        try await eventually("the new process is found") { try await path.ask().status == 200 }
+        // What is known stays while the server is away, and while the agent is.
+        try await path.machine.server.stop(.kill)
+        #expect(try await path.ask().status == 200)
+        try await path.machine.agent.stop(.kill)
+        #expect(try await path.ask().status == 200)
+        try await path.stop()
+    }
+
     @Test func `traffic goes on while the agent is away`() async throws {
         let path = try await DataPath()
         let load = try await path.startLoad(["--clients", "2", "unix", path.socket, "/hello"])

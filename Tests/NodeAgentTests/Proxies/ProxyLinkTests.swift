@@ -32,6 +32,8 @@ private final class TakingEngine: TrafficEngine {
         return nil
     }
 
+    func endpoints(_ endpoints: ProxyEndpoints) async {}
+
     func raised(to revision: Revision) async {}
 
     func answer(

@@ -24,12 +24,23 @@ struct ResultTable {
         \(rows.map(Self.line).joined(separator: "\n"))
 
         \(rows.compactMap(Self.remark).joined(separator: "\n"))
-
+        \(missed)
         ## How each is measured
 
         \(BenchmarkNotes.text)
 
         """
+    }
+
+    /// What was missed, and why as far as a profile tells.
+    private var missed: String {
+        let missed = rows.filter { $0.met == false }
+        guard !missed.isEmpty else { return "" }
+        let lines = missed.map { row in
+            "- \(row.case): "
+                + (BenchmarkNotes.reasons[row.case] ?? "nobody has looked into it yet.")
+        }
+        return "\n## Missed targets\n\n" + lines.joined(separator: "\n") + "\n"
     }
 
     private static func remark(_ row: ResultRow) -> String? {
