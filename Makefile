@@ -17,7 +17,7 @@ SWIFT_FILES = $(shell find Package.swift Sources Tests -name '*.swift' \
 THREAD_SANITIZER_TARGETS := NodeSyncTests DatastoreTests GRPCPeerTests NodeAgentTests CAServerTests \
 	ReactorTests MTLSProxyTests
 ADDRESS_SANITIZER_TARGETS := $(THREAD_SANITIZER_TARGETS) SPIFFETests IssuanceTests AuditLogTests \
-	PolicyDocumentsTests HTTPCodecTests
+	PolicyDocumentsTests HTTPCodecTests DecisionLogTests
 SIMULATION_MINUTES := 20
 SOAK_MINUTES := 5
 FUZZ_SECONDS := 60

@@ -140,6 +140,10 @@ let package = Package(
         // Layer 1: pure cores.
         library("AuditLog", ["SPIFFE", .crypto]),
         library("Authorization", ["HTTPSemantics", "SPIFFE"]),
+        library(
+            "DecisionLog",
+            ["ControlAPIProtos", "HTTPSemantics", "SPIFFE", .crypto, .protobuf]
+        ),
         library("HTTPCodec", ["HTTPSemantics"]),
         library("Issuance", ["SPIFFE", .asn1, .crypto, .cryptoExtras]),
         library("NodeAttestation", ["SPIFFE", .crypto]),
@@ -191,10 +195,9 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CLinux", "Clocks", "Configuration", "ControlAPI",
                 "ControlAPIProtos",
-                "Datastore", "DecisionWire", "DurableFiles", "GRPCPeer", "HTTPSemantics",
-                "Issuance",
-                "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
+                "Datastore", "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
+                "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
+                "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
             ]
         ),
@@ -202,8 +205,8 @@ let package = Package(
             "NodeAgent",
             [
                 "AuditLog", "CLinux", "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos",
-                "DurableFiles",
-                "GRPCPeer", "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", .asn1,
+                "DecisionLog", "DurableFiles", "GRPCPeer", "NodeAttestation", "NodeSync", "Routing",
+                "SPIFFE", "Telemetry", .asn1,
                 .crypto, .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
             ]
         ),
@@ -211,8 +214,9 @@ let package = Package(
             "MTLSProxy",
             [
                 "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos",
-                "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor",
-                "Routing", "SPIFFE", "Telemetry", .boxes, .grpc, .grpcTransport, .logging,
+                "DecisionLog", "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics",
+                "NodeSync", "Reactor", "Routing", "SPIFFE", "Telemetry", .boxes, .grpc,
+                .grpcTransport, .logging,
                 .protobuf,
             ]
         ),
@@ -236,8 +240,9 @@ let package = Package(
         executable(
             "signet",
             [
-                "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DurableFiles",
-                "GRPCPeer", "PolicyDocuments", "SPIFFE", .grpc, .grpcTransport, .protobuf, .yams,
+                "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DecisionLog",
+                "DurableFiles", "GRPCPeer", "PolicyDocuments", "SPIFFE", .grpc, .grpcTransport,
+                .protobuf, .yams,
             ]
         ),
 
@@ -277,9 +282,9 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "AuditLog", "Authorization", "HTTPCodec", "HTTPSemantics", "Issuance",
-                "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto, .x509,
-                .yams,
+                "AuditLog", "Authorization", "DecisionLog", "HTTPCodec", "HTTPSemantics",
+                "Issuance", "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto,
+                .x509, .yams,
             ],
             path: "Tests/Fuzz/Targets",
             swiftSettings: settings
@@ -317,9 +322,9 @@ let package = Package(
             "CAServerTests",
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
-                "Datastore", "GRPCPeer", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "Routing", "SPIFFE", "Telemetry", .asn1, .crypto, .grdb, .grpc,
-                .grpcTransport, .logging, .protobuf, .x509,
+                "Datastore", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
+                "NodeAttestation", "NodeSync", "PolicyDocuments", "Routing", "SPIFFE", "Telemetry",
+                .asn1, .crypto, .grdb, .grpc, .grpcTransport, .logging, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),
@@ -328,12 +333,16 @@ let package = Package(
             ["ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .protobuf]
         ),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
+        tests(
+            "DecisionLogTests",
+            ["ControlAPIProtos", "DecisionLog", "HTTPSemantics", .crypto, .protobuf]
+        ),
         tests("DurableFilesTests", ["DurableFiles"]),
         tests(
             "CommandLineTests",
             [
-                "AuditLog", "ControlAPIProtos", "GRPCPeer", "SPIFFE", "TestPKI", "TestPrograms",
-                "signet", .crypto, .protobuf,
+                "AuditLog", "ControlAPIProtos", "DecisionLog", "GRPCPeer", "SPIFFE", "TestPKI",
+                "TestPrograms", "signet", .crypto, .protobuf,
             ]
         ),
         tests(
@@ -349,9 +358,9 @@ let package = Package(
             "NodeAgentTests",
             [
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
-                "ControlAPIProtos", "DurableFiles", "GRPCPeer", "Issuance", "MTLSProxy",
-                "NodeAgent",
-                "NodeAttestation", "NodeSync", "Routing", "SPIFFE", "Telemetry", "TestPKI",
+                "ControlAPIProtos", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics",
+                "Issuance", "MTLSProxy", "NodeAgent", "NodeAttestation", "NodeSync", "Routing",
+                "SPIFFE", "Telemetry", "TestPKI",
                 .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
             ]
         ),

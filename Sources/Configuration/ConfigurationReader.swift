@@ -133,6 +133,9 @@ package enum ConfigurationValue {
     /// What a value should have been.
     package struct Refusal: Error, CustomStringConvertible {
         package let description: String
+
+        /// A refusal that says what to write.
+        package init(_ description: String) { self.description = description }
     }
 
     /// `true` or `false`.
@@ -140,14 +143,14 @@ package enum ConfigurationValue {
         switch text {
         case "true": return true
         case "false": return false
-        default: throw Refusal(description: "write true or false")
+        default: throw Refusal("write true or false")
         }
     }
 
     /// A TCP port; 0 asks for a free one.
     package static func port(_ text: String) throws(Refusal) -> UInt16 {
         guard let port = UInt16(text) else {
-            throw Refusal(description: "a port is a number from 0 (a free one) to 65535")
+            throw Refusal("a port is a number from 0 (a free one) to 65535")
         }
         return port
     }
@@ -155,7 +158,7 @@ package enum ConfigurationValue {
     /// A number above 0.
     package static func rate(_ text: String) throws(Refusal) -> Double {
         guard let rate = Double(text), rate > 0, rate <= 1_000_000 else {
-            throw Refusal(description: "expected a number above 0, at most 1000000")
+            throw Refusal("expected a number above 0, at most 1000000")
         }
         return rate
     }
@@ -165,7 +168,7 @@ package enum ConfigurationValue {
         let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
         guard let unit = text.last.flatMap({ units[$0] }),
             let count = Int64(text.dropLast()), count > 0, count <= 10 * 365 * 86_400 / unit
-        else { throw Refusal(description: "write a time such as 30s, 15m, 1h or 7d") }
+        else { throw Refusal("write a time such as 30s, 15m, 1h or 7d") }
         return .seconds(count * unit)
     }
 }

@@ -124,6 +124,19 @@ package enum DurableFile {
         }
     }
 
+    /// How much room the file system of a file or directory has.
+    package static func room(at path: String) throws(FileError) -> FileSystemRoom {
+        var status = statvfs()
+        while unsafe statvfs(path, &status) != 0 {
+            guard errno == EINTR else { throw .last("look at the file system of", path) }
+        }
+        let unit = UInt64(status.f_frsize)
+        return FileSystemRoom(
+            bytes: UInt64(status.f_blocks).multipliedReportingOverflow(by: unit).partialValue,
+            freeBytes: UInt64(status.f_bavail).multipliedReportingOverflow(by: unit).partialValue
+        )
+    }
+
     private static func read(
         _ path: String,
         bytesMax: Int,

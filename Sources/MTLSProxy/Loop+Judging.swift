@@ -182,12 +182,25 @@ extension Loop {
         guard connection.exchange.isActive else { return }
         connection.exchange.isActive = false
         count(&connection, reason)
-        guard wantsRecord(connection, reason) else { return }
+        let isSample = takesSample(connection)
+        let isLogged = wantsRecord(connection, reason)
+        guard isLogged || isSample else { return }
         var record = record(of: connection, reason)
+        record.isForAccessLog = isLogged
+        record.isSample = isSample
         let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
         record.method = connection.exchange.method
         record.path = Self.text(connection.exchange.line, method..<count)
         recorded.append(record)
+    }
+
+    /// Counts down what was allowed: nothing is made for all that are not the one.
+    private mutating func takesSample(_ connection: borrowing Connection) -> Bool {
+        guard connection.exchange.decision?.isAllowed ?? false else { return false }
+        untilSample &-= 1
+        guard untilSample == 0 else { return false }
+        untilSample = ProxyLimits.decisionsPerSample
+        return true
     }
 
     private static func text(_ buffer: borrowing Buffer, _ range: Range<Int>) -> String {

@@ -107,6 +107,7 @@ extension Loop {
             let index = (first + step) % count
             guard listening[place].targets[index].restsUntil <= now else { continue }
             listening[place].nextTarget = index + 1
+            listening[place].targets[index].probe(now: now, for: limits.connect)
             return index
         }
         listening[place].nextTarget = first + 1
@@ -329,7 +330,7 @@ extension Loop {
         unsent: borrowing Buffer
     ) {
         guard downstream.isHTTP else {
-            if !stood, reason == .serverUnreachable || reason == .serverUntrusted,
+            if mayGoElsewhere(downstream, reason, stood: stood),
                 retryStream(key, &downstream, unsent)
             {
                 return
@@ -351,8 +352,11 @@ extension Loop {
             return
         }
         switch why {
-        case .serverUnreachable, .serverUntrusted, .serverEnded, .aged:
-            if retry(key, &downstream, unsent) { return }
+        case .serverUnreachable, .serverUntrusted:
+            if mayGoElsewhere(downstream, why, stood: stood), retry(key, &downstream, unsent) {
+                return
+            }
+        case .serverEnded, .aged: if retry(key, &downstream, unsent) { return }
         default: break
         }
         switch why {
@@ -395,15 +399,25 @@ extension Loop {
         return true
     }
 
+    /// Whether another endpoint may be better than one whose connection never stood.
+    private func mayGoElsewhere(
+        _ client: borrowing Connection,
+        _ reason: ProxyReason,
+        stood: Bool
+    ) -> Bool {
+        !stood && (reason == .serverUnreachable || reason == .serverUntrusted)
+            && listening[client.place].targets.count > 1
+    }
+
     /// Opens another way for a stream of which no server has seen anything.
     private mutating func retryStream(
         _ key: Key,
         _ client: inout Connection,
         _ unsent: borrowing Buffer
     ) -> Bool {
-        guard listening[client.place].targets.count > 1, !client.isDead,
-            client.exchange.attempts < ProxyLimits.attemptsMax
-        else { return false }
+        guard !client.isDead, client.exchange.attempts < ProxyLimits.attemptsMax else {
+            return false
+        }
         client.exchange.attempts += 1
         guard reachServer(key, &client) == nil else { return false }
         let server = client.other
@@ -431,6 +445,8 @@ struct Target {
     /// Until when it is asked only if all others rest too.
     private(set) var restsUntil: UInt64 = 0
     private var failures: UInt64 = 0
+    /// Whether somebody is finding out if it is back.
+    private var isProbed = false
 
     init(address: Routing.SocketAddress?, id: UInt32) {
         self.address = address
@@ -440,11 +456,19 @@ struct Target {
     /// It could not be reached, or is not who it should be.
     mutating func rest(now: UInt64) {
         // Those that began together fail together, which says no more than one of them.
-        guard restsUntil <= now else { return }
+        guard isProbed || restsUntil <= now else { return }
+        isProbed = false
         restsUntil = now &+ min(Self.restMax, Self.restMin << min(failures, 10))
         failures += 1
     }
 
+    /// It is asked; if it has failed before, nobody else is to wait for it meanwhile.
+    mutating func probe(now: UInt64, for milliseconds: UInt64) {
+        guard failures > 0 else { return }
+        isProbed = true
+        restsUntil = now &+ milliseconds
+    }
+
     /// A connection stands.
-    mutating func stood() { (restsUntil, failures) = (0, 0) }
+    mutating func stood() { (restsUntil, failures, isProbed) = (0, 0, false) }
 }

@@ -35,6 +35,7 @@ extension Loop {
     mutating func beginStream(_ key: Key, _ client: inout Connection) {
         client.exchange.isActive = true
         client.exchange.started = now
+        client.exchange.attempts = 1
         arm(.stream, &client, limits.streamIdle)
         countStream(client)
         if let reason = reachServer(key, &client) { end(&client, reason) }

@@ -93,6 +93,8 @@ struct Loop: ~Copyable {
     let worker: UInt64
     let instance: UInt64
     var decisionCount: UInt64 = 0
+    /// How many more are allowed until one of them is recorded.
+    var untilSample: UInt64
     var random: FastRandom
     let answers = GeneratedResponses()
     let responseRewrites = (
@@ -121,7 +123,10 @@ struct Loop: ~Copyable {
         self.instance = instance
         self.mailbox = mailbox
         self.records = records
-        random = FastRandom(seed: seed)
+        var random = FastRandom(seed: seed)
+        // Workers do not take theirs together, and a quiet one is sampled too.
+        untilSample = 1 + random.next() % ProxyLimits.decisionsPerSample
+        self.random = random
         now = bootMilliseconds()
         wheel = Wheel(now: now)
     }

@@ -280,14 +280,10 @@ package final class ProxyEngine: Sendable {
     }
 
     /// Takes the records that have gathered, and how many were dropped; one reader at a time.
-    package func takeRecords() -> (records: [ProxyRecord], dropped: UInt64) {
-        var (records, dropped): ([ProxyRecord], UInt64) = ([], 0)
-        for queue in queues {
-            let taken = queue.take()
-            records += taken.records
-            dropped += taken.dropped
-        }
-        return (records, dropped)
+    package func takeRecords() -> RecordQueue.Taken {
+        var taken = RecordQueue.Taken()
+        for queue in queues { taken.add(queue.take()) }
+        return taken
     }
 }
 

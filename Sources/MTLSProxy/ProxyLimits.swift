@@ -17,6 +17,9 @@ package struct ProxyLimits: Hashable, Sendable {
     package static let requestsPerConnectionMax: UInt64 = 100_000
     /// Attempts to reach a server for one request.
     package static let attemptsMax = 3
+    /// Of what a worker allows one in so many is recorded for the decision log: at 100,000 a second
+    /// these are 100, and where hours pass between two of them the counts say enough.
+    package static let decisionsPerSample: UInt64 = 1_000
     /// How long an idle client may stay, in milliseconds, when the proxy ends: whose next request is
     /// under way already gets its answer, with the word that it is the last.
     package static let drainIdle: UInt64 = 1_000

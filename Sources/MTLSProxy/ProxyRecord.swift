@@ -78,16 +78,81 @@ package struct ProxyRecord: Sendable {
     package var milliseconds: UInt64 = 0
     package var bytesIn: UInt64 = 0
     package var bytesOut: UInt64 = 0
+    /// Whether the access log is to tell of it.
+    package var isForAccessLog = true
+    /// Whether it is the one of many allowed ones that the decision log is to have.
+    package var isSample = false
+
+    /// Whether the decision log is to have it: a denial, or a sample.
+    package var isForDecisionLog: Bool {
+        guard let decision, decisionID != nil else { return false }
+        return isSample || !decision.isAllowed
+    }
+}
+
+extension ProxyRecord {
+    /// What is told of one decision of an inbound listener, without what the traffic adds.
+    ///
+    /// - Parameters:
+    ///   - decision: Numbers that mean something in the set of that listener and revision.
+    ///   - id: Its name.
+    ///   - kind: What was decided about.
+    ///   - time: Seconds since 1970.
+    ///   - listener: The listener's name.
+    ///   - peer: nil for one without identity.
+    ///   - address: Of the peer.
+    ///   - revision: That of the snapshot.
+    package init(
+        _ decision: Decision,
+        id: DecisionID,
+        kind: Kind,
+        time: Double,
+        listener: String,
+        peer: SPIFFEID?,
+        address: IPAddress,
+        revision: UInt64
+    ) {
+        self.init(
+            kind: kind,
+            time: time,
+            listener: listener,
+            isInbound: true,
+            peer: peer,
+            peerAddress: address,
+            decisionID: id,
+            decision: decision,
+            revision: revision,
+            reason: decision.isAllowed ? .none : .denied
+        )
+    }
 }
 
 /// The records of one loop on their way to whoever writes them: bounded, never waited for.
 package final class RecordQueue: Sendable {
     /// Most records that wait; a reader that looks every second keeps up with this many a second.
     package static let recordsMax = 4096
+    /// Most records that wait when only the access log wants the next one: a log of everything
+    /// takes no denial's place.
+    package static let accessRecordsMax = 3072
+
+    /// What a reader takes at a time.
+    package struct Taken: Sendable {
+        package fileprivate(set) var records: [ProxyRecord] = []
+        /// Records for the decision log that were dropped since the last time.
+        package fileprivate(set) var dropped: UInt64 = 0
+        /// Records for the access log alone that were.
+        package fileprivate(set) var accessDropped: UInt64 = 0
+
+        /// Adds what another loop has.
+        mutating func add(_ other: Self) {
+            records += other.records
+            dropped += other.dropped
+            accessDropped += other.accessDropped
+        }
+    }
 
     private struct State {
-        var records: [ProxyRecord] = []
-        var dropped: UInt64 = 0
+        var taken = Taken()
         /// What the loop had counted when it ended.
         var counters = ProxyCounters()
     }
@@ -99,9 +164,17 @@ package final class RecordQueue: Sendable {
     /// Adds what a loop has gathered in a turn, and drops and counts what is too much.
     func add(_ records: inout [ProxyRecord]) {
         state.withLock { state in
-            let room = Self.recordsMax - state.records.count
-            state.records += records.prefix(room)
-            state.dropped += UInt64(max(0, records.count - room))
+            for record in records {
+                let isDecision = record.isForDecisionLog
+                let room = isDecision ? Self.recordsMax : Self.accessRecordsMax
+                if state.taken.records.count < room {
+                    state.taken.records.append(record)
+                } else if isDecision {
+                    state.taken.dropped += 1
+                } else {
+                    state.taken.accessDropped += 1
+                }
+            }
         }
         records.removeAll(keepingCapacity: true)
     }
@@ -118,10 +191,10 @@ package final class RecordQueue: Sendable {
     }
 
     /// Takes all records, and how many were dropped since the last time.
-    func take() -> (records: [ProxyRecord], dropped: UInt64) {
+    func take() -> Taken {
         state.withLock { state in
-            let taken = (state.records, state.dropped)
-            (state.records, state.dropped) = ([], 0)
+            let taken = state.taken
+            state.taken = Taken()
             return taken
         }
     }

@@ -28,7 +28,8 @@ struct Signet: AsyncParsableCommand {
             HistoryCommand.self, TokenCommand.self, AgentCommand.self, BundleCommand.self,
             AuthorityCommand.self, EntryCommand.self, SVIDCommand.self, ProxyCommand.self,
             ServiceCommand.self,
-            ExplainCommand.self, AuditCommand.self, HealthCommand.self, VersionCommand.self,
+            ExplainCommand.self, DecisionsCommand.self, AuditCommand.self, HealthCommand.self,
+            VersionCommand.self,
             CompletionCommand.self,
             LaunchCommand.self,
         ]

@@ -5,6 +5,7 @@ import CAServer
 import ControlAPI
 import ControlAPIProtos
 import Crypto
+import DecisionLog
 import FoundationEssentials
 import GRPCCore
 import GRPCPeer
@@ -113,6 +114,24 @@ struct CatalogTests {
         }
     }
 
+    /// An agent brings a segment of its decision log.
+    private func log(_ server: TestServer) async throws {
+        let agent = try await server.agent("log-1")
+        try await eventually("the decision store is open") { server.core.decisions.store != nil }
+        let header = DecisionSegment.Header(
+            spool: Array(repeating: 1, count: DecisionSegment.spoolBytes),
+            number: 1,
+            madeAtUnixMilliseconds: 1,
+            lost: 2
+        )
+        let segment = DecisionSegment.encoded(header, records: [])
+        try await server.core.decisions.store(
+            segment,
+            of: try SPIFFEID("spiffe://example.org/signet/agent/\(agent.name)")
+        )
+        _ = try await server.administration.evictNode(.with { $0.name = "log-1" })
+    }
+
     /// Evicts web-1 and lets it join again, with a key of its own.
     private func rejoined(_ server: TestServer) async throws -> P256.Signing.PrivateKey {
         _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
@@ -165,6 +184,7 @@ struct CatalogTests {
         try await served { server in
             try await attest(server)
             try await work(server)
+            try await log(server)
             try await rotate(server)
             try await stepBack(server)
             try await crowd(server)

@@ -102,22 +102,24 @@ struct ObservedEndpointsTests {
         }
     }
 
+    /// Notes what an agent is told of endpoints until its stream ends.
+    private func watch(_ server: TestServer, _ agent: TestAgent, _ told: Told) async throws {
+        try await server.withSync(as: agent, capabilities: Self.capabilities) { sync in
+            let (revision, _) = try await sync.snapshot()
+            sync.acknowledge(revision)
+            while let lists = try? await sync.endpoints() {
+                told.lists.withLock { $0.append(lists) }
+            }
+        }
+    }
+
     @Test func `a listener that is up is told to whoever names the Service`() async throws {
         try await withServer { server in
             try await server.apply(Self.documents())
             let api = try await server.agent("api-1", selectors: ["role:api", "role:any"])
             let client = try await server.agent("client-1", selectors: ["role:client"])
             let told = Told()
-            async let watching: Void = server.withSync(
-                as: client,
-                capabilities: Self.capabilities
-            ) { watch in
-                let (revision, _) = try await watch.snapshot()
-                watch.acknowledge(revision)
-                while let lists = try? await watch.endpoints() {
-                    told.lists.withLock { $0.append(lists) }
-                }
-            }
+            async let watching: Void = watch(server, client, told)
             try await eventually("nothing is known") { told.last == ["default/api main: "] }
             try await serve(server, api, until: "up") { sync, revision in
                 let up = ["default/api main: 192.0.2.10:8443"]
@@ -138,11 +140,18 @@ struct ObservedEndpointsTests {
         try await withServer { server in
             try await server.apply(Self.documents())
             let client = try await server.agent("client-1", selectors: ["role:client"])
+            let other = try await server.agent("client-2", selectors: ["role:client"])
             let api = try await server.agent("api-1", selectors: ["role:api", "role:any"])
+            let told = Told()
+            async let watching: Void = watch(server, other, told)
             try await server.withSync(as: client, capabilities: [SyncCapability.proxy]) { sync in
                 let (revision, _) = try await sync.snapshot()
                 sync.acknowledge(revision)
-                try await serve(server, api, until: "up") { _, _ in }
+                try await serve(server, api, until: "up") { _, _ in
+                    try await eventually("who knows endpoints is told") {
+                        told.last?.first?.hasSuffix("8443") == true
+                    }
+                }
                 try await server.apply(
                     entryDocument("new", node: "role:client", spiffeID: "spiffe://example.org/new")
                 )
@@ -151,6 +160,8 @@ struct ObservedEndpointsTests {
                     if case .delta = message { break }
                 }
             }
+            _ = try await server.administration.banNode(.with { $0.name = "client-2" })
+            _ = try? await watching
         }
     }
 

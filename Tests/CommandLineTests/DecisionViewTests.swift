@@ -37,6 +37,17 @@ import signet
         #expect(lines.last == "no rule could have decided")
     }
 
+    @Test func `what comes from the decision log says so, and has no account of rules`() {
+        let text = Self.denied {
+            $0.logged.agent = "spiffe://example.org/signet/agent/web-1"
+            $0.logged.proxy = "shop/db"
+        }.text
+        #expect(
+            text.contains("from the decision log: Proxy shop/db, sent by spiffe://example.org/")
+        )
+        #expect(!text.contains("no rule could have decided"))
+    }
+
     @Test func `each rule is shown with its first failing clause, and the nearest miss`() {
         let view = Self.denied {
             $0.rules = [

@@ -70,7 +70,7 @@ struct HelpTests {
             "agent ban", "agent evict", "bundle show", "authority show", "entry list",
             "entry show", "entry blast-radius", "svid fetch", "svid watch", "svid revoke",
             "svid revocations", "proxy list", "proxy status", "proxy connections",
-            "explain workload", "explain request", "explain decision",
+            "explain workload", "explain request", "explain decision", "decisions verify",
             "audit query", "audit tail", "audit verify", "health", "version", "completion",
         ]
         for command in wanted { #expect(paths.contains(command), "\(command)") }

@@ -48,6 +48,20 @@ struct DurableFileTests {
         }
     }
 
+    @Test func `the room of a file system is that of the files on it`() throws {
+        try inDirectory { directory in
+            let room = try DurableFile.room(at: directory)
+            #expect(room.bytes > 0 && room.freeBytes <= room.bytes)
+            let path = directory + "/key"
+            try DurableFile.write([1], to: path, mode: 0o600)
+            #expect(try DurableFile.room(at: path).bytes == room.bytes)
+            let missing = #expect(throws: FileError.self) {
+                try DurableFile.room(at: directory + "/none")
+            }
+            #expect(missing?.isNotFound == true)
+        }
+    }
+
     @Test func `what a crash left half written is removed, and nothing else`() throws {
         try inDirectory { directory in
             let kept = ["key", "key.new", "a.1.new", "a.1.x.new", "000.p", "x.12.34.old"]

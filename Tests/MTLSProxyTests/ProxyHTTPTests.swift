@@ -88,6 +88,22 @@ import Testing
         #expect(record.decision?.isAllowed == false)
     }
 
+    @Test func `every 1,000th of what is allowed is a sample, whatever the access log says`()
+        async throws
+    {
+        let world = try await world(.boringSSL)
+        try await world.applyServer([World.allow()], recording: .denials)
+        let wire = try Wire.connect(world.outboundAddress)
+        for _ in 0..<2 * ProxyLimits.decisionsPerSample {
+            wire.send(get("/"))
+            #expect(wire.readAnswer()?.status == 200)
+        }
+        let records = world.server.takeRecords().records
+        #expect(records.count == 2)
+        #expect(records.allSatisfy { $0.isSample && $0.isForDecisionLog && !$0.isForAccessLog })
+        #expect(Set(records.compactMap(\.decisionID)).count == 2)
+    }
+
     @Test(arguments: TLSProvider.allCases)
     func `a request with two readings is refused by name`(_ provider: TLSProvider) async throws {
         let world = try await world(provider)

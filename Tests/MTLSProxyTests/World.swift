@@ -82,6 +82,7 @@ final class World {
         _ policies: [AccessPolicy],
         revocations: PeerRevocations = .none,
         forwardUIDs: [UInt32] = [getuid()],
+        recording: ProxyRecording = .all,
         limits: ProxyLimits = ProxyLimits()
     ) async throws {
         generation += 1
@@ -110,7 +111,7 @@ final class World {
                 revision: generation,
                 inbound: [route],
                 outbound: [],
-                recording: .all,
+                recording: recording,
                 limits: limits
             )
         )

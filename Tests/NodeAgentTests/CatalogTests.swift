@@ -144,6 +144,15 @@ struct CatalogTests {
         configuration.joinToken = token.token
         configuration.socket = directory + "/workload.sock"
         configuration.telemetryPort = 0
+        // What an earlier run could not send.
+        let spool = DecisionSpool(
+            directory: directory + "/agent/decisions",
+            clock: clock,
+            logger: Self.quiet,
+            metrics: MetricRegistry(of: .agent)
+        )
+        spool.offer(DecisionSamples.judged(DecisionSamples.denials(0..<2)))
+        await spool.write()
         return try Agent(configuration, clock: clock, logger: Self.quiet)
     }
 
@@ -176,6 +185,9 @@ struct CatalogTests {
         }
         try await eventually("the agent's own certificate is renewed") {
             metrics.exposition().contains("signet_agent_svid_renewals_total{result=\"renewed\"}")
+        }
+        try await eventually("the segment of the earlier run is stored") {
+            metrics.exposition().contains("signet_agent_decision_uploads_total{result=\"stored\"}")
         }
         // A caller that says nothing.
         let silent = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -240,7 +252,15 @@ struct CatalogTests {
             try await agent.withServer([agent.own("web")], [proxy]) { reports in
                 try await agent.attach { talk in
                     _ = try await talk.state()
-                    talk.say { $0.records.counts = [.with { $0.count = 1 }] }
+                    talk.say {
+                        // One of an identity of the Proxy, and one of nobody's.
+                        let known = Signet_Proxy_V1alpha1_DecisionCount.with {
+                            $0.identity = "spiffe://example.org/web"
+                            $0.rule = -1
+                            $0.count = 1
+                        }
+                        $0.records.counts = [known, .with { $0.count = 1 }]
+                    }
                     talk.say { $0.draining = .init() }
                     _ = try await reports.until(\.isEmpty)
                 }

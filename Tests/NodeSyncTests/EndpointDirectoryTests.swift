@@ -191,7 +191,12 @@ import Testing
         world.need(2)
         world.report(1, up: ["http": "192.0.2.1:8443"])
         #expect(world.list(2) == ["192.0.2.1:8443"])
-        for wait in [1, 2, 4] {
+        // Once it may be a restart.
+        world.report(1, up: [:])
+        #expect(world.list(2) == [])
+        world.report(1, up: ["http": "192.0.2.1:8443"])
+        #expect(world.list(2) == ["192.0.2.1:8443"])
+        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
             world.report(1, up: [:])
             #expect(world.list(2) == [])
             world.report(1, up: ["http": "192.0.2.1:8443"])
@@ -217,9 +222,67 @@ import Testing
         _ = world.list(2)
         world.open(3, "web-1")
         world.report(3, up: ["http": "192.0.2.7:8443"])
-        _ = world.pass(.seconds(2))
-        #expect(world.list(2) == ["192.0.2.7:8443"])
+        #expect(world.list(2) == ["192.0.2.7:8443"], "one that moves is used at once")
         #expect(world.directory.count == 1)
+    }
+
+    @Test("machines with the same loopback address find their own each")
+    func twoLoopbacks() throws {
+        var world = try World()
+        for (session, agent) in [(1, "web-1"), (2, "web-2"), (3, "client")] {
+            world.open(session, agent)
+            world.need(session)
+        }
+        for session in [1, 2] {
+            world.report(session, up: ["http": "127.0.0.1:8443"], isLoopback: true)
+        }
+        _ = world.pass(.seconds(1))
+        #expect(world.list(1) == ["127.0.0.1:8443"])
+        #expect(world.list(2) == ["127.0.0.1:8443"])
+        #expect(world.list(3) == [])
+    }
+
+    @Test("a list that came out the same is not told again")
+    func unchanged() throws {
+        var world = try World()
+        for session in 1...2 { world.open(session, "web-\(session)") }
+        world.open(3, "client")
+        world.need(3)
+        world.report(1, up: ["http": "192.0.2.1:8443"])
+        _ = world.list(3)
+        // Another machine at the same address, behind a translation of addresses.
+        world.report(2, up: ["http": "192.0.2.1:8443"])
+        #expect(world.pass(.seconds(1)) == [:])
+        world.report(1, up: [:])
+        #expect(world.pass(.seconds(1)) == [:])
+        #expect(world.list(3) == ["192.0.2.1:8443"])
+    }
+
+    @Test("of two streams that are opened at a time the newer counts")
+    func order() throws {
+        var world = try World()
+        world.open(3, "client")
+        world.need(3)
+        world.open(2, "web-1")
+        world.open(1, "web-1")
+        world.directory.ended(SessionID(1), now: world.now)
+        world.report(2, up: ["http": "192.0.2.1:8443"])
+        #expect(world.list(3) == ["192.0.2.1:8443"])
+        #expect(world.directory.isOpen(SessionID(2)) && !world.directory.isOpen(SessionID(1)))
+    }
+
+    @Test("an agent that does not report nothing is not waited for")
+    func silent() throws {
+        var world = try World(awaiting: ["old"])
+        world.open(2, "client")
+        world.need(2)
+        world.directory.opened(
+            SessionID(9),
+            by: AgentName("old"),
+            reports: false,
+            now: world.now
+        )
+        #expect(world.pass(.seconds(1))[2]?.isPartial == false)
     }
 
     @Test("a server that has just started takes nothing away until everybody was heard")

@@ -195,7 +195,7 @@ struct ProxySpecTests {
             "observed endpoints",
             "endpoints: [{address: \"192.0.2.1:8443\"}]",
             "endpoints: [{address: \"192.0.2.1:8443\"}]\n  observed: false",
-            "8:13: spec.observed"
+            "8:13: spec.observed is \"false\", not true; write true"
         ),
         changed(
             service,

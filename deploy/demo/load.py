@@ -11,7 +11,7 @@
 Options before these: --clients N (1), --pause SECONDS between requests (0.002), --expect STATUS
 (200), --drain: a connection that is refused after one was closed in order is the end, no failure.
 
-It says "running" after the first expected answer and ends on SIGTERM or SIGINT with one line of
+It says "running" when every client has had an expected answer, and ends on SIGTERM or SIGINT with one line of
 JSON: requests with the expected status, failures with the first of them, connections, and when the
 last expected answer came (Unix time). Exit status 1 if anything failed.
 """
@@ -31,19 +31,22 @@ TIMEOUT = 10
 class Count:
     """What all clients together have seen."""
 
-    def __init__(self):
+    def __init__(self, clients):
         self.lock = threading.Lock()
+        self.waiting = set(range(clients))
         self.requests = self.failures = self.connections = 0
         self.first_failure = None
         self.last_success = 0.0
         self.stopped = threading.Event()
 
-    def succeeded(self):
+    def succeeded(self, client):
         with self.lock:
             self.requests += 1
             self.last_success = time.time()
-            if self.requests == 1:
-                print("running", flush=True)
+            if client in self.waiting:
+                self.waiting.remove(client)
+                if not self.waiting:
+                    print("running", flush=True)
 
     def failed(self, reason):
         with self.lock:
@@ -118,7 +121,7 @@ def dialer(options):
     return (lambda: context.wrap_socket(tcp(host, port))), rest[1] if len(rest) > 1 else "/"
 
 
-def run(count, options, dial, path):
+def run(number, count, options, dial, path):
     connection = Connection("backend", dial, count)
     was_closed_in_order = False
     while not count.stopped.is_set():
@@ -129,7 +132,7 @@ def run(count, options, dial, path):
             # http.client connects again by itself after an answer that announces the end.
             was_closed_in_order = connection.sock is None
             if answer.status == options.expect:
-                count.succeeded()
+                count.succeeded(number)
             else:
                 count.failed("status %d" % answer.status)
         except (OSError, http.client.HTTPException) as error:
@@ -152,13 +155,13 @@ def main():
     parser.add_argument("place")
     parser.add_argument("rest", nargs="*")
     options = parser.parse_args()
-    count = Count()
+    count = Count(options.clients)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: count.stopped.set())
     dial, path = dialer(options)
     clients = [
-        threading.Thread(target=run, args=(count, options, dial, path))
-        for _ in range(options.clients)
+        threading.Thread(target=run, args=(client, count, options, dial, path))
+        for client in range(options.clients)
     ]
     for client in clients:
         client.start()

@@ -12,6 +12,7 @@ package enum AuditEvent: Hashable, Sendable {
     /// Another authority signs now; this one stays in the bundle until its last SVID expired.
     case authorityRetired(AuthorityStep)
     case clockRefused(ClockRefusal)
+    case decisionDigest(DecisionDigest)
     case documentsApplied(DocumentChanges)
     case identityRevoked(IdentityRevocation)
     case nodeAttestationRepeated(NodeAttestationRepetition)
@@ -34,6 +35,7 @@ package enum AuditEvent: Hashable, Sendable {
         case authorityRemoved
         case authorityRetired
         case clockRefused
+        case decisionDigest
         case documentsApplied
         case identityRevoked
         case nodeAttestationRepeated
@@ -57,6 +59,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityRemoved: .authorityRemoved
         case .authorityRetired: .authorityRetired
         case .clockRefused: .clockRefused
+        case .decisionDigest: .decisionDigest
         case .documentsApplied: .documentsApplied
         case .identityRevoked: .identityRevoked
         case .nodeAttestationRepeated: .nodeAttestationRepeated
@@ -80,6 +83,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityPrepared(let payload): payload
         case .authorityRemoved(let payload), .authorityRetired(let payload): payload
         case .clockRefused(let payload): payload
+        case .decisionDigest(let payload): payload
         case .documentsApplied(let payload): payload
         case .identityRevoked(let payload): payload
         case .nodeAttestationRepeated(let payload): payload
@@ -104,6 +108,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .authorityRemoved: .authorityRemoved(try .init(&fields))
             case .authorityRetired: .authorityRetired(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
+            case .decisionDigest: .decisionDigest(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
             case .identityRevoked: .identityRevoked(try .init(&fields))
             case .nodeAttestationRepeated: .nodeAttestationRepeated(try .init(&fields))

@@ -18,6 +18,8 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case attestationsPerSecond
     case authorityTTL
     case dataDirectory
+    case decisionQuotaMiB
+    case decisionRetention
     case hostName
     case keysInMemory
     case listen
@@ -32,6 +34,12 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
 extension ServerConfiguration {
     /// Largest configuration file in bytes: all keys with comments fit many times.
     package static let fileBytesMax = 64 * 1024
+    /// Least `decisionQuotaMiB`: a minute of some agents.
+    package static let decisionQuotaMiBMin = 64
+    /// Most `decisionQuotaMiB`: a terabyte, more than SQLite is at ease with.
+    package static let decisionQuotaMiBMax = 1 << 20
+    /// Least `decisionRetention`: what is younger was not digested long ago.
+    package static let decisionRetentionMin: Duration = .seconds(3_600)
 
     /// Reads a YAML file; an unknown key, a value that cannot be read or a missing key refuses it.
     ///
@@ -80,6 +88,8 @@ extension ServerConfiguration {
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)
         reader.set(.attestationBurst, &result.attestationBurst, ConfigurationValue.rate)
+        reader.set(.decisionQuotaMiB, &result.decisionQuotaMiB, Self.quota)
+        reader.set(.decisionRetention, &result.decisionRetention, Self.retention)
         result.lifetimes = try reader.lifetimes()
         guard result.signingBurst >= Double(IssuanceBatch.certificatesMax) else {
             reader.refuse(.signingBurst, "must be at least \(IssuanceBatch.certificatesMax)")
@@ -87,6 +97,24 @@ extension ServerConfiguration {
         }
         try reader.finish()
         self = result
+    }
+}
+
+extension ServerConfiguration {
+    private static func quota(_ text: String) throws(ConfigurationValue.Refusal) -> Int {
+        guard let number = Int(text), (decisionQuotaMiBMin...decisionQuotaMiBMax).contains(number)
+        else {
+            throw .init("a number of MiB from \(decisionQuotaMiBMin) to \(decisionQuotaMiBMax)")
+        }
+        return number
+    }
+
+    private static func retention(
+        _ text: String
+    ) throws(ConfigurationValue.Refusal) -> Duration {
+        let duration = try ConfigurationValue.duration(text)
+        guard duration >= decisionRetentionMin else { throw .init("write at least 1h") }
+        return duration
     }
 }
 

@@ -27,6 +27,10 @@ package struct ServerConfiguration: Sendable {
     /// Certificates one agent may ask for: rate, and a burst that covers the largest batch.
     package var signingPerSecond = 500.0
     package var signingBurst = 2000.0
+    /// Size of the decision store: some days of a busy fleet.
+    package var decisionQuotaMiB = 10 * 1024
+    /// How long segments of the decision log are kept.
+    package var decisionRetention: Duration = .seconds(7 * 86_400)
     /// Attestations one address may try: rate and burst.
     package var attestationsPerSecond = 1.0
     package var attestationBurst = 20.0
@@ -39,5 +43,6 @@ package struct ServerConfiguration: Sendable {
     package var databasePath: String { "\(dataDirectory)/server.sqlite" }
     package var keyDirectory: String { "\(dataDirectory)/keys" }
     package var auditDirectory: String { "\(dataDirectory)/audit" }
+    package var decisionStorePath: String { "\(dataDirectory)/decisions.db" }
     package var lockPath: String { "\(dataDirectory)/lock" }
 }

@@ -40,9 +40,10 @@ final class EndpointHub: Sendable {
         }
     }
 
-    func opened(_ session: SessionID, by agent: AgentName) {
+    /// A stream was opened; `reports` says whether its agent reports even that it has no proxies.
+    func opened(_ session: SessionID, by agent: AgentName, reports: Bool) {
         let now = clock.bootTime
-        change { $0.directory.opened(session, by: agent, now: now) }
+        change { $0.directory.opened(session, by: agent, reports: reports, now: now) }
     }
 
     func ended(_ session: SessionID) {
@@ -55,7 +56,10 @@ final class EndpointHub: Sendable {
 
     func removed(_ agent: AgentName) {
         let now = clock.bootTime
-        change { $0.directory.removed(agent, now: now) }
+        change { state in
+            state.unusable = state.unusable.filter { $0.value.first?.agent != agent }
+            state.directory.removed(agent, now: now)
+        }
     }
 
     /// What a report comes to, and what its agent is to be told.
@@ -74,8 +78,11 @@ final class EndpointHub: Sendable {
     ) -> Bool {
         let now = clock.bootTime
         let (refused, fits) = change { state in
-            state.unusable[session] =
-                observation.unusable.isEmpty ? nil : observation.unusable
+            // Its stream may have ended, or have been replaced, while this was derived.
+            if state.directory.isOpen(session) {
+                state.unusable[session] =
+                    observation.unusable.isEmpty ? nil : observation.unusable
+            }
             return (
                 hasReported
                     ? state.directory.reported(observation.report, on: session, now: now) : 0,

@@ -135,26 +135,26 @@ extension DocumentAct {
         from stored: ProxyRecord?
     ) throws {
         let reference = composition.record.reference
-        let known = isWritten ? [] : try stored?.capabilities() ?? []
-        let new = composition.capabilities.subtracting(known)
-        var ofAgents = new.intersection([SyncCapability.observedEndpoints])
+        var ofAgents = composition.capabilities.intersection([SyncCapability.observedEndpoints])
         if isWritten { ofAgents.insert(SyncCapability.proxy) }
-        for capability in ofAgents.sorted() {
-            let agents = peers.agentsLacking(composition.record.nodeSelectors, capability)
-            guard agents.isEmpty else {
-                throw Self.lacking("agents of its scope", agents, of: reference)
-            }
+        let selectors = composition.record.nodeSelectors
+        let agents = ofAgents.sorted().map { ($0, peers.agentsLacking(selectors, $0)) }
+            .filter { !$0.1.isEmpty }
+        let proxies =
+            composition.capabilities.isEmpty
+            ? [] : peers.proxiesLacking(reference, composition.capabilities)
+        guard !agents.isEmpty || !proxies.isEmpty else { return }
+        let known = isWritten ? [] : stored?.capabilities ?? []
+        for (capability, names) in agents {
+            let lacking = Self.lacking("agents of its scope", names, of: reference)
+            guard known.contains(capability) else { throw lacking }
+            warnings.append(lacking.message)
         }
-        guard !composition.capabilities.isEmpty else { return }
-        if !new.isEmpty {
-            let proxies = peers.proxiesLacking(reference, new)
-            guard proxies.isEmpty else {
-                throw Self.lacking("its attached processes", proxies, of: reference)
-            }
-        }
-        let proxies = peers.proxiesLacking(reference, composition.capabilities)
         guard !proxies.isEmpty else { return }
-        warnings.append(Self.lacking("its attached processes", proxies, of: reference).message)
+        let lacking = Self.lacking("its attached processes", proxies, of: reference)
+        let new = composition.capabilities.subtracting(known)
+        guard new.isEmpty || peers.proxiesLacking(reference, new).isEmpty else { throw lacking }
+        warnings.append(lacking.message)
     }
 
     private static func lacking(
@@ -172,9 +172,9 @@ extension DocumentAct {
 }
 
 extension ProxyRecord {
-    /// What its processes must understand already.
-    fileprivate func capabilities() throws(WireError) -> Set<String> {
-        let payload = try ResourcePayload(ResourceKey(.proxy, reference), state)
+    /// What its processes must understand already; nothing if this version cannot read it.
+    fileprivate var capabilities: Set<String> {
+        let payload = try? ResourcePayload(ResourceKey(.proxy, reference), state)
         guard case .proxy(let state) = payload else { return [] }
         return state.capabilities
     }

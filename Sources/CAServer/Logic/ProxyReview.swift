@@ -20,8 +20,11 @@ struct ProxyReview {
     private var losses: [String: Set<String>] = [:]
     private var namespaces: [String: String] = [:]
 
-    static func list(_ names: some Collection<String>) -> String {
-        let shown = names.sorted().prefix(namesMax).joined(separator: ", ")
+    static func list(
+        _ names: some Collection<String>,
+        separator: String = ", "
+    ) -> String {
+        let shown = names.sorted().prefix(namesMax).joined(separator: separator)
         return names.count > namesMax ? "\(shown) and \(names.count - namesMax) more" : shown
     }
 

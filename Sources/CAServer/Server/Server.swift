@@ -58,7 +58,7 @@ package struct Server: Sendable {
                 : .disk(directory: configuration.keyDirectory)
         )
         let metrics = MetricRegistry(of: .server)
-        let health = Health(ready: Self.readyConditions)
+        let health = Health(ready: Self.readyConditions, noted: [DecisionKeeper.condition])
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let logic = ServerLogic(
             trustDomain: stored.trustDomain,
@@ -159,10 +159,14 @@ package struct Server: Sendable {
         let remote = remoteTransport()
         let local = localTransport()
         core.serve(remote.connections)
-        defer { try? core.datastore.close() }
+        defer {
+            core.decisions.close()
+            try? core.datastore.close()
+        }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await core.hub.run() }
             group.addTask { await core.audit.run() }
+            group.addTask { await core.decisions.run(core) }
             group.addTask { await rotation.run(machine) }
             group.addTask { await identity.run() }
             group.addTask { await maintain() }

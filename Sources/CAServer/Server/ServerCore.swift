@@ -47,6 +47,7 @@ package final class ServerCore: Sendable {
     package let health: Health
     package let hub: SyncHub
     package let audit: AuditPublisher
+    package let decisions: DecisionKeeper
     package let anonymous: AnonymousCounters
     let signingLine: SigningLine
     let attestationLimiter: SourceLimiter
@@ -94,6 +95,13 @@ package final class ServerCore: Sendable {
         self.health = health
         self.hub = hub
         self.audit = audit
+        decisions = DecisionKeeper(
+            configuration,
+            clock: clock,
+            logger: logger,
+            metrics: metrics,
+            health: health
+        )
         anonymous = AnonymousCounters(clock: clock)
         clockGuard = ClockGuard(wall: clock.wallTime, boot: clock.bootTime)
         signingLine = SigningLine(

@@ -154,32 +154,39 @@ extension AdministrationService {
         let instance = decision.instanceBytes
         let makers = core.hub.proxies { $0.isAttached && $0.instance == instance }
         guard makers.count < 2 else {
-            // Processes choose their instance themselves.
-            let names = makers.map { "\($0.node)/\($0.proxy.proxy)" }
-            throw APIError(
-                .conflict,
-                "decisionAmbiguous",
-                "several processes say that it is theirs: \(ProxyReview.list(names)); the log of the "
-                    + "proxy that made it has it"
-            )
+            // Processes choose their instance themselves; agents compare only their own.
+            throw try await ambiguous(request.id, among: makers, context)
         }
         guard let found = makers.first else {
+            if let logged = try await loggedDecision(request.id, context) { return logged }
             throw APIError(
                 .notFound,
                 "decisionUnknown",
-                "no attached proxy made this decision; the process that did has ended, or its agent "
-                    + "is away"
+                "no attached proxy made this decision, and the decision log has it not: allowed "
+                    + "ones are sampled, floods of denials cut, and the newest are under way"
             )
         }
-        let question = AdminQuestion.exactly(
-            .get,
-            kind: DataPathKind.proxy,
-            namespace: ProxyReference(found.proxy.proxy).namespace
-        )
-        try await gate.read(question, context)
+        do {
+            return try await explanation(of: request.id, by: found, context)
+        } catch let error as APIError
+            where error.kind == .failedPrecondition || error.kind == .unavailable
+        {
+            // The process may have forgotten it, or not answer.
+            if let logged = try await loggedDecision(request.id, context) { return logged }
+            throw error
+        }
+    }
+
+    /// Asks the proxy that made a decision.
+    private func explanation(
+        of id: String,
+        by found: (node: AgentName, proxy: AttachedProxy),
+        _ context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_DecisionExplanation {
+        _ = try await readable([found], context) { $0.proxy.proxy }
         let query = Signet_Node_V1alpha1_ProxyQuery.with {
             $0.proxy = found.proxy.proxy
-            $0.decision = .with { $0.id = request.id }
+            $0.decision = .with { $0.id = id }
         }
         let reply = try await ask(found.node, query, limit: 1)
         guard case .decision(let explanation) = reply.answer else {

@@ -57,6 +57,27 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
         }
     }
 
+    func storeDecisions(
+        request: Signet_Node_V1alpha1_StoreDecisionsRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_StoreDecisionsResponse {
+        let peer = try context.verifiedPeer
+        let (core, logic) = (core, core.logic)
+        do throws(APIError) {
+            // A node that may not speak takes no place from the others.
+            _ = try await core.read { try logic.standing(of: peer, in: $0) }
+        } catch {
+            await core.record(error, of: "storeDecisions", by: peer)
+            throw error
+        }
+        do throws(APIError) {
+            try await core.decisions.store(Array(request.segment), of: peer.id)
+        } catch {
+            return .with { $0.refusal = error.refusalMessage }
+        }
+        return .with { $0.stored = .init() }
+    }
+
     func sync(
         request: RPCAsyncSequence<Signet_Node_V1alpha1_SyncRequest, any Error>,
         response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>,

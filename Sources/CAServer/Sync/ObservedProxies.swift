@@ -42,6 +42,8 @@ struct ObservedProxies: Sendable {
     private struct Report {
         let session: SessionID
         let proxies: [AttachedProxy]
+        /// Whether they are all that was reported.
+        let isWhole: Bool
     }
 
     private var reports: [AgentName: Report] = [:]
@@ -60,7 +62,7 @@ struct ObservedProxies: Sendable {
         let fits = proxies.count <= Self.perAgentMax && others + proxies.count <= Self.countMax
         let kept = fits ? proxies : []
         if let before = reports[agent] { agents[before.session] = nil }
-        reports[agent] = Report(session: session, proxies: kept)
+        reports[agent] = Report(session: session, proxies: kept, isWhole: fits)
         agents[session] = agent
         count = others + kept.count
         return fits
@@ -75,9 +77,12 @@ struct ObservedProxies: Sendable {
         return agent
     }
 
-    /// What was reported on a stream; nil if nothing yet.
+    /// What was reported on a stream; nil if nothing yet, or there was not room for it.
     func report(on session: SessionID) -> [AttachedProxy]? {
-        agents[session].flatMap { reports[$0]?.proxies }
+        guard let report = agents[session].flatMap({ reports[$0] }), report.isWhole else {
+            return nil
+        }
+        return report.proxies
     }
 
     /// The proxies of one agent.

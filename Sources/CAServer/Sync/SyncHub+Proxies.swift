@@ -28,7 +28,7 @@ extension SyncHub {
         let fits = state.withLock { state in
             guard let agent = state.publisher.agent(of: session) else { return true }
             let fits = state.observed.reported(proxies, by: agent, on: session)
-            if state.observing.insert(session).inserted {
+            if fits, state.observing.insert(session).inserted {
                 state.outlets[session]?.commands.yield(.observe)
             }
             metrics.set(.proxiesAttached, to: Double(state.observed.count))

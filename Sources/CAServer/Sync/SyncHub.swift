@@ -178,7 +178,11 @@ package final class SyncHub: Sendable {
             return session
         }
         metrics.adjust(.agentsConnected, by: 1)
-        endpoints.opened(session, by: agent)
+        endpoints.opened(
+            session,
+            by: agent,
+            reports: hello.capabilities.contains(SyncCapability.observedEndpoints)
+        )
         transition { state in
             state.publisher.connected(
                 agent,

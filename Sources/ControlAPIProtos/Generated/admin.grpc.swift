@@ -1389,6 +1389,19 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ReadDecisionSegments" metadata.
+        package enum ReadDecisionSegments: Sendable {
+            /// Request type for "ReadDecisionSegments".
+            package typealias Input = Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest
+            /// Response type for "ReadDecisionSegments".
+            package typealias Output = Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse
+            /// Descriptor for "ReadDecisionSegments".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ReadDecisionSegments",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "signet.admin.v1alpha1.Administration" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateToken.descriptor,
@@ -1408,7 +1421,8 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             ListEndpoints.descriptor,
             AskProxy.descriptor,
             ExplainRequest.descriptor,
-            ExplainDecision.descriptor
+            ExplainDecision.descriptor,
+            ReadDecisionSegments.descriptor
         ]
     }
 }
@@ -1710,6 +1724,25 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_DecisionExplanation>
+
+        /// Handle the "ReadDecisionSegments" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Segments of the decision store as they are kept, in the order of their numbers, so that whoever
+        /// > asks can compare them with the audit log.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse` messages.
+        func readDecisionSegments(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>
     }
 
     /// Service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -1995,6 +2028,25 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ExplainDecisionRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation>
+
+        /// Handle the "ReadDecisionSegments" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Segments of the decision store as they are kept, in the order of their numbers, so that whoever
+        /// > asks can compare them with the audit log.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse` message.
+        func readDecisionSegments(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>
     }
 
     /// Simple service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -2278,6 +2330,25 @@ extension Signet_Admin_V1alpha1_Administration {
             request: Signet_Admin_V1alpha1_ExplainDecisionRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Node_V1alpha1_DecisionExplanation
+
+        /// Handle the "ReadDecisionSegments" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Segments of the decision store as they are kept, in the order of their numbers, so that whoever
+        /// > asks can compare them with the audit log.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse` to respond with.
+        func readDecisionSegments(
+            request: Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse
     }
 }
 
@@ -2483,6 +2554,17 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ReadDecisionSegments.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>(),
+            handler: { request, context in
+                try await self.readDecisionSegments(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -2681,6 +2763,17 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_DecisionExplanation> {
         let response = try await self.explainDecision(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func readDecisionSegments(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse> {
+        let response = try await self.readDecisionSegments(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -2918,6 +3011,19 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation> {
         return GRPCCore.ServerResponse<Signet_Node_V1alpha1_DecisionExplanation>(
             message: try await self.explainDecision(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func readDecisionSegments(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>(
+            message: try await self.readDecisionSegments(
                 request: request.message,
                 context: context
             ),
@@ -3299,6 +3405,30 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_DecisionExplanation>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_DecisionExplanation>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ReadDecisionSegments" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Segments of the decision store as they are kept, in the order of their numbers, so that whoever
+        /// > asks can compare them with the audit log.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func readDecisionSegments<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -3881,6 +4011,41 @@ extension Signet_Admin_V1alpha1_Administration {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "ReadDecisionSegments" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Segments of the decision store as they are kept, in the order of their numbers, so that whoever
+        /// > asks can compare them with the audit log.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func readDecisionSegments<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ReadDecisionSegments.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -4356,6 +4521,36 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ExplainDecisionRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_DecisionExplanation>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ReadDecisionSegments" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Segments of the decision store as they are kept, in the order of their numbers, so that whoever
+    /// > asks can compare them with the audit log.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func readDecisionSegments<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.readDecisionSegments(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -4905,6 +5100,40 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.explainDecision(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ReadDecisionSegments" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Segments of the decision store as they are kept, in the order of their numbers, so that whoever
+    /// > asks can compare them with the audit log.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func readDecisionSegments<Result>(
+        _ message: Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.readDecisionSegments(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -841,6 +841,19 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "StoreDecisions" metadata.
+        package enum StoreDecisions: Sendable {
+            /// Request type for "StoreDecisions".
+            package typealias Input = Signet_Node_V1alpha1_StoreDecisionsRequest
+            /// Response type for "StoreDecisions".
+            package typealias Output = Signet_Node_V1alpha1_StoreDecisionsResponse
+            /// Descriptor for "StoreDecisions".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.node.v1alpha1.Node"),
+                method: "StoreDecisions",
+                type: .unary
+            )
+        }
         /// Namespace for "Sync" metadata.
         package enum Sync: Sendable {
             /// Request type for "Sync".
@@ -858,6 +871,7 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             Renew.descriptor,
             SignX509SVIDs.descriptor,
+            StoreDecisions.descriptor,
             Sync.descriptor
         ]
     }
@@ -924,6 +938,24 @@ extension Signet_Node_V1alpha1_Node {
             request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_SignX509SVIDsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>
+
+        /// Handle the "StoreDecisions" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One segment of the agent's decision log, to be kept (docs/decisions/0011-decision-log.md).
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Node_V1alpha1_StoreDecisionsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Node_V1alpha1_StoreDecisionsResponse` messages.
+        func storeDecisions(
+            request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_StoreDecisionsResponse>
 
         /// Handle the "Sync" method.
         ///
@@ -992,6 +1024,24 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>
 
+        /// Handle the "StoreDecisions" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One segment of the agent's decision log, to be kept (docs/decisions/0011-decision-log.md).
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_StoreDecisionsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Node_V1alpha1_StoreDecisionsResponse` message.
+        func storeDecisions(
+            request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_StoreDecisionsResponse>
+
         /// Handle the "Sync" method.
         ///
         /// > Source IDL Documentation:
@@ -1057,6 +1107,24 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Node_V1alpha1_SignX509SVIDsResponse
 
+        /// Handle the "StoreDecisions" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One segment of the agent's decision log, to be kept (docs/decisions/0011-decision-log.md).
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Node_V1alpha1_StoreDecisionsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Node_V1alpha1_StoreDecisionsResponse` to respond with.
+        func storeDecisions(
+            request: Signet_Node_V1alpha1_StoreDecisionsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Node_V1alpha1_StoreDecisionsResponse
+
         /// Handle the "Sync" method.
         ///
         /// > Source IDL Documentation:
@@ -1105,6 +1173,17 @@ extension Signet_Node_V1alpha1_Node.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Node_V1alpha1_Node.Method.StoreDecisions.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_StoreDecisionsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_StoreDecisionsResponse>(),
+            handler: { request, context in
+                try await self.storeDecisions(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Node_V1alpha1_Node.Method.Sync.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_SyncRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_SyncResponse>(),
@@ -1142,6 +1221,17 @@ extension Signet_Node_V1alpha1_Node.ServiceProtocol {
         )
         return GRPCCore.StreamingServerResponse(single: response)
     }
+
+    package func storeDecisions(
+        request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_StoreDecisionsResponse> {
+        let response = try await self.storeDecisions(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
 }
 
 // Default implementation of methods from 'ServiceProtocol'.
@@ -1166,6 +1256,19 @@ extension Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse> {
         return GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>(
             message: try await self.signX509SVIDs(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func storeDecisions(
+        request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_StoreDecisionsResponse> {
+        return GRPCCore.ServerResponse<Signet_Node_V1alpha1_StoreDecisionsResponse>(
+            message: try await self.storeDecisions(
                 request: request.message,
                 context: context
             ),
@@ -1248,6 +1351,29 @@ extension Signet_Node_V1alpha1_Node {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_SignX509SVIDsResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "StoreDecisions" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One segment of the agent's decision log, to be kept (docs/decisions/0011-decision-log.md).
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_StoreDecisionsRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_StoreDecisionsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_StoreDecisionsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func storeDecisions<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_StoreDecisionsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_StoreDecisionsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "Sync" method.
@@ -1362,6 +1488,40 @@ extension Signet_Node_V1alpha1_Node {
             )
         }
 
+        /// Call the "StoreDecisions" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One segment of the agent's decision log, to be kept (docs/decisions/0011-decision-log.md).
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_StoreDecisionsRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_StoreDecisionsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_StoreDecisionsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func storeDecisions<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_StoreDecisionsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_StoreDecisionsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Node_V1alpha1_Node.Method.StoreDecisions.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "Sync" method.
         ///
         /// > Source IDL Documentation:
@@ -1452,6 +1612,35 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_SignX509SVIDsRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_SignX509SVIDsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "StoreDecisions" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > One segment of the agent's decision log, to be kept (docs/decisions/0011-decision-log.md).
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Node_V1alpha1_StoreDecisionsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func storeDecisions<Result>(
+        request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_StoreDecisionsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.storeDecisions(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_StoreDecisionsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_StoreDecisionsResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1548,6 +1737,39 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
             metadata: metadata
         )
         return try await self.signX509SVIDs(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "StoreDecisions" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > One segment of the agent's decision log, to be kept (docs/decisions/0011-decision-log.md).
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func storeDecisions<Result>(
+        _ message: Signet_Node_V1alpha1_StoreDecisionsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_StoreDecisionsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.storeDecisions(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -425,6 +425,64 @@ package nonisolated struct Signet_Node_V1alpha1_Refusal: Sendable {
   package init() {}
 }
 
+package nonisolated struct Signet_Node_V1alpha1_StoreDecisionsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// A whole segment, as it lies on the agent's disk.
+  package var segment: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_StoreDecisionsResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var result: Signet_Node_V1alpha1_StoreDecisionsResponse.OneOf_Result? = nil
+
+  package var stored: Signet_Node_V1alpha1_StoredDecisions {
+    get {
+      if case .stored(let v)? = result {return v}
+      return Signet_Node_V1alpha1_StoredDecisions()
+    }
+    set {result = .stored(newValue)}
+  }
+
+  package var refusal: Signet_Node_V1alpha1_Refusal {
+    get {
+      if case .refusal(let v)? = result {return v}
+      return Signet_Node_V1alpha1_Refusal()
+    }
+    set {result = .refusal(newValue)}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Result: Equatable, Sendable {
+    case stored(Signet_Node_V1alpha1_StoredDecisions)
+    case refusal(Signet_Node_V1alpha1_Refusal)
+
+  }
+
+  package init() {}
+}
+
+/// The server has the segment, from now or from before.
+package nonisolated struct Signet_Node_V1alpha1_StoredDecisions: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 package nonisolated struct Signet_Node_V1alpha1_Revision: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1286,11 +1344,41 @@ package nonisolated struct Signet_Node_V1alpha1_DecisionExplanation: @unchecked 
     set {_uniqueStorage()._nearestMiss = newValue}
   }
 
+  /// Set by the server alone: no proxy remembers the decision, and it comes from the decision log,
+  /// which has no `rules`.
+  package var logged: Signet_Node_V1alpha1_DecisionOrigin {
+    get {_storage._logged ?? Signet_Node_V1alpha1_DecisionOrigin()}
+    set {_uniqueStorage()._logged = newValue}
+  }
+  /// Returns true if `logged` has been explicitly set.
+  package var hasLogged: Bool {_storage._logged != nil}
+  /// Clears the value of `logged`. Subsequent reads from it will return its default value.
+  package mutating func clearLogged() {_uniqueStorage()._logged = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Whose record of a decision the decision log has.
+package nonisolated struct Signet_Node_V1alpha1_DecisionOrigin: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// SPIFFE ID of the agent that sent it.
+  package var agent: String = String()
+
+  /// "namespace/name".
+  package var proxy: String = String()
+
+  package var storedAtUnixMilliseconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
 }
 
 package nonisolated struct Signet_Node_V1alpha1_RuleExplanation: Sendable {
@@ -2438,6 +2526,122 @@ nonisolated extension Signet_Node_V1alpha1_Refusal: SwiftProtobuf.Message, Swift
     if lhs.message != rhs.message {return false}
     if lhs.retryable != rhs.retryable {return false}
     if lhs.retryAfterMilliseconds != rhs.retryAfterMilliseconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_StoreDecisionsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".StoreDecisionsRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}segment\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.segment) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.segment.isEmpty {
+      try visitor.visitSingularBytesField(value: self.segment, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_StoreDecisionsRequest, rhs: Signet_Node_V1alpha1_StoreDecisionsRequest) -> Bool {
+    if lhs.segment != rhs.segment {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_StoreDecisionsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".StoreDecisionsResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stored\0\u{1}refusal\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: Signet_Node_V1alpha1_StoredDecisions?
+        var hadOneofValue = false
+        if let current = self.result {
+          hadOneofValue = true
+          if case .stored(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.result = .stored(v)
+        }
+      }()
+      case 2: try {
+        var v: Signet_Node_V1alpha1_Refusal?
+        var hadOneofValue = false
+        if let current = self.result {
+          hadOneofValue = true
+          if case .refusal(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.result = .refusal(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.result {
+    case .stored?: try {
+      guard case .stored(let v)? = self.result else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    }()
+    case .refusal?: try {
+      guard case .refusal(let v)? = self.result else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_StoreDecisionsResponse, rhs: Signet_Node_V1alpha1_StoreDecisionsResponse) -> Bool {
+    if lhs.result != rhs.result {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_StoredDecisions: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".StoredDecisions"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_StoredDecisions, rhs: Signet_Node_V1alpha1_StoredDecisions) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3914,7 +4118,7 @@ nonisolated extension Signet_Node_V1alpha1_ProxyCounters: SwiftProtobuf.Message,
 
 nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DecisionExplanation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}time_unix_milliseconds\0\u{1}allowed\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}reason\0\u{1}listener\0\u{1}identity\0\u{1}peer\0\u{3}peer_address\0\u{1}port\0\u{1}method\0\u{1}path\0\u{1}revision\0\u{3}shadow_differs\0\u{3}shadow_allowed\0\u{3}shadow_policy\0\u{1}rules\0\u{3}nearest_miss\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}time_unix_milliseconds\0\u{1}allowed\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}reason\0\u{1}listener\0\u{1}identity\0\u{1}peer\0\u{3}peer_address\0\u{1}port\0\u{1}method\0\u{1}path\0\u{1}revision\0\u{3}shadow_differs\0\u{3}shadow_allowed\0\u{3}shadow_policy\0\u{1}rules\0\u{3}nearest_miss\0\u{1}logged\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -3937,6 +4141,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
     var _shadowPolicy: String = String()
     var _rules: [Signet_Node_V1alpha1_RuleExplanation] = []
     var _nearestMiss: String = String()
+    var _logged: Signet_Node_V1alpha1_DecisionOrigin? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3967,6 +4172,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
       _shadowPolicy = source._shadowPolicy
       _rules = source._rules
       _nearestMiss = source._nearestMiss
+      _logged = source._logged
     }
   }
 
@@ -4005,6 +4211,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
         case 18: try { try decoder.decodeSingularStringField(value: &_storage._shadowPolicy) }()
         case 19: try { try decoder.decodeRepeatedMessageField(value: &_storage._rules) }()
         case 20: try { try decoder.decodeSingularStringField(value: &_storage._nearestMiss) }()
+        case 21: try { try decoder.decodeSingularMessageField(value: &_storage._logged) }()
         default: break
         }
       }
@@ -4077,6 +4284,9 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
       if !_storage._nearestMiss.isEmpty {
         try visitor.visitSingularStringField(value: _storage._nearestMiss, fieldNumber: 20)
       }
+      try { if let v = _storage._logged {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4106,10 +4316,51 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
         if _storage._shadowPolicy != rhs_storage._shadowPolicy {return false}
         if _storage._rules != rhs_storage._rules {return false}
         if _storage._nearestMiss != rhs_storage._nearestMiss {return false}
+        if _storage._logged != rhs_storage._logged {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_DecisionOrigin: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DecisionOrigin"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}proxy\0\u{3}stored_at_unix_milliseconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.agent) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.proxy) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.storedAtUnixMilliseconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.agent.isEmpty {
+      try visitor.visitSingularStringField(value: self.agent, fieldNumber: 1)
+    }
+    if !self.proxy.isEmpty {
+      try visitor.visitSingularStringField(value: self.proxy, fieldNumber: 2)
+    }
+    if self.storedAtUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.storedAtUnixMilliseconds, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_DecisionOrigin, rhs: Signet_Node_V1alpha1_DecisionOrigin) -> Bool {
+    if lhs.agent != rhs.agent {return false}
+    if lhs.proxy != rhs.proxy {return false}
+    if lhs.storedAtUnixMilliseconds != rhs.storedAtUnixMilliseconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

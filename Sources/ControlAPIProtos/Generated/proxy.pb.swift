@@ -378,10 +378,14 @@ package nonisolated struct Signet_Proxy_V1alpha1_TrafficRecords: Sendable {
 
   package var counts: [Signet_Proxy_V1alpha1_DecisionCount] = []
 
+  /// Without `rules`: their number has no limit.
   package var denials: [Signet_Node_V1alpha1_DecisionExplanation] = []
 
   /// Records that were dropped since the message before.
   package var dropped: UInt64 = 0
+
+  /// Every 1,000th of what each worker allowed, without `rules`.
+  package var samples: [Signet_Node_V1alpha1_DecisionExplanation] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1084,7 +1088,7 @@ nonisolated extension Signet_Proxy_V1alpha1_Question: SwiftProtobuf.Message, Swi
 
 nonisolated extension Signet_Proxy_V1alpha1_TrafficRecords: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".TrafficRecords"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}counts\0\u{1}denials\0\u{1}dropped\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}counts\0\u{1}denials\0\u{1}dropped\0\u{1}samples\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1095,6 +1099,7 @@ nonisolated extension Signet_Proxy_V1alpha1_TrafficRecords: SwiftProtobuf.Messag
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.counts) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.denials) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.dropped) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.samples) }()
       default: break
       }
     }
@@ -1110,6 +1115,9 @@ nonisolated extension Signet_Proxy_V1alpha1_TrafficRecords: SwiftProtobuf.Messag
     if self.dropped != 0 {
       try visitor.visitSingularUInt64Field(value: self.dropped, fieldNumber: 3)
     }
+    if !self.samples.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.samples, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1117,6 +1125,7 @@ nonisolated extension Signet_Proxy_V1alpha1_TrafficRecords: SwiftProtobuf.Messag
     if lhs.counts != rhs.counts {return false}
     if lhs.denials != rhs.denials {return false}
     if lhs.dropped != rhs.dropped {return false}
+    if lhs.samples != rhs.samples {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -105,7 +105,12 @@ package final class AgentLink: Sendable {
     package func listening(_ listeners: [ProxyListening]) { outbox.listening(listeners) }
 
     /// What happened since the last call; dropped and counted if the agent does not take it.
-    package func record(_ records: Signet_Proxy_V1alpha1_TrafficRecords) { outbox.record(records) }
+    ///
+    /// - Returns: Whether there was room for it.
+    @discardableResult
+    package func record(_ records: Signet_Proxy_V1alpha1_TrafficRecords) -> Bool {
+        outbox.record(records)
+    }
 
     /// The process finishes what it has, and another one may take its place.
     package func drain() { outbox.drain() }
@@ -186,8 +191,8 @@ package final class AgentLink: Sendable {
 
     private static let refusing =
         withdrawing.union([
-            "alreadyServed", "ambiguous", "executableReplaced", "notAttested", "severalProxies",
-            "wire",
+            "alreadyServed", "ambiguous", "executableReplaced", "instanceTaken", "notAttested",
+            "severalProxies", "wire",
         ])
 
     /// What an agent says when this process has no Proxy any more; other ends of streams withdraw

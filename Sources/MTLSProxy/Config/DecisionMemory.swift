@@ -2,10 +2,11 @@
 
 internal import Authorization
 package import ControlAPIProtos
+internal import DecisionLog
 internal import DecisionWire
 internal import FoundationEssentials
 internal import HTTPSemantics
-internal import NodeSync
+package import NodeSync
 internal import Routing
 internal import SPIFFE
 internal import SwiftProtobuf
@@ -17,6 +18,9 @@ internal import Synchronization
 package final class DecisionMemory: Sendable {
     /// Most denials: a flood of them forgets the older ones, at some 300 bytes each.
     package static let denialsMax = 4_096
+    /// Most rules of a listener with which a nearest miss is looked for without being asked: more
+    /// take milliseconds each.
+    static let nearestMissRulesMax = 1_000
     /// Snapshots whose policies are kept: a denial is asked about soon or by its log line.
     static let snapshotsMax = 8
 
@@ -51,11 +55,21 @@ package final class DecisionMemory: Sendable {
     package init() {}
 
     /// A snapshot comes into force.
-    func remember(_ snapshot: ProxySnapshot, revision: Revision) {
+    package func remember(_ snapshot: ProxySnapshot, revision: Revision) {
         let judges = snapshot.inbound.map { Judge(listener: $0.listener, policies: $0.policies) }
         state.withLock { state in
-            state.memories.append(Memory(judges: judges, revision: revision))
-            if state.memories.count > Self.snapshotsMax { state.memories.removeFirst() }
+            guard let last = state.memories.last, last.revision == revision else {
+                state.memories.append(Memory(judges: judges, revision: revision))
+                if state.memories.count > Self.snapshotsMax { state.memories.removeFirst() }
+                return
+            }
+            // Trust, keys and endpoints change while the policies stay.
+            let names = Set(judges.map(\.listener.name))
+            let gone = last.judges.filter { !names.contains($0.listener.name) }
+            state.memories[state.memories.count - 1] = Memory(
+                judges: judges + gone,
+                revision: revision
+            )
         }
     }
 
@@ -88,6 +102,42 @@ package final class DecisionMemory: Sendable {
         }
     }
 
+    /// What the decision log is told of a decision: without an account of each rule, whose number
+    /// has no limit.
+    ///
+    /// - Parameters:
+    ///   - record: With a decision.
+    ///   - nearestMiss: Whether the rule that lacked least is looked for, which judges again.
+    /// - Returns: nil if its snapshot is not kept any more.
+    func logged(
+        _ record: ProxyRecord,
+        nearestMiss: Bool
+    ) -> Signet_Node_V1alpha1_DecisionExplanation? {
+        let found: (Judge, Revision)? = state.withLock { state in
+            guard
+                let kept = state.memories.last(where: { $0.revision.number == record.revision }),
+                let judge = kept.judge(named: record.listener)
+            else { return nil }
+            return (judge, kept.revision)
+        }
+        guard let (judge, revision) = found else { return nil }
+        var message = record.logged(by: judge.listener, judge.policies, revision)
+        guard nearestMiss, let id = record.decisionID,
+            judge.policies.policies.reduce(0, { $0 + $1.rules.count }) <= Self.nearestMissRulesMax
+        else { return message }
+        let explanation = record.explanation(
+            id: id.description,
+            of: judge.listener,
+            under: judge.policies.policies,
+            revision: revision
+        )
+        message?.nearestMiss = DecisionText.cut(
+            explanation?.nearestMiss ?? "",
+            bytesMax: DecisionText.nearestMissBytesMax
+        )
+        return message
+    }
+
     /// Why a request or connection was denied; nil if it is not remembered.
     package func explanation(of id: String) -> Signet_Node_V1alpha1_DecisionExplanation? {
         let found: (Denial, Judge, Revision)? = state.withLock { state in
@@ -108,6 +158,41 @@ package final class DecisionMemory: Sendable {
 }
 
 extension ProxyRecord {
+    /// What the numbers of its decision say, with names.
+    fileprivate func logged(
+        by inbound: InboundListener,
+        _ policies: CompiledPolicySet,
+        _ revision: Revision
+    ) -> Signet_Node_V1alpha1_DecisionExplanation? {
+        guard let decision, let decisionID, let address = peerAddress else { return nil }
+        let cause = policies.verdict(of: decision.enforced).cause
+        let shadow = policies.verdict(of: decision.shadow).cause
+        return .with {
+            $0.id = decisionID.description
+            $0.timeUnixMilliseconds = Int64((time * 1000).rounded())
+            $0.allowed = decision.isAllowed
+            $0.policyNamespace = cause?.namespace ?? ""
+            $0.policy = cause?.policy ?? ""
+            $0.rule = cause.map { Int32(clamping: $0.rule) } ?? -1
+            $0.reason = decision.enforced.reason.word
+            $0.listener = listener
+            $0.identity = inbound.identity.description
+            $0.peer = peer?.description ?? ""
+            $0.peerAddress = "\(address)"
+            $0.port = UInt32(inbound.workloadPort)
+            $0.revision = .with {
+                $0.epoch = Data(revision.epoch.bytes)
+                $0.number = revision.number
+            }
+            $0.shadowDiffers = decision.differsInShadow
+            $0.shadowAllowed = decision.shadow.isAllowed
+            $0.shadowPolicy = shadow.map { "\($0.namespace)/\($0.policy)" } ?? ""
+            guard kind == .request else { return }
+            $0.method = method.name ?? "(other)"
+            $0.path = DecisionText.cut(path, bytesMax: DecisionText.pathBytesMax)
+        }
+    }
+
     /// What policies say of what was recorded.
     fileprivate func explanation(
         id: String,

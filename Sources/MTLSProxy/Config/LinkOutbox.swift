@@ -11,9 +11,10 @@ internal import Synchronization
 /// Nothing here grows with the agent's absence: of what is whole each time the newest is kept, and
 /// records beyond their limit are dropped and counted.
 final class LinkOutbox: Sendable {
-    /// Most messages of records that wait: 100 seconds of counts at one in ten seconds, and bursts
-    /// of denials.
-    static let recordsMax = 16
+    /// Most messages of records that wait: counts of more than a minute without the agent.
+    static let recordsMax = 32
+    /// Most of them when the next one has no counts: a flood of denials takes no count's place.
+    static let decisionRecordsMax = 16
 
     private struct State {
         var answer: Signet_Proxy_V1alpha1_StateAnswer?
@@ -76,15 +77,22 @@ final class LinkOutbox: Sendable {
         }
     }
 
-    func record(_ records: Signet_Proxy_V1alpha1_TrafficRecords) {
-        put { state in
-            guard state.records.count < Self.recordsMax else {
-                let lost = records.counts.count + records.denials.count
+    /// Takes a message of records, or drops and counts it.
+    ///
+    /// - Returns: Whether there was room.
+    func record(_ records: Signet_Proxy_V1alpha1_TrafficRecords) -> Bool {
+        let isAdded = state.withLock { state in
+            let room = records.counts.isEmpty ? Self.decisionRecordsMax : Self.recordsMax
+            guard state.records.count < room else {
+                let lost = records.counts.count + records.denials.count + records.samples.count
                 state.dropped += UInt64(lost) + records.dropped
-                return
+                return false
             }
             state.records.append(records)
+            return true
         }
+        filled.signal()
+        return isAdded
     }
 
     /// The next message, what others wait for first; nil if there is nothing to say.

@@ -32,6 +32,7 @@ package struct SnapshotBuilder {
     private var generation: UInt64 = 0
     private var contexts: [ContextKey: TLSContext] = [:]
     private var policySets: [[[UInt8]]: CompiledPolicySet] = [:]
+    private var authorities: (of: [TrustDomain: TrustBundle], made: TLSAuthorities)?
     /// By the listener's name.
     private var footings: [String: (Footing, generation: UInt64)] = [:]
 
@@ -67,7 +68,7 @@ package struct SnapshotBuilder {
         let policies = try Self.policies(state)
         var usedContexts: [ContextKey: TLSContext] = [:]
         var usedSets: [[[UInt8]]: CompiledPolicySet] = [:]
-        let authorities = TLSAuthorities(provider: provider, bundles: trust.bundles)
+        let authorities = authorities(of: trust.bundles)
         let revocations = PeerRevocations(
             identities: trust.revocations.mapValues {
                 $0.addingTimeInterval(-X509SVID.backdatingSeconds)
@@ -175,6 +176,13 @@ package struct SnapshotBuilder {
         let key = ObservedPort(namespace: service.namespace, service: service.name, name: port)
         let known = Set(service.endpoints)
         return service.endpoints + (observed[key] ?? []).filter { !known.contains($0) }
+    }
+
+    private mutating func authorities(of bundles: [TrustDomain: TrustBundle]) -> TLSAuthorities {
+        if let (known, made) = authorities, known == bundles { return made }
+        let made = TLSAuthorities(provider: provider, bundles: bundles)
+        authorities = (bundles, made)
+        return made
     }
 
     private mutating func stand(_ listener: String, on footing: Footing) -> UInt64 {

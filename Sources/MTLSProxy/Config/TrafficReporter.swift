@@ -18,14 +18,13 @@ package struct TrafficReporter: Sendable {
     static let recordsInterval: Duration = .seconds(1)
     /// How often counts are taken and told to the agent.
     static let countsInterval: Duration = .seconds(10)
-    /// Most denials told to the agent in one message.
-    static let denialsToldMax = 100
 
     private let engine: ProxyEngine
     private let stalenessMax: Duration?
     private let control: EngineControl
     private let link: AgentLink
     private let decisions: DecisionMemory
+    private let telling: DecisionTelling
     private let clock: any NodeClock
     private let logger: Logger
     private let metrics: MetricRegistry
@@ -56,6 +55,7 @@ package struct TrafficReporter: Sendable {
         self.stalenessMax = stalenessMax
         self.link = link
         self.decisions = decisions
+        telling = DecisionTelling(memory: decisions, metrics: metrics)
         self.clock = clock
         self.logger = logger
         self.metrics = metrics
@@ -87,22 +87,18 @@ package struct TrafficReporter: Sendable {
     // MARK: - Records
 
     private func tellRecords() {
-        let (records, dropped) = engine.takeRecords()
-        guard !records.isEmpty || dropped > 0 else { return }
-        decisions.add(records)
-        for record in records { log(record) }
-        let denials = records.compactMap { record -> String? in
-            guard record.decision?.isAllowed == false else { return nil }
-            return record.decisionID?.description
+        let taken = engine.takeRecords()
+        decisions.add(taken.records)
+        for record in taken.records where record.isForAccessLog { log(record) }
+        if taken.accessDropped > 0 {
+            metrics.increment(.proxyAccessLogDropped, by: Int(clamping: taken.accessDropped))
         }
-        guard !denials.isEmpty || dropped > 0 else { return }
-        let (memory, count) = (decisions, Self.denialsToldMax)
-        link.record(
-            .with { message in
-                message.denials = denials.prefix(count).compactMap { memory.explanation(of: $0) }
-                message.dropped = dropped + UInt64(max(0, denials.count - count))
-            }
+        let messages = telling.messages(
+            of: taken.records,
+            lost: taken.dropped,
+            now: clock.bootTime
         )
+        for message in messages where !link.record(message) { telling.refused(message) }
     }
 
     private func log(_ record: ProxyRecord) {
@@ -174,7 +170,7 @@ package struct TrafficReporter: Sendable {
                 }
             )
         }
-        if !counts.isEmpty { link.record(.with { $0.counts = counts }) }
+        for message in DecisionTelling.messages(of: counts) { link.record(message) }
     }
 
     /// Counts what policies in shadow would have decided otherwise.

@@ -68,6 +68,8 @@ package final class AgentCore: Sendable {
     let readmissions: AsyncStream<Void>
     let timer: DeadlineTimer
     let proxies: ProxyDesk
+    /// The decision log of this node.
+    package let decisions: DecisionSpool
     private let connectOutlet: AsyncStream<Void>.Continuation
     private let readmissionOutlet: AsyncStream<Void>.Continuation
     private let deferred: AsyncStream<Deferred>
@@ -108,6 +110,12 @@ package final class AgentCore: Sendable {
         trustState = Mutex(try AgentTrust(stored.identity, key: stored.key))
         timer = DeadlineTimer(clock: clock)
         proxies = ProxyDesk(clock: clock, metrics: metrics)
+        decisions = DecisionSpool(
+            directory: directory.decisionsPath,
+            clock: clock,
+            logger: logger,
+            metrics: metrics
+        )
         (connects, connectOutlet) = AsyncStream.makeStream(of: Void.self)
         (readmissions, readmissionOutlet) = AsyncStream.makeStream(of: Void.self)
         (deferred, deferredOutlet) = AsyncStream.makeStream(of: Deferred.self)
@@ -158,6 +166,7 @@ package final class AgentCore: Sendable {
     package func run() async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.disk.run() }
+            group.addTask { await self.decisions.run() }
             for await next in deferred { await perform(next) }
             group.cancelAll()
         }

@@ -47,6 +47,9 @@ package final class AgentDirectory: Sendable {
     /// Where a file of the agent lies.
     package func path(of file: AgentFile) -> String { "\(path)/\(file.rawValue)" }
 
+    /// Where segments of the decision log wait for the server.
+    package var decisionsPath: String { "\(path)/decisions" }
+
     /// Reads a file's content; nil if there is no such file.
     ///
     /// - Throws: `AgentFileError` for a file that is not whole, or not ours alone.

@@ -37,6 +37,7 @@ final class ProxyDesk: Sendable {
         as process: ProxyRoster.Attached
     ) throws(ProxyRefusal) {
         let ended: ProxySession? = try state.withLock { state throws(ProxyRefusal) in
+            guard !state.roster.isInstanceTaken(process) else { throw .instanceTaken }
             var ended: ProxySession?
             if let holder = state.roster.holder(of: process.proxy) {
                 guard let other = state.sessions[holder.id], !other.isThere else {
@@ -67,6 +68,11 @@ final class ProxyDesk: Sendable {
     func changed(_ id: SubscriberID, _ standing: ProxyStanding, isDraining: Bool) {
         state.withLock { $0.roster.changed(id, standing, isDraining: isDraining) }
         tellServer()
+    }
+
+    /// The process of a stream; nil once it has ended.
+    func process(_ id: SubscriberID) -> ProxyRoster.Attached? {
+        state.withLock { $0.roster.process(id) }
     }
 
     /// The process that has a Proxy now.

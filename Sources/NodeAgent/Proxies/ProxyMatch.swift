@@ -10,6 +10,9 @@ package enum ProxyRefusal: Error, Hashable, Sendable {
     /// The process attests to Proxies of several namespaces: whoever administers one would speak
     /// for the other.
     case ambiguous([String])
+    /// Another process of this machine has the instance that this one says it is, or had it: its
+    /// decisions would be taken for this one's.
+    case instanceTaken
     /// No Proxy in force on this node means the process, or not the one it names.
     case noProxy
     /// The process attests to several Proxies of one namespace, and did not say which it is.
@@ -20,6 +23,7 @@ package enum ProxyRefusal: Error, Hashable, Sendable {
         switch self {
         case .alreadyServed: "alreadyServed"
         case .ambiguous: "ambiguous"
+        case .instanceTaken: "instanceTaken"
         case .noProxy: "noProxy"
         case .severalProxies: "severalProxies"
         }
@@ -42,6 +46,13 @@ package enum ProxyRefusal: Error, Hashable, Sendable {
                 reason,
                 "this process attests to Proxies of several namespaces (\(Self.list(names))); give "
                     + "each proxy a user of its own"
+            )
+        case .instanceTaken:
+            APIError(
+                .conflict,
+                reason,
+                "another process of this machine has the instance that this one chose, or had it; "
+                    + "start the proxy anew, it chooses another one"
             )
         case .noProxy:
             APIError(

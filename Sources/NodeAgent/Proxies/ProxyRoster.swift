@@ -9,6 +9,9 @@ package struct ProxyRoster: Sendable {
     /// Most processes remembered that left without draining: a proxy that crashes again and again
     /// does not fill the agent's memory.
     package static let departedMax = 64
+    /// Most processes whose instance is remembered after they left, whether they drained or not:
+    /// decisions that begin with it are in the decision log.
+    package static let instancesMax = 1_024
 
     /// A process with an open stream.
     package struct Attached: Hashable, Sendable {
@@ -29,6 +32,7 @@ package struct ProxyRoster: Sendable {
 
     private var attached: [SubscriberID: Attached] = [:]
     private var departed: [(process: Attached, until: Date)] = []
+    private var left: [Instance] = []
 
     package init() {}
 
@@ -39,6 +43,19 @@ package struct ProxyRoster: Sendable {
     package func holder(of proxy: String) -> (id: SubscriberID, pid: Int32)? {
         attached.first { $0.value.proxy == proxy && !$0.value.isDraining }
             .map { ($0.key, $0.value.pid) }
+    }
+
+    /// The process of a stream; nil once it has ended.
+    package func process(_ id: SubscriberID) -> Attached? { attached[id] }
+
+    /// Whether another process of this agent has the instance of this one, or had it.
+    ///
+    /// Processes choose it at random, so that only one who has read it in another's decisions has
+    /// the same. A process that comes back, perhaps as another Proxy, is known by its PID.
+    package func isInstanceTaken(_ process: Attached) -> Bool {
+        let own = Instance(process)
+        return attached.values.contains { Instance($0).isOther(own) }
+            || left.contains { $0.isOther(own) }
     }
 
     /// Gives a Proxy that nobody holds to a process.
@@ -64,8 +81,12 @@ package struct ProxyRoster: Sendable {
     ///   - id: Whose.
     ///   - now: The wall clock: who left without draining is remembered until its last SVID ends.
     package mutating func detach(_ id: SubscriberID, now: Date) {
-        guard let process = attached.removeValue(forKey: id), !process.isDraining,
-            let until = process.standing.newestNotAfter, until > now
+        guard let process = attached.removeValue(forKey: id) else { return }
+        let instance = Instance(process)
+        left.removeAll { $0 == instance }
+        left.append(instance)
+        if left.count > Self.instancesMax { left.removeFirst() }
+        guard !process.isDraining, let until = process.standing.newestNotAfter, until > now
         else { return }
         departed.append((process, until))
         if departed.count > Self.departedMax { departed.removeFirst() }
@@ -94,6 +115,17 @@ package struct ProxyRoster: Sendable {
         }
         return Array(all.prefix(AttachedProxy.reportedMax))
     }
+}
+
+/// Which process says which instance it is.
+private struct Instance: Hashable {
+    let bytes: [UInt8]
+    let pid: Int32
+
+    init(_ process: ProxyRoster.Attached) { (bytes, pid) = (process.hello.instance, process.pid) }
+
+    /// Whether it is another process of the same instance.
+    func isOther(_ other: Self) -> Bool { bytes == other.bytes && pid != other.pid }
 }
 
 extension ProxyRoster.Attached {

@@ -32,6 +32,7 @@ final class ProxySession: Sendable {
         var endpoints: [ObservedEndpoints]?
         var questions: [Signet_Proxy_V1alpha1_Question] = []
         var lastQuestion: UInt64 = 0
+        var intake = DecisionIntake()
         var asked: [UInt64: AsyncStream<Signet_Node_V1alpha1_ProxyQueryReply>.Continuation] = [:]
     }
 
@@ -117,7 +118,8 @@ final class ProxySession: Sendable {
 
     /// Nothing of a process counts that has no Proxy.
     private func count(_ message: Signet_Proxy_V1alpha1_TrafficRecords) {
-        guard state.withLock({ $0.id }) != nil else { return }
+        guard let id = state.withLock({ $0.id }) else { return core.decisions.refuse(message) }
+        keep(message, of: id)
         let counted = ProxyRecords.counted(message)
         for (key, count) in counted.decisions {
             core.metrics.increment(
@@ -130,6 +132,28 @@ final class ProxySession: Sendable {
         if counted.dropped > 0 {
             core.metrics.increment(.proxyRecordsDropped, by: counted.dropped)
         }
+    }
+
+    /// Gives the decision log what may be believed.
+    private func keep(_ message: Signet_Proxy_V1alpha1_TrafficRecords, of id: SubscriberID) {
+        guard let process = core.proxies.process(id) else {
+            return core.decisions.refuse(message)
+        }
+        let named = core.ask { $0.proxyIdentities[process.proxy] } ?? []
+        let identities = Set(named.map(\.description))
+        let wall = Int64(core.clock.wallTime.timeIntervalSince1970 * 1000)
+        let boot = core.clock.bootTime
+        let judged = state.withLock { state in
+            state.intake.judge(
+                message,
+                proxy: process.proxy,
+                instance: process.hello.instance,
+                identities: identities,
+                wall: wall,
+                boot: boot
+            )
+        }
+        core.decisions.offer(judged)
     }
 
     private func log(refused reason: String) {
@@ -151,14 +175,15 @@ final class ProxySession: Sendable {
                 state.trust = nil
                 return .with { $0.trust = trust.message(core.trustDomain) }
             }
+            // Before the state that opens the listeners which need them.
+            if let endpoints = state.endpoints {
+                state.endpoints = nil
+                return .with { $0.endpoints = .with { $0.ports = endpoints.map(\.message) } }
+            }
             if let (sequence, offer) = state.offer {
                 state.offer = nil
                 // It may have waited: a key that was taken away meanwhile is not given any more.
                 return .with { $0.state = offer.message(sequence, granted: state.granted) }
-            }
-            if let endpoints = state.endpoints {
-                state.endpoints = nil
-                return .with { $0.endpoints = .with { $0.ports = endpoints.map(\.message) } }
             }
             if let revision = state.watermark {
                 state.watermark = nil

@@ -110,6 +110,7 @@ struct ServerConnection {
             }
             group.addTask { await answer(calls, node, outlets) }
             group.addTask { await core.reportProxies(outlets) }
+            group.addTask { await DecisionUpload(core: core).run(on: node) }
             group.addTask { await end.wait() }
             // The stream has ended, or is to.
             defer { group.cancelAll() }
@@ -137,7 +138,10 @@ struct ServerConnection {
                 ]
             )
             core.metrics.set(.syncConnected, to: 1)
-            defer { core.proxies.changed.signal() }
+            defer {
+                core.proxies.changed.signal()
+                core.decisions.changed.signal()
+            }
             let time = Date(unixMilliseconds: welcome.serverTimeUnixMilliseconds)
             core.transition {
                 $0.welcomed(

@@ -40,6 +40,8 @@ package struct EndpointDirectory: Sendable {
         var due: Set<ObservedPort> = []
         /// Whether it was asked to take, and has not.
         var isAsked = false
+        /// What it was told last of each port, as a hash.
+        var told: [ObservedPort: Int] = [:]
     }
 
     private struct Need: Hashable {
@@ -54,7 +56,8 @@ package struct EndpointDirectory: Sendable {
 
     /// What a need came to, for all who have it.
     private struct List {
-        var endpoints: [Endpoint]
+        var used: [Endpoint]
+        var lost: [Endpoint]
         /// The same for everybody; nil if each gets another part of it.
         var shared: [String]?
     }
@@ -90,10 +93,30 @@ package struct EndpointDirectory: Sendable {
     // MARK: What agents say
 
     /// A stream of an agent was opened; an earlier one of it may not have ended yet.
-    package mutating func opened(_ session: SessionID, by agent: AgentName, now: Duration) {
+    ///
+    /// - Parameters:
+    ///   - session: The stream.
+    ///   - agent: Whose.
+    ///   - reports: Whether the agent says at once which listeners are up, even if none are: who
+    ///     does not is not waited for.
+    ///   - now: The boot time.
+    package mutating func opened(
+        _ session: SessionID,
+        by agent: AgentName,
+        reports: Bool = true,
+        now: Duration
+    ) {
         agents[session] = agent
         subscribers[session] = Subscriber(agent: agent)
+        if !reports { hear(agent, now: now) }
+        // Two that are opened at a time may come in the wrong order.
+        if let newest = nodes[agent]?.session, session < newest { return }
         change(agent, now: now) { $0.begin(session, now: now) }
+    }
+
+    /// Whether a stream is the one by which its agent is known.
+    package func isOpen(_ session: SessionID) -> Bool {
+        agents[session].map { nodes[$0]?.session == session } ?? false
     }
 
     /// What an agent's report comes to; said again whenever it comes to something else.
@@ -106,18 +129,8 @@ package struct EndpointDirectory: Sendable {
     ) -> Int {
         guard let agent = agents[session], nodes[agent]?.session == session else { return 0 }
         hear(agent, now: now)
-        var (report, full) = (report, 0)
-        let crowded = namespaces.filter { $0.value >= Self.perNamespaceMax }.keys
-        if !crowded.isEmpty {
-            let kept = report.up.filter { place, _ in
-                guard let kind = report.permitted[place], crowded.contains(kind.namespace) else {
-                    return true
-                }
-                return nodes[agent]?.knows(place) ?? false
-            }
-            full = report.up.count - kept.count
-            report.up = kept
-        }
+        var report = report
+        var full = fit(&report, of: agent)
         let others = count - (nodes[agent]?.count ?? 0)
         let room = min(Self.perAgentMax, Self.countMax - others)
         change(agent, now: now) { full += $0.say(report, room: room, now: now) }
@@ -146,6 +159,26 @@ package struct EndpointDirectory: Sendable {
         .sorted { ($0.agent, $0.place) < ($1.agent, $1.place) }
     }
 
+    /// Leaves out what a namespace has no room for; what is known of an agent has its place.
+    ///
+    /// - Returns: how many.
+    private func fit(_ report: inout ListenerReport, of agent: AgentName) -> Int {
+        let mine = nodes[agent]?.counts ?? [:]
+        var full = 0
+        let byNamespace = Dictionary(grouping: report.up.keys) {
+            report.permitted[$0]?.namespace ?? ""
+        }
+        for (namespace, places) in byNamespace {
+            let others = (namespaces[namespace] ?? 0) - (mine[namespace] ?? 0)
+            let surplus = places.count - max(0, Self.perNamespaceMax - others)
+            guard surplus > 0 else { continue }
+            let new = places.filter { nodes[agent]?.knows($0) != true }.sorted()
+            for place in new.suffix(surplus) { report.up[place] = nil }
+            full += min(surplus, new.count)
+        }
+        return full
+    }
+
     private mutating func hear(_ agent: AgentName, now: Duration) {
         awaited.remove(agent)
         if startingUntil != nil, awaited.isEmpty { startingUntil = now }
@@ -168,6 +201,7 @@ package struct EndpointDirectory: Sendable {
         }
         for (port, rule) in subscriber.rules where kept[port] != rule {
             drop(Need(port: port, rule: rule), of: session)
+            if kept[port] == nil { subscribers[session]?.told[port] = nil }
         }
         for (port, rule) in kept where subscriber.rules[port] != rule {
             let need = Need(port: port, rule: rule)
@@ -205,10 +239,15 @@ package struct EndpointDirectory: Sendable {
                 addresses: addresses(of: Need(port: port, rule: rule), for: subscriber.agent),
                 isPartial: startingUntil != nil
             )
+            guard subscriber.told[port] != list.hashValue else {
+                left.remove(port)
+                continue
+            }
             bytes += list.sizeBytes
             guard lists.isEmpty || bytes <= bytesMax else { break }
             lists.append(list)
             left.remove(port)
+            subscribers[session]?.told[port] = list.hashValue
         }
         subscribers[session]?.due = left
         subscribers[session]?.isAsked = !left.isEmpty
@@ -255,8 +294,13 @@ package struct EndpointDirectory: Sendable {
         lists[need] = list
         if let shared = list.shared { return shared }
         // A loopback address is another machine's own.
-        let mine = list.endpoints.filter { !$0.address.isLoopback || $0.agent == agent }
-            .map(\.address.text)
+        func reached(_ endpoints: [Endpoint]) -> Set<String> {
+            Set(
+                endpoints.filter { !$0.address.isLoopback || $0.agent == agent }
+                    .map(\.address.text)
+            )
+        }
+        let mine = Self.named(reached(list.used), reached(list.lost)).sorted()
         guard mine.count > Self.listMax else { return mine }
         let viewer = Self.mixed(agent.name.utf8, into: Self.mixBasis)
         return mine.map { (Self.mixed($0.utf8, into: viewer), $0) }
@@ -267,28 +311,31 @@ package struct EndpointDirectory: Sendable {
     }
 
     /// Those in use; if they are fewer than half, all that were lost as well.
+    private static func named(_ used: Set<String>, _ lost: Set<String>) -> Set<String> {
+        let others = lost.subtracting(used)
+        return used.count < others.count ? used.union(others) : used
+    }
+
     private func list(of need: Need) -> List {
-        var (used, lost): ([String: Endpoint], [String: Endpoint]) = ([:], [:])
+        var list = List(used: [], lost: [])
         for kind in need.rule.kinds(of: need.port) {
             for agent in holders[kind] ?? [] {
                 guard let node = nodes[agent] else { continue }
                 for listener in node.used where listener.kind == kind {
-                    used[listener.address.text] = Endpoint(agent: agent, address: listener.address)
+                    list.used.append(Endpoint(agent: agent, address: listener.address))
                 }
                 for listener in node.lost where listener.kind == kind {
-                    lost[listener.address.text] = Endpoint(agent: agent, address: listener.address)
+                    list.lost.append(Endpoint(agent: agent, address: listener.address))
                 }
             }
         }
-        let others = lost.filter { used[$0.key] == nil }
-        if used.count < others.count { used.merge(others) { known, _ in known } }
-        let endpoints = used.values.sorted { $0.address.text < $1.address.text }
-        let isShared =
-            endpoints.count <= Self.listMax && !endpoints.contains { $0.address.isLoopback }
-        return List(
-            endpoints: endpoints,
-            shared: isShared ? endpoints.map(\.address.text) : nil
+        guard !(list.used + list.lost).contains(where: \.address.isLoopback) else { return list }
+        let named = Self.named(
+            Set(list.used.map(\.address.text)),
+            Set(list.lost.map(\.address.text))
         )
+        if named.count <= Self.listMax { list.shared = named.sorted() }
+        return list
     }
 
     /// FNV-1a, which is the same in every process, with its bits stirred (the last step of
@@ -317,13 +364,16 @@ package struct EndpointDirectory: Sendable {
         deadlines.set(agent, to: node.deadline)
         guard before != after else { return }
         count += after.total - before.total
+        for namespace in Set(before.namespaces.keys).union(after.namespaces.keys) {
+            let total =
+                (namespaces[namespace] ?? 0) + (after.namespaces[namespace] ?? 0)
+                - (before.namespaces[namespace] ?? 0)
+            namespaces[namespace] = total == 0 ? nil : total
+        }
         var concerned: Set<Need> = []
         for kind in Set(before.kinds.keys).union(after.kinds.keys)
         where before.kinds[kind] != after.kinds[kind] {
             concerned.formUnion(needsByKind[kind] ?? [])
-            let more = (after.kinds[kind]?.count ?? 0) - (before.kinds[kind]?.count ?? 0)
-            let total = namespaces[kind.namespace, default: 0] + more
-            namespaces[kind.namespace] = total == 0 ? nil : total
             if after.kinds[kind] != nil {
                 holders[kind, default: []].insert(agent)
             } else {
@@ -342,10 +392,12 @@ package struct EndpointDirectory: Sendable {
     private struct Counted: Equatable {
         /// By kind, with whether it is in use.
         var kinds: [ListenerKind: [EndpointAddress: Bool]] = [:]
-        var total = 0
+        var namespaces: [String: Int]
+        var total: Int
 
         init(_ node: EndpointNode) {
             total = node.count
+            namespaces = node.counts
             for listener in node.lost {
                 kinds[listener.kind, default: [:]][listener.address] = false
             }

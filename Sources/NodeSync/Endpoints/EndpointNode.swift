@@ -33,6 +33,10 @@ struct EndpointNode: Sendable {
     private var flaps: [ListenerPlace: Flaps] = [:]
 
     var count: Int { known.count }
+    /// How many it knows of each namespace.
+    var counts: [String: Int] {
+        known.values.reduce(into: [:]) { $0[$1.listener.kind.namespace, default: 0] += 1 }
+    }
     var isEmpty: Bool { session == nil && known.isEmpty && flaps.isEmpty }
 
     func knows(_ place: ListenerPlace) -> Bool { known[place] != nil }
@@ -59,7 +63,10 @@ struct EndpointNode: Sendable {
             case .damped(let until), .leased(let until), .lost(_, let until): until
             }
         }
-        let calm = flaps.values.map { $0.wentAt + EndpointDirectory.calmTime }
+        let calm = flaps.compactMap { place, past -> Duration? in
+            if case .damped = known[place]?.standing { return nil }
+            return past.wentAt + EndpointDirectory.calmTime
+        }
         return (standings + calm).min()
     }
 
@@ -96,8 +103,7 @@ struct EndpointNode: Sendable {
         for (place, entry) in known {
             switch entry.standing {
             case .up: known[place]?.standing = .leased(until: now + EndpointDirectory.lease)
-            case .damped: known[place] = nil
-            case .leased, .lost: break
+            case .damped, .leased, .lost: break
             }
         }
     }
@@ -146,8 +152,8 @@ struct EndpointNode: Sendable {
         switch entry.standing {
         case .up where isOutOfSight:
             known[place]?.standing = .leased(until: now + EndpointDirectory.lease)
-        case .damped, .up: drop(place, now: now)
-        case .leased, .lost:
+        case .up: drop(place, now: now)
+        case .damped, .leased, .lost:
             // Of a process that was not heard on this stream nothing is known.
             if report.settled.contains(place.proxy), !isOutOfSight { drop(place, now: now) }
         }
@@ -161,14 +167,14 @@ struct EndpointNode: Sendable {
             return
         case nil: break
         }
-        guard var past = flaps[place], now < past.wentAt + EndpointDirectory.calmTime else {
-            flaps[place] = nil
+        // The first time it may have moved, or been restarted on purpose.
+        let returns = flaps[place]?.count ?? 0
+        flaps[place]?.count += 1
+        guard returns > 0 else {
             known[place] = Known(listener: listener, standing: .up)
             return
         }
-        let wait = EndpointDirectory.returnDelayMin * (1 << min(past.count, 30))
-        past.count += 1
-        flaps[place] = past
+        let wait = EndpointDirectory.returnDelayMin * (1 << min(returns - 1, 30))
         known[place] = Known(
             listener: listener,
             standing: .damped(until: now + min(wait, EndpointDirectory.returnDelayMax))
@@ -185,7 +191,11 @@ struct EndpointNode: Sendable {
     mutating func expire(now: Duration) {
         for (place, entry) in known {
             switch entry.standing {
-            case .damped(let until) where until <= now: known[place]?.standing = .up
+            case .damped(let until) where until <= now:
+                // From here on it is seen whether it stays.
+                flaps[place]?.wentAt = now
+                known[place]?.standing =
+                    session == nil ? .leased(until: now + EndpointDirectory.lease) : .up
             case .leased(let until) where until <= now:
                 // An agent that is there has had the time to say it.
                 if session != nil {
@@ -201,7 +211,8 @@ struct EndpointNode: Sendable {
             }
         }
         flaps = flaps.filter { place, past in
-            now < past.wentAt + EndpointDirectory.calmTime
+            if case .damped = known[place]?.standing { return true }
+            return now < past.wentAt + EndpointDirectory.calmTime
         }
     }
 }

@@ -141,6 +141,7 @@ package struct ObservedEndpoints: Hashable, Sendable {
 
 /// One known endpoint, for people.
 package struct EndpointStatus: Hashable, Sendable {
+    /// Whether it is in use, and why not.
     package enum State: String, Sendable {
         /// Up.
         case up

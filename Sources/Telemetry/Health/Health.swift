@@ -17,6 +17,8 @@ package final class Health: Sendable {
 
     private struct Condition {
         let probe: Probe
+        /// Whether it is only told of.
+        let isNoted: Bool
         var problem: String?
     }
 
@@ -27,11 +29,23 @@ package final class Health: Sendable {
     /// - Parameters:
     ///   - live: Met until reported otherwise, so that a starting process is not restarted.
     ///   - ready: Unmet until reported met.
-    package init(live: [String] = [], ready: [String]) {
+    ///   - noted: Met until reported otherwise; told of beside the others, and no reason to send
+    ///     anybody elsewhere.
+    package init(live: [String] = [], ready: [String], noted: [String] = []) {
         var conditions: [String: Condition] = [:]
-        for name in ready { conditions[name] = Condition(probe: .ready, problem: "starting") }
-        for name in live { conditions[name] = Condition(probe: .live, problem: nil) }
-        precondition(conditions.count == live.count + ready.count, "a name was declared twice")
+        for name in ready {
+            conditions[name] = Condition(probe: .ready, isNoted: false, problem: "starting")
+        }
+        for name in live {
+            conditions[name] = Condition(probe: .live, isNoted: false, problem: nil)
+        }
+        for name in noted {
+            conditions[name] = Condition(probe: .ready, isNoted: true, problem: nil)
+        }
+        precondition(
+            conditions.count == live.count + ready.count + noted.count,
+            "a name was declared twice"
+        )
         self.conditions = Mutex(conditions)
     }
 
@@ -52,7 +66,13 @@ package final class Health: Sendable {
             conditions:
                 conditions
                 .filter { probe == .ready || $0.value.probe == .live }
-                .map { HealthReport.Condition(name: $0.key, problem: $0.value.problem) }
+                .map { name, condition in
+                    HealthReport.Condition(
+                        name: name,
+                        problem: condition.problem,
+                        isNoted: condition.isNoted
+                    )
+                }
                 .sorted { $0.name < $1.name }
         )
     }
@@ -72,12 +92,14 @@ package struct HealthReport: Hashable, Sendable {
         package let name: String
         /// Why it is not met; `nil` when it is.
         package let problem: String?
+        /// Whether the answer does not depend on it.
+        package let isNoted: Bool
     }
 
     /// In the order of their names.
     package let conditions: [Condition]
 
-    package var isHealthy: Bool { conditions.allSatisfy { $0.problem == nil } }
+    package var isHealthy: Bool { conditions.allSatisfy { $0.problem == nil || $0.isNoted } }
 
     /// The report as one line of JSON.
     ///

@@ -4,11 +4,14 @@ extension Metric {
     package var kind: MetricKind {
         switch self {
         case .adminDenials, .attestations, .auditAlarms, .auditLeaves, .clockSteps,
-            .commitTransactions, .connectionsOpened, .connectionsRefused, .documentApplies,
+            .commitTransactions, .connectionsOpened, .connectionsRefused, .decisionBytes,
+            .decisionLosses, .decisionRecords, .decisionRecordsLost, .decisionSegments,
+            .decisionStored, .decisionUploads, .documentApplies,
             .endpointsRefused, .issuanceRefusals, .metricSeriesDropped, .proxyDecisions,
             .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
-            .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys,
+            .proxyAccessLogDropped, .proxyDecisionRecords, .proxyDecisionRecordsLost, .proxyEnds,
+            .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys,
             .proxyShadowDifferences, .proxyUncounted, .requests, .syncAlarms, .syncMessages,
             .syncReconnects,
             .tcpConnectionsClosed,
@@ -18,7 +21,9 @@ extension Metric {
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
             .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
-            .clockRefused, .clockSkew, .connectionsOpen, .entries, .observedEndpoints, .proxies,
+            .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
+            .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
+            .entries, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocations,
             .rotationAgentsMissing, .startTime, .stateRevision, .syncConnected, .syncRevision,
             .workloadStreams:
@@ -44,14 +49,17 @@ extension Metric {
         case .adminDenials: ["verb", "kind"]
         case .attestations: ["method", "result"]
         case .auditAlarms, .connectionsRefused, .issuanceRefusals, .proxyEnds,
-            .proxyHandshakeFailures, .proxyRefusals, .syncAlarms:
+            .proxyHandshakeFailures, .proxyRefusals, .syncAlarms, .decisionRecordsLost,
+            .proxyDecisionRecordsLost:
             ["reason"]
         case .auditLeaves: []
         case .authorityNotAfter: ["authority", "state"]
         case .clockRefused: ["problem"]
         case .buildInfo: ["version"]
         case .connectionsOpen, .connectionsOpened: ["listener"]
-        case .documentApplies, .proxyStates, .statesReceived, .svidRenewals: ["result"]
+        case .documentApplies, .proxyStates, .statesReceived, .svidRenewals, .decisionSegments,
+            .decisionUploads:
+            ["result"]
         case .metricSeriesDropped: ["metric"]
         case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]
         case .requestDuration, .requests:
@@ -67,15 +75,19 @@ extension Metric {
             ]
         case .rpcDuration: ["method"]
         case .rpcs: ["method", "code"]
-        case .svidsIssued, .syncMessages, .unauthenticatedRequests: ["kind"]
+        case .svidsIssued, .syncMessages, .unauthenticatedRequests, .decisionRecords,
+            .proxyDecisionRecords:
+            ["kind"]
         case .workloadAPIRequests: ["method", "result"]
         case .agentConnected, .agentContactTime, .agentProxies, .proxyRecordsDropped,
             .stateRevision,
             .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
             .auditCheckpointTime, .auditTreeSize, .cachedEntries, .cachedSVIDs, .clockSkew,
-            .clockSteps, .commitDuration, .commitTransactions, .entries, .fetchDuration,
-            .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies, .proxiesAttached,
-            .proxyConnectionsLive, .proxyLongTurns,
+            .clockSteps, .commitDuration, .commitTransactions, .decisionBytes, .decisionLosses,
+            .decisionSpoolBytes, .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
+            .decisionStoreUp, .decisionStored, .entries, .fetchDuration, .proxyAccessLogDropped,
+            .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies,
+            .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
             .proxyStaleKeys, .proxyUncounted, .revision, .revocations, .rotationAgentsMissing,
             .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
@@ -90,7 +102,6 @@ extension Metric {
         case .adminDenials: "Admin requests denied, by verb and document kind."
         case .agentConnected: "1 while the proxy's stream to its agent is open."
         case .agentContactTime: "When the proxy last heard of its agent, in Unix time."
-        case .agentProxies: "Proxy processes that have a Proxy of this node."
         case .agentSVIDNotAfter: "End of the agent's own certificate, in Unix time."
         case .agentsConnected: "Agents with an open sync stream."
         case .agentsKnown: "Agents that have attested and are not evicted."
@@ -118,35 +129,34 @@ extension Metric {
         case .issuanceDuration: "Time to sign one batch of requests, waiting included."
         case .issuanceRefusals: "Signing requests refused, by reason."
         case .metricSeriesDropped: "Updates counted under label values \"other\", by metric."
-        case .proxies: "Proxies in the datastore."
-        case .endpointsRefused: "Endpoints that agents reported and there was no room for."
-        case .observedEndpoints: "Endpoints that agents reported, those lost included."
-        case .proxiesAttached: "Proxy processes that connected agents have attached."
         case .revision: "Number of the newest committed revision."
         case .revocations: "Identities whose SVIDs issued before a moment are refused."
-        case .proxyConnectionsLive, .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns,
-            .proxyShadowDifferences, .proxyStaleKeys, .proxyUncounted, .requestDuration, .requests,
+        case .decisionBytes, .decisionLosses, .decisionRecords, .decisionRecordsLost,
+            .decisionSegments, .decisionSpoolBytes, .decisionSpoolOldest, .decisionStoreBytes,
+            .decisionStoreOldest, .decisionStoreUp, .decisionStored, .decisionUploads,
+            .proxyDecisionRecords, .proxyDecisionRecordsLost:
+            decisionHelp
+        case .agentProxies, .proxyDecisions, .proxyRecordsDropped, .proxyRefusals, .proxyStates,
+            .stateRevision, .statesReceived, .proxyAccessLogDropped, .proxyConnectionsLive,
+            .proxyEnds, .proxyHandshakeFailures,
+            .proxyLongTurns, .proxyShadowDifferences, .proxyStaleKeys, .proxyUncounted,
+            .requestDuration, .requests,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened,
-            .tcpReceivedBytes, .tcpSentBytes:
+            .tcpReceivedBytes, .tcpSentBytes, .endpointsRefused, .observedEndpoints, .proxies,
+            .proxiesAttached:
             proxyHelp
-        case .proxyDecisions: "Decisions that proxies reported, by verdict and policy."
-        case .proxyRecordsDropped: "Records of decisions that were lost before they were counted."
-        case .proxyRefusals: "Streams of proxies that were refused or ended, by reason."
-        case .proxyStates: "States that proxies applied, refused or did not answer."
         case .rotationAgentsMissing: "Live agents that have not applied the next authority."
         case .rpcDuration: "Time to answer a request, by method."
         case .rpcs: "Requests answered, by method and status code."
         case .startTime: "When this process started, in Unix time."
-        case .stateRevision: "Revision of the state that the proxy has in force."
-        case .statesReceived: "States of the agent, by what the proxy made of them."
         case .svidRenewals: "Renewals of the agent's own certificate, by result."
         case .svidsIssued: "Certificates signed, by kind."
         case .syncAlarms: "Sync messages that contradict what is applied, by reason."
         case .syncConnected: "1 while the sync stream is open."
         case .syncConvergenceDuration:
             "Time from a commit until all live agents concerned applied it."
-        case .syncMessages: "Deltas, snapshots, watermarks and queries sent on sync streams."
+        case .syncMessages: "Deltas, snapshots, watermarks, queries and endpoints sent on streams."
         case .syncReconnects: "Times the sync stream ended or could not be opened."
         case .syncRevision: "Number of the newest applied revision."
         case .unauthenticatedRequests:
@@ -156,8 +166,40 @@ extension Metric {
         }
     }
 
+    private var decisionHelp: String {
+        switch self {
+        case .decisionBytes: "Bytes of the segments stored."
+        case .decisionLosses: "Records that agents said were lost, in the segments stored."
+        case .decisionRecords: "Records taken into the decision log's segments, by kind."
+        case .decisionRecordsLost: "Records of proxies that no segment has, by reason."
+        case .decisionSegments: "Segments that agents sent, by what became of them."
+        case .decisionSpoolBytes: "Bytes of the segments that wait for the server."
+        case .decisionSpoolOldest: "When the oldest segment that waits was made; 0: none waits."
+        case .decisionStoreBytes: "Bytes of the decision store that are in use."
+        case .decisionStoreOldest: "When the oldest segment kept was stored; 0: there is none."
+        case .decisionStoreUp: "1 while the decision store takes segments."
+        case .decisionStored: "Records in the segments stored."
+        case .decisionUploads: "Segments sent to the server, by what became of them."
+        case .proxyDecisionRecords: "Records told for the decision log, by kind."
+        case .proxyDecisionRecordsLost: "Records not told for the decision log, by reason."
+        default: ""
+        }
+    }
+
     private var proxyHelp: String {
         switch self {
+        case .endpointsRefused: "Endpoints that agents reported and there was no room for."
+        case .observedEndpoints: "Endpoints that agents reported, those lost included."
+        case .proxies: "Proxies in the datastore."
+        case .proxiesAttached: "Proxy processes that connected agents have attached."
+        case .agentProxies: "Proxy processes that have a Proxy of this node."
+        case .proxyDecisions: "Decisions that proxies reported, by verdict and policy."
+        case .proxyRecordsDropped: "Records of decisions that were lost before they were counted."
+        case .proxyRefusals: "Streams of proxies that were refused or ended, by reason."
+        case .proxyStates: "States that proxies applied, refused or did not answer."
+        case .stateRevision: "Revision of the state that the proxy has in force."
+        case .statesReceived: "States of the agent, by what the proxy made of them."
+        case .proxyAccessLogDropped: "Lines of the access log that were dropped."
         case .proxyConnectionsLive: "Connections of the proxy, both sides counted."
         case .proxyEnds: "Requests and connections that failed or were refused, by reason."
         case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."

@@ -21,6 +21,14 @@ package struct DecisionView: Encodable, Sendable {
         var policy: String
     }
 
+    /// Where a decision comes from that no proxy remembers.
+    struct Origin: Encodable, Sendable {
+        /// SPIFFE ID of the agent that sent it.
+        var agent: String
+        var proxy: String
+        var storedAt: String
+    }
+
     /// Empty for a request that nobody made.
     var id: String
     var time: String
@@ -43,6 +51,8 @@ package struct DecisionView: Encodable, Sendable {
     var shadow: Shadow?
     var rules: [Rule]
     var nearestMiss: String
+    /// Nil if it is not from the decision log.
+    var log: Origin?
 
     /// Reads what a proxy or the server tells.
     package init(_ explanation: Signet_Node_V1alpha1_DecisionExplanation) {
@@ -74,6 +84,15 @@ package struct DecisionView: Encodable, Sendable {
             )
         }
         nearestMiss = explanation.nearestMiss
+        log =
+            explanation.hasLogged
+            ? Origin(
+                agent: explanation.logged.agent,
+                proxy: explanation.logged.proxy,
+                storedAt: Terminal.time(
+                    unixMilliseconds: explanation.logged.storedAtUnixMilliseconds
+                )
+            ) : nil
     }
 
     private static func name(_ namespace: String, _ policy: String) -> String {
@@ -91,8 +110,16 @@ package struct DecisionView: Encodable, Sendable {
             let by = shadow.policy.isEmpty ? "" : " by policy \(shadow.policy)"
             lines.append("  with the policies in shadow enforced it would be \(verdict)\(by)")
         }
-        lines += rules.isEmpty ? ["no rule could have decided"] : ["rules that could have decided:"]
-        lines += rules.map(line)
+        if let log {
+            lines.append(
+                "from the decision log: Proxy \(log.proxy), sent by \(log.agent), stored "
+                    + "\(log.storedAt); it has no account of each rule"
+            )
+        } else {
+            lines +=
+                rules.isEmpty ? ["no rule could have decided"] : ["rules that could have decided:"]
+            lines += rules.map(line)
+        }
         if !nearestMiss.isEmpty { lines.append("nearest miss: \(nearestMiss)") }
         return lines.map(Terminal.printable).joined(separator: "\n")
     }

@@ -96,7 +96,8 @@ struct ExplainDecisionCommand: AsyncParsableCommand {
         abstract: "Why a proxy denied a request, by the decision ID of its answer.",
         discussion: """
             The proxy that decided is asked; it remembers its newest denials for as long as it \
-            runs. Exit status 0 whatever it decided.
+            runs. What no proxy remembers is looked up in the decision log, which has no account \
+            of each rule. Exit status 0 whatever it decided.
 
             Example: signet explain decision mzxw6ytboi2dmnzqgaydamrrge
             """

@@ -23,7 +23,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
         case .done: "done"
         case .failed: "refused or failed"
         case .unconfirmed: "done, but not confirmed by everybody (--wait)"
-        case .tampered: "the audit log was changed"
+        case .tampered: "the audit log or the decision log was changed"
         case .denied: "policies deny the request (explain request)"
         case .unreachable: "server or agent not reachable"
         case .usage: "wrong usage"
@@ -105,7 +105,7 @@ package struct CommandFailure: Error {
         case "documentUnknown", "entryUnknown": "`signet get KIND -A` lists those there are."
         case "decisionUnknown":
             "`signet explain request` says what policies decide now; the proxy's log has what it "
-                + "denied."
+                + "denied. An agent sends what it has within some 10 seconds."
         case "documentRefused": "Nothing was changed. Mend the places named, and apply again."
         case "identityUnknown": "`signet entry list -A` shows who may get which identity."
         case "orderEmpty": "The files named by -f hold no document."

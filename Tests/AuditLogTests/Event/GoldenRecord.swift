@@ -180,6 +180,24 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             """#
         ),
         GoldenRecord(
+            .decisionDigest(
+                DecisionDigest(
+                    store: Array(repeating: 0x0E, count: 16),
+                    first: 120,
+                    last: 131,
+                    segments: 12,
+                    records: 2310,
+                    lost: 40,
+                    oldest: 7,
+                    root: MerkleHash(sha256) ?? .emptyRoot
+                )
+            ),
+            by: .system("decisions"),
+            #"""
+            {"actor":"system:decisions","event":"decisionDigest","first":120,"last":131,"lost":40,"oldest":7,"records":2310,"root":"abababababababababababababababababababababababababababababababab","segments":12,"store":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
             .documentsApplied(
                 DocumentChanges(
                     documents: [

@@ -40,7 +40,7 @@ final class AccessLogFile: Sendable {
     }
 
     private func write() {
-        let (records, _) = engine.takeRecords()
+        let records = engine.takeRecords().records
         guard !records.isEmpty else { return }
         var text: [UInt8] = []
         text.reserveCapacity(records.count * 256)

@@ -64,6 +64,7 @@ struct RefusalTests {
         Case("explain request --to spiffe://e.org/a --method GET --path x", 64, "begins with /"),
         Case("explain request --to spiffe://e.org/a --port 0", 64, "--port is above 0"),
         Case("explain decision abc", 64, "26 letters a to z"),
+        Case("decisions verify --accept-store a0", 64, "32 hexadecimal digits"),
         Case("audit query --limit 1001", 64, "1 to 1000", "signet audit export"),
         Case("audit query --since yesterday", 64, "\"yesterday\" is no time", "15m"),
         Case("audit tail --count 0", 64, "--count is above 0"),

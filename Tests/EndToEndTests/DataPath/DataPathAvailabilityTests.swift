@@ -46,6 +46,37 @@ struct DataPathAvailabilityTests {
         try await path.stop()
     }
 
+    @Test func `a decision is known and proved when the proxy that made it has ended`()
+        async throws
+    {
+        let path = try await DataPath()
+        let id = try #require(try await path.ask(at: path.reportsSocket).decision)
+        let proxy = try path.proxy(DataPath.backend)
+        proxy.signal(.terminate)
+        _ = try await proxy.result()
+        // Gathered for ten seconds by the agent, then sent to the server.
+        try await eventually("the decision log has it") {
+            try await path.machine.signet(["explain", "decision", id]).isSuccess
+        }
+        let explained = try await path.machine.signet(["explain", "decision", id])
+        for part in ["decision log", "\(DataPath.ids)/reports", "DENIED"] {
+            #expect(explained.output.contains(part), "\(part): \(explained.report)")
+        }
+        // The audit log has a digest of it within a minute, and the store is what it says.
+        try await eventually("a digest") {
+            let verified = try await path.machine.signet(["decisions", "verify", "-o", "json"])
+            guard verified.isSuccess else { throw ProgramFailure("\(verified.report)") }
+            let view = try JSONDecoder().decode(Verified.self, from: Data(verified.output.utf8))
+            return view.intact && view.digests > 0
+        }
+        try await path.stop()
+    }
+
+    private struct Verified: Decodable {
+        var intact: Bool
+        var digests: Int
+    }
+
     @Test func `traffic goes on while the agent is away`() async throws {
         let path = try await DataPath()
         let load = try await path.startLoad(["--clients", "2", "unix", path.socket, "/hello"])

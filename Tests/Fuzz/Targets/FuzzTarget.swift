@@ -18,6 +18,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case certificateRequest = "certificate-request"
     /// A signed checkpoint, a verifier key and a proof that a record was logged.
     case checkpoint
+    /// A segment of the decision log, whole or without its digest.
+    case decisionSegment = "decision-segment"
     /// A file of documents, against libyaml and against its own output.
     case document
     /// A chunked body, against a reader that splits at line ends.
@@ -50,6 +52,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .certificate: try CertificateProperty.check(input)
         case .certificateRequest: try CertificateRequestProperty.check(input)
         case .checkpoint: try CheckpointProperty.check(input)
+        case .decisionSegment: try DecisionSegmentProperty.check(input)
         case .document: try DocumentProperty.check(input)
         case .httpChunkedBody: try HTTPChunkedBodyProperty.check(input)
         case .httpPath: try HTTPPathProperty.check(input)

@@ -68,11 +68,14 @@ struct ProxyProcessTests {
             let proxy = try agent.proxy("p", ["web"])
             try await agent.withServer([agent.own("web")], [proxy]) { _ in
                 let relay = try Relay(to: agent.proxySocket, .execOnLine)
+                let next = ServingAgent.hello(instance: [6, 7, 8, 9, 0])
                 try await agent.attach(socket: relay.socket) { talk in
                     _ = try await talk.state()
-                    #expect(await agent.refusal() == "alreadyServed")
+                    // Whoever says that it is the same instance is nobody's next.
+                    #expect(await agent.refusal() == "instanceTaken")
+                    #expect(await agent.refusal(hello: next) == "alreadyServed")
                     try relay.execute()
-                    try await agent.attach { talk in _ = try await talk.state() }
+                    try await agent.attach(hello: next) { talk in _ = try await talk.state() }
                 }
             }
         }

@@ -125,6 +125,28 @@ struct ProxyRosterTests {
         #expect(roster.report(now: now) { _, _ in true }.map(\.proxy) == ["a/p", "a/q"])
     }
 
+    @Test func `nobody is the instance that another process is or was`() {
+        var roster = ProxyRoster()
+        let victim = process("a/p", pid: 10)
+        roster.attach(SubscriberID(1), victim)
+        #expect(roster.isInstanceTaken(process("b/q", pid: 11)))
+        #expect(roster.isInstanceTaken(process("a/p", pid: 11)))
+        #expect(!roster.isInstanceTaken(process("b/q", pid: 11, instance: 2)))
+        // Who drained is remembered as well.
+        roster.changed(SubscriberID(1), ProxyStanding(), isDraining: true)
+        #expect(roster.isInstanceTaken(process("b/q", pid: 11)))
+        roster.detach(SubscriberID(1), now: now)
+        #expect(roster.isInstanceTaken(process("b/q", pid: 11)))
+        // It is back.
+        #expect(!roster.isInstanceTaken(victim))
+        for number in 0..<ProxyRoster.instancesMax {
+            let id = SubscriberID(UInt64(2 + number))
+            roster.attach(id, process("a/p", pid: Int32(100 + number), instance: 3))
+            roster.detach(id, now: now)
+        }
+        #expect(!roster.isInstanceTaken(process("b/q", pid: 11)))
+    }
+
     @Test func `who drains does not begin again, though older news come later`() {
         var roster = ProxyRoster()
         roster.attach(SubscriberID(1), process("a/p", pid: 10))

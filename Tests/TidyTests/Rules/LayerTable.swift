@@ -57,6 +57,12 @@ enum LayerTable {
         Target(1, "Authorization", ["HTTPSemantics", "SPIFFE"]),
         Target(1, "CTLSBoringSSL", ["CTLS"], thirdParty: ["NIOSSL"]),
         Target(1, "CTLSOpenSSL", ["CTLS"]),
+        Target(
+            1,
+            "DecisionLog",
+            ["ControlAPIProtos", "HTTPSemantics", "SPIFFE"],
+            thirdParty: grpc.union(["Crypto"])
+        ),
         Target(1, "HTTPCodec", ["HTTPSemantics"]),
         Target(1, "Issuance", ["SPIFFE"], thirdParty: ["Crypto", "CryptoExtras", "SwiftASN1"]),
         Target(1, "NodeAttestation", ["SPIFFE"], thirdParty: ["Crypto"]),
@@ -110,9 +116,9 @@ enum LayerTable {
             3,
             "CAServer",
             everyEdge.union([
-                "AuditLog", "Authorization", "Datastore", "DecisionWire", "HTTPSemantics",
-                "Issuance",
-                "NodeAttestation", "NodeSync", "PolicyDocuments", "Routing", "SPIFFE",
+                "AuditLog", "Authorization", "Datastore", "DecisionLog", "DecisionWire",
+                "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
+                "Routing", "SPIFFE",
             ]),
             thirdParty: daemon
         ),
@@ -121,16 +127,17 @@ enum LayerTable {
             "MTLSProxy",
             [
                 "Authorization", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos",
-                "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics", "NodeSync", "Reactor",
-                "Routing", "SPIFFE",
-                "Telemetry",
+                "DecisionLog", "DecisionWire", "GRPCPeer", "HTTPCodec", "HTTPSemantics",
+                "NodeSync", "Reactor", "Routing", "SPIFFE", "Telemetry",
             ],
             thirdParty: grpc.union(grpcTransport).union(["ContainersPreview", "Logging"])
         ),
         Target(
             3,
             "NodeAgent",
-            everyEdge.union(["AuditLog", "NodeAttestation", "NodeSync", "Routing", "SPIFFE"]),
+            everyEdge.union([
+                "AuditLog", "DecisionLog", "NodeAttestation", "NodeSync", "Routing", "SPIFFE",
+            ]),
             thirdParty: daemon
         ),
 
@@ -138,7 +145,8 @@ enum LayerTable {
             4,
             "signet",
             everyEdge.union([
-                "AuditLog", "Authorization", "NodeAttestation", "PolicyDocuments", "SPIFFE",
+                "AuditLog", "Authorization", "DecisionLog", "NodeAttestation", "PolicyDocuments",
+                "SPIFFE",
             ]),
             thirdParty: daemon.union(["ArgumentParser", "Yams"])
         ),
