@@ -55,12 +55,17 @@ final class World {
         server.stop()
     }
 
+    /// An address at which nobody listens: its port is below those that the kernel gives to
+    /// clients, none of which can take it meanwhile.
     static func freeAddress() throws -> SocketAddress {
-        let socket = try Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: 0)
-        guard let port = socket.localEndpoint()?.port,
-            let address = SocketAddress("127.0.0.1:\(port)")
-        else { throw NoAddress() }
-        return address
+        for _ in 0..<100 {
+            let port = UInt16.random(in: 10_000..<32_000)
+            guard (try? Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: port)) != nil,
+                let address = SocketAddress("127.0.0.1:\(port)")
+            else { continue }
+            return address
+        }
+        throw NoAddress()
     }
 
     func requirements(
