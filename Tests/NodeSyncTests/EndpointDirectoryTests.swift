@@ -8,10 +8,7 @@ import Testing
 @Suite struct EndpointDirectoryTests {
     @Test("what is up is told within a tenth of a second, as one list")
     func told() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         #expect(world.directory.deadline == world.now + EndpointDirectory.gatheringTime)
         #expect(world.directory.timerFired(now: world.now).isEmpty)
@@ -22,10 +19,7 @@ import Testing
 
     @Test("only listeners of the port's name, protocol, identity and namespace are endpoints")
     func kinds() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         let other = try SPIFFEID("spiffe://example.org/other")
         for (index, kind) in [
             ListenerKind(
@@ -70,10 +64,7 @@ import Testing
 
     @Test("what an attached process does not say any more is gone at once")
     func goneAtOnce() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         #expect(world.list(2) == ["192.0.2.1:8443"])
         world.report(1, up: [:])
@@ -105,10 +96,7 @@ import Testing
 
     @Test("an agent that restarts says nothing at first, and its proxies stay endpoints")
     func agentRestart() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         #expect(world.list(2) == ["192.0.2.1:8443"])
         world.directory.ended(SessionID(1), now: world.now)
@@ -121,10 +109,7 @@ import Testing
 
     @Test("the process that attaches again with fewer listeners has lost them")
     func fewer() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         _ = world.list(2)
         world.open(3, "web-1")
@@ -155,10 +140,7 @@ import Testing
 
     @Test("a banned agent's endpoints go at once, and nothing of them is leased")
     func banned() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         _ = world.list(2)
         world.directory.removed(AgentName("web-1"), now: world.now)
@@ -171,10 +153,7 @@ import Testing
 
     @Test("what a Proxy does not permit any more goes, leased or not")
     func withdrawn() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         _ = world.list(2)
         world.open(3, "web-1")
@@ -185,10 +164,7 @@ import Testing
 
     @Test("who flaps comes back later each time")
     func flapping() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         #expect(world.list(2) == ["192.0.2.1:8443"])
         // Once it may be a restart.
@@ -212,12 +188,24 @@ import Testing
         #expect(world.list(2) == ["192.0.2.1:8443"], "it was calm for a minute")
     }
 
+    @Test("one that waits to come back is not used while its agent is away")
+    func dampedAndAway() throws {
+        var world = try World.pair()
+        for _ in 1...2 {
+            world.report(1, up: ["http": "192.0.2.1:8443"])
+            world.report(1, up: [:])
+        }
+        world.report(1, up: ["http": "192.0.2.1:8443"])
+        #expect(world.directory.statuses(namespace: "a").map(\.state) == [.damped])
+        world.directory.ended(SessionID(1), now: world.now)
+        _ = world.pass(.seconds(10))
+        #expect(world.list(2) == [])
+        #expect(world.directory.count == 0)
+    }
+
     @Test("an endpoint has one address, the newest")
     func newAddress() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         world.report(1, up: ["http": "192.0.2.1:8443"])
         _ = world.list(2)
         world.open(3, "web-1")
@@ -380,10 +368,7 @@ import Testing
 
     @Test("ports of no more interest are forgotten with the stream")
     func forgets() throws {
-        var world = try World()
-        world.open(1, "web-1")
-        world.open(2, "client")
-        world.need(2)
+        var world = try World.pair()
         _ = world.pass(.seconds(1))
         world.directory.ended(SessionID(2), now: world.now)
         world.report(1, up: ["http": "192.0.2.1:8443"])
@@ -415,6 +400,15 @@ private struct World {
             trafficProtocol: "http",
             identity: identity
         )
+    }
+
+    /// Stream 1 of a machine that serves, and stream 2 of one that asks.
+    static func pair() throws -> World {
+        var world = try World()
+        world.open(1, "web-1")
+        world.open(2, "client")
+        world.need(2)
+        return world
     }
 
     mutating func open(_ session: Int, _ agent: String) {

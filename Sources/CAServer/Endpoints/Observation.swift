@@ -26,9 +26,8 @@ struct Observation: Sendable {
     var report = ListenerReport()
     var needs: [ObservedPort: ObservedPortRule] = [:]
     var unusable: [UnusableListener] = []
-
-    /// Most entries of one identity that are looked at.
-    private static let entriesMax = ProxyComposer.entriesPerIdentityMax
+    /// Whether there is a Proxy in the node's scope: without one no entry changes anything here.
+    var hasProxies = false
 
     /// Derives it.
     ///
@@ -51,6 +50,7 @@ struct Observation: Sendable {
         var grants = Grants(node: node.selectors, now: now, transaction: transaction)
         for record in try transaction.proxies(node: node.selectors)
         where record.expires.map({ now < $0 }) ?? true {
+            hasProxies = true
             // Composed and read again before it was stored.
             guard let state = try? Signet_Node_V1alpha1_ProxyState(serializedBytes: record.state)
             else { continue }

@@ -196,7 +196,7 @@ struct SyncStream {
         _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
     ) async throws {
         try await response.write(stream.welcome)
-        try await observe(stream)
+        var hasProxies = try await observe(stream)
         let (logger, agent) = (core.logger, peer.id)
         let leftOut: @Sendable (ResourceKey) -> Void = { key in
             logger.error(
@@ -207,7 +207,7 @@ struct SyncStream {
         for await command in stream.orders.commands {
             switch command {
             case .delta(let from):
-                try await send(stream, response) { selectors, transaction in
+                try await send(stream, response, &hasProxies) { selectors, transaction in
                     try SyncContent.delta(
                         from: from,
                         node: selectors,
@@ -217,7 +217,7 @@ struct SyncStream {
                     )
                 }
             case .snapshot:
-                try await send(stream, response) { selectors, transaction in
+                try await send(stream, response, &hasProxies) { selectors, transaction in
                     try SyncContent.snapshot(
                         node: selectors,
                         takesProxies: stream.takesProxies,
@@ -233,7 +233,7 @@ struct SyncStream {
             case .query(let query):
                 try await response.write(.with { $0.query = query })
                 core.metrics.increment(.syncMessages, "query")
-            case .observe: try await observe(stream)
+            case .observe: hasProxies = try await observe(stream)
             case .endpoints: try await tellEndpoints(stream.orders.session, response)
             }
         }
@@ -242,8 +242,10 @@ struct SyncStream {
     /// Brings what the agent reported, and what it is to be told of endpoints, to what is committed.
     ///
     /// Only the writer does it, so that an older view never comes after a newer one.
-    private func observe(_ stream: Opened) async throws {
-        guard stream.takesProxies else { return }
+    ///
+    /// - Returns: Whether the agent's node has Proxies.
+    private func observe(_ stream: Opened) async throws -> Bool {
+        guard stream.takesProxies else { return false }
         let (logic, peer, source) = (core.logic, peer, source)
         let (session, now) = (stream.orders.session, core.clock.wallTime)
         let reported = core.hub.takeReport(of: session)
@@ -262,11 +264,13 @@ struct SyncStream {
             hasReported: reported != nil,
             isTold: stream.takesEndpoints
         )
-        guard !fits else { return }
-        core.logger.warning(
-            "there is no room for all endpoints of an agent, or for all it asks for",
-            metadata: ["agent": "\(peer.id)"]
-        )
+        if !fits {
+            core.logger.warning(
+                "there is no room for all endpoints of an agent, or for all it asks for",
+                metadata: ["agent": "\(peer.id)"]
+            )
+        }
+        return observation.hasProxies
     }
 
     private func tellEndpoints(
@@ -284,6 +288,7 @@ struct SyncStream {
     private func send(
         _ stream: Opened,
         _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>,
+        _ hasProxies: inout Bool,
         _ content: @escaping @Sendable (Set<Selector>, ReadTransaction) throws -> [SyncMessage]
     ) async throws {
         let (logic, peer) = (core.logic, peer)
@@ -305,16 +310,21 @@ struct SyncStream {
             core.metrics.increment(.syncMessages, messages.count == 1 ? "delta" : "snapshot")
             core.hub.sent(stream.orders.session, to: reached)
         }
-        if messages.contains(where: \.concernsEndpoints) { try await observe(stream) }
+        // Of a fleet without proxies an entry concerns everybody, and nobody's endpoints.
+        if messages.contains(where: { $0.concernsEndpoints(of: hasProxies) }) {
+            hasProxies = try await observe(stream)
+        }
     }
 }
 
 extension SyncMessage {
-    /// Whether something of a Proxy or an entry is in it.
-    fileprivate var concernsEndpoints: Bool {
+    /// Whether something of a Proxy is in it, or for a node that has some, of an entry.
+    fileprivate func concernsEndpoints(of hasProxies: Bool) -> Bool {
         switch self {
         case .delta(let delta):
-            delta.changes.contains { $0.key.type == .entry || $0.key.type == .proxy }
+            delta.changes.contains {
+                $0.key.type == .proxy || hasProxies && $0.key.type == .entry
+            }
         case .snapshotEnd: true
         case .snapshotBegin, .snapshotPage, .watermark: false
         }

@@ -192,10 +192,14 @@ struct EndpointNode: Sendable {
         for (place, entry) in known {
             switch entry.standing {
             case .damped(let until) where until <= now:
+                // It was never in use: with its agent away, nobody says that it is there.
+                guard session != nil else {
+                    drop(place, now: now)
+                    continue
+                }
                 // From here on it is seen whether it stays.
                 flaps[place]?.wentAt = now
-                known[place]?.standing =
-                    session == nil ? .leased(until: now + EndpointDirectory.lease) : .up
+                known[place]?.standing = .up
             case .leased(let until) where until <= now:
                 // An agent that is there has had the time to say it.
                 if session != nil {
