@@ -282,8 +282,9 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "AuditLog", "Authorization", "DecisionLog", "HTTPCodec", "HTTPSemantics",
-                "Issuance", "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto,
+                "AuditLog", "Authorization", "ControlAPI", "ControlAPIProtos", "DecisionLog",
+                "HTTPCodec", "HTTPSemantics", "Issuance", "MTLSProxy", "NodeSync",
+                "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto, .protobuf,
                 .x509, .yams,
             ],
             path: "Tests/Fuzz/Targets",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import HTTPSemantics
-package import SPIFFE
+internal import SPIFFE
 
 /// How a policy travels: fields with numbers, in one order (`TaggedWriter`).
 ///

@@ -66,17 +66,9 @@ enum StrictFields {
         return address
     }
 
-    /// The absolute path of a Unix socket.
+    /// The absolute path of a Unix socket, as documents may say it.
     static func socketPath(_ text: String, _ field: String) throws(WireError) -> String {
-        let bytes = text.utf8
-        guard bytes.first == UInt8(ascii: "/"), bytes.count <= Proxy.socketPathBytesMax,
-            !bytes.contains(0), !text.split(separator: "/").contains("..")
-        else {
-            throw .field(
-                field,
-                "not an absolute path without \"..\" of at most \(Proxy.socketPathBytesMax) bytes"
-            )
-        }
+        if let what = Proxy.socketPathFlaw(text) { throw .field(field, what) }
         return text
     }
 

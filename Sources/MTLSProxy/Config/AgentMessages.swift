@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ControlAPI
-internal import ControlAPIProtos
+package import ControlAPI
+package import ControlAPIProtos
 internal import FoundationEssentials
-internal import NodeSync
+package import NodeSync
 internal import Routing
-internal import SPIFFE
+package import SPIFFE
 internal import SwiftProtobuf
 
 /// Limits of what an agent says, so that a broken one does not fill the proxy's memory.
@@ -24,7 +24,7 @@ extension ProxyTrust {
     /// Reads the wire form, all of it or nothing.
     ///
     /// - Throws: `WireError` naming the first field that cannot be read.
-    init(parsing message: Signet_Proxy_V1alpha1_Trust) throws(WireError) {
+    package init(parsing message: Signet_Proxy_V1alpha1_Trust) throws(WireError) {
         try requireKnown(message, "trust")
         let trustDomain: TrustDomain
         do { trustDomain = try TrustDomain(message.trustDomain) } catch {
@@ -70,17 +70,17 @@ extension ProxyTrust {
 }
 
 /// A state as it came: read, but judged by nothing else that is known.
-struct ReceivedState: Sendable {
-    let sequence: UInt64
-    let revision: Revision
-    let state: ProxyState
+package struct ReceivedState: Sendable {
+    package let sequence: UInt64
+    package let revision: Revision
+    package let state: ProxyState
     /// Without a value: the proxy keeps the key that it has.
-    let identities: [SPIFFEID: ProxyIdentity?]
+    package let identities: [SPIFFEID: ProxyIdentity?]
 
     /// Reads the wire form, all of it or nothing.
     ///
     /// - Throws: `WireError` naming the first field that cannot be read.
-    init(parsing message: Signet_Proxy_V1alpha1_State) throws(WireError) {
+    package init(parsing message: Signet_Proxy_V1alpha1_State) throws(WireError) {
         try requireKnown(message, "state")
         sequence = message.sequence
         revision = try Revision(parsing: message.revision)
@@ -147,7 +147,7 @@ struct ReceivedState: Sendable {
 /// Reads the wire form of observed endpoints, all of it or nothing.
 ///
 /// - Throws: `WireError` naming the first field that cannot be read.
-func proxyEndpoints(
+package func proxyEndpoints(
     parsing message: Signet_Proxy_V1alpha1_Endpoints
 ) throws(WireError) -> ProxyEndpoints {
     try requireKnown(message, "endpoints")
@@ -168,7 +168,7 @@ func proxyEndpoints(
 
 extension ProxyQuestion {
     /// Reads the wire form; nil for a question that this version does not know.
-    init?(parsing message: Signet_Node_V1alpha1_ProxyQuery) {
+    package init?(parsing message: Signet_Node_V1alpha1_ProxyQuery) {
         switch message.kind {
         case .connections: self = .connections
         case .counters: self = .counters

@@ -32,10 +32,14 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case httpRequestHead = "http-request-head"
     /// The head of a response, in the same way.
     case httpResponseHead = "http-response-head"
-    /// The encoding of a Proxy or a Service.
-    case routing
+    /// What an agent tells a proxy.
+    case proxyMessage = "proxy-message"
+    /// The state of a proxy, as the server composes it.
+    case proxyState = "proxy-state"
     /// A SPIFFE ID, against a grammar written down a second time.
     case spiffeID = "spiffe-id"
+    /// What server and agent push to each other.
+    case syncMessage = "sync-message"
 
     /// Reads one input.
     ///
@@ -59,8 +63,10 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .httpRelay: try HTTPRelayProperty.check(input)
         case .httpRequestHead: try HTTPRequestHeadProperty.check(input)
         case .httpResponseHead: try HTTPResponseHeadProperty.check(input)
-        case .routing: try RoutingProperty.check(input)
+        case .proxyMessage: try ProxyMessageProperty.check(input)
+        case .proxyState: try ProxyStateProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)
+        case .syncMessage: try SyncMessageProperty.check(input)
         }
     }
 }

@@ -2,7 +2,6 @@
 
 internal import Authorization
 internal import HTTPSemantics
-internal import Routing
 internal import SPIFFE
 
 /// A policy that has travelled: it has one encoding, and both evaluators take it for the same.
@@ -45,19 +44,4 @@ enum AccessPolicyProperty {
     private static let requests = [
         ("GET", "/"), ("HEAD", "/a/b.css"), ("OPTIONS", "*"), ("PROPFIND", "/a%3ab/%c3%a9/"),
     ]
-}
-
-/// A Proxy or Service that has travelled: it has one encoding, and its parts fit each other.
-enum RoutingProperty {
-    static func check(_ input: [UInt8]) throws(PropertyBroken) -> Bool {
-        if let proxy = try? Proxy(decoding: input) {
-            try expect(proxy.encoded == input, "two encodings of one Proxy")
-            try expect(proxy.flaws.isEmpty, "a Proxy with flaws was let in")
-            return true
-        }
-        guard let service = try? Service(decoding: input) else { return false }
-        try expect(service.encoded == input, "two encodings of one Service")
-        try expect(service.isSound, "a Service that does not fit was let in")
-        return true
-    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Writes values as fields with numbers: the form in which policies, Services and proxies travel
-/// from the server to whoever enforces them.
+/// Writes values as fields with numbers: the form in which policies travel from the server to the
+/// proxies that enforce them.
 ///
 /// A field is its number (one byte), the length of its value (four bytes, big-endian) and the value.
 /// Fields come in the order of their numbers, those of a list one after the other, absent ones not at
@@ -28,11 +28,6 @@ package struct TaggedWriter: Sendable {
     package mutating func number(_ tag: UInt8, _ value: some FixedWidthInteger & UnsignedInteger) {
         let wide = UInt64(value)
         field(tag, (0..<8).map { UInt8(truncatingIfNeeded: wide >> UInt64(56 - 8 * $0)) })
-    }
-
-    /// Writes a field of which nothing but the presence counts.
-    package mutating func flag(_ tag: UInt8, _ isSet: Bool) {
-        if isSet { field(tag, []) }
     }
 
     /// Writes a record of fields of its own.
@@ -129,15 +124,6 @@ package struct TaggedReader: Sendable {
         return values.isEmpty ? nil : values
     }
 
-    /// Reads a number that must be there and fit its type.
-    package mutating func number<Value: FixedWidthInteger & UnsignedInteger>(
-        _ tag: UInt8,
-        as type: Value.Type = Value.self
-    ) throws(TaggedFieldError) -> Value {
-        guard let value = try next(tag) else { throw .missing(tag) }
-        return try Self.number(value, tag)
-    }
-
     private static func number<Value: FixedWidthInteger & UnsignedInteger>(
         _ value: ArraySlice<UInt8>,
         _ tag: UInt8
@@ -162,22 +148,6 @@ package struct TaggedReader: Sendable {
             values.append(try Self.number(value, tag))
         }
         return values.isEmpty ? nil : values
-    }
-
-    /// Whether a field is there of which nothing but the presence counts.
-    package mutating func flag(_ tag: UInt8) throws(TaggedFieldError) -> Bool {
-        guard let value = try next(tag) else { return false }
-        guard value.isEmpty else { throw .value(tag) }
-        return true
-    }
-
-    /// Reads a record that must be there.
-    package mutating func record<Value>(
-        _ tag: UInt8,
-        _ read: (inout TaggedReader) throws(TaggedFieldError) -> Value
-    ) throws(TaggedFieldError) -> Value {
-        guard let value = try optionalRecord(tag, read) else { throw .missing(tag) }
-        return value
     }
 
     /// Reads a record that may be absent.
