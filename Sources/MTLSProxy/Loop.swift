@@ -147,7 +147,7 @@ struct Loop: ~Copyable {
             takeReady()
             expireDue()
             rejudgeSome()
-            if !recorded.isEmpty { records.add(&recorded) }
+            handOverRecords()
             endDrainIfDone()
             if bootMilliseconds() &- now > Self.turnMillisecondsMax { counters.longTurns &+= 1 }
         }
@@ -460,7 +460,11 @@ struct Loop: ~Copyable {
             end(&held.value, .draining)
             settle(key, held)
         }
-        if !recorded.isEmpty { records.add(&recorded) }
+        handOverRecords()
+    }
+
+    private mutating func handOverRecords() {
+        if !recorded.isEmpty { counters.droppedRecords &+= records.add(&recorded) }
     }
 
     /// Takes a descriptor's place when there is none, so that the listener does not spin.

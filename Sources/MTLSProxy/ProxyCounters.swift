@@ -19,6 +19,7 @@ package struct ProxyCounters: Sendable {
     package var bytesOut: UInt64 = 0
     /// Events for connections that were gone; refused, and harmless.
     package var staleKeys: UInt64 = 0
+    /// Records for the decision log or the access log that nobody took in time.
     package var droppedRecords: UInt64 = 0
     package var live: UInt64 = 0
     package var pooled: UInt64 = 0

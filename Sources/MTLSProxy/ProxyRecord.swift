@@ -159,24 +159,31 @@ package final class RecordQueue: Sendable {
 
     private let state = Mutex(State())
 
-    init() {}
+    package init() {}
 
     /// Adds what a loop has gathered in a turn, and drops and counts what is too much.
-    func add(_ records: inout [ProxyRecord]) {
-        state.withLock { state in
+    ///
+    /// - Returns: How many were dropped.
+    package func add(_ records: inout [ProxyRecord]) -> UInt64 {
+        defer { records.removeAll(keepingCapacity: true) }
+        return state.withLock { state in
+            var dropped: UInt64 = 0
             for record in records {
                 let isDecision = record.isForDecisionLog
                 let room = isDecision ? Self.recordsMax : Self.accessRecordsMax
                 if state.taken.records.count < room {
                     state.taken.records.append(record)
-                } else if isDecision {
-                    state.taken.dropped += 1
                 } else {
-                    state.taken.accessDropped += 1
+                    dropped += 1
+                    if isDecision {
+                        state.taken.dropped += 1
+                    } else {
+                        state.taken.accessDropped += 1
+                    }
                 }
             }
+            return dropped
         }
-        records.removeAll(keepingCapacity: true)
     }
 
     /// Keeps what a loop has counted, which ends.
@@ -191,7 +198,7 @@ package final class RecordQueue: Sendable {
     }
 
     /// Takes all records, and how many were dropped since the last time.
-    func take() -> Taken {
+    package func take() -> Taken {
         state.withLock { state in
             let taken = state.taken
             state.taken = Taken()

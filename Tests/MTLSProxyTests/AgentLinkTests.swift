@@ -147,6 +147,57 @@ struct AgentLinkTests {
         }
     }
 
+    /// How a state is refused: it cannot be read, it is of an older revision, the engine refuses it.
+    static let refusals: [@Sendable (inout AgentMessage, LinkWorld) -> Void] = [
+        { message, _ in message.state.proxy = Data([0xFF]) },
+        { message, world in
+            message.state.revision = Revision(epoch: world.epoch, number: 1).message
+        },
+        { message, world in
+            message.state.revision = Revision(epoch: world.epoch, number: 99).message
+        },
+    ]
+
+    @Test(arguments: refusals.indices)
+    func `the last good state goes on with the keys of one that is refused`(
+        _ index: Int
+    ) async throws {
+        let engine = RecordingEngine(refusing: { $0.revision.number == 99 ? "no" : nil })
+        try await LinkWorld.run(engine: engine) { world in
+            let (streams, events) = (Reader(world.streams), Reader(world.engine.events))
+            let agent = try await streams.next()
+            let said = Reader(agent.said)
+            try await agent.say(world.trust(granted: ["web", "other"]))
+            try await agent.say(world.state(1, number: 5))
+            let first = try await events.applied()
+            let new = [try world.identity("web", longerBy: 60), try world.identity("other")]
+            var refused = try world.state(
+                2,
+                number: 6,
+                declared: try LinkWorld.declared(["web", "other"]),
+                identities: new
+            )
+            Self.refusals[index](&refused, world)
+            try await agent.say(refused)
+            #expect(try await said.answer().refusedReason == "")
+            #expect(try await said.answer().refusedReason != "")
+            let renewed = try await events.applied()
+            #expect(renewed.revision == first.revision)
+            #expect(renewed.state == first.state)
+            // What the last good state does not name is not presented.
+            #expect(renewed.identities.keys.map(\.path) == ["/web"])
+            let key = renewed.identities.values.first?.privateKeyPKCS8
+            #expect(key == Array(new[0].privateKeyPkcs8))
+            // A key that ends no later changes nothing.
+            var older = try world.state(3, number: 6)
+            Self.refusals[index](&older, world)
+            try await agent.say(older)
+            #expect(try await said.answer().refusedReason != "")
+            try await agent.say(world.state(4, number: 7))
+            #expect(try await events.applied().sequence == 4)
+        }
+    }
+
     @Test func `a lower revision is refused, unless the epoch is another`() async throws {
         try await LinkWorld.run { world in
             let streams = Reader(world.streams)

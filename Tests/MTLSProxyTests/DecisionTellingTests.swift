@@ -153,6 +153,28 @@ struct DecisionTellingTests {
         #expect(sample.port == 80)
     }
 
+    @Test func `records that nobody takes in time are dropped and counted, a log's before denials`()
+        throws
+    {
+        let queue = RecordQueue()
+        var answers = Array(
+            repeating: try record(1, of: World.webID),
+            count: RecordQueue.recordsMax
+        )
+        for place in answers.indices { answers[place].isSample = false }
+        let answered = UInt64(answers.count)
+        #expect(queue.add(&answers) == answered - UInt64(RecordQueue.accessRecordsMax))
+        #expect(answers.isEmpty)
+        var denied = try denials(of: 1, each: RecordQueue.recordsMax)
+        let room = RecordQueue.recordsMax - RecordQueue.accessRecordsMax
+        #expect(queue.add(&denied) == UInt64(RecordQueue.recordsMax - room))
+        let taken = queue.take()
+        #expect(taken.records.count == RecordQueue.recordsMax)
+        #expect(taken.dropped == UInt64(RecordQueue.recordsMax - room))
+        #expect(taken.accessDropped == answered - UInt64(RecordQueue.accessRecordsMax))
+        #expect(queue.take().dropped == 0)
+    }
+
     @Test func `counts are split into messages that an agent takes`() {
         let counts = (0..<2 * DecisionTelling.countsMax + 1).map { number in
             Signet_Proxy_V1alpha1_DecisionCount.with { $0.count = UInt64(number) }

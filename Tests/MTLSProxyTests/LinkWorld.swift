@@ -219,10 +219,15 @@ struct LinkWorld: Sendable {
         )
     }
 
-    func identity(_ name: String, hasKey: Bool = true) throws -> Signet_Proxy_V1alpha1_Identity {
+    /// An identity whose certificate ends so much later than others'.
+    func identity(
+        _ name: String,
+        hasKey: Bool = true,
+        longerBy seconds: TimeInterval = 0
+    ) throws -> Signet_Proxy_V1alpha1_Identity {
         let id = "spiffe://example.org/\(name)"
         guard hasKey else { return .with { $0.spiffeID = id } }
-        let leaf = try authority.leaf(id)
+        let leaf = try authority.leaf(id) { $0.notAfter += seconds }
         return .with {
             $0.spiffeID = id
             $0.certificateChain = leaf.chain.map { Data($0) }

@@ -160,7 +160,7 @@ package final class AgentLink: Sendable {
         do {
             let transport = try PeerClientTransport.unixSocket(path: socket)
             try await withGRPCClient(transport: transport) { client in
-                let (states, stateOutlet) = AsyncStream.makeStream(of: ReceivedState.self)
+                let (states, stateOutlet) = AsyncStream.makeStream(of: Received.self)
                 try await withThrowingTaskGroup(of: Void.self) { group in
                     group.addTask { [self] in
                         defer { stateOutlet.finish() }
@@ -169,7 +169,9 @@ package final class AgentLink: Sendable {
                             stateOutlet
                         )
                     }
-                    group.addTask { [self] in for await state in states { try await take(state) } }
+                    group.addTask { [self] in
+                        for await received in states { try await take(received) }
+                    }
                     defer { group.cancelAll() }
                     try await group.next()
                 }
@@ -220,7 +222,7 @@ package final class AgentLink: Sendable {
 
     private func hold(
         _ control: Signet_Proxy_V1alpha1_ProxyControl.Client<some ClientTransport>,
-        _ states: AsyncStream<ReceivedState>.Continuation
+        _ states: AsyncStream<Received>.Continuation
     ) async throws {
         var options = CallOptions.defaults
         options.maxResponseMessageBytes = AgentMessageLimits.messageBytesMax
@@ -242,7 +244,7 @@ package final class AgentLink: Sendable {
                         switch message.message {
                         case .trust(let trust): await take(try ProxyTrust(parsing: trust))
                         case .state(let state):
-                            if let received = try read(state) { states.yield(received) }
+                            states.yield(try read(state))
                         case .watermark(let mark):
                             let revision = try Revision(parsing: mark.revision)
                             try state.withLock { state throws(ConfigurationGate.Violation) in
@@ -286,17 +288,50 @@ package final class AgentLink: Sendable {
         await engine.trust(merged)
     }
 
+    /// What of a state waits for its turn.
+    private enum Received: Sendable {
+        case state(ReceivedState)
+        /// The identities of one that was refused; none if they cannot be read either.
+        case identities([SPIFFEID: ProxyIdentity?])
+    }
+
     /// Reads a state; one that cannot be read is refused at once.
-    private func read(_ message: Signet_Proxy_V1alpha1_State) throws -> ReceivedState? {
+    private func read(_ message: Signet_Proxy_V1alpha1_State) throws -> Received {
         do throws(WireError) {
-            return try ReceivedState(parsing: message)
+            return .state(try ReceivedState(parsing: message))
         } catch {
             try state.withLock { state throws(ConfigurationGate.Violation) in
                 try state.gate.refused(message.sequence)
             }
             refuse(message.sequence, error.description)
-            return nil
+            return .identities((try? ReceivedState.identities(of: message)) ?? [:])
         }
+    }
+
+    private func take(_ received: Received) async throws {
+        switch received {
+        case .state(let state): try await take(state)
+        case .identities(let identities): await renew(with: identities)
+        }
+    }
+
+    /// Brings newer keys into the state in force.
+    private func renew(with identities: [SPIFFEID: ProxyIdentity?]) async {
+        let (renewed, trusts) = state.withLock {
+            ($0.gate.renewed(with: identities), $0.trusts)
+        }
+        guard let renewed, await engine.apply(renewed) == nil else { return }
+        await applied(renewed, trusts)
+    }
+
+    /// A configuration is in force that was made when so many trusts had come.
+    private func applied(_ configuration: ProxyConfiguration, _ trusts: UInt64) async {
+        let trust = state.withLock { state in
+            state.gate.applied(configuration)
+            return state.trusts == trusts ? nil : state.gate.trust
+        }
+        // What came meanwhile holds for this state as well.
+        if let trust { await engine.trust(trust) }
     }
 
     private func take(_ new: ReceivedState) async throws {
@@ -304,17 +339,15 @@ package final class AgentLink: Sendable {
             (try state.gate.received(new), state.trusts)
         }
         switch verdict {
-        case .refuse(let reason): refuse(new.sequence, reason)
+        case .refuse(let reason):
+            refuse(new.sequence, reason)
+            await renew(with: new.identities)
         case .apply(let configuration):
             if let reason = await engine.apply(configuration) {
                 refuse(new.sequence, reason)
+                await renew(with: new.identities)
             } else {
-                let trust = state.withLock { state in
-                    state.gate.applied(configuration)
-                    return state.trusts == trusts ? nil : state.gate.trust
-                }
-                // What came meanwhile holds for this state as well.
-                if let trust { await engine.trust(trust) }
+                await applied(configuration, trusts)
                 metrics.increment(.statesReceived, "applied")
                 metrics.set(.stateRevision, to: Double(configuration.revision.number))
                 health.met(Self.readyCondition)

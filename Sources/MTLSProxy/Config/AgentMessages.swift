@@ -89,17 +89,26 @@ package struct ReceivedState: Sendable {
             throw .field("state.proxy", "not a ProxyState")
         }
         state = try ProxyState(parsing: declared)
+        identities = try Self.identities(of: message)
+        for id in identities.keys where !state.proxy.identities.contains(id) {
+            throw .field("state.identities", "\(id) is not the proxy's")
+        }
+    }
+
+    /// Reads the identities of a state, whatever else is in it.
+    ///
+    /// - Throws: `WireError` naming the first field that cannot be read.
+    package static func identities(
+        of message: Signet_Proxy_V1alpha1_State
+    ) throws(WireError) -> [SPIFFEID: ProxyIdentity?] {
         var identities: [SPIFFEID: ProxyIdentity?] = [:]
         for message in message.identities {
             let (id, identity) = try Self.identity(message)
-            guard state.proxy.identities.contains(id) else {
-                throw .field("state.identities", "\(id) is not the proxy's")
-            }
             guard identities.updateValue(identity, forKey: id) == nil else {
                 throw .field("state.identities", "\(id) comes twice")
             }
         }
-        self.identities = identities
+        return identities
     }
 
     private static func identity(

@@ -3,6 +3,7 @@
 internal import ControlAPI
 internal import FoundationEssentials
 package import NodeSync
+internal import Routing
 internal import SPIFFE
 
 /// What of an agent's words is brought into force.
@@ -39,6 +40,8 @@ package struct ConfigurationGate: Sendable {
     package private(set) var trust: ProxyTrust?
     /// Of the state in force; nil before the first.
     package private(set) var revision: Revision?
+    /// What is in force, with the keys that it began with; nil before the first.
+    private var inForce: ProxyConfiguration?
     private var held: [SPIFFEID: ProxyIdentity] = [:]
     private var lastSequence: UInt64 = 0
     private var hasTrust = false
@@ -108,7 +111,29 @@ package struct ConfigurationGate: Sendable {
     /// A state is in force.
     mutating func applied(_ configuration: ProxyConfiguration) {
         revision = configuration.revision
+        inForce = configuration
         held = configuration.identities.filter { isGood($0.value) }
+    }
+
+    /// The state in force with the newer keys of one that was refused, so that the last good state
+    /// does not end with its certificates; nil if nothing changes.
+    ///
+    /// Only for what that state names and trust grants.
+    func renewed(with keys: [SPIFFEID: ProxyIdentity?]) -> ProxyConfiguration? {
+        guard let inForce, let revision else { return nil }
+        var identities = held
+        for (id, key) in keys where inForce.state.proxy.identities.contains(id) {
+            guard let key, isGood(key) else { continue }
+            if let old = held[id], key.notAfter <= old.notAfter { continue }
+            identities[id] = key
+        }
+        guard identities != held else { return nil }
+        return ProxyConfiguration(
+            revision: revision,
+            sequence: inForce.sequence,
+            state: inForce.state,
+            identities: identities
+        )
     }
 
     /// The state in force is also that of a later revision.
