@@ -162,6 +162,36 @@ struct IdentityRevocationTests {
         }
     }
 
+    @Test func `no more are revoked than agents hold, but one that is may be again`() async throws {
+        try await withServer { server in
+            try await server.register("web")
+            try await server.register("api")
+            let now = server.core.clock.wallTime
+            try await server.core.datastore.write { transaction in
+                let number = try transaction.advanceRevision().number
+                for index in 1..<RevokedIdentity.countMax {
+                    let id = try SPIFFEID("spiffe://example.org/other/\(index)")
+                    let other = RevokedIdentity(
+                        spiffeID: id,
+                        name: "identity:\(index)",
+                        issuedBefore: now,
+                        ends: now.addingTimeInterval(3600),
+                        reason: "",
+                        actor: "uid:0@host",
+                        revokedAt: now
+                    )
+                    try transaction.put(other, number: number)
+                }
+            }
+            try await server.revoke()
+            let refused = await refusal { try await server.revoke("spiffe://example.org/api") }
+            #expect(refused?.reason == "tooManyRevocations")
+            try await server.revoke()
+            try await server.core.endRevocations(now: now.addingTimeInterval(3601))
+            try await server.revoke("spiffe://example.org/api")
+        }
+    }
+
     @Test func `agents hear of it before everything else, whatever their scope`() async throws {
         try await withServer { server in
             try await server.register("web")

@@ -65,6 +65,34 @@ struct ProxyDocumentTests {
         }
     }
 
+    @Test func `there are no more Proxies than a change for all may compose anew`() async throws {
+        try await withServer { server in
+            try await server.apply(proxyDocument() + Self.entry)
+            let stored = try await server.core.read { try $0.proxy("default/web") }
+            let proxy = try #require(stored)
+            try await server.core.datastore.write { transaction in
+                let number = try transaction.advanceRevision().number
+                for index in 1..<ProxyRecord.countMax {
+                    let other = ProxyRecord(
+                        id: "other-\(index)",
+                        namespace: "other",
+                        name: "p\(index)",
+                        revision: number,
+                        nodeSelectors: proxy.nodeSelectors,
+                        identities: proxy.identities,
+                        state: proxy.state
+                    )
+                    try transaction.put(other, number: number)
+                }
+            }
+            let another = proxyDocument("another")
+            let refused = await refusal { try await server.apply(another) }
+            #expect(refused?.reason == "tooManyProxies")
+            try await server.apply(proxyDocument(uids: "[7]"))
+            #expect(try await server.state()?.proxy.inbound.map(\.forwardUIDs) == [[7]])
+        }
+    }
+
     @Test func `users of the application must be known`() async throws {
         try await withServer { server in
             let nobody = Self.entry.replacing("unix:uid:1000", with: "unix:path:/usr/bin/app")
