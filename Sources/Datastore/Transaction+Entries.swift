@@ -104,6 +104,18 @@ extension ReadTransaction {
         )
     }
 
+    /// How many entries of a namespace have an ID with variables.
+    ///
+    /// It takes as long as `templates`.
+    package func templateCount(namespace: String) throws(DatastoreError) -> Int {
+        try first(
+            "SELECT count(*) AS n FROM entries WHERE namespace = ? AND instr(spiffe_id, '{') > 0",
+            [namespace]
+        ) { row in
+            try row.value("n", as: Int.self)
+        } ?? 0
+    }
+
     /// The blast radius of a change to a part of the tree of IDs.
     ///
     /// Entries whose ID, or template of one, starts with `prefix`, byte by byte, in order of their

@@ -10,10 +10,15 @@ package struct ProxyRecord: Hashable, Sendable {
     /// Most Proxies: one document serves many machines, and a change in `signet-system` composes the
     /// state of each anew.
     package static let countMax = 1_000
+    /// Most Proxies of one namespace, so that no one takes the place of all others.
+    package static let namespaceCountMax = 250
     /// Most bytes of the states of one namespace's Proxies: a node may have all of them.
     package static let namespaceStateBytesMax = 32 << 20
     /// Most bytes of all states, half of what an agent takes at most.
     package static let stateBytesMax = 128 << 20
+    /// How much more both may become by documents of the root namespace alone: no namespace that is
+    /// full keeps a policy for all of them away.
+    package static let rootStateBytes = 32 << 20
 
     /// The document's uid; never used again after deletion.
     package let id: String
@@ -171,6 +176,16 @@ extension ReadTransaction {
         try first("SELECT count(*) AS n FROM proxies") { row in
             try row.value("n", as: Int.self)
         } ?? 0
+    }
+
+    /// How many Proxies there are, by namespace.
+    package func proxyCounts() throws(DatastoreError) -> [String: Int] {
+        let counts = try all(
+            "SELECT namespace, count(*) AS n FROM proxies GROUP BY namespace"
+        ) { row in
+            (try row.value("namespace", as: String.self), try row.value("n", as: Int.self))
+        }
+        return Dictionary(uniqueKeysWithValues: counts)
     }
 }
 

@@ -75,7 +75,7 @@ struct ProxyDocumentTests {
                 for index in 1..<ProxyRecord.countMax {
                     let other = ProxyRecord(
                         id: "other-\(index)",
-                        namespace: "other",
+                        namespace: "other-\(index % 8)",
                         name: "p\(index)",
                         revision: number,
                         nodeSelectors: proxy.nodeSelectors,
@@ -90,6 +90,77 @@ struct ProxyDocumentTests {
             #expect(refused?.reason == "tooManyProxies")
             try await server.apply(proxyDocument(uids: "[7]"))
             #expect(try await server.state()?.proxy.inbound.map(\.forwardUIDs) == [[7]])
+        }
+    }
+
+    @Test func `one namespace takes neither all Proxies nor the room of policies for all`()
+        async throws
+    {
+        try await withServer { server in
+            let guardrail = policyDocument("all", namespace: "signet-system", action: "DENY")
+            try await server.apply(proxyDocument() + Self.entry)
+            let stored = try await server.core.read { try $0.proxy("default/web") }
+            let proxy = try #require(stored)
+            try await server.core.datastore.write { transaction in
+                let number = try transaction.advanceRevision().number
+                for index in 1..<ProxyRecord.namespaceCountMax {
+                    let other = ProxyRecord(
+                        id: "other-\(index)",
+                        namespace: "default",
+                        name: "p\(index)",
+                        revision: number,
+                        nodeSelectors: proxy.nodeSelectors,
+                        identities: proxy.identities,
+                        // Together as much as a namespace may have, but for this one's own.
+                        state: index > 1
+                            ? proxy.state
+                            : Array(repeating: 0, count: ProxyRecord.namespaceStateBytesMax)
+                    )
+                    try transaction.put(other, number: number)
+                }
+            }
+            let another = await refusal { try await server.apply(proxyDocument("another")) }
+            #expect(another?.reason == "proxiesTooLarge" || another?.reason == "tooManyProxies")
+            let policy = await refusal { try await server.apply(policyDocument()) }
+            #expect(policy?.reason == "proxiesTooLarge")
+            try await server.apply(guardrail)
+            #expect(try await server.state()?.policies.count == 1)
+        }
+    }
+
+    @Test func `entries with variables that its Proxies cannot have read are refused as such`()
+        async throws
+    {
+        try await withServer { server in
+            try await server.apply(proxyDocument() + Self.entry)
+            try await server.core.write { transaction in
+                let number = try transaction.advanceRevision().number
+                for place in 0..<10_000 {
+                    let entry = RegistrationEntry(
+                        id: "uid-\(place)",
+                        namespace: "default",
+                        name: "t-\(place)",
+                        revision: number,
+                        createdAt: .now,
+                        spiffeID: "spiffe://example.org/t\(place)/{unix.user}",
+                        nodeSelectors: [try Selector("role:none")],
+                        workloadSelectors: [try Selector("unix:uid:1")]
+                    )
+                    try transaction.put(entry)
+                }
+            }
+            func template(_ namespace: String) -> String {
+                entryDocument(
+                    "one",
+                    namespace: namespace,
+                    spiffeID: "spiffe://example.org/more/{unix.user}",
+                    more: "  variables:\n    unix.user: {prefix: w}"
+                )
+            }
+            let refused = await refusal { try await server.apply(template("default")) }
+            #expect(refused?.reason == "tooManyEntries")
+            // What needs the namespace's entries is not held up.
+            try await server.apply(policyDocument("all", namespace: "signet-system"))
         }
     }
 
@@ -314,6 +385,13 @@ struct ProxyDocumentTests {
                     entryDocument("second", spiffeID: "spiffe://example.org/web")
                 )
                 #expect(other.changes.map(\.action) == ["created"])
+                // Nor whoever applies a whole directory, the Proxy itself in it.
+                let all = proxyDocument() + policyDocument("more", action: "DENY")
+                #expect(
+                    try await server.apply(all).changes.map(\.action) == ["unchanged", "created"]
+                )
+                let narrowed = try await server.apply(proxyDocument(uids: "[7]"))
+                #expect(narrowed.changes.map(\.action) == ["updated"])
             }
         }
     }

@@ -33,6 +33,8 @@ struct DataPathChanges {
     private var identities: [String: Set<String>] = [:]
     /// The Proxies that were written or deleted.
     private var proxies: Set<DocumentKey> = []
+    /// Namespaces that have an entry with variables more.
+    private(set) var withMoreTemplates: Set<String> = []
 
     var isEmpty: Bool {
         namespaces.isEmpty && !isEverywhere && identities.isEmpty && proxies.isEmpty
@@ -59,6 +61,9 @@ struct DataPathChanges {
         for entry in [entry, before].compactMap(\.self) {
             identities[entry.namespace, default: []].insert(entry.spiffeID)
         }
+        if let entry, entry.isTemplate, before?.isTemplate != true {
+            withMoreTemplates.insert(entry.namespace)
+        }
     }
 
     /// Whether a policy is judged over every Proxy that it could hold for: of others only those are
@@ -81,4 +86,9 @@ struct DataPathChanges {
             return proxy.identities.contains { template.mayBecome($0) }
         }
     }
+}
+
+extension RegistrationEntry {
+    /// Whether its ID has variables.
+    fileprivate var isTemplate: Bool { spiffeID.utf8.contains(UInt8(ascii: "{")) }
 }

@@ -35,7 +35,7 @@ extension DocumentAct {
     /// - Throws: `APIError` naming what a Proxy lacks, or would lose.
     mutating func settleProxies(_ documents: [Document]) throws {
         guard !dataPath.isEmpty else { return }
-        let before = try transaction.proxyStateBytes()
+        let before = (bytes: try transaction.proxyStateBytes(), counts: try transaction.proxyCounts())
         var composer = ProxyComposer(in: transaction, now: standing.now)
         var written: [DocumentKey: Document] = [:]
         for document in documents where document.proxy != nil { written[document.key] = document }
@@ -54,7 +54,7 @@ extension DocumentAct {
                 written[key],
                 lostEntry: record.map(dataPath.concernEntries) ?? false
             )
-            try requireCapabilities(composition, isWritten: written[key] != nil, from: record)
+            try requireCapabilities(composition, from: record)
             try change(composition.record, from: record)
         }
         try review.requireNothingInUse(visibleTo: standing)
@@ -64,13 +64,40 @@ extension DocumentAct {
             try review.check(document)
             warnings += review.warnings(of: document)
         }
-        try requireRoom(since: before)
-        guard try transaction.proxyCount() <= ProxyRecord.countMax else {
+        try requireRoom(
+            since: before.bytes,
+            reserve: documents.allSatisfy { $0.key.namespace == AdminRole.rootNamespace }
+                ? ProxyRecord.rootStateBytes : 0
+        )
+        try requireCounts(since: before.counts)
+    }
+
+    /// What is too much has to become less; whoever takes no more than before is let through.
+    private func requireCounts(since before: [String: Int]) throws {
+        let after = try transaction.proxyCounts()
+        for (namespace, count) in after
+        where count > max(ProxyRecord.namespaceCountMax, before[namespace] ?? 0) {
+            throw APIError(
+                .exhausted,
+                "tooManyProxies",
+                "namespace \(namespace) may have at most \(ProxyRecord.namespaceCountMax) Proxies; "
+                    + "one serves many machines"
+            )
+        }
+        guard
+            after.values.reduce(0, +) <= max(ProxyRecord.countMax, before.values.reduce(0, +))
+        else {
             throw APIError(
                 .exhausted,
                 "tooManyProxies",
                 "there may be at most \(ProxyRecord.countMax) Proxies; one serves many machines"
             )
+        }
+        // Else the namespace's Proxies could be composed no more, whoever changed what.
+        for namespace in dataPath.withMoreTemplates where after[namespace] != nil {
+            guard
+                try transaction.templateCount(namespace: namespace) <= ProxyComposer.templatesMax
+            else { throw ProxyComposer.tooManyEntries(of: namespace) }
         }
     }
 
@@ -78,10 +105,10 @@ extension DocumentAct {
     /// applies nothing any more.
     ///
     /// Who takes no more than before is let through: what is too large has to become smaller.
-    private func requireRoom(since before: [String: Int]) throws {
+    private func requireRoom(since before: [String: Int], reserve: Int) throws {
         let after = try transaction.proxyStateBytes()
         for (namespace, bytes) in after
-        where bytes > max(ProxyRecord.namespaceStateBytesMax, before[namespace] ?? 0) {
+        where bytes > max(ProxyRecord.namespaceStateBytesMax + reserve, before[namespace] ?? 0) {
             throw APIError(
                 .exhausted,
                 "proxiesTooLarge",
@@ -91,12 +118,13 @@ extension DocumentAct {
             )
         }
         let total = after.values.reduce(0, +)
-        guard total <= max(ProxyRecord.stateBytesMax, before.values.reduce(0, +)) else {
+        let most = ProxyRecord.stateBytesMax + reserve
+        guard total <= max(most, before.values.reduce(0, +)) else {
             throw APIError(
                 .exhausted,
                 "proxiesTooLarge",
                 "all Proxies have \(total) bytes with their Services and policies, more than the "
-                    + "\(ProxyRecord.stateBytesMax) allowed; narrow the targets of policies"
+                    + "\(most) allowed; narrow the targets of policies"
             )
         }
     }
@@ -126,25 +154,24 @@ extension DocumentAct {
 
     /// What brings in the need for a capability waits for who lacks it.
     ///
-    /// Whatever else changes goes through with a warning: a process that says it understands nothing
-    /// must not keep a policy from being changed or an entry from being deleted. It refuses what it
-    /// cannot read, and keeps what it has.
+    /// Whatever else changes goes through with a warning, a Proxy that is written once more included:
+    /// a process that says it understands nothing must not keep a policy from being changed or an
+    /// entry from being deleted. It refuses what it cannot read, and keeps what it has.
     private mutating func requireCapabilities(
         _ composition: ProxyComposer.Composition,
-        isWritten: Bool,
         from stored: ProxyRecord?
     ) throws {
         let reference = composition.record.reference
         var ofAgents = composition.capabilities.intersection([SyncCapability.observedEndpoints])
-        if isWritten { ofAgents.insert(SyncCapability.proxy) }
         let selectors = composition.record.nodeSelectors
+        if stored?.nodeSelectors != selectors { ofAgents.insert(SyncCapability.proxy) }
         let agents = ofAgents.sorted().map { ($0, peers.agentsLacking(selectors, $0)) }
             .filter { !$0.1.isEmpty }
         let proxies =
             composition.capabilities.isEmpty
             ? [] : peers.proxiesLacking(reference, composition.capabilities)
         guard !agents.isEmpty || !proxies.isEmpty else { return }
-        let known = isWritten ? [] : stored?.capabilities ?? []
+        let known = stored.map { $0.capabilities.union([SyncCapability.proxy]) } ?? []
         for (capability, names) in agents {
             let lacking = Self.lacking("agents of its scope", names, of: reference)
             guard known.contains(capability) else { throw lacking }

@@ -155,15 +155,18 @@ struct ProxyComposer {
             ?? transaction.templates(namespace: namespace, limit: Self.templatesMax + 1)
         templates[namespace] = all
         guard exact.count <= Self.entriesPerIdentityMax, all.count <= Self.templatesMax else {
-            throw APIError(
-                .exhausted,
-                "tooManyEntries",
-                "namespace \(namespace) has Proxies, so at most \(Self.entriesPerIdentityMax) of its "
-                    + "entries may give one identity, and at most \(Self.templatesMax) may have "
-                    + "variables"
-            )
+            throw Self.tooManyEntries(of: namespace)
         }
         return (exact + all).filter { $0.needsNothingOfWorkload && $0.mayGive(id) }
+    }
+
+    static func tooManyEntries(of namespace: String) -> APIError {
+        APIError(
+            .exhausted,
+            "tooManyEntries",
+            "namespace \(namespace) has Proxies, so at most \(entriesPerIdentityMax) of its entries "
+                + "may give one identity, and at most \(templatesMax) may have variables"
+        )
     }
 
     /// The inbound listeners with the users that may listen behind them.

@@ -193,8 +193,8 @@ package final class AgentLink: Sendable {
 
     private static let refusing =
         withdrawing.union([
-            "alreadyServed", "ambiguous", "executableReplaced", "instanceTaken", "notAttested",
-            "severalProxies", "wire",
+            "alreadyServed", "ambiguous", "attestedInPart", "executableReplaced", "instanceTaken",
+            "notAttested", "severalProxies", "wire",
         ])
 
     /// What an agent says when this process has no Proxy any more; other ends of streams withdraw

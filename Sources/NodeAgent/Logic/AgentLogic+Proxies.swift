@@ -113,6 +113,9 @@ extension AgentLogic {
         cache.proxies(meaning: selectors)
     }
 
+    /// Every Proxy of this node, sorted.
+    package var proxiesInForce: [NodeProxy] { cache.proxiesInForce }
+
     /// Which identities each Proxy names that a process here has.
     package var proxyIdentities: [String: Set<SPIFFEID>] {
         var result: [String: Set<SPIFFEID>] = [:]

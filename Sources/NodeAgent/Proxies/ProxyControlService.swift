@@ -90,7 +90,7 @@ struct ProxyControlService: Signet_Proxy_V1alpha1_ProxyControl.SimpleServiceProt
             session,
             hello,
             pid: peer.pid,
-            selectors: attestation.selectors
+            attestation: attestation
         )
         defer { core.detach(id) }
         session.attached(as: id)

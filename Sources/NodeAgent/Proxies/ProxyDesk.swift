@@ -110,12 +110,10 @@ extension AgentCore {
         _ session: ProxySession,
         _ hello: ProxyHello,
         pid: Int32,
-        selectors: Set<Selector>
+        attestation: WorkloadAttestation
     ) throws(ProxyRefusal) -> SubscriberID {
-        let proxy = try ProxyMatch.proxy(
-            named: hello.proxy,
-            meaning: ask { $0.proxies(meaning: selectors) }
-        )
+        let proxy = try proxy(of: hello, attestation)
+        let selectors = attestation.selectors
         let process = ProxyRoster.Attached(
             proxy: proxy.reference,
             hello: hello,
@@ -139,6 +137,29 @@ extension AgentCore {
             )
         }
         return id
+    }
+
+    private func proxy(
+        of hello: ProxyHello,
+        _ attestation: WorkloadAttestation
+    ) throws(ProxyRefusal) -> NodeProxy {
+        let all = ask { $0.proxiesInForce }
+        do throws(ProxyRefusal) {
+            return try ProxyMatch.proxy(
+                named: hello.proxy,
+                meaning: all.filter { $0.matches(attestation.selectors) }
+            )
+        } catch .noProxy {
+            let isInPart = all.contains {
+                (hello.proxy.isEmpty || hello.proxy == $0.reference)
+                    && ProxyMatch.isInPart(
+                        $0,
+                        attestation.selectors,
+                        without: attestation.omitted
+                    )
+            }
+            throw isInPart ? .attestedInPart(attestation.omissions) : .noProxy
+        }
     }
 
     /// A proxy's stream ended.

@@ -2,14 +2,18 @@
 
 internal import ControlAPI
 package import NodeSync
+package import SPIFFE
 
 /// Why a process gets no Proxy.
 package enum ProxyRefusal: Error, Hashable, Sendable {
     /// Another process has the Proxy on this machine, and is there.
     case alreadyServed(proxy: String, pid: Int32)
-    /// The process attests to Proxies of several namespaces: whoever administers one would speak
-    /// for the other.
+    /// The process attests to Proxies of several namespaces, and did not say which it is: whoever
+    /// administers one would speak for the other.
     case ambiguous([String])
+    /// The process attests to a Proxy but for selectors that could not be found out: nobody has
+    /// taken it away from it.
+    case attestedInPart([String])
     /// Another process of this machine has the instance that this one says it is, or had it: its
     /// decisions would be taken for this one's.
     case instanceTaken
@@ -23,6 +27,7 @@ package enum ProxyRefusal: Error, Hashable, Sendable {
         switch self {
         case .alreadyServed: "alreadyServed"
         case .ambiguous: "ambiguous"
+        case .attestedInPart: "attestedInPart"
         case .instanceTaken: "instanceTaken"
         case .noProxy: "noProxy"
         case .severalProxies: "severalProxies"
@@ -44,8 +49,15 @@ package enum ProxyRefusal: Error, Hashable, Sendable {
             APIError(
                 .permissionDenied,
                 reason,
-                "this process attests to Proxies of several namespaces (\(Self.list(names))); give "
-                    + "each proxy a user of its own"
+                "this process attests to Proxies of several namespaces (\(Self.list(names))); name "
+                    + "one (--proxy), and give each proxy a user of its own"
+            )
+        case .attestedInPart(let omissions):
+            APIError(
+                .permissionDenied,
+                reason,
+                "this process would attest to a Proxy but for selectors that could not be found out "
+                    + "(\(omissions.joined(separator: "; "))); mend that, or start the proxy anew"
             )
         case .instanceTaken:
             APIError(
@@ -89,18 +101,37 @@ package enum ProxyMatch {
         named: String,
         meaning candidates: [NodeProxy]
     ) throws(ProxyRefusal) -> NodeProxy {
-        let names = candidates.map(\.reference)
         guard let first = candidates.first else { throw .noProxy }
-        guard candidates.allSatisfy({ $0.namespace == first.namespace }) else {
-            throw .ambiguous(names)
-        }
+        // A Proxy that somebody wrote in another namespace does not shut out who says what it is.
         guard named.isEmpty else {
             guard let proxy = candidates.first(where: { $0.reference == named }) else {
                 throw .noProxy
             }
             return proxy
         }
+        let names = candidates.map(\.reference)
+        guard candidates.allSatisfy({ $0.namespace == first.namespace }) else {
+            throw .ambiguous(names)
+        }
         guard candidates.count == 1 else { throw .severalProxies(names) }
         return first
+    }
+
+    /// Whether a Proxy means a process as far as could be found out.
+    ///
+    /// - Parameters:
+    ///   - proxy: In force here.
+    ///   - selectors: What the process attested to.
+    ///   - omitted: Kinds of `unix:` selectors that could not be found out.
+    package static func isInPart(
+        _ proxy: NodeProxy,
+        _ selectors: Set<Selector>,
+        without omitted: Set<String>
+    ) -> Bool {
+        proxy.selectors.allSatisfy { selector in
+            selectors.contains(selector)
+                || selector.type == "unix"
+                    && omitted.contains(String(selector.value.prefix { $0 != ":" }))
+        }
     }
 }

@@ -124,7 +124,7 @@ package struct ProxySocket: Sendable {
             "proxies can attach",
             metadata: [
                 "socket": "\(path)", "mode": "0\(String(status.mode & 0o777, radix: 8))",
-                "group": "\(ProcessReading.groupName(status.gid) ?? "\(status.gid)")",
+                "group": "\((try? ProcessReading.groupName(status.gid)) ?? "\(status.gid)")",
             ]
         )
     }

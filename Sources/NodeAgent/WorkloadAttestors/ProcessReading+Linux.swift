@@ -116,23 +116,46 @@ enum ProcessReading {
     /// The name of a user; nil if nobody has the number.
     ///
     /// It asks the system's name service, as `id` does.
-    static func userName(_ uid: UInt32) -> String? {
-        var entry = unsafe passwd()
-        var found: UnsafeMutablePointer<passwd>?
-        var buffer = [CChar](repeating: 0, count: nameBufferBytes)
-        let error = unsafe getpwuid_r(uid, &entry, &buffer, buffer.count, &found)
-        guard error == 0, unsafe found != nil else { return nil }
-        return unsafe String(cString: entry.pw_name)
+    ///
+    /// - Throws: if the name service does not answer, which is not to say that there is no name.
+    static func userName(_ uid: UInt32) throws(ReadingFailure) -> String? {
+        try name("of user \(uid)") { buffer in
+            var entry = unsafe passwd()
+            var found: UnsafeMutablePointer<passwd>?
+            let error = unsafe getpwuid_r(uid, &entry, &buffer, buffer.count, &found)
+            guard error == 0, unsafe found != nil else { return (error, nil) }
+            return (0, unsafe String(cString: entry.pw_name))
+        }
     }
 
     /// The name of a group; nil if none has the number.
-    static func groupName(_ gid: UInt32) -> String? {
-        var entry = unsafe group()
-        var found: UnsafeMutablePointer<group>?
-        var buffer = [CChar](repeating: 0, count: nameBufferBytes)
-        let error = unsafe getgrgid_r(gid, &entry, &buffer, buffer.count, &found)
-        guard error == 0, unsafe found != nil else { return nil }
-        return unsafe String(cString: entry.gr_name)
+    ///
+    /// - Throws: if the name service does not answer.
+    static func groupName(_ gid: UInt32) throws(ReadingFailure) -> String? {
+        try name("of group \(gid)") { buffer in
+            var entry = unsafe group()
+            var found: UnsafeMutablePointer<group>?
+            let error = unsafe getgrgid_r(gid, &entry, &buffer, buffer.count, &found)
+            guard error == 0, unsafe found != nil else { return (error, nil) }
+            return (0, unsafe String(cString: entry.gr_name))
+        }
+    }
+
+    private static func name(
+        _ what: String,
+        _ look: (inout [CChar]) -> (error: Int32, name: String?)
+    ) throws(ReadingFailure) -> String? {
+        var size = nameBufferBytes
+        while true {
+            var buffer = [CChar](repeating: 0, count: size)
+            let (error, name) = look(&buffer)
+            switch error {
+            // What some systems say of a number that nobody has (getpwuid_r(3), NOTES).
+            case 0, ENOENT, ESRCH, EBADF, EPERM: return name
+            case ERANGE where size < nameBufferBytesMax: size *= 8
+            default: throw ReadingFailure(what: "the name \(what)", errno: error)
+            }
+        }
     }
 
     /// The group with a name; nil if there is none.
@@ -145,8 +168,9 @@ enum ProcessReading {
         return unsafe entry.gr_gid
     }
 
-    /// Room for a group with thousands of members; a larger one has no name here.
+    /// Room for a group with thousands of members, at first and at most.
     private static let nameBufferBytes = 256 * 1024
+    private static let nameBufferBytesMax = 16 * 1024 * 1024
 
     private static func bytes(of path: String, max: Int) throws(ReadingFailure) -> [UInt8] {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)

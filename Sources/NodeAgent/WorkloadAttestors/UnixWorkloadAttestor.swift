@@ -37,6 +37,8 @@ package struct WorkloadAttestation: Hashable, Sendable {
     package let selectors: Set<Selector>
     /// Why selectors that others have are missing, one sentence each.
     package let omissions: [String]
+    /// The kinds of selectors of which some are missing for that, for example `path`.
+    package let omitted: Set<String>
     /// The running executable; nil if it may not be read, or could not be when the process
     /// connected.
     package let executable: FileIdentity?
@@ -104,8 +106,10 @@ package final class UnixWorkloadAttestor: Sendable {
     ) async throws(WorkloadAttestationError) -> WorkloadAttestation {
         let before = try Facts(process)
         guard before.credentials.groups.count <= Self.groupsMax else { throw .tooManyGroups }
-        var selectors = credentialSelectors(before.credentials)
         var omissions: [String] = []
+        var selectors = credentialSelectors(before.credentials, &omissions)
+        var omitted: Set<String> = omissions.isEmpty ? [] : Self.nameKinds
+        let named = omissions.count
         var identity: FileIdentity?
         switch process.executableAtConnect {
         case .file(let file) where file != before.executable: throw .executableReplaced
@@ -118,9 +122,11 @@ package final class UnixWorkloadAttestor: Sendable {
         }
         guard try before == Facts(process) else { throw .changedMeanwhile }
         guard process.isAlive() else { throw .processGone }
+        if omissions.count > named { omitted.formUnion(["path", "sha256"]) }
         return WorkloadAttestation(
             selectors: selectors,
             omissions: omissions,
+            omitted: omitted,
             executable: identity
         )
     }
@@ -151,7 +157,12 @@ package final class UnixWorkloadAttestor: Sendable {
         }
     }
 
-    private func credentialSelectors(_ credentials: ProcessCredentials) -> Set<Selector> {
+    private static let nameKinds: Set = ["user", "group", "supplementary_group"]
+
+    private func credentialSelectors(
+        _ credentials: ProcessCredentials,
+        _ omissions: inout [String]
+    ) -> Set<Selector> {
         var selectors: Set<Selector> = []
         func add(_ value: String) {
             if let selector = try? Selector(type: "unix", value: value) {
@@ -159,12 +170,19 @@ package final class UnixWorkloadAttestor: Sendable {
             }
         }
         add("uid:\(credentials.uid)")
-        if let name = ProcessReading.userName(credentials.uid) { add("user:\(name)") }
         add("gid:\(credentials.gid)")
-        if let name = ProcessReading.groupName(credentials.gid) { add("group:\(name)") }
-        for group in credentials.groups {
-            add("supplementary_gid:\(group)")
-            if let name = ProcessReading.groupName(group) { add("supplementary_group:\(name)") }
+        for group in credentials.groups { add("supplementary_gid:\(group)") }
+        do throws(ReadingFailure) {
+            if let name = try ProcessReading.userName(credentials.uid) { add("user:\(name)") }
+            if let name = try ProcessReading.groupName(credentials.gid) { add("group:\(name)") }
+            for group in credentials.groups {
+                if let name = try ProcessReading.groupName(group) {
+                    add("supplementary_group:\(name)")
+                }
+            }
+        } catch {
+            // Not that there is no name: the name service is away.
+            omissions.append("names of users and groups are left out: \(error)")
         }
         return selectors
     }

@@ -11,7 +11,12 @@ package import SPIFFE
 extension NodeCache {
     /// The Proxies that mean a process which shows `selectors`, sorted.
     package func proxies(meaning selectors: Set<Selector>) -> [NodeProxy] {
-        proxies.values.filter { $0.matches(selectors) }.sorted { $0.reference < $1.reference }
+        proxiesInForce.filter { $0.matches(selectors) }
+    }
+
+    /// Every Proxy of this node, sorted.
+    package var proxiesInForce: [NodeProxy] {
+        proxies.values.sorted { $0.reference < $1.reference }
     }
 
     /// A Proxy in force here by `namespace/name`.

@@ -42,6 +42,7 @@ struct ProxyRosterTests {
     @Test(arguments: [
         (named: "", there: ["a/p"], found: "a/p"), (named: "a/p", there: ["a/p"], found: "a/p"),
         (named: "a/q", there: ["a/p", "a/q"], found: "a/q"),
+        (named: "b/p", there: ["a/p", "b/p"], found: "b/p"),
     ])
     func `a process is the Proxy that it attests to and names`(
         named: String,
@@ -58,7 +59,7 @@ struct ProxyRosterTests {
         (named: "a/other", there: ["a/p"], refusal: .noProxy),
         (named: "", there: ["a/p", "a/q"], refusal: .severalProxies(["a/p", "a/q"])),
         (named: "", there: ["a/p", "b/p"], refusal: .ambiguous(["a/p", "b/p"])),
-        (named: "a/p", there: ["a/p", "b/p"], refusal: .ambiguous(["a/p", "b/p"])),
+        (named: "c/p", there: ["a/p", "b/p"], refusal: .noProxy),
     ])
     func `a process that could be several, or none, is refused`(
         named: String,
