@@ -376,6 +376,24 @@ struct AgentLinkTests {
         }
     }
 
+    @Test func `a question that asks nothing is word of the agent, and breaks nothing`()
+        async throws
+    {
+        try await LinkWorld.run { world in
+            let streams = Reader(world.streams)
+            let agent = try await streams.next()
+            let said = Reader(agent.said)
+            _ = try await said.next()
+            #expect(world.link.silence == nil)
+            try await agent.say(.with { $0.question = .init() })
+            #expect(try await said.next().queryAnswer.id == 0)
+            #expect(world.link.silence != nil)
+            try await agent.say(world.trust())
+            try await agent.say(world.state(1))
+            #expect(try await said.answer().refusedReason == "")
+        }
+    }
+
     @Test func `records that nobody takes are dropped and counted`() async throws {
         try await LinkWorld.run { world in
             let streams = Reader(world.streams)

@@ -38,9 +38,9 @@ package struct ProxyStanding: Hashable, Sendable {
 /// The agent's end of one proxy's stream: what to say next, and what the answers mean.
 ///
 /// What takes effect at once (`trust`) is said whenever it changes and never answered, and so are
-/// endpoints. Of states
-/// there is one unanswered; later changes merge. A state that was refused is not said again
-/// before something of it changes. The shell performs the actions in order and calls one method for
+/// endpoints. Of states there is one unanswered; later changes merge. A state that was refused is
+/// not said again before something of it changes. Who has heard nothing for a while is told that
+/// there is nothing, because it may have to stop when its agent is silent. The shell performs the actions in order and calls one method for
 /// each thing that happened.
 package struct ProxyAttachment: Sendable {
     /// What the shell has to do.
@@ -53,6 +53,8 @@ package struct ProxyAttachment: Sendable {
         case sendState(sequence: UInt64, ProxyOffer)
         case sendTrust(ProxyView.Trust)
         case sendWatermark(Revision)
+        /// Say something that asks for nothing: the process is to know that the agent is there.
+        case sendWord
         /// `standing` changed: tell the server.
         case report
     }
@@ -73,6 +75,8 @@ package struct ProxyAttachment: Sendable {
     package static let helloTimeout: Duration = .seconds(10)
     /// How long a process may take to bring a state into force or to refuse it.
     package static let answerTimeout: Duration = .seconds(30)
+    /// How long the agent says nothing at most.
+    package static let quietInterval: Duration = .seconds(10)
 
     private struct Unanswered: Sendable {
         let sequence: UInt64
@@ -96,10 +100,12 @@ package struct ProxyAttachment: Sendable {
     private var sequence: UInt64 = 0
     /// The revision of the last state or watermark.
     private var saidRevision: Revision?
+    private var lastSaid: Duration
 
     /// The stream was opened.
     package init(now: Duration) {
         helloUntil = now + Self.helloTimeout
+        lastSaid = now
     }
 
     /// When `timerFired` is to be called first.
@@ -172,12 +178,14 @@ package struct ProxyAttachment: Sendable {
         var actions: [Action] = []
         if offer.view.trust != trust {
             trust = offer.view.trust
+            lastSaid = now
             actions.append(.sendTrust(offer.view.trust))
         }
         if offer.endpoints != endpoints, !isDraining,
             hello?.capabilities.contains(SyncCapability.observedEndpoints) ?? false
         {
             endpoints = offer.endpoints
+            lastSaid = now
             actions.append(.sendEndpoints(offer.endpoints))
         }
         return actions + next(now: now)
@@ -189,35 +197,46 @@ package struct ProxyAttachment: Sendable {
             return now >= helloUntil
                 ? [.end(.helloMissing)] : [.scheduleTimer(at: helloUntil)]
         }
-        guard let unanswered else { return [] }
-        return now >= unanswered.until
-            ? [.end(.unanswered)] : [.scheduleTimer(at: unanswered.until)]
+        if let unanswered, now >= unanswered.until { return [.end(.unanswered)] }
+        var actions: [Action] = []
+        if now >= lastSaid + Self.quietInterval {
+            lastSaid = now
+            actions.append(.sendWord)
+        }
+        let quiet = lastSaid + Self.quietInterval
+        return actions + [.scheduleTimer(at: min(quiet, unanswered?.until ?? quiet))]
     }
 
     private mutating func next(now: Duration) -> [Action] {
         guard let newest, unanswered == nil, !isDraining else { return [] }
-        guard said?.isSame(as: newest) != true else { return watermark(newest.revision) }
+        guard said?.isSame(as: newest) != true else {
+            return watermark(newest.revision, now: now)
+        }
         // The first state waits for what is being signed; later ones wait for nothing.
         guard said != nil || newest.isDue else { return [] }
         sequence += 1
         said = newest
         saidRevision = newest.revision
+        lastSaid = now
         let until = now + Self.answerTimeout
         unanswered = Unanswered(sequence: sequence, offer: newest, until: until)
         let ends = newest.view.identities.compactMap { $0.svid?.notAfter }
         let before = standing.newestNotAfter
         standing.newestNotAfter = (ends + [before].compactMap(\.self)).max()
         // Whoever is given keys is remembered from here on, even if it never answers.
-        return [.sendState(sequence: sequence, newest), .scheduleTimer(at: until)]
+        return [
+            .sendState(sequence: sequence, newest), .scheduleTimer(at: now + Self.quietInterval),
+        ]
             + (before == standing.newestNotAfter ? [] : [.report])
     }
 
     /// What was refused is not made newer by a word about its revision.
-    private mutating func watermark(_ revision: Revision) -> [Action] {
+    private mutating func watermark(_ revision: Revision, now: Duration) -> [Action] {
         guard revision != saidRevision, standing.refused == nil, standing.applied != nil else {
             return []
         }
         saidRevision = revision
+        lastSaid = now
         standing.applied = revision
         return [.sendWatermark(revision), .report]
     }

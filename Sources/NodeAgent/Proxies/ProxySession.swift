@@ -29,6 +29,7 @@ final class ProxySession: Sendable {
         var granted: Set<SPIFFEID> = []
         var offer: (sequence: UInt64, offer: ProxyOffer)?
         var watermark: Revision?
+        var isWordDue = false
         var endpoints: [ObservedEndpoints]?
         var questions: [Signet_Proxy_V1alpha1_Question] = []
         var lastQuestion: UInt64 = 0
@@ -77,7 +78,10 @@ final class ProxySession: Sendable {
 
     /// Ends the stream when something is overdue, until cancelled.
     func watch() async throws {
-        try await timer.run { try self.tell { $0.timerFired(now: $1) } }
+        try await timer.run {
+            try self.tell { $0.timerFired(now: $1) }
+            self.stream.wake()
+        }
     }
 
     // MARK: - What the process says
@@ -189,7 +193,12 @@ final class ProxySession: Sendable {
                 state.watermark = nil
                 return .with { $0.watermark = .with { $0.revision = revision.message } }
             }
-            guard !state.questions.isEmpty else { return nil }
+            guard !state.questions.isEmpty else {
+                guard state.isWordDue else { return nil }
+                state.isWordDue = false
+                // It asks nothing, so that a process of any version and in any state may get it.
+                return .with { $0.question = .init() }
+            }
             let question = state.questions.removeFirst()
             return .with { $0.question = question }
         }
@@ -266,6 +275,7 @@ final class ProxySession: Sendable {
                     state.trust = trust
                     state.granted = Set(trust.granted)
                 case .sendWatermark(let revision): state.watermark = revision
+                case .sendWord: state.isWordDue = true
                 }
             }
             guard isReported, let id = state.id else { return nil }

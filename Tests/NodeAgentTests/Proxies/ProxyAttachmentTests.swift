@@ -63,7 +63,7 @@ struct ProxyAttachmentTests {
         #expect(
             machine.offered(first, now: .zero) == [
                 .sendTrust(first.view.trust), .sendState(sequence: 1, first),
-                .scheduleTimer(at: ProxyAttachment.answerTimeout),
+                .scheduleTimer(at: ProxyAttachment.quietInterval),
             ]
         )
         #expect(machine.answered(1, refusedReason: "", now: .seconds(1)) == [.report])
@@ -94,7 +94,7 @@ struct ProxyAttachmentTests {
         #expect(
             machine.answered(1, refusedReason: "", now: .seconds(2)) == [
                 .report, .sendState(sequence: 2, third),
-                .scheduleTimer(at: .seconds(2) + ProxyAttachment.answerTimeout),
+                .scheduleTimer(at: .seconds(2) + ProxyAttachment.quietInterval),
             ]
         )
     }
@@ -152,8 +152,37 @@ struct ProxyAttachmentTests {
         var machine = greeted()
         _ = machine.offered(try offer(1), now: .seconds(1))
         let due = Duration.seconds(1) + ProxyAttachment.answerTimeout
-        #expect(machine.timerFired(now: due - .milliseconds(1)) == [.scheduleTimer(at: due)])
+        #expect(
+            machine.timerFired(now: due - .milliseconds(1)) == [
+                .sendWord, .scheduleTimer(at: due),
+            ]
+        )
         #expect(machine.timerFired(now: due) == [.end(.unanswered)])
+    }
+
+    @Test func `who is told nothing else is told each 10 s that the agent is there`() throws {
+        let quiet = ProxyAttachment.quietInterval
+        // In any state: before the first, with one that was refused, at the end.
+        var refusing = greeted()
+        _ = refusing.offered(try offer(1), now: .zero)
+        _ = refusing.answered(1, refusedReason: "no", now: .zero)
+        var draining = try settled()
+        _ = draining.drains()
+        for var machine in [greeted(), refusing, draining, try settled()] {
+            var now = Duration.zero
+            for _ in 0..<3 {
+                let early = now + quiet - .milliseconds(1)
+                #expect(machine.timerFired(now: early) == [.scheduleTimer(at: now + quiet)])
+                now += quiet
+                #expect(
+                    machine.timerFired(now: now) == [.sendWord, .scheduleTimer(at: now + quiet)]
+                )
+            }
+        }
+        // What is said anyway is as good.
+        var machine = try settled()
+        _ = machine.offered(try offer(2), now: .seconds(8))
+        #expect(machine.timerFired(now: quiet) == [.scheduleTimer(at: .seconds(8) + quiet)])
     }
 
     @Test func `no hello in time ends the stream`() {
@@ -162,7 +191,11 @@ struct ProxyAttachmentTests {
         #expect(machine.timerFired(now: .seconds(6)) == [.scheduleTimer(at: machine.firstDeadline)])
         #expect(machine.timerFired(now: machine.firstDeadline) == [.end(.helloMissing)])
         var polite = greeted()
-        #expect(polite.timerFired(now: .seconds(60)) == [])
+        #expect(
+            polite.timerFired(now: .seconds(60)) == [
+                .sendWord, .scheduleTimer(at: .seconds(60) + ProxyAttachment.quietInterval),
+            ]
+        )
     }
 
     @Test func `what comes before the hello, or is answered twice, ends the stream`() throws {
@@ -183,7 +216,7 @@ struct ProxyAttachmentTests {
         _ = machine.offered(try offer(1), now: .zero)
         #expect(machine.drains() == [.report])
         #expect(machine.drains() == [])
-        #expect(machine.timerFired(now: .seconds(3_600)) == [])
+        #expect(machine.timerFired(now: .seconds(3_600)).first == .sendWord)
         #expect(machine.answered(1, refusedReason: "", now: .zero) == [])
         let less = try offer(2, payload: 2, granted: [])
         #expect(machine.offered(less, now: .zero) == [.sendTrust(less.view.trust)])
@@ -232,7 +265,7 @@ struct ProxyAttachmentTests {
                     #expect(revision.number > lastRevision)
                     lastRevision = revision.number
                 case .end(let violation): Issue.record("\(violation)")
-                case .report, .scheduleTimer: break
+                case .report, .scheduleTimer, .sendWord: break
                 }
             }
         }
