@@ -32,10 +32,13 @@ extension Loop {
 
     mutating func flushRun(_ connection: inout Connection) {
         guard connection.exchange.sum.count > 0 else { return }
+        let listener = listening[connection.place]
+        let isDecided = connection.exchange.lastDecision != nil
         counters.count(
             RequestAggregate(
                 kind: connection.isHTTP ? .request : .streamEnd,
-                listener: listening[connection.place].name,
+                listener: isDecided
+                    ? listener.name(under: connection.exchange.lastRevision) : listener.name,
                 peer: connection.peer?.id,
                 status: connection.exchange.lastStatus,
                 reason: connection.exchange.lastReason,

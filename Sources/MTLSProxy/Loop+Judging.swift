@@ -226,7 +226,8 @@ extension Loop {
         return ProxyRecord(
             kind: connection.isHTTP ? .request : .connection,
             time: wallNow,
-            listener: listener.name,
+            listener: isDecided
+                ? listener.name(under: connection.exchange.revision) : listener.name,
             isInbound: listener.isInbound,
             peer: connection.peer?.id,
             peerAddress: connection.peerAddress,

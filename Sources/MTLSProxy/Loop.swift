@@ -26,46 +26,8 @@ struct Loop: ~Copyable {
     /// Keys of listeners begin here; their generation is 0, which no connection has.
     private static let firstListenerKey: UInt64 = 16
 
-    /// One listener of this loop; its place never changes, since connections name it.
-    struct Listening {
-        let address: ListenAddress
-        let name: String
-        let isInbound: Bool
-        let isHTTP: Bool
-        /// Let go when it is not listened at any more, so that the kernel takes nothing for it.
-        var open: OpenListener?
-        /// Nil as soon as it is withdrawn, and with it the key in its TLS context.
-        var inbound: InboundRoute?
-        var outbound: OutboundRoute?
-        /// Whether the snapshot has it; a proxy that ends goes on by its listeners.
-        var isActive: Bool { inbound != nil || outbound != nil }
-        /// Where the next connection goes.
-        var nextTarget = 0
-        /// The application, or each endpoint.
-        var targets: [Target] = []
-        /// Of the last target that was made; none is given twice.
-        var lastTarget: UInt32 = 0
-
-        init(_ open: OpenListener, _ inbound: InboundRoute?, _ outbound: OutboundRoute?) {
-            address = open.address
-            name = inbound?.listener.name ?? outbound?.listener.name ?? ""
-            isInbound = inbound != nil
-            isHTTP = (inbound?.listener.trafficProtocol ?? outbound?.trafficProtocol) == .http
-            self.open = open
-            (self.inbound, self.outbound) = (inbound, outbound)
-        }
-
-        /// Whether connections of this place may go on under other routes: what they speak for,
-        /// whom they reach and how they are read stays the same.
-        func goesOn(as inbound: InboundRoute?, _ outbound: OutboundRoute?) -> Bool {
-            let (old, new) = (self.inbound?.listener, inbound?.listener)
-            let (before, after) = (self.outbound, outbound)
-            return old?.identity == new?.identity && old?.forward == new?.forward
-                && old?.forwardUIDs == new?.forwardUIDs
-                && old?.trafficProtocol == new?.trafficProtocol
-                && before?.listener.identity == after?.listener.identity
-                && before?.trafficProtocol == after?.trafficProtocol
-        }
+    static func listenerKey(_ place: Int) -> Key {
+        Key(rawValue: firstListenerKey &+ UInt64(place))
     }
 
     var slab = Slab<Connection>()
@@ -367,6 +329,7 @@ struct Loop: ~Copyable {
     private mutating func adopt(_ snapshot: ProxySnapshot, _ listeners: [OpenListener]) {
         // A snapshot that was overtaken does nothing.
         guard snapshot.generation > generation else { return }
+        let before = revision
         self.snapshot = snapshot
         (generation, revision) = (snapshot.generation, snapshot.revision)
         limits = snapshot.limits
@@ -381,8 +344,7 @@ struct Loop: ~Copyable {
                 listening[place].goesOn(as: inbound, outbound)
             {
                 known.insert(address)
-                listening[place].inbound = inbound
-                listening[place].outbound = outbound
+                listening[place].goOn(as: inbound, outbound, after: before)
                 fitTargets(place)
             } else {
                 stopListening(place)
@@ -392,15 +354,26 @@ struct Loop: ~Copyable {
         }
         rejudging = 0
         guard !isDraining else { return }
+        var free = freePlaces()
         for open in listeners where !known.contains(open.address) {
             guard let (inbound, outbound) = routes[open.address] else { continue }
-            begin(Listening(open, inbound, outbound))
+            begin(Listening(open, inbound, outbound), at: free.popLast())
         }
     }
 
-    private mutating func begin(_ listener: Listening) {
-        listening.append(listener)
-        let place = listening.count - 1
+    /// Places of listeners that are no more and that no connection names.
+    private func freePlaces() -> [Int] {
+        var free = Set(listening.indices.filter { !listening[$0].isActive })
+        for index in 0..<slab.slotCount where !free.isEmpty {
+            guard let key = slab.key(at: index) else { continue }
+            if let place = slab.look(at: key, { $0.place }) { free.remove(place) }
+        }
+        return Array(free)
+    }
+
+    private mutating func begin(_ listener: Listening, at free: Int?) {
+        let place = free ?? listening.count
+        if let free { listening[free] = listener } else { listening.append(listener) }
         fitTargets(place)
         let key = Key(rawValue: Self.firstListenerKey &+ UInt64(place))
         // The descriptor is open and not in this poller: only memory can be missing.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Authorization
+import ControlAPIProtos
 import Foundation
 import HTTPSemantics
 import MTLSProxy
@@ -136,6 +137,50 @@ import Testing
         #expect(wire.readAnswer()?.status == 502)
         await drained
         #expect(world.server.takeRecords().records.map(\.reason).contains(.revoked))
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a listener that is renamed tells each decision under the name of its time`(
+        _ provider: TLSProvider
+    ) async throws {
+        let application = try Application(.silent)
+        let world = try World(provider, .http, application: application.address)
+        try await world.applyServer([World.allow(["/slow"])])
+        try await world.applyClient()
+        let slow = try Wire.connect(world.outboundAddress)
+        slow.send(get("/slow"))
+        while await world.server.sum().connected == 0 { await Task.yield() }
+        try await world.applyServer([World.allow(["/slow"])], name: "renamed")
+        let other = try Wire.connect(world.outboundAddress)
+        other.send(get("/secret"))
+        #expect(other.readAnswer()?.status == 403)
+        world.server.stop()
+        let records = world.server.takeRecords().records
+        world.decisions.add(records)
+        #expect(records.map(\.listener) == ["renamed", "in"])
+        #expect(records.map(\.revision) == [3, 1])
+        let id = try #require(records.first?.decisionID?.description)
+        #expect(world.decisions.explanation(of: id)?.listener == "renamed")
+        let named = await world.server.sum().aggregates.keys.map { ($0.listener, $0.revision) }
+        #expect(Set(named.map { "\($0) \($1)" }) == ["renamed 3", "in 1"])
+        #expect(await world.server.sum().handshakes == 2)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a stream does not go on to another Service`(_ provider: TLSProvider) async throws {
+        let application = try Application(.echo)
+        let world = try World(provider, .tcp, application: application.address)
+        try await world.applyServer([World.allow()])
+        try await world.applyClient()
+        // Places of listeners that are gone are used again; nothing of the old ones shows.
+        for number in 0..<20 {
+            let wire = try Wire.connect(world.outboundAddress)
+            wire.send("hello")
+            #expect(wire.read(5) == Array("hello".utf8))
+            try await world.applyClient(service: "another-\(number)")
+            #expect(wire.readToEnd().isEmpty)
+        }
+        #expect(await world.client.sum().reasons[.draining] == 20)
     }
 
     @Test(arguments: TLSProvider.allCases)

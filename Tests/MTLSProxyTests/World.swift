@@ -2,10 +2,12 @@
 
 import Authorization
 import Crypto
+import Dispatch
 import Foundation
 import Glibc
 import HTTPSemantics
 import MTLSProxy
+import NodeSync
 import Reactor
 import Routing
 import SPIFFE
@@ -26,6 +28,9 @@ final class World {
     let server: ProxyEngine
     /// The proxy of the client.
     let client: ProxyEngine
+    /// What remembers the policies of the application's proxy.
+    let decisions = DecisionMemory()
+    private let epoch: Epoch
     private var generation: UInt64 = 0
     private var connectionGeneration: UInt64 = 0
 
@@ -48,6 +53,7 @@ final class World {
         outboundAddress = try Self.freeAddress()
         server = try ProxyEngine(workers: workers, provider: provider)
         client = try ProxyEngine(workers: workers, provider: provider)
+        epoch = try Epoch(bytes: [UInt8](repeating: 1, count: 16))
     }
 
     deinit {
@@ -85,6 +91,7 @@ final class World {
     /// Lets `web` do what the policies say, and waits until every loop knows it.
     func applyServer(
         _ policies: [AccessPolicy],
+        name: String = "in",
         revocations: PeerRevocations = .none,
         forwardUIDs: [UInt32] = [getuid()],
         recording: ProxyRecording = .all,
@@ -97,7 +104,7 @@ final class World {
         )
         let route = InboundRoute(
             listener: InboundListener(
-                name: "in",
+                name: name,
                 address: inboundAddress,
                 identity: try SPIFFEID(Self.backendID),
                 trafficProtocol: trafficProtocol,
@@ -109,17 +116,16 @@ final class World {
             requirements: requirements(revocations: revocations),
             policies: try CompiledPolicySet(policies)
         )
-        try await apply(
-            server,
-            ProxySnapshot(
-                generation: generation,
-                revision: generation,
-                inbound: [route],
-                outbound: [],
-                recording: recording,
-                limits: limits
-            )
+        let snapshot = ProxySnapshot(
+            generation: generation,
+            revision: generation,
+            inbound: [route],
+            outbound: [],
+            recording: recording,
+            limits: limits
         )
+        decisions.remember(snapshot, revision: Revision(epoch: epoch, number: generation))
+        try await apply(server, snapshot)
     }
 
     /// Lets this user send to the Service, as `web`.
@@ -127,6 +133,7 @@ final class World {
         expected: [String] = [World.backendID],
         allowedUIDs: [UInt32] = [getuid()],
         endpoints: [SocketAddress]? = nil,
+        service: String = "backend",
         listen: OutboundAddress? = nil,
         keepsConnections: Bool = false,
         limits: ProxyLimits = ProxyLimits()
@@ -141,7 +148,7 @@ final class World {
             listener: OutboundListener(
                 name: "out",
                 identity: try SPIFFEID(Self.webID),
-                service: "backend",
+                service: service,
                 port: "main",
                 listen: listen ?? .address(outboundAddress),
                 allowedUIDs: allowedUIDs
@@ -209,7 +216,35 @@ extension ProxyEngine {
         }
     }
 
+    /// Holds its only loop in the turn in which that comes to it.
+    func hold() async -> HeldLoop {
+        let gate = DispatchSemaphore(value: 0)
+        let turn = await withCheckedContinuation { done in
+            counters { sum in
+                done.resume(returning: sum.turns)
+                gate.wait()
+            }
+        }
+        return HeldLoop(turn: turn, gate: gate)
+    }
+
     func drained() async {
         await withCheckedContinuation { done in drain { done.resume() } }
     }
+}
+
+/// A loop that does nothing before it is let go: what comes meanwhile waits for one turn.
+final class HeldLoop {
+    let turn: UInt64
+    private let gate: DispatchSemaphore
+
+    init(turn: UInt64, gate: DispatchSemaphore) {
+        self.turn = turn
+        self.gate = gate
+    }
+
+    /// Whatever becomes of a test, the loop goes on.
+    deinit { gate.signal() }
+
+    func letGo() { gate.signal() }
 }

@@ -80,8 +80,18 @@ package final class DecisionMemory: Sendable {
         }
     }
 
+    /// The newest inbound listener that had a name; it may be called otherwise by now, or be gone.
+    func listener(named name: String) -> InboundListener? {
+        state.withLock { state in
+            for memory in state.memories.reversed() {
+                if let judge = memory.judge(named: name) { return judge.listener }
+            }
+            return nil
+        }
+    }
+
     /// Takes what the engine recorded; only denials are kept, those in shadow as well.
-    func add(_ records: [ProxyRecord]) {
+    package func add(_ records: [ProxyRecord]) {
         state.withLock { state in
             for record in records {
                 guard let decision = record.decision,

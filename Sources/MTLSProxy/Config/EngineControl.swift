@@ -212,23 +212,26 @@ package final class EngineControl: TrafficEngine {
         let service: String?
     }
 
-    /// Where a listener of the state in force stands; nil if it is gone.
+    /// Where a listener of the state in force stands, or an inbound one that was there lately, whose
+    /// decisions are told still; nil if it is not known.
     func place(ofListener name: String) -> Place? {
-        guard let proxy = state.withLock({ $0.configuration?.state.proxy }) else { return nil }
-        if let listener = proxy.inbound.first(where: { $0.name == name }) {
+        let proxy = state.withLock { $0.configuration?.state.proxy }
+        if let listener = proxy?.inbound.first(where: { $0.name == name }) {
             return Place(isInbound: true, identity: listener.identity, service: nil)
         }
-        return proxy.outbound.first { $0.name == name }
-            .map {
-                Place(
-                    isInbound: false,
-                    identity: $0.identity,
-                    service: "\(proxy.namespace)/\($0.service)"
-                )
-            }
+        if let proxy, let listener = proxy.outbound.first(where: { $0.name == name }) {
+            return Place(
+                isInbound: false,
+                identity: listener.identity,
+                service: "\(proxy.namespace)/\(listener.service)"
+            )
+        }
+        return decisions.listener(named: name).map {
+            Place(isInbound: true, identity: $0.identity, service: nil)
+        }
     }
 
-    /// The identity that a listener speaks for; empty if it is gone.
+    /// The identity that a listener speaks for; empty if it is not known.
     func identity(ofListener name: String) -> String {
         place(ofListener: name)?.identity.description ?? ""
     }
