@@ -17,6 +17,8 @@ extension Loop {
         let isHTTP: Bool
         /// Let go when it is not listened at any more, so that the kernel takes nothing for it.
         var open: OpenListener?
+        /// Whether the kernel is not asked about it for a moment.
+        var isPaused = false
         /// Nil as soon as it is withdrawn, and with it the key in its TLS context.
         var inbound: InboundRoute?
         var outbound: OutboundRoute?

@@ -38,6 +38,36 @@ extension Loop {
         }
     }
 
+    /// Takes a descriptor's place when there is none, so that the listener does not spin.
+    private mutating func turnAway(_ place: Int) {
+        guard let open = listening[place].open else { return }
+        switch reserve.turnAway(from: open.socket) {
+        case .turnedAway: counters.turnedAway &+= 1
+        case .nobodyWaits: break
+        case .failed:
+            // It would be told of again at once, and for ever.
+            poller.remove(open.socket)
+            listening[place].isPaused = true
+            resumesAt = now &+ Wheel.tickMilliseconds
+        }
+    }
+
+    /// Looks at listeners again that were left alone for a tick.
+    mutating func resumeListening() {
+        guard let at = resumesAt, at <= now else { return }
+        resumesAt = nil
+        for place in listening.indices where listening[place].isPaused {
+            listening[place].isPaused = false
+            guard let open = listening[place].open else { continue }
+            do throws(SystemError) {
+                try poller.addListener(open.socket, Self.listenerKey(place))
+            } catch {
+                listening[place].isPaused = true
+                resumesAt = now &+ Wheel.tickMilliseconds
+            }
+        }
+    }
+
     private mutating func take(_ socket: consuming Socket, _ place: Int) {
         guard slab.live < ProxyLimits.connectionsMax, let snapshot else {
             counters.count(.overloaded)

@@ -32,12 +32,15 @@ struct Loop: ~Copyable {
 
     var slab = Slab<Connection>()
     var scratch = Scratch()
-    private var poller: Poller
+    var poller: Poller
     private var wheel: Wheel
     private var due: [Key] = []
     private var ready: [Key] = []
     var listening: [Listening] = []
-    private var reserve = DescriptorReserve()
+    var reserve = DescriptorReserve()
+    /// When listeners whose clients could not even be turned away are looked at again; nil if there
+    /// are none.
+    var resumesAt: UInt64?
     private let mailbox: Mailbox<LoopMessage>
     private var seen = 0
     let records: RecordQueue
@@ -97,8 +100,9 @@ struct Loop: ~Copyable {
     mutating func run() {
         while !isStopped {
             let isBusy = !ready.isEmpty || rejudging != nil
-            let number = poller.wait(milliseconds: isBusy ? 0 : wheel.sleepMilliseconds(now: now))
+            let number = poller.wait(milliseconds: isBusy ? 0 : sleepMilliseconds)
             now = bootMilliseconds()
+            resumeListening()
             wall = nil
             counters.turns &+= 1
             for message in mailbox.take(ifNewerThan: &seen) { obey(message) }
@@ -130,6 +134,13 @@ struct Loop: ~Copyable {
     }
 
     var isDraining: Bool { draining != nil }
+
+    private var sleepMilliseconds: Int32? {
+        let sleep = wheel.sleepMilliseconds(now: now)
+        guard let resumesAt else { return sleep }
+        let pause = Int32(clamping: resumesAt > now ? resumesAt - now : 0)
+        return min(sleep ?? pause, pause)
+    }
 
     // MARK: - Events
 
@@ -375,11 +386,10 @@ struct Loop: ~Copyable {
         let place = free ?? listening.count
         if let free { listening[free] = listener } else { listening.append(listener) }
         fitTargets(place)
-        let key = Key(rawValue: Self.firstListenerKey &+ UInt64(place))
         // The descriptor is open and not in this poller: only memory can be missing.
         guard let open = listener.open else { return }
         do throws(SystemError) {
-            try poller.addListener(open.socket, key)
+            try poller.addListener(open.socket, Self.listenerKey(place))
         } catch {
             listening[place].open = nil
             counters.count(.overloaded)
@@ -438,12 +448,6 @@ struct Loop: ~Copyable {
 
     private mutating func handOverRecords() {
         if !recorded.isEmpty { counters.droppedRecords &+= records.add(&recorded) }
-    }
-
-    /// Takes a descriptor's place when there is none, so that the listener does not spin.
-    mutating func turnAway(_ place: Int) {
-        guard let open = listening[place].open else { return }
-        if reserve.turnAway(from: open.socket) { counters.turnedAway &+= 1 }
     }
 }
 

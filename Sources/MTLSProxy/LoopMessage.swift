@@ -78,9 +78,12 @@ final class Answer<Value: Sendable>: Sendable {
 final class OpenListener: Sendable {
     let address: ListenAddress
     let socket: Socket
+    /// What it made in the file system, and may remove again; nil for TCP.
+    let file: SocketFile?
 
-    init(_ address: ListenAddress, _ socket: consuming Socket) {
+    init(_ address: ListenAddress, _ socket: consuming Socket, file: SocketFile? = nil) {
         self.address = address
         self.socket = socket
+        self.file = file
     }
 }

@@ -157,11 +157,14 @@ package final class ProxyEngine: Sendable {
                     listeners[address] = try open(address)
                 }
             } catch {
+                for (address, new) in listeners where state.listeners[address] == nil {
+                    forget(new)
+                }
                 throw .cannotListen(address, error)
             }
         }
         try post(snapshot, listeners, Countdown(mailboxes.count, applied), &state)
-        for (address, _) in state.listeners where listeners[address] == nil { forget(address) }
+        for (address, old) in state.listeners where listeners[address] == nil { forget(old) }
         state.listeners = listeners
     }
 
@@ -206,14 +209,16 @@ package final class ProxyEngine: Sendable {
             return result
         case .unix(let path):
             try Socket.removeAbandoned(path: path)
-            let one = OpenListener(address, try Socket.listen(path: path, mode: 0o666))
+            let socket = try Socket.listen(path: path, mode: 0o666)
+            let one = OpenListener(address, socket, file: SocketFile(path: path))
             return mailboxes.map { _ in one }
         }
     }
 
-    /// Removes the file of a Unix listener that is no more.
-    private func forget(_ address: ListenAddress) {
-        if case .unix(let path) = address { Socket.remove(path: path) }
+    /// Removes the file of a Unix listener that is no more, and none that somebody else has put
+    /// in its place.
+    private func forget(_ listeners: [OpenListener]) {
+        if let file = listeners.first?.file { Socket.remove(file) }
     }
 
     /// Takes nothing more, finishes what there is, and ends the loops.
@@ -221,13 +226,12 @@ package final class ProxyEngine: Sendable {
     /// - Parameter drained: Called once when every loop has ended its connections, at the latest
     ///   after `ProxyLimits.drain`.
     package func drain(_ drained: @escaping @Sendable () -> Void = {}) {
-        let addresses: [ListenAddress] = state.withLock { state in
+        let open = state.withLock { state in
             state.isDraining = true
-            let addresses = Array(state.listeners.keys)
-            state.listeners = [:]
-            return addresses
+            defer { state.listeners = [:] }
+            return Array(state.listeners.values)
         }
-        for address in addresses { forget(address) }
+        for listeners in open { forget(listeners) }
         let countdown = Countdown(mailboxes.count, drained)
         for mailbox in mailboxes where !mailbox.post(.drain(countdown)) { countdown.arrive() }
     }

@@ -56,11 +56,9 @@ package struct Socket: ~Copyable, Sendable {
         _ = unsafe clinux_unlink_if(path, file.device, file.inode)
     }
 
-    /// Removes the file of a Unix socket.
-    package static func remove(path: String) {
-        let file = unsafe clinux_status_of_path(path)
-        guard file.error == 0, file.mode & S_IFMT == S_IFSOCK else { return }
-        _ = unsafe clinux_unlink_if(path, file.device, file.inode)
+    /// Removes the file of a Unix socket, if it is still that one.
+    package static func remove(_ file: SocketFile) {
+        _ = unsafe clinux_unlink_if(file.path, file.device, file.inode)
     }
 
     /// Begins to connect; `pendingError` tells the outcome once the socket is writable.
@@ -212,6 +210,21 @@ package struct Endpoint: Hashable, Sendable {
     }
 }
 
+/// The file of a Unix socket: another one may lie at its path later.
+package struct SocketFile: Hashable, Sendable {
+    /// Where it was made.
+    package let path: String
+    fileprivate let device: UInt64
+    fileprivate let inode: UInt64
+
+    /// What lies at a path now; nil if that is no socket.
+    package init?(path: String) {
+        let file = unsafe clinux_status_of_path(path)
+        guard file.error == 0, file.mode & S_IFMT == S_IFSOCK else { return nil }
+        (self.path, device, inode) = (path, file.device, file.inode)
+    }
+}
+
 /// What the kernel says when it does not do what was asked.
 package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     package let errorNumber: Int32
@@ -251,16 +264,23 @@ package struct DescriptorReserve: ~Copyable {
 
     deinit { clinux_close(descriptor) }
 
+    /// What came of turning somebody away.
+    package enum Outcome: Equatable, Sendable {
+        case turnedAway
+        case nobodyWaits
+        /// Somebody waits still: another thread has taken the descriptor, or it is not that which
+        /// is missing.
+        case failed
+    }
+
     /// Accepts one connection with the reserve, and closes it.
-    ///
-    /// - Returns: Whether one was turned away.
-    package mutating func turnAway(from listener: borrowing Socket) -> Bool {
+    package mutating func turnAway(from listener: borrowing Socket) -> Outcome {
         clinux_close(descriptor)
-        descriptor = -1
         let connection = clinux_accept(listener.descriptor)
         clinux_close(connection)
         descriptor = clinux_reserve_descriptor()
-        return connection >= 0
+        if connection >= 0 { return .turnedAway }
+        return connection == -EAGAIN ? .nobodyWaits : .failed
     }
 }
 

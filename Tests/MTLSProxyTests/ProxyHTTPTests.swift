@@ -171,6 +171,22 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
+    func `a socket that somebody else has put in a listener's place stays`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let path = NSTemporaryDirectory() + "proxy-\(UInt64.random(in: 0 ... .max)).sock"
+        try await world.applyClient(listen: .unix(path))
+        try FileManager.default.moveItem(atPath: path, toPath: path + ".kept")
+        let other = Wire(try Socket.listen(path: path, mode: 0o600))
+        try await world.applyClient()
+        #expect(FileManager.default.fileExists(atPath: path))
+        try FileManager.default.removeItem(atPath: path)
+        try FileManager.default.removeItem(atPath: path + ".kept")
+        other.close()
+    }
+
+    @Test(arguments: TLSProvider.allCases)
     func `a WebSocket goes both ways until both sides end`(_ provider: TLSProvider) async throws {
         let application = try Application(.webSocket)
         let world = try World(provider, .http, application: application.address)

@@ -176,22 +176,56 @@ final class TestSocket {
         try listener.wait(.readable)
         var reserve = DescriptorReserve()
         let limit = DescriptorLimit(leaving: 0)
-        let turned = listener.with { socket in
-            var isExhausted = false
+        var isExhausted = false
+        let turned: [DescriptorReserve.Outcome]? = listener.with { socket in
             do throws(SystemError) { _ = try socket.accept() } catch {
                 isExhausted = error.isExhaustion
             }
             return [
-                isExhausted, reserve.turnAway(from: socket), reserve.turnAway(from: socket),
+                reserve.turnAway(from: socket), reserve.turnAway(from: socket),
                 reserve.turnAway(from: socket),
             ]
         }
         limit.restore()
-        #expect(turned == [true, true, true, false])
+        #expect(isExhausted)
+        #expect(turned == [.turnedAway, .turnedAway, .nobodyWaits])
         #expect(try first.receive() == .end)
         #expect(try second.receive() == .end)
         let third = TestSocket(try Socket.connect(Self.loopback, port: port))
         #expect(try listener.accept().peer == third.local)
+    }
+
+    @Test func `a listener whose reserve is gone says that somebody waits still`() throws {
+        let listener = TestSocket(try Socket.listen(Self.loopback, port: 0))
+        let port = try #require(listener.local).port
+        let client = TestSocket(try Socket.connect(Self.loopback, port: port))
+        try listener.wait(.readable)
+        // Taken when there is none: as if another thread had been faster.
+        let limit = DescriptorLimit(leaving: 0)
+        var reserve = DescriptorReserve()
+        let outcome = listener.with { reserve.turnAway(from: $0) }
+        limit.restore()
+        #expect(outcome == .failed)
+        // With descriptors it is as good as any.
+        #expect(listener.with { reserve.turnAway(from: $0) } == .turnedAway)
+        #expect(try client.receive() == .end)
+        #expect(listener.with { reserve.turnAway(from: $0) } == .nobodyWaits)
+    }
+
+    @Test func `only the socket that was made is removed`() throws {
+        let path = NSTemporaryDirectory() + "signet-\(UInt64.random(in: 0 ... .max)).sock"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let first = TestSocket(try Socket.listen(path: path, mode: 0o600))
+        let file = try #require(SocketFile(path: path))
+        // Kept, so that the second is not given its inode.
+        try FileManager.default.moveItem(atPath: path, toPath: path + ".kept")
+        defer { try? FileManager.default.removeItem(atPath: path + ".kept") }
+        let second = TestSocket(try Socket.listen(path: path, mode: 0o600))
+        Socket.remove(file)
+        #expect(SocketFile(path: path) != nil)
+        Socket.remove(try #require(SocketFile(path: path)))
+        #expect(SocketFile(path: path) == nil)
+        withExtendedLifetime((first, second)) {}
     }
 }
 
