@@ -87,12 +87,9 @@ extension Loop {
         _ route: InboundRoute,
         _ snapshot: ProxySnapshot
     ) {
-        // Who is known keeps most of the places, however many come and say nothing.
-        guard strangers < limits.strangers else {
-            counters.count(.overloaded)
-            counters.turnedAway &+= 1
-            return
-        }
+        // Who is known keeps most of the places, however many come and say nothing; and of these
+        // it is not the newest who has had its chance.
+        if strangers.count >= limits.strangers { endOldestStranger() }
         socket.sendAtOnce()
         // Who has left already has no address, and nothing that a policy could be asked.
         guard let peer = socket.peerEndpoint(),
@@ -110,9 +107,34 @@ extension Loop {
             now: now
         )
         connection.isStranger = true
-        if register(connection, waiting: .handshake, for: limits.handshake) != nil {
-            strangers += 1
+        guard let key = register(connection, waiting: .handshake, for: limits.handshake) else {
+            return
         }
+        strangers.came(key)
+        for key in strangers.takeToSift() where slab.look(at: key, { $0.isStranger }) ?? false {
+            strangers.stays(key)
+        }
+    }
+
+    private mutating func endOldestStranger() {
+        while let key = strangers.oldest() {
+            // Most have shown who they are since, or are gone.
+            guard var held = slab.checkOut(key) else { continue }
+            let isStranger = held.value.isStranger
+            if isStranger {
+                counters.turnedAway &+= 1
+                end(&held.value, .overloaded)
+            }
+            settle(key, held)
+            if isStranger { return }
+        }
+    }
+
+    /// Has a client's handshake gone on with when it is its turn.
+    mutating func lineUp(_ key: Key, _ connection: inout Connection) {
+        guard connection.isReadable, !connection.isQueued else { return }
+        connection.isQueued = true
+        strangers.waits(key)
     }
 
     private mutating func takeOutbound(
@@ -191,7 +213,7 @@ extension Loop {
         }
         if connection.isDownstream {
             connection.isStranger = false
-            strangers -= 1
+            strangers.count -= 1
             return admit(key, &connection)
         }
         counters.connected &+= 1

@@ -69,8 +69,7 @@ struct Loop: ~Copyable {
     /// Where judging again has got to; nil if it is through.
     private var rejudging: Int?
     private var draining: Countdown?
-    /// Clients whose TLS handshake is not done.
-    var strangers = 0
+    var strangers = Strangers()
     private var drainDeadline: UInt64 = .max
     private var isStopped = false
 
@@ -99,7 +98,7 @@ struct Loop: ~Copyable {
     /// Runs until it is told to stop.
     mutating func run() {
         while !isStopped {
-            let isBusy = !ready.isEmpty || rejudging != nil
+            let isBusy = !ready.isEmpty || rejudging != nil || strangers.areWaiting
             let number = poller.wait(milliseconds: isBusy ? 0 : sleepMilliseconds)
             now = bootMilliseconds()
             resumeListening()
@@ -111,6 +110,7 @@ struct Loop: ~Copyable {
                 handle(event.key, event.readiness)
             }
             takeReady()
+            takeStrangers()
             expireDue()
             rejudgeSome()
             handOverRecords()
@@ -175,6 +175,18 @@ struct Loop: ~Copyable {
         }
     }
 
+    /// Goes on with the handshakes that have waited longest, as many as a turn has room for.
+    private mutating func takeStrangers() {
+        var number = 0
+        while number < ProxyLimits.handshakesPerTurnMax, let key = strangers.next() {
+            guard var held = slab.checkOut(key) else { continue }
+            held.value.isQueued = false
+            drive(key, &held.value, Poller.Readiness(rawValue: 0), isItsTurn: true)
+            settle(key, held)
+            number += 1
+        }
+    }
+
     /// Has a connection driven later in this turn or in the next.
     mutating func queue(_ key: Key, _ connection: inout Connection) {
         guard !connection.isQueued else { return }
@@ -202,7 +214,7 @@ struct Loop: ~Copyable {
         let other = held.value.other
         held.value.other = .none
         if held.value.isDownstream { finishRecord(&held.value) }
-        if held.value.isStranger { strangers -= 1 }
+        if held.value.isStranger { strangers.count -= 1 }
         leavePool(&held.value)
         held.value.sayGoodbye(&scratch.cipherOut)
         counters.count(held.value.reason)
@@ -228,7 +240,8 @@ struct Loop: ~Copyable {
     private mutating func drive(
         _ key: Key,
         _ connection: inout Connection,
-        _ readiness: Poller.Readiness
+        _ readiness: Poller.Readiness,
+        isItsTurn: Bool = false
     ) {
         if connection.isConnecting {
             guard !readiness.isNothing else { return }
@@ -243,6 +256,8 @@ struct Loop: ~Copyable {
         }
         connection.note(readiness)
         if !connection.isOpen {
+            // Nothing costs as much as a stranger's hand, so they wait in line for it.
+            if connection.isStranger, !isItsTurn { return lineUp(key, &connection) }
             guard shakeHands(key, &connection) else { return }
         }
         if connection.isLingering {

@@ -8,8 +8,8 @@ package struct ProxyLimits: Hashable, Sendable {
     /// Connections of one worker, both sides counted: a quarter of a gigabyte at 20 KB each, and
     /// 3 GB if every peer holds the 256 KB that one may leave unread.
     package static let connectionsMax = 12_000
-    /// TLS handshakes begun in one turn of a loop: 4 take about 1 ms, so that those who are
-    /// connected already do not wait longer.
+    /// TLS handshakes begun, and steps of clients' handshakes, in one turn of a loop: 4 take about
+    /// 1 ms, so that those who are connected already do not wait longer.
     package static let handshakesPerTurnMax = 4
     /// Idle connections kept for one target by one worker.
     package static let poolMax = 128
@@ -25,7 +25,7 @@ package struct ProxyLimits: Hashable, Sendable {
     package static let drainIdle: UInt64 = 1_000
 
     /// Clients of one worker that have not shown who they are: a quarter of its connections, so that
-    /// they cannot take the place of those who have.
+    /// they cannot take the place of those who have; one more ends the one that came first.
     package var strangers = 3_000
     /// From the connection to the end of the TLS handshake, in milliseconds like all that follow.
     package var handshake: UInt64 = 10_000

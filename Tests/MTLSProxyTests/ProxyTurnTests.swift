@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Authorization
+import ControlAPIProtos
+import Crypto
+import Foundation
+import HTTPSemantics
+import MTLSProxy
+import Reactor
+import Routing
+import TestPKI
+import Testing
+
+/// What a loop does in one turn, with many at a time and at its end.
+@Suite(.timeLimit(.minutes(2)), .serialized) struct ProxyTurnTests {
+    private func get(_ path: String) -> String { "GET \(path) HTTP/1.1\r\nhost: backend\r\n\r\n" }
+
+    private func world(
+        _ provider: TLSProvider,
+        _ kind: Application.Kind = .mirror
+    ) async throws -> World {
+        let application = try Application(kind)
+        let world = try World(provider, .http, application: application.address)
+        try await world.applyServer([World.allow()])
+        try await world.applyClient()
+        return world
+    }
+
+    /// The first thing that a TLS client says.
+    private func clientHello(_ world: World) throws -> [UInt8] {
+        let identity = TLSIdentity(
+            chain: world.web.chain,
+            privateKeyPKCS8: Array(world.web.key.derRepresentation)
+        )
+        let context = try TLSContext(
+            provider: world.provider,
+            role: .client,
+            identities: [identity]
+        )
+        guard var session = TLSSession(context, serverName: "a.example", now: 0) else {
+            throw NoAddress()
+        }
+        var input = Buffer()
+        var output = Buffer()
+        _ = session.handshake(
+            &input,
+            output: &output,
+            requirements: world.requirements(),
+            now: Date()
+        )
+        return output.copy()
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `handshakes that come all at once are spread over turns`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let hello = try clientHello(world)
+        let wires = try (0..<20).map { _ in try Wire.connect(world.inboundAddress) }
+        while await world.server.sum().handshakes < 20 { await Task.yield() }
+        let held = await world.server.hold()
+        for wire in wires { wire.send(hello) }
+        held.letGo()
+        for wire in wires { #expect(wire.read(1).count == 1) }
+        let turns = await world.server.sum().turns - held.turn
+        #expect(turns >= UInt64(wires.count / ProxyLimits.handshakesPerTurnMax))
+    }
+}
