@@ -233,6 +233,7 @@ extension Loop {
         connection.isDead = true
         if connection.isDownstream {
             connection.reason = .handshake
+            guard strangers.takesRecord(now: now) else { return }
             record(&connection, .handshake, failure.map { "\($0)" } ?? "closed")
         } else {
             var isUntrusted = false

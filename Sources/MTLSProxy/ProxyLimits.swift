@@ -11,6 +11,9 @@ package struct ProxyLimits: Hashable, Sendable {
     /// TLS handshakes begun, and steps of clients' handshakes, in one turn of a loop: 4 take about
     /// 1 ms, so that those who are connected already do not wait longer.
     package static let handshakesPerTurnMax = 4
+    /// Failed handshakes of clients that one worker tells the access log of in a second; anybody on
+    /// the network can make them, so the rest is only counted.
+    package static let handshakeRecordsMax = 10
     /// Idle connections kept for one target by one worker.
     package static let poolMax = 128
     /// Requests of one connection, so that its memory and its peer are looked at again some day.

@@ -13,6 +13,9 @@ struct Strangers {
     /// The first of `came` that was not given out.
     private var first = 0
 
+    /// The second in which failures were recorded last, and how many.
+    private var recorded: (second: UInt64, count: Int) = (0, 0)
+
     var areWaiting: Bool { !waiting.isEmpty }
 
     /// Somebody has sent something.
@@ -43,5 +46,12 @@ struct Strangers {
         guard first < came.count else { return nil }
         defer { first += 1 }
         return came[first]
+    }
+
+    /// Whether one more failed handshake is recorded: anybody can make any number of them.
+    mutating func takesRecord(now: UInt64) -> Bool {
+        if recorded.second != now / 1000 { recorded = (now / 1000, 0) }
+        recorded.count += 1
+        return recorded.count <= ProxyLimits.handshakeRecordsMax
     }
 }

@@ -66,4 +66,23 @@ import Testing
         let turns = await world.server.sum().turns - held.turn
         #expect(turns >= UInt64(wires.count / ProxyLimits.handshakesPerTurnMax))
     }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `failed handshakes are all counted, and a few are told of`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let wires = try (0..<100).map { _ in try Wire.connect(world.inboundAddress) }
+        for wire in wires { wire.send(get("/")) }
+        func failures() async -> UInt64 {
+            await world.server.sum().handshakeFailures.values.reduce(0, +)
+        }
+        while await failures() < 100 { await Task.yield() }
+        #expect(await world.server.sum().reasons[.handshake] == 100)
+        let told = world.server.takeRecords().records.filter { $0.reason == .handshake }
+        // Some, for each second that it took.
+        #expect(told.count >= ProxyLimits.handshakeRecordsMax)
+        #expect(told.count < 100)
+        withExtendedLifetime(wires) {}
+    }
 }
