@@ -22,7 +22,21 @@ extension Loop {
             let open = listening[place].open
         else { return }
         let isInbound = listening[place].isInbound
-        let number = isInbound ? ProxyLimits.handshakesPerTurnMax : Self.acceptsPerTurnMax
+        accept(
+            place: place,
+            open,
+            atMost: isInbound ? ProxyLimits.handshakesPerTurnMax : Self.acceptsPerTurnMax
+        )
+    }
+
+    /// Accepts everybody whom the kernel holds for a listener that is about to go: it would reset
+    /// them.
+    mutating func acceptLast(place: Int) {
+        guard listening[place].isActive, let open = listening[place].open else { return }
+        accept(place: place, open, atMost: Int(Socket.backlogMax))
+    }
+
+    private mutating func accept(place: Int, _ open: OpenListener, atMost number: Int) {
         for _ in 0..<number {
             do throws(SystemError) {
                 let socket = try open.socket.accept()
@@ -166,7 +180,7 @@ extension Loop {
         connection.uid = uid
         if connection.isHTTP { connection.requestRewrite = RequestRewrite(identity: nil) }
         let waiting: Waiting = connection.isHTTP ? .request : .stream
-        let time = connection.isHTTP ? limits.idle : limits.streamIdle
+        let time = connection.isHTTP ? idle : limits.streamIdle
         guard let key = register(connection, waiting: waiting, for: time),
             route.trafficProtocol == .tcp, var held = slab.checkOut(key)
         else { return }
@@ -258,7 +272,7 @@ extension Loop {
                 uri: peer.id.description
             )
             connection.requestRewrite = RequestRewrite(identity: identity)
-            arm(.request, &connection, limits.idle)
+            arm(.request, &connection, idle)
             return true
         }
         return admitStream(key, &connection, route)

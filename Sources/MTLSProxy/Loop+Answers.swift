@@ -242,7 +242,7 @@ extension Loop {
             case .ends, .upgrades: false
             }
         if client.request.answerEnded(keepsConnection: keeps) {
-            arm(.request, &client, limits.idle)
+            arm(.request, &client, idle)
         } else {
             linger(&client)
         }

@@ -352,7 +352,7 @@ extension Loop {
         counters.count(reason)
         finishExchange(&client, reason)
         if client.request.answerEnded(keepsConnection: keeps) {
-            arm(.request, &client, limits.idle)
+            arm(.request, &client, idle)
             // The next request may be there already.
             if !key.isNone, client.hasMore { queue(key, &client) }
         } else {

@@ -135,6 +135,9 @@ struct Loop: ~Copyable {
 
     var isDraining: Bool { draining != nil }
 
+    /// How long a client may say nothing between two requests.
+    var idle: UInt64 { isDraining ? min(limits.idle, ProxyLimits.drainIdle) : limits.idle }
+
     private var sleepMilliseconds: Int32? {
         let sleep = wheel.sleepMilliseconds(now: now)
         guard let resumesAt else { return sleep }
@@ -440,7 +443,10 @@ struct Loop: ~Copyable {
         }
         draining = countdown
         drainDeadline = now &+ limits.drain
-        for place in listening.indices { stopListening(place) }
+        for place in listening.indices {
+            acceptLast(place: place)
+            stopListening(place)
+        }
         rejudging = 0
     }
 

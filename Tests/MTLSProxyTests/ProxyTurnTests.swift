@@ -85,4 +85,46 @@ import Testing
         #expect(told.count < 100)
         withExtendedLifetime(wires) {}
     }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `whom the kernel has accepted when the proxy ends is answered`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let held = await world.client.hold()
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send(get("/"))
+        let (drained, outlet) = AsyncStream.makeStream(of: Void.self)
+        world.client.drain { outlet.finish() }
+        held.letGo()
+        let answer = try #require(wire.readAnswer())
+        #expect(answer.status == 200)
+        #expect(answer.head.contains("connection: close"))
+        for await _ in drained {}
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a client whose answer had begun before the end holds it up no longer than others`(
+        _ provider: TLSProvider
+    ) async throws {
+        let body = String(repeating: "b", count: 24 << 20)
+        let world = try await world(
+            provider,
+            .fixed("HTTP/1.1 200 OK\r\ncontent-length: \(body.utf8.count)\r\n\r\n" + body)
+        )
+        // Longer than a test may take.
+        var limits = ProxyLimits()
+        (limits.idle, limits.drain) = (600_000, 600_000)
+        try await world.applyClient(limits: limits)
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send(get("/"))
+        // More than all sockets on the way hold: the head is out, and the rest is not.
+        #expect(wire.read(1) == [UInt8(ascii: "H")])
+        let (drained, outlet) = AsyncStream.makeStream(of: Void.self)
+        world.client.drain { outlet.finish() }
+        while !wire.isPast(body.utf8.count) {}
+        for await _ in drained {}
+        #expect(wire.readToEnd().count >= body.utf8.count)
+        #expect(wire.failure == nil)
+    }
 }

@@ -88,6 +88,11 @@ final class Wire: @unchecked Sendable {
         return received
     }
 
+    /// Reads once.
+    ///
+    /// - Returns: Whether there are so many bytes by now, or no more.
+    func isPast(_ count: Int) -> Bool { !more() || received.count > count }
+
     /// Exactly so many bytes; fewer at the end.
     func read(_ count: Int) -> [UInt8] {
         while received.count < count, more() {}
