@@ -51,7 +51,7 @@ package struct RequestRelay: Sendable {
     private let limits: MessageLimits
     /// Whether a byte of the head that is waited for has come.
     private var hasBegun = false
-    /// Of the request whose head was read last.
+    /// Of the request whose head was read last, until its answer has ended.
     package private(set) var traits = RequestTraits.unknown
     /// Content of that request so far.
     package private(set) var bodyBytes: UInt64 = 0
@@ -159,6 +159,8 @@ package struct RequestRelay: Sendable {
             return false
         }
         state = .head
+        // Whatever comes is not that one.
+        traits = .unknown
         return true
     }
 

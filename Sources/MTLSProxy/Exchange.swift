@@ -33,6 +33,16 @@ struct Exchange: ~Copyable {
     var earlierIn: UInt64 = 0
     var earlierOut: UInt64 = 0
 
+    /// A request, or what should have been one, begins: nothing of the one before it stays.
+    mutating func begin(now: UInt64) {
+        started = now
+        isActive = true
+        hasAnswer = false
+        status = 0
+        decision = nil
+        (bytesIn, bytesOut) = (0, 0)
+    }
+
     /// Bytes of all requests of the connection.
     var bytesInOverall: UInt64 { earlierIn &+ (isActive ? bytesIn : 0) }
     var bytesOutOverall: UInt64 { earlierOut &+ (isActive ? bytesOut : 0) }

@@ -30,6 +30,7 @@ extension Loop {
             connection.isDead = true
         case .stream: end(&connection, .timedOut)
         case .head where connection.isDownstream:
+            if !connection.exchange.isActive { beginRefusal(&connection) }
             refuse(&connection, .requestTimeout, .timedOut, resuming: key)
         case .answer where connection.isDownstream && !connection.exchange.hasAnswer:
             refuse(&connection, .gatewayTimeout, .timedOut, resuming: key)

@@ -148,14 +148,14 @@ extension Loop {
             let range = scratch.position..<(scratch.position + bytes)
             scratch.head.append(scratch.plain, range)
             scratch.position += bytes
-            client.exchange.bytesIn &+= UInt64(bytes)
+            count(received: bytes, &client)
             server.write(scratch.head, &scratch.cipherOut, now: now)
         case .body(let bytes):
             server.write(scratch.head, &scratch.cipherOut, now: now)
             let range = scratch.position..<(scratch.position + bytes)
             server.write(scratch.plain, range, &scratch.cipherOut, now: now)
             scratch.position += bytes
-            client.exchange.bytesIn &+= UInt64(bytes)
+            count(received: bytes, &client)
         case .refused(let refusal):
             server.isDead = true
             server.other = .none
@@ -163,7 +163,6 @@ extension Loop {
             refuseRequest(&client, refusal)
         default: server.write(scratch.head, &scratch.cipherOut, now: now)
         }
-        counters.bytesIn &+= UInt64(scratch.head.count)
         if client.request.isComplete {
             server.response.requestWritten()
             arm(.answer, &client, limits.answer)
@@ -173,13 +172,17 @@ extension Loop {
     private mutating func passBody(_ key: Key, _ client: inout Connection, _ bytes: Int) {
         let range = scratch.position..<(scratch.position + bytes)
         scratch.position += bytes
-        client.exchange.bytesIn &+= UInt64(bytes)
-        counters.bytesIn &+= UInt64(bytes)
+        count(received: bytes, &client)
         progress(&client)
         guard var held = slab.checkOut(client.other) else { return }
         held.value.write(scratch.plain, range, &scratch.cipherOut, now: now)
         if client.request.isComplete { held.value.response.requestWritten() }
         settleServer(client.other, held, key, &client)
+    }
+
+    private mutating func count(received bytes: Int, _ client: inout Connection) {
+        client.exchange.bytesIn &+= UInt64(bytes)
+        counters.bytesIn &+= UInt64(bytes)
     }
 
     private mutating func requestIsThrough(_ client: inout Connection) {
@@ -208,13 +211,9 @@ extension Loop {
         )
         client.exchange.methodBytes = method.count
         client.exchange.method = scratch.request.request.method
-        client.exchange.started = now
-        client.exchange.isActive = true
-        client.exchange.hasAnswer = false
-        client.exchange.status = 0
-        client.exchange.decision = nil
+        client.exchange.begin(now: now)
         client.exchange.bytesIn = UInt64(bytes)
-        client.exchange.bytesOut = 0
+        counters.bytesIn &+= UInt64(bytes)
     }
 
     /// Asks the policies.
@@ -303,16 +302,18 @@ extension Loop {
             end(&client, .requestRefused)
             return
         }
-        if !client.exchange.isActive {
-            client.exchange.isActive = true
-            client.exchange.started = now
-            client.exchange.line.clear()
-            client.exchange.methodBytes = 0
-            client.exchange.method = .other
-            client.exchange.decision = nil
-            client.exchange.revision = revision
-        }
+        if !client.exchange.isActive { beginRefusal(&client) }
         refuse(&client, GeneratedStatus(refusal), .requestRefused, refusal)
+    }
+
+    /// Begins the exchange of a request that is refused before its head is there: nothing of the
+    /// one before it is told of it.
+    mutating func beginRefusal(_ client: inout Connection) {
+        client.exchange.line.clear()
+        client.exchange.methodBytes = 0
+        client.exchange.method = .other
+        client.exchange.begin(now: now)
+        client.exchange.revision = revision
     }
 
     /// Answers in the server's place, and gives the request up.
@@ -349,6 +350,7 @@ extension Loop {
         client.exchange.hasAnswer = true
         client.exchange.status = status.code
         client.exchange.bytesOut &+= UInt64(scratch.head.count)
+        counters.bytesOut &+= UInt64(scratch.head.count)
         counters.count(reason)
         finishExchange(&client, reason)
         if client.request.answerEnded(keepsConnection: keeps) {

@@ -144,6 +144,79 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
+    func `a request that cannot be read is not answered like the one before it`(
+        _ provider: TLSProvider
+    ) async throws {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n"
+        let world = try await world(provider, .fixed(head))
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send("HEAD /before HTTP/1.1\r\nhost: backend\r\n\r\n")
+        #expect(readHead(wire).status == 200)
+        wire.send(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        let answer = try #require(wire.readAnswer())
+        #expect(answer.status == 400)
+        #expect(answer.body.contains("rule "), "an answer to HEAD has no content")
+        let record = try #require(
+            world.client.takeRecords().records.first { $0.reason == .requestRefused }
+        )
+        #expect(record.method == .other)
+        #expect(record.path == "")
+        #expect(record.bytesIn == 0)
+        #expect(record.bytesOut == UInt64(answer.head.utf8.count + answer.body.utf8.count))
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a request that does not come in time is told of, and not as the one before it`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider, .mirror)
+        var limits = ProxyLimits()
+        limits.head = 200
+        try await world.applyClient(limits: limits)
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send("GET /before HTTP/1.1\r\nhost: backend\r\n\r\n")
+        #expect(wire.readAnswer()?.status == 200)
+        wire.send("GET / HT")
+        #expect(wire.readAnswer()?.status == 408)
+        #expect(wire.readToEnd().isEmpty)
+        let record = try #require(
+            world.client.takeRecords().records.first { $0.reason == .timedOut }
+        )
+        #expect(record.status == 408)
+        #expect(record.path == "")
+        #expect(record.bytesIn == 0)
+        let sum = await world.client.sum()
+        #expect(Set(sum.aggregates.keys.map(\.status)) == [200, 408])
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `every byte is counted, of bodies that come at once and of answers made here`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider, .mirror)
+        let wire = try Wire.connect(world.outboundAddress)
+        let body = String(repeating: "0123456789abcdef", count: 64 * 1024)
+        let head =
+            "POST / HTTP/1.1\r\nhost: backend\r\ncontent-length: \(body.utf8.count)\r\n\r\n"
+        wire.send(head + body)
+        let answer = try #require(wire.readAnswer())
+        #expect(answer.status == 200)
+        let sum = await world.client.sum()
+        #expect(sum.bytesIn == UInt64(head.utf8.count + body.utf8.count))
+        #expect(sum.bytesOut == UInt64(answer.head.utf8.count + answer.body.utf8.count))
+        #expect(await world.server.sum().bytesIn > UInt64(body.utf8.count))
+        // An answer of the proxy itself.
+        try await world.applyServer([])
+        let before = await world.server.sum().bytesOut
+        wire.send("GET / HTTP/1.1\r\nhost: backend\r\n\r\n")
+        let denied = try #require(wire.readAnswer())
+        #expect(denied.status == 403)
+        #expect(await world.server.sum().bytesOut >= before + UInt64(denied.body.utf8.count))
+    }
+
+    @Test(arguments: TLSProvider.allCases)
     func `an upload that had to wait may take longer than a stall afterwards`(
         _ provider: TLSProvider
     ) async throws {
