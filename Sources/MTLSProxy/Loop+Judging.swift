@@ -191,6 +191,9 @@ extension Loop {
         record.isSample = isSample
         let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
         record.method = connection.exchange.method
+        if record.method == .other {
+            record.ownMethod = Self.text(connection.exchange.line, 0..<method)
+        }
         record.path = Self.text(connection.exchange.line, method..<count)
         recorded.append(record)
     }

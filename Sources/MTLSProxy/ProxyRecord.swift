@@ -65,6 +65,8 @@ package struct ProxyRecord: Sendable {
     /// The user who connected to an outbound listener.
     package var uid: UInt32?
     package var method: HTTPMethod = .other
+    /// The method's text if it has no number; empty if it has one, and if there is no request.
+    package var ownMethod = ""
     /// The path without the query.
     package var path = ""
     package var status: Int = 0
@@ -82,6 +84,9 @@ package struct ProxyRecord: Sendable {
     package var isForAccessLog = true
     /// Whether it is the one of many allowed ones that the decision log is to have.
     package var isSample = false
+
+    /// The method as the client said it; `-` if its head did not come.
+    package var methodName: String { method.name ?? (ownMethod.isEmpty ? "-" : ownMethod) }
 
     /// Whether the decision log is to have it: a denial, or a sample.
     package var isForDecisionLog: Bool {

@@ -127,4 +127,31 @@ import Testing
         #expect(wire.readToEnd().count >= body.utf8.count)
         #expect(wire.failure == nil)
     }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a method without a number is explained as it was decided`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let methods = try #require(AccessField(anyOf: ["PURGE"]))
+        let denies = AccessPolicy(
+            namespace: "default",
+            name: "no-purge",
+            action: .deny,
+            rules: [try #require(AccessRule(to: [AccessOperation(methods: methods)]))]
+        )
+        try await world.applyServer([denies, World.allow()])
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send("PURGE /x HTTP/1.1\r\nhost: backend\r\n\r\n")
+        #expect(wire.readAnswer()?.status == 403)
+        let records = world.server.takeRecords().records
+        let record = try #require(records.first { $0.reason == .denied })
+        #expect(record.methodName == "PURGE")
+        world.decisions.add(records)
+        let id = try #require(record.decisionID?.description)
+        let explanation = try #require(world.decisions.explanation(of: id))
+        #expect(!explanation.allowed)
+        #expect(explanation.policy == "no-purge")
+        #expect(explanation.method == "PURGE")
+    }
 }

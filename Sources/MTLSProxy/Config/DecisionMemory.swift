@@ -198,7 +198,7 @@ extension ProxyRecord {
             $0.shadowAllowed = decision.shadow.isAllowed
             $0.shadowPolicy = shadow.map { "\($0.namespace)/\($0.policy)" } ?? ""
             guard kind == .request else { return }
-            $0.method = method.name ?? "(other)"
+            $0.method = DecisionText.cut(methodName, bytesMax: DecisionText.methodBytesMax)
             $0.path = DecisionText.cut(path, bytesMax: DecisionText.pathBytesMax)
         }
     }
@@ -216,7 +216,7 @@ extension ProxyRecord {
             address: address,
             port: inbound.workloadPort,
             http: kind == .request
-                ? AccessRequest.HTTP(method: method.name ?? "(other)", path: path) : nil
+                ? AccessRequest.HTTP(method: methodName, path: path) : nil
         )
         var message = AccessExplanation(request, under: policies).message(
             of: request,

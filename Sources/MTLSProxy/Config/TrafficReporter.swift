@@ -110,7 +110,7 @@ package struct TrafficReporter: Sendable {
                 "listener": "\(record.listener)",
                 "peer": "\(record.peer?.description ?? "")",
                 "address": "\(record.peerAddress.map { "\($0)" } ?? "")",
-                "method": "\(record.kind == .request ? record.method.name ?? "-" : "")",
+                "method": "\(record.kind == .request ? record.methodName : "")",
                 "path": "\(record.path)",
                 "response_code": "\(record.status)",
                 "response_flags": "\(record.reason.flags)",
