@@ -90,6 +90,26 @@ package struct ProxyDaemon: Sendable {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await endpoint.run() }
             group.addTask { await link.run() }
+            group.addTask {
+                await Self.runUntilDrained(engine, reporter, link, drainAsked, logger)
+                guard !Task.isCancelled else { return }
+                await link.finish()
+            }
+            // None of them ends by itself but by failing or by the end of the drain.
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    /// Reports until the engine is asked to drain and has, and what came last.
+    private static func runUntilDrained(
+        _ engine: ProxyEngine,
+        _ reporter: TrafficReporter,
+        _ link: AgentLink,
+        _ drainAsked: AsyncStream<Void>,
+        _ logger: Logger
+    ) async {
+        await withTaskGroup(of: Void.self) { group in
             group.addTask { await reporter.run() }
             group.addTask {
                 for await _ in drainAsked {}
@@ -98,9 +118,8 @@ package struct ProxyDaemon: Sendable {
                 link.drain()
                 await withCheckedContinuation { done in engine.drain { done.resume() } }
             }
-            // None of them ends by itself but by failing or by the end of the drain.
-            defer { group.cancelAll() }
-            try await group.next()
+            await group.next()
+            group.cancelAll()
         }
     }
 

@@ -162,7 +162,11 @@ struct LinkWorld: Sendable {
         )
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await server.serve() }
-            group.addTask { await world.link.run() }
+            group.addTask {
+                await world.link.run()
+                // A link that was finished does not end the test.
+                await Signal().wait()
+            }
             group.addTask { try await body(world) }
             defer { group.cancelAll() }
             // Neither the server nor the link ends by itself.

@@ -22,6 +22,8 @@ package final class AgentLink: Sendable {
     package static let retryDelayMin: Duration = .milliseconds(200)
     /// The longest wait: how late the proxy may notice that its agent is back.
     package static let retryDelayMax: Duration = .seconds(5)
+    /// How long the end of the process waits for the agent to take the last records.
+    package static let finishTime: Duration = .seconds(1)
     /// Most questions that are answered at a time.
     package static let questionsMax = 8
 
@@ -68,6 +70,8 @@ package final class AgentLink: Sendable {
     private let metrics: MetricRegistry
     private let health: Health
     private let outbox = LinkOutbox()
+    /// Signalled when there is nothing left to say.
+    private let finished = Signal()
     private let state = Mutex(State())
 
     /// A link that is not connected yet.
@@ -115,6 +119,25 @@ package final class AgentLink: Sendable {
     /// The process finishes what it has, and another one may take its place.
     package func drain() { outbox.drain() }
 
+    /// Tells the agent what there is left to tell and ends the stream; `run` then returns.
+    ///
+    /// Returns when the agent has taken it, after `time` at the latest.
+    package func finish(within time: Duration = finishTime) async {
+        outbox.finish()
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { [self] in await finished.wait() }
+            group.addTask { [self] in
+                try? await clock.sleep(untilBoot: clock.bootTime + time)
+            }
+            await group.next()
+            group.cancelAll()
+        }
+        let left = outbox.recordsLeft
+        if left > 0 {
+            logger.warning("the agent did not take the last records", metadata: ["lost": "\(left)"])
+        }
+    }
+
     /// How long the agent was not heard; nil if it never was.
     package var silence: Duration? {
         state.withLock { $0.contact }.map { clock.bootTime - $0 }
@@ -122,8 +145,9 @@ package final class AgentLink: Sendable {
 
     // MARK: - The stream
 
-    /// Keeps the stream open until cancelled.
+    /// Keeps the stream open until cancelled or finished.
     package func run() async {
+        defer { finished.signal() }
         var backoff = Backoff(delayMin: Self.retryDelayMin, delayMax: Self.retryDelayMax)
         var generator = SystemRandomness()
         var told = ""
@@ -131,7 +155,7 @@ package final class AgentLink: Sendable {
             let before = state.withLock { $0.contact }
             let reason = await converse()
             metrics.set(.agentConnected, to: 0)
-            guard !Task.isCancelled else { return }
+            guard !Task.isCancelled, !outbox.isExhausted else { return }
             // An agent that stays away for the same reason is no news.
             logger.log(
                 level: reason == told ? .debug : .warning,
@@ -234,6 +258,8 @@ package final class AgentLink: Sendable {
                 try await writer.write(introduction.message)
                 while !Task.isCancelled {
                     while let message = outbox.next() { try await writer.write(message) }
+                    // The agent then ends the stream, when it has read it to the end.
+                    if outbox.isExhausted { return }
                     await outbox.filled.wait()
                 }
             },

@@ -23,6 +23,7 @@ final class LinkOutbox: Sendable {
         var isListeningDue = false
         var isDraining = false
         var isDrainingDue = false
+        var isFinished = false
         var records: [Signet_Proxy_V1alpha1_TrafficRecords] = []
         var dropped: UInt64 = 0
     }
@@ -95,6 +96,28 @@ final class LinkOutbox: Sendable {
         return isAdded
     }
 
+    /// Nothing more will come; what is here is to be sent.
+    func finish() { put { $0.isFinished = true } }
+
+    /// Whether everything that there was ever to say was given out.
+    var isExhausted: Bool {
+        state.withLock { state in
+            state.isFinished && state.records.isEmpty && state.dropped == 0
+                && state.queryAnswers.isEmpty && state.answer == nil && !state.isDrainingDue
+                && !state.isListeningDue
+        }
+    }
+
+    /// Records that wait, and were dropped and not told of.
+    var recordsLeft: UInt64 {
+        state.withLock { state in
+            state.records.reduce(state.dropped) { sum, records in
+                let count = records.counts.count + records.denials.count + records.samples.count
+                return sum + UInt64(count) + records.dropped
+            }
+        }
+    }
+
     /// The next message, what others wait for first; nil if there is nothing to say.
     func next() -> Signet_Proxy_V1alpha1_ProxyMessage? {
         state.withLock { state in
@@ -115,8 +138,11 @@ final class LinkOutbox: Sendable {
                 let answer = state.queryAnswers.removeFirst()
                 return .with { $0.queryAnswer = answer }
             }
-            guard !state.records.isEmpty else { return nil }
-            var records = state.records.removeFirst()
+            // What was dropped last has no later message to be told with.
+            guard !state.records.isEmpty || state.isFinished && state.dropped > 0 else {
+                return nil
+            }
+            var records = state.records.isEmpty ? .init() : state.records.removeFirst()
             records.dropped += state.dropped
             state.dropped = 0
             return .with { $0.records = records }

@@ -61,7 +61,8 @@ package struct TrafficReporter: Sendable {
         self.metrics = metrics
     }
 
-    /// Reports until cancelled.
+    /// Reports until cancelled, and then once more: whoever cancels it when the engine has ended
+    /// loses nothing.
     package func run() async {
         control.gatherBeforeDecisions { tellRecords() }
         var told = ProxyCounters()
@@ -75,13 +76,10 @@ package struct TrafficReporter: Sendable {
             tellRecords()
             guard clock.bootTime >= countsAt else { continue }
             countsAt = clock.bootTime + Self.countsInterval
-            let counters = await withCheckedContinuation { done in
-                engine.counters(handsOver: true) { done.resume(returning: $0) }
-            }
-            tell(counters, since: told)
-            told = counters
+            told = await tellCounts(since: told)
         }
         tellRecords()
+        _ = await tellCounts(since: told)
     }
 
     // MARK: - Records
@@ -128,6 +126,14 @@ package struct TrafficReporter: Sendable {
     }
 
     // MARK: - Counts
+
+    private func tellCounts(since told: ProxyCounters) async -> ProxyCounters {
+        let counters = await withCheckedContinuation { done in
+            engine.counters(handsOver: true) { done.resume(returning: $0) }
+        }
+        tell(counters, since: told)
+        return counters
+    }
 
     private func tell(_ new: ProxyCounters, since old: ProxyCounters) {
         metrics.set(.proxyConnectionsLive, to: Double(new.live))

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Clocks
+import ControlAPIProtos
+import Foundation
+import HTTPSemantics
+import Logging
+import MTLSProxy
+import Reactor
+import Routing
+import SwiftProtobuf
+import Telemetry
+import Testing
+
+/// What the agent is told of the traffic, to the last word.
+@Suite(.timeLimit(.minutes(1)))
+struct TrafficReporterTests {
+    private static let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    @Test func `what the last seconds have brought reaches the agent before the process ends`()
+        async throws
+    {
+        try await LinkWorld.run { linked in
+            let agent = try await Reader(linked.streams).next()
+            let application = try Application(.mirror)
+            let world = try World(.boringSSL, .http, application: application.address)
+            try await world.applyServer([World.allow(["/public"])])
+            try await world.applyClient()
+            let control = EngineControl(
+                world.server,
+                decisions: world.decisions,
+                clock: SystemClock(),
+                logger: Self.silent
+            )
+            let reporter = TrafficReporter(
+                engine: world.server,
+                control: control,
+                link: linked.link,
+                decisions: world.decisions,
+                stalenessMax: nil,
+                clock: SystemClock(),
+                logger: Self.silent,
+                metrics: linked.metrics
+            )
+            let wire = try Wire.connect(world.outboundAddress)
+            for (path, status) in [("/public", 200), ("/secret", 403)] {
+                wire.send("GET \(path) HTTP/1.1\r\nhost: backend\r\n\r\n")
+                #expect(wire.readAnswer()?.status == status)
+            }
+            // What was counted under the old name is believed under that.
+            try await world.applyServer([World.allow(["/public"])], name: "renamed")
+            let server = world.server
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await reporter.run() }
+                await server.drained()
+                group.cancelAll()
+            }
+            await linked.link.finish(within: .seconds(30))
+            // It has ended the stream, and all came before the end.
+            var counts: [Signet_Proxy_V1alpha1_DecisionCount] = []
+            var denials = 0
+            for await message in agent.said {
+                counts += message.records.counts
+                denials += message.records.denials.count
+            }
+            #expect(Set(counts.map(\.allowed)) == [true, false])
+            #expect(counts.map(\.count) == [1, 1])
+            #expect(counts.allSatisfy { $0.identity == World.backendID && $0.listener == "in" })
+            #expect(counts.first(where: \.allowed)?.policy == "p")
+            #expect(denials == 1)
+        }
+    }
+
+    @Test func `an end without an agent waits no longer than it may`() async {
+        let link = AgentLink(
+            socket: "/nonexistent/proxy.sock",
+            introduction: .init(instance: [1, 2, 3, 4, 5]),
+            engine: RecordingEngine(),
+            clock: SystemClock(),
+            logger: Self.silent,
+            metrics: MetricRegistry(of: .proxy),
+            health: Health(ready: [AgentLink.readyCondition])
+        )
+        link.record(.with { $0.counts = [.with { $0.count = 1 }] })
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await link.run() }
+            await link.finish(within: .milliseconds(20))
+            group.cancelAll()
+        }
+    }
+}
