@@ -21,10 +21,8 @@ package struct RequestRewrite: Sendable {
         self.identity = identity?.line ?? []
     }
 
-    private static let always = FieldSet([
-        .clientCertificate, .connection, .decision, .forwardedClientCert, .http2Settings,
-        .keepAlive, .proxyAuthenticate, .proxyAuthorization, .proxyConnection, .te, .trailer,
-    ])
+    private static let always = FieldSet.ofConnection
+        .union([.clientCertificate, .decision, .forwardedClientCert])
 
     /// Writes the head that goes to the server.
     ///
@@ -83,10 +81,23 @@ package struct RequestRewrite: Sendable {
 
 /// Known fields as one number.
 struct FieldSet: Sendable {
+    /// What speaks of one connection only and is never passed on (RFC 9110 section 7.6.1);
+    /// `upgrade` and `transfer-encoding` are as the case may be.
+    static let ofConnection = FieldSet([
+        .connection, .http2Settings, .keepAlive, .proxyAuthenticate, .proxyAuthorization,
+        .proxyConnection, .te, .trailer,
+    ])
+
     private var bits: UInt64
 
-    init(_ fields: [KnownHeader]) {
+    private init(_ fields: [KnownHeader]) {
         bits = fields.reduce(0) { $0 | 1 << UInt64($1.rawValue) }
+    }
+
+    func union(_ fields: [KnownHeader]) -> FieldSet {
+        var result = self
+        result.bits |= FieldSet(fields).bits
+        return result
     }
 
     mutating func insert(_ field: KnownHeader) { bits |= 1 << UInt64(field.rawValue) }

@@ -11,12 +11,7 @@ package struct ResponseRewrite: Sendable {
     /// - Parameter removesDecision: Whether the server is no proxy of ours, so that its
     ///   `x-signet-decision` would name a decision that nobody made.
     package init(removesDecision: Bool) {
-        var removed = FieldSet([
-            .connection, .http2Settings, .keepAlive, .proxyAuthenticate, .proxyAuthorization,
-            .proxyConnection, .te, .trailer,
-        ])
-        if removesDecision { removed.insert(.decision) }
-        self.removed = removed
+        removed = removesDecision ? .ofConnection.union([.decision]) : .ofConnection
     }
 
     /// Writes the head that goes to the client.

@@ -128,18 +128,6 @@ package enum KnownHeader: UInt8, CaseIterable, Hashable, Sendable {
         }
     }
 
-    /// Whether it speaks of one connection only and is not passed on (RFC 9110 section 7.6.1).
-    package var isHopByHop: Bool {
-        switch self {
-        case .connection, .http2Settings, .keepAlive, .proxyAuthenticate, .proxyAuthorization,
-            .proxyConnection, .te, .trailer, .transferEncoding, .upgrade:
-            true
-        case .authorization, .clientCertificate, .contentLength, .contentType, .cookie, .decision,
-            .expect, .host, .methodOverride, .requestID, .urlOverride, .forwardedClientCert, .other:
-            false
-        }
-    }
-
     /// Whether a second one is refused: some take the first, some the last, some join them.
     package var isSingle: Bool {
         switch self {

@@ -87,7 +87,8 @@ extension Loop {
         connection.access = .nobody
         connection.judged = generation
         guard let peer = connection.peer, let address = connection.peerAddress else { return true }
-        connection.certificateEnds = peer.notAfter.timeIntervalSince1970
+        // What the handshake believed: an intermediate may end before the leaf.
+        connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
         if route.requirements.revocations.contain(peer)
             || !route.requirements.authorities.know(peer.id.trustDomain)
         {
@@ -214,11 +215,7 @@ extension Loop {
 
     private func wantsRecord(_ connection: borrowing Connection, _ reason: ProxyReason) -> Bool {
         if reason != .none || connection.exchange.decision?.differsInShadow ?? false { return true }
-        return switch snapshot?.recording {
-        case .all: true
-        case .sampled(let number): number > 0 && counters.requests % number == 0
-        case .denials, nil: false
-        }
+        return snapshot?.recording == .all
     }
 
     private mutating func record(

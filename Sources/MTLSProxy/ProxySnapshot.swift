@@ -40,8 +40,6 @@ package final class ProxySnapshot: Sendable {
 package enum ProxyRecording: Hashable, Sendable {
     /// Only what was denied or failed.
     case denials
-    /// That, and one in so many of the others.
-    case sampled(UInt64)
     /// Every request and connection.
     case all
 }

@@ -28,7 +28,6 @@ final class RecordingEngine: TrafficEngine {
         case applied(ProxyConfiguration)
         case asked(ProxyQuestion, limit: Int)
         case endpoints(ProxyEndpoints)
-        case raised(Revision)
         case trusted(ProxyTrust)
     }
 
@@ -57,8 +56,6 @@ final class RecordingEngine: TrafficEngine {
     }
 
     func endpoints(_ endpoints: ProxyEndpoints) async { outlet.yield(.endpoints(endpoints)) }
-
-    func raised(to revision: Revision) async { outlet.yield(.raised(revision)) }
 
     func answer(
         _ question: ProxyQuestion,

@@ -63,7 +63,4 @@ package struct Decision: Hashable, Sendable, BitwiseCopyable {
     package let shadow: Outcome
 
     package var isAllowed: Bool { enforced.isAllowed }
-
-    /// Whether the policies in shadow would have made a difference to somebody.
-    package var shadowDiffers: Bool { enforced.isAllowed != shadow.isAllowed }
 }

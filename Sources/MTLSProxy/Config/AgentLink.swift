@@ -277,7 +277,6 @@ package final class AgentLink: Sendable {
                                 try state.gate.raised(to: revision)
                             }
                             metrics.set(.stateRevision, to: Double(revision.number))
-                            await engine.raised(to: revision)
                         case .endpoints(let message):
                             await engine.endpoints(try proxyEndpoints(parsing: message))
                         case .question(let question):

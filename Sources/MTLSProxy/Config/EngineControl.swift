@@ -6,7 +6,7 @@ package import ControlAPI
 package import ControlAPIProtos
 internal import FoundationEssentials
 package import Logging
-package import NodeSync
+internal import NodeSync
 internal import Reactor
 internal import Routing
 internal import SPIFFE
@@ -134,8 +134,6 @@ package final class EngineControl: TrafficEngine {
             return state.configuration
         }
     }
-
-    package func raised(to revision: Revision) async {}
 
     package func answer(
         _ question: ProxyQuestion,

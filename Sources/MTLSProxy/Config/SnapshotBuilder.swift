@@ -65,7 +65,7 @@ package struct SnapshotBuilder {
         now: Date
     ) throws(Problem) -> ProxySnapshot {
         let state = configuration.state
-        let policies = try Self.policies(state)
+        let policies = try unknownPolicies(of: state)
         var usedContexts: [ContextKey: TLSContext] = [:]
         var usedSets: [[[UInt8]]: CompiledPolicySet] = [:]
         let authorities = authorities(of: trust.bundles)
@@ -82,7 +82,7 @@ package struct SnapshotBuilder {
             if let known = policySets[bytes] ?? usedSets[bytes] {
                 set = known
             } else {
-                set = try Self.compiled(places.map { policies[$0] }, for: listener.name)
+                set = try Self.compiled(places.compactMap { policies[$0] }, for: listener.name)
             }
             usedSets[bytes] = set
             guard let identity = usable(listener.identity, configuration, trust, now) else {
@@ -232,10 +232,22 @@ package struct SnapshotBuilder {
         }
     }
 
-    private static func policies(_ state: ProxyState) throws(Problem) -> [AccessPolicy] {
-        var policies: [AccessPolicy] = []
-        for (place, bytes) in state.policies.enumerated() {
-            do { policies.append(try AccessPolicy(decoding: bytes)) } catch {
+    /// The policies of a state by their places, but for those that are compiled already wherever
+    /// they hold: the others change far less often than trust and endpoints do.
+    private func unknownPolicies(of state: ProxyState) throws(Problem) -> [Int: AccessPolicy] {
+        var unread = Set(state.policies.indices)
+        var needed: Set<Int> = []
+        for places in state.inboundPolicies {
+            if policySets[places.map { state.policies[$0] }] == nil {
+                needed.formUnion(places)
+            } else {
+                unread.subtract(places)
+            }
+        }
+        var policies: [Int: AccessPolicy] = [:]
+        // What no listener has is read too: a state is taken whole or not at all.
+        for place in unread.union(needed).sorted() {
+            do { policies[place] = try AccessPolicy(decoding: state.policies[place]) } catch {
                 throw Problem(
                     description: "policy \(place) cannot be read by this version of the proxy: "
                         + "\(error)"

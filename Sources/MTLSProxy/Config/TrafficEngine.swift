@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import ControlAPIProtos
-package import NodeSync
 
 /// What carries the traffic, as far as its agent tells it what to do.
 ///
@@ -20,9 +19,6 @@ package protocol TrafficEngine: Sendable {
 
     /// Takes new lists of observed endpoints; ports that are missing keep theirs.
     func endpoints(_ endpoints: ProxyEndpoints) async
-
-    /// The state in force is that of a later revision as well.
-    func raised(to revision: Revision) async
 
     /// Answers a question, with at most `limit` items.
     func answer(

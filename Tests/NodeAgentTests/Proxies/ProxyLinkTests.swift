@@ -34,8 +34,6 @@ private final class TakingEngine: TrafficEngine {
 
     func endpoints(_ endpoints: ProxyEndpoints) async {}
 
-    func raised(to revision: Revision) async {}
-
     func answer(
         _ question: ProxyQuestion,
         limit: Int
