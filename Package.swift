@@ -126,7 +126,7 @@ let package = Package(
     targets: [
         // Layer 0: vocabulary.
         library("HTTPSemantics", []),
-        library("SPIFFE", [.x509, .asn1, .crypto]),
+        library("SPIFFE", [.x509, .asn1, .crypto, .cryptoExtras]),
         .target(name: "CLinux"),
         // TLS behind one table of functions, over two libraries in one process.
         .target(name: "CTLS"),

@@ -51,7 +51,7 @@ enum LayerTable {
         Target(0, "CTLS"),
         Target(0, "ControlAPIProtos", thirdParty: grpc),
         Target(0, "HTTPSemantics"),
-        Target(0, "SPIFFE", thirdParty: x509),
+        Target(0, "SPIFFE", thirdParty: x509.union(["CryptoExtras"])),
 
         Target(1, "AuditLog", ["SPIFFE"], thirdParty: ["Crypto"]),
         Target(1, "Authorization", ["HTTPSemantics", "SPIFFE"]),
