@@ -104,11 +104,13 @@ extension Loop {
         switch server.read(&scratch, now: now) {
         case .bytes:
             progress(&client)
+            if !server.hasAnswered { serverHasAnswered(&server) }
             if !server.replay.isEmpty { server.replay.clear() }
             return true
         case .wouldBlock: return false
         case .end: return serverHasEnded(&server, &client)
         case .failed:
+            if wasTurnedAway(&server) { return false }
             // A connection that is cut off without a word, TLS or not.
             _ = server.response.inputEnded()
             server.reason = .serverEnded

@@ -138,11 +138,15 @@ extension Loop {
 
     /// Looks whether a server is still one that may be asked.
     mutating func rejudgeServer(_ connection: inout Connection, _ listener: Listening) {
-        connection.judged = generation
-        if let peer = connection.peer, let route = listener.outbound {
-            let requirements = route.requirements
-            let isExpected = requirements.expected?.contains(peer.id) ?? true
-            if requirements.revocations.contain(peer) || !isExpected {
+        // One whose handshake is not done is judged at its end.
+        if let peer = connection.peer {
+            connection.judged = generation
+            switch listener.outbound?.requirements.refusal(of: peer) {
+            case .none: break
+            case .unexpected:
+                end(&connection, .serverUntrusted)
+                return
+            case .revoked, .verification:
                 end(&connection, .revoked)
                 return
             }

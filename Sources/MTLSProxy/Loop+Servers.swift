@@ -39,7 +39,7 @@ extension Loop {
     }
 
     /// Where a connection's target is now; nil if it went.
-    private func index(of connection: borrowing Connection) -> Int? {
+    func index(of connection: borrowing Connection) -> Int? {
         let (place, hint, id) = (connection.place, connection.targetIndex, connection.target)
         if hint < listening[place].targets.count, listening[place].targets[hint].id == id {
             return hint
@@ -260,11 +260,15 @@ extension Loop {
         return listener.forwardUIDs.contains(uid)
     }
 
+    /// A connection has shown that its target is there and lets us in.
+    mutating func targetStands(_ connection: borrowing Connection) {
+        guard let index = index(of: connection) else { return }
+        listening[connection.place].targets[index].stood()
+    }
+
     /// A server's connection stands: what waited for it goes out.
     mutating func serverIsReady(_ key: Key, _ connection: inout Connection) {
-        if let index = index(of: connection) {
-            listening[connection.place].targets[index].stood()
-        }
+        if !connection.hasTLS || !connection.isHTTP { targetStands(connection) }
         connection.sendEarly(&scratch.cipherOut, now: now)
         if connection.isHTTP {
             arm(.stall, &connection, .max / 2)

@@ -87,7 +87,8 @@ extension Loop {
                 break
             }
             switch from.read(&scratch, now: now) {
-            case .bytes: continue
+            case .bytes:
+                if !from.isDownstream, !from.hasAnswered { serverHasAnswered(&from) }
             case .wouldBlock: break steps
             case .end:
                 from.hasPassedEnd = true
@@ -96,6 +97,7 @@ extension Loop {
                 if to.isThrough { to.isDead = true }
                 break steps
             case .failed:
+                if !from.isDownstream, wasTurnedAway(&from) { break steps }
                 // What is cut off must not look like an end on the other side.
                 let reason: ProxyReason = from.isDownstream ? .clientEnded : .serverEnded
                 end(&from, reason)
