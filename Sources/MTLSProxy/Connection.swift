@@ -104,7 +104,7 @@ struct Connection: ~Copyable {
     var access = PeerAccess.nobody
     /// The generation of the snapshot that its peer was judged by; 0 before the first.
     var judged: UInt64 = 0
-    /// When the client's certificate ends, in seconds since 1970.
+    /// When the peer's certificate ends, in seconds since 1970.
     var certificateEnds = Double.infinity
     var requestRewrite: RequestRewrite?
     let since: UInt64

@@ -224,10 +224,9 @@ extension Loop {
         _ clientKey: Key,
         _ client: inout Connection
     ) {
-        let isWhole = scratch.position == scratch.plain.count
         finishAnswer(&server, &client)
         if client.waiting == .request, client.hasMore { queue(clientKey, &client) }
-        if server.response.isServerReusable, isWhole {
+        if server.response.isServerReusable, isSilent(&server) {
             pool(key, &server)
         } else {
             server.isDead = true

@@ -38,6 +38,16 @@ extension Loop {
         if server.read(&scratch, now: now) == .failed { _ = wasTurnedAway(&server) }
         server.endReading(&scratch)
     }
+
+    /// Whether a server whose answer is through is silent, as one that waits for the next request.
+    mutating func isSilent(_ server: inout Connection) -> Bool {
+        guard scratch.position == scratch.plain.count else { return false }
+        // A read that was filled by the answer says nothing of what is behind it.
+        if server.hasMore || !scratch.cipherIn.isEmpty {
+            guard server.read(&scratch, now: now) == .wouldBlock else { return false }
+        }
+        return server.isQuiet && scratch.cipherIn.isEmpty
+    }
 }
 
 extension Connection {
@@ -46,4 +56,7 @@ extension Connection {
         keepsSent = false
         replay.release()
     }
+
+    /// Whether there is nothing to be read and no end, as far as is known without looking.
+    var isQuiet: Bool { !hasMore && !hasEnded && failure == nil }
 }

@@ -141,10 +141,10 @@ extension Loop {
     }
 
     /// Whether a new request may go out on a connection.
-    func isUsable(_ connection: borrowing Connection) -> Bool {
-        guard !connection.isDead, now < connection.since &+ limits.connectionAge else {
-            return false
-        }
+    mutating func isUsable(_ connection: borrowing Connection) -> Bool {
+        guard !connection.isDead, now < connection.since &+ limits.connectionAge,
+            connection.isQuiet, !connection.hasTLS || connection.certificateEnds >= wallNow
+        else { return false }
         // A rotation, a new bundle or an endpoint that went: what comes after goes out under it.
         return !connection.hasTLS
             || connection.generation == listening[connection.place].outbound?.connectionGeneration
@@ -269,6 +269,9 @@ extension Loop {
     /// A server's connection stands: what waited for it goes out.
     mutating func serverIsReady(_ key: Key, _ connection: inout Connection) {
         if !connection.hasTLS || !connection.isHTTP { targetStands(connection) }
+        if let peer = connection.peer {
+            connection.certificateEnds = peer.notAfter.timeIntervalSince1970
+        }
         connection.sendEarly(&scratch.cipherOut, now: now)
         if connection.isHTTP {
             arm(.stall, &connection, .max / 2)

@@ -12,6 +12,7 @@ import Testing
 /// Servers that are believed no longer, or do not believe us.
 @Suite(.timeLimit(.minutes(2)), .serialized) struct ProxyServerTrustTests {
     private static let get = "GET / HTTP/1.1\r\nhost: backend\r\n\r\n"
+    private static let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     private static let oldID = "spiffe://example.org/old"
 
     private func world(
@@ -65,6 +66,26 @@ import Testing
         #expect(old.requests.isEmpty)
         let failures = await world.client.sum().handshakeFailures
         #expect(failures == [isRevoked ? "revoked" : "identity_unexpected": 1])
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a server whose certificate has ended gets no further request`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        let end = Date() + 4
+        let leaf = try world.root.leaf(World.backendID) { $0.notAfter = end }
+        let server = try ScriptedServer(world.root, leaf) { $1.answerAll($0, Self.ok) }
+        try await world.applyClient(endpoints: [server.address])
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send(Self.get)
+        #expect(wire.readAnswer()?.status == 200)
+        // Certificates end with a whole second.
+        while Date() < end + 1 { await Task.yield() }
+        wire.send(Self.get)
+        #expect(wire.readAnswer()?.status == 503)
+        #expect(server.requests.count == 1)
+        #expect(await world.client.sum().handshakeFailures == ["expired": 1])
     }
 
     @Test(arguments: TLSProvider.allCases, [TrafficProtocol.http, .tcp])
