@@ -36,8 +36,21 @@ extension Loop {
         case .stall
         where connection.isDownstream && !connection.exchange.hasAnswer
             && !connection.request.isComplete:
-            refuse(&connection, .requestTimeout, .timedOut, resuming: key)
+            requestHasStalled(key, &connection)
         case .answer, .head, .stall: end(&connection, .timedOut)
+        }
+    }
+
+    /// Nothing of a request's body has been passed on for long: whoever it waits for is told.
+    private mutating func requestHasStalled(_ key: Key, _ client: inout Connection) {
+        let server = slab.look(at: client.other) { (isOpen: $0.isOpen, isBlocked: $0.isBlocked) }
+        if let server, !server.isOpen {
+            // Reaching a server has limits of its own, and may take several attempts.
+            arm(.stall, &client, limits.stall)
+        } else if let server, server.isBlocked {
+            refuse(&client, .gatewayTimeout, .timedOut, resuming: key)
+        } else {
+            refuse(&client, .requestTimeout, .timedOut, resuming: key)
         }
     }
 

@@ -113,7 +113,8 @@ extension Loop {
         to: inout Connection
     ) {
         arm(.stream, &from, limits.streamIdle)
-        arm(.stream, &to, limits.streamIdle)
+        // Until it stands, reaching it has a limit of its own.
+        if to.isOpen { arm(.stream, &to, limits.streamIdle) }
         if from.isDownstream {
             counters.bytesIn &+= UInt64(bytes)
             from.exchange.bytesIn &+= UInt64(bytes)
