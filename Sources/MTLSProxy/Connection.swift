@@ -57,6 +57,8 @@ struct Connection: ~Copyable {
     private var isEndNear = false
     /// Whether the peer has ended its side.
     private(set) var hasEnded = false
+    /// Whether the kernel has told of a failure, or of the end of both directions.
+    var isHungUp = false
     /// Whether a byte of a server has come: with TLS 1.3 nothing else tells that it has let us in.
     var hasAnswered = false
     /// Whether the handshake is done and one of the two does not believe the other all the same.
@@ -162,6 +164,7 @@ struct Connection: ~Copyable {
     mutating func note(_ readiness: Poller.Readiness) {
         if readiness.isReadable { isReadable = true }
         if readiness.isLast { isEndNear = true }
+        if readiness.isHungUp { isHungUp = true }
     }
 
     // MARK: Writing

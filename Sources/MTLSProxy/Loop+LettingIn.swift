@@ -59,4 +59,11 @@ extension Connection {
 
     /// Whether there is nothing to be read and no end, as far as is known without looking.
     var isQuiet: Bool { !hasMore && !hasEnded && failure == nil }
+
+    /// Whether a connection has failed whose end was read before, so that no read tells of it.
+    mutating func hasFailed() -> Bool {
+        guard isHungUp else { return false }
+        isHungUp = false
+        return pendingError != nil
+    }
 }

@@ -52,6 +52,11 @@ extension Loop {
             return
         }
         guard !from.hasPassedEnd else {
+            // What it has sent before its end goes out first.
+            if !held.value.isFinishing, from.hasFailed() {
+                end(&from, from.isDownstream ? .clientEnded : .serverEnded)
+                held.value.abort()
+            }
             settle(toKey, held)
             return
         }

@@ -282,6 +282,8 @@ package struct DescriptorReserve: ~Copyable {
         @inlinable package var isWritable: Bool { rawValue & 0x4 != 0 }
         /// EPOLLIN, EPOLLERR, EPOLLHUP or EPOLLRDHUP: a read will not block.
         @inlinable package var isReadable: Bool { rawValue & 0x2019 != 0 }
+        /// EPOLLERR or EPOLLHUP: it has failed, or both directions have ended.
+        @inlinable package var isHungUp: Bool { rawValue & 0x18 != 0 }
         /// EPOLLERR, EPOLLHUP or EPOLLRDHUP: nothing more will be told of.
         @inlinable package var isLast: Bool { rawValue & 0x2018 != 0 }
 

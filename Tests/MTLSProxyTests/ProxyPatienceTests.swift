@@ -88,4 +88,120 @@ import Testing
         #expect(slow.readAnswer()?.status == 408)
         gate.open()
     }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `what a WebSocket's client sends before it is one goes through at once`(
+        _ provider: TLSProvider
+    ) async throws {
+        let application = try Application(.webSocket)
+        let world = try World(provider, .http, application: application.address)
+        try await world.applyServer([World.allow()])
+        try await world.applyClient()
+        let wire = try Wire.connect(world.outboundAddress)
+        let upgrade =
+            "GET /socket HTTP/1.1\r\nhost: backend\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+            + "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        wire.send(upgrade + "hello")
+        #expect(wire.readAnswer()?.status == 101)
+        #expect(wire.read(5) == Array("hello".utf8))
+        // Its end as well, when that came before.
+        let brief = try Wire.connect(world.outboundAddress)
+        brief.send(upgrade + "bye")
+        brief.endSending()
+        #expect(brief.readAnswer()?.status == 101)
+        #expect(brief.readToEnd() == Array("bye".utf8))
+        #expect(brief.failure == nil)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `the last bytes of a WebSocket's client arrive although its server has ended`(
+        _ provider: TLSProvider
+    ) async throws {
+        let listener = try Listener()
+        let world = try World(provider, .http, application: listener.address)
+        try await world.applyServer([World.allow()])
+        try await world.applyClient()
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send(
+            "GET /socket HTTP/1.1\r\nhost: backend\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+                + "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        let server = try #require(listener.wire.accept())
+        _ = server.readAnswer()
+        server.send(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+                + "sec-websocket-accept: x\r\n\r\n"
+        )
+        server.endSending()
+        #expect(wire.readAnswer()?.status == 101)
+        #expect(wire.readToEnd().isEmpty)
+        // More than the sockets on the way hold, so that the end has to wait.
+        let bytes = [UInt8](repeating: 7, count: 16 << 20)
+        let sender = try WorkerThread(name: "sender") {
+            wire.send(bytes)
+            wire.endSending()
+        }
+        let arrived = server.readToEnd()
+        sender.join()
+        #expect(arrived.count == bytes.count)
+        #expect(server.failure == nil)
+        while await world.server.sum().live > 0 { await Task.yield() }
+        while await world.client.sum().live > 0 { await Task.yield() }
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a stream that is reset after its end ends on the whole way`(
+        _ provider: TLSProvider
+    ) async throws {
+        let listener = try Listener()
+        let world = try World(provider, .tcp, application: listener.address)
+        try await world.applyServer([World.allow()])
+        try await world.applyClient()
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send("hello")
+        wire.endSending()
+        let server = try #require(listener.wire.accept())
+        #expect(server.readToEnd() == Array("hello".utf8))
+        // It says nothing, so that nobody finds out by writing.
+        #expect(await world.client.sum().live == 2)
+        wire.with { $0.resetOnClose() }
+        wire.close()
+        while await world.client.sum().live > 0 { await Task.yield() }
+        while await world.server.sum().live > 0 { await Task.yield() }
+        #expect(await world.client.sum().reasons[.clientEnded] == 1)
+        #expect(await world.server.sum().reasons[.clientEnded] == 1)
+    }
+
+    @Test func `an answer that waits for its reader is not dropped when that has ended its side`()
+        async throws
+    {
+        let world = try World(.boringSSL, .http, application: try World.freeAddress())
+        let path = NSTemporaryDirectory() + "patience-\(UInt64.random(in: 0 ... .max)).sock"
+        // Without endpoints the proxy answers all by itself.
+        try await world.applyClient(endpoints: [], listen: .unix(path))
+        let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+        // A Unix socket holds so much for one who reads nothing: how many answers are that?
+        let probe = try Wire.connect(path: path)
+        probe.send(String(repeating: request, count: 2_000))
+        var (count, before) = (await world.client.sum().requests, UInt64.max)
+        while count == 0 || count != before {
+            before = count
+            await world.client.settled()
+            count = await world.client.sum().requests
+        }
+        try #require(count < 2_000)
+        // The same again; what has no room now is the last one, and its client has ended its side.
+        let wire = try Wire.connect(path: path)
+        wire.send(String(repeating: request, count: Int(count) - 1))
+        wire.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        wire.endSending()
+        while await world.client.sum().requests < 2 * count { await Task.yield() }
+        await world.client.settled()
+        let text = String(decoding: wire.readToEnd(), as: UTF8.self)
+        #expect(text.components(separatedBy: "HTTP/1.1 503").count - 1 == Int(count))
+        #expect(text.components(separatedBy: "connection: close").count - 1 == 1)
+        #expect(wire.failure == nil)
+        while await world.client.sum().live > 1 { await Task.yield() }
+        probe.close()
+    }
 }
