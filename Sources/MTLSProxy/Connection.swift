@@ -184,6 +184,8 @@ struct Connection: ~Copyable {
         if case .done = tls?.write(bytes, output: &scratch, now: now) {
             sendCiphertext(&scratch)
         } else {
+            // What there is of a record must not go out on another connection.
+            scratch.clear()
             isDead = true
         }
     }

@@ -85,6 +85,7 @@ extension Loop {
         guard let route = listening[place].outbound, !route.endpoints.isEmpty else {
             return .failed(.serverMissing)
         }
+        var why = ProxyReason.serverUnreachable
         for _ in 0..<min(ProxyLimits.attemptsMax, listening[place].targets.count) {
             let target = nextTarget(place)
             if isHTTP, let key = takePooled(place, target) {
@@ -93,10 +94,13 @@ extension Loop {
             switch connectEndpoint(place, route, target) {
             case .connection(let key, let isFresh): return .connection(key, isFresh: isFresh)
             case .failed(.serverUnreachable): listening[place].targets[target].rest(now: now)
+            // No fault of the target's; towards another one there may be a free port.
+            case .failed(.overloaded) where slab.live < ProxyLimits.connectionsMax:
+                why = .overloaded
             case .failed(let reason): return .failed(reason)
             }
         }
-        return .failed(.serverUnreachable)
+        return .failed(why)
     }
 
     /// The next one in turn that does not rest, or else the next one.
@@ -161,8 +165,10 @@ extension Loop {
         do throws(NoServer) {
             return begin(place, 0, try Self.connect(route.listener), nil)
         } catch {
-            if case .owner = error { return .failed(.forwardOwner) }
-            return .failed(.serverUnreachable)
+            switch error {
+            case .owner: return .failed(.forwardOwner)
+            case .system(let error): return .failed(Self.reason(error))
+            }
         }
     }
 
@@ -200,8 +206,13 @@ extension Loop {
             socket.sendAtOnce()
             return begin(place, target, socket, session)
         } catch {
-            return .failed(.serverUnreachable)
+            return .failed(Self.reason(error))
         }
+    }
+
+    /// Why there is no connection, when the kernel says so at once.
+    private static func reason(_ error: SystemError) -> ProxyReason {
+        error.isOwnWhenConnecting ? .overloaded : .serverUnreachable
     }
 
     private mutating func begin(

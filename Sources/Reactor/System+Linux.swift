@@ -226,6 +226,10 @@ package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
         [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(errorNumber)
     }
 
+    /// Whether connecting failed for want of something of ours and says nothing of the other side:
+    /// what `isExhaustion` names, or a free port (connect(2)).
+    package var isOwnWhenConnecting: Bool { isExhaustion || errorNumber == EADDRNOTAVAIL }
+
     /// Whether only the one connection failed that was about to be accepted (accept(2)).
     package var concernsOneConnection: Bool {
         [

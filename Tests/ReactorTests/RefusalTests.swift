@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FoundationEssentials
+import Glibc
 import Reactor
 import SPIFFE
 import TestPKI
@@ -56,5 +57,14 @@ struct RefusalTests {
         }
         #expect(!TLSFailure.protocolBroken("certificate").isCertificateAlert)
         #expect(!TLSFailure.postHandshakeFlood.isCertificateAlert)
+    }
+
+    @Test func `what this machine lacks is no fault of who is connected to`() {
+        for error in [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL] {
+            #expect(SystemError(errorNumber: error).isOwnWhenConnecting)
+        }
+        for error in [ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENOENT, EACCES] {
+            #expect(!SystemError(errorNumber: error).isOwnWhenConnecting)
+        }
     }
 }
