@@ -129,6 +129,7 @@ final class World {
         endpoints: [SocketAddress]? = nil,
         listen: OutboundAddress? = nil,
         keepsConnections: Bool = false,
+        requires: PeerRequirements? = nil,
         limits: ProxyLimits = ProxyLimits()
     ) async throws {
         generation += 1
@@ -148,7 +149,8 @@ final class World {
             ),
             trafficProtocol: trafficProtocol,
             context: try TLSContext(provider: provider, role: .client, identities: [identity]),
-            requirements: requirements(expected: Set(try expected.map { try SPIFFEID($0) })),
+            requirements: try requires
+                ?? requirements(expected: Set(expected.map { try SPIFFEID($0) })),
             serverName: "backend.default.signet.internal",
             endpoints: endpoints ?? [inboundAddress],
             connectionGeneration: connectionGeneration
