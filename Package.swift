@@ -354,7 +354,10 @@ let package = Package(
             ]
         ),
         tests("HTTPCodecTests", ["HTTPCodec", "HTTPSemantics"]),
-        tests("IssuanceTests", ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .x509]),
+        tests(
+            "IssuanceTests",
+            ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .cryptoExtras, .x509]
+        ),
         tests(
             "NodeAgentTests",
             [

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The kinds of key that authorities are made with; every SPIFFE peer verifies what they sign.
+package enum AuthorityKeyType: String, Hashable, Sendable, CaseIterable {
+    case p256 = "ec-p256"
+    case p384 = "ec-p384"
+    case rsa2048 = "rsa-2048"
+    case rsa4096 = "rsa-4096"
+
+    /// The kind of a key; nil for an RSA key of another size.
+    package init?(_ algorithm: SubjectPublicKey.Algorithm) {
+        switch algorithm {
+        case .p256: self = .p256
+        case .p384: self = .p384
+        case .rsa(bits: 2048): self = .rsa2048
+        case .rsa(bits: 4096): self = .rsa4096
+        case .rsa: return nil
+        }
+    }
+}
