@@ -197,7 +197,7 @@ let package = Package(
                 "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
-                "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
+                "Routing", "SPIFFE", "Telemetry", .crypto, .cryptoExtras, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
             ]
         ),

@@ -117,7 +117,7 @@ package struct RotationService: Sendable {
                 let last = try await activate(id, retiring: retiring, missing: missing, now: now)
                 await core.refreshTrust()
                 // It signs no more: batches under way hold it for themselves.
-                if let retiring { drop(retiring) }
+                if let retiring { await drop(retiring) }
                 core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
                 return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
             case .prepare:
@@ -132,7 +132,7 @@ package struct RotationService: Sendable {
             case .remove(let id):
                 let logic = core.logic
                 try await core.write { try logic.remove(id, now: now, in: $0) }
-                drop(id)
+                await drop(id)
                 await core.refreshTrust()
                 core.logger.notice("authority removed", metadata: ["authority": "\(id)"])
                 return rotation.removed(id: id, now: now)
@@ -150,8 +150,8 @@ package struct RotationService: Sendable {
     /// The key is on disk before the bundle names it: a crash between leaves a file without use,
     /// never an authority without key.
     private func prepare(now: Date) async throws -> Authority {
-        let logic = core.logic
-        let signer = try core.keys.makeAuthorityKey()
+        let (logic, storage) = (core.logic, core.configuration.keyStorage)
+        let signer = try await core.keys.apart { try $0.makeAuthorityKey() }
         var generator = core.randomness
         let authority = try Authority.selfSigned(
             trustDomain: logic.trustDomain,
@@ -161,8 +161,10 @@ package struct RotationService: Sendable {
             now: now,
             using: &generator
         )
-        try core.keys.keep(signer, authorityID: authority.id)
-        return try await core.write { try logic.publish(authority, now: now, in: $0) }
+        try await core.keys.apart { try $0.keep(signer, authorityID: authority.id) }
+        return try await core.write {
+            try logic.publish(authority, keptIn: storage, now: now, in: $0)
+        }
     }
 
     @discardableResult
@@ -185,9 +187,9 @@ package struct RotationService: Sendable {
     }
 
     /// Destroys the key of an authority that signs no more; at the next start it would be swept.
-    private func drop(_ id: String) {
+    private func drop(_ id: String) async {
         do {
-            try core.keys.drop(authorityID: id)
+            try await core.keys.apart { try $0.drop(authorityID: id) }
         } catch {
             core.logger.error(
                 "the key of a retired authority cannot be removed",

@@ -17,7 +17,7 @@ internal import Authorization
 /// What the server signs with and trusts at one moment; replaced whole by each rotation step.
 package struct ServerTrust: Sendable {
     package let issuer: Issuer
-    package let signer: MemorySigner
+    package let signer: any Signer
     package let bundle: TrustBundle
     package let verifier: PeerVerifier
 }

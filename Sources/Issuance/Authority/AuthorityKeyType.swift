@@ -9,12 +9,6 @@ package enum AuthorityKeyType: String, Hashable, Sendable, CaseIterable {
 
     /// The kind of a key; nil for an RSA key of another size.
     package init?(_ algorithm: SubjectPublicKey.Algorithm) {
-        switch algorithm {
-        case .p256: self = .p256
-        case .p384: self = .p384
-        case .rsa(bits: 2048): self = .rsa2048
-        case .rsa(bits: 4096): self = .rsa4096
-        case .rsa: return nil
-        }
+        self.init(rawValue: algorithm.description)
     }
 }

@@ -120,7 +120,7 @@ enum LayerTable {
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
                 "Routing", "SPIFFE",
             ]),
-            thirdParty: daemon
+            thirdParty: daemon.union(["CryptoExtras"])
         ),
         Target(
             3,
