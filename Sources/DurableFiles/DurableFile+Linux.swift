@@ -85,7 +85,16 @@ package enum DurableFile {
     /// Requires that nobody but this process's user and root can put files into a directory, or
     /// replace those in it.
     package static func requireOwn(directory path: String) throws(FileError) {
-        let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        try requireOwn(path, O_DIRECTORY)
+    }
+
+    /// Requires that nobody but this process's user and root can write a file whose content is run.
+    package static func requireOwn(file path: String) throws(FileError) {
+        try requireOwn(path, O_NONBLOCK)
+    }
+
+    private static func requireOwn(_ path: String, _ flag: Int32) throws(FileError) {
+        let descriptor = unsafe open(path, O_RDONLY | flag | O_CLOEXEC)
         guard descriptor >= 0 else { throw .last("open", path) }
         defer { close(descriptor) }
         var status = stat()

@@ -60,6 +60,11 @@ import Testing
         #expect(both.contains("leave one of the two out"), "\(both)")
         let other = try refusal("keyStorage: plain\nauthorityKeyType: ed25519")
         #expect(other.contains("ec-p256") && other.contains("SPIFFE peers"), "\(other)")
+        let token = try refusal("keyStorage: pkcs11\npkcs11Token: t\npkcs11PIN: 4711")
+        #expect(token.contains("pkcs11PIN: write file:/path") && !token.contains("4711"))
+        let module = try refusal("keyStorage: pkcs11\npkcs11Token: t")
+        #expect(module.contains("pkcs11Module: is missing"), "\(module)")
+        #expect(module.contains("pkcs11PIN: is missing"), "\(module)")
         let former = try refusal("keysInMemory: true")
         #expect(former.contains("keyStorage"), "\(former)")
         #expect(try refusal("keyStorage: memory\nauthorityKeyType: rsa-4096") == "accepted")
@@ -71,8 +76,11 @@ import Testing
 
     @Test func `the shipped configuration has every key`() throws {
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
-        let keys = text.split(separator: "\n").compactMap { line in
-            line.first?.isLetter == true ? line.split(separator: ":").first.map(String.init) : nil
+        // Those that only another choice needs stand behind a "#".
+        let other = Set(["pkcs11Module", "pkcs11PIN", "pkcs11Token"])
+        let keys = text.split(separator: "\n").compactMap { line -> String? in
+            let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })
+            return line.first?.isLetter == true || other.contains(key) ? key : nil
         }
         #expect(Set(keys) == Set(ServerConfigurationKey.allCases.map(\.rawValue)))
         #expect(keys.count == Set(keys).count)

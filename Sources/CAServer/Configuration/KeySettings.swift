@@ -10,6 +10,8 @@ package enum KeyStorage: String, Hashable, Sendable, CaseIterable {
     case encrypted
     /// Nowhere: every start makes new ones.
     case memory
+    /// In a token of a PKCS #11 module, which never gives them away.
+    case pkcs11
     /// In files of mode 0600.
     case plain
 
@@ -60,6 +62,21 @@ extension ServerConfiguration {
             )
         default: break
         }
+        guard keyStorage == .pkcs11 else { return problems }
+        if pkcs11Module == nil {
+            problems.append((.pkcs11Module, "is missing: write the path of the module's .so file"))
+        }
+        if pkcs11Token == nil {
+            problems.append((.pkcs11Token, "is missing: write the label of the token"))
+        }
+        if pkcs11PIN == nil {
+            problems.append(
+                (
+                    .pkcs11PIN,
+                    "is missing: write file:/path of a file that holds it, or credential:NAME"
+                )
+            )
+        }
         return problems
     }
 
@@ -78,9 +95,27 @@ extension ServerConfiguration {
         return try KeyVault(
             directory: keyDirectory,
             form: form ?? .plain,
-            place: keyStorage == .memory ? .memory : .files,
+            place: keyPlace(serverID: serverID),
             keyType: authorityKeyType
         )
+    }
+
+    private func keyPlace(serverID: String) throws -> AuthorityKeyPlace {
+        switch keyStorage {
+        case .encrypted, .plain: return .files
+        case .memory: return .memory
+        case .pkcs11:
+            let module = pkcs11Module ?? ""
+            // Who can write it is the server.
+            try DurableFile.requireOwn(file: module)
+            let keys = try PKCS11Keys(
+                modulePath: module,
+                tokenLabel: pkcs11Token ?? "",
+                pin: try pkcs11PIN.map { try $0.secret() } ?? Secret(bytes: []),
+                serverID: serverID
+            )
+            return .token(keys)
+        }
     }
 }
 

@@ -25,6 +25,9 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case keyPassphrase
     case keyStorage
     case listen
+    case pkcs11Module
+    case pkcs11PIN
+    case pkcs11Token
     case signingBurst
     case signingPerSecond
     case telemetryPort
@@ -85,6 +88,9 @@ extension ServerConfiguration {
         reader.set(.adminSocket, &result.adminSocket) { $0 }
         reader.set(.hostName, &result.hostName) { $0 }
         reader.set(.telemetryPort, &result.telemetryPort, ConfigurationValue.port)
+        reader.set(.pkcs11Module, &result.pkcs11Module) { $0 }
+        reader.set(.pkcs11Token, &result.pkcs11Token) { $0 }
+        reader.set(.pkcs11PIN, &result.pkcs11PIN) { try SecretSource(parsing: $0) }
         reader.set(.authorityKeyType, &result.authorityKeyType) {
             try AuthorityKeyType(parsing: $0)
         }

@@ -28,6 +28,10 @@ package struct ServerConfiguration: Sendable {
     package var keyStorage = KeyStorage.encrypted
     /// Where the passphrase of key files is.
     package var keyPassphrase: SecretSource?
+    /// The file of the PKCS #11 module; the label of its token; where the PIN is.
+    package var pkcs11Module: String?
+    package var pkcs11Token: String?
+    package var pkcs11PIN: SecretSource?
     /// How dear a guess at the passphrase is made, for tests.
     package var keyFileCost = SealedKey.Cost.standard
     /// Certificates one agent may ask for: rate, and a burst that covers the largest batch.

@@ -14,6 +14,9 @@ package enum AuthorityKeyPlace: Sendable {
     case files
     /// Nowhere, so that a restart makes new ones.
     case memory
+    /// In a token of a PKCS #11 module; keys that are in files from before sign on from there, until
+    /// their authorities are retired.
+    case token(PKCS11Keys)
 }
 
 /// The private keys of one server: its authorities', its audit log's.
@@ -48,7 +51,7 @@ package final class KeyVault: Sendable {
         self.place = place
         self.keyType = keyType
         files = KeyFiles(directory: directory, form: form)
-        signaturesWait = false
+        signaturesWait = if case .token = place { true } else { false }
         try DurableFile.makeDirectory(directory, mode: 0o700)
         try DurableFile.removeUnfinished(in: directory)
     }
@@ -64,9 +67,10 @@ package final class KeyVault: Sendable {
 
     /// Makes a new key of the configured type; it is kept by nobody until `keep`.
     ///
-    /// - Throws: `SignerError`.
+    /// - Throws: `SignerError`, `PKCS11Error`.
     package func makeAuthorityKey() throws -> any Signer {
-        switch keyType {
+        if case .token(let keys) = place { return try keys.make(keyType) }
+        return switch keyType {
         case .p256:
             try MemorySigner(pkcs8DER: Array(P256.Signing.PrivateKey().derRepresentation))
         case .p384:
@@ -84,35 +88,51 @@ package final class KeyVault: Sendable {
 
     /// Keeps the key of an authority; it is where it shall be when this returns.
     ///
-    /// - Throws: `FileError`, `KeyFileError`, `SignerError`.
+    /// - Throws: `FileError`, `KeyFileError`, `PKCS11Error`, `SignerError`.
     package func keep(_ signer: any Signer, authorityID: String) throws {
-        if case .files = place {
-            guard let signer = signer as? MemorySigner else {
-                throw SignerError.keyUnreadable(reason: "a key of a device does not go to a file")
-            }
+        var kept = signer
+        switch (place, signer) {
+        case (.files, let signer as MemorySigner):
             try files.write(signer.pkcs8DER, .authority(authorityID))
+        case (.memory, is MemorySigner): break
+        case (.token(let keys), let signer as PKCS11Signer):
+            kept = try keys.keep(signer, authorityID: authorityID)
+        default: throw SignerError.keyUnreadable(reason: "the key was made for another place")
         }
-        signers.withLock { $0[authorityID] = signer }
+        signers.withLock { [kept] in $0[authorityID] = kept }
     }
 
     /// The key of an authority, nil when this server does not hold it.
     ///
     /// - Throws: `FileError` when the file is there and must not be used, `KeyFileError` when it is
-    ///   in another form or does not open, `SignerError` when it holds no key.
+    ///   in another form or does not open, `SignerError` when it holds no key; `PKCS11Error` when
+    ///   the token is away, which is not the same as not holding it.
     package func signer(authorityID: String) throws -> (any Signer)? {
         if let signer = signers.withLock({ $0[authorityID] }) { return signer }
-        guard case .files = place, let bytes = try files.read(.authority(authorityID)) else {
-            return nil
-        }
-        let signer = try MemorySigner(pkcs8DER: bytes)
-        signers.withLock { $0[authorityID] = signer }
-        return signer
+        let found: (any Signer)? =
+            switch place {
+            case .files: try fileSigner(authorityID)
+            case .memory: nil
+            case .token(let keys):
+                try keys.signer(authorityID: authorityID) ?? fileSigner(authorityID)
+            }
+        if let found { signers.withLock { $0[authorityID] = found } }
+        return found
+    }
+
+    private func fileSigner(_ authorityID: String) throws -> MemorySigner? {
+        try files.read(.authority(authorityID)).map { try MemorySigner(pkcs8DER: $0) }
     }
 
     /// Forgets the key of an authority that has left the bundle.
     package func drop(authorityID: String) throws {
         signers.withLock { $0[authorityID] = nil }
-        if case .files = place { try files.remove(.authority(authorityID)) }
+        switch place {
+        case .files: break
+        case .memory: return
+        case .token(let keys): try keys.destroy(authorityID: authorityID)
+        }
+        try files.remove(.authority(authorityID))
     }
 
     /// Destroys keys that a crash, or a change of `keyStorage`, has left behind.
@@ -125,6 +145,7 @@ package final class KeyVault: Sendable {
             signers.withLock { $0[id] = nil }
             try files.remove(name)
         }
+        if case .token(let keys) = place { try keys.sweep(keeping: kept) }
     }
 
     /// The Ed25519 key that signs the audit log's checkpoints, made at the first call.

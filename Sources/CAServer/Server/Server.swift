@@ -172,6 +172,7 @@ package struct Server: Sendable {
             group.addTask { await identity.run() }
             group.addTask { await maintain() }
             group.addTask { await watchDatastore() }
+            group.addTask { await core.watchSigner() }
             group.addTask { await summarize() }
             group.addTask { try await endpoint.run() }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }

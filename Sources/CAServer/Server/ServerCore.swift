@@ -66,6 +66,8 @@ package final class ServerCore: Sendable {
     let clockReport = ClockReport()
     /// The datastore has refused an act.
     let datastoreTrouble = Signal()
+    /// The authority's key did not sign.
+    let signerTrouble = SignerTrouble()
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)
@@ -168,7 +170,7 @@ package final class ServerCore: Sendable {
         }
         report(authorities)
         trustStaleness.withLock { $0 = false }
-        health.met("authority")
+        if !signerTrouble.isPresent { health.met("authority") }
     }
 
     /// Reads authorities and bundle again after a step that has been committed; a failure is made
