@@ -157,22 +157,6 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             """#
         ),
         GoldenRecord(
-            .authorityPrepared(
-                AuthorityPreparation(
-                    authority: keyID,
-                    certificateSHA256: sha256,
-                    notBefore: AuditTime(time),
-                    notAfter: later,
-                    serverID: "one",
-                    key: nil
-                )
-            ),
-            by: .system("rotation"),
-            #"""
-            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1}
-            """#
-        ),
-        GoldenRecord(
             .authorityRemoved(AuthorityStep(authority: keyID)),
             by: .system("rotation"),
             #"""
