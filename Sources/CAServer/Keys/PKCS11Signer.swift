@@ -40,27 +40,46 @@ struct PKCS11Signer: Signer {
         self.label = label
     }
 
+    /// Signs, and verifies what the token made: sessions are the module's, and a signature by a
+    /// wrong one must not leave the server.
     func signature(for bytes: [UInt8]) throws(SignerError) -> [UInt8] {
         do {
             switch signatureAlgorithm {
             case .ecdsaWithSHA256:
-                let digest = Array(SHA256.hash(data: bytes))
-                let raw = try token.sign(digest, label: label, .ecdsa)
-                return Array(
-                    try P256.Signing.ECDSASignature(rawRepresentation: raw).derRepresentation
+                let digest = SHA256.hash(data: bytes)
+                let signature = try P256.Signing.ECDSASignature(
+                    rawRepresentation: token.sign(Array(digest), label: label, .ecdsa)
                 )
+                let key = try P256.Signing.PublicKey(derRepresentation: subjectPublicKeyInfo)
+                try require(key.isValidSignature(signature, for: digest))
+                return Array(signature.derRepresentation)
             case .ecdsaWithSHA384:
-                let digest = Array(SHA384.hash(data: bytes))
-                let raw = try token.sign(digest, label: label, .ecdsa)
-                return Array(
-                    try P384.Signing.ECDSASignature(rawRepresentation: raw).derRepresentation
+                let digest = SHA384.hash(data: bytes)
+                let signature = try P384.Signing.ECDSASignature(
+                    rawRepresentation: token.sign(Array(digest), label: label, .ecdsa)
                 )
+                let key = try P384.Signing.PublicKey(derRepresentation: subjectPublicKeyInfo)
+                try require(key.isValidSignature(signature, for: digest))
+                return Array(signature.derRepresentation)
             case .sha256WithRSAEncryption:
-                return try token.sign(bytes, label: label, .sha256RSAPKCS)
+                let raw = try token.sign(bytes, label: label, .sha256RSAPKCS)
+                let key = try _RSA.Signing.PublicKey(derRepresentation: subjectPublicKeyInfo)
+                // "Insecure" is its use for encryption; as a signature it is what RFC 4055 names.
+                let isValid = key.isValidSignature(
+                    _RSA.Signing.RSASignature(rawRepresentation: raw),
+                    for: SHA256.hash(data: bytes),
+                    padding: .insecurePKCS1v1_5
+                )
+                try require(isValid)
+                return raw
             }
         } catch {
             throw .unavailable(reason: "\(error)")
         }
+    }
+
+    private func require(_ isValid: Bool) throws(PKCS11Error) {
+        guard isValid else { throw .keyUnusable("a signature of \(label) does not verify") }
     }
 }
 

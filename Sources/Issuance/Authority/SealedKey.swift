@@ -11,8 +11,11 @@ internal import FoundationEssentials
 package enum SealedKey {
     /// How dear a guess at the passphrase is: log2 of scrypt's N; r is 8 and p is 1.
     package struct Cost: Hashable, Sendable {
-        /// 16 MiB: below it a guess costs less than a web page.
-        package static let logarithmMin: UInt8 = 14
+        /// 1 MiB, which tests write.
+        ///
+        /// A reader loses nothing by so low a bound: only who has the passphrase writes a file that
+        /// opens.
+        package static let logarithmMin: UInt8 = 10
         /// 256 MiB and about a second: so much a file may make its reader spend, and no more.
         package static let logarithmMax: UInt8 = 18
         /// 128 MiB, for keys that are written once a day.
