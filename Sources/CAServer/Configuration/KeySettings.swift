@@ -62,22 +62,26 @@ extension ServerConfiguration {
             )
         default: break
         }
-        guard keyStorage == .pkcs11 else { return problems }
-        if pkcs11Module == nil {
-            problems.append((.pkcs11Module, "is missing: write the path of the module's .so file"))
+        return problems + tokenProblems
+    }
+
+    private var tokenProblems: [(key: ServerConfigurationKey, remedy: String)] {
+        let token: [(key: ServerConfigurationKey, isSaid: Bool, what: String)] = [
+            (.pkcs11Module, pkcs11Module != nil, "the path of the module's .so file"),
+            (
+                .pkcs11PIN, pkcs11PIN != nil,
+                "file:/path of a file that holds it, or credential:NAME"
+            ),
+            (.pkcs11Token, pkcs11Token != nil, "the label of the token"),
+        ]
+        return token.compactMap { key, isSaid, what in
+            switch (keyStorage == .pkcs11, isSaid) {
+            case (true, false): (key, "is missing: write \(what)")
+            case (false, true):
+                (key, "keyStorage is \(keyStorage.rawValue): write keyStorage: pkcs11 to use it")
+            default: nil
+            }
         }
-        if pkcs11Token == nil {
-            problems.append((.pkcs11Token, "is missing: write the label of the token"))
-        }
-        if pkcs11PIN == nil {
-            problems.append(
-                (
-                    .pkcs11PIN,
-                    "is missing: write file:/path of a file that holds it, or credential:NAME"
-                )
-            )
-        }
-        return problems
     }
 
     /// Opens the vault that the configuration describes.

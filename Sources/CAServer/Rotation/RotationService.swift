@@ -37,7 +37,8 @@ package struct RotationService: Sendable {
         let usable = authorities.first { authority in
             authority.state == .active && authority.notAfter > now
         }
-        let hasKey = try usable.flatMap { try core.keys.signer(authorityID: $0.id) } != nil
+        var hasKey = false
+        if let usable { hasKey = try await holdsKey(of: usable.id) }
         if !hasKey {
             let waiting = authorities.first { $0.state == .prepared && $0.notAfter > now }
             let next: Authority
@@ -50,7 +51,8 @@ package struct RotationService: Sendable {
             )
             authorities = try await records()
         }
-        try core.keys.sweep(keeping: Set(authorities.filter { $0.state != .old }.map(\.id)))
+        let signing = Set(authorities.filter { $0.state != .old }.map(\.id))
+        try await core.keys.apart { try $0.sweep(keeping: signing) }
         try await core.reloadTrust()
         return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
     }
@@ -59,9 +61,13 @@ package struct RotationService: Sendable {
     private func removeKeyless(now: Date) async throws {
         let logic = core.logic
         for authority in try await records() where authority.state == .prepared {
-            guard try core.keys.signer(authorityID: authority.id) == nil else { continue }
+            guard try await !holdsKey(of: authority.id) else { continue }
             try await core.write { try logic.remove(authority.id, now: now, in: $0) }
         }
+    }
+
+    private func holdsKey(of authorityID: String) async throws -> Bool {
+        try await core.keys.apart { try $0.signer(authorityID: authorityID) != nil }
     }
 
     /// Rotates on schedule until cancelled.

@@ -150,7 +150,7 @@ package final class ServerCore: Sendable {
             let active = authorities.first(where: {
                 $0.state == .active && $0.serverID == logic.serverID
             }),
-            let signer = try keys.signer(authorityID: active.id)
+            let signer = try await keys.apart({ try $0.signer(authorityID: active.id) })
         else { return }
         let issuer = try Issuer(
             trustDomain: logic.trustDomain,
