@@ -52,6 +52,8 @@ extension SignatureAlgorithm {
     var jwsAlgorithm: JWSAlgorithm {
         switch self {
         case .ecdsaWithSHA256: .es256
+        case .ecdsaWithSHA384: .es384
+        case .sha256WithRSAEncryption: .rs256
         }
     }
 
@@ -65,6 +67,11 @@ extension SignatureAlgorithm {
             (try? P256.Signing.ECDSASignature(derRepresentation: signature)).map {
                 Array($0.rawRepresentation)
             }
+        case .ecdsaWithSHA384:
+            (try? P384.Signing.ECDSASignature(derRepresentation: signature)).map {
+                Array($0.rawRepresentation)
+            }
+        case .sha256WithRSAEncryption: signature
         }
     }
 }
