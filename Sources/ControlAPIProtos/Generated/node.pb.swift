@@ -1173,7 +1173,7 @@ package nonisolated struct Signet_Node_V1alpha1_ProxyConnections: Sendable {
 
   package var connections: [Signet_Node_V1alpha1_ProxyConnection] = []
 
-  /// More than the limit of the question.
+  /// More than the limit of the question, or than one message has room for.
   package var truncated: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
