@@ -163,7 +163,7 @@ package enum SyncContent {
         let now: [Selector]?
         switch change.key.type {
         case .entry: now = try transaction.entry(id: change.key.name)?.nodeSelectors
-        case .proxy: now = try transaction.proxy(change.key.name)?.nodeSelectors
+        case .proxy: now = try transaction.proxyGrant(change.key.name)?.nodeSelectors
         case .bundle, .document, .revocation: return nil
         }
         return [change.priorNodeSelectors, change.isRemoval ? nil : now].compactMap(\.self)
