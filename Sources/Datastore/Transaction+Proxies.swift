@@ -165,6 +165,18 @@ extension ReadTransaction {
         )
     }
 
+    /// What a node must show for each Proxy, by its reference.
+    package func proxyScopes() throws(DatastoreError) -> [String: [Selector]] {
+        let scopes = try all("SELECT namespace, name, node_selectors FROM proxies") { row in
+            (
+                "\(try row.value("namespace", as: String.self))/"
+                    + (try row.value("name", as: String.self)),
+                try row.selectors("node_selectors")
+            )
+        }
+        return Dictionary(uniqueKeysWithValues: scopes)
+    }
+
     /// The Proxies of a namespace, or all, in order of namespace and name.
     package func proxies(
         namespace: String? = nil

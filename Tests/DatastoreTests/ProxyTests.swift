@@ -102,6 +102,9 @@ extension ProxyRecord {
         #expect(try found([]).isEmpty)
         #expect(try store.readNow { try $0.proxies(namespace: "shop").count } == 3)
         #expect(try store.readNow { try $0.proxies(namespace: "other").isEmpty })
+        let scopes = try store.readNow { try $0.proxyScopes() }
+        #expect(scopes.keys.sorted() == ["shop/db", "shop/eu", "shop/web"])
+        #expect(scopes["shop/eu"].map(Set.init) == (try Set("role:web", "region:eu")))
     }
 
     @Test func `a change tells of whom it concerned before, a removal too`() throws {
