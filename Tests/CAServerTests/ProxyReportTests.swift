@@ -288,7 +288,11 @@ struct ProxyReportTests {
                     #expect(query.decision.id == id)
                     return .with { $0.decision = .with { ($0.id, $0.allowed) = (id, true) } }
                 }
-                #expect(try await explained.allowed)
+                let told = try await explained
+                #expect(told.allowed)
+                #expect(told.toldBy.proxy == "default/web")
+                #expect(told.toldBy.agent.hasSuffix("/web-1"))
+                #expect(told.toldBy.contradiction.isEmpty)
                 let query = Signet_Admin_V1alpha1_AskProxyRequest.with {
                     $0.query = .with { ($0.proxy, $0.connections) = ("default/web", .init()) }
                 }

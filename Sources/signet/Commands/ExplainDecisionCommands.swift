@@ -95,9 +95,10 @@ struct ExplainDecisionCommand: AsyncParsableCommand {
         commandName: "decision",
         abstract: "Why a proxy denied a request, by the decision ID of its answer.",
         discussion: """
-            The proxy that decided is asked; it remembers its newest denials for as long as it \
-            runs. What no proxy remembers is looked up in the decision log, which has no account \
-            of each rule. Exit status 0 whatever it decided.
+            The decision log is believed where it has a record; the proxy that decided adds its \
+            account of each rule while it remembers, which it does for its newest denials. What \
+            has no record yet is told by that proxy alone, and the answer says so. Exit status 0 \
+            whatever it decided.
 
             Example: signet explain decision mzxw6ytboi2dmnzqgaydamrrge
             """
