@@ -164,7 +164,10 @@ extension AdministrationService {
         return .with {
             $0.revision = result.revision.message
             $0.issuedBeforeUnixSeconds = result.revocation.issuedBefore.wholeSeconds
-            $0.entries = result.entries
+            $0.entries = result.granting.named
+            $0.templateEntries = result.granting.templates
+            $0.hiddenEntries = UInt32(clamping: result.granting.hidden)
+            $0.entriesCut = result.granting.isCut
         }
     }
 
