@@ -139,6 +139,15 @@ import signet
         #expect(!text.contains("\u{1B}"))
     }
 
+    @Test func `a method in small letters is warned of`() {
+        #expect(
+            TypedMethod.warning("get") == "warning: methods are case-sensitive, and get is not GET"
+        )
+        #expect(TypedMethod.warning("Patch") != nil)
+        #expect(TypedMethod.warning("GET") == nil)
+        #expect(TypedMethod.warning("M-SEARCH") == nil)
+    }
+
     @Test func `a decision ID is read in any case, and nothing else is`() {
         let id = "mzxw6ytboi2dmnzqgaydamrrge"
         #expect(TypedDecision.id(id) == id)

@@ -85,7 +85,21 @@ struct ExplainRequestCommand: AsyncParsableCommand {
         }
         let view = DecisionView(explanation)
         try view.print(output)
+        if let warning = method.flatMap(TypedMethod.warning) { Terminal.error(warning) }
         guard view.allowed else { throw ExitStatus.denied.code }
+    }
+}
+
+/// An HTTP method as typed.
+package enum TypedMethod {
+    /// What to say of a method that is probably meant to be another: methods are case-sensitive
+    /// (RFC 9110 section 9.1), and policies take them as they are.
+    ///
+    /// - Returns: nil if there is nothing to say.
+    package static func warning(_ text: String) -> String? {
+        let capitals = text.uppercased()
+        guard text != capitals else { return nil }
+        return "warning: methods are case-sensitive, and \(text) is not \(capitals)"
     }
 }
 
