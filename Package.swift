@@ -126,9 +126,10 @@ let package = Package(
     targets: [
         // Layer 0: vocabulary.
         library("HTTPSemantics", []),
-        library("SPIFFE", [.x509, .asn1, .crypto]),
+        library("SPIFFE", [.x509, .asn1, .crypto, .cryptoExtras]),
         .target(name: "CLinux"),
         // TLS behind one table of functions, over two libraries in one process.
+        .target(name: "CPKCS11"),
         .target(name: "CTLS"),
         .target(name: "CTLSBoringSSL", dependencies: ["CTLS", .nioSSL]),
         .target(
@@ -193,11 +194,11 @@ let package = Package(
         library(
             "CAServer",
             [
-                "AuditLog", "Authorization", "CLinux", "Clocks", "Configuration", "ControlAPI",
-                "ControlAPIProtos",
+                "AuditLog", "Authorization", "CLinux", "CPKCS11", "Clocks", "Configuration",
+                "ControlAPI", "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
-                "Routing", "SPIFFE", "Telemetry", .crypto, .grpc, .grpcTransport,
+                "Routing", "SPIFFE", "Telemetry", .crypto, .cryptoExtras, .grpc, .grpcTransport,
                 .lifecycle, .logging, .protobuf,
             ]
         ),
@@ -354,7 +355,10 @@ let package = Package(
             ]
         ),
         tests("HTTPCodecTests", ["HTTPCodec", "HTTPSemantics"]),
-        tests("IssuanceTests", ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .x509]),
+        tests(
+            "IssuanceTests",
+            ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .cryptoExtras, .x509]
+        ),
         tests(
             "NodeAgentTests",
             [

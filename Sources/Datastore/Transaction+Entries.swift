@@ -116,6 +116,28 @@ extension ReadTransaction {
         } ?? 0
     }
 
+    /// Entries whose ID has variables and is `id` up to the first of them, at most `limit`.
+    ///
+    /// It takes one look into the index for each byte of the path, however many entries there are.
+    package func templates(
+        beginningAs id: SPIFFEID,
+        limit: Int
+    ) throws(DatastoreError) -> [RegistrationEntry] {
+        let text = id.description
+        return try all(
+            """
+            WITH RECURSIVE beginnings(bytes) AS (
+                SELECT ? UNION ALL SELECT bytes + 1 FROM beginnings WHERE bytes < ?
+            )
+            SELECT entries.* FROM beginnings CROSS JOIN entries
+            ON spiffe_id >= substr(?, 1, bytes) || '{' AND spiffe_id < substr(?, 1, bytes) || '|'
+            LIMIT ?
+            """,
+            [text.utf8.count - id.path.utf8.count + 1, text.utf8.count - 1, text, text, limit],
+            RegistrationEntry.init
+        )
+    }
+
     /// The blast radius of a change to a part of the tree of IDs.
     ///
     /// Entries whose ID, or template of one, starts with `prefix`, byte by byte, in order of their

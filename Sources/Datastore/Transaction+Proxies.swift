@@ -68,7 +68,43 @@ package struct ProxyRecord: Hashable, Sendable {
     }
 }
 
+/// For whom a Proxy may hold keys: a few hundred bytes, where its state may have a megabyte.
+package struct ProxyGrant: Hashable, Sendable {
+    /// The document's uid.
+    package let id: String
+    package let namespace: String
+    /// The revision number of the change that last wrote the document.
+    package let revision: UInt64
+    /// What the node must show, all of it.
+    package let nodeSelectors: [Selector]
+    /// The IDs that its processes may present.
+    package let identities: [SPIFFEID]
+    /// From here on nothing is signed for it.
+    package let expires: Date?
+
+    /// Whether a node that shows `selectors` may run it.
+    package func matches(node selectors: Set<Selector>) -> Bool {
+        !nodeSelectors.isEmpty && nodeSelectors.allSatisfy(selectors.contains)
+    }
+}
+
 extension ReadTransaction {
+    /// What the Proxy of a reference `namespace/name` may hold, without its state.
+    ///
+    /// - Returns: nil when there is no such Proxy.
+    package func proxyGrant(_ reference: String) throws(DatastoreError) -> ProxyGrant? {
+        let parts = reference.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2 else { return nil }
+        return try first(
+            """
+            SELECT id, namespace, revision, node_selectors, identities, expires FROM proxies
+            WHERE namespace = ? AND name = ?
+            """,
+            [String(parts[0]), String(parts[1])],
+            ProxyGrant.init
+        )
+    }
+
     /// The Proxy of a reference `namespace/name`, nil when there is none.
     package func proxy(_ reference: String) throws(DatastoreError) -> ProxyRecord? {
         let parts = reference.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
@@ -132,6 +168,18 @@ extension ReadTransaction {
             }
             .map(\.reference)
         )
+    }
+
+    /// What a node must show for each Proxy, by its reference.
+    package func proxyScopes() throws(DatastoreError) -> [String: [Selector]] {
+        let scopes = try all("SELECT namespace, name, node_selectors FROM proxies") { row in
+            (
+                "\(try row.value("namespace", as: String.self))/"
+                    + (try row.value("name", as: String.self)),
+                try row.selectors("node_selectors")
+            )
+        }
+        return Dictionary(uniqueKeysWithValues: scopes)
     }
 
     /// The Proxies of a namespace, or all, in order of namespace and name.
@@ -271,7 +319,7 @@ extension Transaction {
     }
 }
 
-extension ProxyRecord {
+extension ProxyGrant {
     fileprivate init(_ row: Row) throws(DatastoreError) {
         var identities: [SPIFFEID] = []
         for text in try row.json("identities", default: [String]()) {
@@ -282,11 +330,25 @@ extension ProxyRecord {
         self.init(
             id: try row.value("id"),
             namespace: try row.value("namespace"),
-            name: try row.value("name"),
             revision: try row.number("revision"),
             nodeSelectors: try row.selectors("node_selectors"),
             identities: identities,
-            expires: try row.optionalDate("expires"),
+            expires: try row.optionalDate("expires")
+        )
+    }
+}
+
+extension ProxyRecord {
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        let grant = try ProxyGrant(row)
+        self.init(
+            id: grant.id,
+            namespace: grant.namespace,
+            name: try row.value("name"),
+            revision: grant.revision,
+            nodeSelectors: grant.nodeSelectors,
+            identities: grant.identities,
+            expires: grant.expires,
             state: try row.bytes("state"),
             changesAt: try row.optionalDate("changes_at")
         )

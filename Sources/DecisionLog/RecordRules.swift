@@ -28,7 +28,7 @@ package enum RecordRules {
     ) -> Bool {
         guard let id = DecisionID(decision.id),
             id.instance == instance.reduce(0, { $0 << 8 | UInt64($1) }),
-            decision.rules.isEmpty, !decision.hasLogged,
+            decision.rules.isEmpty, !decision.hasLogged, !decision.hasToldBy,
             decision.timeUnixMilliseconds >= 0, decision.rule >= -1,
             decision.port <= UInt16.max,
             decision.revision.epoch.count == epochBytes,

@@ -47,13 +47,24 @@ package enum DurableFile {
     ///
     /// - Throws: `FileError`, also when the file has more than `bytesMax` bytes.
     package static func read(_ path: String, bytesMax: Int) throws(FileError) -> [UInt8] {
-        try read(path, bytesMax: bytesMax, secret: false)
+        try read(path, bytesMax: bytesMax, closedTo: 0)
     }
 
     /// Reads a file that holds a secret: it must belong to this process's user or root, and
     /// nobody else may have any access to it.
     package static func readSecret(_ path: String, bytesMax: Int) throws(FileError) -> [UInt8] {
-        try read(path, bytesMax: bytesMax, secret: true)
+        try read(path, bytesMax: bytesMax, closedTo: 0o077)
+    }
+
+    /// Reads a credential that systemd made for this process.
+    ///
+    /// As `readSecret`, but its group may read it: the access list by which systemd lets this user
+    /// in is shown as a permission of the group.
+    package static func readCredential(
+        _ path: String,
+        bytesMax: Int
+    ) throws(FileError) -> [UInt8] {
+        try read(path, bytesMax: bytesMax, closedTo: 0o037)
     }
 
     /// Makes a directory and its missing parents; all of them are on disk when this returns.
@@ -74,7 +85,16 @@ package enum DurableFile {
     /// Requires that nobody but this process's user and root can put files into a directory, or
     /// replace those in it.
     package static func requireOwn(directory path: String) throws(FileError) {
-        let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        try requireOwn(path, O_DIRECTORY)
+    }
+
+    /// Requires that nobody but this process's user and root can write a file whose content is run.
+    package static func requireOwn(file path: String) throws(FileError) {
+        try requireOwn(path, O_NONBLOCK)
+    }
+
+    private static func requireOwn(_ path: String, _ flag: Int32) throws(FileError) {
+        let descriptor = unsafe open(path, O_RDONLY | flag | O_CLOEXEC)
         guard descriptor >= 0 else { throw .last("open", path) }
         defer { close(descriptor) }
         var status = stat()
@@ -140,7 +160,7 @@ package enum DurableFile {
     private static func read(
         _ path: String,
         bytesMax: Int,
-        secret: Bool
+        closedTo others: mode_t
     ) throws(FileError) -> [UInt8] {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw .last("open", path) }
@@ -150,7 +170,7 @@ package enum DurableFile {
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw FileError(operation: "read", path: path, reason: .notRegularFile)
         }
-        if secret {
+        if others != 0 {
             guard status.st_uid == geteuid() || status.st_uid == 0 else {
                 throw FileError(
                     operation: "read",
@@ -158,7 +178,7 @@ package enum DurableFile {
                     reason: .foreignOwner(uid: status.st_uid)
                 )
             }
-            guard status.st_mode & 0o077 == 0 else {
+            guard status.st_mode & others == 0 else {
                 throw FileError(
                     operation: "read",
                     path: path,

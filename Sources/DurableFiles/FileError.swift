@@ -13,7 +13,8 @@ package struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
         case notRegularFile
         case system(errno: Int32)
         case tooLarge(bytesMax: Int)
-        /// Others than its owner may put files into a directory whose files are believed.
+        /// Others than its owner may put files into a directory whose files are believed, or write
+        /// a file that is run.
         case writableByOthers(mode: UInt32)
     }
 
@@ -38,8 +39,8 @@ package struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
         case .system(let number): "cannot \(operation) \(path): \(text(ofErrno: number))"
         case .tooLarge(let bytesMax): "\(path) is larger than \(bytesMax) bytes"
         case .writableByOthers(let mode):
-            "\(path) has mode \(String(mode, radix: 8)), so others may replace its files: run "
-                + "chmod 700 on it"
+            "\(path) has mode \(String(mode, radix: 8)), so others may change it: run chmod go-w on "
+                + "it"
         }
     }
 }

@@ -57,6 +57,14 @@ struct Connection: ~Copyable {
     private var isEndNear = false
     /// Whether the peer has ended its side.
     private(set) var hasEnded = false
+    /// Whether the kernel has told of a failure, or of the end of both directions.
+    var isHungUp = false
+    /// Whether a byte of a server has come: with TLS 1.3 nothing else tells that it has let us in.
+    var hasAnswered = false
+    /// Whether the handshake is done and one of the two does not believe the other all the same.
+    ///
+    /// The server has looked at nothing, and all that was sent to it is in `early` or `replay`.
+    var isTurnedAway = false
     /// Whether its end was passed on to the other side of a stream.
     var hasPassedEnd = false
     /// Whether we have ended ours, or shall when everything is sent.
@@ -89,6 +97,8 @@ struct Connection: ~Copyable {
     var exchange = Exchange()
     /// What was sent on a connection that was used before, in case that its server ends it unseen.
     var replay = Buffer()
+    /// Whether `replay` is all that was sent on a new connection, whose server may turn us away yet.
+    var keepsSent = false
 
     // MARK: Who it is
 
@@ -96,7 +106,7 @@ struct Connection: ~Copyable {
     var access = PeerAccess.nobody
     /// The generation of the snapshot that its peer was judged by; 0 before the first.
     var judged: UInt64 = 0
-    /// When the client's certificate or one above it ends, in seconds since 1970.
+    /// When the peer's certificate or one above it ends, in seconds since 1970.
     var certificateEnds = Double.infinity
     var requestRewrite: RequestRewrite?
     let since: UInt64
@@ -132,7 +142,7 @@ struct Connection: ~Copyable {
     }
 
     /// Whether it was ever ready to carry something.
-    var stands: Bool { !isConnecting && isOpen }
+    var stands: Bool { isOpen && !isTurnedAway }
 
     /// Who is at the other end; nil without TLS and before the handshake is done.
     var peer: TLSPeer? {
@@ -154,6 +164,7 @@ struct Connection: ~Copyable {
     mutating func note(_ readiness: Poller.Readiness) {
         if readiness.isReadable { isReadable = true }
         if readiness.isLast { isEndNear = true }
+        if readiness.isHungUp { isHungUp = true }
     }
 
     // MARK: Writing
@@ -165,6 +176,7 @@ struct Connection: ~Copyable {
             early.append(bytes)
             return
         }
+        if keepsSent { forgetSent() }
         guard tls != nil else {
             send(bytes)
             return
@@ -172,6 +184,8 @@ struct Connection: ~Copyable {
         if case .done = tls?.write(bytes, output: &scratch, now: now) {
             sendCiphertext(&scratch)
         } else {
+            // What there is of a record must not go out on another connection.
+            scratch.clear()
             isDead = true
         }
     }
@@ -213,22 +227,23 @@ struct Connection: ~Copyable {
 
     /// Sends what had to wait for the connection.
     mutating func sendEarly(_ scratch: inout Buffer, now: UInt64) {
-        guard !early.isEmpty else {
-            if isEnding { end(&scratch) }
-            return
-        }
         var waiting = Buffer()
         swap(&waiting, &early)
         write(waiting, &scratch, now: now)
+        // Kept until a server that judges us only now has said something.
+        if hasTLS {
+            swap(&waiting, &replay)
+            keepsSent = true
+        }
         if isEnding { end(&scratch) }
     }
 
     /// Gives up all of a request that the server has not seen: its connection never stood, or had
     /// been used before and was ended without a byte of an answer.
     mutating func takeUnsent(_ buffer: inout Buffer) {
-        if !isOpen {
+        if !early.isEmpty {
             swap(&buffer, &early)
-        } else if !replay.isEmpty, response.bodyBytes == 0 {
+        } else if !replay.isEmpty, isTurnedAway || hasAnswered, response.bodyBytes == 0 {
             swap(&buffer, &replay)
         }
     }

@@ -230,9 +230,22 @@ extension Loop {
             strangers.count -= 1
             return admit(key, &connection)
         }
+        guard judgeServer(&connection) else { return false }
         counters.connected &+= 1
         serverIsReady(key, &connection)
         return !connection.isDead
+    }
+
+    /// Judges a server whose handshake is done: the library did so before the server's last
+    /// message, for which a newer snapshot does not wait.
+    private mutating func judgeServer(_ connection: inout Connection) -> Bool {
+        connection.judged = generation
+        guard let peer = connection.peer,
+            let refusal = requirements(of: connection)?.refusal(of: peer)
+        else { return true }
+        handshakeFailed(&connection, .peerRefused(refusal))
+        connection.isTurnedAway = true
+        return false
     }
 
     private func requirements(of connection: borrowing Connection) -> PeerRequirements? {
@@ -241,8 +254,11 @@ extension Loop {
             ?? listening[connection.place].outbound?.requirements
     }
 
-    private mutating func handshakeFailed(_ connection: inout Connection) {
-        let failure = connection.failure
+    private mutating func handshakeFailed(
+        _ connection: inout Connection,
+        _ refusal: TLSFailure? = nil
+    ) {
+        let failure = refusal ?? connection.failure
         counters.handshakeFailures[failure?.label ?? "closed", default: 0] += 1
         connection.isDead = true
         if connection.isDownstream {

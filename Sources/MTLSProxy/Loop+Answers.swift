@@ -104,11 +104,13 @@ extension Loop {
         switch server.read(&scratch, now: now) {
         case .bytes:
             progress(&client)
+            if !server.hasAnswered { serverHasAnswered(&server) }
             if !server.replay.isEmpty { server.replay.clear() }
             return true
         case .wouldBlock: return false
         case .end: return serverHasEnded(&server, &client)
         case .failed:
+            if wasTurnedAway(&server) { return false }
             // A connection that is cut off without a word, TLS or not.
             _ = server.response.inputEnded()
             server.reason = .serverEnded
@@ -128,8 +130,12 @@ extension Loop {
             server.isDead = true
         case .tunnel:
             client.end(&scratch.cipherOut)
-            if client.hasEnded {
+            // Both sides have ended, and their last bytes are sent.
+            if client.hasEnded, !client.isBlocked, !server.isBlocked {
                 client.isDead = true
+                server.isDead = true
+            } else if server.hasFailed() {
+                server.reason = .serverEnded
                 server.isDead = true
             }
         case .idle, .unanswered, .truncated:
@@ -212,6 +218,8 @@ extension Loop {
         client.exchange.hasAnswer = true
         writeHead(&server, bytes)
         arm(.stream, &client, limits.streamIdle)
+        // No event tells of what it has sent meanwhile.
+        if client.hasMore || client.hasEnded { queue(server.other, &client) }
         return true
     }
 
@@ -222,10 +230,9 @@ extension Loop {
         _ clientKey: Key,
         _ client: inout Connection
     ) {
-        let isWhole = scratch.position == scratch.plain.count
         finishAnswer(&server, &client)
         if client.waiting == .request, client.hasMore { queue(clientKey, &client) }
-        if server.response.isServerReusable, isWhole {
+        if server.response.isServerReusable, isSilent(&server) {
             pool(key, &server)
         } else {
             server.isDead = true
@@ -254,12 +261,14 @@ extension Loop {
         guard !client.isLingering else { return }
         client.isLingering = true
         client.end(&scratch.cipherOut)
-        arm(.linger, &client, limits.linger)
+        arm(.stall, &client, limits.stall)
         lingerOn(&client)
     }
 
     /// Throws away what a client still sends.
     mutating func lingerOn(_ client: inout Connection) {
+        // Until its answer is sent the client has as long as anybody who is sent something.
+        if client.waiting == .stall, client.out.isEmpty { arm(.linger, &client, limits.linger) }
         // Not in the scratch of a chain of calls that is under way.
         var thrown = 0
         let most = 1 << 20
@@ -267,9 +276,12 @@ extension Loop {
             switch client.throwAway() {
             case .bytes: thrown += TLSSession.recordBytesMax
             case .wouldBlock: return
-            case .end, .failed:
-                // It has read to our end, or is gone.
-                if client.out.isEmpty || client.hasEnded { client.isDead = true }
+            case .end:
+                // It may have ended its side long ago, and read its answer still.
+                if client.out.isEmpty { client.isDead = true }
+                return
+            case .failed:
+                client.isDead = true
                 return
             }
         }

@@ -37,8 +37,21 @@ extension Loop {
         case .stall
         where connection.isDownstream && !connection.exchange.hasAnswer
             && !connection.request.isComplete:
-            refuse(&connection, .requestTimeout, .timedOut, resuming: key)
+            requestHasStalled(key, &connection)
         case .answer, .head, .stall: end(&connection, .timedOut)
+        }
+    }
+
+    /// Nothing of a request's body has been passed on for long: whoever it waits for is told.
+    private mutating func requestHasStalled(_ key: Key, _ client: inout Connection) {
+        let server = slab.look(at: client.other) { (isOpen: $0.isOpen, isBlocked: $0.isBlocked) }
+        if let server, !server.isOpen {
+            // Reaching a server has limits of its own, and may take several attempts.
+            arm(.stall, &client, limits.stall)
+        } else if let server, server.isBlocked {
+            refuse(&client, .gatewayTimeout, .timedOut, resuming: key)
+        } else {
+            refuse(&client, .requestTimeout, .timedOut, resuming: key)
         }
     }
 
@@ -140,11 +153,15 @@ extension Loop {
 
     /// Looks whether a server is still one that may be asked.
     mutating func rejudgeServer(_ connection: inout Connection, _ listener: Listening) {
-        connection.judged = generation
-        if let peer = connection.peer, let route = listener.outbound {
-            let requirements = route.requirements
-            let isExpected = requirements.expected?.contains(peer.id) ?? true
-            if requirements.revocations.contain(peer) || !isExpected {
+        // One whose handshake is not done is judged at its end.
+        if let peer = connection.peer {
+            connection.judged = generation
+            switch listener.outbound?.requirements.refusal(of: peer) {
+            case .none: break
+            case .unexpected:
+                end(&connection, .serverUntrusted)
+                return
+            case .revoked, .verification:
                 end(&connection, .revoked)
                 return
             }

@@ -92,13 +92,13 @@ extension Loop {
         case .truncated: end(&client, .clientEnded)
         case .answerOwed: requestIsThrough(&client)
         case .tunnel:
+            if client.hasFailed() { return end(&client, .clientEnded) }
             guard var held = slab.checkOut(client.other) else { return }
             held.value.end(&scratch.cipherOut)
-            // Both sides have ended: there is nothing left to pass on.
-            let isThrough = held.value.hasEnded && !held.value.isBlocked
-            if isThrough {
+            // Both sides have ended, and their last bytes are sent.
+            if held.value.hasEnded, !held.value.isBlocked, !client.isBlocked {
                 held.value.isDead = true
-                if !client.isBlocked { client.isDead = true }
+                client.isDead = true
             }
             settle(client.other, held)
         }

@@ -39,7 +39,7 @@ extension Loop {
     }
 
     /// Where a connection's target is now; nil if it went.
-    private func index(of connection: borrowing Connection) -> Int? {
+    func index(of connection: borrowing Connection) -> Int? {
         let (place, hint, id) = (connection.place, connection.targetIndex, connection.target)
         if hint < listening[place].targets.count, listening[place].targets[hint].id == id {
             return hint
@@ -85,6 +85,7 @@ extension Loop {
         guard let route = listening[place].outbound, !route.endpoints.isEmpty else {
             return .failed(.serverMissing)
         }
+        var why = ProxyReason.serverUnreachable
         for _ in 0..<min(ProxyLimits.attemptsMax, listening[place].targets.count) {
             let target = nextTarget(place)
             if isHTTP, let key = takePooled(place, target) {
@@ -93,10 +94,13 @@ extension Loop {
             switch connectEndpoint(place, route, target) {
             case .connection(let key, let isFresh): return .connection(key, isFresh: isFresh)
             case .failed(.serverUnreachable): listening[place].targets[target].rest(now: now)
+            // No fault of the target's; towards another one there may be a free port.
+            case .failed(.overloaded) where slab.live < ProxyLimits.connectionsMax:
+                why = .overloaded
             case .failed(let reason): return .failed(reason)
             }
         }
-        return .failed(.serverUnreachable)
+        return .failed(why)
     }
 
     /// The next one in turn that does not rest, or else the next one.
@@ -141,10 +145,10 @@ extension Loop {
     }
 
     /// Whether a new request may go out on a connection.
-    func isUsable(_ connection: borrowing Connection) -> Bool {
-        guard !connection.isDead, now < connection.since &+ limits.connectionAge else {
-            return false
-        }
+    mutating func isUsable(_ connection: borrowing Connection) -> Bool {
+        guard !connection.isDead, now < connection.since &+ limits.connectionAge,
+            connection.isQuiet, !connection.hasTLS || connection.certificateEnds >= wallNow
+        else { return false }
         // A rotation, a new bundle or an endpoint that went: what comes after goes out under it.
         return !connection.hasTLS
             || connection.generation == listening[connection.place].outbound?.connectionGeneration
@@ -161,8 +165,10 @@ extension Loop {
         do throws(NoServer) {
             return begin(place, 0, try Self.connect(route.listener), nil)
         } catch {
-            if case .owner = error { return .failed(.forwardOwner) }
-            return .failed(.serverUnreachable)
+            switch error {
+            case .owner: return .failed(.forwardOwner)
+            case .system(let error): return .failed(Self.reason(error))
+            }
         }
     }
 
@@ -200,8 +206,13 @@ extension Loop {
             socket.sendAtOnce()
             return begin(place, target, socket, session)
         } catch {
-            return .failed(.serverUnreachable)
+            return .failed(Self.reason(error))
         }
+    }
+
+    /// Why there is no connection, when the kernel says so at once.
+    private static func reason(_ error: SystemError) -> ProxyReason {
+        error.isOwnWhenConnecting ? .overloaded : .serverUnreachable
     }
 
     private mutating func begin(
@@ -260,10 +271,17 @@ extension Loop {
         return listener.forwardUIDs.contains(uid)
     }
 
+    /// A connection has shown that its target is there and lets us in.
+    mutating func targetStands(_ connection: borrowing Connection) {
+        guard let index = index(of: connection) else { return }
+        listening[connection.place].targets[index].stood()
+    }
+
     /// A server's connection stands: what waited for it goes out.
     mutating func serverIsReady(_ key: Key, _ connection: inout Connection) {
-        if let index = index(of: connection) {
-            listening[connection.place].targets[index].stood()
+        if !connection.hasTLS || !connection.isHTTP { targetStands(connection) }
+        if let peer = connection.peer {
+            connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
         }
         connection.sendEarly(&scratch.cipherOut, now: now)
         if connection.isHTTP {

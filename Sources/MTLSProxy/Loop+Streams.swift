@@ -52,6 +52,11 @@ extension Loop {
             return
         }
         guard !from.hasPassedEnd else {
+            // What it has sent before its end goes out first.
+            if !held.value.isFinishing, from.hasFailed() {
+                end(&from, from.isDownstream ? .clientEnded : .serverEnded)
+                held.value.abort()
+            }
             settle(toKey, held)
             return
         }
@@ -87,7 +92,8 @@ extension Loop {
                 break
             }
             switch from.read(&scratch, now: now) {
-            case .bytes: continue
+            case .bytes:
+                if !from.isDownstream, !from.hasAnswered { serverHasAnswered(&from) }
             case .wouldBlock: break steps
             case .end:
                 from.hasPassedEnd = true
@@ -96,6 +102,7 @@ extension Loop {
                 if to.isThrough { to.isDead = true }
                 break steps
             case .failed:
+                if !from.isDownstream, wasTurnedAway(&from) { break steps }
                 // What is cut off must not look like an end on the other side.
                 let reason: ProxyReason = from.isDownstream ? .clientEnded : .serverEnded
                 end(&from, reason)
@@ -111,7 +118,8 @@ extension Loop {
         to: inout Connection
     ) {
         arm(.stream, &from, limits.streamIdle)
-        arm(.stream, &to, limits.streamIdle)
+        // Until it stands, reaching it has a limit of its own.
+        if to.isOpen { arm(.stream, &to, limits.streamIdle) }
         if from.isDownstream {
             counters.bytesIn &+= UInt64(bytes)
             from.exchange.bytesIn &+= UInt64(bytes)

@@ -250,14 +250,14 @@ struct Loop: ~Copyable {
             guard !readiness.isNothing else { return }
             guard finishConnecting(key, &connection) else { return }
         }
+        connection.note(readiness)
         if readiness.isWritable, !connection.out.isEmpty {
             if connection.flush() {
                 progress(&connection)
                 wake(connection.other)
             }
-            if connection.isDead { return }
+            if connection.isDead { return hearOut(&connection) }
         }
-        connection.note(readiness)
         if !connection.isOpen {
             // Nothing costs as much as a stranger's hand, so they wait in line for it.
             if connection.isStranger, !isItsTurn { return lineUp(key, &connection) }

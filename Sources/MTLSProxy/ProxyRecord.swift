@@ -23,7 +23,7 @@ package enum ProxyReason: String, CaseIterable, Sendable {
     case serverUnreachable = "server_unreachable"
     /// Nobody is there to be asked.
     case serverMissing = "server_missing"
-    /// Who answers is not who may.
+    /// Who answers is not who may, or does not let us in.
     case serverUntrusted = "server_untrusted"
     /// Who listens at the application's place may not.
     case forwardOwner = "forward_owner"

@@ -239,6 +239,10 @@ package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
         [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(errorNumber)
     }
 
+    /// Whether connecting failed for want of something of ours and says nothing of the other side:
+    /// what `isExhaustion` names, or a free port (connect(2)).
+    package var isOwnWhenConnecting: Bool { isExhaustion || errorNumber == EADDRNOTAVAIL }
+
     /// Whether only the one connection failed that was about to be accepted (accept(2)).
     package var concernsOneConnection: Bool {
         [
@@ -302,6 +306,8 @@ package struct DescriptorReserve: ~Copyable {
         @inlinable package var isWritable: Bool { rawValue & 0x4 != 0 }
         /// EPOLLIN, EPOLLERR, EPOLLHUP or EPOLLRDHUP: a read will not block.
         @inlinable package var isReadable: Bool { rawValue & 0x2019 != 0 }
+        /// EPOLLERR or EPOLLHUP: it has failed, or both directions have ended.
+        @inlinable package var isHungUp: Bool { rawValue & 0x18 != 0 }
         /// EPOLLERR, EPOLLHUP or EPOLLRDHUP: nothing more will be told of.
         @inlinable package var isLast: Bool { rawValue & 0x2018 != 0 }
 

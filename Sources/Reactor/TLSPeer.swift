@@ -63,10 +63,7 @@ package final class TLSPeer: Sendable {
         } catch {
             throw .verification(error)
         }
-        guard !requirements.revocations.contain(peer) else { throw .revoked(peer.id) }
-        if let expected = requirements.expected, !expected.contains(peer.id) {
-            throw .unexpected(peer.id)
-        }
+        if let refusal = requirements.refusal(of: peer) { throw refusal }
         return peer
     }
 }
@@ -94,6 +91,19 @@ package struct PeerRequirements: Sendable {
         self.authorities = authorities
         self.revocations = revocations
         self.expected = expected
+    }
+
+    /// Looks at a peer again that was verified, maybe by older requirements.
+    ///
+    /// - Parameter peer: Who it is; its path is not looked for again.
+    /// - Returns: Why it would not be admitted now; nil if it would.
+    package func refusal(of peer: TLSPeer) -> PeerRefusal? {
+        if revocations.contain(peer) { return .revoked(peer.id) }
+        guard authorities.know(peer.id.trustDomain) else {
+            return .verification(.trustDomainUnknown(peer.id.trustDomain))
+        }
+        if let expected, !expected.contains(peer.id) { return .unexpected(peer.id) }
+        return nil
     }
 }
 

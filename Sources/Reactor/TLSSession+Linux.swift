@@ -25,6 +25,16 @@ package enum TLSFailure: Hashable, Sendable, CustomStringConvertible {
     /// Something else, in the words of the library.
     case protocolBroken(String)
 
+    /// Whether the peer has said that our certificate is not let in.
+    ///
+    /// These alerts belong to the handshake (RFC 8446 section 6.2), which ends for a client before
+    /// its server has seen the certificate: a server that sends one has looked at nothing else.
+    package var isCertificateAlert: Bool {
+        guard case .alertReceived(let alert) = self else { return false }
+        // bad_certificate to certificate_unknown, unknown_ca, access_denied, certificate_required.
+        return (42...46).contains(alert) || [48, 49, 116].contains(alert)
+    }
+
     /// The reason in one word, for metrics: a closed set.
     package var label: String {
         switch self {

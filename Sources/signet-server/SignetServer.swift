@@ -31,6 +31,15 @@ struct SignetServer: AsyncParsableCommand {
         help: "Make the audit log's files again from the database, once, when they are lost."
     )
     var rebuildsAuditLog = false
+    @Option(
+        name: .customLong("reseal-keys-from"),
+        help: ArgumentHelp(
+            "Write key files anew, once, that were plain or had another passphrase.",
+            discussion: "plain, file:/path or credential:NAME.",
+            valueName: "form"
+        )
+    )
+    var resealKeysFrom: String?
 
     func run() async throws {
         bootstrapLogging(format: try format(), level: try level())
@@ -44,7 +53,8 @@ struct SignetServer: AsyncParsableCommand {
                 settings,
                 clock: SystemClock(),
                 logger: logger,
-                rebuildsAuditLog: rebuildsAuditLog
+                rebuildsAuditLog: rebuildsAuditLog,
+                resealsKeysFrom: try form()
             )
             let group = ServiceGroup(
                 services: [ServerRun(server: server, logger: logger)],
@@ -55,6 +65,14 @@ struct SignetServer: AsyncParsableCommand {
         } catch {
             StandardError().write("signet-server: \(error)\n")
             throw ExitCode.failure
+        }
+    }
+
+    private func form() throws -> KeyFileForm? {
+        do {
+            return try resealKeysFrom.map { try KeyFileForm(reading: $0) }
+        } catch {
+            throw ValidationError("--reseal-keys-from: \(error)")
         }
     }
 

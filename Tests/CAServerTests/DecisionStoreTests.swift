@@ -17,13 +17,13 @@ import Testing
 /// Segments that agents bring, what the audit log holds of them, and what people learn of them.
 @Suite(.timeLimit(.minutes(2)))
 struct DecisionStoreTests {
-    private static let instance: [UInt8] = [1, 2, 3, 4, 5]
+    static let instance: [UInt8] = [1, 2, 3, 4, 5]
 
-    private func id(_ count: UInt64) -> String {
+    func id(_ count: UInt64) -> String {
         DecisionID(instance: 0x01_0203_0405, revision: 4, worker: 0, count: count).description
     }
 
-    private func record(
+    func record(
         _ count: UInt64,
         proxy: String = "default/web"
     ) -> Signet_Decisions_V1alpha1_SegmentRecord {
@@ -48,7 +48,7 @@ struct DecisionStoreTests {
         }
     }
 
-    private func segment(
+    func segment(
         _ number: UInt64,
         decisions: Range<UInt64> = 0..<1,
         lost: UInt64 = 0,
@@ -65,7 +65,7 @@ struct DecisionStoreTests {
         )
     }
 
-    private func served(
+    func served(
         in directory: TestDirectory? = nil,
         _ body: (TestServer) async throws -> Void
     ) async throws {
@@ -75,7 +75,7 @@ struct DecisionStoreTests {
         }
     }
 
-    private func send(
+    func send(
         _ segment: [UInt8],
         as agent: TestAgent,
         to server: TestServer
@@ -123,7 +123,7 @@ struct DecisionStoreTests {
         }
     }
 
-    private static func agentID(_ name: String) -> String {
+    static func agentID(_ name: String) -> String {
         "spiffe://example.org/signet/agent/\(name)"
     }
 
@@ -301,85 +301,5 @@ struct DecisionStoreTests {
     /// What one run leaves for the next.
     private final class Mailbox {
         var value: TestAgent?
-    }
-
-    // MARK: - Explaining
-
-    @Test func `what no proxy remembers comes from the log, and says so`() async throws {
-        try await served { server in
-            let agent = try await server.agent()
-            _ = try await send(segment(1, decisions: 0..<3), as: agent, to: server)
-            let found = try await server.administration.explainDecision(.with { $0.id = id(1) })
-            #expect(found.id == id(1))
-            #expect(found.path == "/rows")
-            #expect(found.rules.isEmpty)
-            #expect(found.logged.agent == Self.agentID("web-1"))
-            #expect(found.logged.proxy == "default/web")
-            #expect(found.logged.storedAtUnixMilliseconds > 0)
-            let unknown = await refusal {
-                try await server.administration.explainDecision(.with { $0.id = id(9) })
-            }
-            #expect(unknown?.reason == "decisionUnknown")
-            // Agents that claim the same decision are both named, and neither is believed.
-            let liar = try await server.agent("web-2")
-            _ = try await send(segment(1, decisions: 1..<2), as: liar, to: server)
-            let claimed = await refusal {
-                try await server.administration.explainDecision(.with { $0.id = id(1) })
-            }
-            #expect(claimed?.reason == "decisionAmbiguous")
-            #expect(claimed?.message.contains("agent/web-1 says that default/web denied") == true)
-            #expect(claimed?.message.contains("agent/web-2 says that default/web denied") == true)
-        }
-    }
-
-    @Test func `nobody learns the name of a Proxy that he may not read`() async throws {
-        try await served { server in
-            try await server.apply(
-                """
-                apiVersion: core.signet/v1alpha1
-                kind: Role
-                metadata: {name: reader, namespace: default}
-                spec:
-                  rules:
-                    - verbs: [get]
-                      kinds: [Proxy]
-                ---
-                apiVersion: core.signet/v1alpha1
-                kind: RoleBinding
-                metadata: {name: readers, namespace: default}
-                spec:
-                  role: reader
-                  subjects: [spiffe://example.org/reader]
-
-                """
-            )
-            let reader = try await server.workload("reader")
-            let (one, two) = (try await server.agent(), try await server.agent("web-2"))
-            _ = try await send(segment(1, decisions: 0..<2), as: one, to: server)
-            let hidden = segment(1, decisions: 1..<3, proxy: "hidden/web")
-            _ = try await send(hidden, as: two, to: server)
-            try await server.authenticated(as: try reader.identity) { client in
-                let administration = Administration.Client(wrapping: client)
-                let own = try await administration.explainDecision(.with { $0.id = id(0) })
-                #expect(own.logged.proxy == "default/web")
-                let claimed = await refusal {
-                    try await administration.explainDecision(.with { $0.id = id(1) })
-                }
-                #expect(claimed?.reason == "decisionAmbiguous")
-                #expect(claimed?.message.contains("default/web") == true)
-                #expect(claimed?.message.contains("hidden") == false)
-                #expect(claimed?.message.contains("agent/web-2") == false)
-                let foreign = await refusal {
-                    try await administration.explainDecision(.with { $0.id = id(2) })
-                }
-                #expect(foreign?.reason == "adminDenied")
-                #expect(foreign?.message.contains("hidden") == false)
-            }
-            // Who may read all is told of all.
-            let all = await refusal {
-                try await server.administration.explainDecision(.with { $0.id = id(1) })
-            }
-            #expect(all?.message.contains("hidden/web") == true)
-        }
     }
 }

@@ -162,6 +162,56 @@ struct IdentityRevocationTests {
         }
     }
 
+    @Test func `entries that give it by variables are named, and what one may not get is counted`()
+        async throws
+    {
+        try await withServer { server in
+            try await server.register("web")
+            try await server.register(
+                "any",
+                spiffeID: "spiffe://example.org/w{unix.user}",
+                more: "  variables:\n    unix.user: {prefix: e}"
+            )
+            try await server.register(
+                "other",
+                spiffeID: "spiffe://example.org/x{unix.user}",
+                more: "  variables:\n    unix.user: {prefix: e}"
+            )
+            let all = try await server.revoke()
+            #expect(all.entries == ["default/web"])
+            #expect(all.templateEntries == ["default/any"])
+            #expect(all.hiddenEntries == 0)
+            #expect(!all.entriesCut)
+            try await server.apply(
+                """
+                apiVersion: core.signet/v1alpha1
+                kind: Role
+                metadata: {name: revoker, namespace: signet-system}
+                spec:
+                  rules:
+                    - verbs: [revoke]
+                ---
+                apiVersion: core.signet/v1alpha1
+                kind: RoleBinding
+                metadata: {name: revokers, namespace: signet-system}
+                spec:
+                  role: revoker
+                  subjects: [spiffe://example.org/revoker]
+
+                """
+            )
+            let revoker = try await server.workload("revoker")
+            try await server.authenticated(as: try revoker.identity) { client in
+                let revoked = try await Administration.Client(wrapping: client).revokeIdentity(
+                    .with { $0.spiffeID = Self.web }
+                )
+                #expect(revoked.entries.isEmpty)
+                #expect(revoked.templateEntries.isEmpty)
+                #expect(revoked.hiddenEntries == 2)
+            }
+        }
+    }
+
     @Test func `no more are revoked than agents hold, but one that is may be again`() async throws {
         try await withServer { server in
             try await server.register("web")

@@ -3,6 +3,7 @@
 import CAServer
 import ControlAPI
 import ControlAPIProtos
+import Datastore
 import FoundationEssentials
 import NodeSync
 import SPIFFE
@@ -129,6 +130,47 @@ struct ProxyReportTests {
         }
     }
 
+    @Test func `a Proxy that leaves the node's scope is attached no more, and not waited for`()
+        async throws
+    {
+        try await withServer { server in
+            try await server.putProxy()
+            try await server.putProxy("api", id: "uid-api")
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            try await server.withSync(as: agent, capabilities: Self.capabilities) { sync in
+                guard case .snapshotBegin(let revision) = try await sync.nextState() else { return }
+                while case .snapshotPage = try await sync.nextState() {}
+                sync.acknowledge(revision)
+                sync.send(report(attached(), attached("default/api", instance: 2)))
+                try await eventually("both are known") { try await listed(server).count == 2 }
+                // The agent says nothing any more.
+                try await server.putProxy(node: "role:db")
+                let moved = try await sync.delta().toRevision
+                sync.acknowledge(moved)
+                try await eventually("one is gone") { try await listed(server).count == 1 }
+                #expect(try await listed(server) == ["web-1 default/api"])
+                #expect(try await wait(for: moved, on: server).complete)
+                let id = "aeaqcaib" + String(repeating: "a", count: 18)
+                let refused = await refusal {
+                    try await server.administration.explainDecision(.with { $0.id = id })
+                }
+                #expect(refused?.reason == "decisionUnknown")
+                // Named again, it is judged by what is in force.
+                sync.send(report(attached(), attached("default/api", instance: 2)))
+                sync.send(report(attached(), attached("default/api", instance: 3)))
+                try await eventually("the newest report is read") {
+                    server.core.hub.proxies { $0.instance == [3, 3, 3, 3, 3] }.count == 1
+                }
+                #expect(try await listed(server) == ["web-1 default/api"])
+                try await server.core.write { transaction in
+                    let number = try transaction.advanceRevision().number
+                    try transaction.deleteProxy(id: "uid-api", number: number)
+                }
+                try await eventually("none is left") { try await listed(server).isEmpty }
+            }
+        }
+    }
+
     @Test func `a report that breaks a rule ends the stream`() async throws {
         try await withServer { server in
             try await server.putProxy()
@@ -246,7 +288,11 @@ struct ProxyReportTests {
                     #expect(query.decision.id == id)
                     return .with { $0.decision = .with { ($0.id, $0.allowed) = (id, true) } }
                 }
-                #expect(try await explained.allowed)
+                let told = try await explained
+                #expect(told.allowed)
+                #expect(told.toldBy.proxy == "default/web")
+                #expect(told.toldBy.agent.hasSuffix("/web-1"))
+                #expect(told.toldBy.contradiction.isEmpty)
                 let query = Signet_Admin_V1alpha1_AskProxyRequest.with {
                     $0.query = .with { ($0.proxy, $0.connections) = ("default/web", .init()) }
                 }

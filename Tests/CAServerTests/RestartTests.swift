@@ -5,6 +5,7 @@ import CAServer
 import ControlAPI
 import ControlAPIProtos
 import Foundation
+import Issuance
 import Logging
 import NodeAttestation
 import NodeSync
@@ -81,10 +82,11 @@ struct RestartTests {
     @Test func `data of another trust domain is refused`() async throws {
         let directory = try TestDirectory()
         try await withServer(in: directory) { _ in }
-        let configuration = ServerConfiguration(
+        var configuration = ServerConfiguration(
             trustDomain: try TrustDomain("other.org"),
             dataDirectory: "\(directory.path)/data"
         )
+        configuration.keyStorage = .plain
         #expect(throws: ServerStartError.self) {
             _ = try Server(configuration, clock: ShiftedClock(), logger: .init(label: "test"))
         }
@@ -95,13 +97,13 @@ struct RestartTests {
     {
         let directory = try TestDirectory()
         let first = try await withServer(in: directory) {
-            $0.keysInMemory = true
+            $0.keyStorage = .memory
         } _: { server in
             #expect(try files(below: "\(directory.path)/data/keys") == ["audit.key"])
             return try server.core.trust.bundle
         }
         try await withServer(in: directory) {
-            $0.keysInMemory = true
+            $0.keyStorage = .memory
         } _: { server in
             let second = try server.core.trust.bundle
             // The old authority stays trusted while its SVIDs live, and signs no more.
@@ -109,6 +111,58 @@ struct RestartTests {
             #expect(Set(second.x509Authorities).isSuperset(of: first.x509Authorities))
             #expect(second.sequenceNumber > first.sequenceNumber)
             _ = try await server.agent("web-1")
+        }
+    }
+
+    @Test func `a server whose keys are encrypted starts with its passphrase and no other`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        func passphrase(_ text: String) throws -> SecretSource {
+            let path = "\(directory.path)/passphrase"
+            try Data(text.utf8).write(to: URL(filePath: path))
+            try FileManager.default.setAttributes(
+                [.posixPermissions: 0o600],
+                ofItemAtPath: path
+            )
+            return .file(path)
+        }
+        func serve(_ passphrase: SecretSource) async throws -> String {
+            try await withServer(in: directory) {
+                $0.keyStorage = .encrypted
+                $0.keyPassphrase = passphrase
+                $0.keyFileCost = .least
+            } _: { server in
+                _ = try await server.agent("web-\(UInt32.random(in: 0 ... .max))")
+                return try server.core.trust.issuer.authority.id
+            }
+        }
+        let first = try await serve(passphrase("one"))
+        let wrong = await refusal { try await serve(passphrase("two")) }
+        #expect(wrong?.message.contains("passphrase is wrong") == true)
+        let plain = await refusal { try await withServer(in: directory) { _ in } }
+        #expect(plain?.message.contains("is encrypted") == true)
+        #expect(try await serve(passphrase("one")) == first)
+    }
+
+    @Test(arguments: [AuthorityKeyType.p384, .rsa2048])
+    func `authorities of another type serve agents after those of the first`(
+        type: AuthorityKeyType
+    ) async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) {
+            $0.keyStorage = .memory
+        } _: { server in
+            _ = try await server.agent("web-1")
+        }
+        try await withServer(in: directory) {
+            $0.keyStorage = .memory
+            $0.authorityKeyType = type
+        } _: { server in
+            _ = try await server.agent("web-2")
+            #expect(try server.core.trust.bundle.x509Authorities.count == 2)
+            let (_, records) = try await server.requireIntactLog()
+            #expect(records.contains { $0.contains("\"keyType\":\"\(type.rawValue)\"") })
         }
     }
 

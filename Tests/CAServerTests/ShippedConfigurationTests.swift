@@ -20,7 +20,8 @@ import Testing
         #expect(shipped.listen == plain.listen)
         #expect(shipped.adminSocket == plain.adminSocket)
         #expect(shipped.telemetryPort == plain.telemetryPort)
-        #expect(shipped.keysInMemory == plain.keysInMemory)
+        #expect(shipped.keyStorage == plain.keyStorage)
+        #expect(shipped.authorityKeyType == plain.authorityKeyType)
         #expect(shipped.signingPerSecond == plain.signingPerSecond)
         #expect(shipped.signingBurst == plain.signingBurst)
         #expect(shipped.attestationsPerSecond == plain.attestationsPerSecond)
@@ -32,7 +33,9 @@ import Testing
         let directory = try TestDirectory()
         let path = "\(directory.path)/server.yaml"
         func refusal(_ line: String) throws -> String {
-            let text = "trustDomain: example.org\ndataDirectory: /var/lib/signet\n\(line)\n"
+            let storage = line.contains("key") ? "" : "keyStorage: plain\n"
+            let text =
+                "trustDomain: example.org\ndataDirectory: /var/lib/signet\n\(storage)\(line)\n"
             try Data(text.utf8).write(to: URL(filePath: path))
             return message(path)
         }
@@ -49,6 +52,24 @@ import Testing
         for part in parts {
             #expect(short.contains(part), "\(short)")
         }
+        let keyless = try refusal("# no key says how keys are kept")
+        for part in ["keyPassphrase", "file:/path", "credential:NAME", "keyStorage: plain"] {
+            #expect(keyless.contains(part), "\(keyless)")
+        }
+        let both = try refusal("keyStorage: plain\nkeyPassphrase: file:/etc/secret")
+        #expect(both.contains("leave one of the two out"), "\(both)")
+        let other = try refusal("keyStorage: plain\nauthorityKeyType: ed25519")
+        #expect(other.contains("ec-p256") && other.contains("SPIFFE peers"), "\(other)")
+        let token = try refusal("keyStorage: pkcs11\npkcs11Token: t\npkcs11PIN: hunter2")
+        #expect(token.contains("pkcs11PIN: write file:/path") && !token.contains("hunter2"))
+        let module = try refusal("keyStorage: pkcs11\npkcs11Token: t")
+        #expect(module.contains("pkcs11Module: is missing"), "\(module)")
+        #expect(module.contains("pkcs11PIN: is missing"), "\(module)")
+        let unused = try refusal("keyStorage: plain\npkcs11Token: t")
+        #expect(unused.contains("write keyStorage: pkcs11 to use it"), "\(unused)")
+        let former = try refusal("keysInMemory: true")
+        #expect(former.contains("keyStorage"), "\(former)")
+        #expect(try refusal("keyStorage: memory\nauthorityKeyType: rsa-4096") == "accepted")
         let portless = try refusal("listen: foo")
         #expect(portless.contains("write host:port"), "\(portless)")
         let missing = message("\(path).none")
@@ -57,8 +78,11 @@ import Testing
 
     @Test func `the shipped configuration has every key`() throws {
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
-        let keys = text.split(separator: "\n").compactMap { line in
-            line.first?.isLetter == true ? line.split(separator: ":").first.map(String.init) : nil
+        // Those that only another choice needs stand behind a "#".
+        let other = Set(["pkcs11Module", "pkcs11PIN", "pkcs11Token"])
+        let keys = text.split(separator: "\n").compactMap { line -> String? in
+            let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })
+            return line.first?.isLetter == true || other.contains(key) ? key : nil
         }
         #expect(Set(keys) == Set(ServerConfigurationKey.allCases.map(\.rawValue)))
         #expect(keys.count == Set(keys).count)

@@ -113,6 +113,7 @@ func withServer<Value: Sendable>(
         trustDomain: try TrustDomain("example.org"),
         dataDirectory: "\(directory.path)/data"
     )
+    configuration.keyStorage = .plain
     configuration.listen = ServerAddress(host: "127.0.0.1", port: 0)
     configuration.advertise = ["127.0.0.1:8081"]
     configuration.adminSocket = "\(directory.path)/admin.sock"

@@ -61,4 +61,18 @@ import signet
         #expect(failure.message.hasSuffix("not confirmed by all: web-1/shop/a (refused)"))
         #expect(!outcome.lines.contains { $0.contains("applied by") })
     }
+
+    @Test func `who may not ask hears that the change was made, with status 3`() {
+        struct Refusal: Error, CustomStringConvertible {
+            let description = "alice may not node.list [adminDenied]"
+        }
+        let failure = ConfirmationOutcome.unknown(revision: 7, because: Refusal())
+        #expect(failure.status == .unconfirmed)
+        #expect(
+            failure.message
+                == "revision 7 is applied, but who has it is not known: "
+                + "alice may not node.list [adminDenied]"
+        )
+        #expect(failure.remedy?.contains("in force on the server") == true)
+    }
 }

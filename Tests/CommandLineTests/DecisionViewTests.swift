@@ -48,6 +48,28 @@ import signet
         #expect(!text.contains("no rule could have decided"))
     }
 
+    @Test func `who tells it is named, and whether the log has the same`() {
+        let live = Self.denied {
+            $0.toldBy.agent = "spiffe://example.org/signet/agent/web-1"
+            $0.toldBy.proxy = "shop/db"
+        }.text
+        #expect(live.contains("told by the process of Proxy shop/db at spiffe://example.org/"))
+        #expect(live.contains("the decision log has no record of it\nno rule could have decided"))
+        let both = Self.denied {
+            $0.logged.proxy = "shop/db"
+            $0.toldBy.proxy = "shop/db"
+            $0.rules = [.with { $0.policy = "db" }]
+        }.text
+        #expect(both.contains("its process tells the same\nrules that could have decided:"))
+        let disputed = Self.denied {
+            $0.logged.proxy = "shop/db"
+            $0.toldBy.proxy = "shop/db"
+            $0.toldBy.contradiction = "the process says now that it allowed it"
+        }.text
+        #expect(disputed.contains("it has no account of each rule"))
+        #expect(disputed.hasSuffix("not undisputed: the process says now that it allowed it"))
+    }
+
     @Test func `each rule is shown with its first failing clause, and the nearest miss`() {
         let view = Self.denied {
             $0.rules = [
@@ -115,6 +137,15 @@ import signet
         let text = Self.denied { $0.path = "/\u{1B}[2J\u{202E}x" }.text
         #expect(text.contains("/?[2J?x"))
         #expect(!text.contains("\u{1B}"))
+    }
+
+    @Test func `a method in small letters is warned of`() {
+        #expect(
+            TypedMethod.warning("get") == "warning: methods are case-sensitive, and get is not GET"
+        )
+        #expect(TypedMethod.warning("Patch") != nil)
+        #expect(TypedMethod.warning("GET") == nil)
+        #expect(TypedMethod.warning("M-SEARCH") == nil)
     }
 
     @Test func `a decision ID is read in any case, and nothing else is`() {

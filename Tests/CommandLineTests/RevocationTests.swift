@@ -39,6 +39,26 @@ import signet
         #expect(advice[0].contains("from 2030-03-17T17:46:40Z on"))
     }
 
+    @Test func `an entry with variables that may give it is named, and what is hidden counted`() {
+        let view = RevocationView(
+            .with {
+                $0.templateEntries = ["shop/batch"]
+                $0.hiddenEntries = 2
+                $0.entriesCut = true
+            },
+            of: "spiffe://example.org/batch/job-1"
+        )
+        #expect(
+            view.advice(isForLater: false) == [
+                "warning: 1 with variables may give it, with a new SVID at once",
+                "  To end that:",
+                "  signet delete RegistrationEntry/shop/batch",
+                "warning: 2 that you may not see give it, or may do so",
+                "warning: there are more entries than are named here",
+            ]
+        )
+    }
+
     @Test func `nothing is warned of when no entry grants it`() {
         let advice = Self.view(entries: []).advice(isForLater: false)
         #expect(advice == ["no entry gives spiffe://example.org/web to anybody any more"])

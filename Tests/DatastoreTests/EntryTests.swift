@@ -143,6 +143,24 @@ import Testing
         #expect(found.map(\.id) == ["e1", "e2", "e4"])
     }
 
+    @Test func `entries with variables are found by how an ID begins`() throws {
+        let ids = [
+            "spiffe://example.org/batch/{unix.user}", "spiffe://example.org/batch/job-{unix.user}",
+            "spiffe://example.org/batch/job-1", "spiffe://example.org/{node.role}/job-1",
+            "spiffe://example.org/other/{unix.user}", "spiffe://example.org/batch/job-1{unix.user}",
+        ]
+        try put { number in
+            try ids.enumerated().map { index, id in
+                try .sample("e\(index)", revision: number, spiffeID: id)
+            }
+        }
+        let id = try SPIFFEID("spiffe://example.org/batch/job-1")
+        let found = try store.readNow { try $0.templates(beginningAs: id, limit: 10) }
+        // A value is never empty.
+        #expect(Set(found.map(\.id)) == ["e0", "e1", "e3"])
+        #expect(try store.readNow { try $0.templates(beginningAs: id, limit: 2) }.count == 2)
+    }
+
     @Test func `an entry without node selectors is refused`() throws {
         let error = #expect(throws: DatastoreError.self) {
             try put { try [.sample("e", revision: $0, node: [])] }

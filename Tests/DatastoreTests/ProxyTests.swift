@@ -62,10 +62,25 @@ extension ProxyRecord {
         #expect(try store.readNow { try $0.proxyCount() } == 1)
     }
 
+    @Test func `what a Proxy may hold is read without its state`() throws {
+        try put()
+        let whole = try #require(try store.readNow { try $0.proxy("shop/web") })
+        let grant = try #require(try store.readNow { try $0.proxyGrant("shop/web") })
+        #expect(grant.id == whole.id)
+        #expect(grant.namespace == "shop")
+        #expect(grant.revision == whole.revision)
+        #expect(grant.nodeSelectors == whole.nodeSelectors)
+        #expect(grant.identities == whole.identities)
+        #expect(grant.expires == whole.expires)
+        #expect(grant.matches(node: try Set("role:web", "region:eu")))
+        #expect(!grant.matches(node: try Set("region:eu")))
+    }
+
     @Test(arguments: ["", "web", "/", "shop", "shop/", "/web", "shop/web/", "other/web"])
     func `only the whole reference finds a Proxy`(_ reference: String) throws {
         try put()
         #expect(try store.readNow { try $0.proxy(reference) } == nil)
+        #expect(try store.readNow { try $0.proxyGrant(reference) } == nil)
     }
 
     @Test func `a node finds what it may run, and nothing else`() throws {
@@ -87,6 +102,9 @@ extension ProxyRecord {
         #expect(try found([]).isEmpty)
         #expect(try store.readNow { try $0.proxies(namespace: "shop").count } == 3)
         #expect(try store.readNow { try $0.proxies(namespace: "other").isEmpty })
+        let scopes = try store.readNow { try $0.proxyScopes() }
+        #expect(scopes.keys.sorted() == ["shop/db", "shop/eu", "shop/web"])
+        #expect(scopes["shop/eu"].map(Set.init) == (try Set("role:web", "region:eu")))
     }
 
     @Test func `a change tells of whom it concerned before, a removal too`() throws {

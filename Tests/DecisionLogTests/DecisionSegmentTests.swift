@@ -127,6 +127,7 @@ struct DecisionSegmentTests {
                 { $0.decision.id = "x" },
                 { $0.decision.rules = [.init()] },
                 { $0.decision.logged = .init() },
+                { $0.decision.toldBy = .init() },
                 { $0.decision.identity = "" },
                 { $0.decision.identity = "example.org/db" },
                 { $0.decision.peer = "nobody" },

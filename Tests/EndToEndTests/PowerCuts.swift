@@ -165,10 +165,11 @@ struct ServerAfterCut {
     /// Starts the server's own code on the files; what is wrong with them, in words.
     func problems(_ files: [String: Data?], at position: Int) async throws -> [String] {
         try directory.fill(with: files)
-        let configuration = ServerConfiguration(
+        var configuration = ServerConfiguration(
             trustDomain: try TrustDomain("example.org"),
             dataDirectory: directory.path
         )
+        configuration.keyStorage = .plain
         let core: ServerCore
         let server: Server
         do {

@@ -111,12 +111,12 @@ struct AuthorityTests {
         let key = Array(try Workshop.key(4).derRepresentation)
         let signer = try MemorySigner(pkcs8DER: key)
         #expect(signer.pkcs8DER == key)
-        #expect("\(signer)" == "MemorySigner(P-256)")
-        #expect(String(reflecting: signer) == "MemorySigner(P-256)")
+        #expect("\(signer)" == "MemorySigner(ec-p256)")
+        #expect(String(reflecting: signer) == "MemorySigner(ec-p256)")
         #expect(Mirror(reflecting: signer).children.isEmpty)
         #expect(throws: SignerError.self) { try MemorySigner(pkcs8DER: key.dropLast()) }
-        let p384 = Array(P384.Signing.PrivateKey().derRepresentation)
-        #expect(throws: SignerError.self) { try MemorySigner(pkcs8DER: p384) }
+        let p521 = Array(P521.Signing.PrivateKey().derRepresentation)
+        #expect(throws: SignerError.self) { try MemorySigner(pkcs8DER: p521) }
     }
 }
 

@@ -47,6 +47,11 @@ struct LintCase: Sendable, CustomTestStringConvertible {
         Self("a signature with SHA-384", ["rfc5280-4.1.2.3-signature-algorithm"]) { draft, _ in
             draft.algorithm = .ecdsaWithSHA384
         },
+        Self("a signature that an RSA authority makes", ["rfc5280-4.1.2.3-signature-algorithm"]) {
+            _,
+            expected in
+            expected.signatureAlgorithm = .sha256WithRSAEncryption
+        },
         Self("another issuer", ["rfc5280-4.1.2.4-issuer"]) { draft, _ in
             draft.issuer = try DistinguishedName { CommonName("other") }
         },

@@ -88,6 +88,7 @@ struct LintTests {
             dnsNames: ["web.example.org"],
             subjectPublicKeyInfo: Array(try Workshop.key(2).publicKey.derRepresentation),
             serial: [0x01] + [UInt8](repeating: 0xAB, count: 16),
+            signatureAlgorithm: .ecdsaWithSHA256,
             notBefore: Workshop.now.addingTimeInterval(-60),
             notAfter: Workshop.now.addingTimeInterval(3600),
             validityMax: .seconds(3660),

@@ -23,7 +23,8 @@ struct ProfileTests {
         let backdateSeconds: Int
         let version: Int
         let serialBytes: Int
-        let signatureAlgorithm: String
+        /// By kind of the authority's key.
+        let signatureAlgorithms: [String: String]
         let subjectIsEmpty: Bool
         let isSelfSigned: Bool
         let extensions: [Extension]
@@ -37,6 +38,14 @@ struct ProfileTests {
             self = try JSONDecoder().decode(Self.self, from: Data(contentsOf: file))
         }
     }
+
+    /// What `AuthorityKeyTests` finds in certificates.
+    private static let signatureAlgorithms = [
+        AuthorityKeyType.p256.rawValue: "1.2.840.10045.4.3.2",
+        AuthorityKeyType.p384.rawValue: "1.2.840.10045.4.3.3",
+        AuthorityKeyType.rsa2048.rawValue: "1.2.840.113549.1.1.11",
+        AuthorityKeyType.rsa4096.rawValue: "1.2.840.113549.1.1.11",
+    ]
 
     private func certificate(_ role: String, _ workshop: Workshop) throws -> Certificate {
         let request = try Workshop.request()
@@ -73,7 +82,7 @@ struct ProfileTests {
         #expect(profile.role == role)
         #expect(certificate.version == .v3 && profile.version == 3)
         #expect(certificate.serialNumber.bytes.count == profile.serialBytes)
-        #expect(profile.signatureAlgorithm == "1.2.840.10045.4.3.2")
+        #expect(profile.signatureAlgorithms == Self.signatureAlgorithms)
         #expect(certificate.signatureAlgorithm == .ecdsaWithSHA256)
         #expect(certificate.subject.isEmpty == profile.subjectIsEmpty)
         #expect((certificate.subject == certificate.issuer) == profile.isSelfSigned)

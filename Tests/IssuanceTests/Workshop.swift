@@ -22,12 +22,14 @@ struct Workshop {
     init(
         lifetimes: SVIDLifetimes = .standard,
         now: Date = now,
-        seed: UInt64 = 1
+        seed: UInt64 = 1,
+        signer: MemorySigner? = nil
     ) throws {
         var generator = SeededGenerator(seed: seed)
         trustDomain = try TrustDomain("example.org")
         self.lifetimes = lifetimes
-        signer = try Self.signer(1)
+        let signer = try signer ?? Self.signer(1)
+        self.signer = signer
         var authority = try Authority.selfSigned(
             trustDomain: trustDomain,
             serverID: "server-1",

@@ -189,7 +189,12 @@ struct AgentLinkTests {
             let key = renewed.identities.values.first?.privateKeyPKCS8
             #expect(key == Array(new[0].privateKeyPkcs8))
             // A key that ends no later changes nothing.
-            var older = try world.state(3, number: 6)
+            var older = try world.state(
+                3,
+                number: 6,
+                declared: try LinkWorld.declared(["web", "other"]),
+                identities: [try world.identity("web")]
+            )
             Self.refusals[index](&older, world)
             try await agent.say(older)
             #expect(try await said.answer().refusedReason != "")
@@ -200,13 +205,14 @@ struct AgentLinkTests {
 
     @Test func `a lower revision is refused, unless the epoch is another`() async throws {
         try await LinkWorld.run { world in
-            let streams = Reader(world.streams)
+            let (streams, events) = (Reader(world.streams), Reader(world.engine.events))
             let agent = try await streams.next()
             let said = Reader(agent.said)
             try await agent.say(world.trust())
             try await agent.say(world.state(1, number: 5))
             _ = try await said.answer()
-            try await agent.say(world.state(2, number: 4))
+            let other = try LinkWorld.declared(["web", "other"])
+            try await agent.say(world.state(2, number: 4, declared: other))
             #expect(try await said.answer().refusedReason.contains("below 5"))
             // A watermark raises what is in force.
             try await agent.say(
@@ -214,10 +220,15 @@ struct AgentLinkTests {
                     $0.watermark.revision = Revision(epoch: world.epoch, number: 9).message
                 }
             )
-            try await agent.say(world.state(3, number: 8))
+            try await agent.say(world.state(3, number: 8, declared: other))
             #expect(try await said.answer().refusedReason.contains("below 9"))
-            let other = try Epoch(bytes: [UInt8](repeating: 4, count: 16))
-            try await agent.say(world.state(4, number: 1, epoch: other))
+            // The same state of an earlier revision is no step back, and is none of it.
+            try await agent.say(world.state(4, number: 8))
+            #expect(try await said.answer().refusedReason == "")
+            #expect(try await events.applied().sequence == 1)
+            #expect(try await events.applied().revision.number == 9)
+            let epoch = try Epoch(bytes: [UInt8](repeating: 4, count: 16))
+            try await agent.say(world.state(5, number: 1, epoch: epoch))
             #expect(try await said.answer().refusedReason == "")
         }
     }

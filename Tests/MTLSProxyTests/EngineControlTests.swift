@@ -12,6 +12,7 @@ import NodeSync
 import Reactor
 import Routing
 import SPIFFE
+import SwiftProtobuf
 import Synchronization
 import TestPKI
 import Testing
@@ -250,5 +251,23 @@ struct EngineControlTests {
             limit: 1
         )
         #expect(reply.refusal.code == "decisionForgotten")
+    }
+
+    @Test func `an answer about connections has no more bytes than an agent takes`() throws {
+        let row = Signet_Node_V1alpha1_ProxyConnection.with {
+            $0.identity = "spiffe://example.org/" + String(repeating: "i", count: 2_000)
+            $0.peer = "spiffe://example.org/" + String(repeating: "p", count: 2_000)
+        }
+        let rows = Array(repeating: row, count: 1_000)
+        let long = Signet_Node_V1alpha1_ProxyConnections(rows, limit: 1_000)
+        let bytes: [UInt8] = try long.serializedBytes()
+        #expect(long.truncated)
+        #expect(bytes.count <= Signet_Node_V1alpha1_ProxyConnections.bytesMax)
+        #expect(long.connections.count > 100)
+        let asked = Signet_Node_V1alpha1_ProxyConnections(rows.prefix(11), limit: 10)
+        #expect(asked.truncated)
+        #expect(asked.connections.count == 10)
+        let all = Signet_Node_V1alpha1_ProxyConnections(rows.prefix(10), limit: 10)
+        #expect(!all.truncated)
     }
 }

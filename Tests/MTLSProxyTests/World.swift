@@ -136,6 +136,7 @@ final class World {
         service: String = "backend",
         listen: OutboundAddress? = nil,
         keepsConnections: Bool = false,
+        requires: PeerRequirements? = nil,
         limits: ProxyLimits = ProxyLimits()
     ) async throws {
         generation += 1
@@ -155,7 +156,8 @@ final class World {
             ),
             trafficProtocol: trafficProtocol,
             context: try TLSContext(provider: provider, role: .client, identities: [identity]),
-            requirements: requirements(expected: Set(try expected.map { try SPIFFEID($0) })),
+            requirements: try requires
+                ?? requirements(expected: Set(expected.map { try SPIFFEID($0) })),
             serverName: "backend.default.signet.internal",
             endpoints: endpoints ?? [inboundAddress],
             connectionGeneration: connectionGeneration

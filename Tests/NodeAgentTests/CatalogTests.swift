@@ -81,6 +81,7 @@ struct CatalogTests {
             trustDomain: try TrustDomain("example.org"),
             dataDirectory: directory + "/server"
         )
+        settings.keyStorage = .plain
         settings.listen = ServerAddress(host: "127.0.0.1", port: 0)
         settings.adminSocket = directory + "/admin.sock"
         settings.admins = [.localUser(uid: geteuid(), host: nil)]

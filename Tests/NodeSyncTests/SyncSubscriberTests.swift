@@ -15,9 +15,9 @@ struct SyncSubscriberTests {
         other = try Epoch(bytes: Array(repeating: 8, count: 16))
     }
 
-    private func at(_ number: UInt64) -> Revision { Revision(epoch: epoch, number: number) }
+    func at(_ number: UInt64) -> Revision { Revision(epoch: epoch, number: number) }
 
-    private func acknowledged(
+    func acknowledged(
         _ revision: Revision,
         _ refused: [ResourceRefusal] = []
     ) -> SyncSubscriber.Action {
@@ -32,7 +32,7 @@ struct SyncSubscriberTests {
         .delta(SyncDelta(epoch: epoch, from: from, to: to, changes: changes))
     }
 
-    private func restoring(_ persisted: PersistedSync?) -> SyncSubscriber {
+    func restoring(_ persisted: PersistedSync?) -> SyncSubscriber {
         var subscriber = SyncSubscriber(restoring: persisted, capabilities: ["x"])
         _ = subscriber.started()
         _ = subscriber.applied(refusing: [])
@@ -40,7 +40,7 @@ struct SyncSubscriberTests {
     }
 
     /// A subscriber that has number 5 with one entry, one bundle and one revocation.
-    private func settled() -> SyncSubscriber {
+    func settled() -> SyncSubscriber {
         var subscriber = restoring(
             PersistedSync(
                 revision: at(5),
@@ -51,7 +51,7 @@ struct SyncSubscriberTests {
         return subscriber
     }
 
-    private func receive(
+    func receive(
         _ subscriber: inout SyncSubscriber,
         snapshot revision: Revision,
         _ resources: [Resource]
@@ -371,7 +371,7 @@ struct SyncSubscriberTests {
         var last: [SyncSubscriber.Action] = []
         for page in 0...SyncLimits.resourcesMax / 10_000 {
             let resources = (0..<10_000).map {
-                Resource(key: ResourceKey(.entry, "\(page).\($0)"), payload: [])
+                Resource(key: ResourceKey(.bundle, "\(page).\($0)"), payload: [])
             }
             last = subscriber.received(.snapshotPage(index: page, resources: resources), now: .zero)
         }

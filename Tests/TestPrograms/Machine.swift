@@ -97,6 +97,7 @@ package final class Machine: Sendable {
                 "trustDomain: \(options.trustDomain)",
                 "dataDirectory: \(dataDirectory)",
                 "adminSocket: \(adminSocket)",
+                "keyStorage: plain",
                 "listen: 127.0.0.1:\(port)",
                 "advertise: [\"127.0.0.1:\(port)\"]",
                 "admins: [\"uid:\(FreePort.uid)\"]",

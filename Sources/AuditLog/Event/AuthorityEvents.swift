@@ -12,14 +12,31 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
     package let notAfter: AuditTime
     /// The server whose key it is.
     package let serverID: String
+    /// What key it is; nil in leaves of versions that did not say it.
+    package let key: Key?
+
+    /// What an authority's key is and where it is kept.
+    package struct Key: Hashable, Sendable {
+        /// As in the server's configuration: `ec-p256`.
+        package let type: String
+        /// As in the server's configuration: `encrypted`.
+        package let storage: String
+
+        package init(type: String, storage: String) {
+            self.type = type
+            self.storage = storage
+        }
+    }
 
     package init(
         authority: [UInt8],
         certificateSHA256: [UInt8],
         notBefore: AuditTime,
         notAfter: AuditTime,
-        serverID: String
+        serverID: String,
+        key: Key?
     ) {
+        self.key = key
         self.authority = authority
         self.certificateSHA256 = certificateSHA256
         self.notBefore = notBefore
@@ -30,6 +47,10 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
     func write(to fields: inout FieldWriter) {
         fields.set("authority", authority)
         fields.set("certificateSHA256", certificateSHA256)
+        if let key {
+            fields.set("keyStorage", key.storage)
+            fields.set("keyType", key.type)
+        }
         fields.set("notAfter", notAfter)
         fields.set("notBefore", notBefore)
         fields.set("serverID", serverID)
@@ -41,7 +62,12 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
             certificateSHA256: try fields.bytes("certificateSHA256"),
             notBefore: try fields.time("notBefore"),
             notAfter: try fields.time("notAfter"),
-            serverID: try fields.text("serverID")
+            serverID: try fields.text("serverID"),
+            key: fields.has("keyType") || fields.has("keyStorage")
+                ? Key(
+                    type: try fields.text("keyType"),
+                    storage: try fields.text("keyStorage")
+                ) : nil
         )
     }
 

@@ -16,13 +16,18 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case agentSVIDTTL
     case attestationBurst
     case attestationsPerSecond
+    case authorityKeyType
     case authorityTTL
     case dataDirectory
     case decisionQuotaMiB
     case decisionRetention
     case hostName
-    case keysInMemory
+    case keyPassphrase
+    case keyStorage
     case listen
+    case pkcs11Module
+    case pkcs11PIN
+    case pkcs11Token
     case signingBurst
     case signingPerSecond
     case telemetryPort
@@ -83,7 +88,14 @@ extension ServerConfiguration {
         reader.set(.adminSocket, &result.adminSocket) { $0 }
         reader.set(.hostName, &result.hostName) { $0 }
         reader.set(.telemetryPort, &result.telemetryPort, ConfigurationValue.port)
-        reader.set(.keysInMemory, &result.keysInMemory, ConfigurationValue.boolean)
+        reader.set(.pkcs11Module, &result.pkcs11Module) { $0 }
+        reader.set(.pkcs11Token, &result.pkcs11Token) { $0 }
+        reader.set(.pkcs11PIN, &result.pkcs11PIN) { try SecretSource(parsing: $0) }
+        reader.set(.authorityKeyType, &result.authorityKeyType) {
+            try AuthorityKeyType(parsing: $0)
+        }
+        reader.set(.keyStorage, &result.keyStorage) { try KeyStorage(parsing: $0) }
+        reader.set(.keyPassphrase, &result.keyPassphrase) { try SecretSource(parsing: $0) }
         reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)
@@ -95,6 +107,8 @@ extension ServerConfiguration {
             reader.refuse(.signingBurst, "must be at least \(IssuanceBatch.certificatesMax)")
             throw reader.failure
         }
+        try reader.finish()
+        for problem in result.keyProblems { reader.refuse(problem.key, problem.remedy) }
         try reader.finish()
         self = result
     }

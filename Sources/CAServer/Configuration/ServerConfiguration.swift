@@ -22,8 +22,18 @@ package struct ServerConfiguration: Sendable {
     /// Health and metrics, on the loopback interface.
     package var telemetryPort: UInt16 = 9811
     package var lifetimes = SVIDLifetimes.standard
-    /// Whether private keys lie below `dataDirectory` or in memory alone.
-    package var keysInMemory = false
+    /// What the next authority's key is.
+    package var authorityKeyType = AuthorityKeyType.p256
+    /// Where authorities' keys are kept.
+    package var keyStorage = KeyStorage.encrypted
+    /// Where the passphrase of key files is.
+    package var keyPassphrase: SecretSource?
+    /// The file of the PKCS #11 module; the label of its token; where the PIN is.
+    package var pkcs11Module: String?
+    package var pkcs11Token: String?
+    package var pkcs11PIN: SecretSource?
+    /// How dear a guess at the passphrase is made, for tests.
+    package var keyFileCost = SealedKey.Cost.standard
     /// Certificates one agent may ask for: rate, and a burst that covers the largest batch.
     package var signingPerSecond = 500.0
     package var signingBurst = 2000.0

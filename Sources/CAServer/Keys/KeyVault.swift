@@ -1,151 +1,172 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Crypto
+internal import CryptoExtras
+internal import Dispatch
 package import DurableFiles
 internal import FoundationEssentials
 package import Issuance
 internal import Synchronization
 
-/// Where a server keeps its private keys.
-package enum KeyStorage: Hashable, Sendable {
-    /// A directory of mode 0700; each key is a file of mode 0600.
-    case disk(directory: String)
-    /// Authorities' keys nowhere, so that a restart makes new ones; the audit log's key below
-    /// `auditDirectory`, because a log whose key is lost cannot be continued.
-    case memory(auditDirectory: String)
-
-    fileprivate var directory: String {
-        switch self {
-        case .disk(let directory), .memory(let directory): directory
-        }
-    }
+/// Where authorities' private keys are kept.
+package enum AuthorityKeyPlace: Sendable {
+    /// In the vault's directory.
+    case files
+    /// Nowhere, so that a restart makes new ones.
+    case memory
+    /// In a token of a PKCS #11 module; keys that are in files from before sign on from there, until
+    /// their authorities are retired.
+    case token(PKCS11Keys)
 }
 
 /// The private keys of one server: its authorities', its audit log's.
 ///
-/// No other part of the server ever sees the bytes of a key.
+/// No other part of the server ever sees the bytes of a key. Calls may wait for a disk, for a
+/// device or for the making of an RSA key: a task makes them by `apart`.
 package final class KeyVault: Sendable {
-    /// A P-256 key in PKCS #8 has 138 bytes; anything much longer is no key of ours.
-    package static let keyFileBytesMax = 4096
+    /// Whether signatures wait for a device, so that they are made by `apart`.
+    package let signaturesWait: Bool
 
-    private let storage: KeyStorage
-    private let signers = Mutex<[String: MemorySigner]>([:])
+    private let place: AuthorityKeyPlace
+    private let files: KeyFiles
+    private let keyType: AuthorityKeyType
+    private let signers = Mutex<[String: any Signer]>([:])
+    private let queue = DispatchQueue(label: "signet.server.keys", attributes: .concurrent)
 
-    /// Prepares the storage; a key that a crash left half written is destroyed.
+    /// Prepares the directory; a key that a crash left half written is destroyed.
     ///
+    /// - Parameters:
+    ///   - directory: Of mode 0700; it holds the audit log's key in any case, because a log whose
+    ///     key is lost cannot be continued.
+    ///   - form: How files in it are written.
+    ///   - place: Where authorities' keys are.
+    ///   - keyType: What the next authority's key is.
     /// - Throws: `FileError` when the directory cannot be made.
-    package init(_ storage: KeyStorage) throws(FileError) {
-        self.storage = storage
-        try DurableFile.makeDirectory(storage.directory, mode: 0o700)
-        try DurableFile.removeUnfinished(in: storage.directory)
+    package init(
+        directory: String,
+        form: KeyFileForm,
+        place: AuthorityKeyPlace,
+        keyType: AuthorityKeyType
+    ) throws(FileError) {
+        self.place = place
+        self.keyType = keyType
+        files = KeyFiles(directory: directory, form: form)
+        signaturesWait = if case .token = place { true } else { false }
+        try DurableFile.makeDirectory(directory, mode: 0o700)
+        try DurableFile.removeUnfinished(in: directory)
     }
 
-    /// Makes a new P-256 key; it is kept by nobody until `keep`.
-    package func makeAuthorityKey() throws(SignerError) -> MemorySigner {
-        try MemorySigner(pkcs8DER: Array(P256.Signing.PrivateKey().derRepresentation))
-    }
-
-    /// Keeps the key of an authority; it is on disk when this returns.
-    package func keep(_ signer: MemorySigner, authorityID: String) throws(FileError) {
-        if case .disk = storage {
-            try DurableFile.write(signer.pkcs8DER, to: path(authorityID), mode: 0o600)
+    /// Runs what may wait on a thread that no task needs.
+    package func apart<Value: Sendable>(
+        _ body: @escaping @Sendable (KeyVault) throws -> Value
+    ) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            queue.async { continuation.resume(with: Result { try body(self) }) }
         }
-        signers.withLock { $0[authorityID] = signer }
+    }
+
+    /// Makes a new key of the configured type; it is kept by nobody until `keep`.
+    ///
+    /// - Throws: `SignerError`, `PKCS11Error`.
+    package func makeAuthorityKey() throws -> any Signer {
+        if case .token(let keys) = place { return try keys.make(keyType) }
+        return switch keyType {
+        case .p256:
+            try MemorySigner(pkcs8DER: Array(P256.Signing.PrivateKey().derRepresentation))
+        case .p384:
+            try MemorySigner(pkcs8DER: Array(P384.Signing.PrivateKey().derRepresentation))
+        case .rsa2048: try Self.rsa(.bits2048)
+        case .rsa4096: try Self.rsa(.bits4096)
+        }
+    }
+
+    private static func rsa(_ size: _RSA.Signing.KeySize) throws -> MemorySigner {
+        try MemorySigner(
+            pkcs8DER: Array(_RSA.Signing.PrivateKey(keySize: size).pkcs8DERRepresentation)
+        )
+    }
+
+    /// Keeps the key of an authority; it is where it shall be when this returns.
+    ///
+    /// - Throws: `FileError`, `KeyFileError`, `PKCS11Error`, `SignerError`.
+    package func keep(_ signer: any Signer, authorityID: String) throws {
+        var kept = signer
+        switch (place, signer) {
+        case (.files, let signer as MemorySigner):
+            try files.write(signer.pkcs8DER, .authority(authorityID))
+        case (.memory, is MemorySigner): break
+        case (.token(let keys), let signer as PKCS11Signer):
+            kept = try keys.keep(signer, authorityID: authorityID)
+        default: throw SignerError.keyUnreadable(reason: "the key was made for another place")
+        }
+        signers.withLock { [kept] in $0[authorityID] = kept }
     }
 
     /// The key of an authority, nil when this server does not hold it.
     ///
-    /// - Throws: `FileError` when the file is there and must not be used; `SignerError` when it
-    ///   holds no key.
-    package func signer(authorityID: String) throws -> MemorySigner? {
+    /// - Throws: `FileError` when the file is there and must not be used, `KeyFileError` when it is
+    ///   in another form or does not open, `SignerError` when it holds no key; `PKCS11Error` when
+    ///   the token is away, which is not the same as not holding it.
+    package func signer(authorityID: String) throws -> (any Signer)? {
         if let signer = signers.withLock({ $0[authorityID] }) { return signer }
-        guard case .disk = storage else { return nil }
-        guard let bytes = try Self.secret(at: path(authorityID)) else { return nil }
-        let signer = try MemorySigner(pkcs8DER: bytes)
-        signers.withLock { $0[authorityID] = signer }
-        return signer
+        let found: (any Signer)? =
+            switch place {
+            case .files: try fileSigner(authorityID)
+            case .memory: nil
+            case .token(let keys):
+                try keys.signer(authorityID: authorityID) ?? fileSigner(authorityID)
+            }
+        if let found { signers.withLock { $0[authorityID] = found } }
+        return found
+    }
+
+    private func fileSigner(_ authorityID: String) throws -> MemorySigner? {
+        try files.read(.authority(authorityID)).map { try MemorySigner(pkcs8DER: $0) }
     }
 
     /// Forgets the key of an authority that has left the bundle.
-    package func drop(authorityID: String) throws(FileError) {
+    package func drop(authorityID: String) throws {
         signers.withLock { $0[authorityID] = nil }
-        if case .disk = storage { try DurableFile.remove(path(authorityID)) }
+        switch place {
+        case .files: break
+        case .memory: return
+        case .token(let keys): try keys.destroy(authorityID: authorityID)
+        }
+        try files.remove(.authority(authorityID))
     }
 
-    /// Destroys key files that a crash, or a change of `keysInMemory`, has left behind.
+    /// Destroys keys that a crash, or a change of `keyStorage`, has left behind.
     ///
     /// - Parameter kept: The authorities that sign or will sign.
     /// - Throws: when the directory cannot be read or a file cannot be removed.
     package func sweep(keeping kept: Set<String>) throws {
-        for name in try FileManager.default.contentsOfDirectory(atPath: storage.directory) {
-            guard name.hasPrefix(Self.filePrefix), name.hasSuffix(Self.fileSuffix) else { continue }
-            let id = String(name.dropFirst(Self.filePrefix.count).dropLast(Self.fileSuffix.count))
-            guard !kept.contains(id) else { continue }
+        for name in try files.names() {
+            guard case .authority(let id) = name, !kept.contains(id) else { continue }
             signers.withLock { $0[id] = nil }
-            try DurableFile.remove("\(storage.directory)/\(name)")
+            try files.remove(name)
         }
+        if case .token(let keys) = place { try keys.sweep(keeping: kept) }
     }
-
-    private static let filePrefix = "authority-"
-    private static let fileSuffix = ".key"
 
     /// The Ed25519 key that signs the audit log's checkpoints, made at the first call.
     ///
-    /// - Throws: `FileError`, `SignerError`; with `isNew` false a missing key is an error, because
-    ///   a new one would let the log's past be rewritten.
+    /// - Throws: `FileError`, `KeyFileError`, `SignerError`; with `isNew` false a missing key is an
+    ///   error, because a new one would let the log's past be rewritten.
     package func auditKey(isNew: Bool) throws -> AuditKey {
-        let path = "\(storage.directory)/audit.key"
-        if let bytes = try Self.secret(at: path) { return try AuditKey(rawRepresentation: bytes) }
+        if let bytes = try files.read(.audit) { return try AuditKey(rawRepresentation: bytes) }
         guard isNew else {
-            throw SignerError.unavailable(reason: "\(path), the audit log's key, is missing")
+            throw SignerError.unavailable(
+                reason: "\(files.path(.audit)), the audit log's key, is missing"
+            )
         }
         let key = AuditKey()
-        try DurableFile.write(key.rawRepresentation, to: path, mode: 0o600)
+        try files.write(key.rawRepresentation, .audit)
         return key
     }
 
-    /// The content of a key file; nil when there is none.
-    private static func secret(at path: String) throws(FileError) -> [UInt8]? {
-        do throws(FileError) {
-            return try DurableFile.readSecret(path, bytesMax: keyFileBytesMax)
-        } catch  where error.isNotFound {
-            return nil
-        }
-    }
-
-    private func path(_ authorityID: String) -> String {
-        guard case .disk(let directory) = storage else { return "" }
-        return "\(directory)/\(Self.filePrefix)\(authorityID)\(Self.fileSuffix)"
-    }
-}
-
-/// The Ed25519 key of the audit log (RFC 8032), separate from every authority.
-package struct AuditKey: Sendable {
-    private let key: Curve25519.Signing.PrivateKey
-
-    init() {
-        key = Curve25519.Signing.PrivateKey()
-    }
-
-    init(rawRepresentation: [UInt8]) throws(SignerError) {
-        do {
-            key = try Curve25519.Signing.PrivateKey(rawRepresentation: rawRepresentation)
-        } catch {
-            throw .keyUnreadable(reason: "not an Ed25519 private key")
-        }
-    }
-
-    fileprivate var rawRepresentation: [UInt8] { Array(key.rawRepresentation) }
-
-    /// The 32 bytes of the public key.
-    package var publicKey: [UInt8] { Array(key.publicKey.rawRepresentation) }
-
-    /// Signs a note (RFC 8032 section 5.1.6).
-    package func signature(for bytes: [UInt8]) throws(SignerError) -> [UInt8] {
-        do {
-            return Array(try key.signature(for: bytes))
-        } catch {
-            throw .unavailable(reason: "Ed25519 failed in the cryptographic library")
-        }
-    }
+    /// Writes the files that are in another form in the configured one.
+    ///
+    /// - Returns: The files that were written.
+    /// - Throws: `FileError`, `KeyFileError`; files before the one that failed are written.
+    package func reseal(from old: KeyFileForm) throws -> [String] { try files.reseal(from: old) }
 }

@@ -13,9 +13,16 @@ internal import Crypto
 extension ServerLogic {
     /// Publishes a new authority: from the commit on it is in the bundle.
     ///
+    /// - Parameters:
+    ///   - authority: The new one, not yet in the datastore.
+    ///   - storage: Where its key is kept, for the leaf.
+    ///   - now: The wall clock.
+    ///   - transaction: Where all of it happens.
     /// - Returns: the authority as recorded.
+    /// - Throws: `APIError` when the bundle is full or the clock is not believed.
     package func publish(
         _ authority: Authority,
+        keptIn storage: KeyStorage,
         now: Date,
         in transaction: Transaction
     ) throws -> Authority {
@@ -38,7 +45,11 @@ extension ServerLogic {
             certificateSHA256: Array(SHA256.hash(data: authority.certificateDER)),
             notBefore: AuditTime(authority.notBefore),
             notAfter: AuditTime(authority.notAfter),
-            serverID: serverID
+            serverID: serverID,
+            key: AuthorityPreparation.Key(
+                type: try authority.keyAlgorithm().description,
+                storage: storage.rawValue
+            )
         )
         try transaction.append(.authorityPrepared(preparation), by: Self.rotation, at: now)
         return published

@@ -35,7 +35,8 @@ extension DocumentAct {
     /// - Throws: `APIError` naming what a Proxy lacks, or would lose.
     mutating func settleProxies(_ documents: [Document]) throws {
         guard !dataPath.isEmpty else { return }
-        let before = (bytes: try transaction.proxyStateBytes(), counts: try transaction.proxyCounts())
+        let bytesBefore = try transaction.proxyStateBytes()
+        let countsBefore = try transaction.proxyCounts()
         var composer = ProxyComposer(in: transaction, now: standing.now)
         var written: [DocumentKey: Document] = [:]
         for document in documents where document.proxy != nil { written[document.key] = document }
@@ -65,11 +66,11 @@ extension DocumentAct {
             warnings += review.warnings(of: document)
         }
         try requireRoom(
-            since: before.bytes,
+            since: bytesBefore,
             reserve: documents.allSatisfy { $0.key.namespace == AdminRole.rootNamespace }
                 ? ProxyRecord.rootStateBytes : 0
         )
-        try requireCounts(since: before.counts)
+        try requireCounts(since: countsBefore)
     }
 
     /// What is too much has to become less; whoever takes no more than before is let through.

@@ -31,8 +31,20 @@ package struct RevocationOrder: Sendable {
 package struct RevocationResult: Sendable {
     package let revision: Revision
     package let revocation: RevokedIdentity
-    /// The entries that still grant the identity, `namespace/name`.
-    package let entries: [String]
+    /// Who still grants the identity, as far as the caller may know.
+    package let granting: GrantingEntries
+}
+
+/// The entries that give an identity; each `namespace/name`, sorted.
+package struct GrantingEntries: Hashable, Sendable {
+    /// That name it, or by which an SVID was issued that is valid now.
+    package internal(set) var named: [String] = []
+    /// Whose ID has variables and may become it.
+    package internal(set) var templates: [String] = []
+    /// How many of both the caller may not get.
+    package internal(set) var hidden = 0
+    /// Whether there are more than were looked at.
+    package internal(set) var isCut = false
 }
 
 extension ServerLogic {
@@ -41,6 +53,9 @@ extension ServerLogic {
     package static let clockSkewSeconds: TimeInterval = 60
     /// Most entries that the answer to a revocation names.
     package static let grantingEntriesMax = 100
+    /// Most entries with variables that a revocation looks at: a few milliseconds in which other
+    /// writes wait.
+    package static let revokedTemplatesMax = 1_000
 
     /// Refuses every SVID of an identity that was issued so far.
     ///
@@ -58,8 +73,8 @@ extension ServerLogic {
         try caller.require(.revoke, spiffeID: id.description)
         try check(order)
         let issuance = try transaction.issuance(of: id)
-        let entries = try granting(id, at: caller.now, in: transaction)
-        guard issuance != nil || !entries.isEmpty else {
+        let named = try naming(id, at: caller.now, in: transaction)
+        guard issuance != nil || !named.isEmpty else {
             throw APIError(
                 .notFound,
                 "identityUnknown",
@@ -90,7 +105,11 @@ extension ServerLogic {
             by: caller.actor,
             at: caller.now
         )
-        return RevocationResult(revision: revision, revocation: revocation, entries: entries)
+        return RevocationResult(
+            revision: revision,
+            revocation: revocation,
+            granting: try granting(id, named, visibleTo: caller, in: transaction)
+        )
     }
 
     private func check(_ order: RevocationOrder) throws(APIError) {
@@ -155,28 +174,62 @@ extension ServerLogic {
         "identity:" + Hex.text(SHA256.hash(data: Array(id.description.utf8)))
     }
 
-    /// The entries that give an identity: those that name it, and those by which what is valid now
-    /// was issued.
-    private func granting(
+    /// The entries that name an identity, and those by which what is valid now was issued.
+    private func naming(
         _ id: SPIFFEID,
         at now: Date,
         in transaction: ReadTransaction
-    ) throws -> [String] {
-        var found = Set(
-            try transaction.entries(spiffeIDPrefix: id.description, limit: Self.grantingEntriesMax)
-                .filter { $0.spiffeID == id.description }
-                .map { "\($0.namespace)/\($0.name)" }
-        )
+    ) throws -> [RegistrationEntry] {
+        var found = try transaction.entries(
+            spiffeIDPrefix: id.description,
+            limit: Self.grantingEntriesMax + 1
+        ).filter { $0.spiffeID == id.description }
         let issued = try transaction.intents(
             spiffeID: id.description,
             validAfter: now,
             limit: Self.grantingEntriesMax
         )
         for entryID in Set(issued.compactMap(\.entryID)) {
-            if let entry = try transaction.entry(id: entryID) {
-                found.insert("\(entry.namespace)/\(entry.name)")
-            }
+            guard !found.contains(where: { $0.id == entryID }),
+                let entry = try transaction.entry(id: entryID)
+            else { continue }
+            found.append(entry)
         }
-        return found.sorted()
+        return found
+    }
+
+    /// What the answer to a revocation says of the entries that give the identity.
+    private func granting(
+        _ id: SPIFFEID,
+        _ named: [RegistrationEntry],
+        visibleTo caller: AdminStanding,
+        in transaction: ReadTransaction
+    ) throws -> GrantingEntries {
+        let read = try transaction.templates(beginningAs: id, limit: Self.revokedTemplatesMax + 1)
+        let known = Set(named.map(\.id))
+        let templates = read.prefix(Self.revokedTemplatesMax)
+            .filter { $0.mayGive(id) && !known.contains($0.id) }
+        func visible(_ entries: [RegistrationEntry]) -> [String] {
+            entries.filter { entry in
+                caller.may(
+                    .get,
+                    kind: AdminRule.registrationKind,
+                    namespace: entry.namespace,
+                    spiffeID: entry.spiffeID
+                )
+            }
+            .map { "\($0.namespace)/\($0.name)" }.sorted()
+        }
+        var result = GrantingEntries()
+        result.named = visible(named)
+        result.templates = visible(templates)
+        result.hidden =
+            named.count + templates.count - result.named.count - result.templates.count
+        result.isCut =
+            read.count > Self.revokedTemplatesMax
+            || max(named.count, result.templates.count) > Self.grantingEntriesMax
+        result.named = Array(result.named.prefix(Self.grantingEntriesMax))
+        result.templates = Array(result.templates.prefix(Self.grantingEntriesMax))
+        return result
     }
 }

@@ -68,14 +68,17 @@ extension ServerLogic {
         APIError(.permissionDenied, rule, message)
     }
 
-    /// Requires that each Proxy of the basis is in the version that was approved.
+    /// Requires that each Proxy that is to hold a key is in the version that was approved.
     func requireUnchanged(
-        _ proxies: [String: ProxyRecord],
+        _ references: Set<String>,
+        of basis: SigningBasis,
         in transaction: ReadTransaction
     ) throws {
-        for (reference, approved) in proxies {
-            let current = try transaction.proxy(reference)
-            guard current?.id == approved.id, current?.revision == approved.revision else {
+        for reference in references {
+            let approved = basis.proxies[reference]
+            let current = try transaction.proxyGrant(reference)
+            guard let approved, current?.id == approved.id, current?.revision == approved.revision
+            else {
                 throw APIError(
                     .unavailable,
                     APIError.proxyChanged,

@@ -40,7 +40,7 @@ package struct SigningBasis: Sendable {
     package let node: NodeRecord
     package let entries: [String: RegistrationEntry]
     /// The Proxies that are to hold keys, by reference.
-    package let proxies: [String: ProxyRecord]
+    package let proxies: [String: ProxyGrant]
     /// Until when nothing is signed for some of the IDs asked for, by the ID.
     package let revokedUntil: [String: Date]
 }
@@ -65,9 +65,9 @@ extension ServerLogic {
         let node = try standing(of: peer, in: transaction)
         var entries: [String: RegistrationEntry] = [:]
         for id in Set(requests.map(\.entryID)) { entries[id] = try transaction.entry(id: id) }
-        var proxies: [String: ProxyRecord] = [:]
+        var proxies: [String: ProxyGrant] = [:]
         for reference in Set(requests.compactMap(\.proxy)) {
-            proxies[reference] = try transaction.proxy(reference)
+            proxies[reference] = try transaction.proxyGrant(reference)
         }
         var revokedUntil: [String: Date] = [:]
         for id in Set(requests.map(\.spiffeID)) {
@@ -169,7 +169,7 @@ extension ServerLogic {
                 "an entry has just changed; ask again"
             )
         }
-        try requireUnchanged(basis.proxies, in: transaction)
+        try requireUnchanged(Set(proxies.values), of: basis, in: transaction)
         try requireUnrevoked(certificates, in: transaction)
         let leaves = min(leavesMax, Self.refusalLeavesMax)
         try record(

@@ -37,7 +37,8 @@ package struct RotationService: Sendable {
         let usable = authorities.first { authority in
             authority.state == .active && authority.notAfter > now
         }
-        let hasKey = try usable.flatMap { try core.keys.signer(authorityID: $0.id) } != nil
+        var hasKey = false
+        if let usable { hasKey = try await holdsKey(of: usable.id) }
         if !hasKey {
             let waiting = authorities.first { $0.state == .prepared && $0.notAfter > now }
             let next: Authority
@@ -50,7 +51,8 @@ package struct RotationService: Sendable {
             )
             authorities = try await records()
         }
-        try core.keys.sweep(keeping: Set(authorities.filter { $0.state != .old }.map(\.id)))
+        let signing = Set(authorities.filter { $0.state != .old }.map(\.id))
+        try await core.keys.apart { try $0.sweep(keeping: signing) }
         try await core.reloadTrust()
         return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
     }
@@ -59,9 +61,13 @@ package struct RotationService: Sendable {
     private func removeKeyless(now: Date) async throws {
         let logic = core.logic
         for authority in try await records() where authority.state == .prepared {
-            guard try core.keys.signer(authorityID: authority.id) == nil else { continue }
+            guard try await !holdsKey(of: authority.id) else { continue }
             try await core.write { try logic.remove(authority.id, now: now, in: $0) }
         }
+    }
+
+    private func holdsKey(of authorityID: String) async throws -> Bool {
+        try await core.keys.apart { try $0.signer(authorityID: authorityID) != nil }
     }
 
     /// Rotates on schedule until cancelled.
@@ -117,7 +123,7 @@ package struct RotationService: Sendable {
                 let last = try await activate(id, retiring: retiring, missing: missing, now: now)
                 await core.refreshTrust()
                 // It signs no more: batches under way hold it for themselves.
-                if let retiring { drop(retiring) }
+                if let retiring { await drop(retiring) }
                 core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
                 return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
             case .prepare:
@@ -132,7 +138,7 @@ package struct RotationService: Sendable {
             case .remove(let id):
                 let logic = core.logic
                 try await core.write { try logic.remove(id, now: now, in: $0) }
-                drop(id)
+                await drop(id)
                 await core.refreshTrust()
                 core.logger.notice("authority removed", metadata: ["authority": "\(id)"])
                 return rotation.removed(id: id, now: now)
@@ -150,8 +156,8 @@ package struct RotationService: Sendable {
     /// The key is on disk before the bundle names it: a crash between leaves a file without use,
     /// never an authority without key.
     private func prepare(now: Date) async throws -> Authority {
-        let logic = core.logic
-        let signer = try core.keys.makeAuthorityKey()
+        let (logic, storage) = (core.logic, core.configuration.keyStorage)
+        let signer = try await core.keys.apart { try $0.makeAuthorityKey() }
         var generator = core.randomness
         let authority = try Authority.selfSigned(
             trustDomain: logic.trustDomain,
@@ -161,8 +167,10 @@ package struct RotationService: Sendable {
             now: now,
             using: &generator
         )
-        try core.keys.keep(signer, authorityID: authority.id)
-        return try await core.write { try logic.publish(authority, now: now, in: $0) }
+        try await core.keys.apart { try $0.keep(signer, authorityID: authority.id) }
+        return try await core.write {
+            try logic.publish(authority, keptIn: storage, now: now, in: $0)
+        }
     }
 
     @discardableResult
@@ -185,9 +193,9 @@ package struct RotationService: Sendable {
     }
 
     /// Destroys the key of an authority that signs no more; at the next start it would be swept.
-    private func drop(_ id: String) {
+    private func drop(_ id: String) async {
         do {
-            try core.keys.drop(authorityID: id)
+            try await core.keys.apart { try $0.drop(authorityID: id) }
         } catch {
             core.logger.error(
                 "the key of a retired authority cannot be removed",

@@ -41,25 +41,26 @@ package struct Server: Sendable {
     ///   - clock: The system's, or a simulation's.
     ///   - logger: Where the server reports.
     ///   - rebuildsAuditLog: Whether the audit log's files are made again from the database.
+    ///   - resealsKeysFrom: How key files were written before, if they are to be written anew.
     /// - Throws: an error that says what to mend; nothing is served then.
     package init(
         _ configuration: ServerConfiguration,
         clock: any NodeClock,
         logger: Logger,
-        rebuildsAuditLog: Bool = false
+        rebuildsAuditLog: Bool = false,
+        resealsKeysFrom: KeyFileForm? = nil
     ) throws {
         _ = clinux_raise_descriptor_limit()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
         let datastore = try Self.openDatastore(configuration.databasePath)
-        let keys = try KeyVault(
-            configuration.keysInMemory
-                ? .memory(auditDirectory: configuration.keyDirectory)
-                : .disk(directory: configuration.keyDirectory)
-        )
         let metrics = MetricRegistry(of: .server)
         let health = Health(ready: Self.readyConditions, noted: [DecisionKeeper.condition])
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
+        let keys = try configuration.openKeys(serverID: stored.serverID)
+        for path in try resealsKeysFrom.map({ try keys.reseal(from: $0) }) ?? [] {
+            logger.notice("a key file was written anew", metadata: ["file": "\(path)"])
+        }
         let logic = ServerLogic(
             trustDomain: stored.trustDomain,
             serverID: stored.serverID,
@@ -171,6 +172,7 @@ package struct Server: Sendable {
             group.addTask { await identity.run() }
             group.addTask { await maintain() }
             group.addTask { await watchDatastore() }
+            group.addTask { await core.watchSigner() }
             group.addTask { await summarize() }
             group.addTask { try await endpoint.run() }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }

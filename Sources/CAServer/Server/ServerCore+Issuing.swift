@@ -72,6 +72,7 @@ extension ServerCore {
         csr: [UInt8]
     ) async throws(APIError) -> AgentIdentity {
         try await requireClock()
+        try requireSigner()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
         // Before anything is looked up, so that an unreadable request tells nothing of what exists.
@@ -108,7 +109,7 @@ extension ServerCore {
         // From now on it is named when a change cannot reach it.
         hub.remembered(AgentName(node.name), selectors: node.selectors, mayBeLive: true)
         await forgetIfGone(node.name)
-        let issued = try sign(batch, with: trust)
+        let issued = try await sign(batch, with: trust)
         return AgentIdentity(
             certificateChain: issued.map(\.der),
             bundle: trust.bundle,
@@ -187,6 +188,8 @@ extension ServerCore {
         _ requests: [WorkloadSigningRequest],
         for peer: VerifiedPeer
     ) async throws(APIError) -> [Result<[UInt8], APIError>] {
+        // Not before the line: it may have failed meanwhile.
+        try requireSigner()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
         let basis = try await read {
@@ -223,7 +226,7 @@ extension ServerCore {
             }
         }
         anonymous.count(Self.refusalsNotRecorded, by: refusals.count - leaves)
-        let issued = certificates.isEmpty ? [] : try sign(batch, with: trust)
+        let issued = certificates.isEmpty ? [] : try await sign(batch, with: trust)
         metrics.increment(.svidsIssued, by: issued.count, SubjectRole.workload.rawValue)
         for refusal in refusals { metrics.increment(.issuanceRefusals, refusal.error.reason) }
         return outcomes.map { outcome in
@@ -247,6 +250,7 @@ extension ServerCore {
         _ csr: [UInt8]
     ) async throws(APIError) -> (chain: [[UInt8]], certificate: PreparedCertificate) {
         try await requireClock()
+        try requireSigner()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
         var batch = IssuanceBatch(issuer: trust.issuer)
@@ -274,20 +278,7 @@ extension ServerCore {
                 in: transaction
             )
         }
-        return (try sign(batch, with: trust).map(\.der), prepared)
-    }
-
-    private func sign(
-        _ batch: consuming IssuanceBatch,
-        with trust: ServerTrust
-    ) throws(APIError) -> [IssuedCertificate] {
-        do {
-            return try batch.sign(with: trust.signer)
-        } catch {
-            logger.critical("signing failed after commit", metadata: ["error": "\(error)"])
-            health.unmet("authority", reason: error.description)
-            throw APIError(issuance: error)
-        }
+        return (try await sign(batch, with: trust).map(\.der), prepared)
     }
 }
 

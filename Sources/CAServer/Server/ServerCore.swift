@@ -17,7 +17,7 @@ internal import Authorization
 /// What the server signs with and trusts at one moment; replaced whole by each rotation step.
 package struct ServerTrust: Sendable {
     package let issuer: Issuer
-    package let signer: MemorySigner
+    package let signer: any Signer
     package let bundle: TrustBundle
     package let verifier: PeerVerifier
 }
@@ -66,6 +66,8 @@ package final class ServerCore: Sendable {
     let clockReport = ClockReport()
     /// The datastore has refused an act.
     let datastoreTrouble = Signal()
+    /// The authority's key did not sign.
+    let signerTrouble = SignerTrouble()
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)
@@ -148,7 +150,7 @@ package final class ServerCore: Sendable {
             let active = authorities.first(where: {
                 $0.state == .active && $0.serverID == logic.serverID
             }),
-            let signer = try keys.signer(authorityID: active.id)
+            let signer = try await keys.apart({ try $0.signer(authorityID: active.id) })
         else { return }
         let issuer = try Issuer(
             trustDomain: logic.trustDomain,
@@ -168,7 +170,7 @@ package final class ServerCore: Sendable {
         }
         report(authorities)
         trustStaleness.withLock { $0 = false }
-        health.met("authority")
+        if !signerTrouble.isPresent { health.met("authority") }
     }
 
     /// Reads authorities and bundle again after a step that has been committed; a failure is made

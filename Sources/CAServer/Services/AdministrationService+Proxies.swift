@@ -7,7 +7,6 @@ internal import ControlAPIProtos
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
-internal import HTTPSemantics
 internal import NodeSync
 internal import PolicyDocuments
 internal import SPIFFE
@@ -108,7 +107,7 @@ extension AdministrationService {
         return first.node
     }
 
-    private func ask(
+    func ask(
         _ node: AgentName,
         _ query: Signet_Node_V1alpha1_ProxyQuery,
         limit: Int
@@ -124,7 +123,7 @@ extension AdministrationService {
             if case .refusal(let refusal) = answer.answer {
                 throw APIError(.failedPrecondition, refusal.code, refusal.message)
             }
-            return answer
+            return answer.withoutOrigin
         case .refusal(let refusal):
             throw APIError(.failedPrecondition, refusal.code, refusal.message)
         default:
@@ -134,69 +133,6 @@ extension AdministrationService {
                 "agent \(node) or its proxy \(query.proxy) did not answer in time"
             )
         }
-    }
-
-    func explainDecision(
-        request: Signet_Admin_V1alpha1_ExplainDecisionRequest,
-        context: ServerContext
-    ) async throws -> Signet_Node_V1alpha1_DecisionExplanation {
-        // What a decision tells is told to who may read the Proxy that made it; before it is found,
-        // to who may read any.
-        try await gate.read(.any(.get, kind: DataPathKind.proxy), context)
-        guard let decision = DecisionID(request.id) else {
-            throw APIError(
-                .invalidArgument,
-                "decisionMalformed",
-                "a decision ID has \(DecisionID.length) characters, as in the answer that was "
-                    + "refused"
-            )
-        }
-        let instance = decision.instanceBytes
-        let makers = core.hub.proxies { $0.isAttached && $0.instance == instance }
-        guard makers.count < 2 else {
-            // Processes choose their instance themselves; agents compare only their own.
-            throw try await ambiguous(request.id, among: makers, context)
-        }
-        guard let found = makers.first else {
-            if let logged = try await loggedDecision(request.id, context) { return logged }
-            throw APIError(
-                .notFound,
-                "decisionUnknown",
-                "no attached proxy made this decision, and the decision log has it not: allowed "
-                    + "ones are sampled, floods of denials cut, and the newest are under way"
-            )
-        }
-        do {
-            return try await explanation(of: request.id, by: found, context)
-        } catch let error as APIError
-            where error.kind == .failedPrecondition || error.kind == .unavailable
-        {
-            // The process may have forgotten it, or not answer.
-            if let logged = try await loggedDecision(request.id, context) { return logged }
-            throw error
-        }
-    }
-
-    /// Asks the proxy that made a decision.
-    private func explanation(
-        of id: String,
-        by found: (node: AgentName, proxy: AttachedProxy),
-        _ context: ServerContext
-    ) async throws -> Signet_Node_V1alpha1_DecisionExplanation {
-        _ = try await readable([found], context) { $0.proxy.proxy }
-        let query = Signet_Node_V1alpha1_ProxyQuery.with {
-            $0.proxy = found.proxy.proxy
-            $0.decision = .with { $0.id = id }
-        }
-        let reply = try await ask(found.node, query, limit: 1)
-        guard case .decision(let explanation) = reply.answer else {
-            throw APIError(
-                .unavailable,
-                "proxyAnswer",
-                "proxy \(found.proxy.proxy) answered with something else"
-            )
-        }
-        return explanation
     }
 
     // MARK: - Revocations
@@ -228,7 +164,10 @@ extension AdministrationService {
         return .with {
             $0.revision = result.revision.message
             $0.issuedBeforeUnixSeconds = result.revocation.issuedBefore.wholeSeconds
-            $0.entries = result.entries
+            $0.entries = result.granting.named
+            $0.templateEntries = result.granting.templates
+            $0.hiddenEntries = UInt32(clamping: result.granting.hidden)
+            $0.entriesCut = result.granting.isCut
         }
     }
 
@@ -269,10 +208,12 @@ struct ProxyReference {
     }
 }
 
-extension DecisionID {
-    /// The instance as agents report it.
-    fileprivate var instanceBytes: [UInt8] {
-        let last = AttachedProxy.instanceBytes - 1
-        return (0...last).map { UInt8(truncatingIfNeeded: instance >> UInt64(8 * (last - $0))) }
+extension Signet_Node_V1alpha1_ProxyQueryReply {
+    /// Without what the server alone says of a decision.
+    fileprivate var withoutOrigin: Self {
+        guard case .decision(var decision) = answer else { return self }
+        decision.clearLogged()
+        decision.clearToldBy()
+        return .with { $0.decision = decision }
     }
 }

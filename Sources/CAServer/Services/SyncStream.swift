@@ -166,17 +166,24 @@ struct SyncStream {
     /// Keeps what the agent says of its proxies, as far as they are for its node.
     private func take(_ proxies: [AttachedProxy], on session: SessionID) async throws {
         let (logic, peer) = (core.logic, peer)
-        let known = try await core.read { transaction in
-            let node = try logic.standing(of: peer, in: transaction)
-            return try transaction.proxyReferences(node: node.selectors)
-        }
-        let kept = proxies.filter { known.contains($0.proxy) }
-        guard core.hub.reported(kept, on: session) else {
-            core.logger.warning(
-                "an agent has more proxies than are kept; apply --wait does not wait for them",
-                metadata: ["agent": "\(peer.id)", "proxies": "\(kept.count)"]
-            )
-            return
+        while true {
+            let (known, number) = try await core.read { transaction in
+                let node = try logic.standing(of: peer, in: transaction)
+                let known = try transaction.proxyReferences(node: node.selectors)
+                return (known, try transaction.revision().number)
+            }
+            let kept = proxies.filter { known.contains($0.proxy) }
+            switch core.hub.reported(kept, asOf: number, on: session) {
+            case .kept: return
+            // What is read next is newer than what was published.
+            case .outdated: continue
+            case .tooMany:
+                core.logger.warning(
+                    "an agent has more proxies than are kept; apply --wait does not wait for them",
+                    metadata: ["agent": "\(peer.id)", "proxies": "\(kept.count)"]
+                )
+                return
+            }
         }
     }
 

@@ -77,6 +77,37 @@ struct ObservedProxies: Sendable {
         return agent
     }
 
+    /// Scopes changed: what does not belong to its node any more is not known any more.
+    ///
+    /// - Parameters:
+    ///   - affected: The agents that are looked at.
+    ///   - isKept: Whether a proxy, `namespace/name`, is in the agent's scope.
+    /// - Returns: The agents of which something was forgotten.
+    mutating func narrow(
+        among affected: AffectedAgents,
+        isKept: (AgentName, String) -> Bool
+    ) -> [AgentName] {
+        reported(among: affected).filter { agent in
+            guard let report = reports[agent] else { return false }
+            let kept = report.proxies.filter { isKept(agent, $0.proxy) }
+            guard kept.count < report.proxies.count else { return false }
+            count -= report.proxies.count - kept.count
+            reports[agent] = Report(
+                session: report.session,
+                proxies: kept,
+                isWhole: report.isWhole
+            )
+            return true
+        }
+    }
+
+    private func reported(among affected: AffectedAgents) -> [AgentName] {
+        switch affected {
+        case .all: reports.keys.sorted()
+        case .agents(let set): set.filter { reports[$0] != nil }.sorted()
+        }
+    }
+
     /// What was reported on a stream; nil if nothing yet, or there was not room for it.
     func report(on session: SessionID) -> [AttachedProxy]? {
         guard let report = agents[session].flatMap({ reports[$0] }), report.isWhole else {
@@ -111,12 +142,7 @@ struct ObservedProxies: Sendable {
         of proxies: Set<String>?
     ) -> ProxyProgress {
         var progress = ProxyProgress()
-        let names =
-            switch affected {
-            case .all: reports.keys.sorted()
-            case .agents(let set): set.filter { reports[$0] != nil }.sorted()
-            }
-        for agent in names {
+        for agent in reported(among: affected) {
             for proxy in self.proxies(of: agent).sorted(by: { $0.proxy < $1.proxy })
             where proxies?.contains(proxy.proxy) ?? true {
                 let place = ProxyProgress.Place(node: agent.name, proxy: proxy.proxy)

@@ -134,17 +134,24 @@ package enum SyncContent {
                 number: revision.number,
                 scopes: nil,
                 isUrgent: true,
-                proxies: nil
+                proxies: nil,
+                proxyScopes: try transaction.proxyScopes()
             )
             return (revision, [everything])
         }
         var result: [CommittedChange] = []
         for change in changes {
+            var proxyScopes: [String: [Selector]] = [:]
+            if change.key.type == .proxy {
+                let proxy = try transaction.proxyGrant(change.key.name)
+                proxyScopes[change.key.name] = proxy?.nodeSelectors ?? []
+            }
             let single = CommittedChange(
                 number: change.number,
                 scopes: try scopes(of: change, in: transaction),
                 isUrgent: change.isRemoval || change.key.type == .revocation,
-                proxies: change.key.type == .proxy ? [change.key.name] : []
+                proxies: Set(proxyScopes.keys),
+                proxyScopes: proxyScopes
             )
             if let last = result.last, last.number == change.number {
                 result[result.count - 1] = last.union(single)
@@ -163,7 +170,7 @@ package enum SyncContent {
         let now: [Selector]?
         switch change.key.type {
         case .entry: now = try transaction.entry(id: change.key.name)?.nodeSelectors
-        case .proxy: now = try transaction.proxy(change.key.name)?.nodeSelectors
+        case .proxy: now = try transaction.proxyGrant(change.key.name)?.nodeSelectors
         case .bundle, .document, .revocation: return nil
         }
         return [change.priorNodeSelectors, change.isRemoval ? nil : now].compactMap(\.self)
@@ -218,17 +225,22 @@ package struct CommittedChange: Hashable, Sendable {
     package let isUrgent: Bool
     /// The Proxies whose state it changed, `namespace/name`; nil: perhaps all.
     package let proxies: Set<String>?
+    /// What a node must show now for each of them; a Proxy that is gone shows up as one for nobody,
+    /// or not at all.
+    package let proxyScopes: [String: [Selector]]
 
     package init(
         number: UInt64,
         scopes: [[Selector]]?,
         isUrgent: Bool,
-        proxies: Set<String>? = []
+        proxies: Set<String>? = [],
+        proxyScopes: [String: [Selector]] = [:]
     ) {
         self.number = number
         self.scopes = scopes
         self.isUrgent = isUrgent
         self.proxies = proxies
+        self.proxyScopes = proxyScopes
     }
 
     /// Two parts of one number.
@@ -237,8 +249,17 @@ package struct CommittedChange: Hashable, Sendable {
             number: number,
             scopes: scopes.flatMap { known in other.scopes.map { known + $0 } },
             isUrgent: isUrgent || other.isUrgent,
-            proxies: proxies.flatMap { known in other.proxies.map { known.union($0) } }
+            proxies: proxies.flatMap { known in other.proxies.map { known.union($0) } },
+            proxyScopes: proxyScopes.merging(other.proxyScopes) { $1 }
         )
+    }
+
+    /// Whether a process of a Proxy on a node that shows `selectors` is still one of the node's
+    /// scope.
+    func keeps(_ proxy: String, on selectors: Set<Selector>) -> Bool {
+        guard proxies?.contains(proxy) ?? true else { return true }
+        let needed = proxyScopes[proxy] ?? []
+        return !needed.isEmpty && needed.allSatisfy(selectors.contains)
     }
 
     /// Whom the change concerns, of those who are known now.

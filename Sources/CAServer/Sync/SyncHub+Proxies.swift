@@ -20,23 +20,41 @@ struct ProxyWatch: Sendable {
 
 /// What the hub knows of the proxies on the machines of its agents.
 extension SyncHub {
+    /// What became of a report.
+    package enum ReportOutcome: Hashable, Sendable {
+        case kept
+        /// A scope has changed since it was judged: judge it again.
+        case outdated
+        /// There are too many to be kept.
+        case tooMany
+    }
+
     /// An agent said which proxies it has; of them those of its scope.
     ///
-    /// - Returns: false when there are too many to be kept.
-    package func reported(_ proxies: [AttachedProxy], on session: SessionID) -> Bool {
+    /// - Parameters:
+    ///   - proxies: What is of its scope.
+    ///   - number: The number of the revision by which that was judged.
+    ///   - session: The stream.
+    /// - Returns: What became of it; a stream that has ended tells nothing.
+    package func reported(
+        _ proxies: [AttachedProxy],
+        asOf number: UInt64,
+        on session: SessionID
+    ) -> ReportOutcome {
         var done: [CheckedContinuation<Void, Never>] = []
-        let fits = state.withLock { state in
-            guard let agent = state.publisher.agent(of: session) else { return true }
+        let outcome: ReportOutcome = state.withLock { state in
+            guard let agent = state.publisher.agent(of: session) else { return .kept }
+            guard number >= state.proxiesChangedAt else { return .outdated }
             let fits = state.observed.reported(proxies, by: agent, on: session)
             if fits, state.observing.insert(session).inserted {
                 state.outlets[session]?.commands.yield(.observe)
             }
             metrics.set(.proxiesAttached, to: Double(state.observed.count))
             done = state.settleWatches(for: agent)
-            return fits
+            return fits ? .kept : .tooMany
         }
         for watch in done { watch.resume() }
-        return fits
+        return outcome
     }
 
     /// What an agent reported last on a stream, which is about to be looked at; nil if nothing yet.
@@ -188,6 +206,18 @@ extension SyncHubState {
     ) -> [CheckedContinuation<Void, Never>] {
         observing.remove(session)
         return observed.ended(session).map { settleWatches(for: $0) } ?? []
+    }
+
+    /// A change was published: proxies that it took out of their node's scope are not known any
+    /// more, and nobody waits for them.
+    mutating func narrow(to change: CommittedChange, among agents: AffectedAgents) {
+        guard change.proxies != [] else { return }
+        proxiesChangedAt = change.number
+        let scope = publisher.scope
+        let narrowed = observed.narrow(among: agents) { agent, proxy in
+            change.keeps(proxy, on: scope.selectors(of: agent) ?? [])
+        }
+        for agent in narrowed { watchesOver += settleWatches(for: agent) }
     }
 
     /// Begins a watch.

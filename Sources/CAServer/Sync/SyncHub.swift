@@ -138,7 +138,9 @@ package final class SyncHub: Sendable {
                         now: now
                     )
                     actions += state.measure(change.number, agents, since: since, now: now)
+                    state.narrow(to: change, among: agents)
                 }
+                self.metrics.set(.proxiesAttached, to: Double(state.observed.count))
                 if state.publisher.committedNumber < revision.number {
                     actions += state.publisher.committed(
                         revision.number,
@@ -465,6 +467,7 @@ package final class SyncHub: Sendable {
             return state.perform(actions, timer: timer, now: clock.bootTime)
         }
         for (continuation, applied) in settled.waits { continuation.resume(returning: applied) }
+        for watch in settled.watches { watch.resume() }
         for took in settled.measured { metrics.observe(.syncConvergenceDuration, took) }
     }
 }

@@ -22,6 +22,10 @@ struct SyncHubState {
     /// Streams that are told already to look at their agent's report.
     var observing: Set<SessionID> = []
     var proxyWatches: [WaitID: ProxyWatch] = [:]
+    /// Who waited for proxies and is to be told that it is over.
+    var watchesOver: [CheckedContinuation<Void, Never>] = []
+    /// The last published number that changed a Proxy.
+    var proxiesChangedAt: UInt64 = 0
     /// The first number whose audience is known, if it has one.
     var recentFrom: UInt64
     /// When something was committed that is not published yet.
@@ -57,6 +61,7 @@ extension SyncHubState {
     /// What transitions have brought to an end.
     struct Settled {
         var waits: [(CheckedContinuation<AppliedState, Never>, AppliedState)] = []
+        var watches: [CheckedContinuation<Void, Never>] = []
         var measured: [Duration] = []
     }
 
@@ -126,6 +131,8 @@ extension SyncHubState {
             case .close(let session, let reason):
                 outlets[session]?.closing.yield(reason)
                 outlets[session]?.finish()
+                // Its agent is out of the scope, or comes back with another one.
+                watchesOver += forgetProxies(of: session)
             case .converged(let id, let applied):
                 if let waiter = waits.removeValue(forKey: id) {
                     settled.waits.append((waiter, applied))
@@ -142,6 +149,7 @@ extension SyncHubState {
                 outlets[session]?.commands.yield(.watermark(to: to))
             }
         }
+        (settled.watches, watchesOver) = (watchesOver, [])
         return settled
     }
 }

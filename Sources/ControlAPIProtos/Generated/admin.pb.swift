@@ -839,8 +839,18 @@ package nonisolated struct Signet_Admin_V1alpha1_RevokeIdentityResponse: Sendabl
 
   package var issuedBeforeUnixSeconds: Int64 = 0
 
-  /// The entries that still grant the identity, namespace/name.
+  /// The entries that name the identity, or by which an SVID of it was issued that is valid now;
+  /// namespace/name, as far as the caller may get them.
   package var entries: [String] = []
+
+  /// The entries whose ID has variables and may become the identity.
+  package var templateEntries: [String] = []
+
+  /// How many of both the caller may not get.
+  package var hiddenEntries: UInt32 = 0
+
+  /// There are more than were looked at, or than are named.
+  package var entriesCut: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2892,7 +2902,7 @@ nonisolated extension Signet_Admin_V1alpha1_RevokeIdentityRequest: SwiftProtobuf
 
 nonisolated extension Signet_Admin_V1alpha1_RevokeIdentityResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RevokeIdentityResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{3}issued_before_unix_seconds\0\u{1}entries\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{3}issued_before_unix_seconds\0\u{1}entries\0\u{3}template_entries\0\u{3}hidden_entries\0\u{3}entries_cut\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2903,6 +2913,9 @@ nonisolated extension Signet_Admin_V1alpha1_RevokeIdentityResponse: SwiftProtobu
       case 1: try { try decoder.decodeSingularMessageField(value: &self._revision) }()
       case 2: try { try decoder.decodeSingularInt64Field(value: &self.issuedBeforeUnixSeconds) }()
       case 3: try { try decoder.decodeRepeatedStringField(value: &self.entries) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.templateEntries) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.hiddenEntries) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.entriesCut) }()
       default: break
       }
     }
@@ -2922,6 +2935,15 @@ nonisolated extension Signet_Admin_V1alpha1_RevokeIdentityResponse: SwiftProtobu
     if !self.entries.isEmpty {
       try visitor.visitRepeatedStringField(value: self.entries, fieldNumber: 3)
     }
+    if !self.templateEntries.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.templateEntries, fieldNumber: 4)
+    }
+    if self.hiddenEntries != 0 {
+      try visitor.visitSingularUInt32Field(value: self.hiddenEntries, fieldNumber: 5)
+    }
+    if self.entriesCut != false {
+      try visitor.visitSingularBoolField(value: self.entriesCut, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2929,6 +2951,9 @@ nonisolated extension Signet_Admin_V1alpha1_RevokeIdentityResponse: SwiftProtobu
     if lhs._revision != rhs._revision {return false}
     if lhs.issuedBeforeUnixSeconds != rhs.issuedBeforeUnixSeconds {return false}
     if lhs.entries != rhs.entries {return false}
+    if lhs.templateEntries != rhs.templateEntries {return false}
+    if lhs.hiddenEntries != rhs.hiddenEntries {return false}
+    if lhs.entriesCut != rhs.entriesCut {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1173,7 +1173,7 @@ package nonisolated struct Signet_Node_V1alpha1_ProxyConnections: Sendable {
 
   package var connections: [Signet_Node_V1alpha1_ProxyConnection] = []
 
-  /// More than the limit of the question.
+  /// More than the limit of the question, or than one message has room for.
   package var truncated: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -1344,8 +1344,7 @@ package nonisolated struct Signet_Node_V1alpha1_DecisionExplanation: @unchecked 
     set {_uniqueStorage()._nearestMiss = newValue}
   }
 
-  /// Set by the server alone: no proxy remembers the decision, and it comes from the decision log,
-  /// which has no `rules`.
+  /// Set by the server alone: it comes from the decision log, which has no `rules`.
   package var logged: Signet_Node_V1alpha1_DecisionOrigin {
     get {_storage._logged ?? Signet_Node_V1alpha1_DecisionOrigin()}
     set {_uniqueStorage()._logged = newValue}
@@ -1355,6 +1354,16 @@ package nonisolated struct Signet_Node_V1alpha1_DecisionExplanation: @unchecked 
   /// Clears the value of `logged`. Subsequent reads from it will return its default value.
   package mutating func clearLogged() {_uniqueStorage()._logged = nil}
 
+  /// Set by the server alone: whose process told it; with `logged`, the `rules`.
+  package var toldBy: Signet_Node_V1alpha1_DecisionOrigin {
+    get {_storage._toldBy ?? Signet_Node_V1alpha1_DecisionOrigin()}
+    set {_uniqueStorage()._toldBy = newValue}
+  }
+  /// Returns true if `toldBy` has been explicitly set.
+  package var hasToldBy: Bool {_storage._toldBy != nil}
+  /// Clears the value of `toldBy`. Subsequent reads from it will return its default value.
+  package mutating func clearToldBy() {_uniqueStorage()._toldBy = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -1362,19 +1371,23 @@ package nonisolated struct Signet_Node_V1alpha1_DecisionExplanation: @unchecked 
   fileprivate var _storage = _StorageClass.defaultInstance
 }
 
-/// Whose record of a decision the decision log has.
+/// Who says what a decision was.
 package nonisolated struct Signet_Node_V1alpha1_DecisionOrigin: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// SPIFFE ID of the agent that sent it.
+  /// SPIFFE ID of the agent: that sent the record, or at which the process is attached.
   package var agent: String = String()
 
   /// "namespace/name".
   package var proxy: String = String()
 
+  /// Of a record.
   package var storedAtUnixMilliseconds: Int64 = 0
+
+  /// What was said otherwise, or by whom that the caller may not know; empty: nothing.
+  package var contradiction: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -4118,7 +4131,7 @@ nonisolated extension Signet_Node_V1alpha1_ProxyCounters: SwiftProtobuf.Message,
 
 nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DecisionExplanation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}time_unix_milliseconds\0\u{1}allowed\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}reason\0\u{1}listener\0\u{1}identity\0\u{1}peer\0\u{3}peer_address\0\u{1}port\0\u{1}method\0\u{1}path\0\u{1}revision\0\u{3}shadow_differs\0\u{3}shadow_allowed\0\u{3}shadow_policy\0\u{1}rules\0\u{3}nearest_miss\0\u{1}logged\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}time_unix_milliseconds\0\u{1}allowed\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}reason\0\u{1}listener\0\u{1}identity\0\u{1}peer\0\u{3}peer_address\0\u{1}port\0\u{1}method\0\u{1}path\0\u{1}revision\0\u{3}shadow_differs\0\u{3}shadow_allowed\0\u{3}shadow_policy\0\u{1}rules\0\u{3}nearest_miss\0\u{1}logged\0\u{3}told_by\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -4142,6 +4155,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
     var _rules: [Signet_Node_V1alpha1_RuleExplanation] = []
     var _nearestMiss: String = String()
     var _logged: Signet_Node_V1alpha1_DecisionOrigin? = nil
+    var _toldBy: Signet_Node_V1alpha1_DecisionOrigin? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4173,6 +4187,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
       _rules = source._rules
       _nearestMiss = source._nearestMiss
       _logged = source._logged
+      _toldBy = source._toldBy
     }
   }
 
@@ -4212,6 +4227,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
         case 19: try { try decoder.decodeRepeatedMessageField(value: &_storage._rules) }()
         case 20: try { try decoder.decodeSingularStringField(value: &_storage._nearestMiss) }()
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._logged) }()
+        case 22: try { try decoder.decodeSingularMessageField(value: &_storage._toldBy) }()
         default: break
         }
       }
@@ -4287,6 +4303,9 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
       try { if let v = _storage._logged {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
       } }()
+      try { if let v = _storage._toldBy {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 22)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4317,6 +4336,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
         if _storage._rules != rhs_storage._rules {return false}
         if _storage._nearestMiss != rhs_storage._nearestMiss {return false}
         if _storage._logged != rhs_storage._logged {return false}
+        if _storage._toldBy != rhs_storage._toldBy {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -4328,7 +4348,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionExplanation: SwiftProtobuf.Me
 
 nonisolated extension Signet_Node_V1alpha1_DecisionOrigin: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DecisionOrigin"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}proxy\0\u{3}stored_at_unix_milliseconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}proxy\0\u{3}stored_at_unix_milliseconds\0\u{1}contradiction\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4339,6 +4359,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionOrigin: SwiftProtobuf.Message
       case 1: try { try decoder.decodeSingularStringField(value: &self.agent) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.proxy) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.storedAtUnixMilliseconds) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.contradiction) }()
       default: break
       }
     }
@@ -4354,6 +4375,9 @@ nonisolated extension Signet_Node_V1alpha1_DecisionOrigin: SwiftProtobuf.Message
     if self.storedAtUnixMilliseconds != 0 {
       try visitor.visitSingularInt64Field(value: self.storedAtUnixMilliseconds, fieldNumber: 3)
     }
+    if !self.contradiction.isEmpty {
+      try visitor.visitSingularStringField(value: self.contradiction, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4361,6 +4385,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionOrigin: SwiftProtobuf.Message
     if lhs.agent != rhs.agent {return false}
     if lhs.proxy != rhs.proxy {return false}
     if lhs.storedAtUnixMilliseconds != rhs.storedAtUnixMilliseconds {return false}
+    if lhs.contradiction != rhs.contradiction {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -42,6 +42,7 @@ extension Authority {
         ).encoded()
         let template = CertificateTemplate(
             serial: serial,
+            signatureAlgorithm: publicKey.algorithm.signatureAlgorithm,
             issuer: subject,
             notBefore: notBefore,
             notAfter: notAfter,
@@ -83,7 +84,7 @@ extension Authority {
         do { signature = try signer.signature(for: tbs) } catch { throw .signer(error) }
         let certificate = SignedCertificate(
             tbs: tbs,
-            algorithm: signer.signatureAlgorithm,
+            algorithm: template.signatureAlgorithm,
             signature: signature
         )
         guard certificate.verifies(with: template.publicKey) else { throw .signatureDoesNotVerify }

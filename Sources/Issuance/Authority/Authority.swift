@@ -56,6 +56,22 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
     }
 }
 
+extension Authority {
+    /// What the key in its certificate is.
+    ///
+    /// - Throws: `AuthorityError.certificateUnreadable` or `.keyUnsupported`.
+    package func keyAlgorithm() throws(AuthorityError) -> SubjectPublicKey.Algorithm {
+        guard let reading = try? CertificateReading(certificate: certificateDER) else {
+            throw .certificateUnreadable
+        }
+        do throws(SubjectPublicKeyError) {
+            return try SubjectPublicKey(
+                subjectPublicKeyInfo: Array(reading.subjectPublicKeyInfo)
+            ).algorithm
+        } catch { throw .keyUnsupported(error) }
+    }
+}
+
 /// Why an authority is not created or not used.
 package enum AuthorityError: Error, Hashable, Sendable, CustomStringConvertible {
     case certificateUnreadable

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A private key of an authority, wherever it lies: memory, a file, later a hardware module.
+/// A private key of an authority, wherever it lies: memory, a file, a hardware module.
 ///
 /// Calls are synchronous; a signer that waits for a device is called off the event loops.
 package protocol Signer: Sendable {
@@ -14,19 +14,6 @@ package protocol Signer: Sendable {
     ///   ECDSA-Sig-Value (RFC 5480 appendix A).
     /// - Throws: `SignerError` if the key cannot be used now.
     func signature(for bytes: [UInt8]) throws(SignerError) -> [UInt8]
-}
-
-/// How authorities sign (RFC 5758 section 3.2).
-package enum SignatureAlgorithm: Hashable, Sendable {
-    case ecdsaWithSHA256
-
-    /// DER of the AlgorithmIdentifier.
-    var identifierDER: [UInt8] {
-        switch self {
-        case .ecdsaWithSHA256:
-            [0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02]
-        }
-    }
 }
 
 /// Why a key did not sign.

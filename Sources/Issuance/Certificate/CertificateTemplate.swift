@@ -5,6 +5,8 @@ internal import SwiftASN1
 /// Everything that a TBSCertificate says (RFC 5280 section 4.1), before encoding.
 struct CertificateTemplate {
     let serial: SerialNumber
+    /// How the issuer signs.
+    let signatureAlgorithm: SignatureAlgorithm
     /// DER of the issuer's Name, byte for byte as in the authority's certificate.
     let issuer: [UInt8]
     let notBefore: CertificateTime
@@ -28,7 +30,7 @@ struct CertificateTemplate {
             // version [0] EXPLICIT INTEGER 2: v3.
             der.serializeRawBytes([0xA0, 0x03, 0x02, 0x01, 0x02])
             der.appendPrimitiveNode(identifier: .integer) { $0.append(contentsOf: serial.bytes) }
-            der.serializeRawBytes(SignatureAlgorithm.ecdsaWithSHA256.identifierDER)
+            der.serializeRawBytes(signatureAlgorithm.identifierDER)
             der.serializeRawBytes(issuer)
             der.appendConstructedNode(identifier: .sequence) { der in
                 der.append(notBefore)
@@ -122,6 +124,7 @@ extension LintExpectation {
             dnsNames: template.dnsNames,
             subjectPublicKeyInfo: template.publicKey.subjectPublicKeyInfo,
             serial: template.serial.bytes,
+            signatureAlgorithm: template.signatureAlgorithm,
             notBefore: template.notBefore.date,
             notAfter: template.notAfter.date,
             validityMax: validityMax,

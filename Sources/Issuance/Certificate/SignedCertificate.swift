@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Crypto
 internal import SwiftASN1
 
 /// A TBSCertificate with its signature.
@@ -23,15 +22,12 @@ struct SignedCertificate {
         return der.serializedBytes
     }
 
+    /// Whether the signature is the owner's of `publicKey`, made in the way of its kind of key.
     func verifies(with publicKey: SubjectPublicKey) -> Bool {
-        switch algorithm {
-        case .ecdsaWithSHA256:
-            guard
-                let key = try? P256.Signing.PublicKey(
-                    derRepresentation: publicKey.subjectPublicKeyInfo
-                ), let parsed = try? P256.Signing.ECDSASignature(derRepresentation: signature)
-            else { return false }
-            return key.isValidSignature(parsed, for: tbs)
-        }
+        guard algorithm == publicKey.algorithm.signatureAlgorithm,
+            let node = try? DER.parse(publicKey.subjectPublicKeyInfo),
+            let key = try? SubjectPublicKey.read(node).verifier
+        else { return false }
+        return key.verifies(signature[...], of: tbs[...], hashedBy: algorithm.hash)
     }
 }

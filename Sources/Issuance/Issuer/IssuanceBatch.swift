@@ -52,9 +52,9 @@ package struct IssuanceBatch: ~Copyable, Sendable {
     package consuming func sign(
         with signer: some Signer
     ) throws(IssuanceError) -> [IssuedCertificate] {
-        guard signer.subjectPublicKeyInfo == issuer.authorityKey.subjectPublicKeyInfo else {
-            throw .signerIsNotAuthority
-        }
+        guard signer.subjectPublicKeyInfo == issuer.authorityKey.subjectPublicKeyInfo,
+            signer.signatureAlgorithm == issuer.authorityKey.algorithm.signatureAlgorithm
+        else { throw .signerIsNotAuthority }
         var issued: [IssuedCertificate] = []
         issued.reserveCapacity(certificates.count)
         for prepared in certificates {
@@ -88,9 +88,7 @@ package struct IssuedCertificate: Hashable, Sendable {
     package init(der: [UInt8], prepared: PreparedCertificate) throws(IssuanceError) {
         guard let reading = try? SignedReading(der),
             SHA256.hash(data: reading.tbs.encodedBytes) == prepared.tbsSHA256,
-            reading.signatureAlgorithm.elementsEqual(
-                SignatureAlgorithm.ecdsaWithSHA256.identifierDER
-            )
+            reading.signatureAlgorithm.elementsEqual(prepared.signatureAlgorithm.identifierDER)
         else { throw .signedBytesDiffer }
         self.der = der
         self.prepared = prepared

@@ -77,12 +77,7 @@ extension Issuer {
         workload: [String: String] = [:],
         now: Date
     ) throws(IssuanceRefusal) -> IssuanceWarrant {
-        if let expires = entry.expires, expires <= now { throw .entryExpired }
-        guard entry.matches(node: node.selectors) else { throw .nodeOutsideEntry }
-        try check(id)
-        guard !id.isReserved else { throw .idReserved }
-        let resolved = try resolve(entry, node: node, workload: workload)
-        guard resolved == id else { throw .idDiffersFromEntry(resolved: resolved) }
+        try entry.checkGrant(of: id, in: trustDomain, node: node, workload: workload, now: now)
         try Self.check(dnsNames: entry.dnsNames)
         let lifetime = entry.x509SVIDTTLSeconds.map { Duration.seconds($0) } ?? lifetimes.workload
         guard lifetime <= lifetimes.workloadMax else { throw .lifetimeTooLong }
@@ -159,28 +154,6 @@ extension Issuer {
             authorityID: authority.id,
             validity: validity
         )
-    }
-
-    private func check(_ id: SPIFFEID) throws(IssuanceRefusal) {
-        guard id.trustDomain == trustDomain else { throw .trustDomainDiffers }
-        guard !id.path.isEmpty else { throw .idWithoutPath }
-    }
-
-    private func resolve(
-        _ entry: RegistrationEntry,
-        node: TemplateNode,
-        workload: [String: String]
-    ) throws(IssuanceRefusal) -> SPIFFEID {
-        do throws(IDTemplateError) {
-            return try IDTemplate(parsing: entry.spiffeID).resolve(
-                trustDomain: trustDomain,
-                node: node,
-                workload: workload,
-                bounds: entry.variableBounds
-            )
-        } catch {
-            throw .idTemplate(error)
-        }
     }
 
     private func reservedID(

@@ -19,6 +19,7 @@ package struct PreparedCertificate: Hashable, Sendable {
     /// SHA-256 of the TBSCertificate that will be signed.
     package let tbsSHA256: [UInt8]
     let tbs: [UInt8]
+    let signatureAlgorithm: SignatureAlgorithm
 
     /// Encodes and lints the certificate of a warrant.
     ///
@@ -31,6 +32,7 @@ package struct PreparedCertificate: Hashable, Sendable {
         guard warrant.authorityID == issuer.authority.id else { throw .authorityChanged }
         let template = CertificateTemplate(
             serial: serial,
+            signatureAlgorithm: issuer.authorityKey.algorithm.signatureAlgorithm,
             issuer: issuer.authorityName,
             notBefore: warrant.notBefore,
             notAfter: warrant.notAfter,
@@ -53,6 +55,7 @@ package struct PreparedCertificate: Hashable, Sendable {
         )
         guard findings.isEmpty else { throw .lint(findings) }
         self.serial = serial
+        signatureAlgorithm = template.signatureAlgorithm
         role = warrant.role
         id = warrant.id
         entry = warrant.entry

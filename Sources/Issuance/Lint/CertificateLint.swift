@@ -11,6 +11,8 @@ package struct LintExpectation: Hashable, Sendable {
     /// DER of the subject's SubjectPublicKeyInfo.
     package var subjectPublicKeyInfo: [UInt8]
     package var serial: [UInt8]
+    /// How the authority signs, by the kind of its key.
+    package var signatureAlgorithm: SignatureAlgorithm
     package var notBefore: Date
     package var notAfter: Date
     /// The longest time from notBefore to notAfter, backdate included.
@@ -27,6 +29,7 @@ package struct LintExpectation: Hashable, Sendable {
         dnsNames: [String],
         subjectPublicKeyInfo: [UInt8],
         serial: [UInt8],
+        signatureAlgorithm: SignatureAlgorithm,
         notBefore: Date,
         notAfter: Date,
         validityMax: Duration,
@@ -40,6 +43,7 @@ package struct LintExpectation: Hashable, Sendable {
         self.dnsNames = dnsNames
         self.subjectPublicKeyInfo = subjectPublicKeyInfo
         self.serial = serial
+        self.signatureAlgorithm = signatureAlgorithm
         self.notBefore = notBefore
         self.notAfter = notAfter
         self.validityMax = validityMax

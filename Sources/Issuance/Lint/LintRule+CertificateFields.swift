@@ -10,10 +10,8 @@ extension LintRule {
             reading.serial.count <= 20 && reading.serial.first.map { $0 & 0x80 == 0 } == true
                 && reading.serial.elementsEqual(expected.serial)
         },
-        Self("rfc5280-4.1.2.3-signature-algorithm") { reading, _ in
-            reading.signatureAlgorithm.elementsEqual(
-                SignatureAlgorithm.ecdsaWithSHA256.identifierDER
-            )
+        Self("rfc5280-4.1.2.3-signature-algorithm") { reading, expected in
+            reading.signatureAlgorithm.elementsEqual(expected.signatureAlgorithm.identifierDER)
         },
         Self("rfc5280-4.1.2.4-issuer") { reading, expected in
             reading.issuer.count > 2 && reading.issuer.elementsEqual(expected.issuer)

@@ -9,11 +9,20 @@ internal import SwiftASN1
 /// 4.1.2.7).
 package struct SubjectPublicKey: Hashable, Sendable {
     /// The kinds of key that may be certified.
-    package enum Algorithm: Hashable, Sendable {
+    package enum Algorithm: Hashable, Sendable, CustomStringConvertible {
         case p256
         case p384
         /// RSA with a modulus of that many bits.
         case rsa(bits: Int)
+
+        /// The name in configurations and records: `ec-p256`, `rsa-2048`.
+        package var description: String {
+            switch self {
+            case .p256: "ec-p256"
+            case .p384: "ec-p384"
+            case .rsa(let bits): "rsa-\(bits)"
+            }
+        }
     }
 
     /// NIST SP 800-57 allows 2048 bits until 2030 and our certificates live for hours.

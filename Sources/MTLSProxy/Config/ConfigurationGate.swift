@@ -84,12 +84,17 @@ package struct ConfigurationGate: Sendable {
     /// Judges a state that could be read.
     mutating func received(_ new: ReceivedState) throws(Violation) -> Verdict {
         try follows(new.sequence)
-        if let revision, revision.epoch == new.revision.epoch,
-            new.revision.number < revision.number
+        var revision = new.revision
+        if let inForce = self.revision, inForce.epoch == revision.epoch,
+            revision.number < inForce.number
         {
-            return .refuse(
-                "revision \(new.revision.number) is below \(revision.number) of the same epoch"
-            )
+            guard new.state == self.inForce?.state else {
+                return .refuse(
+                    "revision \(revision.number) is below \(inForce.number) of the same epoch"
+                )
+            }
+            // An agent that was started again may know an earlier revision of the same state.
+            revision = inForce
         }
         var identities: [SPIFFEID: ProxyIdentity] = [:]
         for (id, identity) in new.identities {
@@ -97,7 +102,7 @@ package struct ConfigurationGate: Sendable {
         }
         return .apply(
             ProxyConfiguration(
-                revision: new.revision,
+                revision: revision,
                 sequence: new.sequence,
                 state: new.state,
                 identities: identities

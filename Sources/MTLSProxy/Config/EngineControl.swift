@@ -147,13 +147,8 @@ package final class EngineControl: TrafficEngine {
             let places = Dictionary(
                 all.map { ($0.listener, identity(ofListener: $0.listener)) }
             ) { first, _ in first }
-            return .with { reply in
-                reply.connections = all.message(limit: limit)
-                for index in reply.connections.connections.indices {
-                    let listener = reply.connections.connections[index].listener
-                    reply.connections.connections[index].identity = places[listener] ?? ""
-                }
-            }
+            let rows = all.lazy.map { $0.message(identity: places[$0.listener] ?? "") }
+            return .with { $0.connections = .init(rows, limit: limit) }
         case .counters:
             let counters = await withCheckedContinuation { done in
                 engine.counters { done.resume(returning: $0) }
@@ -301,21 +296,34 @@ package final class EngineControl: TrafficEngine {
     }
 }
 
-extension [ConnectionStatus] {
-    /// The wire form.
-    fileprivate func message(limit: Int) -> Signet_Node_V1alpha1_ProxyConnections {
-        .with { message in
-            message.connections = prefix(limit).map(\.message)
-            message.truncated = count > limit
+extension Signet_Node_V1alpha1_ProxyConnections {
+    /// Most bytes of one answer: half of what an agent takes, which ends the stream of who sends
+    /// more.
+    package static let bytesMax = 512 * 1024
+
+    /// The first rows that a question and a message have room for.
+    package init(_ rows: some Sequence<Signet_Node_V1alpha1_ProxyConnection>, limit: Int) {
+        self.init()
+        var bytes = 0
+        for row in rows {
+            let encoded: [UInt8]? = try? row.serializedBytes()
+            // Tag and length of the row.
+            bytes += (encoded?.count ?? Self.bytesMax) + 8
+            guard connections.count < limit, bytes <= Self.bytesMax else {
+                truncated = true
+                return
+            }
+            connections.append(row)
         }
     }
 }
 
 extension ConnectionStatus {
-    fileprivate var message: Signet_Node_V1alpha1_ProxyConnection {
+    fileprivate func message(identity: String) -> Signet_Node_V1alpha1_ProxyConnection {
         .with {
             $0.direction = isInbound ? "inbound" : "outbound"
             $0.listener = listener
+            $0.identity = identity
             $0.peer = peer?.description ?? ""
             $0.peerAddress = peerAddress.map { "\($0)" } ?? ""
             $0.protocol = isHTTP ? "http" : "tcp"

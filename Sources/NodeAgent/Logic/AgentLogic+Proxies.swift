@@ -137,7 +137,8 @@ extension AgentLogic {
         return .view(
             ProxyOffer(
                 view: view,
-                revision: revision,
+                // Not newer than what is in force of this one.
+                revision: sync.revision(of: ResourceKey(.proxy, attached.proxy)) ?? revision,
                 isDue: !isWaiting(subscriber),
                 endpoints: proxy.observed.compactMap { port in
                     endpoints[port].map { ObservedEndpoints(port: port, addresses: $0) }

@@ -88,6 +88,14 @@ final class ProxyDesk: Sendable {
         return state.withLock { $0.roster.report(now: now, mayListen: mayListen) }
     }
 
+    /// When the server is to hear of them again though nothing happened; boot time.
+    var nextReport: Duration? {
+        let (boot, wall) = (clock.bootTime, clock.wallTime)
+        // A second later, so that it has passed by whatever clock rounds it.
+        return state.withLock { $0.roster.nextEnd }
+            .map { boot + .seconds(max(0, $0.timeIntervalSince(wall)) + 1) }
+    }
+
     /// Tells every proxy's stream to end.
     func endStreams() {
         for session in state.withLock({ Array($0.sessions.values) }) { session.stream.end() }
@@ -181,15 +189,21 @@ extension AgentCore {
     /// Tells the server of the proxies here, at first and whenever something of them changes, until
     /// cancelled.
     package func reportProxies(_ outlets: ConnectionOutlets) async {
-        var told: [AttachedProxy]?
-        while !Task.isCancelled {
-            await proxies.changed.wait()
-            guard !Task.isCancelled, ask({ $0.isOnline }) else { continue }
-            let report = proxyReport()
-            guard report != told else { continue }
-            told = report
-            outlets.sync.yield(.proxies(report))
-            try? await clock.sleep(untilBoot: clock.bootTime + Self.proxyReportInterval)
+        let timer = DeadlineTimer(clock: clock)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await timer.run { self.proxies.changed.signal() } }
+            var told: [AttachedProxy]?
+            while !Task.isCancelled {
+                await proxies.changed.wait()
+                guard !Task.isCancelled, ask({ $0.isOnline }) else { continue }
+                let report = proxyReport()
+                if let next = proxies.nextReport { timer.schedule(at: next) }
+                guard report != told else { continue }
+                told = report
+                outlets.sync.yield(.proxies(report))
+                try? await clock.sleep(untilBoot: clock.bootTime + Self.proxyReportInterval)
+            }
+            group.cancelAll()
         }
     }
 }

@@ -117,12 +117,13 @@ package enum ProxyMatch {
         return first
     }
 
-    /// Whether a Proxy means a process as far as could be found out.
+    /// Whether a Proxy may mean a process.
     ///
     /// - Parameters:
     ///   - proxy: In force here.
     ///   - selectors: What the process attested to.
     ///   - omitted: Kinds of `unix:` selectors that could not be found out.
+    /// - Returns: Whether it shows all selectors but such.
     package static func isInPart(
         _ proxy: NodeProxy,
         _ selectors: Set<Selector>,

@@ -92,6 +92,9 @@ package struct ProxyRoster: Sendable {
         if departed.count > Self.departedMax { departed.removeFirst() }
     }
 
+    /// When the next of those that left without draining is forgotten; nil if there is none.
+    package var nextEnd: Date? { departed.map(\.until).min() }
+
     /// All that the server is told, sorted.
     ///
     /// - Parameters:

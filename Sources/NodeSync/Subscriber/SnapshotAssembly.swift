@@ -4,6 +4,10 @@
 struct SnapshotAssembly: Sendable {
     let revision: Revision
     private(set) var resources: [ResourceKey: [UInt8]] = [:]
+    /// Entries that there is no room for, the first ones by name.
+    private(set) var excess: Set<ResourceKey> = []
+    private var excessCount = 0
+    private var room = EntryRoom()
     private var pageCount = 0
     private var sizeBytes = 0
 
@@ -12,7 +16,17 @@ struct SnapshotAssembly: Sendable {
     }
 
     /// Takes the next page.
-    mutating func received(page index: Int, _ page: [Resource]) throws(SyncViolation) {
+    ///
+    /// - Parameters:
+    ///   - index: The page's place.
+    ///   - page: Its resources.
+    ///   - isKnown: Whether the subscriber has a resource already: such entries are not too many.
+    /// - Throws: `SyncViolation` naming the rule that the page breaks.
+    mutating func received(
+        page index: Int,
+        _ page: [Resource],
+        isKnown: (ResourceKey) -> Bool
+    ) throws(SyncViolation) {
         guard index == pageCount else { throw .pageOutOfOrder }
         pageCount += 1
         var pageBytes = 0
@@ -21,12 +35,17 @@ struct SnapshotAssembly: Sendable {
                 throw .resourceNameTooLong
             }
             pageBytes += resource.sizeBytes
+            if resource.key.type == .entry, !isKnown(resource.key), !room.take(resource.sizeBytes) {
+                excessCount += 1
+                if excess.count < SyncLimits.refusalsReportedMax { excess.insert(resource.key) }
+                continue
+            }
+            sizeBytes += resource.sizeBytes
             guard resources.updateValue(resource.payload, forKey: resource.key) == nil else {
                 throw .resourceRepeated
             }
         }
         guard pageBytes <= SyncLimits.messageBytesMax else { throw .messageTooBig }
-        sizeBytes += pageBytes
         guard
             resources.count <= SyncLimits.resourcesMax, sizeBytes <= SyncLimits.resourceBytesMax
         else { throw .resourcesTooMany }
@@ -34,9 +53,9 @@ struct SnapshotAssembly: Sendable {
 
     /// Takes the end mark.
     ///
-    /// - Returns: All resources of the snapshot.
+    /// - Returns: All resources of the snapshot but for `excess`.
     func finished(resourceCount: Int) throws(SyncViolation) -> [ResourceKey: [UInt8]] {
-        guard resources.count == resourceCount else { throw .snapshotIncomplete }
+        guard resources.count + excessCount == resourceCount else { throw .snapshotIncomplete }
         return resources
     }
 }

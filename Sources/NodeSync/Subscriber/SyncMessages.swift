@@ -112,6 +112,12 @@ package enum SyncLimits {
     package static let resourcesMax = 100_000
     /// Most bytes of one subscriber's resources, for the same reason.
     package static let resourceBytesMax = 256 << 20
+    /// Most entries of one subscriber; what comes above is refused, so that entries never take the
+    /// place of anything else: there is room for all revocations and proxies beside them.
+    package static let entriesMax = 80_000
+    /// Most bytes of one subscriber's entries, for the same reason: beside them there is room for all
+    /// proxies.
+    package static let entryBytesMax = 64 << 20
     /// Most refusals named in one acknowledgement; the first ones show what is wrong.
     package static let refusalsReportedMax = 64
 }

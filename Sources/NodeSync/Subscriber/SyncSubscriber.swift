@@ -59,6 +59,8 @@ package struct SyncSubscriber: Sendable {
     private struct Application: Sendable {
         let revision: Revision
         let changes: [ResourceChange]
+        /// Entries that there is no room for.
+        let excess: Set<ResourceKey>
         /// A complete snapshot says of every resource what it is.
         let isComplete: Bool
         let retained: Set<ResourceKey>
@@ -73,6 +75,8 @@ package struct SyncSubscriber: Sendable {
 
     private let capabilities: Set<String>
     private var refused: [ResourceKey: String] = [:]
+    /// Of refused resources: the revision whose state of them is in force.
+    private var lastGood: [ResourceKey: Revision] = [:]
     private var retained: Set<ResourceKey>
     private var needsSnapshot: Bool
     private var phase = Phase.new
@@ -81,6 +85,9 @@ package struct SyncSubscriber: Sendable {
     private var backoff = Backoff()
     private var watermarkPersistedAt: Duration?
     private var resourceBytes = 0
+    private var entryRoom = EntryRoom()
+    /// Entries were refused that may have room when a snapshot comes next.
+    private var lacksRoom = false
 
     /// Begins with what was persisted, if all of it was read back intact.
     package init(restoring persisted: PersistedSync?, capabilities: Set<String>) {
@@ -90,6 +97,9 @@ package struct SyncSubscriber: Sendable {
         retained = persisted?.retained ?? []
         needsSnapshot = !(persisted?.refused.isEmpty ?? true)
         resourceBytes = Self.sizeBytes(resources)
+        for (key, payload) in resources where key.type == .entry {
+            entryRoom.add(key.name.utf8.count + payload.count)
+        }
     }
 
     /// What the shell writes when told `.persist`; nil before anything is applied.
@@ -102,6 +112,12 @@ package struct SyncSubscriber: Sendable {
                 retained: retained
             )
         }
+    }
+
+    /// The newest revision whose state of a resource is in force: that of all, unless a newer state of
+    /// it was refused.
+    package func revision(of key: ResourceKey) -> Revision? {
+        refused[key] == nil ? revision : lastGood[key] ?? revision
     }
 
     /// Whether messages come in.
@@ -127,7 +143,10 @@ package struct SyncSubscriber: Sendable {
         phase = .streaming
         return [
             .sendHello(
-                SyncHello(have: needsSnapshot ? nil : revision, capabilities: capabilities)
+                SyncHello(
+                    have: needsSnapshot || lacksRoom ? nil : revision,
+                    capabilities: capabilities
+                )
             )
         ]
     }
@@ -178,13 +197,22 @@ package struct SyncSubscriber: Sendable {
     package mutating func applied(refusing refusals: [ResourceRefusal]) -> [Action] {
         guard let application else { return [] }
         self.application = nil
-        let reasons = Dictionary(refusals.map { ($0.key, $0.reason) }) { first, _ in first }
-        if application.isComplete { refused = [:] }
+        var reasons = Dictionary(refusals.map { ($0.key, $0.reason) }) { first, _ in first }
+        // The first ones show what is wrong; there may be any number.
+        let excess = application.excess.sorted().prefix(SyncLimits.refusalsReportedMax)
+        for key in excess { reasons[key] = Self.noRoom }
+        let refusedBefore = refused
+        if application.isComplete { (refused, lacksRoom) = ([:], false) }
+        lacksRoom = lacksRoom || !application.excess.isEmpty
+        for key in application.changes.map(\.key) + excess {
+            refused[key] = reasons[key]
+            if refusedBefore[key] == nil { lastGood[key] = revision }
+        }
         for change in application.changes {
-            refused[change.key] = reasons[change.key]
             // A refused change leaves the last good state in force, here as in the shell.
             if reasons[change.key] == nil { keep(change) }
         }
+        lastGood = lastGood.filter { refused[$0.key] != nil }
         if phase == .restoring {
             // What this software cannot read any more must not be served after the next restart
             // either, and is asked for again.
@@ -227,13 +255,25 @@ package struct SyncSubscriber: Sendable {
         guard delta.from == revision.number else { throw .deltaNotContinuous }
         try check(delta.changes)
         let applied = Revision(epoch: delta.epoch, number: delta.to)
-        return apply(
-            applied,
-            delta.changes,
-            isComplete: false,
-            // What the current epoch speaks of is its own again.
-            retained: retained.subtracting(delta.changes.map(\.key))
-        )
+        var changes = delta.changes
+        // What the current epoch speaks of is its own again.
+        var retained = retained.subtracting(delta.changes.map(\.key))
+        for change in delta.changes where self.retained.contains(change.key) {
+            guard change.key.type == .revocation, let old = resources[change.key],
+                change != .upsert(change.key, payload: old),
+                let kept = Self.kept(change.key, since: "\(delta.epoch).\(delta.to)")
+            else { continue }
+            changes.append(.upsert(kept, payload: old))
+            retained.insert(kept)
+        }
+        return apply(applied, changes, isComplete: false, retained: retained)
+    }
+
+    /// The name of a revocation that a server which was restored does not know, or knows otherwise:
+    /// what is known here stays in force beside it, under a name that no server uses.
+    private static func kept(_ key: ResourceKey, since moment: String) -> ResourceKey? {
+        let kept = ResourceKey(.revocation, "kept:\(moment):\(key.name)")
+        return kept.name.utf8.count <= ResourceKey.nameBytesMax ? kept : nil
     }
 
     private mutating func snapshotBegun(_ offered: Revision) throws(SyncViolation) -> [Action] {
@@ -250,7 +290,7 @@ package struct SyncSubscriber: Sendable {
         _ page: [Resource]
     ) throws(SyncViolation) -> [Action] {
         guard assembly != nil else { throw .snapshotOutOfOrder }
-        try assembly?.received(page: index, page)
+        try assembly?.received(page: index, page) { resources[$0] != nil }
         return []
     }
 
@@ -264,12 +304,9 @@ package struct SyncSubscriber: Sendable {
         var retained = retained.subtracting(new.keys)
         let isSameEpoch = revision?.epoch == assembly.revision.epoch
         if !isSameEpoch, let previous = revision?.epoch {
-            // A server that was restored from a backup may know an earlier revocation of the same
-            // thing: what is known here stays, under a name that no server uses.
             for (key, payload) in resources
             where key.type == .revocation && new[key].map({ $0 != payload }) ?? false {
-                let kept = ResourceKey(.revocation, "kept:\(previous):\(key.name)")
-                guard kept.name.utf8.count <= ResourceKey.nameBytesMax else { continue }
+                guard let kept = Self.kept(key, since: "\(previous)") else { continue }
                 changes.append(.upsert(kept, payload: payload))
                 retained.insert(kept)
             }
@@ -281,7 +318,13 @@ package struct SyncSubscriber: Sendable {
                 changes.append(.remove(key))
             }
         }
-        return apply(assembly.revision, changes, isComplete: true, retained: retained)
+        return apply(
+            assembly.revision,
+            changes,
+            excess: assembly.excess,
+            isComplete: true,
+            retained: retained
+        )
     }
 
     private mutating func watermarkReceived(
@@ -305,16 +348,28 @@ package struct SyncSubscriber: Sendable {
 
     // MARK: Steps
 
+    /// Why an entry is refused that there is no room for.
+    private static let noRoom =
+        "more than \(SyncLimits.entriesMax) entries, or \(SyncLimits.entryBytesMax) bytes of them, are "
+        + "of this node; give them narrower node selectors. It is asked for again with the next stream"
+
     private mutating func apply(
         _ revision: Revision,
         _ changes: [ResourceChange],
+        excess: Set<ResourceKey> = [],
         isComplete: Bool,
         retained: Set<ResourceKey>
     ) -> [Action] {
-        let sorted = changes.sorted { $0.key < $1.key }
+        let excess = excess.union(
+            entryRoom.excess(of: changes) { key in
+                resources[key].map { key.name.utf8.count + $0.count }
+            }
+        )
+        let sorted = changes.filter { !excess.contains($0.key) }.sorted { $0.key < $1.key }
         application = Application(
             revision: revision,
             changes: sorted,
+            excess: excess,
             isComplete: isComplete,
             retained: retained
         )
@@ -332,11 +387,12 @@ package struct SyncSubscriber: Sendable {
             }
             guard keys.insert(change.key).inserted else { throw .resourceRepeated }
             messageBytes += change.sizeBytes
-            if let old = resources[change.key] {
+            if let old = resources[change.key], change.key.type != .entry {
                 count -= 1
                 bytes -= change.key.name.utf8.count + old.count
             }
-            if case .upsert = change {
+            // For entries there is a limit of their own, above which they are refused one by one.
+            if case .upsert = change, change.key.type != .entry {
                 count += 1
                 bytes += change.sizeBytes
             }
@@ -362,11 +418,14 @@ package struct SyncSubscriber: Sendable {
         guard case .upsert(let key, let payload) = change else { return }
         resources[key] = payload
         resourceBytes += change.sizeBytes
+        if key.type == .entry { entryRoom.add(change.sizeBytes) }
     }
 
     private mutating func drop(_ key: ResourceKey) {
         guard let old = resources.removeValue(forKey: key) else { return }
-        resourceBytes -= key.name.utf8.count + old.count
+        let size = key.name.utf8.count + old.count
+        resourceBytes -= size
+        if key.type == .entry { entryRoom.release(size) }
     }
 
     private func acknowledgement(of revision: Revision) -> SyncAcknowledgement {

@@ -12,7 +12,8 @@ struct ApplyCommand: AsyncParsableCommand {
         discussion: """
             --wait returns when every live agent and attached proxy concerned has applied the \
             change; exit status 3 when one refuses it, or some have not by the deadline, with \
-            their names: NODE, or NODE/NAMESPACE/NAME for a proxy.
+            their names: NODE, or NODE/NAMESPACE/NAME for a proxy. It needs the verb node.list; \
+            without it the change is made all the same, and the exit status is 3.
 
             --prune deletes what the files do not hold any more: documents with the label \
             signet/owner=OWNER in the namespaces that the files name. Label yours so, and look \
@@ -152,15 +153,20 @@ enum Confirmation {
     ) async throws {
         let what =
             "agents and proxies to apply revision \(revision.number), for \(seconds) s at most"
-        let answer = try await Terminal.waiting(for: what) {
-            try await server.withClient { client in
-                try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client).wait(
-                    .with {
-                        $0.revision = revision
-                        $0.deadlineMilliseconds = UInt32(clamping: seconds * 1000)
-                    }
-                )
+        let answer: Signet_Admin_V1alpha1_WaitResponse
+        do {
+            answer = try await Terminal.waiting(for: what) {
+                try await server.withClient { client in
+                    try await Signet_Admin_V1alpha1_Documents.Client(wrapping: client).wait(
+                        .with {
+                            $0.revision = revision
+                            $0.deadlineMilliseconds = UInt32(clamping: seconds * 1000)
+                        }
+                    )
+                }
             }
+        } catch {
+            throw ConfirmationOutcome.unknown(revision: revision.number, because: error)
         }
         let outcome = ConfirmationOutcome(answer, revision: revision.number)
         for line in outcome.lines { Terminal.error(line) }
@@ -200,6 +206,17 @@ package struct ConfirmationOutcome: Sendable {
             "revision \(revision) is not confirmed by all: \(missing.joined(separator: ", "))",
             remedy: "The change is in force on the server; agents and proxies apply it when they "
                 + "can. Who refused it stays with what it had before.",
+            status: .unconfirmed
+        )
+    }
+
+    /// What is said when nobody tells who has applied it: the change was made all the same.
+    package static func unknown(revision: UInt64, because error: any Error) -> CommandFailure {
+        CommandFailure(
+            "revision \(revision) is applied, but who has it is not known: "
+                + CommandFailure(error).message,
+            remedy: "The change is in force on the server; agents and proxies apply it when they "
+                + "can. Whoever waits needs the verb node.list (docs/command-line.md, \"Rights\").",
             status: .unconfirmed
         )
     }

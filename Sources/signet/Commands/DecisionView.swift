@@ -21,12 +21,19 @@ package struct DecisionView: Encodable, Sendable {
         var policy: String
     }
 
-    /// Where a decision comes from that no proxy remembers.
+    /// Whose record of it the decision log has.
     struct Origin: Encodable, Sendable {
         /// SPIFFE ID of the agent that sent it.
         var agent: String
         var proxy: String
         var storedAt: String
+    }
+
+    /// Whose process told it.
+    struct Teller: Encodable, Sendable {
+        /// SPIFFE ID of the agent at which it is attached.
+        var agent: String
+        var proxy: String
     }
 
     /// Empty for a request that nobody made.
@@ -53,6 +60,10 @@ package struct DecisionView: Encodable, Sendable {
     var nearestMiss: String
     /// Nil if it is not from the decision log.
     var log: Origin?
+    /// Nil if no process was asked or answered.
+    var toldBy: Teller?
+    /// What was said otherwise; empty: nothing.
+    var contradiction: String
 
     /// Reads what a proxy or the server tells.
     package init(_ explanation: Signet_Node_V1alpha1_DecisionExplanation) {
@@ -93,6 +104,10 @@ package struct DecisionView: Encodable, Sendable {
                     unixMilliseconds: explanation.logged.storedAtUnixMilliseconds
                 )
             ) : nil
+        toldBy =
+            explanation.hasToldBy
+            ? Teller(agent: explanation.toldBy.agent, proxy: explanation.toldBy.proxy) : nil
+        contradiction = explanation.toldBy.contradiction
     }
 
     private static func name(_ namespace: String, _ policy: String) -> String {
@@ -110,18 +125,34 @@ package struct DecisionView: Encodable, Sendable {
             let by = shadow.policy.isEmpty ? "" : " by policy \(shadow.policy)"
             lines.append("  with the policies in shadow enforced it would be \(verdict)\(by)")
         }
-        if let log {
-            lines.append(
-                "from the decision log: Proxy \(log.proxy), sent by \(log.agent), stored "
-                    + "\(log.storedAt); it has no account of each rule"
-            )
-        } else {
+        lines += origin
+        if log == nil || toldBy != nil && contradiction.isEmpty {
             lines +=
                 rules.isEmpty ? ["no rule could have decided"] : ["rules that could have decided:"]
             lines += rules.map(line)
         }
         if !nearestMiss.isEmpty { lines.append("nearest miss: \(nearestMiss)") }
+        if !contradiction.isEmpty { lines.append("not undisputed: \(contradiction)") }
         return lines.map(Terminal.printable).joined(separator: "\n")
+    }
+
+    /// Who says it.
+    private var origin: [String] {
+        guard let log else {
+            return toldBy.map { teller in
+                [
+                    "told by the process of Proxy \(teller.proxy) at \(teller.agent) alone; the "
+                        + "decision log has no record of it"
+                ]
+            } ?? []
+        }
+        let record =
+            "from the decision log: Proxy \(log.proxy), sent by \(log.agent), stored "
+            + log.storedAt
+        let isSame = toldBy != nil && contradiction.isEmpty
+        return [
+            record + (isSame ? "; its process tells the same" : "; it has no account of each rule")
+        ]
     }
 
     private var subject: String {

@@ -85,7 +85,21 @@ struct ExplainRequestCommand: AsyncParsableCommand {
         }
         let view = DecisionView(explanation)
         try view.print(output)
+        if let warning = method.flatMap(TypedMethod.warning) { Terminal.error(warning) }
         guard view.allowed else { throw ExitStatus.denied.code }
+    }
+}
+
+/// An HTTP method as typed.
+package enum TypedMethod {
+    /// What to say of a method that is probably meant to be another: methods are case-sensitive
+    /// (RFC 9110 section 9.1), and policies take them as they are.
+    ///
+    /// - Returns: nil if there is nothing to say.
+    package static func warning(_ text: String) -> String? {
+        let capitals = text.uppercased()
+        guard text != capitals else { return nil }
+        return "warning: methods are case-sensitive, and \(text) is not \(capitals)"
     }
 }
 
@@ -95,9 +109,10 @@ struct ExplainDecisionCommand: AsyncParsableCommand {
         commandName: "decision",
         abstract: "Why a proxy denied a request, by the decision ID of its answer.",
         discussion: """
-            The proxy that decided is asked; it remembers its newest denials for as long as it \
-            runs. What no proxy remembers is looked up in the decision log, which has no account \
-            of each rule. Exit status 0 whatever it decided.
+            The decision log is believed where it has a record; the proxy that decided adds its \
+            account of each rule while it remembers, which it does for its newest denials. What \
+            has no record yet is told by that proxy alone, and the answer says so. Exit status 0 \
+            whatever it decided.
 
             Example: signet explain decision mzxw6ytboi2dmnzqgaydamrrge
             """

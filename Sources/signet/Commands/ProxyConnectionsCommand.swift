@@ -48,7 +48,9 @@ struct ProxyConnectionsCommand: AsyncParsableCommand {
         }
         let views = answer.connections.map(ProxyConnectionView.init)
         try output.print(views) { ProxyConnectionView.table(views) }
-        if answer.truncated { Terminal.error("there are more: raise --limit") }
+        if answer.truncated {
+            Terminal.error("there are more than --limit, or than one answer has room for")
+        }
     }
 }
 

@@ -77,6 +77,7 @@ package struct DevServerConfiguration: Hashable, Sendable {
         advertise: ["127.0.0.1:\(port)"]
         adminSocket: \(Self.quoted(adminSocket))
         admins: [uid:\(uid)]
+        keyStorage: plain
         telemetryPort: 0
 
         """

@@ -69,6 +69,12 @@ package struct RevocationView: Encodable, Sendable {
     var issuedBefore: String
     var revision: UInt64
     var entries: [String]
+    /// Whose ID has variables and may become the identity.
+    var templateEntries: [String]
+    /// That the caller may not get.
+    var hiddenEntries: UInt32
+    /// Whether there are more than the server has looked at, or names.
+    var entriesCut: Bool
 
     /// Joins the server's answer and what was asked.
     package init(_ response: Signet_Admin_V1alpha1_RevokeIdentityResponse, of id: String) {
@@ -76,6 +82,9 @@ package struct RevocationView: Encodable, Sendable {
         issuedBefore = Terminal.time(unixSeconds: response.issuedBeforeUnixSeconds)
         revision = response.revision.number
         entries = response.entries
+        templateEntries = response.templateEntries
+        hiddenEntries = response.hiddenEntries
+        entriesCut = response.entriesCut
     }
 
     /// Reads how long nothing is to be signed.
@@ -97,15 +106,29 @@ package struct RevocationView: Encodable, Sendable {
 
     /// What the revocation did not do, and the commands that do it.
     package func advice(isForLater: Bool) -> [String] {
-        guard !entries.isEmpty else {
-            return ["no entry gives \(spiffeID) to anybody any more"]
-        }
+        var lines: [String] = []
         let when = isForLater ? "from \(issuedBefore) on" : "at once"
-        let what =
-            entries.count == 1 ? "an entry still gives" : "\(entries.count) entries still give"
-        return ["warning: \(what) it, with a new SVID \(when), to what attests to it"]
-            + ["  To end that:"]
-            + entries.map { "  signet delete RegistrationEntry/\($0)" }
+        if !entries.isEmpty {
+            let what =
+                entries.count == 1 ? "an entry still gives" : "\(entries.count) entries still give"
+            lines.append("warning: \(what) it, with a new SVID \(when), to what attests to it")
+        }
+        if !templateEntries.isEmpty {
+            lines.append(
+                "warning: \(templateEntries.count) with variables may give it, with a new SVID "
+                    + when
+            )
+        }
+        let named = entries + templateEntries
+        if !named.isEmpty {
+            lines.append("  To end that:")
+            lines += named.map { "  signet delete RegistrationEntry/\($0)" }
+        }
+        if hiddenEntries > 0 {
+            lines.append("warning: \(hiddenEntries) that you may not see give it, or may do so")
+        }
+        if entriesCut { lines.append("warning: there are more entries than are named here") }
+        return lines.isEmpty ? ["no entry gives \(spiffeID) to anybody any more"] : lines
     }
 }
 

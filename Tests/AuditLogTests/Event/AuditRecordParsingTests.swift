@@ -71,6 +71,26 @@ import Testing
         }
     }
 
+    /// Leaves of versions that did not say what the key is stay what they were.
+    @Test func `a prepared authority may say nothing of its key, or all`() throws {
+        let golden = try #require(GoldenRecord.all.first { $0.json.contains("\"keyType\"") })
+        let (storage, type) = (#""keyStorage":"encrypted","#, #""keyType":"ec-p256","#)
+        let former = golden.json.replacing(storage, with: "").replacing(type, with: "")
+        let record = try AuditRecord(parsing: Array(former.utf8))
+        guard case .authorityPrepared(let preparation) = record.event else {
+            Issue.record("\(record.event.name)")
+            return
+        }
+        #expect(preparation.key == nil)
+        #expect(try record.leaves().map(\.bytes) == [Array(former.utf8)])
+        for half in [storage, type] {
+            let json = golden.json.replacing(half, with: "")
+            #expect(throws: AuditRecordParsingError.self) {
+                try AuditRecord(parsing: Array(json.utf8))
+            }
+        }
+    }
+
     @Test func `text longer than a leaf may hold is refused`() {
         let reason = String(repeating: "x", count: 1025)
         let json =

@@ -147,12 +147,13 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                     certificateSHA256: sha256,
                     notBefore: AuditTime(time),
                     notAfter: later,
-                    serverID: "one"
+                    serverID: "one",
+                    key: .init(type: "ec-p256", storage: "encrypted")
                 )
             ),
             by: .system("rotation"),
             #"""
-            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1}
+            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1}
             """#
         ),
         GoldenRecord(

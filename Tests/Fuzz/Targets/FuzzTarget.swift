@@ -12,6 +12,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case auditLog = "audit-log"
     /// A tile of records and the path of a tile.
     case auditTile = "audit-tile"
+    /// A SPIFFE bundle or a map of them, against its own output.
+    case bundleDocument = "bundle-document"
     /// A certificate, against swift-certificates.
     case certificate
     /// A request for a certificate, against swift-certificates, and what is issued for it.
@@ -32,6 +34,10 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case httpRequestHead = "http-request-head"
     /// The head of a response, in the same way.
     case httpResponseHead = "http-response-head"
+    /// Any JSON, against Foundation and against its own output.
+    case json
+    /// A JWT-SVID, or claims that are signed, against what its key says of it.
+    case jwtSVID = "jwt-svid"
     /// What an agent tells a proxy.
     case proxyMessage = "proxy-message"
     /// The state of a proxy, as the server composes it.
@@ -53,6 +59,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .auditLeaf: try AuditLeafProperty.check(input)
         case .auditLog: try AuditLogProperty.check(input)
         case .auditTile: try AuditTileProperty.check(input)
+        case .bundleDocument: try BundleDocumentProperty.check(input)
         case .certificate: try CertificateProperty.check(input)
         case .certificateRequest: try CertificateRequestProperty.check(input)
         case .checkpoint: try CheckpointProperty.check(input)
@@ -63,6 +70,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .httpRelay: try HTTPRelayProperty.check(input)
         case .httpRequestHead: try HTTPRequestHeadProperty.check(input)
         case .httpResponseHead: try HTTPResponseHeadProperty.check(input)
+        case .json: try JSONProperty.check(input)
+        case .jwtSVID: try JWTSVIDProperty.check(input)
         case .proxyMessage: try ProxyMessageProperty.check(input)
         case .proxyState: try ProxyStateProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)

@@ -67,6 +67,7 @@ struct DecisionIntakeTests {
             // No denial.
             { $0.allowed = true },
             { $0.logged = .init() },
+            { $0.toldBy = .init() },
             { $0.peer = "x" },
             { $0.policy = String(repeating: "p", count: 400) },
         ]

@@ -251,7 +251,7 @@ import Testing
         defer { try? FileManager.default.removeItem(atPath: path) }
         try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
         let error = #expect(throws: AgentFileError.self) { try AgentDirectory(path) }
-        #expect(error?.description.contains("chmod 700") == true)
+        #expect(error?.description.contains("chmod go-w") == true)
         try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
         _ = try AgentDirectory(path)
     }

@@ -71,8 +71,7 @@ struct ProxyControlTests {
         }
     }
 
-    @Test func `a process that is several Proxies says which`() async throws
-    {
+    @Test func `a process that is several Proxies says which`() async throws {
         try await ServingAgent.run { agent in
             let proxies = try ["p", "q"].map { try agent.proxy($0, ["web"]) }
             try await agent.withServer([agent.own("web")], proxies) { _ in

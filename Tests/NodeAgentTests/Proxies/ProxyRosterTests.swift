@@ -71,6 +71,39 @@ struct ProxyRosterTests {
         }
     }
 
+    struct Attested: Sendable {
+        let asked: [String]
+        let omitted: Set<String>
+        let isInPart: Bool
+    }
+
+    @Test(arguments: [
+        Attested(asked: ["unix:uid:7"], omitted: ["path"], isInPart: true),
+        Attested(
+            asked: ["unix:uid:7", "unix:path:/usr/bin/p"],
+            omitted: ["path", "sha256"],
+            isInPart: true
+        ),
+        Attested(asked: ["unix:uid:7", "unix:path:/usr/bin/p"], omitted: [], isInPart: false),
+        Attested(asked: ["unix:uid:8", "unix:path:/bin/p"], omitted: ["path"], isInPart: false),
+        Attested(asked: ["unix:user:p"], omitted: ["path", "sha256"], isInPart: false),
+        Attested(asked: ["unix:user:p"], omitted: ["user"], isInPart: true),
+    ])
+    func `what could not be found out is told apart from what is not there`(
+        _ attested: Attested
+    ) throws {
+        let proxy = NodeProxy(
+            reference: "a/p",
+            namespace: "a",
+            selectors: try attested.asked.map { try Selector($0) },
+            identities: [],
+            payload: []
+        )
+        let shown: Set = [try Selector("unix:uid:7")]
+        let isInPart = ProxyMatch.isInPart(proxy, shown, without: attested.omitted)
+        #expect(isInPart == attested.isInPart)
+    }
+
     @Test func `one process has a Proxy until it leaves or drains`() {
         var roster = ProxyRoster()
         roster.attach(SubscriberID(1), process("a/p", pid: 10))
@@ -101,7 +134,9 @@ struct ProxyRosterTests {
                 .map { "\($0.proxy) \($0.isAttached)" }
         }
         #expect(left(59) == ["a/p false"])
+        #expect(roster.nextEnd == now.addingTimeInterval(60))
         #expect(left(60) == [])
+        #expect(roster.nextEnd == nil)
     }
 
     @Test func `a process that comes back is not told of twice`() {

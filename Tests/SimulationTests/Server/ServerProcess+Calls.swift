@@ -258,7 +258,7 @@ final class CarriedBatch {
 
     var isEmpty: Bool { certificates.isEmpty }
 
-    func sign(with signer: MemorySigner) throws -> [IssuedCertificate] {
+    func sign(with signer: any Signer) throws -> [IssuedCertificate] {
         guard let batch = batch.take() else { return [] }
         return try batch.sign(with: signer)
     }

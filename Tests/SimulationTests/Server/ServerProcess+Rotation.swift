@@ -122,7 +122,12 @@ extension ServerProcess {
                 )
             )
         }) { transaction in
-            let published = try logic.publish(authority, now: now, in: transaction)
+            let published = try logic.publish(
+                authority,
+                keptIn: .plain,
+                now: now,
+                in: transaction
+            )
             return (published, try transaction.revision().number)
         }.0
     }

@@ -25,7 +25,7 @@ final class ServerProcess {
     /// What the server signs with and trusts at one moment.
     struct Trust {
         let issuer: Issuer
-        let signer: MemorySigner
+        let signer: any Signer
         let bundle: TrustBundle
         let verifier: PeerVerifier
     }
@@ -74,7 +74,12 @@ final class ServerProcess {
         rotationTimer = VirtualTimer(machine.scheduler, "server rotation")
         try DurableFile.makeDirectory(machine.directory, mode: 0o700)
         datastore = try ServerStore(path: machine.databasePath)
-        keys = try KeyVault(.disk(directory: machine.keyDirectory))
+        keys = try KeyVault(
+            directory: machine.keyDirectory,
+            form: .plain,
+            place: .files,
+            keyType: .p256
+        )
         let isNew = try Self.establish(datastore, now: machine.clock.wallTime, using: &random)
         let trustDomain = try TrustDomain(Self.trustDomainName)
         logic = ServerLogic(

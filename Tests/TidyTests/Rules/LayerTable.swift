@@ -48,10 +48,11 @@ enum LayerTable {
 
     static let targets: [Target] = [
         Target(0, "CLinux"),
+        Target(0, "CPKCS11"),
         Target(0, "CTLS"),
         Target(0, "ControlAPIProtos", thirdParty: grpc),
         Target(0, "HTTPSemantics"),
-        Target(0, "SPIFFE", thirdParty: x509),
+        Target(0, "SPIFFE", thirdParty: x509.union(["CryptoExtras"])),
 
         Target(1, "AuditLog", ["SPIFFE"], thirdParty: ["Crypto"]),
         Target(1, "Authorization", ["HTTPSemantics", "SPIFFE"]),
@@ -116,11 +117,11 @@ enum LayerTable {
             3,
             "CAServer",
             everyEdge.union([
-                "AuditLog", "Authorization", "Datastore", "DecisionLog", "DecisionWire",
+                "AuditLog", "Authorization", "CPKCS11", "Datastore", "DecisionLog", "DecisionWire",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
                 "Routing", "SPIFFE",
             ]),
-            thirdParty: daemon
+            thirdParty: daemon.union(["CryptoExtras"])
         ),
         Target(
             3,
@@ -195,7 +196,7 @@ enum LayerTable {
     static func target(_ name: String) -> Target? { byName[name] }
 
     /// Targets in C.
-    static let cShims: Set<String> = ["CLinux", "CTLS", "CTLSBoringSSL", "CTLSOpenSSL"]
+    static let cShims: Set<String> = ["CLinux", "CPKCS11", "CTLS", "CTLSBoringSSL", "CTLSOpenSSL"]
 
     /// Whether the target is one of the pure ones: hand-written Swift of layers 0 and 1.
     static func isCore(_ name: String) -> Bool {

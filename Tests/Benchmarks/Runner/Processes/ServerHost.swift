@@ -55,6 +55,7 @@ final class ServerHost: Sendable {
             dataDirectory: \(folder)/data
             listen: "[::]:\(port)"
             adminSocket: \(adminSocket)
+            keyStorage: plain
             admins: ["uid:\(getuid())"]
             telemetryPort: 0
             signingPerSecond: 1000000

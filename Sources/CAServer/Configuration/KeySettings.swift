@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Configuration
+internal import DurableFiles
+internal import Issuance
+
+/// What `keyStorage` may say; docs/decisions/0013-authority-keys.md compares them.
+package enum KeyStorage: String, Hashable, Sendable, CaseIterable {
+    /// In files that a passphrase encrypts.
+    case encrypted
+    /// Nowhere: every start makes new ones.
+    case memory
+    /// In a token of a PKCS #11 module, which never gives them away.
+    case pkcs11
+    /// In files of mode 0600.
+    case plain
+
+    /// Reads the value of the configuration.
+    ///
+    /// - Throws: What to write.
+    package init(parsing text: String) throws {
+        guard let value = Self(rawValue: text) else {
+            let names = Self.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ConfigurationValue.Refusal("write one of \(names)")
+        }
+        self = value
+    }
+}
+
+extension AuthorityKeyType {
+    /// Reads the value of the configuration.
+    ///
+    /// - Throws: What to write, and why nothing else.
+    init(parsing text: String) throws {
+        guard let value = Self(rawValue: text) else {
+            let names = Self.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ConfigurationValue.Refusal(
+                "write one of \(names); SPIFFE peers do not all verify what other keys sign"
+            )
+        }
+        self = value
+    }
+}
+
+extension ServerConfiguration {
+    /// The keys of the configuration about keys that do not fit each other, and what to write.
+    var keyProblems: [(key: ServerConfigurationKey, remedy: String)] {
+        var problems: [(key: ServerConfigurationKey, remedy: String)] = []
+        switch (keyStorage, keyPassphrase) {
+        case (.encrypted, nil):
+            problems.append(
+                (
+                    .keyPassphrase,
+                    "is missing: write file:/path of a file with a long random passphrase (mode "
+                        + "0600), or credential:NAME; or write keyStorage: plain to keep keys "
+                        + "unencrypted in files of mode 0600"
+                )
+            )
+        case (.plain, _?):
+            problems.append(
+                (.keyPassphrase, "keyStorage: plain encrypts nothing; leave one of the two out")
+            )
+        default: break
+        }
+        return problems + tokenProblems
+    }
+
+    private var tokenProblems: [(key: ServerConfigurationKey, remedy: String)] {
+        let token: [(key: ServerConfigurationKey, isSaid: Bool, what: String)] = [
+            (.pkcs11Module, pkcs11Module != nil, "the path of the module's .so file"),
+            (
+                .pkcs11PIN, pkcs11PIN != nil,
+                "file:/path of a file that holds it, or credential:NAME"
+            ),
+            (.pkcs11Token, pkcs11Token != nil, "the label of the token"),
+        ]
+        return token.compactMap { key, isSaid, what in
+            switch (keyStorage == .pkcs11, isSaid) {
+            case (true, false): (key, "is missing: write \(what)")
+            case (false, true):
+                (key, "keyStorage is \(keyStorage.rawValue): write keyStorage: pkcs11 to use it")
+            default: nil
+            }
+        }
+    }
+
+    /// Opens the vault that the configuration describes.
+    ///
+    /// - Throws: `ConfigurationError` when its keys do not fit each other, `SecretError` or
+    ///   `FileError` when a secret cannot be read, and what `KeyVault` throws.
+    func openKeys(serverID: String) throws -> KeyVault {
+        let problems = keyProblems
+        guard problems.isEmpty else {
+            throw ConfigurationError(problems: problems.map { "\($0.key.rawValue): \($0.remedy)" })
+        }
+        let form = try keyPassphrase.map {
+            KeyFileForm.encrypted(try $0.secret(), cost: keyFileCost)
+        }
+        return try KeyVault(
+            directory: keyDirectory,
+            form: form ?? .plain,
+            place: keyPlace(serverID: serverID),
+            keyType: authorityKeyType
+        )
+    }
+
+    private func keyPlace(serverID: String) throws -> AuthorityKeyPlace {
+        switch keyStorage {
+        case .encrypted, .plain: return .files
+        case .memory: return .memory
+        case .pkcs11:
+            let module = pkcs11Module ?? ""
+            // Who can write it is the server.
+            try DurableFile.requireOwn(file: module)
+            let keys = try PKCS11Keys(
+                modulePath: module,
+                tokenLabel: pkcs11Token ?? "",
+                pin: try pkcs11PIN.map { try $0.secret() } ?? Secret(bytes: []),
+                serverID: serverID
+            )
+            return .token(keys)
+        }
+    }
+}
+
+extension KeyFileForm {
+    /// Reads how files were written before, for `--reseal-keys-from`: `plain`, or where their
+    /// passphrase is.
+    ///
+    /// - Throws: What to write, or why the passphrase cannot be read.
+    package init(reading text: String) throws {
+        if text == "plain" {
+            self = .plain
+        } else {
+            self = .encrypted(try SecretSource(parsing: text).secret())
+        }
+    }
+}

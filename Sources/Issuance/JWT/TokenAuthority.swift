@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Crypto
+package import FoundationEssentials
+package import SPIFFE
+
+/// The public half of the key that one server signs JWT-SVIDs with, and how long it may.
+///
+/// The private key is elsewhere; whoever holds the value can sign nothing.
+package struct TokenAuthority: Hashable, Sendable {
+    /// The key as the bundle publishes it; its ID is the key's thumbprint.
+    package let published: JWTAuthority
+    package let algorithm: JWSAlgorithm
+    package let subjectPublicKeyInfo: [UInt8]
+    package let notBefore: Date
+    /// No token outlives it: then the key may leave the bundle.
+    package let notAfter: Date
+
+    package var keyID: String { published.keyID }
+
+    /// Takes the key that a `Signer` shows.
+    ///
+    /// - Parameters:
+    ///   - subjectPublicKeyInfo: `Signer.subjectPublicKeyInfo`.
+    ///   - signatureAlgorithm: `Signer.signatureAlgorithm`.
+    ///   - notBefore: When it may begin to sign.
+    ///   - notAfter: The end of what it signs.
+    /// - Throws: `TokenError.keyUnsupported` or `.algorithmDoesNotFitKey`.
+    package init(
+        subjectPublicKeyInfo: [UInt8],
+        signatureAlgorithm: SignatureAlgorithm,
+        notBefore: Date,
+        notAfter: Date
+    ) throws(TokenError) {
+        let key: JSONWebKey
+        do throws(JSONWebKeyError) {
+            key = try JSONWebKey(subjectPublicKeyInfo: subjectPublicKeyInfo)
+        } catch {
+            throw .keyUnsupported(error)
+        }
+        algorithm = signatureAlgorithm.jwsAlgorithm
+        guard algorithm.fits(key.kind) else { throw .algorithmDoesNotFitKey }
+        published = JWTAuthority(keyID: key.thumbprint, key: key, algorithm: algorithm)
+        self.subjectPublicKeyInfo = subjectPublicKeyInfo
+        self.notBefore = notBefore
+        self.notAfter = notAfter
+    }
+}
+
+extension SignatureAlgorithm {
+    /// Its name in tokens (RFC 7518 section 3.1).
+    var jwsAlgorithm: JWSAlgorithm {
+        switch self {
+        case .ecdsaWithSHA256: .es256
+        case .ecdsaWithSHA384: .es384
+        case .sha256WithRSAEncryption: .rs256
+        }
+    }
+
+    /// A signature of a `Signer` in the form of tokens: for ECDSA r and s, each as wide as the
+    /// curve (RFC 7518 section 3.4).
+    ///
+    /// - Returns: nil if the signature is not in the signer's own form.
+    func jwsSignature(_ signature: [UInt8]) -> [UInt8]? {
+        switch self {
+        case .ecdsaWithSHA256:
+            (try? P256.Signing.ECDSASignature(derRepresentation: signature)).map {
+                Array($0.rawRepresentation)
+            }
+        case .ecdsaWithSHA384:
+            (try? P384.Signing.ECDSASignature(derRepresentation: signature)).map {
+                Array($0.rawRepresentation)
+            }
+        case .sha256WithRSAEncryption: signature
+        }
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A key that signs the JWT-SVIDs of a trust domain, as its bundle publishes it.
+package struct JWTAuthority: Hashable, Sendable {
+    /// Longest key ID in bytes: thumbprints have 43 characters, certificate authorities of others
+    /// use short random texts, and some use URLs.
+    package static let keyIDBytesMax = 256
+
+    /// The name by which tokens refer to the key (`kid`); never empty.
+    package let keyID: String
+    package let key: JSONWebKey
+    /// The one algorithm that the bundle allows the key; nil for every one that fits.
+    package let algorithm: JWSAlgorithm?
+
+    package init(keyID: String, key: JSONWebKey, algorithm: JWSAlgorithm? = nil) {
+        self.keyID = keyID
+        self.key = key
+        self.algorithm = algorithm
+    }
+
+    /// Whether signatures of this algorithm may be the key's.
+    package func allows(_ algorithm: JWSAlgorithm) -> Bool {
+        algorithm.fits(key.kind) && (self.algorithm ?? algorithm) == algorithm
+    }
+}
