@@ -150,8 +150,8 @@ struct PKCS11Tests {
         let directory = try TestDirectory()
         let one = try vault(directory, tokens.keys("shared", server: "one"))
         let two = try vault(directory, tokens.keys("shared", server: "two"))
-        let kept = try one.makeAuthorityKey()
-        try one.keep(kept, authorityID: "0a")
+        try one.keep(try one.makeAuthorityKey(), authorityID: "0a")
+        let kept = try #require(try one.signer(authorityID: "0a"))
         try two.keep(try two.makeAuthorityKey(), authorityID: "0b")
         // As a crash leaves them: one without name, one whose authority was never published.
         let nameless = try one.makeAuthorityKey()
@@ -252,7 +252,18 @@ struct PKCS11ServerTests {
         try await serve(try TestDirectory(), "away") { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])
             let entry = try await server.register("web")
+            // What the module knows by heart ends with the login, which is the process's.
+            let other = try tokens.keys("away", server: "other")
+            let directory = try TestDirectory()
+            let vault = try KeyVault(
+                directory: "\(directory.path)/keys",
+                form: .plain,
+                place: .token(other),
+                keyType: .p256
+            )
+            _ = try vault.makeAuthorityKey()
             try FileManager.default.moveItem(atPath: place, toPath: "\(place).away")
+            other.lose()
             let noticed = await refusal { try await server.sign(Self.request(entry), as: agent) }
             #expect(noticed?.reason == "signerUnavailable", "\(String(describing: noticed))")
             #expect(try await server.unmetConditions() == ["authority"])

@@ -60,7 +60,7 @@ struct SealedKeyTests {
 
     @Test func `a wrong passphrase and another purpose open nothing`() throws {
         let file = try seal()
-        #expect(refusal(of: file, passphrase: Self.passphrase + [0]) == .notOpened)
+        #expect(refusal(of: file, passphrase: Self.passphrase + [1]) == .notOpened)
         #expect(refusal(of: file, passphrase: Self.passphrase.dropLast()) == .notOpened)
         #expect(refusal(of: file, for: "authority:0103") == .notOpened)
         #expect(refusal(of: file, for: "audit") == .notOpened)

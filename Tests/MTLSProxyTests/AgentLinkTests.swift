@@ -243,12 +243,15 @@ struct AgentLinkTests {
             let keyless = [try world.identity("web", hasKey: false)]
             try await agent.say(world.state(1, identities: keyless))
             #expect(try await events.applied().identities == [:])
+            // The next state follows an answer, as an agent does it.
+            _ = try await said.answer()
             try await agent.say(world.state(2))
             let first = try await events.applied().identities
             #expect(first.count == 1)
+            _ = try await said.answer()
             try await agent.say(world.state(3, identities: keyless))
             #expect(try await events.applied().identities == first)
-            _ = try await (said.answer(), said.answer(), said.answer())
+            _ = try await said.answer()
             try await agent.say(world.trust(granted: []))
             try await agent.say(world.trust())
             try await agent.say(world.state(4, identities: keyless))
@@ -357,7 +360,8 @@ struct AgentLinkTests {
             #expect(world.health.report(.ready).isHealthy)
             // Sequences begin anew; revision and keys are those from before.
             try await second.say(world.trust())
-            try await second.say(world.state(1, number: 4))
+            let other = try LinkWorld.declared(["web", "other"])
+            try await second.say(world.state(1, number: 4, declared: other))
             #expect(try await again.answer().refusedReason.contains("below 5"))
             try await second.say(
                 world.state(2, number: 5, identities: [try world.identity("web", hasKey: false)])

@@ -158,6 +158,8 @@ import Testing
         let answer = try #require(wire.readAnswer())
         #expect(answer.status == 400)
         #expect(answer.body.contains("rule "), "an answer to HEAD has no content")
+        // Records are handed over at the end of the turn that has answered.
+        _ = await world.client.sum()
         let record = try #require(
             world.client.takeRecords().records.first { $0.reason == .requestRefused }
         )

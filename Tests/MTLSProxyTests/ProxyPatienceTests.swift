@@ -65,7 +65,7 @@ import Testing
         _ provider: TLSProvider
     ) async throws {
         let world = try World(provider, .http, application: try World.freeAddress())
-        let gate = try Gate()
+        let gate = Gate()
         let server = try ScriptedServer(world.root, world.backend) { tls, _ in
             _ = tls.shakeHands()
             gate.wait()

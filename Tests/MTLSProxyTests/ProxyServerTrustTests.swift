@@ -32,7 +32,7 @@ import Testing
         isRevoked: Bool
     ) async throws {
         let world = try await world(provider)
-        let (held, gate) = (Flag(), try Gate())
+        let (held, gate) = (Flag(), Gate())
         let old = try ScriptedServer(world.root, world.root.leaf(Self.oldID)) { tls, server in
             let isIn = tls.shakeHands {
                 // The client has verified its certificate, and not heard its last word.

@@ -144,6 +144,8 @@ import Testing
         let wire = try Wire.connect(world.outboundAddress)
         wire.send("PURGE /x HTTP/1.1\r\nhost: backend\r\n\r\n")
         #expect(wire.readAnswer()?.status == 403)
+        // Records are handed over at the end of the turn that has answered.
+        _ = await world.server.sum()
         let records = world.server.takeRecords().records
         let record = try #require(records.first { $0.reason == .denied })
         #expect(record.methodName == "PURGE")

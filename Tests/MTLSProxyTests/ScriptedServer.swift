@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Crypto
+import Dispatch
 import Foundation
 import HTTPSemantics
 import MTLSProxy
@@ -199,17 +200,11 @@ final class Flag: Sendable {
 
 /// Where a thread waits for a test.
 final class Gate: Sendable {
-    private let wakeUp: WakeUp
+    private let semaphore = DispatchSemaphore(value: 0)
 
-    init() throws { wakeUp = try WakeUp() }
+    func open() { semaphore.signal() }
 
-    func open() { wakeUp.signal() }
-
-    func wait() {
-        guard var poller = try? Poller() else { return }
-        try? poller.add(wakeUp, Key(rawValue: 1))
-        _ = poller.wait(milliseconds: 20_000)
-    }
+    func wait() { _ = semaphore.wait(timeout: .now() + 20) }
 }
 
 extension ProxyEngine {

@@ -168,8 +168,10 @@ enum ProcessReading {
         return unsafe entry.gr_gid
     }
 
-    /// Room for a group with thousands of members, at first and at most.
+    /// Room for a group with thousands of members.
     private static let nameBufferBytes = 256 * 1024
+    /// Most room for one answer of the name service: some hundred thousand members, and little enough
+    /// for every caller at a time.
     private static let nameBufferBytesMax = 16 * 1024 * 1024
 
     private static func bytes(of path: String, max: Int) throws(ReadingFailure) -> [UInt8] {
