@@ -244,7 +244,7 @@ struct PKCS11ServerTests {
         }
     }
 
-    @Test func `a token that goes away stops issuance before it is recorded, until it is back`()
+    @Test func `a key that goes away stops issuance before it is recorded, until it is back`()
         async throws
     {
         let tokens = try SoftTokens.shared.get()
@@ -252,18 +252,18 @@ struct PKCS11ServerTests {
         try await serve(try TestDirectory(), "away") { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])
             let entry = try await server.register("web")
-            // What the module knows by heart ends with the login, which is the process's.
-            let other = try tokens.keys("away", server: "other")
+            // SoftHSM knows a token by heart, so it is the key that goes, and comes back with it.
+            // The copy lies elsewhere: two tokens of one serial number end SoftHSM's process.
             let directory = try TestDirectory()
+            let copy = "\(directory.path)/copy"
+            try FileManager.default.copyItem(atPath: place, toPath: copy)
             let vault = try KeyVault(
                 directory: "\(directory.path)/keys",
                 form: .plain,
-                place: .token(other),
+                place: .token(tokens.keys("away", server: server.core.logic.serverID)),
                 keyType: .p256
             )
-            _ = try vault.makeAuthorityKey()
-            try FileManager.default.moveItem(atPath: place, toPath: "\(place).away")
-            other.lose()
+            try vault.sweep(keeping: [])
             let noticed = await refusal { try await server.sign(Self.request(entry), as: agent) }
             #expect(noticed?.reason == "signerUnavailable", "\(String(describing: noticed))")
             #expect(try await server.unmetConditions() == ["authority"])
@@ -271,7 +271,8 @@ struct PKCS11ServerTests {
             let refused = await refusal { try await server.sign(Self.request(entry), as: agent) }
             #expect(refused?.reason == "signerUnavailable", "\(String(describing: refused))")
             #expect(try await server.audit.getCheckpoint(.init()).committedSize == size)
-            try FileManager.default.moveItem(atPath: "\(place).away", toPath: place)
+            try FileManager.default.removeItem(atPath: place)
+            try FileManager.default.moveItem(atPath: copy, toPath: place)
             try await eventually("the key signs again") {
                 try await server.unmetConditions().isEmpty
             }

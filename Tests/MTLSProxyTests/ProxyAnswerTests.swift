@@ -183,6 +183,7 @@ import Testing
         wire.send("GET / HT")
         #expect(wire.readAnswer()?.status == 408)
         #expect(wire.readToEnd().isEmpty)
+        _ = await world.client.sum()
         let record = try #require(
             world.client.takeRecords().records.first { $0.reason == .timedOut }
         )
