@@ -117,7 +117,7 @@ extension SyncSubscriberTests {
         )
     }
 
-    @Test func `an entry that grows beyond the room stays as it was`() {
+    @Test func `an entry that grows beyond the room is withdrawn, for it may have been narrowed`() {
         var subscriber = settled()
         let big = ResourceKey(.entry, "big")
         func grow(_ number: UInt64, _ bytes: Int) {
@@ -145,8 +145,8 @@ extension SyncSubscriberTests {
         grow(number, 8)
         #expect(subscriber.resources[big]?.count == 8)
         grow(number + 1, 4096)
-        #expect(subscriber.resources[big]?.count == 8)
-        #expect(subscriber.revision(of: big) == at(number))
+        #expect(subscriber.resources[big] == nil)
+        #expect(subscriber.persisted?.refused == [big])
         grow(number + 2, 4)
         #expect(subscriber.resources[big]?.count == 4)
     }

@@ -3,7 +3,8 @@
 /// How much room a subscriber's entries take.
 ///
 /// Whoever may write entries of one namespace can write more than an agent holds. What is too much
-/// is refused by name: it stops neither revocations nor bundles, and what was there first stays.
+/// is refused by name: it stops neither revocations nor bundles, and what was there first stays, unless
+/// it was to be changed.
 struct EntryRoom: Sendable {
     private var count = 0
     private var bytes = 0

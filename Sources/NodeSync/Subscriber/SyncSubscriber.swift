@@ -210,7 +210,9 @@ package struct SyncSubscriber: Sendable {
         }
         for change in application.changes {
             // A refused change leaves the last good state in force, here as in the shell.
-            if reasons[change.key] == nil { keep(change) }
+            if reasons[change.key] == nil || application.excess.contains(change.key) {
+                keep(change)
+            }
         }
         lastGood = lastGood.filter { refused[$0.key] != nil }
         if phase == .restoring {
@@ -365,7 +367,12 @@ package struct SyncSubscriber: Sendable {
                 resources[key].map { key.name.utf8.count + $0.count }
             }
         )
-        let sorted = changes.filter { !excess.contains($0.key) }.sorted { $0.key < $1.key }
+        // What there was may be wider than what is to be: it is withdrawn, not kept.
+        let fitting = changes.compactMap { change -> ResourceChange? in
+            guard excess.contains(change.key) else { return change }
+            return resources[change.key] == nil ? nil : .remove(change.key)
+        }
+        let sorted = fitting.sorted { $0.key < $1.key }
         application = Application(
             revision: revision,
             changes: sorted,
