@@ -61,7 +61,7 @@ test: setup build-tests ## build and run every test
 	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build --no-parallel
 
 .PHONY: check
-check: setup format-check build-tests proto-check test ## format, generated code, tidy, build, tests
+check: setup format-check tables-check build-tests proto-check test ## format, generated parts, tidy, build, tests
 
 .PHONY: tidy
 tidy: setup build-tests ## only the house rules: layering, lengths, banned calls, documentation
@@ -79,6 +79,10 @@ format: ## format the sources in place
 format-check: ## strict format lint
 	@.ci/stage format swift format lint --strict --parallel --configuration .swift-format \
 		$(SWIFT_FILES)
+
+.PHONY: tables-check
+tables-check: ## fail when the tables of docs/operations.md are not those of the sources
+	@.ci/stage tables .ci/operations-tables --check
 
 .PHONY: proto-plugins
 proto-plugins: setup

@@ -170,6 +170,16 @@ void clinux_send_at_once(int32_t socket) {
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
+int32_t clinux_keep_alive(int32_t socket, int32_t idle, int32_t interval, int32_t probes) {
+    int one = 1;
+    if (setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one) != 0
+        || setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) != 0
+        || setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval) != 0
+        || setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes) != 0)
+        return errno;
+    return 0;
+}
+
 void clinux_reset_on_close(int32_t socket) {
     struct linger now = {.l_onoff = 1};
     setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, sizeof now);

@@ -36,9 +36,11 @@ package struct Socket: ~Copyable, Sendable {
         port: UInt16,
         isShared: Bool = false
     ) throws(SystemError) -> Socket {
-        try owned(
+        let listener = try owned(
             clinux_tcp_listen(address.high, address.low, port, isShared, backlogMax)
         )
+        try listener.keepAlive()
+        return listener
     }
 
     /// Listens on a Unix socket, whose file is made with `mode`.
@@ -66,7 +68,9 @@ package struct Socket: ~Copyable, Sendable {
         _ address: IPAddress,
         port: UInt16
     ) throws(SystemError) -> Socket {
-        try owned(clinux_tcp_connect(address.high, address.low, port))
+        let socket = try owned(clinux_tcp_connect(address.high, address.low, port))
+        try socket.keepAlive()
+        return socket
     }
 
     /// Connects to a Unix socket, which succeeds or fails at once.

@@ -16,6 +16,11 @@ package final class Machine: Sendable {
         package var trustDomain = "example.org"
         /// Lines added to the server's configuration.
         package var serverLines: [String] = []
+        /// What starts the server and the agent, if it is not this process: a command that takes
+        /// theirs as its last arguments, as nsenter does.
+        package var starter: [String] = []
+        /// The user that they run as, by the number that they see.
+        package var user = FreePort.uid
         /// Environment of the server.
         package var serverEnvironment: [String: String] = [:]
         /// Environment of the agent.
@@ -78,15 +83,28 @@ package final class Machine: Sendable {
         if !FileManager.default.fileExists(atPath: configuration) {
             try writeConfiguration(to: configuration)
         }
-        let server = try Program(
-            Installation.binary("signet-server"),
+        let server = try start(
+            "signet-server",
             ["--config", configuration],
-            environment: options.serverEnvironment,
-            directory: path
+            environment: options.serverEnvironment
         )
         running.withLock { $0.server = server }
         if waitsUntilReady { try await server.waitFor(": ready") }
         return server
+    }
+
+    private func start(
+        _ name: String,
+        _ arguments: [String],
+        environment: [String: String]
+    ) throws -> Program {
+        let words = options.starter + [try Installation.binary(name)] + arguments
+        return try Program(
+            words[0],
+            Array(words.dropFirst()),
+            environment: environment,
+            directory: path
+        )
     }
 
     private func writeConfiguration(to file: String) throws {
@@ -100,7 +118,7 @@ package final class Machine: Sendable {
                 "keyStorage: plain",
                 "listen: 127.0.0.1:\(port)",
                 "advertise: [\"127.0.0.1:\(port)\"]",
-                "admins: [\"uid:\(FreePort.uid)\"]",
+                "admins: [\"uid:\(options.user)\"]",
                 "telemetryPort: \(try FreePort.take())",
                 "attestationBurst: 1000",
             ] + options.serverLines
@@ -130,14 +148,13 @@ package final class Machine: Sendable {
                 ofItemAtPath: tokenFile
             )
         }
-        let agent = try Program(
-            Installation.binary("signet-agent"),
+        let agent = try start(
+            "signet-agent",
             [
                 "--data-dir", agentDirectory, "--join-token-file", tokenFile,
                 "--socket", workloadSocket, "--telemetry-port", "0",
             ],
-            environment: options.agentEnvironment,
-            directory: path
+            environment: options.agentEnvironment
         )
         running.withLock { $0.agent = agent }
         if waitsUntilReady { try await agent.waitFor(": ready") }

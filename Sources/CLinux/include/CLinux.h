@@ -189,6 +189,10 @@ int32_t clinux_shutdown_write(int32_t socket);
 int32_t clinux_socket_error(int32_t socket);
 /// Small messages leave at once (TCP_NODELAY).
 void clinux_send_at_once(int32_t socket);
+/// The kernel asks a peer that has been silent for `idle` seconds whether it is still there, every
+/// `interval` seconds, and ends the connection after `probes` questions without an answer
+/// (SO_KEEPALIVE). What a listener accepts inherits it. 0, or errno.
+int32_t clinux_keep_alive(int32_t socket, int32_t idle, int32_t interval, int32_t probes);
 /// Closing will reset the connection, so that the peer does not take its end for a proper one.
 void clinux_reset_on_close(int32_t socket);
 clinux_endpoint clinux_local_endpoint(int32_t socket);

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One TCP stream through proxies: stream.py serve PORT, or stream.py hold SOCKET.
+
+Both sides say "open" when a line has come through, and "ended" when the stream ends in whatever way;
+neither ends it. `serve` says "listening" first and takes one stream after the other.
+"""
+import socket
+import sys
+
+
+def wait_for_end(connection):
+    print("open", flush=True)
+    try:
+        while connection.recv(4096):
+            pass
+    except OSError:
+        pass
+    print("ended", flush=True)
+
+
+def serve(port):
+    listener = socket.create_server(("127.0.0.1", int(port)))
+    print("listening", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(connection.recv(4096))
+            wait_for_end(connection)
+
+
+def hold(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    connection.sendall(b"hello\n")
+    if connection.recv(4096):
+        wait_for_end(connection)
+    else:
+        print("refused", flush=True)
+
+
+{"serve": serve, "hold": hold}[sys.argv[1]](sys.argv[2])
