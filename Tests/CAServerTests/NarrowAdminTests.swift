@@ -70,6 +70,33 @@ struct NarrowAdminTests {
         }
     }
 
+    @Test func `documents that reach nobody are told to who may know what agents show`()
+        async throws
+    {
+        try await withServer { server in
+            func document(_ node: String) -> String {
+                entryDocument("db", node: node, spiffeID: "spiffe://example.org/db")
+            }
+            // Documents come before machines.
+            #expect(try await server.apply(document("role:bd")).warnings.isEmpty)
+            _ = try await server.agent("db-1", selectors: ["role:db"])
+            #expect(try await server.apply(document("role:db")).warnings.isEmpty)
+            let mistaken = try await server.apply(document("role:bd")).warnings
+            #expect(mistaken.contains { $0.contains("role:bd") && $0.contains("db") }, "\(mistaken)")
+            let rules = "    - verbs: [apply]\n      kinds: [RegistrationEntry]"
+            let told = try await acting("writer", rules, on: server) { client in
+                try await Documents.Client(wrapping: client).apply(
+                    .with {
+                        $0.files = [
+                            .with { ($0.name, $0.content) = ("test.yaml", document("role:bd2")) }
+                        ]
+                    }
+                ).warnings
+            }
+            #expect(told.isEmpty)
+        }
+    }
+
     @Test func `a blast radius shows no entry that its reader may not list`() async throws {
         try await withServer { server in
             _ = try await server.agent("web-1", selectors: ["role:web"])

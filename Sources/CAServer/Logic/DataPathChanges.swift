@@ -10,17 +10,25 @@ package struct DocumentPeers: Sendable {
     package let agentsLacking: @Sendable (_ showing: [Selector], _ capability: String) -> [String]
     /// The attached processes of a Proxy, as `node/namespace/name`, that lack one of capabilities.
     package let proxiesLacking: @Sendable (_ proxy: String, _ one: Set<String>) -> [String]
+    /// Whether there are agents, and none shows all of these node selectors.
+    package let nobodyShows: @Sendable ([Selector]) -> Bool
 
     package init(
         agentsLacking: @escaping @Sendable ([Selector], String) -> [String],
-        proxiesLacking: @escaping @Sendable (String, Set<String>) -> [String]
+        proxiesLacking: @escaping @Sendable (String, Set<String>) -> [String],
+        nobodyShows: @escaping @Sendable ([Selector]) -> Bool
     ) {
         self.agentsLacking = agentsLacking
         self.proxiesLacking = proxiesLacking
+        self.nobodyShows = nobodyShows
     }
 
     /// Nobody is connected.
-    package static let none = Self(agentsLacking: { _, _ in [] }, proxiesLacking: { _, _ in [] })
+    package static let none = Self(
+        agentsLacking: { _, _ in [] },
+        proxiesLacking: { _, _ in [] },
+        nobodyShows: { _ in false }
+    )
 }
 
 /// What an order has changed of what the states of proxies are made of.

@@ -71,6 +71,7 @@ package struct DocumentAct {
         if let owner = order.pruneOwner { try prune(owner, keeping: order.documents) }
         try checkRolesLeft()
         try settleProxies(order.documents)
+        warnOfStrangeNodes(order.documents)
         let reached: Revision
         if let taken {
             reached = taken

@@ -110,6 +110,12 @@ extension SyncHub {
                     return (all[reference] ?? []).filter { !needed.isSubset(of: $0.capabilities) }
                         .map(\.place)
                 }
+            },
+            nobodyShows: { [self] selectors in
+                state.withLock { state in
+                    let scope = state.publisher.scope
+                    return !scope.isEmpty && scope.agents(matching: selectors).isEmpty
+                }
             }
         )
     }

@@ -54,6 +54,9 @@ package struct ScopeIndex: Sendable {
 
     package init() {}
 
+    /// Whether there is no agent.
+    package var isEmpty: Bool { index.members.isEmpty }
+
     /// Puts an agent in, or gives it other selectors.
     package mutating func insert(_ agent: AgentName, selectors: Set<Selector>) {
         index.insert(agent, selectors: selectors)
