@@ -274,8 +274,8 @@ let package = Package(
         .executableTarget(
             name: "signet-bench-proxy",
             dependencies: [
-                "Authorization", "HTTPSemantics", "MTLSProxy", "Reactor", "Routing", "SPIFFE",
-                .argumentParser, .asn1,
+                "Authorization", "Clocks", "HTTPSemantics", "MTLSProxy", "Reactor", "Routing",
+                "SPIFFE", "Telemetry", .argumentParser, .asn1,
             ],
             path: "Tests/Benchmarks/ProxyHost",
             swiftSettings: settings

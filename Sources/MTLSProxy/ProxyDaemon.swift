@@ -18,12 +18,26 @@ package struct ProxyDaemon: Sendable {
     private let settings: ProxySettings
     private let clock: any NodeClock
     private let logger: Logger
+    private let accessLog: AccessLog?
     private let drainAsked = AsyncStream.makeStream(of: Void.self)
 
-    package init(_ settings: ProxySettings, clock: any NodeClock, logger: Logger) {
+    /// A proxy that does not run yet.
+    ///
+    /// - Parameters:
+    ///   - settings: What its operator wants.
+    ///   - clock: Both clocks.
+    ///   - logger: For everything but the traffic.
+    ///   - accessLog: For the traffic, as far as the settings say; nil: nowhere.
+    package init(
+        _ settings: ProxySettings,
+        clock: any NodeClock,
+        logger: Logger,
+        accessLog: AccessLog?
+    ) {
         self.settings = settings
         self.clock = clock
         self.logger = logger
+        self.accessLog = settings.accessLog == .off ? nil : accessLog
         metrics.set(.buildInfo, to: 1, SignetVersion.current)
         metrics.set(.startTime, to: clock.wallTime.timeIntervalSince1970)
     }
@@ -81,7 +95,7 @@ package struct ProxyDaemon: Sendable {
             decisions: decisions,
             stalenessMax: settings.stalenessMax,
             clock: clock,
-            logger: settings.accessLog == .off ? Self.silent : logger,
+            accessLog: accessLog,
             metrics: metrics
         )
         let (drainAsked, logger) = (drainAsked.stream, logger)
@@ -122,8 +136,6 @@ package struct ProxyDaemon: Sendable {
             group.cancelAll()
         }
     }
-
-    private static let silent = Logger(label: "off") { _ in SwiftLogNoOpLogHandler() }
 
     /// Keeps private keys out of core dumps and out of reach of other processes of the same user;
     /// for a program that is a proxy and nothing else.

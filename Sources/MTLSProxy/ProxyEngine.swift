@@ -39,6 +39,8 @@ package final class ProxyEngine: Sendable {
     package let instance: UInt64
     private let mailboxes: [Mailbox<LoopMessage>]
     private let queues: [RecordQueue]
+    /// A word for each time that a worker has many records; for one reader.
+    package let recordsWaiting: AsyncStream<Void>
     private let state = Mutex(State())
 
     /// Starts the workers, which wait for a snapshot.
@@ -59,10 +61,15 @@ package final class ProxyEngine: Sendable {
         self.instance = instance ?? generator.next()
         var mailboxes: [Mailbox<LoopMessage>] = []
         var queues: [RecordQueue] = []
+        let (waiting, call) = AsyncStream.makeStream(
+            of: Void.self,
+            bufferingPolicy: .bufferingNewest(1)
+        )
+        recordsWaiting = waiting
         do throws(SystemError) {
             for _ in 0..<workers {
                 mailboxes.append(try Mailbox())
-                queues.append(RecordQueue())
+                queues.append(RecordQueue { call.yield() })
             }
             self.mailboxes = mailboxes
             self.queues = queues

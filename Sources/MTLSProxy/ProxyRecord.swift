@@ -134,11 +134,13 @@ extension ProxyRecord {
 
 /// The records of one loop on their way to whoever writes them: bounded, never waited for.
 package final class RecordQueue: Sendable {
-    /// Most records that wait; a reader that looks every second keeps up with this many a second.
-    package static let recordsMax = 4096
+    /// Most records that wait: a few megabytes, and what a worker makes in a second at most.
+    package static let recordsMax = 16_384
     /// Most records that wait when only the access log wants the next one: a log of everything
     /// takes no denial's place.
-    package static let accessRecordsMax = 3072
+    package static let accessRecordsMax = 12_288
+    /// With so many the reader is called before its time: it has room for the next while it reads.
+    static let recordsCalled = 1_024
 
     /// What a reader takes at a time.
     package struct Taken: Sendable {
@@ -163,16 +165,23 @@ package final class RecordQueue: Sendable {
     }
 
     private let state = Mutex(State())
+    private let call: @Sendable () -> Void
 
-    package init() {}
+    /// An empty one.
+    ///
+    /// - Parameter call: Tells the reader that there are many; must not wait.
+    package init(call: @escaping @Sendable () -> Void = {}) {
+        self.call = call
+    }
 
     /// Adds what a loop has gathered in a turn, and drops and counts what is too much.
     ///
     /// - Returns: How many were dropped.
     package func add(_ records: inout [ProxyRecord]) -> UInt64 {
         defer { records.removeAll(keepingCapacity: true) }
-        return state.withLock { state in
+        let (dropped, isMany) = state.withLock { state in
             var dropped: UInt64 = 0
+            let before = state.taken.records.count
             for record in records {
                 let isDecision = record.isForDecisionLog
                 let room = isDecision ? Self.recordsMax : Self.accessRecordsMax
@@ -187,8 +196,11 @@ package final class RecordQueue: Sendable {
                     }
                 }
             }
-            return dropped
+            let after = state.taken.records.count
+            return (dropped, before < Self.recordsCalled && after >= Self.recordsCalled)
         }
+        if isMany { call() }
+        return dropped
     }
 
     /// Keeps what a loop has counted, which ends.

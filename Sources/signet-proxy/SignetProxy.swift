@@ -77,15 +77,21 @@ struct SignetProxy: AsyncParsableCommand {
     func run() async throws {
         do {
             let settings = try settings()
-            try bootstrapLogging(
-                format: value(format, "log-format") ?? .text,
-                level: value(level, "log-level") ?? .info
+            let format: LogFormat = try value(format, "log-format") ?? .text
+            let sink = bootstrapLogging(
+                format: format,
+                level: try value(level, "log-level") ?? .info
             )
             let logger = Logger(label: "signet-proxy")
             if !allowsDebugging, let problem = ProxyDaemon.protectMemory() {
                 logger.warning("memory is not protected", metadata: ["reason": "\(problem)"])
             }
-            let daemon = ProxyDaemon(settings, clock: SystemClock(), logger: logger)
+            let daemon = ProxyDaemon(
+                settings,
+                clock: SystemClock(),
+                logger: logger,
+                accessLog: AccessLog(format) { sink.write($0) }
+            )
             let group = ServiceGroup(
                 services: [ProxyRun(daemon: daemon, logger: logger)],
                 gracefulShutdownSignals: [.sigterm, .sigint],

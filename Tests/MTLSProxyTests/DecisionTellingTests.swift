@@ -11,6 +11,7 @@ import Reactor
 import Routing
 import SPIFFE
 import SwiftProtobuf
+import Synchronization
 import Telemetry
 import TestPKI
 import Testing
@@ -156,7 +157,8 @@ struct DecisionTellingTests {
     @Test func `records that nobody takes in time are dropped and counted, a log's before denials`()
         throws
     {
-        let queue = RecordQueue()
+        let calls = Mutex(0)
+        let queue = RecordQueue { calls.withLock { $0 += 1 } }
         var answers = Array(
             repeating: try record(1, of: World.webID),
             count: RecordQueue.recordsMax
@@ -173,6 +175,14 @@ struct DecisionTellingTests {
         #expect(taken.dropped == UInt64(RecordQueue.recordsMax - room))
         #expect(taken.accessDropped == answered - UInt64(RecordQueue.accessRecordsMax))
         #expect(queue.take().dropped == 0)
+        // The reader is called once for each time that there are many.
+        #expect(calls.withLock { $0 } == 1)
+        var few = try denials(of: 1, each: 10)
+        _ = queue.add(&few)
+        #expect(calls.withLock { $0 } == 1)
+        var many = try denials(of: 1, each: RecordQueue.recordsMax)
+        _ = queue.add(&many)
+        #expect(calls.withLock { $0 } == 2)
     }
 
     @Test func `counts are split into messages that an agent takes`() {

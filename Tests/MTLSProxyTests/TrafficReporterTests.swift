@@ -39,7 +39,7 @@ struct TrafficReporterTests {
                 decisions: world.decisions,
                 stalenessMax: nil,
                 clock: SystemClock(),
-                logger: Self.silent,
+                accessLog: nil,
                 metrics: linked.metrics
             )
             let wire = try Wire.connect(world.outboundAddress)

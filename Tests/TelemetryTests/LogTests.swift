@@ -40,6 +40,52 @@ struct LogTests {
         #expect(try rest(of: line) == " INFO test: hello there a=\"one two\" b=2 c=\"\"\n")
     }
 
+    @Test(arguments: LogFormat.allCases)
+    func `lines that are made many at a time look like those of a logger`(
+        _ format: LogFormat
+    ) throws {
+        let values = [
+            "plain", "", "two words", "a=b", "quo\"te", "back\\slash", "line\nfeed", "\u{7f}",
+            "\u{9b}",
+            "gr\u{fc}n", String(repeating: "x", count: LineLogHandler.valueBytesMax),
+            String(repeating: "x", count: LineLogHandler.valueBytesMax + 1), "200",
+        ]
+        let lines = Lines()
+        var many = LogLines(format, level: .info, label: "test", message: "access")
+        for value in values {
+            logger(format, lines).info("access", metadata: ["a": "\(value)", "b": "7"])
+            many.begin(at: Date().timeIntervalSince1970)
+            many.field("a", value)
+            many.field("b", 7)
+            many.end()
+        }
+        let prefix = format == .json ? "{\"time\":\"" : ""
+        let made = String(decoding: many.bytes, as: UTF8.self).split(separator: "\n")
+        #expect(made.count == values.count)
+        for (one, other) in zip(made, lines.all) {
+            let rests = try [String(one) + "\n", other].map { try rest(of: $0, after: prefix) }
+            #expect(rests[0] == rests[1])
+        }
+        many.clear()
+        #expect(many.bytes.isEmpty)
+    }
+
+    @Test func `the time of a line is that of the event, to the millisecond`() {
+        var lines = LogLines(.text, level: .info, label: "l", message: "m")
+        for time in [0, 0.0625, 1_767_225_599.5, 1_767_225_600, -1, 1e300] {
+            lines.begin(at: time)
+            lines.end()
+        }
+        let times = String(decoding: lines.bytes, as: UTF8.self).split(separator: "\n")
+            .map { $0.prefix(24) }
+        #expect(
+            times == [
+                "1970-01-01T00:00:00.000Z", "1970-01-01T00:00:00.062Z", "2025-12-31T23:59:59.500Z",
+                "2026-01-01T00:00:00.000Z", "1970-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z",
+            ]
+        )
+    }
+
     @Test func `lines below the level are not written`() {
         let lines = Lines()
         logger(.text, lines).debug("quiet")

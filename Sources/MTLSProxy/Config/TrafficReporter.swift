@@ -5,7 +5,6 @@ package import Clocks
 internal import ControlAPIProtos
 internal import FoundationEssentials
 internal import HTTPSemantics
-package import Logging
 internal import Reactor
 internal import SPIFFE
 internal import SwiftProtobuf
@@ -14,7 +13,7 @@ package import Telemetry
 /// Takes from the engine what happened, and tells the log, the metrics, the agent and whoever asks
 /// for a decision; never on a loop, and nobody waits for it.
 package struct TrafficReporter: Sendable {
-    /// How often records are taken: what a worker can keep in between bounds what is lost.
+    /// How often records are taken at the least; a worker that has many calls before.
     static let recordsInterval: Duration = .seconds(1)
     /// How often counts are taken and told to the agent.
     static let countsInterval: Duration = .seconds(10)
@@ -26,7 +25,7 @@ package struct TrafficReporter: Sendable {
     private let decisions: DecisionMemory
     private let telling: DecisionTelling
     private let clock: any NodeClock
-    private let logger: Logger
+    private let accessLog: AccessLog?
     private let metrics: MetricRegistry
 
     /// A reporter that has not begun.
@@ -38,7 +37,7 @@ package struct TrafficReporter: Sendable {
     ///   - decisions: What remembers denials.
     ///   - stalenessMax: Without word of the agent for so long the control is suspended; nil: never.
     ///   - clock: Both clocks.
-    ///   - logger: Where the access log goes.
+    ///   - accessLog: What is told of each record; nil: nothing.
     ///   - metrics: Of the proxy.
     package init(
         engine: ProxyEngine,
@@ -47,7 +46,7 @@ package struct TrafficReporter: Sendable {
         decisions: DecisionMemory,
         stalenessMax: Duration?,
         clock: any NodeClock,
-        logger: Logger,
+        accessLog: AccessLog?,
         metrics: MetricRegistry
     ) {
         self.engine = engine
@@ -57,7 +56,7 @@ package struct TrafficReporter: Sendable {
         self.decisions = decisions
         telling = DecisionTelling(memory: decisions, metrics: metrics)
         self.clock = clock
-        self.logger = logger
+        self.accessLog = accessLog
         self.metrics = metrics
     }
 
@@ -65,6 +64,17 @@ package struct TrafficReporter: Sendable {
     /// loses nothing.
     package func run() async {
         control.gatherBeforeDecisions { tellRecords() }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                for await _ in engine.recordsWaiting { tellRecords() }
+            }
+            group.addTask { await runEverySecond() }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    private func runEverySecond() async {
         var told = ProxyCounters()
         var countsAt = clock.bootTime + Self.countsInterval
         while !Task.isCancelled {
@@ -87,7 +97,7 @@ package struct TrafficReporter: Sendable {
     private func tellRecords() {
         let taken = engine.takeRecords()
         decisions.add(taken.records)
-        for record in taken.records where record.isForAccessLog { log(record) }
+        accessLog?.tell(taken.records)
         if taken.accessDropped > 0 {
             metrics.increment(.proxyAccessLogDropped, by: Int(clamping: taken.accessDropped))
         }
@@ -97,32 +107,6 @@ package struct TrafficReporter: Sendable {
             now: clock.bootTime
         )
         for message in messages where !link.record(message) { telling.refused(message) }
-    }
-
-    private func log(_ record: ProxyRecord) {
-        logger.info(
-            "access",
-            metadata: [
-                "kind": "\(record.kind.rawValue)",
-                "direction": record.isInbound ? "inbound" : "outbound",
-                "listener": "\(record.listener)",
-                "peer": "\(record.peer?.description ?? "")",
-                "address": "\(record.peerAddress.map { "\($0)" } ?? "")",
-                "method": "\(record.kind == .request ? record.methodName : "")",
-                "path": "\(record.path)",
-                "response_code": "\(record.status)",
-                "response_flags": "\(record.reason.flags)",
-                "reason": "\(record.reason.rawValue)",
-                "detail": "\(record.detail)",
-                "shadow": "\(record.shadowVerdict)",
-                "uid": "\(record.uid.map { "\($0)" } ?? "")",
-                "decision": "\(record.decisionID?.description ?? "")",
-                "revision": "\(record.revision)",
-                "duration_ms": "\(record.milliseconds)",
-                "bytes_received": "\(record.bytesIn)",
-                "bytes_sent": "\(record.bytesOut)",
-            ]
-        )
     }
 
     // MARK: - Counts
@@ -261,14 +245,6 @@ extension UInt64 {
     /// none of its numbers.
     fileprivate func growth(since earlier: Self) -> Int {
         self > earlier ? Int(clamping: self - earlier) : 0
-    }
-}
-
-extension ProxyRecord {
-    /// What policies in shadow would have decided, if that is something else.
-    fileprivate var shadowVerdict: String {
-        guard let decision, decision.differsInShadow else { return "" }
-        return decision.shadow.isAllowed ? "allowed" : "denied"
     }
 }
 

@@ -109,7 +109,7 @@ package struct LineLogHandler: LogHandler {
         return plain && !text.isEmpty ? text : JSONString(text).description
     }
 
-    private static func cut(_ text: String) -> String {
+    static func cut(_ text: String) -> String {
         guard text.utf8.count > valueBytesMax else { return text }
         return String(decoding: text.utf8.prefix(valueBytesMax), as: UTF8.self) + "..."
     }

@@ -18,9 +18,12 @@ package enum LogFormat: String, CaseIterable, Sendable {
 /// - Parameters:
 ///   - format: How lines look.
 ///   - level: Lines below it are not written.
-package func bootstrapLogging(format: LogFormat, level: Logger.Level) {
+/// - Returns: Where they go, for lines that no logger makes.
+@discardableResult
+package func bootstrapLogging(format: LogFormat, level: Logger.Level) -> StandardError {
     let sink = StandardError()
     LoggingSystem.bootstrap { label in
-        LineLogHandler(label: label, format: format, level: level, write: sink.write)
+        LineLogHandler(label: label, format: format, level: level, write: { sink.write($0) })
     }
+    return sink
 }

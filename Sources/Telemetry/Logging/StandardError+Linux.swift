@@ -11,8 +11,10 @@ package final class StandardError: Sendable {
     package init() {}
 
     /// Writes a line that ends with a newline; does nothing when standard error is closed.
-    package func write(_ line: String) {
-        let bytes = Array(line.utf8)
+    package func write(_ line: String) { write(Array(line.utf8)) }
+
+    /// Writes whole lines, between which no other thread's comes.
+    package func write(_ bytes: [UInt8]) {
         turn.withLock { _ in
             // Nowhere is left to report a failure of the log itself.
             _ = unsafe bytes.withUnsafeBytes { buffer in

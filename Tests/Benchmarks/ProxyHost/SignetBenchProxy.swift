@@ -50,7 +50,7 @@ struct SignetBenchProxy: ParsableCommand {
             Glibc.exit(0)
         }
         end.activate()
-        log?.start()
+        if let log { Task.detached { await log.run() } }
         // The source is cancelled when nobody holds it.
         withExtendedLifetime(end) { dispatchMain() }
     }

@@ -59,12 +59,12 @@ final class TwoMachines: Sendable {
         }
         let python = try Installation.python()
         let demo = "\(Installation.repository.path)/deploy/demo"
+        try await Self.lay(keepers, machine.directory)
         service = try Self.start(
             starters[1] + [python, "\(Installation.peers)/stream.py", "serve", "\(Self.echo)"],
             machine.directory
         )
         programs = Mutex([service])
-        try await lay(second: second, starters)
         try await service.waitFor("listening")
         for starter in starters {
             let backend = try Self.start(
@@ -99,13 +99,23 @@ final class TwoMachines: Sendable {
         }
     }
 
-    /// Cuts the second machine off: nothing comes back from it, not even a refusal.
-    func unplug() async throws { try await change("down") }
+    /// Cuts the machines off from each other: what one sends reaches nobody, and nothing tells it so.
+    func unplug() async throws {
+        for (index, other) in Self.addresses.reversed().enumerated() {
+            try await run(
+                index,
+                [
+                    "ip", "neighbour", "replace", other, "lladdr", "02:00:00:00:00:fe", "dev",
+                    "cable", "nud", "permanent",
+                ]
+            )
+        }
+    }
 
-    func plug() async throws { try await change("up") }
-
-    private func change(_ state: String) async throws {
-        try await run(1, ["ip", "link", "set", "cable", state])
+    func plug() async throws {
+        for (index, other) in Self.addresses.reversed().enumerated() {
+            try await run(index, ["ip", "neighbour", "delete", other, "dev", "cable"])
+        }
     }
 
     /// Opens a stream to the TCP service, which stays open as long as both machines have it.
@@ -175,21 +185,29 @@ final class TwoMachines: Sendable {
         return [nsenter, "--target", "\(keeper.pid)"] + kinds + credentials + ["--"]
     }
 
-    private func lay(second: Program, _ starters: [[String]]) async throws {
-        let ends = ["cable", "type", "veth", "peer", "cable", "netns", "\(second.pid)"]
-        try await run(0, ["ip", "link", "add"] + ends)
-        for (index, address) in Self.addresses.enumerated() {
-            try await run(index, ["ip", "address", "add", "\(address)/24", "dev", "cable"])
+    private static func lay(_ keepers: [Program], _ directory: TestDirectory) async throws {
+        let ends = ["cable", "type", "veth", "peer", "cable", "netns", "\(keepers[1].pid)"]
+        try await run(keepers[0], ["ip", "link", "add"] + ends, directory)
+        for (keeper, address) in zip(keepers, addresses) {
+            let words = ["ip", "address", "add", "\(address)/24", "dev", "cable"]
+            try await run(keeper, words, directory)
             for link in ["lo", "cable"] {
-                try await run(index, ["ip", "link", "set", link, "up"])
+                try await run(keeper, ["ip", "link", "set", link, "up"], directory)
             }
         }
     }
 
     private func run(_ index: Int, _ words: [String]) async throws {
-        let kinds = (Self.flags.isEmpty ? [] : ["--user"]) + ["--net"]
-        let program = try Self.start(Self.enter(keepers[index], kinds) + words, machine.directory)
-        let result = try await program.result()
+        try await Self.run(keepers[index], words, machine.directory)
+    }
+
+    private static func run(
+        _ keeper: Program,
+        _ words: [String],
+        _ directory: TestDirectory
+    ) async throws {
+        let kinds = (flags.isEmpty ? [] : ["--user"]) + ["--net"]
+        let result = try await start(enter(keeper, kinds) + words, directory).result()
         guard result.isSuccess else { throw ProgramFailure("\(words): \(result.report)") }
     }
 

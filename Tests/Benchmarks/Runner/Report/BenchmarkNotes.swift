@@ -88,8 +88,10 @@ enum BenchmarkNotes {
         the application's place; the others do not.
 
         - **Bare**: no access log and no request ID; one identity is allowed.
-        - **With access log, policy and metrics**: an access log in JSON with the same fields to a \
-        file, and the same 8 rules (methods, path prefixes, callers), of which the last matches.
+        - **With access log, policy and metrics**: an access log in JSON to a file, Signet's as \
+        signet-proxy writes it, with more values than the others' have; and the same 8 rules \
+        (methods, path prefixes, callers), of which the last matches. A product that has not \
+        written a line for each request is not compared.
         - **Denied**: the same, with a path that the first rule denies.
         - **TCP**: the same requests, not read by the proxies.
         - **New connection**: a TCP tunnel for each request, so that each is a full mutual \
