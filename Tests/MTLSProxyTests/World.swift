@@ -93,6 +93,7 @@ final class World {
         _ policies: [AccessPolicy],
         name: String = "in",
         revocations: PeerRevocations = .none,
+        forward: ForwardTarget? = nil,
         forwardUIDs: [UInt32] = [getuid()],
         recording: ProxyRecording = .all,
         limits: ProxyLimits = ProxyLimits()
@@ -108,7 +109,7 @@ final class World {
                 address: inboundAddress,
                 identity: try SPIFFEID(Self.backendID),
                 trafficProtocol: trafficProtocol,
-                forward: .address(application),
+                forward: forward ?? .address(application),
                 forwardUIDs: forwardUIDs,
                 workloadPort: 80
             ),
