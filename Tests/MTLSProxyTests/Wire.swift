@@ -72,20 +72,50 @@ final class Wire: @unchecked Sendable {
 
     private func more() -> Bool {
         while true {
-            let transfer = with { socket in
-                var buffer = Buffer(capacity: 64 * 1024)
-                let transfer = socket.receive(into: &buffer)
-                received += buffer.copy()
-                return transfer
-            }
-            switch transfer {
+            switch receive() {
             case .bytes: return true
             case .wouldBlock: wait(POLLIN)
-            case .failed(let error):
-                failure = error
-                return false
-            case .end, nil: return false
+            default: return false
             }
+        }
+    }
+
+    private func receive() -> Socket.Transfer? {
+        let transfer = with { socket in
+            var buffer = Buffer(capacity: 64 * 1024)
+            let transfer = socket.receive(into: &buffer)
+            received += buffer.copy()
+            return transfer
+        }
+        if case .failed(let error) = transfer { failure = error }
+        return transfer
+    }
+
+    /// Reads what is there and waits for nothing.
+    ///
+    /// - Returns: Whether more may come.
+    func gather() -> Bool {
+        while true {
+            switch receive() {
+            case .bytes: continue
+            case .wouldBlock: return true
+            default: return false
+            }
+        }
+    }
+
+    /// Sends what the kernel takes at once.
+    ///
+    /// - Returns: How many bytes it took; nil if the connection has failed.
+    func sendNow(_ bytes: ArraySlice<UInt8>) -> Int? {
+        switch with({ $0.send(bytes.span) }) {
+        case .bytes(let count): return count
+        case .wouldBlock: return 0
+        case .failed(let error):
+            // The kernel tells of a reset once, and of an end afterwards.
+            if error.errorNumber == ECONNRESET { failure = error }
+            return nil
+        default: return nil
         }
     }
 
@@ -224,13 +254,16 @@ struct NoAddress: Error {}
 func pause(_ milliseconds: Int32) { _ = poll(nil, 0, milliseconds) }
 
 extension Wire {
+    /// Takes somebody who waits; nil if nobody does.
+    func acceptNow() -> Wire? {
+        with { socket in
+            do throws(SystemError) { return Wire(try socket.accept()) } catch { return nil }
+        } ?? nil
+    }
+
     func accept() -> Wire? {
         while true {
-            let accepted: Wire? =
-                with { socket in
-                    do throws(SystemError) { return Wire(try socket.accept()) } catch { return nil }
-                } ?? nil
-            if let accepted { return accepted }
+            if let accepted = acceptNow() { return accepted }
             guard wait(POLLIN, milliseconds: -1) else { return nil }
         }
     }
