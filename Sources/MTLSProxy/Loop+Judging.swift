@@ -15,8 +15,10 @@ extension Loop {
     mutating func end(_ connection: inout Connection, _ reason: ProxyReason) {
         if connection.reason == .none { connection.reason = reason }
         let isHarmless = reason == .none || reason == .aged || reason == .draining
-        // What is cut off must not look like a proper end.
-        if !isHarmless || connection.exchange.isActive { connection.abort() }
+        // What is cut off must not look like a proper end, nor what waits for its reader still.
+        if !isHarmless || connection.exchange.isActive || !connection.out.isEmpty {
+            connection.abort()
+        }
         connection.isDead = true
     }
 

@@ -20,6 +20,7 @@ extension Loop {
         steps: while !client.isDead, !client.isLingering {
             switch Self.next(scratch.plain, scratch.position, &client, &scratch.request) {
             case .needInput:
+                headMayHaveBegun(&client)
                 guard readMore(key, &client) else { break steps }
                 continue
             case .head(let bytes): beginExchange(key, &client, bytes)
@@ -67,6 +68,13 @@ extension Loop {
         case .failed: end(&client, .clientEnded)
         }
         client.endReading(&scratch)
+    }
+
+    /// The first bytes of a head may have come behind the request before it, whose answer is
+    /// through: it has no more time than one that comes by itself.
+    private func headMayHaveBegun(_ client: inout Connection) {
+        guard client.waiting == .request, !client.request.isIdle else { return }
+        arm(.head, &client, limits.head)
     }
 
     /// - Returns: Whether there are more bytes.

@@ -200,6 +200,9 @@ package final class ProxyEngine: Sendable {
         withExtendedLifetime(old) {}
     }
 
+    /// How many snapshots there are that a loop may still have, the one in force included.
+    package var generationsKept: Int { state.withLock { $0.kept.count } }
+
     /// One listener for each worker: TCP shares a port, a Unix socket is one for all.
     private func open(_ address: ListenAddress) throws(SystemError) -> [OpenListener] {
         switch address {

@@ -83,6 +83,8 @@ package enum TLSFailure: Hashable, Sendable, CustomStringConvertible {
     /// Why it failed.
     package private(set) var failure: TLSFailure?
     package private(set) var isEstablished = false
+    private let recordsPerKeyMax: UInt64
+    private let bytesPerKeyMax: UInt64
     private var records: UInt64 = 0
     private var bytes: UInt64 = 0
     private var keySince: UInt64 = 0
@@ -96,8 +98,16 @@ package enum TLSFailure: Hashable, Sendable, CustomStringConvertible {
     /// - Parameters:
     ///   - context: What it shares with others.
     ///   - serverName: What a client asks for; no meaning for a server.
+    ///   - recordsPerKeyMax: After so many records a new key is taken.
+    ///   - bytesPerKeyMax: After so many bytes a new key is taken.
     ///   - now: Milliseconds since boot.
-    package init?(_ context: TLSContext, serverName: String? = nil, now: UInt64) {
+    package init?(
+        _ context: TLSContext,
+        serverName: String? = nil,
+        recordsPerKeyMax: UInt64 = Self.recordsPerKeyMax,
+        bytesPerKeyMax: UInt64 = Self.bytesPerKeyMax,
+        now: UInt64
+    ) {
         let made: OpaquePointer? =
             if let serverName {
                 unsafe context.table.pointee.session_new(context.context, serverName)
@@ -107,6 +117,8 @@ package enum TLSFailure: Hashable, Sendable, CustomStringConvertible {
         guard let made = unsafe made else { return nil }
         self.context = context
         unsafe session = made
+        self.recordsPerKeyMax = recordsPerKeyMax
+        self.bytesPerKeyMax = bytesPerKeyMax
         keySince = now
         messagesSince = now
     }
@@ -230,7 +242,7 @@ package enum TLSFailure: Hashable, Sendable, CustomStringConvertible {
         guard failure == nil else { return .failed }
         guard !bytes.isEmpty else { return .done(0) }
         let parts = (bytes.count + Self.recordBytesMax - 1) / Self.recordBytesMax
-        if records >= Self.recordsPerKeyMax || self.bytes >= Self.bytesPerKeyMax
+        if records >= recordsPerKeyMax || self.bytes >= bytesPerKeyMax
             || now >= keySince + Self.keyMillisecondsMax
         {
             updateKeys(now: now)

@@ -10,6 +10,8 @@ final class ChaosRelay: Sendable {
     enum Behaviour: Sendable {
         /// Passes on so many bytes at a time.
         case slices(Int)
+        /// Passes on each piece that comes so many milliseconds later, so many bytes at a time.
+        case latency(Int32, slices: Int)
         /// Resets both sides after so many bytes from the server.
         case reset(after: Int)
         /// Ends both sides, as if properly, after so many bytes from the server.
@@ -30,6 +32,8 @@ final class ChaosRelay: Sendable {
         _ = try WorkerThread(name: "chaos") {
             while let client = listener.accept() {
                 guard let server = try? Wire.connect(server) else { continue }
+                // Or the kernel would put together again what was cut.
+                for wire in [client, server] { wire.with { $0.sendAtOnce() } }
                 _ = try? WorkerThread(name: "chaos up") {
                     Self.pass(from: client, to: server, behaviour, isAnswer: false)
                 }
@@ -54,12 +58,10 @@ final class ChaosRelay: Sendable {
                 return
             }
             switch behaviour {
-            case .slices(let count):
-                var rest = bytes[...]
-                while !rest.isEmpty {
-                    to.send(Array(rest.prefix(count)))
-                    rest = rest.dropFirst(count)
-                }
+            case .slices(let count): to.send(bytes, slices: count)
+            case .latency(let milliseconds, let count):
+                pause(milliseconds)
+                to.send(bytes, slices: count)
             case .reset(let limit) where isAnswer && passed + bytes.count > limit:
                 to.send(Array(bytes.prefix(limit - passed)))
                 // The other direction waits for the client: it is woken, and when both have let go

@@ -12,12 +12,13 @@ import Testing
         _ provider: TLSProvider,
         _ behaviour: ChaosRelay.Behaviour,
         _ kind: Application.Kind = .mirror,
-        limits: ProxyLimits = ProxyLimits()
+        limits: ProxyLimits = ProxyLimits(),
+        serverLimits: ProxyLimits = ProxyLimits()
     ) async throws -> World {
         let application = try Application(kind)
         let isHTTP = if case .echo = kind { false } else { true }
         let world = try World(provider, isHTTP ? .http : .tcp, application: application.address)
-        try await world.applyServer([World.allow()])
+        try await world.applyServer([World.allow()], limits: serverLimits)
         let relay = try ChaosRelay(to: world.inboundAddress, behaviour)
         try await world.applyClient(endpoints: [relay.address], limits: limits)
         return world
@@ -39,6 +40,82 @@ import Testing
         // The client's side may be cut as well.
         for byte in request.utf8 { wire.send([byte]) }
         #expect(wire.readAnswer()?.status == 200)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `requests survive a network that is slow and passes single bytes`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider, .latency(20, slices: 1))
+        let wire = try Wire.connect(world.outboundAddress)
+        for number in 0..<3 {
+            wire.send("POST /\(number) HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody")
+            let answer = try #require(wire.readAnswer())
+            #expect(answer.status == 200)
+            #expect(answer.body.hasPrefix("post /\(number) http/1.1"))
+            #expect(answer.body.hasSuffix("body"))
+        }
+        #expect(await world.server.sum().handshakes == 1)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a stream survives a network that is slow and passes single bytes`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider, .latency(20, slices: 1), .echo)
+        let wire = try Wire.connect(world.outboundAddress)
+        let bytes = (0..<3000).map { UInt8(truncatingIfNeeded: $0) }
+        wire.send(bytes)
+        wire.endSending()
+        #expect(wire.readToEnd() == bytes)
+        #expect(wire.failure == nil)
+    }
+
+    /// 64 KiB at most come each 50 ms, so that all of it takes several times what a stall may, and
+    /// what it takes to notice one.
+    private static let steadily = ChaosRelay.Behaviour.latency(50, slices: 64 * 1024)
+    private static let steadyBytes = 4 << 20
+
+    private func impatient() -> ProxyLimits {
+        var limits = ProxyLimits()
+        limits.stall = 1_000
+        return limits
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `an answer that comes slowly and steadily has not stalled`(
+        _ provider: TLSProvider
+    ) async throws {
+        let body = String(repeating: "b", count: Self.steadyBytes)
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: \(body.utf8.count)\r\n\r\n" + body
+        let world = try await world(
+            provider,
+            Self.steadily,
+            .fixed(answer),
+            limits: impatient()
+        )
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send(request)
+        #expect(wire.readAnswer()?.body.utf8.count == body.utf8.count)
+        #expect(await world.client.sum().reasons[.timedOut] == nil)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a request that comes slowly and steadily has not stalled`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(
+            provider,
+            Self.steadily,
+            .slow(0),
+            serverLimits: impatient()
+        )
+        let wire = try Wire.connect(world.outboundAddress)
+        let count = Self.steadyBytes
+        wire.send("POST /x HTTP/1.1\r\nhost: backend\r\ncontent-length: \(count)\r\n\r\n")
+        wire.send([UInt8](repeating: UInt8(ascii: "b"), count: count))
+        #expect(wire.readAnswer()?.status == 200)
+        #expect(await world.server.sum().reasons[.timedOut] == nil)
     }
 
     @Test(arguments: TLSProvider.allCases, [0, 500, 1500, 3000])

@@ -17,17 +17,25 @@ import Testing
 
     /// A server that presents another identity than the Service's.
     private func impostor(_ world: World) async throws -> (ProxyEngine, SocketAddress) {
+        try await server(world, as: world.web)
+    }
+
+    /// One more server in front of the same application.
+    private func server(
+        _ world: World,
+        as leaf: TestLeaf
+    ) async throws -> (ProxyEngine, SocketAddress) {
         let address = try World.freeAddress()
         let engine = try ProxyEngine(workers: 1, provider: world.provider)
         let identity = TLSIdentity(
-            chain: world.web.chain,
-            privateKeyPKCS8: Array(world.web.key.derRepresentation)
+            chain: leaf.chain,
+            privateKeyPKCS8: Array(leaf.key.derRepresentation)
         )
         let route = InboundRoute(
             listener: InboundListener(
                 name: "in",
                 address: address,
-                identity: try SPIFFEID(World.webID),
+                identity: try SPIFFEID(leaf.uri),
                 trafficProtocol: world.trafficProtocol,
                 forward: .address(world.application),
                 forwardUIDs: [getuid()],
@@ -50,6 +58,30 @@ import Testing
             }
         }
         return (engine, address)
+    }
+
+    @Test(arguments: TLSProvider.allCases, [TrafficProtocol.http, .tcp])
+    func `two endpoints that are well take turns`(
+        _ provider: TLSProvider,
+        _ kind: TrafficProtocol
+    ) async throws {
+        let application = try Application(.mirror)
+        let world = try World(provider, kind, application: application.address)
+        try await world.applyServer([World.allow()])
+        let (second, address) = try await server(world, as: world.backend)
+        defer { second.stop() }
+        try await world.applyClient(endpoints: [world.inboundAddress, address])
+        for number in 1...10 {
+            let wire = try Wire.connect(world.outboundAddress)
+            wire.send(Self.get)
+            #expect(wire.readAnswer()?.status == 200)
+            // Each in its turn, not the first half here and the second half there.
+            let counts = [await world.server.sum(), await second.sum()]
+                .map { kind == .http ? $0.requests : $0.handshakes }
+            #expect(counts == [UInt64(number + 1) / 2, UInt64(number) / 2])
+        }
+        // Requests of one endpoint go over one connection.
+        #expect(await second.sum().handshakes == (kind == .http ? 1 : 5))
     }
 
     @Test(arguments: TLSProvider.allCases, [TrafficProtocol.http, .tcp])

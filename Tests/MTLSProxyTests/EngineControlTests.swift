@@ -30,11 +30,11 @@ struct EngineControlTests {
         let listening = Mutex<[[ProxyListening]]>([])
         let epoch: Epoch
 
-        init() throws {
+        init(_ provider: TLSProvider) throws {
             root = try TestAuthority.root("example.org", now: Date())
             leaf = try root.leaf(World.backendID)
             address = try World.freeAddress()
-            engine = try ProxyEngine(workers: 1, provider: .boringSSL, instance: 7)
+            engine = try ProxyEngine(workers: 1, provider: provider, instance: 7)
             control = EngineControl(
                 engine,
                 decisions: DecisionMemory(),
@@ -138,20 +138,22 @@ struct EngineControlTests {
         }
     }
 
-    @Test func `nothing listens before trust, and a state that comes first is refused`()
-        async throws
-    {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `nothing listens before trust, and a state that comes first is refused`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
         let refusal = await bench.control.apply(try bench.configuration())
         #expect(refusal == "a state came before trust")
         #expect(bench.told.isEmpty)
         #expect(!(try bench.accepts()))
     }
 
-    @Test func `a listener opens with its identity and closes when that is not granted any more`()
-        async throws
-    {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `a listener opens with its identity and closes when that is not granted any more`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
         await bench.control.trust(try bench.trust(granted: [World.backendID]))
         #expect(await bench.control.apply(try bench.configuration()) == nil)
         #expect(bench.told.last?.map(\.listener) == ["in"])
@@ -164,8 +166,11 @@ struct EngineControlTests {
         #expect(bench.told.last?.map(\.listener) == ["in"])
     }
 
-    @Test func `nothing listens in the name of a certificate that was revoked`() async throws {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `nothing listens in the name of a certificate that was revoked`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
         await bench.control.trust(
             try bench.trust(granted: [World.backendID], revokedBefore: Date() + 10)
         )
@@ -174,18 +179,22 @@ struct EngineControlTests {
         #expect(!(try bench.accepts()))
     }
 
-    @Test func `a certificate that has ended is presented no more`() async throws {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `a certificate that has ended is presented no more`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
         await bench.control.trust(try bench.trust(granted: [World.backendID]))
         let ended = try bench.configuration(notAfter: Date() - 1)
         #expect(await bench.control.apply(ended) == nil)
         #expect(bench.told.last?.isEmpty == true)
     }
 
-    @Test func `a policy that cannot be read refuses the state, and the last one stays`()
-        async throws
-    {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `a policy that cannot be read refuses the state, and the last one stays`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
         await bench.control.trust(try bench.trust(granted: [World.backendID]))
         #expect(await bench.control.apply(try bench.configuration()) == nil)
         let refusal = await bench.control.apply(try bench.configuration(policies: [[0xFF, 0x01]]))
@@ -194,10 +203,11 @@ struct EngineControlTests {
         #expect(try bench.accepts())
     }
 
-    @Test func `an agent that is silent for too long stops everything until it is heard`()
-        async throws
-    {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `an agent that is silent for too long stops everything until it is heard`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
         await bench.control.trust(try bench.trust(granted: [World.backendID]))
         #expect(await bench.control.apply(try bench.configuration()) == nil)
         await bench.control.suspend(true)
@@ -207,10 +217,13 @@ struct EngineControlTests {
         #expect(bench.told.last?.map(\.listener) == ["in"])
     }
 
-    @Test func `connections are used again until what they stand on changes`() throws {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `connections are used again until what they stand on changes`(
+        _ provider: TLSProvider
+    ) throws {
+        let bench = try Bench(provider)
         let trust = try bench.trust(granted: [World.backendID])
-        var builder = SnapshotBuilder(provider: .boringSSL, recording: .denials)
+        var builder = SnapshotBuilder(provider: provider, recording: .denials)
         func generation(
             _ configuration: ProxyConfiguration,
             _ trust: ProxyTrust
@@ -244,8 +257,11 @@ struct EngineControlTests {
         #expect(try generation(last, believing) > renewed)
     }
 
-    @Test func `a decision that is not remembered is refused with a reason`() async throws {
-        let bench = try Bench()
+    @Test(arguments: TLSProvider.allCases)
+    func `a decision that is not remembered is refused with a reason`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
         let reply = await bench.control.answer(
             .decision(id: "aaaaaaaaaaaaaaaaaaaaaaaaaa"),
             limit: 1

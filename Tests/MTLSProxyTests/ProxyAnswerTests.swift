@@ -85,11 +85,12 @@ import Testing
         return (words.count > 1 ? Int(words[1]) ?? 0 : 0, head.lowercased())
     }
 
-    @Test(arguments: forms)
+    @Test(arguments: TLSProvider.allCases, forms)
     func `an answer is passed on whole, and the next request is answered`(
+        _ provider: TLSProvider,
         _ form: Form
     ) async throws {
-        let world = try await world(.boringSSL, .fixed(form.answer))
+        let world = try await world(provider, .fixed(form.answer))
         let wire = try Wire.connect(world.outboundAddress)
         for _ in 0..<3 {
             wire.send("\(form.method) / HTTP/1.1\r\nhost: backend\r\n\r\n")
@@ -110,14 +111,15 @@ import Testing
         #expect(sum.reasons.isEmpty, "\(sum.reasons)")
     }
 
-    @Test(arguments: forms)
+    @Test(arguments: TLSProvider.allCases, forms)
     func `the end of a connection that an answer announces comes after it`(
+        _ provider: TLSProvider,
         _ form: Form
     ) async throws {
         let last = form.answer.replacing("OK\r\n", with: "OK\r\nconnection: close\r\n")
             .replacing("Content\r\n", with: "Content\r\nconnection: close\r\n")
             .replacing("Modified\r\n", with: "Modified\r\nconnection: close\r\n")
-        let world = try await world(.boringSSL, .fixed(last))
+        let world = try await world(provider, .fixed(last))
         let wire = try Wire.connect(world.outboundAddress)
         wire.send("\(form.method) / HTTP/1.1\r\nhost: backend\r\n\r\n")
         if form.answer.hasPrefix("HTTP/1.1 103") { #expect(readHead(wire).status == 103) }
@@ -264,12 +266,13 @@ import Testing
         #expect(await world.server.sum().reasons[.timedOut] == nil)
     }
 
-    @Test func `a proxy of several workers ends although somebody asks it meanwhile`()
-        async throws
-    {
+    @Test(arguments: TLSProvider.allCases)
+    func `a proxy of several workers ends although somebody asks it meanwhile`(
+        _ provider: TLSProvider
+    ) async throws {
         let application = try Application(.silent)
         let world = try World(
-            .boringSSL,
+            provider,
             .http,
             application: application.address,
             workers: 2
@@ -295,8 +298,11 @@ import Testing
         #expect(await server.list().isEmpty)
     }
 
-    @Test func `aggregates that are handed over are not counted again`() async throws {
-        let world = try await world(.boringSSL, .mirror)
+    @Test(arguments: TLSProvider.allCases)
+    func `aggregates that are handed over are not counted again`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider, .mirror)
         let wire = try Wire.connect(world.outboundAddress)
         func handedOver() async -> [RequestAggregate: RequestSum] {
             await withCheckedContinuation { done in

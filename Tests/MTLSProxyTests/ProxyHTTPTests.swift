@@ -88,10 +88,11 @@ import Testing
         #expect(record.decision?.isAllowed == false)
     }
 
-    @Test func `every 1,000th of what is allowed is a sample, whatever the access log says`()
-        async throws
-    {
-        let world = try await world(.boringSSL)
+    @Test(arguments: TLSProvider.allCases)
+    func `every 1,000th of what is allowed is a sample, whatever the access log says`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
         try await world.applyServer([World.allow()], recording: .denials)
         let wire = try Wire.connect(world.outboundAddress)
         for _ in 0..<2 * ProxyLimits.decisionsPerSample {
@@ -237,20 +238,6 @@ import Testing
             wire.send(get("/"))
             #expect(wire.readAnswer()?.status == 503)
         }
-    }
-
-    @Test(arguments: TLSProvider.allCases)
-    func `a head that comes a byte at a time has to come in time`(
-        _ provider: TLSProvider
-    ) async throws {
-        let world = try await world(provider)
-        var limits = ProxyLimits()
-        limits.head = 200
-        try await world.applyClient(limits: limits)
-        let wire = try Wire.connect(world.outboundAddress)
-        wire.send("GET / HT")
-        #expect(wire.readAnswer()?.status == 408)
-        #expect(wire.readToEnd().isEmpty)
     }
 
     @Test(arguments: TLSProvider.allCases)

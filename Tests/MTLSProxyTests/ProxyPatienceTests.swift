@@ -172,10 +172,11 @@ import Testing
         #expect(await world.server.sum().reasons[.clientEnded] == 1)
     }
 
-    @Test func `an answer that waits for its reader is not dropped when that has ended its side`()
-        async throws
-    {
-        let world = try World(.boringSSL, .http, application: try World.freeAddress())
+    @Test(arguments: TLSProvider.allCases)
+    func `an answer that waits for its reader is not dropped when that has ended its side`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try World(provider, .http, application: try World.freeAddress())
         let path = NSTemporaryDirectory() + "patience-\(UInt64.random(in: 0 ... .max)).sock"
         // Without endpoints the proxy answers all by itself.
         try await world.applyClient(endpoints: [], listen: .unix(path))

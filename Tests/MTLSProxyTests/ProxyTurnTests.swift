@@ -26,37 +26,12 @@ import Testing
         return world
     }
 
-    /// The first thing that a TLS client says.
-    private func clientHello(_ world: World) throws -> [UInt8] {
-        let identity = TLSIdentity(
-            chain: world.web.chain,
-            privateKeyPKCS8: Array(world.web.key.derRepresentation)
-        )
-        let context = try TLSContext(
-            provider: world.provider,
-            role: .client,
-            identities: [identity]
-        )
-        guard var session = TLSSession(context, serverName: "a.example", now: 0) else {
-            throw NoAddress()
-        }
-        var input = Buffer()
-        var output = Buffer()
-        _ = session.handshake(
-            &input,
-            output: &output,
-            requirements: world.requirements(),
-            now: Date()
-        )
-        return output.copy()
-    }
-
     @Test(arguments: TLSProvider.allCases)
     func `handshakes that come all at once are spread over turns`(
         _ provider: TLSProvider
     ) async throws {
         let world = try await world(provider)
-        let hello = try clientHello(world)
+        let hello = try world.clientHello()
         let wires = try (0..<20).map { _ in try Wire.connect(world.inboundAddress) }
         while await world.server.sum().handshakes < 20 { await Task.yield() }
         let held = await world.server.hold()

@@ -17,13 +17,14 @@ import Testing
 struct TrafficReporterTests {
     private static let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-    @Test func `what the last seconds have brought reaches the agent before the process ends`()
-        async throws
-    {
+    @Test(arguments: TLSProvider.allCases)
+    func `what the last seconds have brought reaches the agent before the process ends`(
+        _ provider: TLSProvider
+    ) async throws {
         try await LinkWorld.run { linked in
             let agent = try await Reader(linked.streams).next()
             let application = try Application(.mirror)
-            let world = try World(.boringSSL, .http, application: application.address)
+            let world = try World(provider, .http, application: application.address)
             try await world.applyServer([World.allow(["/public"])])
             try await world.applyClient()
             let control = EngineControl(

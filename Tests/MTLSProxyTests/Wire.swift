@@ -30,18 +30,17 @@ final class Wire: @unchecked Sendable {
         }
     }
 
-    /// Waits until the kernel has something to say.
-    private func wait(_ readiness: Poller.Readiness) {
+    /// Waits until the kernel has something to say, without a descriptor of its own: some tests
+    /// leave none.
+    ///
+    /// - Returns: Whether there is a socket.
+    @discardableResult
+    private func wait(_ events: Int32, milliseconds: Int32 = 20_000) -> Bool {
         with { socket in
-            guard var poller = try? Poller() else { return }
-            try? poller.add(socket, Key(rawValue: 1))
-            while true {
-                let number = poller.wait(milliseconds: 20_000)
-                if number == 0 { return }
-                for index in 0..<number
-                where !poller.event(index).readiness.isDisjoint(with: readiness) { return }
-            }
-        }
+            var entry = pollfd(fd: socket.descriptor, events: Int16(events), revents: 0)
+            _ = unsafe poll(&entry, 1, milliseconds)
+            return true
+        } ?? false
     }
 
     func send(_ bytes: [UInt8]) {
@@ -49,13 +48,22 @@ final class Wire: @unchecked Sendable {
         while !rest.isEmpty {
             switch with({ $0.send(rest.span) }) {
             case .bytes(let count): rest = rest.dropFirst(count)
-            case .wouldBlock: wait(.writable)
+            case .wouldBlock: wait(POLLOUT)
             default: return
             }
         }
     }
 
     func send(_ text: String) { send(Array(text.utf8)) }
+
+    /// Sends so many bytes at a time, each of them at once.
+    func send(_ bytes: [UInt8], slices count: Int) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            send(Array(rest.prefix(count)))
+            rest = rest.dropFirst(count)
+        }
+    }
 
     func endSending() { with { $0.shutdownWrite() } }
 
@@ -64,20 +72,50 @@ final class Wire: @unchecked Sendable {
 
     private func more() -> Bool {
         while true {
-            let transfer = with { socket in
-                var buffer = Buffer(capacity: 64 * 1024)
-                let transfer = socket.receive(into: &buffer)
-                received += buffer.copy()
-                return transfer
-            }
-            switch transfer {
+            switch receive() {
             case .bytes: return true
-            case .wouldBlock: wait(.readingMakesSense)
-            case .failed(let error):
-                failure = error
-                return false
-            case .end, nil: return false
+            case .wouldBlock: wait(POLLIN)
+            default: return false
             }
+        }
+    }
+
+    private func receive() -> Socket.Transfer? {
+        let transfer = with { socket in
+            var buffer = Buffer(capacity: 64 * 1024)
+            let transfer = socket.receive(into: &buffer)
+            received += buffer.copy()
+            return transfer
+        }
+        if case .failed(let error) = transfer { failure = error }
+        return transfer
+    }
+
+    /// Reads what is there and waits for nothing.
+    ///
+    /// - Returns: Whether more may come.
+    func gather() -> Bool {
+        while true {
+            switch receive() {
+            case .bytes: continue
+            case .wouldBlock: return true
+            default: return false
+            }
+        }
+    }
+
+    /// Sends what the kernel takes at once.
+    ///
+    /// - Returns: How many bytes it took; nil if the connection has failed.
+    func sendNow(_ bytes: ArraySlice<UInt8>) -> Int? {
+        switch with({ $0.send(bytes.span) }) {
+        case .bytes(let count): return count
+        case .wouldBlock: return 0
+        case .failed(let error):
+            // The kernel tells of a reset once, and of an end afterwards.
+            if error.errorNumber == ECONNRESET { failure = error }
+            return nil
+        default: return nil
         }
     }
 
@@ -162,11 +200,21 @@ final class Application: Sendable {
         else { throw NoAddress() }
         self.address = address
         listener = Wire(socket)
-        let listener = listener
-        _ = try WorkerThread(name: "application") { [weak self] in
-            while let accepted = listener.accept() {
-                self?.connections.withLock { $0 += 1 }
-                _ = try? WorkerThread(name: "connection") { Self.serve(accepted, kind) }
+        try Self.serve(on: listener, kind) { [weak self] in
+            self?.connections.withLock { $0 += 1 }
+        }
+    }
+
+    /// Serves whoever connects to a listener, which may be a Unix socket.
+    static func serve(
+        on listener: Wire,
+        _ kind: Kind,
+        accepted: @escaping @Sendable () -> Void = {}
+    ) throws {
+        _ = try WorkerThread(name: "application") {
+            while let connection = listener.accept() {
+                accepted()
+                _ = try? WorkerThread(name: "connection") { serve(connection, kind) }
             }
         }
     }
@@ -180,9 +228,7 @@ final class Application: Sendable {
         case .silent: _ = wire.readToEnd()
         case .slow(let milliseconds):
             while let answer = wire.mirrorOne(withBody: false) {
-                // A client that leaves is no news either.
-                guard var poller = try? Poller() else { return }
-                _ = poller.wait(milliseconds: milliseconds)
+                pause(milliseconds)
                 wire.send(answer)
             }
         case .fixed(let bytes): while wire.readAnswer() != nil { wire.send(bytes) }
@@ -204,25 +250,22 @@ final class Application: Sendable {
 
 struct NoAddress: Error {}
 
+/// What a slow program does between two things; nobody's order depends on it.
+func pause(_ milliseconds: Int32) { _ = poll(nil, 0, milliseconds) }
+
 extension Wire {
-    func accept() -> Wire? {
-        while true {
-            let accepted: Wire? =
-                with { socket in
-                    do throws(SystemError) { return Wire(try socket.accept()) } catch { return nil }
-                } ?? nil
-            if let accepted { return accepted }
-            guard waitForClient() else { return nil }
-        }
+    /// Takes somebody who waits; nil if nobody does.
+    func acceptNow() -> Wire? {
+        with { socket in
+            do throws(SystemError) { return Wire(try socket.accept()) } catch { return nil }
+        } ?? nil
     }
 
-    private func waitForClient() -> Bool {
-        with { socket in
-            guard var poller = try? Poller() else { return false }
-            try? poller.addListener(socket, Key(rawValue: 1))
-            _ = poller.wait(milliseconds: nil)
-            return true
-        } ?? false
+    func accept() -> Wire? {
+        while true {
+            if let accepted = acceptNow() { return accepted }
+            guard wait(POLLIN, milliseconds: -1) else { return nil }
+        }
     }
 
     func echo() {

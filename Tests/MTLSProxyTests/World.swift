@@ -31,7 +31,9 @@ final class World {
     /// What remembers the policies of the application's proxy.
     let decisions = DecisionMemory()
     private let epoch: Epoch
-    private var generation: UInt64 = 0
+    private(set) var generation: UInt64 = 0
+    /// All snapshots of the client's proxy, as long as somebody else has them.
+    private var clientSnapshots: [Held] = []
     private var connectionGeneration: UInt64 = 0
 
     static let webID = "spiffe://example.org/web"
@@ -93,6 +95,7 @@ final class World {
         _ policies: [AccessPolicy],
         name: String = "in",
         revocations: PeerRevocations = .none,
+        forward: ForwardTarget? = nil,
         forwardUIDs: [UInt32] = [getuid()],
         recording: ProxyRecording = .all,
         limits: ProxyLimits = ProxyLimits()
@@ -108,7 +111,7 @@ final class World {
                 address: inboundAddress,
                 identity: try SPIFFEID(Self.backendID),
                 trafficProtocol: trafficProtocol,
-                forward: .address(application),
+                forward: forward ?? .address(application),
                 forwardUIDs: forwardUIDs,
                 workloadPort: 80
             ),
@@ -162,18 +165,22 @@ final class World {
             endpoints: endpoints ?? [inboundAddress],
             connectionGeneration: connectionGeneration
         )
-        try await apply(
-            client,
-            ProxySnapshot(
-                generation: generation,
-                revision: generation,
-                inbound: [],
-                outbound: [route],
-                recording: .all,
-                limits: limits
-            )
+        let snapshot = ProxySnapshot(
+            generation: generation,
+            revision: generation,
+            inbound: [],
+            outbound: [route],
+            recording: .all,
+            limits: limits
         )
+        clientSnapshots.append(Held(snapshot: snapshot))
+        try await apply(client, snapshot)
     }
+
+    private struct Held { weak var snapshot: ProxySnapshot? }
+
+    /// How many snapshots of the client's proxy somebody has.
+    var clientSnapshotCount: Int { clientSnapshots.count { $0.snapshot != nil } }
 
     private func apply(_ engine: ProxyEngine, _ snapshot: ProxySnapshot) async throws {
         try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
@@ -183,6 +190,27 @@ final class World {
                 done.resume(throwing: error)
             }
         }
+    }
+
+    /// The first thing that a TLS client says.
+    func clientHello() throws -> [UInt8] {
+        let identity = TLSIdentity(
+            chain: web.chain,
+            privateKeyPKCS8: Array(web.key.derRepresentation)
+        )
+        let context = try TLSContext(provider: provider, role: .client, identities: [identity])
+        guard var session = TLSSession(context, serverName: "a.example", now: 0) else {
+            throw NoAddress()
+        }
+        var input = Buffer()
+        var output = Buffer()
+        _ = session.handshake(
+            &input,
+            output: &output,
+            requirements: requirements(),
+            now: Date()
+        )
+        return output.copy()
     }
 
     /// What `web` may do.

@@ -26,9 +26,10 @@ final class TLSPair {
         server: TLSContext,
         clientRequires: PeerRequirements,
         serverRequires: PeerRequirements,
-        serverName: String? = nil
+        serverName: String? = nil,
+        keyLimits: KeyLimits = KeyLimits()
     ) throws {
-        self.client = try makeSession(client, serverName: serverName)
+        self.client = try makeSession(client, serverName: serverName, keyLimits)
         self.server = try makeSession(server)
         self.clientRequires = clientRequires
         self.serverRequires = serverRequires
@@ -155,10 +156,25 @@ extension TLSPair {
 /// Why a test has no session.
 struct NoSession: Error {}
 
-func makeSession(_ context: TLSContext, serverName: String? = nil) throws -> TLSSession {
-    guard let session = TLSSession(context, serverName: serverName, now: 1000) else {
-        throw NoSession()
-    }
+/// How much goes out under one key.
+struct KeyLimits {
+    var records = TLSSession.recordsPerKeyMax
+    var bytes = TLSSession.bytesPerKeyMax
+}
+
+func makeSession(
+    _ context: TLSContext,
+    serverName: String? = nil,
+    _ limits: KeyLimits = KeyLimits()
+) throws -> TLSSession {
+    let session = TLSSession(
+        context,
+        serverName: serverName,
+        recordsPerKeyMax: limits.records,
+        bytesPerKeyMax: limits.bytes,
+        now: 1000
+    )
+    guard let session else { throw NoSession() }
     return session
 }
 
@@ -211,6 +227,7 @@ struct Fixture {
         clientRequires: PeerRequirements? = nil,
         serverRequires: PeerRequirements? = nil,
         serverName: String? = nil,
+        clientKeyLimits: KeyLimits = KeyLimits(),
         otherServers: [TLSIdentity] = [],
         unknownNamesAreRefused: Bool = false
     ) throws -> TLSPair {
@@ -232,7 +249,8 @@ struct Fixture {
             ),
             clientRequires: clientRequires ?? requirements(providers.client),
             serverRequires: serverRequires ?? requirements(providers.server),
-            serverName: serverName
+            serverName: serverName,
+            keyLimits: clientKeyLimits
         )
     }
 }

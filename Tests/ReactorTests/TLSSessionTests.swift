@@ -215,6 +215,66 @@ import Testing
     }
 
     @Test(arguments: Providers.all)
+    func `keys are renewed after so many records, and both ends go on`(
+        _ providers: Providers
+    ) throws {
+        #expect(TLSSession.recordsPerKeyMax == 1 << 23)
+        let pair = try Fixture(providers).pair(clientKeyLimits: KeyLimits(records: 3))
+        pair.shakeHands()
+        var updates: [UInt32] = []
+        for _ in 0..<9 {
+            pair.clientWrites(text)
+            updates.append(pair.clientKeyUpdates)
+        }
+        // Counting begins anew with each key.
+        #expect(updates == [0, 0, 0, 1, 1, 1, 2, 2, 2])
+        // Three records in one piece.
+        let long = [UInt8](repeating: 0x5A, count: 2 * TLSSession.recordBytesMax + 1)
+        pair.clientWrites(long)
+        #expect(pair.clientKeyUpdates == 3)
+        pair.clientWrites(text)
+        #expect(pair.clientKeyUpdates == 4)
+        #expect(pair.serverReads() == .wantsInput)
+        pair.serverWrites(text)
+        #expect(pair.clientReads() == .wantsInput)
+        #expect(pair.serverGot == Array(repeating: text, count: 9).flatMap { $0 } + long + text)
+        #expect(pair.clientGot == text)
+    }
+
+    @Test(arguments: Providers.all)
+    func `keys are renewed after so many bytes, and both ends go on`(
+        _ providers: Providers
+    ) throws {
+        #expect(TLSSession.bytesPerKeyMax == 1 << 36)
+        let pair = try Fixture(providers).pair(clientKeyLimits: KeyLimits(bytes: 1_000))
+        pair.shakeHands()
+        let (most, last) = ([UInt8](repeating: 1, count: 999), [UInt8](repeating: 2, count: 1))
+        var updates: [UInt32] = []
+        for part in [most, last, most, last, most] {
+            pair.clientWrites(part)
+            updates.append(pair.clientKeyUpdates)
+        }
+        #expect(updates == [0, 0, 1, 1, 2])
+        #expect(pair.serverReads() == .wantsInput)
+        pair.serverWrites(text)
+        #expect(pair.clientReads() == .wantsInput)
+        #expect(pair.serverGot == most + last + most + last + most)
+        #expect(pair.clientGot == text)
+    }
+
+    @Test(arguments: Providers.all)
+    func `a new key is one for the peer as well, who counts them`(_ providers: Providers) throws {
+        let pair = try Fixture(providers).pair(clientKeyLimits: KeyLimits(records: 1))
+        pair.shakeHands()
+        // The first needs none.
+        for _ in 0...TLSSession.postHandshakePerMinuteMax { pair.clientWrites(text) }
+        #expect(pair.serverReads() == .wantsInput)
+        pair.clientWrites(text)
+        #expect(pair.serverReads() == .failed)
+        #expect(pair.serverFailure == .postHandshakeFlood)
+    }
+
+    @Test(arguments: Providers.all)
     func `a flood of new keys ends the connection`(_ providers: Providers) throws {
         let pair = try Fixture(providers).pair()
         pair.shakeHands()
