@@ -126,7 +126,7 @@ final class DataPath: Sendable {
             + proxy("frontend", outbound) + proxy("backend", inboundListener)
     }
 
-    /// The TCP service, and who may connect to it: to its port alone, as policies are of identities.
+    /// The TCP service, and who may connect to its port; a policy is of all that an identity serves.
     private var streamDocuments: String {
         """
         ---
