@@ -126,7 +126,7 @@ final class DataPath: Sendable {
             + proxy("frontend", outbound) + proxy("backend", inboundListener)
     }
 
-    /// The TCP service, and who may connect to its port; a policy is of all that an identity serves.
+    /// The TCP service, and who may connect to its port: policies hold for all of an identity.
     private var streamDocuments: String {
         """
         ---

@@ -151,7 +151,8 @@ struct DataPathReportTests {
         var taken = Self.requests(here("-"), 200, answered)
         taken += Self.requests(atReports, 403, 3)
         taken += Self.stream(here("-"))
-        taken.append(("signet_proxy_shadow_differences_total{\(trial)}", 2))
+        // The stream has no path, so that a DENY of one is against it.
+        taken.append(("signet_proxy_shadow_differences_total{\(trial)}", 3))
         try await expect(taken, of: DataPath.backend, path)
         var sent = Self.requests(there("-", "default/backend"), 200, answered)
         sent += Self.requests(fromReports, 403, 3)
