@@ -56,6 +56,12 @@ demo: setup build ## identities and the data path, shown and proved on this mach
 	@.ci/stage demo deploy/demo/identity.sh
 	@.ci/stage demo deploy/demo/data-path.sh
 
+# Debian's nginx is in /usr/sbin.
+.PHONY: demo-without-nginx
+demo-without-nginx: setup build ## the data path of the demo as on a machine without nginx
+	@.ci/stage demo-without-nginx env PATH=/usr/bin:/bin bash -euc \
+		'if command -v nginx; then exit 1; fi; exec deploy/demo/data-path.sh'
+
 .PHONY: test
 test: setup build-tests ## build and run every test
 	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build --no-parallel
@@ -68,7 +74,7 @@ tidy: setup build-tests ## only the house rules: layering, lengths, banned calls
 	@.ci/stage tidy swift test $(SWIFT_FLAGS) --skip-build --filter '^TidyTests\.'
 
 .PHONY: full
-full: ## everything without a budget: check, demo, sanitizers, fuzz replay, long simulation
+full: ## everything without a budget: check, demos, sanitizers, fuzz replay, long simulation
 	@.ci/run --full
 
 .PHONY: format

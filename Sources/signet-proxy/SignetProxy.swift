@@ -46,8 +46,8 @@ struct SignetProxy: AsyncParsableCommand {
     @Option(
         name: .customLong("max-staleness"),
         help: """
-            Seconds without word of the agent after which no connection is accepted or opened. \
-            (default: none; certificates end by themselves)
+            Seconds without word of the agent after which no connection is accepted or opened, \
+            and those that live are cut off. (default: none; certificates end by themselves)
             """
     )
     var seconds: Int?

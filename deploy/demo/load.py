@@ -9,11 +9,12 @@
                                     of the key does
 
 Options before these: --clients N (1), --pause SECONDS between requests (0.002), --expect STATUS
-(200), --drain: a connection that is refused after one was closed in order is the end, no failure.
+(200), --tell N: say "told N" when so many expected answers have come, --drain: a connection that is
+refused after one was closed in order is the end, no failure.
 
-It says "running" when every client has had an expected answer, and ends on SIGTERM or SIGINT with one line of
-JSON: requests with the expected status, failures with the first of them, connections, and when the
-last expected answer came (Unix time). Exit status 1 if anything failed.
+It says "running" when every client has had an expected answer, and ends on SIGTERM or SIGINT with
+one line of JSON: requests with the expected status, failures with the first of them, connections,
+and when the last expected answer came (Unix time). Exit status 1 if anything failed.
 """
 import argparse
 import http.client
@@ -31,7 +32,8 @@ TIMEOUT = 10
 class Count:
     """What all clients together have seen."""
 
-    def __init__(self, clients):
+    def __init__(self, clients, tell):
+        self.tell = tell
         self.lock = threading.Lock()
         self.waiting = set(range(clients))
         self.requests = self.failures = self.connections = 0
@@ -43,6 +45,8 @@ class Count:
         with self.lock:
             self.requests += 1
             self.last_success = time.time()
+            if self.requests == self.tell:
+                print("told %d" % self.tell, flush=True)
             if client in self.waiting:
                 self.waiting.remove(client)
                 if not self.waiting:
@@ -150,12 +154,13 @@ def main():
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.002)
     parser.add_argument("--expect", type=int, default=200)
+    parser.add_argument("--tell", type=int, default=0)
     parser.add_argument("--drain", action="store_true")
     parser.add_argument("way", choices=["unix", "tcp", "mtls"])
     parser.add_argument("place")
     parser.add_argument("rest", nargs="*")
     options = parser.parse_args()
-    count = Count(options.clients)
+    count = Count(options.clients, options.tell)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: count.stopped.set())
     dial, path = dialer(options)

@@ -25,9 +25,14 @@ final class DataPath: Sendable {
     let loopback: UInt16
     /// Where the backend listens; what policies see.
     let application: UInt16
+    /// The TCP service behind the backend's proxy, and that proxy's port for it.
+    private let (streamService, streamInbound): (UInt16, UInt16)
     private let web: Program
+    private let stream: Program?
     /// Whether the Service's endpoints are observed and not listed.
     private let isObserved: Bool
+    /// Given to every proxy that is started.
+    private let flags: [String]
     private let proxies = Mutex<[String: Program]>([:])
 
     /// Starts everything.
@@ -36,24 +41,32 @@ final class DataPath: Sendable {
     ///   - ttl: How long SVIDs live.
     ///   - policy: The document that says who may read.
     ///   - isObserved: Whether the endpoints of the Service are observed and not listed.
+    ///   - flags: Given to the proxies.
+    ///   - hasStream: Whether there is a TCP service too, at `streamSocket`.
+    ///   - peer: The backend, of the tests' peers; nil: the demo's.
+    ///   - serverLines: Added to the server's configuration.
     /// - Throws: `ProgramFailure` when the first request is not answered in time.
     init(
         ttl: String = "10m",
         policy: String = DataPath.readersAlone,
-        isObserved: Bool = false
+        isObserved: Bool = false,
+        flags: [String] = [],
+        hasStream: Bool = false,
+        peer: String? = nil,
+        serverLines: [String] = []
     ) async throws {
-        self.isObserved = isObserved
-        machine = try Machine()
+        (self.isObserved, self.flags) = (isObserved, flags)
+        machine = try Machine { $0.serverLines = serverLines }
         (inbound, loopback, application) = (
             try FreePort.take(), try FreePort.take(), try FreePort.take()
         )
-        web = try Program(
-            Installation.python(),
-            ["\(Self.demo)/backend.py", "\(application)"],
-            environment: ["PYTHONUNBUFFERED": "1"],
-            directory: machine.path
-        )
+        (streamService, streamInbound) = (try FreePort.take(), try FreePort.take())
+        let script = peer.map { "\(Installation.peers)/\($0)" } ?? "\(Self.demo)/backend.py"
+        let serve = ["\(Installation.peers)/stream.py", "serve", "\(streamService)"]
+        web = try Self.start([script, "\(application)"], machine)
+        stream = try hasStream ? Self.start(serve, machine) : nil
         try await web.waitFor("listening")
+        try await stream?.waitFor("listening")
         try await machine.startServer()
         try await machine.startAgent()
         try await machine.apply(documents(ttl: ttl) + policy)
@@ -68,8 +81,23 @@ final class DataPath: Sendable {
     /// Another identity of the frontend's proxy has its listener there.
     var reportsSocket: String { "\(machine.path)/reports.sock" }
 
+    /// The frontend's listener for the TCP service.
+    var streamSocket: String { "\(machine.path)/stream.sock" }
+
     /// What the backend has been asked, one line each: method, path, length, who asks.
     var asked: String { web.output }
+
+    private static func start(_ words: [String], _ machine: Machine) throws -> Program {
+        try Program(
+            Installation.python(),
+            words,
+            environment: ["PYTHONUNBUFFERED": "1"],
+            directory: machine.path
+        )
+    }
+
+    /// Ends the backend as a crash does.
+    func stopApplication() async throws { try await web.stop(.kill) }
 
     // MARK: - Documents
 
@@ -94,8 +122,33 @@ final class DataPath: Sendable {
         let entries = ["frontend", "reports", "backend"].map {
             Machine.entry($0, workload: "unix:uid:\(FreePort.uid)", more: ["x509SVIDTTL: \(ttl)"])
         }
-        return entries.joined() + service + proxy("frontend", outbound)
-            + proxy("backend", inboundListener)
+        return entries.joined() + service + (stream == nil ? "" : streamDocuments)
+            + proxy("frontend", outbound) + proxy("backend", inboundListener)
+    }
+
+    /// The TCP service, and who may connect to its port: policies hold for all of an identity.
+    private var streamDocuments: String {
+        """
+        ---
+        apiVersion: core.signet/v1alpha1
+        kind: Service
+        metadata: {name: stream}
+        spec:
+          ports: [{name: echo, number: 7, protocol: tcp}]
+          identities: ["\(Self.ids)/backend"]
+          endpoints: [{address: "127.0.0.1:\(streamInbound)"}]
+        ---
+        apiVersion: core.signet/v1alpha1
+        kind: AccessPolicy
+        metadata: {name: streams}
+        spec:
+          target: {services: [stream]}
+          action: ALLOW
+          rules:
+            - from: [{source: {principals: ["\(Self.ids)/frontend"]}}]
+              to: [{operation: {ports: [\(streamService)]}}]
+
+        """
     }
 
     private func proxy(_ name: String, _ lines: String) -> String {
@@ -128,14 +181,15 @@ final class DataPath: Sendable {
     }
 
     private var outbound: String {
-        let listeners = [
-            ("socket", "frontend", "unix: \(socket)"),
-            ("loopback", "frontend", "address: \"127.0.0.1:\(loopback)\""),
-            ("reports", "reports", "unix: \(reportsSocket)"),
+        let all = [
+            ("socket", "frontend", "backend, port: http", "unix: \(socket)"),
+            ("loopback", "frontend", "backend, port: http", "address: \"127.0.0.1:\(loopback)\""),
+            ("reports", "reports", "backend, port: http", "unix: \(reportsSocket)"),
+            ("stream", "frontend", "stream, port: echo", "unix: \(streamSocket)"),
         ]
-        .map { name, identity, place in
+        let listeners = all.prefix(stream == nil ? 3 : 4).map { name, identity, service, place in
             """
-                - {name: \(name), identity: "\(Self.ids)/\(identity)", service: backend, port: http,
+                - {name: \(name), identity: "\(Self.ids)/\(identity)", service: \(service),
                    \(place), allow: {uids: [\(FreePort.uid)]}}
             """
         }
@@ -145,19 +199,28 @@ final class DataPath: Sendable {
 
     /// Whose the application is comes from the entry of the identity.
     private var inboundListener: String {
-        """
-          identities: ["\(Self.ids)/backend"]
-          inbound:
-            - {name: http, address: "127.0.0.1:\(inbound)", identity: "\(Self.ids)/backend",
-               protocol: http, forward: {address: "127.0.0.1:\(application)"}}
-        """
+        let all = [("http", inbound, application), ("tcp", streamInbound, streamService)]
+        let listeners = all.prefix(stream == nil ? 1 : 2).map { kind, port, service in
+            """
+                - {name: \(kind), address: "127.0.0.1:\(port)", identity: "\(Self.ids)/backend",
+                   protocol: \(kind), forward: {address: "127.0.0.1:\(service)"}}
+            """
+        }
+        return "  identities: [\"\(Self.ids)/backend\"]\n  inbound:\n"
+            + listeners.joined(separator: "\n")
     }
 
     // MARK: - Proxies
 
     /// Starts the process of a Proxy document; one that ran before is forgotten.
+    ///
+    /// - Parameters:
+    ///   - name: `namespace/name`.
+    ///   - flags: Given to it; nil: those of the others.
+    /// - Returns: Its process.
+    /// - Throws: `ProgramFailure` when it cannot be started.
     @discardableResult
-    func startProxy(_ name: String) throws -> Program {
+    func startProxy(_ name: String, flags: [String]? = nil) throws -> Program {
         // An agent that is not root cannot look at a process that protects its memory.
         let debugging = FreePort.uid == 0 ? [] : ["--allow-debugging"]
         let proxy = try Program(
@@ -165,7 +228,7 @@ final class DataPath: Sendable {
             [
                 "--agent-socket", "\(machine.path)/proxy.sock", "--proxy", name, "--workers", "1",
                 "--telemetry-port", "0",
-            ] + debugging,
+            ] + debugging + (flags ?? self.flags),
             directory: machine.path
         )
         proxies.withLock { $0[name] = proxy }
@@ -288,6 +351,7 @@ final class DataPath: Sendable {
     func stop() async throws {
         for proxy in proxies.withLock({ Array($0.values) }) { try await proxy.stop() }
         try await web.stop()
+        try await stream?.stop()
         try await machine.stop()
     }
 }

@@ -10,11 +10,11 @@ struct DataPathTests {
     /// A user that owns nothing.
     private static let nobody: UInt32 = 65534
 
-    @Test
-    func `a request is carried, another identity is denied and explained, a policy lets it in`()
-        async throws
-    {
-        let path = try await DataPath()
+    @Test(arguments: ["boringssl", "openssl"])
+    func `a request is carried, another identity is denied and explained, a policy lets it in`(
+        provider: String
+    ) async throws {
+        let path = try await DataPath(flags: ["--provider", provider])
         let allowed = try await path.ask()
         #expect(allowed.status == 200)
         #expect(allowed.body.contains("\(DataPath.ids)/frontend"), "\(allowed.body)")
@@ -117,6 +117,12 @@ struct DataPathTests {
             ("contentLengthRepeated", #"Content-Length: 0\r\nContent-Length: 5\r\n\r\n"#),
             ("transferEncoding", #"Transfer-Encoding: xchunked\r\n\r\n"#),
             ("lineFolding", #"X-A: b\r\n c\r\n\r\n"#),
+            // Of bodies, whose first line is refused before the head has gone anywhere.
+            (
+                "chunkExtension",
+                #"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n"#
+            ),
+            ("chunkSize", #"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff0\r\nhello"#),
             ("fieldName", #"X.Forwarded.Client.Cert: URI=spiffe://example.org/admin\r\n\r\n"#),
         ]
     )

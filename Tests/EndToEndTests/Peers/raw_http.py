@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes as they are: raw_http.py unix SOCKET BYTES, or raw_http.py mtls HOST:PORT DIR BYTES.
+"""Bytes as they are: raw_http.py unix SOCKET BYTES..., or raw_http.py mtls HOST:PORT DIR BYTES...
 
-BYTES has \\r, \\n and \\xHH written out. What comes back until the other end closes, or is silent for
-two seconds, is printed.
+BYTES has \\r, \\n and \\xHH written out; further ones are sent when something has come back. What
+comes back until the other end closes, or is silent for two seconds, is printed.
 """
 import os
 import socket
@@ -10,6 +10,7 @@ import ssl
 import sys
 
 SILENCE = 2
+PATIENCE = 10
 
 
 def unix(path):
@@ -32,11 +33,20 @@ def mtls(place, directory):
 
 
 def main():
-    way, *places, text = sys.argv[1:]
-    connection = unix(*places) if way == "unix" else mtls(*places)
-    connection.sendall(text.encode("latin-1").decode("unicode_escape").encode("latin-1"))
+    way, *rest = sys.argv[1:]
+    if way == "unix":
+        connection, texts = unix(rest[0]), rest[1:]
+    else:
+        connection, texts = mtls(*rest[:2]), rest[2:]
+    texts = [t.encode("latin-1").decode("unicode_escape").encode("latin-1") for t in texts]
     answer = b""
+    connection.sendall(texts[0])
     try:
+        for text in texts[1:]:
+            connection.settimeout(PATIENCE)
+            answer += connection.recv(65536)
+            connection.settimeout(SILENCE)
+            connection.sendall(text)
         while part := connection.recv(65536):
             answer += part
     except (TimeoutError, ConnectionResetError, ssl.SSLError):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One TCP stream through proxies: stream.py serve PORT, or stream.py hold SOCKET.
+"""One TCP stream through proxies: stream.py serve PORT, or stream.py hold SOCKET, or once SOCKET.
 
-Both sides say "open" when a line has come through, and "ended" when the stream ends in whatever way;
-neither ends it. `serve` says "listening" first and takes one stream after the other.
+`serve` and `hold` say "open" when a line has come through, and "ended" when the stream ends in
+whatever way; neither ends it. `serve` says "listening" first and takes one stream after the other.
+`once` sends a line, ends its side, and writes what comes back until the other side has ended.
 """
 import socket
 import sys
@@ -38,4 +39,14 @@ def hold(path):
         print("refused", flush=True)
 
 
-{"serve": serve, "hold": hold}[sys.argv[1]](sys.argv[2])
+def once(path):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        connection.sendall(b"hello\n")
+        connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(4096):
+            print(part.decode(), end="", flush=True)
+    print("ended", flush=True)
+
+
+{"serve": serve, "hold": hold, "once": once}[sys.argv[1]](sys.argv[2])
