@@ -86,7 +86,7 @@ import Testing
                 decisions: world.decisions,
                 stalenessMax: nil,
                 clock: SystemClock(),
-                logger: logger,
+                accessLog: nil,
                 metrics: linked.metrics
             )
             let wire = try Wire.connect(world.outboundAddress)

@@ -62,7 +62,15 @@ extension AgentLogic {
         }
         let view = cache.view(for: subscriber)
         switch view.state {
-        case .denied: return .denied
+        case .denied:
+            // A denial makes a workload give up what it has.
+            guard knowsNode || !cache.mayBeGranted(subscriber) else {
+                return .unavailable(
+                    "the agent was started anew and has not heard from its server what this node "
+                        + "was attested to be; try again"
+                )
+            }
+            return .denied
         case .ready: return .view(view)
         case .awaitingSVIDs:
             if interests[subscriber] == .bundles, view.bundle != nil { return .view(view) }

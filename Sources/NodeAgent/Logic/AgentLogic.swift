@@ -52,6 +52,8 @@ package struct AgentLogic: Sendable {
     var refusedBecause: String?
     /// What the server said it attested of this node.
     var attestedSelectors: Set<Selector> = []
+    /// Whether the server has said so since the process began.
+    var knowsNode = false
     var isRestoring = false
     var helloAt: ClockReading?
     var welcomeBy: Duration?
@@ -175,6 +177,7 @@ package struct AgentLogic: Sendable {
         welcomeBy = nil
         isOnline = true
         refusedBecause = nil
+        knowsNode = true
         if nodeSelectors != attestedSelectors {
             attestedSelectors = nodeSelectors
             actions += perform(

@@ -81,6 +81,23 @@ extension NodeCache {
         }
     }
 
+    /// Whether an entry means the workload of a stream and gives it nothing.
+    ///
+    /// As long as not all is known of the node, it may be only for that: an ID of what a node was
+    /// attested to be cannot be said without it.
+    package func mayBeGranted(_ subscriber: SubscriberID) -> Bool {
+        guard let id = classesBySubscriber[subscriber],
+            case .workloads(let selectors)? = classes[id]?.audience
+        else { return false }
+        return selectors.contains { anchor in
+            entriesByAnchor[anchor, default: []].contains { id in
+                guard let cached = entries[id], cached.isActive else { return false }
+                return cached.entry.matches(workload: selectors)
+                    && cached.identity(for: selectors, trustDomain: trustDomain, node: node) == nil
+            }
+        }
+    }
+
     /// What the entries grant to a workload, the oldest entry first.
     private func identities(for selectors: Set<Selector>) -> [IdentityKey] {
         var granted: [(createdAt: Date, key: IdentityKey)] = []

@@ -100,7 +100,17 @@ final class TwoMachines: Sendable {
     }
 
     /// Cuts the machines off from each other: what one sends reaches nobody, and nothing tells it so.
+    ///
+    /// Before, it waits until each has confirmed what it was sent: what is not confirmed is sent again
+    /// for a quarter of an hour, and as long nobody asks whether the other one is there.
     func unplug() async throws {
+        for index in keepers.indices {
+            try await eventually("everything is confirmed") { [self] in
+                let words = ["ss", "--no-header", "--tcp", "--numeric", "state", "established"]
+                let sockets = try await run(index, words).output.split(separator: "\n")
+                return sockets.allSatisfy { $0.split(separator: " ").dropFirst().first == "0" }
+            }
+        }
         for (index, other) in Self.addresses.reversed().enumerated() {
             try await run(
                 index,
@@ -197,18 +207,21 @@ final class TwoMachines: Sendable {
         }
     }
 
-    private func run(_ index: Int, _ words: [String]) async throws {
+    @discardableResult
+    private func run(_ index: Int, _ words: [String]) async throws -> ProgramResult {
         try await Self.run(keepers[index], words, machine.directory)
     }
 
+    @discardableResult
     private static func run(
         _ keeper: Program,
         _ words: [String],
         _ directory: TestDirectory
-    ) async throws {
+    ) async throws -> ProgramResult {
         let kinds = (flags.isEmpty ? [] : ["--user"]) + ["--net"]
         let result = try await start(enter(keeper, kinds) + words, directory).result()
         guard result.isSuccess else { throw ProgramFailure("\(words): \(result.report)") }
+        return result
     }
 
     // MARK: - Documents

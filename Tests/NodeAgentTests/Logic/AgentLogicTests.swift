@@ -165,6 +165,28 @@ import Testing
         )
     }
 
+    @Test func `after a restart nobody is denied for what the node is not known to be`() throws {
+        let zoned = try world.entry(
+            "zoned",
+            id: "spiffe://example.org/{node.zone}/web",
+            workload: ["unix:uid:1000"]
+        )
+        var first = try driver()
+        _ = try first.join([zoned])
+        var agent = try driver(world.stored(sync: first.logic.persistedSync))
+        _ = agent.tell { $0.started(now: $1, using: &$2) }
+        let (id, _) = agent.subscribe(try Set("unix:uid:1000"))
+        let (stranger, _) = agent.subscribe(try Set("unix:uid:1"))
+        // A denial would make it give up an SVID that is good.
+        guard case .unavailable = agent.logic.answer(for: id) else {
+            Issue.record("\(agent.logic.answer(for: id))")
+            return
+        }
+        #expect(agent.logic.answer(for: stranger) == .denied)
+        _ = agent.connect(nodeSelectors: try Set("zone:north"))
+        #expect(agent.logic.answer(for: id) == .wait)
+    }
+
     @Test func `the bundle beside the SVID wins over an older one of the last sync`() throws {
         var first = try driver()
         _ = try first.join([web])
