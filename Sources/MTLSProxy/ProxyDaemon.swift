@@ -100,7 +100,10 @@ package struct ProxyDaemon: Sendable {
         )
         let (drainAsked, logger) = (drainAsked.stream, logger)
         ready(endpoint.port)
-        defer { engine.stop() }
+        defer {
+            engine.stop()
+            accessLog?.finish()
+        }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await endpoint.run() }
             group.addTask { await link.run() }

@@ -292,3 +292,25 @@ extension Reader where Element == ProxyMessage {
         while true { if case .answer(let answer) = try await next().message { return answer } }
     }
 }
+
+extension World {
+    /// Reports what the server's proxy does to a link, as the program does.
+    func reporter(to linked: LinkWorld, accessLog: AccessLog? = nil) -> TrafficReporter {
+        let control = EngineControl(
+            server,
+            decisions: decisions,
+            clock: SystemClock(),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+        return TrafficReporter(
+            engine: server,
+            control: control,
+            link: linked.link,
+            decisions: decisions,
+            stalenessMax: nil,
+            clock: SystemClock(),
+            accessLog: accessLog,
+            metrics: linked.metrics
+        )
+    }
+}

@@ -72,23 +72,7 @@ import Testing
             let world = try World(provider, .http, application: application.address)
             try await world.applyServer([World.allow(), shadow("/old/*")])
             try await world.applyClient()
-            let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-            let control = EngineControl(
-                world.server,
-                decisions: world.decisions,
-                clock: SystemClock(),
-                logger: logger
-            )
-            let reporter = TrafficReporter(
-                engine: world.server,
-                control: control,
-                link: linked.link,
-                decisions: world.decisions,
-                stalenessMax: nil,
-                clock: SystemClock(),
-                accessLog: nil,
-                metrics: linked.metrics
-            )
+            let reporter = world.reporter(to: linked)
             let wire = try Wire.connect(world.outboundAddress)
             for path in ["/old/1", "/new", "/old/2", "/old/3"] {
                 #expect(ask(wire, path) == 200)

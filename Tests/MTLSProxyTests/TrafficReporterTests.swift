@@ -15,8 +15,6 @@ import Testing
 /// What the agent is told of the traffic, to the last word.
 @Suite(.timeLimit(.minutes(1)))
 struct TrafficReporterTests {
-    private static let silent = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-
     @Test(arguments: TLSProvider.allCases)
     func `what the last seconds have brought reaches the agent before the process ends`(
         _ provider: TLSProvider
@@ -27,22 +25,7 @@ struct TrafficReporterTests {
             let world = try World(provider, .http, application: application.address)
             try await world.applyServer([World.allow(["/public"])])
             try await world.applyClient()
-            let control = EngineControl(
-                world.server,
-                decisions: world.decisions,
-                clock: SystemClock(),
-                logger: Self.silent
-            )
-            let reporter = TrafficReporter(
-                engine: world.server,
-                control: control,
-                link: linked.link,
-                decisions: world.decisions,
-                stalenessMax: nil,
-                clock: SystemClock(),
-                accessLog: nil,
-                metrics: linked.metrics
-            )
+            let reporter = world.reporter(to: linked)
             let wire = try Wire.connect(world.outboundAddress)
             for (path, status) in [("/public", 200), ("/secret", 403)] {
                 wire.send("GET \(path) HTTP/1.1\r\nhost: backend\r\n\r\n")
@@ -78,7 +61,7 @@ struct TrafficReporterTests {
             introduction: .init(instance: [1, 2, 3, 4, 5]),
             engine: RecordingEngine(),
             clock: SystemClock(),
-            logger: Self.silent,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             metrics: MetricRegistry(of: .proxy),
             health: Health(ready: [AgentLink.readyCondition])
         )

@@ -185,6 +185,27 @@ extension DocumentAct {
         warnings.append(lacking.message)
     }
 
+    /// Says which documents reach no machine: most often a node selector has a slip of the pen.
+    ///
+    /// To who may list agents, because it tells what they show. Before the first one has joined, all
+    /// documents are early.
+    mutating func warnOfStrangeNodes(_ documents: [Document]) {
+        guard standing.may(.nodeList) else { return }
+        for document in documents {
+            let selectors: [Selector]
+            switch document.spec {
+            case .registrationEntry(let spec): selectors = spec.nodeSelectors
+            case .proxy(let spec): selectors = spec.nodeSelectors
+            default: continue
+            }
+            guard peers.nobodyShows(selectors) else { continue }
+            let shown = selectors.map(\.description).joined(separator: ", ")
+            warnings.append(
+                "\(document.key): no agent that has joined shows \(shown), so it reaches nobody yet"
+            )
+        }
+    }
+
     private static func lacking(
         _ who: String,
         _ names: [String],

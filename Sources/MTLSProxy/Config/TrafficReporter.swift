@@ -8,6 +8,7 @@ internal import HTTPSemantics
 internal import Reactor
 internal import SPIFFE
 internal import SwiftProtobuf
+internal import Synchronization
 package import Telemetry
 
 /// Takes from the engine what happened, and tells the log, the metrics, the agent and whoever asks
@@ -27,6 +28,8 @@ package struct TrafficReporter: Sendable {
     private let clock: any NodeClock
     private let accessLog: AccessLog?
     private let metrics: MetricRegistry
+    /// Whoever asks for a decision finds all that was taken before.
+    private let turn = Turn()
 
     /// A reporter that has not begun.
     ///
@@ -95,12 +98,14 @@ package struct TrafficReporter: Sendable {
     // MARK: - Records
 
     private func tellRecords() {
+        turn.take { takeAndTell() }
+    }
+
+    private func takeAndTell() {
         let taken = engine.takeRecords()
         decisions.add(taken.records)
-        accessLog?.tell(taken.records)
-        if taken.accessDropped > 0 {
-            metrics.increment(.proxyAccessLogDropped, by: Int(clamping: taken.accessDropped))
-        }
+        let dropped = Int(clamping: taken.accessDropped) + (accessLog?.tell(taken.records) ?? 0)
+        if dropped > 0 { metrics.increment(.proxyAccessLogDropped, by: dropped) }
         let messages = telling.messages(
             of: taken.records,
             lost: taken.dropped,
@@ -238,6 +243,13 @@ package struct TrafficReporter: Sendable {
             )
         }
     }
+}
+
+/// Lets one after the other.
+private final class Turn: Sendable {
+    private let mutex = Mutex(())
+
+    func take(_ body: () -> Void) { mutex.withLock { _ in body() } }
 }
 
 extension UInt64 {

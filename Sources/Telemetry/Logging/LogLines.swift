@@ -5,8 +5,7 @@ package import Logging
 
 /// Log lines of one kind, many at a time, in the form that `LineLogHandler` gives to one.
 ///
-/// For logs of thousands of lines a second: nothing is made for a line but its bytes, into memory
-/// that is used again.
+/// For logs of thousands of lines a second: nothing is made for a line but its bytes.
 package struct LogLines: Sendable {
     /// Whole lines, each with its end of line.
     package private(set) var bytes: [UInt8] = []
@@ -41,8 +40,13 @@ package struct LogLines: Sendable {
             }
     }
 
-    /// Forgets the lines and keeps their memory.
-    package mutating func clear() { bytes.removeAll(keepingCapacity: true) }
+    /// Hands the lines over and begins anew.
+    package mutating func take() -> [UInt8] {
+        let taken = bytes
+        bytes = []
+        bytes.reserveCapacity(taken.count)
+        return taken
+    }
 
     /// Begins a line.
     ///
@@ -112,8 +116,8 @@ package struct LogLines: Sendable {
     }
 
     private mutating func appendTime(_ time: Double) {
-        // The end of the year 9999 in milliseconds.
-        let milliseconds = Int64(min(max(time * 1_000, 0), 253_402_300_799_999))
+        // To the end of the year 9999; what is no number is 0.
+        let milliseconds = Int64(min(max(0, time * 1_000), 253_402_300_799_999))
         let (whole, fraction) = milliseconds.quotientAndRemainder(dividingBy: 1_000)
         if whole != second {
             second = whole

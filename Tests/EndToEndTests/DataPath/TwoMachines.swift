@@ -24,6 +24,7 @@ final class TwoMachines: Sendable {
 
     /// Whoever is not root makes a user namespace in which it is.
     private static let flags = FreePort.uid == 0 ? [] : ["--user", "--map-root-user"]
+    private static let user = FreePort.uid == 0 ? [] : ["--user"]
     /// Namespaces last this long at most.
     private static let seconds = 300
     private static let addresses = ["10.77.0.1", "10.77.0.2"]
@@ -47,11 +48,11 @@ final class TwoMachines: Sendable {
     init() async throws {
         let directory = try TestDirectory()
         let first = try await Self.keeper(["unshare"] + Self.flags + ["--net"], directory)
-        let inside = Self.enter(first, Self.flags.isEmpty ? [] : ["--user"])
+        let inside = Self.enter(first, Self.user)
         let second = try await Self.keeper(inside + ["unshare", "--net"], directory)
         keepers = [first, second]
         let starters = keepers.map {
-            Self.enter($0, (Self.flags.isEmpty ? [] : ["--user"]) + ["--net"])
+            Self.enter($0, Self.user + ["--net"])
         }
         machine = try Machine {
             $0.starter = starters[0]
@@ -218,8 +219,8 @@ final class TwoMachines: Sendable {
         _ words: [String],
         _ directory: TestDirectory
     ) async throws -> ProgramResult {
-        let kinds = (flags.isEmpty ? [] : ["--user"]) + ["--net"]
-        let result = try await start(enter(keeper, kinds) + words, directory).result()
+        let inside = enter(keeper, user + ["--net"])
+        let result = try await start(inside + words, directory).result()
         guard result.isSuccess else { throw ProgramFailure("\(words): \(result.report)") }
         return result
     }
