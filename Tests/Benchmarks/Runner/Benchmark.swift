@@ -33,6 +33,8 @@ struct Reading: Sendable {
     var peer: Double?
     /// What a reader should know about this value.
     var note: String?
+    /// In which functions the time was spent.
+    var profile: String?
     /// Why there is no value.
     var why: String?
 }
@@ -57,6 +59,10 @@ struct RowDefinition: Sendable {
         case ratioAtLeast(Double)
         /// That part of the peer, or less.
         case ratioAtMost(Double)
+
+        var isPromise: Bool {
+            if case .none = self { false } else { true }
+        }
 
         func isMet(by value: Double, peer: Double?) -> Bool? {
             switch self {

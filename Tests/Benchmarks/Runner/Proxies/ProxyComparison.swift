@@ -25,6 +25,11 @@ struct ProxyComparison: Sendable {
 
     func row(_ peer: String) -> String { "\(title), beside \(peer)" }
 
+    /// Whether it is processor time, for one of something, and a target is set for it.
+    fileprivate var isPromisedTime: Bool {
+        unit.contains("/") && goals.contains { $0.goal.isPromise }
+    }
+
     var rows: [RowDefinition] {
         goals.map { RowDefinition(id: row($0.peer), unit: unit, peer: $0.peer, goal: $0.goal) }
     }
@@ -52,6 +57,8 @@ struct ProxyRounds: Sendable {
     private var samples: [String: [Int: ProxySample]] = [:]
     /// Why a product is not measured, or not to the end.
     private var obstacles: [String: String] = [:]
+    /// Where our own proxies spend their time, taken after the rounds.
+    private var profile: String?
 
     init(_ comparisons: [ProxyComparison], _ settings: BenchmarkSettings) {
         self.comparisons = comparisons
@@ -86,7 +93,31 @@ struct ProxyRounds: Sendable {
                     }
                 }
             }
+            if let own = products.first(where: { $0.name == SignetProxy.name }) {
+                await rounds.takeProfile(of: own, setup, stand, measure)
+            }
             return rounds.readings(own: SignetProxy.name)
+        }
+    }
+
+    /// Measures once more, beside the rounds, because being watched costs time itself.
+    private mutating func takeProfile(
+        of product: any ProxyProduct,
+        _ setup: ProxySetup,
+        _ stand: ProxyStand,
+        _ measure: @escaping @Sendable (ProxyChain, ProxyStand) async throws -> ProxySample
+    ) async {
+        guard comparisons.contains(where: \.isPromisedTime), obstacles[product.name] == nil else {
+            return
+        }
+        do {
+            profile = try await ProxyChain.run(product, setup, stand) { chain in
+                try await ProcessorProfile.of([chain.client, chain.server], in: stand.folder) {
+                    _ = try await measure(chain, stand)
+                }
+            }
+        } catch {
+            profile = "none, \(error)"
         }
     }
 
@@ -152,7 +183,13 @@ struct ProxyRounds: Sendable {
             let value = samples[own]?[round]?.values[comparison.title]
             let peerValue = samples[peer]?[round]?.values[comparison.title]
             guard value != nil || peerValue != nil else { return nil }
-            return Reading(row: row, value: value, peer: peerValue, note: note)
+            return Reading(
+                row: row,
+                value: value,
+                peer: peerValue,
+                note: note,
+                profile: comparison.isPromisedTime ? profile : nil
+            )
         } + [Reading(row: row, value: nil, note: note, why: obstacles[own])]
     }
 

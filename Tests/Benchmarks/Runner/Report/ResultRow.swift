@@ -23,11 +23,13 @@ struct ResultRow: Codable, Sendable {
     let met: Bool?
     /// What a reader should know beside the numbers.
     let note: String?
+    /// In which functions the time was spent, when the target was missed.
+    let profile: String?
     /// Why there is no value.
     let why: String?
 
     enum CodingKeys: String, CodingKey {
-        case `case`, met, note, ours, peer, ratio, runs, spread, target, unit, why
+        case `case`, met, note, ours, peer, profile, ratio, runs, spread, target, unit, why
         case peerValue = "peer_value"
     }
 
@@ -48,6 +50,7 @@ struct ResultRow: Codable, Sendable {
         note =
             isQuick
             ? "tiny sizes: nothing was measured" : readings.compactMap(\.note).last
+        profile = met == false ? readings.compactMap(\.profile).last : nil
         self.why = why
     }
 
@@ -65,6 +68,7 @@ struct ResultRow: Codable, Sendable {
         try row.encode(target, forKey: .target)
         try row.encode(met, forKey: .met)
         try row.encodeIfPresent(note, forKey: .note)
+        try row.encodeIfPresent(profile, forKey: .profile)
         try row.encodeIfPresent(why, forKey: .why)
     }
 

@@ -39,6 +39,7 @@ struct ResultTable {
         let lines = missed.map { row in
             "- \(row.case): "
                 + (BenchmarkNotes.reasons[row.case] ?? "nobody has looked into it yet.")
+                + (row.profile.map { " Profile of both sides: \($0)." } ?? "")
         }
         return "\n## Missed targets\n\n" + lines.joined(separator: "\n") + "\n"
     }
