@@ -139,7 +139,7 @@ struct RegistrationEntrySpecTests {
             "hint: x",
             with: "variables: {a.b: {values: [x/y]}}",
             "13:30: spec.variables.a.b.values[0]: \"x/y\" cannot be a path segment of a SPIFFE "
-                + "ID; byte 47 in the path: a segment holds only letters, digits, \".\", \"-\" "
+                + "ID; \"/\" in the path: a segment holds only letters, digits, \".\", \"-\" "
                 + "and \"_\""
         ),
         .entry(
