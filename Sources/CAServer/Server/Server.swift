@@ -384,12 +384,16 @@ package struct Server: Sendable {
 
 /// Why a server does not start.
 package enum ServerStartError: Error, CustomStringConvertible {
+    /// Another server holds the lock.
+    case dataDirectoryInUse(String)
     /// The database is empty beside the audit log of a server.
     case databaseLost(path: String, log: String)
     case trustDomainDiffers(stored: String, configured: String)
 
     package var description: String {
         switch self {
+        case .dataDirectoryInUse(let what):
+            "\(what): end the other server, or give this one a dataDirectory of its own"
         case .databaseLost(let path, let log):
             "\(path) is empty, though \(log) holds the audit log of a server: restore the database "
                 + "from a backup, or move the whole data directory away to begin a new server"
@@ -404,7 +408,11 @@ package enum ServerStartError: Error, CustomStringConvertible {
 final class ServerLock: Sendable {
     private let lock: FileLock
 
-    init(_ path: String) throws(FileError) {
-        lock = try FileLock(path)
+    init(_ path: String) throws {
+        do throws(FileError) {
+            lock = try FileLock(path)
+        } catch  where error.isLocked {
+            throw ServerStartError.dataDirectoryInUse("\(error)")
+        }
     }
 }
