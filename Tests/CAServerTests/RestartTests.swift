@@ -90,7 +90,10 @@ struct RestartTests {
                 }
             }
             let message = error?.message ?? "started"
-            #expect(message.contains("\(server.address) is in use by another process"), "\(message)")
+            #expect(
+                message.contains("\(server.address) is in use by another process"),
+                "\(message)"
+            )
             #expect(!message.contains("transport"), "\(message)")
             // Neither a database nor a key.
             #expect(try files(below: "\(second.path)/data") == ["lock"])

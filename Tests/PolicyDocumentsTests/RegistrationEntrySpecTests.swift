@@ -275,6 +275,18 @@ struct RegistrationEntrySpecTests {
         #expect(entry == expected)
     }
 
+    @Test func `selectors of a type that no agent attests are warned of`() throws {
+        let text = BadDocument.sampleEntry.replacing(
+            "    - unix:uid:1000",
+            with: "    - unix:uid:1000\n    - k8s:ns:shop"
+        )
+        let warnings = try Self.entry(text).document.warnings
+        #expect(warnings.count == 1)
+        #expect(warnings.first?.what.hasSuffix("no process is attested to be k8s:ns:shop") == true)
+        #expect(warnings.first?.remedy.hasPrefix("agents attest unix:... only: gid, ") == true)
+        #expect(try Self.entry(BadDocument.sampleEntry).document.warnings.isEmpty)
+    }
+
     @Test func `IDs of another trust domain are named with their places`() throws {
         let text = BadDocument.sampleEntry.replacing(
             "hint: x",

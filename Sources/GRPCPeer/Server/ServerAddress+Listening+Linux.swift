@@ -27,7 +27,9 @@ extension ServerAddress {
             &yes,
             socklen_t(MemoryLayout<Int32>.size)
         )
-        let isBound = unsafe address.withSockAddr { unsafe bind(descriptor, $0, socklen_t($1)) == 0 }
+        let isBound = unsafe address.withSockAddr {
+            unsafe bind(descriptor, $0, socklen_t($1)) == 0
+        }
         guard isBound else {
             throw ListenerError(place: description, reason: .address(errno: errno))
         }

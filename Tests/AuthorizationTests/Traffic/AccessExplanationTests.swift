@@ -90,7 +90,11 @@ import Testing
     }
 
     @Test func `what a rule names of methods, paths and ports is told, and not whom`() throws {
-        func named(_ peer: String, _ method: String, _ path: String) throws -> [AccessExplanation.Named] {
+        func named(
+            _ peer: String,
+            _ method: String,
+            _ path: String
+        ) throws -> [AccessExplanation.Named] {
             try explain(peer, method, path).policies[1].rules[0].misses.map(\.named)
         }
         #expect(try named("spiffe://td/web", "PUT", "/orders/1") == [.methods(["GET"])])

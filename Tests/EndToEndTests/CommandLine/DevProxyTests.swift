@@ -93,7 +93,8 @@ struct DevProxyTests {
     }
 
     @Test(arguments: ["agent", "server"])
-    func `a program that is killed is named, with proxies as without`(program: String) async throws {
+    func `a program that is killed is named, with proxies as without`(program: String) async throws
+    {
         let place = try TestDirectory()
         let dev = try await Self.start(place)
         let applied = try await Self.signet(place, "apply", "-f", Self.example(place))
@@ -102,7 +103,8 @@ struct DevProxyTests {
         let pid = try #require(
             try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap(Int32.init)
                 .first { pid in
-                    let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()
+                    let line =
+                        FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()
                     let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
                     return words.first?.hasSuffix("signet-\(program)") == true
                         && words.contains { $0.contains(place.path) }

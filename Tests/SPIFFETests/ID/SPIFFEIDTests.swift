@@ -146,7 +146,8 @@ struct RefusedID: Sendable, CustomTestStringConvertible {
     }
 
     @Test(arguments: [
-        (UInt8(ascii: "*"), "\"*\""), (UInt8(ascii: " "), "\" \""), (UInt8(ascii: "\""), "byte 0x22"),
+        (UInt8(ascii: "*"), "\"*\""), (UInt8(ascii: " "), "\" \""),
+        (UInt8(ascii: "\""), "byte 0x22"),
         (0x07, "byte 0x07"), (0x7F, "byte 0x7F"), (0xC3, "byte 0xC3"),
     ])
     func `a character is shown as it is written, or by its number`(byte: UInt8, shown: String) {
