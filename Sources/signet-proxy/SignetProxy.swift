@@ -136,7 +136,7 @@ struct SignetProxy: AsyncParsableCommand {
         }
         if let seconds {
             let least = ProxySettings.stalenessMin
-            guard .seconds(seconds) >= least else {
+            guard Duration.seconds(seconds) >= least else {
                 throw ValidationError(
                     "--max-staleness takes at least \(least.components.seconds) seconds: an agent "
                         + "says something every 10"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CAServer
+import ControlAPI
 import DurableFiles
 import Foundation
 import Issuance

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CAServer
-import ControlAPI
+import ControlAPIProtos
 import Testing
 
 /// Names in policies that mean nobody; `NarrowAdminTests` has who is told what.

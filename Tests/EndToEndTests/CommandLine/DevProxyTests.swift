@@ -101,7 +101,7 @@ struct DevProxyTests {
         #expect(applied.isSuccess, "\(applied.report)")
         try await eventually("both proxies to apply") { try await Self.proxies(place).count == 2 }
         let pid = try #require(
-            try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap(Int32.init)
+            try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { Int32($0) }
                 .first { pid in
                     let line =
                         FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()
