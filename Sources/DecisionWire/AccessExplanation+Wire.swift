@@ -35,9 +35,9 @@ extension AccessExplanation {
             $0.shadowAllowed = shadowVerdict.isAllowed
             $0.shadowPolicy = shadowVerdict.cause.map { "\($0.namespace)/\($0.policy)" } ?? ""
             $0.rules = policies.flatMap { policy in
-                policy.rules.map { policy.message(of: $0) }
+                policy.rules.map { policy.message(of: $0, request) }
             }
-            $0.nearestMiss = nearestMiss?.sentence ?? ""
+            $0.nearestMiss = nearestMiss?.sentence(request) ?? ""
         }
     }
 
@@ -55,7 +55,8 @@ extension AccessExplanation {
 
 extension AccessExplanation.PolicyAccount {
     fileprivate func message(
-        of account: AccessExplanation.RuleAccount
+        of account: AccessExplanation.RuleAccount,
+        _ request: AccessRequest
     ) -> Signet_Node_V1alpha1_RuleExplanation {
         .with {
             $0.policyNamespace = namespace
@@ -64,27 +65,68 @@ extension AccessExplanation.PolicyAccount {
             $0.action = action.rawValue
             $0.mode = mode.rawValue
             $0.matches = account.isMatch
-            $0.failed = account.firstMiss?.sentence ?? ""
+            $0.failed = account.firstMiss?.sentence(request) ?? ""
         }
     }
 }
 
 extension AccessExplanation.NearMiss {
-    fileprivate var sentence: String {
+    fileprivate func sentence(_ request: AccessRequest) -> String {
         "\(rule.namespace)/\(rule.policy) rule \(rule.rule): "
-            + misses.map(\.sentence).joined(separator: "; ")
+            + misses.map { $0.sentence(request) }.joined(separator: "; ")
     }
 }
 
 extension AccessExplanation.Miss {
+    /// Most values of a rule that a sentence repeats: the first ones show what kind they are.
+    private static let namedMax = 3
+    /// Most bytes of one text in a sentence: there may be one for each of thousands of rules.
+    private static let textBytesMax = 64
+
     /// Which clause it is, and why it is no match.
-    fileprivate var sentence: String {
+    fileprivate func sentence(_ request: AccessRequest) -> String {
         let why =
             switch cause {
-            case .differs: "names something else"
-            case .excluded: "names what was asked"
+            case .differs: names.map { "names \($0); the request has " } ?? "does not name "
+            case .excluded: "names "
             case .unknown: "asks about what the request does not have"
             }
-        return "\(path) \(why)"
+        return "\(path) \(why)\(cause == .unknown ? "" : asked(request))"
+    }
+
+    private var names: String? {
+        switch named {
+        case .methods(let names): Self.list(names) { $0 }
+        case .paths(let paths): Self.list(paths) { $0.description }
+        case .ports(let ports): Self.list(ports) { "\($0)" }
+        case .untold: nil
+        }
+    }
+
+    /// What the request has, in quotes where its sender chose the text.
+    private func asked(_ request: AccessRequest) -> String {
+        switch field {
+        case .ipBlocks, .notIPBlocks: "\(request.address)"
+        case .methods, .notMethods: Self.quoted(request.http?.method ?? "")
+        case .paths, .notPaths:
+            Self.quoted(String(decoding: request.http?.path ?? [], as: UTF8.self))
+        case .ports, .notPorts: "\(request.port)"
+        case .principals, .notPrincipals: Self.cut(request.peer?.description ?? "")
+        }
+    }
+
+    private static func list<Value>(_ values: [Value], _ text: (Value) -> String) -> String {
+        let shown = values.prefix(namedMax).map { cut(text($0)) }.joined(separator: ", ")
+        return values.count > namedMax ? "\(shown) and \(values.count - namedMax) more" : shown
+    }
+
+    private static func quoted(_ text: String) -> String {
+        "\"\(cut(text).replacing("\\", with: "\\\\").replacing("\"", with: "\\\""))\""
+    }
+
+    private static func cut(_ text: String) -> String {
+        let start = text.utf8.prefix(textBytesMax)
+        return start.count == text.utf8.count
+            ? text : String(decoding: start, as: UTF8.self) + "..."
     }
 }

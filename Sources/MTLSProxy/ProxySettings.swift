@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ControlAPI
+
 /// What an operator decides about one proxy process.
 ///
 /// It has no configuration file, because all else comes from its agent: every member is a flag,
@@ -22,6 +24,10 @@ package struct ProxySettings: Hashable, Sendable {
     /// Most workers: more than machines have processors that one proxy is given.
     package static let workersMax = ProxyEngine.workersMax
 
+    /// Least `stalenessMax`: an agent says something at least every 10 s, and one word may be late
+    /// or lost without being a reason to end all traffic.
+    package static let stalenessMin: Duration = .seconds(30)
+
     /// The agent's socket for proxies.
     package var agentSocket = "/run/signet/agent/proxy.sock"
     /// `namespace/name`; empty: the one Proxy that the process attests to.
@@ -37,4 +43,9 @@ package struct ProxySettings: Hashable, Sendable {
     package var telemetryPort: UInt16 = 15020
 
     package init() {}
+
+    /// Whether a text is what `proxy` may be: an agent refuses anything else at every attempt.
+    package static func isReference(_ text: String) -> Bool {
+        (try? AttachedProxy.reference(text, "proxy")) != nil
+    }
 }

@@ -46,8 +46,9 @@ struct SignetProxy: AsyncParsableCommand {
     @Option(
         name: .customLong("max-staleness"),
         help: """
-            Seconds without word of the agent after which no connection is accepted or opened, \
-            and those that live are cut off. (default: none; certificates end by themselves)
+            Seconds, at least \(ProxySettings.stalenessMin.components.seconds), without word of the \
+            agent after which no connection is accepted or opened, and those that live are cut \
+            off. (default: none; certificates end by themselves)
             """
     )
     var seconds: Int?
@@ -74,14 +75,15 @@ struct SignetProxy: AsyncParsableCommand {
     )
     var level: String?
 
+    func validate() throws {
+        _ = try settings()
+        _ = try (logFormat, logLevel)
+    }
+
     func run() async throws {
+        let (settings, format, level) = try (self.settings(), logFormat, logLevel)
         do {
-            let settings = try settings()
-            let format: LogFormat = try value(format, "log-format") ?? .text
-            let sink = bootstrapLogging(
-                format: format,
-                level: try value(level, "log-level") ?? .info
-            )
+            let sink = bootstrapLogging(format: format, level: level)
             let logger = Logger(label: "signet-proxy")
             if !allowsDebugging, let problem = ProxyDaemon.protectMemory() {
                 logger.warning("memory is not protected", metadata: ["reason": "\(problem)"])
@@ -104,10 +106,21 @@ struct SignetProxy: AsyncParsableCommand {
         }
     }
 
+    private var logFormat: LogFormat { get throws { try value(format, "log-format") ?? .text } }
+
+    private var logLevel: Logger.Level { get throws { try value(level, "log-level") ?? .info } }
+
     private func settings() throws -> ProxySettings {
         var settings = ProxySettings()
         if let path { settings.agentSocket = path }
-        if let reference { settings.proxy = reference }
+        if let reference {
+            guard ProxySettings.isReference(reference) else {
+                throw ValidationError(
+                    "--proxy takes namespace/name of a Proxy document, such as default/frontend"
+                )
+            }
+            settings.proxy = reference
+        }
         if let provider: ProxySettings.Provider = try value(library, "provider") {
             settings.provider = provider
         }
@@ -122,8 +135,12 @@ struct SignetProxy: AsyncParsableCommand {
             settings.workers = threads
         }
         if let seconds {
-            guard seconds > 0 else {
-                throw ValidationError("--max-staleness takes a number of seconds")
+            let least = ProxySettings.stalenessMin
+            guard Duration.seconds(seconds) >= least else {
+                throw ValidationError(
+                    "--max-staleness takes at least \(least.components.seconds) seconds: an agent "
+                        + "says something every 10"
+                )
             }
             settings.stalenessMax = .seconds(seconds)
         }

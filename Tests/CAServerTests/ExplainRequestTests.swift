@@ -21,9 +21,17 @@ struct ExplainRequestTests {
         + entryDocument("web", spiffeID: "spiffe://example.org/web")
 
     static let clauses: [(Change, String)] = [
-        ({ $0.from = "spiffe://example.org/other" }, "principals"),
-        ({ $0.from = "" }, "principals"), ({ $0.method = "PUT" }, "methods"),
-        ({ $0.path = "/other" }, "paths"),
+        (
+            { $0.from = "spiffe://example.org/other" },
+            "principals does not name spiffe://example.org/other"
+        ),
+        ({ $0.from = "" }, "principals asks about what the request does not have"),
+        ({ $0.method = "PUT" }, #"methods names GET; the request has "PUT""#),
+        ({ $0.path = "/other" }, #"paths names /rows; the request has "/other""#),
+        (
+            { $0.method = "A\"\\" + String(repeating: "B", count: 100) },
+            #"the request has "A\"\\"# + String(repeating: "B", count: 61) + #"...""#
+        ),
     ]
 
     static let nonsense: [(Change, String)] = [

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CAServer
+import ControlAPI
 import DurableFiles
 import Foundation
 import Issuance
@@ -208,6 +209,38 @@ struct SecretSourceTests {
             try SecretSource.credential("secret").secret(credentials: nil)
         }
         #expect(throws: FileError.self) { try SecretSource.file("/nowhere/secret").secret() }
+    }
+
+    private func startRefusal(_ directory: TestDirectory, _ file: String) async -> String {
+        let error = await refusal {
+            try await withServer(in: directory) {
+                $0.keyStorage = .encrypted
+                $0.keyFileCost = .least
+                $0.keyPassphrase = .file(file)
+            } _: { _ in
+            }
+        }
+        return error?.message ?? "started"
+    }
+
+    @Test func `a file that is not there is made, but never while keys need the old one`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        let file = "\(directory.path)/secret"
+        let first = await startRefusal(directory, file)
+        #expect(first.contains("openssl rand -hex 32 > \(file))"), "\(first)")
+        let odd = await startRefusal(directory, "\(directory.path)/a b'c")
+        #expect(odd.contains("> '\(directory.path)/a b'\\''c')"), "\(odd)")
+        try write("open sesame\n", mode: 0o600, directory)
+        #expect(await startRefusal(directory, file) == "started")
+        try FileManager.default.removeItem(atPath: file)
+        let lost = await startRefusal(directory, file)
+        #expect(lost.contains("put that one back"), "\(lost)")
+        #expect(!lost.contains("openssl"), "\(lost)")
+        // Only that it is not there is mended so.
+        try write("open sesame\n", mode: 0o644, directory)
+        #expect(await startRefusal(directory, file).contains("chmod 600"))
     }
 
     @Test(

@@ -97,6 +97,52 @@ struct NarrowAdminTests {
         }
     }
 
+    @Test func `no warning tells of an entry or Service that its reader may not list`() async throws
+    {
+        try await withServer { server in
+            try await server.apply(
+                entryDocument("web", spiffeID: "spiffe://example.org/shop/frontend")
+                    + entryDocument("api", spiffeID: "spiffe://example.org/hidden/backend")
+                    + serviceDocument()
+            )
+            func policy(_ principal: String) -> String {
+                policyDocument(target: "{services: [apy]}").replacing(
+                    "spiffe://example.org/client",
+                    with: "spiffe://example.org/\(principal)"
+                )
+            }
+            let rules = """
+                    - verbs: [apply]
+                      kinds: [AccessPolicy]
+                    - verbs: [list]
+                      kinds: [RegistrationEntry]
+                      spiffeIDPrefixes: [spiffe://example.org/shop]
+                """
+            try await acting("writer", rules, on: server) { client in
+                func told(_ principal: String) async throws -> [String] {
+                    try await Documents.Client(wrapping: client).apply(
+                        .with {
+                            $0.files = [
+                                .with { ($0.name, $0.content) = ("test.yaml", policy(principal)) }
+                            ]
+                        }
+                    ).warnings.filter { !$0.contains("no Proxy listens") }
+                }
+                // Whether it is there or not, the answer is the same.
+                for principal in ["hidden/backend", "hidden/backnd", "hidden/other"] {
+                    #expect(try await told(principal).isEmpty, "\(principal)")
+                }
+                #expect(
+                    try await told("shop/frontnd") == [
+                        "AccessPolicy default/allow: no entry that you may list gives "
+                            + "spiffe://example.org/shop/frontnd; did you mean "
+                            + "spiffe://example.org/shop/frontend?"
+                    ]
+                )
+            }
+        }
+    }
+
     @Test func `a blast radius shows no entry that its reader may not list`() async throws {
         try await withServer { server in
             _ = try await server.agent("web-1", selectors: ["role:web"])

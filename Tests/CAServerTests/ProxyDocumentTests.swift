@@ -20,8 +20,9 @@ struct ProxyDocumentTests {
         try await withServer { server in
             let response = try await server.apply(
                 proxyDocument(service: "api") + serviceDocument() + policyDocument() + Self.entry
+                    + entryDocument("client", spiffeID: "spiffe://example.org/client")
             )
-            #expect(response.changes.map(\.action) == Array(repeating: "created", count: 4))
+            #expect(response.changes.map(\.action) == Array(repeating: "created", count: 5))
             #expect(response.warnings.isEmpty)
             let state = try #require(try await server.state())
             #expect(state.proxy.reference == "default/web")
@@ -266,6 +267,7 @@ struct ProxyDocumentTests {
             func file(_ other: String) -> String {
                 proxyDocument() + other + policyDocument() + Self.entry
                     + entryDocument("api", spiffeID: "spiffe://example.org/api")
+                    + entryDocument("client", spiffeID: "spiffe://example.org/client")
             }
             try await server.apply(file(other))
             // Only the Proxy changes that has no port which the policy names.

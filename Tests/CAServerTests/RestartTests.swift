@@ -75,7 +75,28 @@ struct RestartTests {
                 }
             }
             #expect(error?.message.contains("lock") == true, "\(error?.message ?? "started")")
+            #expect(error?.message.contains("end the other server") == true)
             try await server.register("web")
+        }
+    }
+
+    @Test func `a server whose port is taken names it before anything is opened`() async throws {
+        let (first, second) = (try TestDirectory(), try TestDirectory())
+        try await withServer(in: first) { server in
+            let error = await refusal {
+                try await withServer(in: second) {
+                    $0.listen = server.address
+                } _: { _ in
+                }
+            }
+            let message = error?.message ?? "started"
+            #expect(
+                message.contains("\(server.address) is in use by another process"),
+                "\(message)"
+            )
+            #expect(!message.contains("transport"), "\(message)")
+            // Neither a database nor a key.
+            #expect(try files(below: "\(second.path)/data") == ["lock"])
         }
     }
 

@@ -139,7 +139,7 @@ struct RegistrationEntrySpecTests {
             "hint: x",
             with: "variables: {a.b: {values: [x/y]}}",
             "13:30: spec.variables.a.b.values[0]: \"x/y\" cannot be a path segment of a SPIFFE "
-                + "ID; byte 47 in the path: a segment holds only letters, digits, \".\", \"-\" "
+                + "ID; \"/\" in the path: a segment holds only letters, digits, \".\", \"-\" "
                 + "and \"_\""
         ),
         .entry(
@@ -273,6 +273,18 @@ struct RegistrationEntrySpecTests {
             labels: ["app": "web"]
         )
         #expect(entry == expected)
+    }
+
+    @Test func `selectors of a type that no agent attests are warned of`() throws {
+        let text = BadDocument.sampleEntry.replacing(
+            "    - unix:uid:1000",
+            with: "    - unix:uid:1000\n    - k8s:ns:shop"
+        )
+        let warnings = try Self.entry(text).document.warnings
+        #expect(warnings.count == 1)
+        #expect(warnings.first?.what.hasSuffix("no process is attested to be k8s:ns:shop") == true)
+        #expect(warnings.first?.remedy.hasPrefix("agents attest unix:... only: gid, ") == true)
+        #expect(try Self.entry(BadDocument.sampleEntry).document.warnings.isEmpty)
     }
 
     @Test func `IDs of another trust domain are named with their places`() throws {

@@ -12,7 +12,7 @@ package enum TileIntegrationError: Error, Hashable, Sendable, CustomStringConver
     package var description: String {
         switch self {
         case .partialTileDiffers(let path):
-            "\(path) is not what the database holds; see docs/audit.md, \"After an alarm\""
+            "\(path) is not what the database holds"
         case .tile(let error): "\(error)"
         case .treeFull: "the audit log is full"
         }

@@ -32,12 +32,25 @@ package struct AccessExplanation: Hashable, Sendable {
         case unknown
     }
 
+    /// What a field of a rule names, where the request has something else.
+    ///
+    /// Nothing is told of principals and addresses: who may ask why a request was denied need not be
+    /// one who may read whom else a policy admits.
+    package enum Named: Hashable, Sendable {
+        case methods([String])
+        case paths([PathPattern])
+        case ports([UInt16])
+        case untold
+    }
+
     /// One field that is no match.
     package struct Miss: Hashable, Sendable {
         package let field: Field
         package let cause: Cause
         /// The place of the source or operation in its rule, from 0.
         package let place: Int
+        /// What the field names, if the request has something else.
+        package var named = Named.untold
 
         /// Where it stands: `from[0].source.principals`.
         package var path: String {
@@ -196,13 +209,29 @@ package struct AccessExplanation: Hashable, Sendable {
                 .notMethods,
                 place,
                 action,
+                named: Named.methods,
                 excluding: { Self.names($0, $1, orHead: action == .allow) },
                 matches: { Self.names($0, $1, orHead: action == .deny) }
             ),
-            miss(operation.paths, request.http?.path, .paths, .notPaths, place, action) {
-                $0.matches($1)
-            },
-            miss(operation.ports, request.port, .ports, .notPorts, place, action, matches: ==),
+            miss(
+                operation.paths,
+                request.http?.path,
+                .paths,
+                .notPaths,
+                place,
+                action,
+                named: Named.paths
+            ) { $0.matches($1) },
+            miss(
+                operation.ports,
+                request.port,
+                .ports,
+                .notPorts,
+                place,
+                action,
+                named: Named.ports,
+                matches: ==
+            ),
         ]
         .compactMap(\.self)
     }
@@ -219,6 +248,7 @@ package struct AccessExplanation: Hashable, Sendable {
         _ excluded: Field,
         _ place: Int,
         _ action: AccessPolicy.Action,
+        named: ([Pattern]) -> Named = { _ in .untold },
         excluding: ((Pattern, Value) -> Bool)? = nil,
         matches: (Pattern, Value) -> Bool
     ) -> Miss? {
@@ -229,7 +259,7 @@ package struct AccessExplanation: Hashable, Sendable {
             return Miss(field: name, cause: .unknown, place: place)
         }
         if let anyOf = field.anyOf, !anyOf.contains(where: { matches($0, value) }) {
-            return Miss(field: wanted, cause: .differs, place: place)
+            return Miss(field: wanted, cause: .differs, place: place, named: named(anyOf))
         }
         let isExcluded = field.noneOf?.contains {
             excluding?($0, value) ?? matches($0, value)

@@ -245,18 +245,20 @@ package final class AuditPublisher: Sendable {
     }
 
     private func failed(_ error: any Error) {
-        let reason = "\(error)"
-        var isContradiction = false
-        if case TileIntegrationError.partialTileDiffers = error { isContradiction = true }
-        let (isSerious, now) = (isContradiction, clock.bootTime)
+        var (reason, isContradiction) = ("\(error)", false)
+        if case TileIntegrationError.partialTileDiffers = error {
+            reason += "; see docs/audit.md, \"After an alarm\""
+            isContradiction = true
+        }
+        let (what, isSerious, now) = (reason, isContradiction, clock.bootTime)
         let isNew = state.withLock { state in
             let before = state.failure
-            state.failure = (reason, before?.since ?? now, isSerious)
-            return before?.reason != reason
+            state.failure = (what, before?.since ?? now, isSerious)
+            return before?.reason != what
         }
-        health.unmet("audit", reason: reason)
+        health.unmet("audit", reason: what)
         // It is tried again several times a second, and told once.
         guard isNew else { return }
-        logger.error("the audit log cannot be published", metadata: ["error": "\(reason)"])
+        logger.error("the audit log cannot be published", metadata: ["error": "\(what)"])
     }
 }

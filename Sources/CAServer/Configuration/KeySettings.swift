@@ -94,7 +94,7 @@ extension ServerConfiguration {
             throw ConfigurationError(problems: problems.map { "\($0.key.rawValue): \($0.remedy)" })
         }
         let form = try keyPassphrase.map {
-            KeyFileForm.encrypted(try $0.secret(), cost: keyFileCost)
+            KeyFileForm.encrypted(try passphrase(from: $0), cost: keyFileCost)
         }
         return try KeyVault(
             directory: keyDirectory,
@@ -102,6 +102,17 @@ extension ServerConfiguration {
             place: keyPlace(serverID: serverID),
             keyType: authorityKeyType
         )
+    }
+
+    /// Says what to do about a file that is not there: another passphrase opens no key that is.
+    private func passphrase(from source: SecretSource) throws -> Secret {
+        do {
+            return try source.secret()
+        } catch let error as FileError where error.isNotFound {
+            guard case .file = source else { throw error }
+            let isNeeded = KeyFiles.holdsSealed(in: keyDirectory)
+            throw SecretError(source: source, problem: isNeeded ? .lost : .missing)
+        }
     }
 
     private func keyPlace(serverID: String) throws -> AuthorityKeyPlace {

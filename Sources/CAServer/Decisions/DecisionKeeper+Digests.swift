@@ -86,6 +86,7 @@ extension DecisionKeeper {
                 try transaction.append(.decisionDigest(digest), by: .system("decisions"), at: now)
             }
         } catch {
+            guard !Task.isCancelled else { return }
             logger.warning(
                 "the decision store is not digested; tried again in a minute",
                 metadata: ["error": "\(error)"]

@@ -253,7 +253,8 @@ package final class DecisionKeeper: Sendable {
             }
             works()
         } catch {
-            told(of: "\(error)")
+            // A server that ends interrupts it, which ails nobody.
+            if !Task.isCancelled { told(of: "\(error)") }
         }
     }
 

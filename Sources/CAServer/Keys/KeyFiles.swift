@@ -99,6 +99,23 @@ struct KeyFiles: Sendable {
         return written
     }
 
+    /// Whether a directory has key files that a passphrase encrypts, or that cannot be told from such.
+    static func holdsSealed(in directory: String) -> Bool {
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        return files.contains { file in
+            guard Name(file: file) != nil else { return false }
+            do throws(FileError) {
+                let bytes = try DurableFile.readSecret(
+                    "\(directory)/\(file)",
+                    bytesMax: SealedKey.fileBytesMax
+                )
+                return SealedKey.isSealed(bytes)
+            } catch {
+                return true
+            }
+        }
+    }
+
     func path(_ name: Name) -> String { "\(directory)/\(name.file)" }
 
     private func raw(_ name: Name) throws(FileError) -> [UInt8]? {

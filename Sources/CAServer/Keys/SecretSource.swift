@@ -43,6 +43,14 @@ package enum SecretSource: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The file, or the name of the credential.
+    fileprivate var place: String {
+        switch self {
+        case .credential(let name): name
+        case .file(let path): path
+        }
+    }
+
     /// Reads the secret; one newline at its end is not part of it.
     ///
     /// - Parameter credentials: The directory of systemd's credentials, nil where there is none.
@@ -89,6 +97,10 @@ package struct SecretError: Error, CustomStringConvertible {
     /// What is wrong.
     package enum Problem: Hashable, Sendable {
         case empty
+        /// There is no such file, and keys were encrypted with what it held.
+        case lost
+        /// There is no such file, and no key that needs what it held.
+        case missing
         /// systemd gave no credentials to this process.
         case noCredentials
         case tooLong
@@ -100,10 +112,29 @@ package struct SecretError: Error, CustomStringConvertible {
     package var description: String {
         switch problem {
         case .empty: "\(source) is empty: write a secret into it"
+        case .lost:
+            "there is no \(source.place), and key files were encrypted with the passphrase that it "
+                + "held: put that one back, no other opens them"
+        case .missing:
+            "there is no \(source.place); make one, as the user that the server runs as: "
+                + "(umask 077; openssl rand -hex 32 > \(Self.quoted(source.place)))"
         case .noCredentials:
             "\(source): CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with "
                 + "LoadCredential= or LoadCredentialEncrypted="
         case .tooLong: "\(source) has more than \(SecretSource.secretBytesMax) bytes"
         }
+    }
+
+    /// A path as a shell takes it for one word.
+    private static func quoted(_ path: String) -> String {
+        let isPlain = path.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "-")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+                true
+            default: false
+            }
+        }
+        return isPlain ? path : "'\(path.replacing("'", with: "'\\''"))'"
     }
 }

@@ -72,6 +72,8 @@ package struct DocumentAct {
         try checkRolesLeft()
         try settleProxies(order.documents)
         warnOfStrangeNodes(order.documents)
+        var names = NameReview(of: logic.trustDomain, for: standing, in: transaction)
+        for document in order.documents { warnings += try names.warnings(of: document) }
         let reached: Revision
         if let taken {
             reached = taken

@@ -53,6 +53,8 @@ package struct Server: Sendable {
         _ = clinux_raise_descriptor_limit()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
+        // Before databases and keys are opened, which takes seconds.
+        try configuration.listen.requireListenable()
         let datastore = try Self.openDatastore(configuration.databasePath)
         let metrics = MetricRegistry(of: .server)
         let health = Health(ready: Self.readyConditions, noted: [DecisionKeeper.condition])
@@ -177,7 +179,8 @@ package struct Server: Sendable {
             group.addTask { try await endpoint.run() }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }
             group.addTask { try await serve(local, services: adminServices) }
-            group.addTask { ready(try await remote.boundPort) }
+            // Why there is none is told by what serves.
+            group.addTask { if let port = try? await remote.boundPort { ready(port) } }
             try await waitForEnd(&group)
         }
     }
@@ -233,10 +236,16 @@ package struct Server: Sendable {
             services: services,
             interceptors: [transport.interceptor(), core.observer, core.faults]
         )
-        try await withTaskCancellationHandler {
-            try await server.serve()
-        } onCancel: {
-            server.beginGracefulShutdown()
+        do {
+            try await withTaskCancellationHandler {
+                try await server.serve()
+            } onCancel: {
+                server.beginGracefulShutdown()
+            }
+        } catch let error as RuntimeError {
+            // The library's words around it say nothing to an operator.
+            if let cause = error.cause as? ListenerError { throw cause }
+            throw error
         }
     }
 
@@ -384,12 +393,16 @@ package struct Server: Sendable {
 
 /// Why a server does not start.
 package enum ServerStartError: Error, CustomStringConvertible {
+    /// Another server holds the lock.
+    case dataDirectoryInUse(String)
     /// The database is empty beside the audit log of a server.
     case databaseLost(path: String, log: String)
     case trustDomainDiffers(stored: String, configured: String)
 
     package var description: String {
         switch self {
+        case .dataDirectoryInUse(let what):
+            "\(what): end the other server, or give this one a dataDirectory of its own"
         case .databaseLost(let path, let log):
             "\(path) is empty, though \(log) holds the audit log of a server: restore the database "
                 + "from a backup, or move the whole data directory away to begin a new server"
@@ -404,7 +417,11 @@ package enum ServerStartError: Error, CustomStringConvertible {
 final class ServerLock: Sendable {
     private let lock: FileLock
 
-    init(_ path: String) throws(FileError) {
-        lock = try FileLock(path)
+    init(_ path: String) throws {
+        do throws(FileError) {
+            lock = try FileLock(path)
+        } catch  where error.isLocked {
+            throw ServerStartError.dataDirectoryInUse("\(error)")
+        }
     }
 }

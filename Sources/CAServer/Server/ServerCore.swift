@@ -293,6 +293,8 @@ package final class ServerCore: Sendable {
             health.unmet("datastore", reason: error.description)
             datastoreTrouble.signal()
             logger.error("the datastore refused", metadata: ["error": "\(error)"])
+        // Whoever waited for it is gone, or the server ends: nothing failed.
+        case is CancellationError: break
         default:
             logger.error("an act failed", metadata: ["error": "\(error)"])
         }

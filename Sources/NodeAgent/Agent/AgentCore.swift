@@ -192,7 +192,7 @@ package final class AgentCore: Sendable {
     /// - Parameters:
     ///   - reason: Why, for the log.
     ///   - refusal: What the server said if it does not want this agent.
-    func disconnected(reason: String, refusal: String?) {
+    func disconnected(reason: String, refusal: AgentRefusal?) {
         logger.log(
             level: refusal == nil ? .info : .error,
             "connection to the server ended",

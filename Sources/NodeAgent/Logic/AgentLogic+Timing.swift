@@ -114,9 +114,7 @@ extension AgentLogic {
             let reason = own.problem.map { ": \($0)" } ?? ""
             switch own.standing(at: now.wall) {
             case .valid:
-                return refusedBecause.map {
-                    "the server refuses this agent: \($0); " + OwnSVID.refusalRemedy(agent: name)
-                }
+                return refusedBecause?.description(agent: name)
             case .expired: return "the agent's certificate has expired" + reason
             case .lapsed(let lapse): return lapse.description(agent: name)
             }

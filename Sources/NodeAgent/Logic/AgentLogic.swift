@@ -49,7 +49,7 @@ package struct AgentLogic: Sendable {
     /// The open connection shows an SVID that was replaced, and would be drained at its end.
     var showsOldSVID = false
     /// Why the server sent this agent away the last time; nil if it did not.
-    var refusedBecause: String?
+    var refusedBecause: AgentRefusal?
     /// What the server said it attested of this node.
     var attestedSelectors: Set<Selector> = []
     /// Whether the server has said so since the process began.
@@ -212,7 +212,7 @@ package struct AgentLogic: Sendable {
     ///   - generator: Where jitter comes from.
     /// - Returns: What the shell has to do.
     package mutating func disconnected(
-        refusal: String? = nil,
+        refusal: AgentRefusal? = nil,
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {

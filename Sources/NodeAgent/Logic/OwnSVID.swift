@@ -174,13 +174,6 @@ extension OwnSVID {
         "on the server run signet agent evict \(name) and signet token create --name \(name), then "
             + "start the agent again with the new join token"
     }
-
-    /// What helps an agent of that name which the server does not want.
-    static func refusalRemedy(agent name: String) -> String {
-        "on the server, signet agent show \(name) tells its standing; a banned agent needs signet "
-            + "agent unban \(name), an evicted one signet token create --name \(name) and a start "
-            + "with the new join token"
-    }
 }
 
 extension OwnSVID.Lapse {

@@ -58,7 +58,7 @@ struct ServerConnection {
     /// Serves one connection to its end.
     ///
     /// - Returns: Why it ended.
-    private func serve(_ address: ServerAddress) async -> (reason: String, refusal: String?) {
+    private func serve(_ address: ServerAddress) async -> (reason: String, refusal: AgentRefusal?) {
         let core = core
         let failure = HandshakeFailure()
         do {
@@ -81,7 +81,8 @@ struct ServerConnection {
             }
             // What the server's own rules say of this agent, not a fault on the way.
             let isRefusal = answer.kind == .permissionDenied && answer.reason != "transport"
-            return (answer.description, isRefusal ? answer.description : nil)
+            let refusal = AgentRefusal(rule: answer.reason, text: answer.description)
+            return (answer.description, isRefusal ? refusal : nil)
         }
     }
 

@@ -62,7 +62,7 @@ extension DocumentParser {
             word($0, path: "spec.mode", as: ProxySpec.Mode.self)
         }
         let nodeSelectors = selectors("nodeSelectors", of: &fields)
-        let selectorsNode = selectors("selectors", of: &fields)
+        let selectorsNode = selectors("selectors", of: &fields, areOfProcess: true)
         let identities = required("identities", of: &fields).flatMap { node in
             list(node, path: "spec.identities", max: Proxy.identitiesMax) {
                 $0.trafficIdentity($1, path: $2, isOwn: true)

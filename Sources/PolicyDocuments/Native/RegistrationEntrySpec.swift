@@ -80,7 +80,7 @@ extension DocumentParser {
         guard var fields = fields(of: node, path: "spec") else { return nil }
         let idNode = required("spiffeID", of: &fields)
         let nodeSelectors = selectors("nodeSelectors", of: &fields)
-        let workloadSelectors = selectors("workloadSelectors", of: &fields)
+        let workloadSelectors = selectors("workloadSelectors", of: &fields, areOfProcess: true)
         let ttl = fields.take("x509SVIDTTL").flatMap { lifetime($0) }
         let dnsNames = fields.take("dnsNames").flatMap {
             list($0, path: "spec.dnsNames", max: RegistrationEntrySpec.dnsNamesMax) {
@@ -113,11 +113,23 @@ extension DocumentParser {
     }
 
     /// Reads what a node or process must show.
-    mutating func selectors(_ key: String, of fields: inout Fields) -> [Selector]? {
+    mutating func selectors(
+        _ key: String,
+        of fields: inout Fields,
+        areOfProcess: Bool = false
+    ) -> [Selector]? {
         guard let node = required(key, of: &fields) else { return nil }
         let path = fields.path(of: key)
         return list(node, path: path, max: RegistrationEntrySpec.selectorsMax) {
-            $0.selector($1, path: $2)
+            let selector = $0.selector($1, path: $2)
+            if areOfProcess, let selector, selector.type != UnixSelector.type {
+                $0.warn(
+                    $1.position,
+                    "\($2): no process is attested to be \(Self.shown(selector.description))",
+                    "agents attest unix:... only: \(UnixSelector.kinds.joined(separator: ", "))"
+                )
+            }
+            return selector
         }
     }
 

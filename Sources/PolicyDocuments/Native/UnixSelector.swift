@@ -3,7 +3,7 @@
 /// Selectors of type `unix`, which the agent gives to workloads (docs/attestation.md).
 ///
 /// They are a closed set, so a slip is told here: stored, it would only never match. Other types
-/// belong to others and stay free.
+/// belong to others and stay free; where they are asked of a process that is warned of.
 enum UnixSelector {
     static let type = "unix"
 
@@ -18,6 +18,9 @@ enum UnixSelector {
         case user
     }
 
+    /// What may stand after `unix:`.
+    static let kinds = Kind.allCases.map(\.rawValue)
+
     /// What is wrong with a value such as `uid:1000`; nil when nothing is.
     static func problem(in value: String) -> (what: String, remedy: String)? {
         let parts = value.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
@@ -25,7 +28,7 @@ enum UnixSelector {
         guard let kind = Kind(rawValue: parts[0]) else {
             return (
                 "there is no selector unix:\(DocumentParser.shown(parts[0]))",
-                Suggestion.remedy(for: parts[0], among: Kind.allCases.map(\.rawValue))
+                Suggestion.remedy(for: parts[0], among: kinds)
             )
         }
         let start = "unix:\(kind.rawValue):"

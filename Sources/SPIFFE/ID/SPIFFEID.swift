@@ -113,7 +113,7 @@ package enum SPIFFEIDError: Error, Hashable, Sendable, CustomStringConvertible {
         case .hasFragment: "a SPIFFE ID has no fragment (\"#\")"
         case .hasQuery: "a SPIFFE ID has no query (\"?\")"
         case .pathCharacter(let byte):
-            "byte \(byte) in the path: a segment holds only letters, digits, \".\", \"-\" and \"_\""
+            "\(Self.shown(byte)) in the path: a segment holds only letters, digits, \".\", \"-\" and \"_\""
         case .pathDotSegment: "a path segment is neither \".\" nor \"..\""
         case .pathEmptySegment: "a path has no empty segment (\"//\")"
         case .pathNotAbsolute: "a path starts with \"/\""
@@ -121,12 +121,21 @@ package enum SPIFFEIDError: Error, Hashable, Sendable, CustomStringConvertible {
         case .schemeNotSPIFFE: "a SPIFFE ID starts with \"spiffe://\" in lower case"
         case .tooLong: "a SPIFFE ID has at most \(SPIFFEID.bytesMax) bytes"
         case .trustDomainCharacter(let byte):
-            "byte \(byte) in the trust domain: only a-z, 0-9, \".\", \"-\" and \"_\" are allowed"
+            "\(Self.shown(byte)) in the trust domain: only a-z, 0-9, \".\", \"-\" and \"_\" are allowed"
         case .trustDomainEmpty: "the trust domain is empty"
         case .trustDomainHasPort: "a trust domain has no port"
         case .trustDomainHasUserinfo: "a trust domain has no user information (\"@\")"
         case .trustDomainTooLong:
             "a trust domain has at most \(TrustDomain.nameBytesMax) bytes"
         }
+    }
+
+    /// A byte as the character that it is, or by its number where it is none that can be seen.
+    private static func shown(_ byte: UInt8) -> String {
+        // A quotation mark between two of its kind would be read as an empty text.
+        if (0x20...0x7E).contains(byte), byte != UInt8(ascii: "\"") {
+            return "\"\(Unicode.Scalar(byte))\""
+        }
+        return "byte 0x\(byte < 0x10 ? "0" : "")\(String(byte, radix: 16, uppercase: true))"
     }
 }

@@ -74,7 +74,7 @@ struct HealthCommand: AsyncParsableCommand {
         if agentIsHere {
             do {
                 view.agent = try await agentView()
-            } catch let error as CommandFailure where error.status == .unreachable {
+            } catch let error as CommandFailure where !error.isAnswer {
                 failure = failure ?? error
                 view.agent = AgentView(problem: error.message)
             } catch let error as CommandFailure {

@@ -109,8 +109,7 @@ package enum SocketPath {
         case EACCES, EPERM:
             throw CommandFailure(
                 "this user may not use the \(peer) socket at \(path)",
-                remedy: forbiddenRemedy(peer),
-                status: .unreachable
+                remedy: forbiddenRemedy(peer)
             )
         case ENAMETOOLONG:
             throw CommandFailure(

@@ -25,6 +25,8 @@ final class DevProxies: Sendable {
         /// By `namespace/name`.
         var kept: [String: Kept] = [:]
         var isEnding = false
+        /// Those that were started in this run: what their logs tell of it stays.
+        var begun: Set<String> = []
         /// What was said of a signet-proxy that is missing, so that it is said once.
         var hasToldMissing = false
     }
@@ -219,6 +221,7 @@ final class DevProxies: Sendable {
     /// - Returns: nil if it is not wanted any more.
     private func launch(_ name: String) async throws -> ChildProcess? {
         guard let executable else { throw CommandFailure("there is no signet-proxy") }
+        let isFirst = state.withLock { $0.begun.insert(name).inserted }
         let process = try await ChildProcess.start(
             Launch(
                 executable: executable,
@@ -227,6 +230,7 @@ final class DevProxies: Sendable {
                     "--telemetry-port", "0", "--allow-debugging", "--log-level", logLevel,
                 ],
                 outputFile: log(of: name),
+                keepsOutput: !isFirst,
                 signalIfOrphaned: SIGKILL
             )
         )

@@ -144,15 +144,16 @@ final class DevSystem: Sendable {
     ///   - ready: Called once, with the proxies that were started first.
     /// - Throws: `CommandFailure` when the server or the agent has ended.
     func run(hasProxies: Bool, ready: @escaping @Sendable ([String]) -> Void) async throws {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await self.waitForFailure() }
+        try await withThrowingDiscardingTaskGroup { group in
             if hasProxies {
                 group.addTask { await self.proxies.run(listed: ready) }
             } else {
                 ready([])
             }
+            // The proxies' task ends as soon as programs are told to, which may be before the program
+            // that ended by itself has been named: it must not decide how this ends.
             defer { group.cancelAll() }
-            try await group.next()
+            try await self.waitForFailure()
         }
     }
 

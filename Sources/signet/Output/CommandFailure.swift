@@ -36,6 +36,8 @@ package struct CommandFailure: Error {
     package let status: ExitStatus
     package let message: String
     package let remedy: String?
+    /// Whether a server or agent answered that.
+    private(set) var isAnswer = false
 
     init(_ message: String, remedy: String? = nil, status: ExitStatus = .failed) {
         self.status = status
@@ -71,6 +73,7 @@ package struct CommandFailure: Error {
                 remedy: Self.remedy(for: refusal, peer: peer)
             )
         }
+        isAnswer = status != .unreachable
     }
 
     /// Why there is no connection, without what the library says of its own settings.

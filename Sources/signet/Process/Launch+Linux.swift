@@ -12,8 +12,10 @@ struct Launch: Sendable {
     var arguments: [String]
     /// Added to this process's environment.
     var environment: [String: String] = [:]
-    /// Takes standard output and standard error, made anew; nil leaves both as they are here.
+    /// Takes standard output and standard error; nil leaves both as they are here.
     var outputFile: String?
+    /// Whether what `outputFile` holds stays; it is emptied otherwise.
+    var keepsOutput = false
     /// Sent to the program when this process dies, however it dies.
     var signalIfOrphaned: Int32
 }
@@ -181,7 +183,8 @@ final class ChildProcess: Sendable {
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         if let file = launch.outputFile {
-            let flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW
+            let emptying = launch.keepsOutput ? 0 : O_TRUNC
+            let flags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | emptying
             unsafe posix_spawn_file_actions_addopen(&actions, 1, file, flags, 0o600)
             unsafe posix_spawn_file_actions_adddup2(&actions, 1, 2)
         }

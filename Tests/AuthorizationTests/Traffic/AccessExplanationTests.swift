@@ -89,6 +89,20 @@ import Testing
         #expect(nearest.rule.policy == "orders")
     }
 
+    @Test func `what a rule names of methods, paths and ports is told, and not whom`() throws {
+        func named(
+            _ peer: String,
+            _ method: String,
+            _ path: String
+        ) throws -> [AccessExplanation.Named] {
+            try explain(peer, method, path).policies[1].rules[0].misses.map(\.named)
+        }
+        #expect(try named("spiffe://td/web", "PUT", "/orders/1") == [.methods(["GET"])])
+        let orders = try #require(PathPattern("/orders/*"))
+        #expect(try named("spiffe://td/web", "GET", "/") == [.paths([orders])])
+        #expect(try named("spiffe://td/api", "GET", "/orders/1") == [.untold])
+    }
+
     @Test func `of one of Signet's own parts no rule is near`() throws {
         let explanation = try explain("spiffe://td/signet/agent/a", "GET")
         #expect(explanation.isPeerReserved && explanation.nearestMiss == nil)

@@ -74,6 +74,12 @@ struct DevProxyTests {
             let now = try await Self.proxies(place)["default/backend"]
             return now.map { $0.pid != first } ?? false
         }
+        // Of both processes: why the first one ended must not go with it.
+        let log = try String(
+            contentsOfFile: "\(place.path)/state/logs/signet-proxy.default.backend.log",
+            encoding: .utf8
+        )
+        #expect(log.ranges(of: "telemetryPort=").count == 2, "\(log)")
 
         let frontend = try #require(try await Self.proxies(place)["default/frontend"]).pid
         let deleted = try await Self.signet(place, "delete", "Proxy/default/frontend")
@@ -84,6 +90,33 @@ struct DevProxyTests {
         let ended = try await dev.stop()
         #expect(ended.status == 0, "\(ended.report)")
         #expect(!Signals.isThere(backend))
+    }
+
+    @Test(arguments: ["agent", "server"])
+    func `a program that is killed is named, with proxies as without`(program: String) async throws
+    {
+        let place = try TestDirectory()
+        let dev = try await Self.start(place)
+        let applied = try await Self.signet(place, "apply", "-f", Self.example(place))
+        #expect(applied.isSuccess, "\(applied.report)")
+        try await eventually("both proxies to apply") { try await Self.proxies(place).count == 2 }
+        let pid = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { Int32($0) }
+                .first { pid in
+                    let line =
+                        FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()
+                    let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+                    return words.first?.hasSuffix("signet-\(program)") == true
+                        && words.contains { $0.contains(place.path) }
+                }
+        )
+        Signals.send(.kill, to: pid)
+        let ended = try await dev.result()
+        #expect(ended.status == 1, "\(ended.report)")
+        #expect(
+            ended.errors.contains("signet-\(program) was killed by signal 9"),
+            "\(ended.report)"
+        )
     }
 
     @Test func `the next run starts the proxies of the last one and names them`() async throws {

@@ -186,7 +186,7 @@ struct DevTests {
         let dev = try await Self.start(place)
         let cases: [([String], Int32, String)] = [
             ([], 1, "or give this one a --dir of its own"),
-            (["--trust-domain", "A b"], 64, "--trust-domain: byte 65"),
+            (["--trust-domain", "A b"], 64, "--trust-domain: \"A\" in the trust domain"),
             (["--selector", "web"], 64, "--selector: a selector is written type:value"),
             (["--log-level", "loud"], 64, "'--log-level <level>'"),
         ]

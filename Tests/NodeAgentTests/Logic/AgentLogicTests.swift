@@ -283,11 +283,33 @@ import Testing
         #expect(agent.conditions[.identity]??.contains("join token") == true)
     }
 
+    @Test func `only of an agent that the server has is it advised to look there`() throws {
+        var agent = try driver()
+        _ = try agent.join([web])
+        for (rule, hasAgent) in [
+            ("nodeBanned", true), ("keySuperseded", true), ("nodeUnknown", false),
+        ] {
+            _ = agent.tell {
+                $0.disconnected(
+                    refusal: AgentRefusal(rule: rule, text: "no"),
+                    now: $1,
+                    using: &$2
+                )
+            }
+            let problem = try #require(agent.conditions[.identity] ?? nil)
+            #expect(problem.contains("signet agent show web-1") == hasAgent, "\(problem)")
+        }
+    }
+
     @Test func `a server that refuses the agent is a reason not to be ready`() throws {
         var agent = try driver()
         _ = try agent.join([web])
         _ = agent.tell {
-            $0.disconnected(refusal: "agent web-1 is banned", now: $1, using: &$2)
+            $0.disconnected(
+                refusal: AgentRefusal(rule: "nodeBanned", text: "agent web-1 is banned"),
+                now: $1,
+                using: &$2
+            )
         }
         #expect(agent.conditions[.identity]??.contains("banned") == true)
         #expect(agent.conditions[.identity]??.contains("signet agent unban web-1") == true)

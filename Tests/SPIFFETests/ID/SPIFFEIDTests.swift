@@ -145,6 +145,18 @@ struct RefusedID: Sendable, CustomTestStringConvertible {
         #expect(throws: refused.error) { try SPIFFEID(refused.text) }
     }
 
+    @Test(arguments: [
+        (UInt8(ascii: "*"), "\"*\""), (UInt8(ascii: " "), "\" \""),
+        (UInt8(ascii: "\""), "byte 0x22"),
+        (0x07, "byte 0x07"), (0x7F, "byte 0x7F"), (0xC3, "byte 0xC3"),
+    ])
+    func `a character is shown as it is written, or by its number`(byte: UInt8, shown: String) {
+        let path = SPIFFEIDError.pathCharacter(byte).description
+        #expect(path.hasPrefix("\(shown) in the path: "), "\(path)")
+        let domain = SPIFFEIDError.trustDomainCharacter(byte).description
+        #expect(domain.hasPrefix("\(shown) in the trust domain: "), "\(domain)")
+    }
+
     @Test func `ID-10 the trust domain's own ID has no path and no trailing slash`() throws {
         let id = try TrustDomain("example.org").id
         #expect(id.description == "spiffe://example.org")
