@@ -148,12 +148,35 @@ package struct ConnectionStatus: Sendable {
     /// The end of the peer's certificate.
     package var peerNotAfter: Date?
     package var peerAddress: IPAddress?
-    package var state: String
+    package var state: ConnectionState
     package var ageMilliseconds: UInt64
+    /// Requests that came on it, or that a server was sent on it, the one at hand included.
     package var requests: UInt64
-    /// From and to a client, the request at hand included; 0 for a server.
+    /// From and to the peer, of requests as the client's side counts them, the one at hand included.
     package var bytesIn: UInt64
     package var bytesOut: UInt64
     /// The generation of the snapshot that its TLS context came with.
     package var generation: UInt64
+}
+
+/// What a live connection does: a closed set, whose words docs/command-line.md explains.
+package enum ConnectionState: String, CaseIterable, Sendable {
+    /// A request has been passed on, and its answer has not begun.
+    case answer
+    /// The connection to a server is being made.
+    case connect
+    /// The TLS handshake is under way.
+    case handshake
+    /// The head of a request has begun and is not whole.
+    case head
+    /// A client asks for nothing: it has just come, or is between two requests.
+    case idle
+    /// A client was told that this was the last answer, and has not ended its side.
+    case linger
+    /// A server's connection is kept for the next request.
+    case pooled
+    /// A request's body or its answer is being passed on.
+    case request
+    /// Bytes go both ways: TCP, or what an HTTP connection was upgraded to.
+    case stream
 }

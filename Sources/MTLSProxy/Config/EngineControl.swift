@@ -331,7 +331,7 @@ extension ConnectionStatus {
             $0.bytesSent = bytesOut
             $0.peerNotAfterUnixSeconds =
                 peerNotAfter.map { Int64($0.timeIntervalSince1970) } ?? 0
-            $0.state = isDownstream ? state : "server: \(state)"
+            $0.state = isDownstream ? state.rawValue : "server: \(state.rawValue)"
             $0.ageMilliseconds = ageMilliseconds
             $0.requests = requests
         }
