@@ -119,6 +119,9 @@ struct Connection: ~Copyable {
     var carried: UInt64 = 0
     /// Why it ends.
     var reason = ProxyReason.none
+    /// More words about a server's failure, made only when there is one; on a client's connection
+    /// for the record that is made next.
+    var detail = ""
 
     init(
         isDownstream: Bool,

@@ -25,8 +25,11 @@ package struct ProxyCounters: Sendable {
     package var pooled: UInt64 = 0
     /// Failed handshakes by the words of `TLSFailure.label`.
     package var handshakeFailures: [String: UInt64] = [:]
-    /// Ends and refusals by reason.
+    /// Ends and refusals of requests and of clients' connections, each told once, by reason.
     package var reasons: [ProxyReason: UInt64] = [:]
+    /// Ends of connections to servers, attempts that came to nothing included, by reason: one
+    /// request may have several, and is counted in `reasons` if it fails itself.
+    package var serverReasons: [ProxyReason: UInt64] = [:]
     /// Requests and streams by what they have in common, since they were handed over last.
     package var aggregates: [RequestAggregate: RequestSum] = [:]
     /// Requests and streams whose aggregate there was no room for.
@@ -56,11 +59,16 @@ package struct ProxyCounters: Sendable {
         aggregatesLost += other.aggregatesLost
         handshakeFailures.merge(other.handshakeFailures, uniquingKeysWith: +)
         reasons.merge(other.reasons, uniquingKeysWith: +)
+        serverReasons.merge(other.serverReasons, uniquingKeysWith: +)
         aggregates.merge(other.aggregates) { $0.adding($1) }
     }
 
     mutating func count(_ reason: ProxyReason) {
         if reason != .none { reasons[reason, default: 0] += 1 }
+    }
+
+    mutating func countServer(_ reason: ProxyReason) {
+        if reason != .none { serverReasons[reason, default: 0] += 1 }
     }
 
     mutating func count(_ aggregate: RequestAggregate, _ sum: RequestSum) {

@@ -77,7 +77,7 @@ import Testing
         try waitForHeadLimit(world)
         let sum = await world.client.sum()
         #expect(sum.pooled == 0)
-        #expect(sum.reasons[.aged] == 1)
+        #expect(sum.serverReasons == [.aged: 1])
         // The client has its own limit, and its next request goes out on another.
         #expect(ask(wire) == 200)
         #expect(await world.client.sum().connected == 2)

@@ -11,6 +11,56 @@ import Testing
 @Suite(.timeLimit(.minutes(2)), .serialized) struct ProxyStatusTests {
     private static let get = "GET / HTTP/1.1\r\nhost: backend\r\n\r\n"
 
+    @Test(arguments: TLSProvider.allCases, [TrafficProtocol.http, .tcp])
+    func `who reaches nobody is counted once, and the line names the endpoint and the error`(
+        _ provider: TLSProvider,
+        _ kind: TrafficProtocol
+    ) async throws {
+        let closed = try World.freeAddress()
+        let world = try World(provider, kind, application: closed)
+        try await world.applyClient(endpoints: [closed])
+        for _ in 0..<3 {
+            let wire = try Wire.connect(world.outboundAddress)
+            wire.send(Self.get)
+            #expect(wire.readAnswer()?.status == (kind == .tcp ? nil : 503))
+        }
+        let sum = await world.client.sum()
+        #expect(sum.reasons == [.serverUnreachable: 3])
+        #expect(sum.serverReasons == [.serverUnreachable: 3])
+        let records = world.client.takeRecords().records
+        #expect(records.map(\.reason) == Array(repeating: .serverUnreachable, count: 3))
+        let refused = SystemError(errorNumber: ECONNREFUSED)
+        for record in records {
+            #expect(record.kind == (kind == .tcp ? .connection : .request))
+            #expect(record.detail == "\(closed): \(refused)")
+            // The other side's proxy would have decided.
+            #expect(record.decisionID == nil && record.revision == 0)
+        }
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `words about a failure are not told of the next request`(
+        _ provider: TLSProvider
+    ) async throws {
+        let application = try Application(.mirror)
+        let world = try World(provider, .http, application: application.address)
+        try await world.applyServer([World.allow()])
+        let closed = try World.freeAddress()
+        try await world.applyClient(endpoints: [closed])
+        let wire = try Wire.connect(world.outboundAddress)
+        for (endpoints, status) in [([closed], 503), ([closed, world.inboundAddress], 200)] {
+            try await world.applyClient(endpoints: endpoints)
+            wire.send(Self.get)
+            #expect(wire.readAnswer()?.status == status)
+        }
+        wire.send("GET / HTTP/1.1\r\nno field\r\n\r\n")
+        #expect(wire.readAnswer()?.status == 400)
+        _ = await world.client.sum()
+        let records = world.client.takeRecords().records
+        #expect(records.map(\.reason) == [.serverUnreachable, .none, .requestRefused])
+        #expect(records.map(\.detail.isEmpty) == [false, true, true])
+    }
+
     @Test(arguments: TLSProvider.allCases)
     func `a connection between two requests is idle, and its server's is pooled`(
         _ provider: TLSProvider

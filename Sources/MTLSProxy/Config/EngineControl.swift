@@ -353,6 +353,9 @@ extension ProxyCounters {
             for (reason, count) in reasons {
                 message.samples["reason{\(reason.rawValue)}"] = Double(count)
             }
+            for (reason, count) in serverReasons {
+                message.samples["server_reason{\(reason.rawValue)}"] = Double(count)
+            }
             for (label, count) in handshakeFailures {
                 message.samples["handshake_failure{\(label)}"] = Double(count)
             }

@@ -133,6 +133,10 @@ package struct TrafficReporter: Sendable {
             let more = count.growth(since: old.reasons[reason] ?? 0)
             if more > 0 { metrics.increment(.proxyEnds, by: more, reason.rawValue) }
         }
+        for (reason, count) in new.serverReasons {
+            let more = count.growth(since: old.serverReasons[reason] ?? 0)
+            if more > 0 { metrics.increment(.proxyServerEnds, by: more, reason.rawValue) }
+        }
         for (label, count) in new.handshakeFailures {
             let more = count.growth(since: old.handshakeFailures[label] ?? 0)
             if more > 0 { metrics.increment(.proxyHandshakeFailures, by: more, label) }
