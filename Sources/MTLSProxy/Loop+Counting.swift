@@ -16,11 +16,13 @@ extension Loop {
             && connection.exchange.lastReason == reason
             && connection.exchange.lastDecision == connection.exchange.decision
             && connection.exchange.lastRevision == connection.exchange.revision
+            && connection.exchange.lastServer == connection.exchange.server
         if !isSame { flushRun(&connection) }
         connection.exchange.lastStatus = connection.exchange.status
         connection.exchange.lastReason = reason
         connection.exchange.lastDecision = connection.exchange.decision
         connection.exchange.lastRevision = connection.exchange.revision
+        connection.exchange.lastServer = connection.exchange.server
         connection.exchange.earlierIn &+= connection.exchange.bytesIn
         connection.exchange.earlierOut &+= connection.exchange.bytesOut
         connection.exchange.sum.add(
@@ -40,6 +42,7 @@ extension Loop {
                 listener: isDecided
                     ? listener.name(under: connection.exchange.lastRevision) : listener.name,
                 peer: connection.peer?.id,
+                server: listener.server(connection.exchange.lastServer),
                 status: connection.exchange.lastStatus,
                 reason: connection.exchange.lastReason,
                 decision: connection.exchange.lastDecision,
@@ -50,15 +53,19 @@ extension Loop {
         connection.exchange.sum = RequestSum()
     }
 
-    /// Counts a stream that begins.
-    mutating func countStream(_ connection: borrowing Connection) {
+    /// Counts a stream that begins, once.
+    mutating func countStream(_ connection: inout Connection) {
+        guard !connection.exchange.isBegun else { return }
+        connection.exchange.isBegun = true
+        let listener = listening[connection.place]
         var one = RequestSum()
         one.count = 1
         counters.count(
             RequestAggregate(
                 kind: .streamBegin,
-                listener: listening[connection.place].name,
+                listener: listener.name,
                 peer: connection.peer?.id,
+                server: listener.server(connection.exchange.server),
                 status: 0,
                 reason: .none,
                 decision: connection.exchange.decision,

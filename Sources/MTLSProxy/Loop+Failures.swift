@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ContainersPreview
 internal import Reactor
 internal import Routing
 
@@ -54,5 +55,13 @@ extension Loop {
         if !server.detail.isEmpty { return server.detail }
         // A request's server has ended before its time, whatever it says itself.
         return server.isHTTP || server.reason != .none ? serverName(server) : ""
+    }
+
+    /// Tells the client that a new connection to a server was made for who is there.
+    mutating func introduce(_ server: borrowing Connection) {
+        guard !server.other.isNone, var held = slab.checkOut(server.other) else { return }
+        held.value.exchange.server = server.serverNumber
+        if !held.value.isHTTP { countStream(&held.value) }
+        slab.checkIn(server.other, held)
     }
 }

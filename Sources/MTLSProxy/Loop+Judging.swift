@@ -267,6 +267,11 @@ extension Loop {
 
     /// Tells of a connection that ends with a request or stream under way.
     mutating func finishRecord(_ connection: inout Connection) {
+        // A stream that has reached no server has begun all the same.
+        if !connection.isHTTP, connection.exchange.isActive, !listening[connection.place].isInbound
+        {
+            countStream(&connection)
+        }
         finishExchange(&connection, connection.reason)
         flushRun(&connection)
     }

@@ -73,6 +73,8 @@ extension Loop {
             held.value.other = key
             held.value.replay.clear()
             downstream.other = server
+            // Of a new connection it is known when it stands.
+            downstream.exchange.server = held.value.serverNumber
             if !isFresh { arm(.stall, &held.value, .max / 2) }
             slab.checkIn(server, held)
             return nil
@@ -313,6 +315,8 @@ extension Loop {
         if !connection.hasTLS || !connection.isHTTP { targetStands(connection) }
         if let peer = connection.peer {
             connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
+            connection.serverNumber = listening[connection.place].number(ofServer: peer.id)
+            introduce(connection)
         }
         connection.sendEarly(&scratch.cipherOut, now: now)
         if connection.isHTTP {

@@ -37,7 +37,8 @@ extension Loop {
         client.exchange.started = now
         client.exchange.attempts = 1
         arm(.stream, &client, limits.streamIdle)
-        countStream(client)
+        // Who answers on an outbound listener is known when the connection to it stands.
+        if listening[client.place].isInbound { countStream(&client) }
         if let reason = reachServer(key, &client) { end(&client, reason) }
     }
 

@@ -93,6 +93,9 @@ package struct RequestAggregate: Hashable, Sendable {
     package var listener: String
     /// nil on outbound listeners.
     package var peer: SPIFFEID?
+    /// Who was asked through an outbound listener, as a verified certificate says; nil if nobody
+    /// was reached, and on inbound listeners.
+    package var server: SPIFFEID?
     package var status: Int
     package var reason: ProxyReason
     /// nil on outbound listeners.
