@@ -115,8 +115,15 @@ struct Connection: ~Copyable {
     /// The target it leads to, and where that was among the listener's when it was looked up last.
     var target: UInt32 = 0
     var targetIndex = 0
+    /// Among its listener's `serverIDs`, for a server whose certificate was verified; 0 for others.
+    var serverNumber = 0
+    /// Requests that a server has answered on it.
+    var carried: UInt64 = 0
     /// Why it ends.
     var reason = ProxyReason.none
+    /// More words about a server's failure, made only when there is one; on a client's connection
+    /// for the record that is made next.
+    var detail = ""
 
     init(
         isDownstream: Bool,

@@ -21,6 +21,10 @@ struct Exchange: ~Copyable {
     /// Whether a byte of the answer was sent.
     var hasAnswer = false
     var attempts = 0
+    /// Among its listener's `serverIDs`: who was asked; 0 if that is not known.
+    var server = 0
+    /// Whether the beginning of a stream is counted.
+    var isBegun = false
     var bytesIn: UInt64 = 0
     var bytesOut: UInt64 = 0
     /// What the last requests have in common, and their sum.
@@ -28,6 +32,7 @@ struct Exchange: ~Copyable {
     var lastReason = ProxyReason.none
     var lastDecision: Decision?
     var lastRevision: UInt64 = 0
+    var lastServer = 0
     var sum = RequestSum()
     /// Bytes of the requests that are through.
     var earlierIn: UInt64 = 0
@@ -39,6 +44,7 @@ struct Exchange: ~Copyable {
         isActive = true
         hasAnswer = false
         status = 0
+        server = 0
         decision = nil
         (bytesIn, bytesOut) = (0, 0)
     }

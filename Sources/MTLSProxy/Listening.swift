@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Routing
+internal import SPIFFE
 
 extension Loop {
     /// One listener of a loop; its place stays as long as connections name it.
@@ -8,6 +9,10 @@ extension Loop {
         /// Names remembered of one that was renamed: as many as there are revisions whose policies
         /// are.
         private static let namesMax = DecisionMemory.snapshotsMax
+
+        /// Most identities of servers that are told apart: those of a Service, through some changes
+        /// of its document; who comes after them is counted without a name.
+        private static let serverIDsMax = 16 * Service.identitiesMax
 
         let address: ListenAddress
         private(set) var name: String
@@ -30,6 +35,9 @@ extension Loop {
         var targets: [Target] = []
         /// Of the last target that was made; none is given twice.
         var lastTarget: UInt32 = 0
+        /// Identities of servers that handshakes have verified, so that a request remembers its
+        /// server by a number.
+        private(set) var serverIDs: [SPIFFEID] = []
 
         init(_ open: OpenListener, _ inbound: InboundRoute?, _ outbound: OutboundRoute?) {
             address = open.address
@@ -67,6 +75,19 @@ extension Loop {
             earlier.append((revision, name))
             if earlier.count > Self.namesMax { earlier.removeFirst() }
             name = new
+        }
+
+        /// The number of a server that was verified, from 1; 0 if there is no room for it.
+        mutating func number(ofServer id: SPIFFEID) -> Int {
+            if let index = serverIDs.firstIndex(of: id) { return index + 1 }
+            guard serverIDs.count < Self.serverIDsMax else { return 0 }
+            serverIDs.append(id)
+            return serverIDs.count
+        }
+
+        /// The identity that a number stands for; nil for 0.
+        func server(_ number: Int) -> SPIFFEID? {
+            number > 0 ? serverIDs[number - 1] : nil
         }
 
         /// What it was called when a decision was made, which is told with the policies of then.

@@ -158,15 +158,14 @@ extension Loop {
         _ snapshot: ProxySnapshot
     ) {
         // Before a byte is read: who is it that would speak in this identity's name?
-        guard let uid = Self.owner(of: socket, route.listenAddress),
-            route.listener.allowedUIDs.contains(uid)
-        else {
+        let owner = Self.owner(of: socket, route.listenAddress)
+        let address = socket.peerEndpoint()?.address
+        guard let uid = owner, route.listener.allowedUIDs.contains(uid) else {
             counters.count(.clientOwner)
-            record(refused: place, .clientOwner)
+            recordStranger(place, owner, address)
             return
         }
         if case .tcp = route.listenAddress { socket.sendAtOnce() }
-        let address = socket.peerEndpoint()?.address
         var connection = Connection(
             isDownstream: true,
             isHTTP: listening[place].isHTTP,
@@ -268,8 +267,12 @@ extension Loop {
         } else {
             var isUntrusted = false
             if case .peerRefused = failure { isUntrusted = true }
-            connection.reason = isUntrusted ? .serverUntrusted : .serverUnreachable
-            record(&connection, connection.reason, failure.map { "\($0)" } ?? "closed")
+            fail(
+                &connection,
+                isUntrusted ? .serverUntrusted : .serverUnreachable,
+                failure.map { "\($0)" } ?? "closed during the TLS handshake"
+            )
+            record(&connection, connection.reason, connection.detail)
         }
     }
 

@@ -233,6 +233,9 @@ extension Loop {
         finishAnswer(&server, &client)
         if client.waiting == .request, client.hasMore { queue(clientKey, &client) }
         if server.response.isServerReusable, isSilent(&server) {
+            server.exchange.earlierIn &+= client.exchange.bytesOut
+            server.exchange.earlierOut &+= client.exchange.bytesIn
+            server.carried &+= 1
             pool(key, &server)
         } else {
             server.isDead = true

@@ -16,11 +16,13 @@ extension Loop {
             && connection.exchange.lastReason == reason
             && connection.exchange.lastDecision == connection.exchange.decision
             && connection.exchange.lastRevision == connection.exchange.revision
+            && connection.exchange.lastServer == connection.exchange.server
         if !isSame { flushRun(&connection) }
         connection.exchange.lastStatus = connection.exchange.status
         connection.exchange.lastReason = reason
         connection.exchange.lastDecision = connection.exchange.decision
         connection.exchange.lastRevision = connection.exchange.revision
+        connection.exchange.lastServer = connection.exchange.server
         connection.exchange.earlierIn &+= connection.exchange.bytesIn
         connection.exchange.earlierOut &+= connection.exchange.bytesOut
         connection.exchange.sum.add(
@@ -40,6 +42,7 @@ extension Loop {
                 listener: isDecided
                     ? listener.name(under: connection.exchange.lastRevision) : listener.name,
                 peer: connection.peer?.id,
+                server: listener.server(connection.exchange.lastServer),
                 status: connection.exchange.lastStatus,
                 reason: connection.exchange.lastReason,
                 decision: connection.exchange.lastDecision,
@@ -50,15 +53,19 @@ extension Loop {
         connection.exchange.sum = RequestSum()
     }
 
-    /// Counts a stream that begins.
-    mutating func countStream(_ connection: borrowing Connection) {
+    /// Counts a stream that begins, once.
+    mutating func countStream(_ connection: inout Connection) {
+        guard !connection.exchange.isBegun else { return }
+        connection.exchange.isBegun = true
+        let listener = listening[connection.place]
         var one = RequestSum()
         one.count = 1
         counters.count(
             RequestAggregate(
                 kind: .streamBegin,
-                listener: listening[connection.place].name,
+                listener: listener.name,
                 peer: connection.peer?.id,
+                server: listener.server(connection.exchange.server),
                 status: 0,
                 reason: .none,
                 decision: connection.exchange.decision,
@@ -95,6 +102,7 @@ extension Loop {
 
     private func status(of connection: borrowing Connection) -> ConnectionStatus {
         let listener = listening[connection.place]
+        let sums = sums(of: connection)
         return ConnectionStatus(
             listener: listener.name,
             isInbound: listener.isInbound,
@@ -103,12 +111,53 @@ extension Loop {
             peer: connection.peer?.id,
             peerNotAfter: connection.peer?.notAfter,
             peerAddress: connection.peerAddress,
-            state: "\(connection.waiting)",
+            state: connection.state,
             ageMilliseconds: now &- connection.since,
-            requests: connection.request.requestCount,
-            bytesIn: connection.exchange.bytesInOverall,
-            bytesOut: connection.exchange.bytesOutOverall,
+            requests: sums.requests,
+            bytesIn: sums.bytesIn,
+            bytesOut: sums.bytesOut,
             generation: connection.generation
         )
+    }
+
+    /// What a connection has carried, what is under way included.
+    private func sums(
+        of connection: borrowing Connection
+    ) -> (requests: UInt64, bytesIn: UInt64, bytesOut: UInt64) {
+        let (bytesIn, bytesOut) = (
+            connection.exchange.bytesInOverall, connection.exchange.bytesOutOverall
+        )
+        guard !connection.isDownstream else {
+            return (connection.request.requestCount, bytesIn, bytesOut)
+        }
+        // What is under way is counted at the client until it is through.
+        let client = slab.look(at: connection.other) { client in
+            (
+                requests: client.isHTTP ? 1 : 0 as UInt64, bytesIn: client.exchange.bytesIn,
+                bytesOut: client.exchange.bytesOut
+            )
+        }
+        return (
+            connection.carried &+ (client?.requests ?? 0),
+            bytesIn &+ (client?.bytesOut ?? 0),
+            bytesOut &+ (client?.bytesIn ?? 0)
+        )
+    }
+}
+
+extension Connection {
+    /// What it does, for people.
+    fileprivate var state: ConnectionState {
+        switch waiting {
+        case .answer: .answer
+        case .connect: .connect
+        case .handshake: .handshake
+        case .head: .head
+        case .linger: .linger
+        case .pool: .pooled
+        case .request: .idle
+        case .stall: isLingering ? .linger : .request
+        case .stream: .stream
+        }
     }
 }

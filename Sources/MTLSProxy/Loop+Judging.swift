@@ -28,7 +28,8 @@ extension Loop {
         case .request, .pool: end(&connection, .aged)
         case .linger: connection.isDead = true
         case .handshake, .connect:
-            connection.reason = connection.isDownstream ? .timedOut : .serverUnreachable
+            guard connection.isDownstream else { return reachingTookTooLong(&connection) }
+            connection.reason = .timedOut
             connection.isDead = true
         case .stream: end(&connection, .timedOut)
         case .head where connection.isDownstream:
@@ -209,6 +210,7 @@ extension Loop {
         var record = record(of: connection, reason)
         record.isForAccessLog = isLogged
         record.isSample = isSample
+        if !connection.detail.isEmpty { swap(&record.detail, &connection.detail) }
         let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
         record.method = connection.exchange.method
         if record.method == .other {
@@ -255,7 +257,7 @@ extension Loop {
             status: connection.exchange.status,
             decisionID: isDecided ? decisionID(connection) : nil,
             decision: connection.exchange.decision,
-            revision: connection.exchange.revision,
+            revision: isDecided ? connection.exchange.revision : 0,
             reason: reason,
             milliseconds: now &- max(connection.exchange.started, connection.since),
             bytesIn: connection.exchange.bytesIn,
@@ -265,6 +267,11 @@ extension Loop {
 
     /// Tells of a connection that ends with a request or stream under way.
     mutating func finishRecord(_ connection: inout Connection) {
+        // A stream that has reached no server has begun all the same.
+        if !connection.isHTTP, connection.exchange.isActive, !listening[connection.place].isInbound
+        {
+            countStream(&connection)
+        }
         finishExchange(&connection, connection.reason)
         flushRun(&connection)
     }
@@ -281,16 +288,24 @@ extension Loop {
         recorded.append(record)
     }
 
-    /// Tells of a client that was not let in.
-    mutating func record(refused place: Int, _ reason: ProxyReason) {
+    /// Tells of somebody who may not use an outbound listener.
+    ///
+    /// - Parameters:
+    ///   - place: The listener's.
+    ///   - uid: Who it is; nil if that cannot be found out.
+    ///   - address: From where; nil at a Unix socket.
+    mutating func recordStranger(_ place: Int, _ uid: UInt32?, _ address: IPAddress?) {
         recorded.append(
             ProxyRecord(
                 kind: .connection,
                 time: wallNow,
                 listener: listening[place].name,
-                isInbound: listening[place].isInbound,
-                revision: revision,
-                reason: reason
+                isInbound: false,
+                peerAddress: address,
+                uid: uid,
+                revision: 0,
+                reason: .clientOwner,
+                detail: uid == nil ? "who connects cannot be found out" : ""
             )
         )
     }

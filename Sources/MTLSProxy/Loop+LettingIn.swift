@@ -23,11 +23,10 @@ extension Loop {
             return false
         }
         counters.handshakeFailures[failure.label, default: 0] += 1
-        server.reason = .serverUntrusted
-        record(&server, .serverUntrusted, "\(failure)")
+        fail(&server, .serverUntrusted, "\(failure)")
+        record(&server, .serverUntrusted, server.detail)
         rest(server)
         server.isTurnedAway = server.keepsSent
-        server.isDead = true
         return true
     }
 

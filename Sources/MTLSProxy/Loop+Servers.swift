@@ -14,7 +14,7 @@ extension Loop {
     /// Where a connection to a server could lead.
     private enum Reach {
         case connection(Key, isFresh: Bool)
-        case failed(ProxyReason)
+        case failed(ServerFailure)
     }
 
     /// Gives a listener the targets of its route; those it had keep what is known of them.
@@ -65,12 +65,16 @@ extension Loop {
         _ downstream: inout Connection
     ) -> ProxyReason? {
         switch reach(downstream.place, isHTTP: downstream.isHTTP) {
-        case .failed(let reason): return reason
+        case .failed(let failure):
+            downstream.detail = failure.detail
+            return failure.reason
         case .connection(let server, let isFresh):
             guard var held = slab.checkOut(server) else { return .serverUnreachable }
             held.value.other = key
             held.value.replay.clear()
             downstream.other = server
+            // Of a new connection it is known when it stands.
+            downstream.exchange.server = held.value.serverNumber
             if !isFresh { arm(.stall, &held.value, .max / 2) }
             slab.checkIn(server, held)
             return nil
@@ -83,9 +87,9 @@ extension Loop {
             return connectApplication(place, route)
         }
         guard let route = listening[place].outbound, !route.endpoints.isEmpty else {
-            return .failed(.serverMissing)
+            return .failed(ServerFailure(reason: .serverMissing))
         }
-        var why = ProxyReason.serverUnreachable
+        var why = ServerFailure(reason: .serverUnreachable)
         for _ in 0..<min(ProxyLimits.attemptsMax, listening[place].targets.count) {
             let target = nextTarget(place)
             if isHTTP, let key = takePooled(place, target) {
@@ -93,11 +97,14 @@ extension Loop {
             }
             switch connectEndpoint(place, route, target) {
             case .connection(let key, let isFresh): return .connection(key, isFresh: isFresh)
-            case .failed(.serverUnreachable): listening[place].targets[target].rest(now: now)
+            case .failed(let failure) where failure.reason == .serverUnreachable:
+                listening[place].targets[target].rest(now: now)
+                if why.reason == .serverUnreachable { why = failure }
             // No fault of the target's; towards another one there may be a free port.
-            case .failed(.overloaded) where slab.live < ProxyLimits.connectionsMax:
-                why = .overloaded
-            case .failed(let reason): return .failed(reason)
+            case .failed(let failure)
+            where failure.reason == .overloaded && slab.live < ProxyLimits.connectionsMax:
+                why = failure
+            case .failed(let failure): return .failed(failure)
             }
         }
         return .failed(why)
@@ -158,7 +165,8 @@ extension Loop {
     /// Why there is no socket.
     private enum NoServer: Error {
         case system(SystemError)
-        case owner
+        /// A user who listens there and may not.
+        case owner(UInt32)
     }
 
     private mutating func connectApplication(_ place: Int, _ route: InboundRoute) -> Reach {
@@ -166,13 +174,15 @@ extension Loop {
             return begin(place, 0, try Self.connect(route.listener), nil)
         } catch {
             switch error {
-            case .owner: return .failed(.forwardOwner)
-            case .system(let error): return .failed(Self.reason(error))
+            case .owner(let uid):
+                return failed(place, 0, .forwardOwner, Self.mayNotListen(uid))
+            case .system(let error): return failed(place, 0, Self.reason(error), "\(error)")
             }
         }
     }
 
     private static func connect(_ listener: InboundListener) throws(NoServer) -> Socket {
+        let uid: UInt32
         do throws(SystemError) {
             switch listener.forward {
             case .address(let address):
@@ -182,13 +192,13 @@ extension Loop {
             case .unix(let path):
                 let socket = try Socket.connect(path: path)
                 // Who listens there, now that the connection stands?
-                let uid = try socket.peerProcess().uid
+                uid = try socket.peerProcess().uid
                 if listener.forwardUIDs.contains(uid) { return socket }
             }
         } catch {
             throw .system(error)
         }
-        throw .owner
+        throw .owner(uid)
     }
 
     private mutating func connectEndpoint(
@@ -197,17 +207,29 @@ extension Loop {
         _ target: Int
     ) -> Reach {
         guard let session = TLSSession(route.context, serverName: route.serverName, now: now)
-        else { return .failed(.overloaded) }
+        else { return .failed(ServerFailure(reason: .overloaded)) }
         guard let address = listening[place].targets[target].address else {
-            return .failed(.serverMissing)
+            return .failed(ServerFailure(reason: .serverMissing))
         }
         do throws(SystemError) {
             let socket = try Socket.connect(address.address, port: address.port)
             socket.sendAtOnce()
             return begin(place, target, socket, session)
         } catch {
-            return .failed(Self.reason(error))
+            return failed(place, target, Self.reason(error), "\(error)")
         }
+    }
+
+    /// An attempt that came to nothing at once.
+    private mutating func failed(
+        _ place: Int,
+        _ target: Int,
+        _ reason: ProxyReason,
+        _ what: String
+    ) -> Reach {
+        counters.countServer(reason)
+        let detail = "\(serverName(place, target)): \(what)"
+        return .failed(ServerFailure(reason: reason, detail: detail))
     }
 
     /// Why there is no connection, when the kernel says so at once.
@@ -221,7 +243,9 @@ extension Loop {
         _ socket: consuming Socket,
         _ tls: consuming TLSSession?
     ) -> Reach {
-        guard slab.live < ProxyLimits.connectionsMax else { return .failed(.overloaded) }
+        guard slab.live < ProxyLimits.connectionsMax else {
+            return .failed(ServerFailure(reason: .overloaded))
+        }
         var connection = Connection(
             isDownstream: false,
             isHTTP: listening[place].isHTTP,
@@ -236,7 +260,7 @@ extension Loop {
         connection.targetIndex = target
         connection.target = listening[place].targets[target].id
         guard let key = register(connection, waiting: .connect, for: limits.connect) else {
-            return .failed(.overloaded)
+            return .failed(ServerFailure(reason: .overloaded))
         }
         return .connection(key, isFresh: true)
     }
@@ -245,10 +269,12 @@ extension Loop {
     ///
     /// - Returns: Whether to go on with it.
     mutating func finishConnecting(_ key: Key, _ connection: inout Connection) -> Bool {
-        let hasFailed = connection.pendingError != nil
-        guard !hasFailed, isForwardOwned(connection.place) else {
-            connection.reason = hasFailed ? .serverUnreachable : .forwardOwner
-            connection.isDead = true
+        if let error = connection.pendingError {
+            fail(&connection, .serverUnreachable, "\(error)")
+            return false
+        }
+        if let fault = forwardFault(connection.place) {
+            fail(&connection, .forwardOwner, fault)
             return false
         }
         connection.isConnecting = false
@@ -261,14 +287,21 @@ extension Loop {
         return !connection.isDead
     }
 
-    /// Whether who listens at the application's address may.
-    private func isForwardOwned(_ place: Int) -> Bool {
+    /// Why who listens at the application's address may not; nil if it may.
+    private func forwardFault(_ place: Int) -> String? {
         guard let listener = listening[place].inbound?.listener,
             case .address(let address) = listener.forward
-        else { return true }
-        let endpoint = Endpoint(address.address, port: address.port)
-        guard let uid = try? endpoint.listenerOwner() else { return false }
-        return listener.forwardUIDs.contains(uid)
+        else { return nil }
+        do throws(SystemError) {
+            let uid = try Endpoint(address.address, port: address.port).listenerOwner()
+            return listener.forwardUIDs.contains(uid) ? nil : Self.mayNotListen(uid)
+        } catch {
+            return "who listens there cannot be found out: \(error)"
+        }
+    }
+
+    private static func mayNotListen(_ uid: UInt32) -> String {
+        "uid \(uid) listens there, and may not"
     }
 
     /// A connection has shown that its target is there and lets us in.
@@ -282,6 +315,8 @@ extension Loop {
         if !connection.hasTLS || !connection.isHTTP { targetStands(connection) }
         if let peer = connection.peer {
             connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
+            connection.serverNumber = listening[connection.place].number(ofServer: peer.id)
+            introduce(connection)
         }
         connection.sendEarly(&scratch.cipherOut, now: now)
         if connection.isHTTP {
@@ -323,12 +358,16 @@ extension Loop {
         }
         client.other = .none
         held.value.other = .none
-        let (reason, stood) = (held.value.reason, held.value.stands)
+        let failure = ServerFailure(
+            reason: held.value.reason,
+            detail: detail(ofServer: held.value)
+        )
+        let stood = held.value.stands
         var unsent = Buffer()
         if !stood { rest(held.value) }
         held.value.takeUnsent(&unsent)
         settle(server, held)
-        serverIsGone(key, &client, reason, stood: stood, unsent: unsent)
+        serverIsGone(key, &client, failure, stood: stood, unsent: unsent)
     }
 
     /// The server's side has ended: the request goes elsewhere, or the client is answered, or sees
@@ -337,16 +376,17 @@ extension Loop {
     /// - Parameters:
     ///   - key: The client's.
     ///   - downstream: The client.
-    ///   - reason: Why the server's side has ended.
+    ///   - failure: Why the server's side has ended.
     ///   - stood: Whether its connection has ever stood.
     ///   - unsent: All of the request, if no server has seen it.
     mutating func serverIsGone(
         _ key: Key,
         _ downstream: inout Connection,
-        _ reason: ProxyReason,
+        _ failure: ServerFailure,
         stood: Bool,
         unsent: borrowing Buffer
     ) {
+        let reason = failure.reason
         guard downstream.isHTTP else {
             if mayGoElsewhere(downstream, reason, stood: stood),
                 retryStream(key, &downstream, unsent)
@@ -359,6 +399,7 @@ extension Loop {
                 return
             }
             downstream.reason = reason == .none ? .serverEnded : reason
+            downstream.detail = failure.detail
             downstream.abort()
             return
         }
@@ -366,6 +407,7 @@ extension Loop {
         let why: ProxyReason = reason == .none ? .serverEnded : reason
         guard !downstream.exchange.hasAnswer else {
             downstream.reason = why
+            downstream.detail = failure.detail
             downstream.abort()
             return
         }
@@ -377,6 +419,7 @@ extension Loop {
         case .serverEnded, .aged: if retry(key, &downstream, unsent) { return }
         default: break
         }
+        downstream.detail = failure.detail
         switch why {
         case .serverEnded, .answerRefused: refuse(&downstream, .badGateway, why, resuming: key)
         case .timedOut: refuse(&downstream, .gatewayTimeout, why, resuming: key)
@@ -446,47 +489,4 @@ extension Loop {
         settleServer(server, held, key, &client)
         return true
     }
-}
-
-/// What a listener's connections lead to.
-struct Target {
-    /// The shortest rest of a target that could not be reached, in milliseconds; it doubles.
-    private static let restMin: UInt64 = 1_000
-    /// The longest rest: how late it may be noticed that a target is back.
-    private static let restMax: UInt64 = 30_000
-
-    /// Nil for the application.
-    let address: Routing.SocketAddress?
-    /// By which connections name it, while its place changes.
-    let id: UInt32
-    var idle: [Key] = []
-    /// Until when it is asked only if all others rest too.
-    private(set) var restsUntil: UInt64 = 0
-    private var failures: UInt64 = 0
-    /// Whether somebody is finding out if it is back.
-    private var isProbed = false
-
-    init(address: Routing.SocketAddress?, id: UInt32) {
-        self.address = address
-        self.id = id
-    }
-
-    /// It could not be reached, or is not who it should be.
-    mutating func rest(now: UInt64) {
-        // Those that began together fail together, which says no more than one of them.
-        guard isProbed || restsUntil <= now else { return }
-        isProbed = false
-        restsUntil = now &+ min(Self.restMax, Self.restMin << min(failures, 10))
-        failures += 1
-    }
-
-    /// It is asked; if it has failed before, nobody else is to wait for it meanwhile.
-    mutating func probe(now: UInt64, for milliseconds: UInt64) {
-        guard failures > 0 else { return }
-        isProbed = true
-        restsUntil = now &+ milliseconds
-    }
-
-    /// A connection stands.
-    mutating func stood() { (restsUntil, failures, isProbed) = (0, 0, false) }
 }

@@ -37,7 +37,8 @@ extension Loop {
         client.exchange.started = now
         client.exchange.attempts = 1
         arm(.stream, &client, limits.streamIdle)
-        countStream(client)
+        // Who answers on an outbound listener is known when the connection to it stands.
+        if listening[client.place].isInbound { countStream(&client) }
         if let reason = reachServer(key, &client) { end(&client, reason) }
     }
 
@@ -54,14 +55,21 @@ extension Loop {
         guard !from.hasPassedEnd else {
             // What it has sent before its end goes out first.
             if !held.value.isFinishing, from.hasFailed() {
-                end(&from, from.isDownstream ? .clientEnded : .serverEnded)
-                held.value.abort()
+                cutOff(&from, &held.value)
             }
             settle(toKey, held)
             return
         }
         relay(key, &from, &held.value)
         let (isGone, wasThrough) = (held.value.isDead, held.value.isThrough)
+        if isGone, !wasThrough, !from.isDead {
+            if from.isDownstream {
+                from.detail = serverName(held.value)
+            } else if held.value.reason == .none {
+                // What it was sent did not reach it.
+                held.value.reason = .clientEnded
+            }
+        }
         settle(toKey, held)
         guard isGone, !from.isDead else { return }
         // It could not be told, being out: it sends what there is, or is cut off as the other was.
@@ -103,13 +111,21 @@ extension Loop {
                 break steps
             case .failed:
                 if !from.isDownstream, wasTurnedAway(&from) { break steps }
-                // What is cut off must not look like an end on the other side.
-                let reason: ProxyReason = from.isDownstream ? .clientEnded : .serverEnded
-                end(&from, reason)
-                to.abort()
+                cutOff(&from, &to)
             }
         }
         from.endReading(&scratch)
+    }
+
+    /// One side has failed: what is cut off must not look like an end on the other one.
+    private mutating func cutOff(_ from: inout Connection, _ to: inout Connection) {
+        end(&from, from.isDownstream ? .clientEnded : .serverEnded)
+        if to.isDownstream {
+            to.detail = detail(ofServer: from)
+            end(&to, from.reason)
+        } else {
+            to.abort()
+        }
     }
 
     private mutating func count(

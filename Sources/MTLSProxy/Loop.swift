@@ -220,8 +220,9 @@ struct Loop: ~Copyable {
         if held.value.isStranger { strangers.count -= 1 }
         leavePool(&held.value)
         held.value.sayGoodbye(&scratch.cipherOut)
-        counters.count(held.value.reason)
         let (isDownstream, reason) = (held.value.isDownstream, held.value.reason)
+        if isDownstream { counters.count(reason) } else { counters.countServer(reason) }
+        let detail = isDownstream || other.isNone ? "" : detail(ofServer: held.value)
         let stood = held.value.stands
         var unsent = Buffer()
         if !isDownstream {
@@ -235,7 +236,8 @@ struct Loop: ~Copyable {
             // Nobody waits for the answer any more; a stream's last bytes are sent.
             if joined.value.isHTTP || !joined.value.isFinishing { joined.value.isDead = true }
         } else {
-            serverIsGone(other, &joined.value, reason, stood: stood, unsent: unsent)
+            let failure = ServerFailure(reason: reason, detail: detail)
+            serverIsGone(other, &joined.value, failure, stood: stood, unsent: unsent)
         }
         settle(other, joined)
     }

@@ -25,8 +25,11 @@ package struct ProxyCounters: Sendable {
     package var pooled: UInt64 = 0
     /// Failed handshakes by the words of `TLSFailure.label`.
     package var handshakeFailures: [String: UInt64] = [:]
-    /// Ends and refusals by reason.
+    /// Ends and refusals of requests and of clients' connections, each told once, by reason.
     package var reasons: [ProxyReason: UInt64] = [:]
+    /// Ends of connections to servers, attempts that came to nothing included, by reason: one
+    /// request may have several, and is counted in `reasons` if it fails itself.
+    package var serverReasons: [ProxyReason: UInt64] = [:]
     /// Requests and streams by what they have in common, since they were handed over last.
     package var aggregates: [RequestAggregate: RequestSum] = [:]
     /// Requests and streams whose aggregate there was no room for.
@@ -56,11 +59,16 @@ package struct ProxyCounters: Sendable {
         aggregatesLost += other.aggregatesLost
         handshakeFailures.merge(other.handshakeFailures, uniquingKeysWith: +)
         reasons.merge(other.reasons, uniquingKeysWith: +)
+        serverReasons.merge(other.serverReasons, uniquingKeysWith: +)
         aggregates.merge(other.aggregates) { $0.adding($1) }
     }
 
     mutating func count(_ reason: ProxyReason) {
         if reason != .none { reasons[reason, default: 0] += 1 }
+    }
+
+    mutating func countServer(_ reason: ProxyReason) {
+        if reason != .none { serverReasons[reason, default: 0] += 1 }
     }
 
     mutating func count(_ aggregate: RequestAggregate, _ sum: RequestSum) {
@@ -85,6 +93,9 @@ package struct RequestAggregate: Hashable, Sendable {
     package var listener: String
     /// nil on outbound listeners.
     package var peer: SPIFFEID?
+    /// Who was asked through an outbound listener, as a verified certificate says; nil if nobody
+    /// was reached, and on inbound listeners.
+    package var server: SPIFFEID?
     package var status: Int
     package var reason: ProxyReason
     /// nil on outbound listeners.
@@ -148,12 +159,35 @@ package struct ConnectionStatus: Sendable {
     /// The end of the peer's certificate.
     package var peerNotAfter: Date?
     package var peerAddress: IPAddress?
-    package var state: String
+    package var state: ConnectionState
     package var ageMilliseconds: UInt64
+    /// Requests that came on it, or that a server was sent on it, the one at hand included.
     package var requests: UInt64
-    /// From and to a client, the request at hand included; 0 for a server.
+    /// From and to the peer, of requests as the client's side counts them, the one at hand included.
     package var bytesIn: UInt64
     package var bytesOut: UInt64
     /// The generation of the snapshot that its TLS context came with.
     package var generation: UInt64
+}
+
+/// What a live connection does: a closed set, whose words docs/command-line.md explains.
+package enum ConnectionState: String, CaseIterable, Sendable {
+    /// A request has been passed on, and its answer has not begun.
+    case answer
+    /// The connection to a server is being made.
+    case connect
+    /// The TLS handshake is under way.
+    case handshake
+    /// The head of a request has begun and is not whole.
+    case head
+    /// A client asks for nothing: it has just come, or is between two requests.
+    case idle
+    /// A client was told that this was the last answer, and has not ended its side.
+    case linger
+    /// A server's connection is kept for the next request.
+    case pooled
+    /// A request's body or its answer is being passed on.
+    case request
+    /// Bytes go both ways: TCP, or what an HTTP connection was upgraded to.
+    case stream
 }

@@ -93,4 +93,14 @@ import signet
         #expect(row.contains("-"))
         #expect(row.contains("1m1s"))
     }
+
+    @Test func `a peer without certificate has no end, which programs see as empty`() throws {
+        let views = [0, 1_767_225_600 as Int64].map { end in
+            ProxyConnectionView(.with { $0.peerNotAfterUnixSeconds = end })
+        }
+        let json = try views.map { String(decoding: try JSONEncoder().encode($0), as: UTF8.self) }
+        #expect(json[0].contains(#""peerExpiresAt":"""#), "\(json[0])")
+        #expect(json[1].contains(#""peerExpiresAt":"2026-01-01T00:00:00Z""#), "\(json[1])")
+        #expect(ProxyConnectionView.table(views).rows.map(\.last) == ["-", "2026-01-01T00:00:00Z"])
+    }
 }

@@ -294,16 +294,21 @@ extension Reader where Element == ProxyMessage {
 }
 
 extension World {
-    /// Reports what the server's proxy does to a link, as the program does.
-    func reporter(to linked: LinkWorld, accessLog: AccessLog? = nil) -> TrafficReporter {
+    /// Reports what one proxy, by default the server's, does to a link, as the program does.
+    func reporter(
+        to linked: LinkWorld,
+        of engine: ProxyEngine? = nil,
+        accessLog: AccessLog? = nil
+    ) -> TrafficReporter {
+        let engine = engine ?? server
         let control = EngineControl(
-            server,
+            engine,
             decisions: decisions,
             clock: SystemClock(),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         )
         return TrafficReporter(
-            engine: server,
+            engine: engine,
             control: control,
             link: linked.link,
             decisions: decisions,

@@ -141,7 +141,12 @@ import Testing
         let wire = try Wire.connect(world.outboundAddress)
         wire.send(get("/"))
         #expect(wire.readAnswer()?.status == 503)
-        #expect(await world.server.sum().reasons[.forwardOwner] != nil)
+        let sum = await world.server.sum()
+        #expect(sum.reasons == [.forwardOwner: 1])
+        #expect(sum.serverReasons == [.forwardOwner: 1])
+        let record = try #require(world.server.takeRecords().records.last)
+        #expect(record.reason == .forwardOwner)
+        #expect(record.detail == "\(world.application): uid \(getuid()) listens there, and may not")
     }
 
     @Test(arguments: TLSProvider.allCases)
@@ -153,6 +158,12 @@ import Testing
         #expect(wire.readToEnd().isEmpty)
         #expect(await world.client.sum().reasons[.clientOwner] == 1)
         #expect(await world.client.sum().requests == 0)
+        // The line says who it was, and no revision has decided.
+        let record = try #require(world.client.takeRecords().records.first)
+        #expect(record.reason == .clientOwner)
+        #expect(record.uid == getuid())
+        #expect(record.peerAddress == IPAddress(ipv4: 0x7F00_0001))
+        #expect(record.decisionID == nil && record.revision == 0)
     }
 
     @Test(arguments: TLSProvider.allCases)

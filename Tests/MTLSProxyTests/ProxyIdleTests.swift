@@ -77,7 +77,7 @@ import Testing
         try waitForHeadLimit(world)
         let sum = await world.client.sum()
         #expect(sum.pooled == 0)
-        #expect(sum.reasons[.aged] == 1)
+        #expect(sum.serverReasons == [.aged: 1])
         // The client has its own limit, and its next request goes out on another.
         #expect(ask(wire) == 200)
         #expect(await world.client.sum().connected == 2)
@@ -178,7 +178,7 @@ import Testing
             try waitForHeadLimit(world)
             // Who was the clock lingers as well, and has asked for nothing before.
             let first = await world.client.list().first { $0.requests == 1 }
-            #expect(first?.state == (isGone ? nil : "linger"))
+            #expect(first?.state == (isGone ? nil : .linger))
             // What it still sends is thrown away, and its end is an end.
             guard !isGone else { continue }
             wire.send("more")

@@ -110,11 +110,14 @@ import Testing
         // Half of them if it did not rest; a slow machine may have asked again after a while.
         #expect((1..<10).contains(refusing.connectionCount))
         let sum = await world.client.sum()
-        #expect(sum.reasons[.serverUntrusted] == UInt64(refusing.connectionCount))
+        #expect(sum.serverReasons[.serverUntrusted] == UInt64(refusing.connectionCount))
+        // No request has failed for it.
+        #expect(sum.reasons[.serverUntrusted] == nil)
         let labels = sum.handshakeFailures.keys
         #expect(!labels.isEmpty && labels.allSatisfy { $0.hasPrefix("alert_") }, "\(labels)")
         let records = world.client.takeRecords().records
         let record = try #require(records.first { $0.reason == .serverUntrusted })
+        #expect(record.detail.hasPrefix("\(refusing.address): "))
         #expect(record.detail.contains("alert"))
         #expect(record.kind == .connection)
     }
@@ -130,7 +133,16 @@ import Testing
         let wire = try Wire.connect(world.outboundAddress)
         wire.send(Self.get)
         #expect(wire.readAnswer()?.status == 503)
-        #expect(await world.client.sum().reasons[.serverUntrusted] ?? 0 >= 1)
+        let sum = await world.client.sum()
+        #expect(sum.reasons == [.serverUntrusted: 1])
+        #expect(sum.serverReasons == [.serverUntrusted: 1])
+        // One line for the handshake, one for the request, and both say whose it was and why.
+        let records = world.client.takeRecords().records
+        #expect(records.map(\.kind) == [.connection, .request])
+        for record in records {
+            #expect(record.detail.hasPrefix("\(world.inboundAddress): "))
+            #expect(record.detail.contains("alert"))
+        }
         // As soon as it lets us in it is asked again.
         try await world.applyServer([World.allow()])
         wire.send(Self.get)
@@ -154,8 +166,12 @@ import Testing
                 : PeerRequirements(authorities: TLSAuthorities(provider: provider, bundles: [:]))
         )
         #expect(wire.readAnswer()?.status == 503)
-        let reasons = await world.client.sum().reasons
-        // Once for the server's connection and once for the request.
-        #expect(reasons == [isDomainKnown ? .serverUntrusted : .revoked: 2])
+        let sum = await world.client.sum()
+        // The request and the server's connection are counted apart, each once.
+        let reason: ProxyReason = isDomainKnown ? .serverUntrusted : .revoked
+        #expect(sum.reasons == [reason: 1])
+        #expect(sum.serverReasons == [reason: 1])
+        let record = try #require(world.client.takeRecords().records.last)
+        #expect(record.detail == world.inboundAddress.description)
     }
 }

@@ -93,6 +93,7 @@ import Testing
         #expect(record.reason == .forwardOwner)
         #expect(record.status == 503)
         #expect(record.path == "/x")
+        #expect(record.detail.hasSuffix(".sock: uid \(getuid()) listens there, and may not"))
         // Allowed by policy all the same: it is no decision about the client.
         #expect(record.decision?.isAllowed == true)
     }

@@ -55,6 +55,49 @@ struct TrafficReporterTests {
         }
     }
 
+    @Test(arguments: TLSProvider.allCases, [TrafficProtocol.http, .tcp])
+    func `the client's proxy counts who answered by name, and each failure once`(
+        _ provider: TLSProvider,
+        _ kind: TrafficProtocol
+    ) async throws {
+        try await LinkWorld.run { linked in
+            _ = try await Reader(linked.streams).next()
+            let application = try Application(.mirror)
+            let world = try World(provider, kind, application: application.address)
+            try await world.applyServer([World.allow()])
+            let lists: [[SocketAddress]?] = [nil, [try World.freeAddress()]]
+            for endpoints in lists {
+                try await world.applyClient(endpoints: endpoints)
+                let wire = try Wire.connect(world.outboundAddress)
+                wire.send("GET / HTTP/1.1\r\nhost: backend\r\n\r\n")
+                let answer = wire.readAnswer()
+                #expect(answer?.status == (endpoints == nil ? 200 : kind == .tcp ? nil : 503))
+            }
+            let reporter = world.reporter(to: linked, of: world.client)
+            let client = world.client
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { await reporter.run() }
+                await client.drained()
+                group.cancelAll()
+            }
+            let lines = linked.metrics.exposition().split(separator: "\n")
+            let who = kind == .tcp ? "istio_tcp_connections_opened_total" : "istio_requests_total"
+            for (server, flags) in [(World.backendID, "-"), ("unknown", "UF")] {
+                let counted = lines.filter {
+                    $0.hasPrefix("\(who){reporter=\"source\"")
+                        && $0.contains("destination_principal=\"\(server)\"")
+                        // A stream's beginning knows no end.
+                        && (kind == .tcp || $0.contains("response_flags=\"\(flags)\""))
+                }
+                #expect(counted.count == 1 && counted[0].hasSuffix(" 1"), "\(lines)")
+            }
+            for name in ["signet_proxy_ends_total", "signet_proxy_server_ends_total"] {
+                let line = "\(name){reason=\"server_unreachable\"} 1"
+                #expect(lines.contains { $0 == line }, "\(lines)")
+            }
+        }
+    }
+
     @Test func `an end without an agent waits no longer than it may`() async {
         let link = AgentLink(
             socket: "/nonexistent/proxy.sock",

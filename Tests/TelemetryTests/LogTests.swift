@@ -53,10 +53,10 @@ struct LogTests {
         let lines = Lines()
         var many = LogLines(format, level: .info, label: "test", message: "access")
         for value in values {
-            logger(format, lines).info("access", metadata: ["a": "\(value)", "b": "7"])
+            logger(format, lines).info("access", metadata: ["a": "\(value)", "b": "seven"])
             many.begin(at: Date().timeIntervalSince1970)
             many.field("a", value)
-            many.field("b", 7)
+            many.field("b", "seven")
             many.end()
         }
         let prefix = format == .json ? "{\"time\":\"" : ""
@@ -68,6 +68,24 @@ struct LogTests {
         }
         #expect(many.take().count { $0 == UInt8(ascii: "\n") } == values.count)
         #expect(many.bytes.isEmpty)
+    }
+
+    @Test(arguments: [
+        (LogFormat.json, #""metadata":{"a":7,"b":-1,"c":18446744073709551615,"d":null}}"#),
+        (LogFormat.text, #" a=7 b=-1 c=18446744073709551615 d="""#),
+    ])
+    func `a number is one in JSON, and without one there is nothing`(
+        _ format: LogFormat,
+        _ fields: String
+    ) {
+        var lines = LogLines(format, level: .info, label: "l", message: "m")
+        lines.begin(at: 0)
+        lines.field("a", 7)
+        lines.field("b", -1)
+        lines.field("c", UInt64.max)
+        lines.field("d", UInt32?.none)
+        lines.end()
+        #expect(String(decoding: lines.bytes, as: UTF8.self).hasSuffix(fields + "\n"))
     }
 
     @Test func `the time of a line is that of the event, to the millisecond`() {

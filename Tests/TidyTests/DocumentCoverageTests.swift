@@ -10,6 +10,8 @@ import Testing
     struct Coverage: Sendable, CustomTestStringConvertible {
         var subject: String
         var page: String
+        /// The only part of the page that counts; nil: all of it.
+        var section: String?
         var names: @Sendable ([SwiftSource]) -> Set<String>
 
         var testDescription: String { subject }
@@ -25,6 +27,30 @@ import Testing
             configurationKeys($0, target: "NodeAgent")
         },
         Coverage(subject: "limit", page: "docs/operations.md", names: limitNames),
+        Coverage(
+            subject: "access log field",
+            page: "docs/operations.md",
+            section: "Access log",
+            names: accessLogFields
+        ),
+        Coverage(
+            subject: "reason",
+            page: "docs/operations.md",
+            section: "Access log",
+            names: { cases(of: ["ProxyReason"], in: $0.filter { $0.target == "MTLSProxy" }) }
+        ),
+        Coverage(
+            subject: "connection state",
+            page: "docs/command-line.md",
+            section: "What a proxy does",
+            names: { cases(of: ["ConnectionState"], in: $0.filter { $0.target == "MTLSProxy" }) }
+        ),
+        Coverage(
+            subject: "counter",
+            page: "docs/command-line.md",
+            section: "What a proxy does",
+            names: proxyCounters
+        ),
         Coverage(subject: "document field", page: "docs/documents.md", names: documentFields),
     ]
 
@@ -32,7 +58,13 @@ import Testing
     func `everything is on its page`(coverage: Coverage) throws {
         let names = coverage.names(Repository.sources)
         #expect(!names.isEmpty, "no \(coverage.subject) was found in Sources")
-        let page = try #require(Repository.text(coverage.page), "\(coverage.page) is missing")
+        var page = try #require(Repository.text(coverage.page), "\(coverage.page) is missing")
+        if let section = coverage.section {
+            page = try #require(
+                Self.section(section, of: page),
+                "\(coverage.page) has no section \(section)"
+            )
+        }
         report(
             Self.missing(names, on: page).map {
                 "\(coverage.page): no `\($0)` (\(coverage.subject))"
@@ -44,6 +76,14 @@ import Testing
         let page = "| `signet_a_total` | `A.bytesMax` | signet_b_total"
         #expect(Self.missing(["signet_a_total", "A.bytesMax"], on: page).isEmpty)
         #expect(Self.missing(["signet_b_total", "bytesMax"], on: page).count == 2)
+    }
+
+    @Test func `a section ends where the next one begins`() {
+        let page = "# A\n\n## Log\n\n`a`\n\n### Part\n\n`b`\n\n## Metrics\n\n`c`\n"
+        let section = Self.section("Log", of: page)
+        #expect(Self.missing(["a", "b", "c"], on: section ?? "") == ["c"])
+        #expect(Self.section("Metrics", of: page)?.contains("`c`") == true)
+        #expect(Self.section("Part", of: page) == nil)
     }
 
     @Test func `the names are found in the forms they have`() {
@@ -67,6 +107,12 @@ import Testing
         let limit = "struct A { static let bytesMax = 1; let countMax = 2 }"
         let split = limit.split(separator: ";").joined(separator: "\n")
         #expect(Self.limitNames(source("Sources/T/A.swift", split)) == ["A.bytesMax"])
+        let log = "lines.field(\"a\", record.a)\nlines.field(\"b\", \"c\")"
+        let logPath = "Sources/MTLSProxy/Config/AccessLog.swift"
+        #expect(Self.accessLogFields(source(logPath, log)) == ["a", "b"])
+        let counters = "m = [\"a\": Double(a), \"b_c\": Double(bC)]; let x = [\"d\": 1]"
+        let controlPath = "Sources/MTLSProxy/Config/EngineControl.swift"
+        #expect(Self.proxyCounters(source(controlPath, counters)) == ["a", "b_c"])
         let parser = "_ = required(\"a\", of: &f); fields.take(\"b\"); word(\"c\", x)"
         #expect(
             Self.documentFields(source("Sources/PolicyDocuments/Native/AServiceSpec.swift", parser))
@@ -76,6 +122,38 @@ import Testing
 
     private static func missing(_ names: Set<String>, on page: String) -> [String] {
         names.filter { !page.contains("`\($0)`") }.sorted()
+    }
+
+    /// A part of a page, below one heading of the second level.
+    private static func section(_ name: String, of page: String) -> String? {
+        let parts = page.split(separator: "\n## ", omittingEmptySubsequences: false)
+        return parts.dropFirst().first { $0.hasPrefix("\(name)\n") }.map(String.init)
+    }
+
+    /// What each line of the access log has.
+    private static func accessLogFields(_ sources: [SwiftSource]) -> Set<String> {
+        strings(in: "Sources/MTLSProxy/Config/AccessLog.swift", of: sources) { tokens, index in
+            index > 1 && tokens[index - 1].text == "(" && tokens[index - 2].text == "field"
+        }
+    }
+
+    /// What `signet proxy status --counters` shows, but for what has a label.
+    private static func proxyCounters(_ sources: [SwiftSource]) -> Set<String> {
+        strings(in: "Sources/MTLSProxy/Config/EngineControl.swift", of: sources) { tokens, index in
+            index + 2 < tokens.count && tokens[index + 1].text == ":"
+                && tokens[index + 2].text == "Double"
+        }
+    }
+
+    /// String literals of one file at certain places.
+    private static func strings(
+        in path: String,
+        of sources: [SwiftSource],
+        where isMeant: ([Token], Int) -> Bool
+    ) -> Set<String> {
+        let tokens = sources.filter { $0.path == path }.flatMap(\.tokens)
+        let found = tokens.indices.filter { tokens[$0].kind == .string && isMeant(tokens, $0) }
+        return Set(found.map { tokens[$0].text })
     }
 
     /// String literals that are Prometheus names of ours.

@@ -99,7 +99,7 @@ package final class AccessLog: Sendable {
         lines.field("response_flags", record.reason.flags)
         lines.field("revision", record.revision)
         lines.field("shadow", record.shadowVerdict)
-        lines.field("uid", record.uid.map { "\($0)" } ?? "")
+        lines.field("uid", record.uid)
         lines.end()
     }
 }

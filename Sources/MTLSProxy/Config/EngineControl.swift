@@ -331,7 +331,7 @@ extension ConnectionStatus {
             $0.bytesSent = bytesOut
             $0.peerNotAfterUnixSeconds =
                 peerNotAfter.map { Int64($0.timeIntervalSince1970) } ?? 0
-            $0.state = isDownstream ? state : "server: \(state)"
+            $0.state = isDownstream ? state.rawValue : "server: \(state.rawValue)"
             $0.ageMilliseconds = ageMilliseconds
             $0.requests = requests
         }
@@ -352,6 +352,9 @@ extension ProxyCounters {
             ]
             for (reason, count) in reasons {
                 message.samples["reason{\(reason.rawValue)}"] = Double(count)
+            }
+            for (reason, count) in serverReasons {
+                message.samples["server_reason{\(reason.rawValue)}"] = Double(count)
             }
             for (label, count) in handshakeFailures {
                 message.samples["handshake_failure{\(label)}"] = Double(count)

@@ -133,6 +133,10 @@ package struct TrafficReporter: Sendable {
             let more = count.growth(since: old.reasons[reason] ?? 0)
             if more > 0 { metrics.increment(.proxyEnds, by: more, reason.rawValue) }
         }
+        for (reason, count) in new.serverReasons {
+            let more = count.growth(since: old.serverReasons[reason] ?? 0)
+            if more > 0 { metrics.increment(.proxyServerEnds, by: more, reason.rawValue) }
+        }
         for (label, count) in new.handshakeFailures {
             let more = count.growth(since: old.handshakeFailures[label] ?? 0)
             if more > 0 { metrics.increment(.proxyHandshakeFailures, by: more, label) }
@@ -183,17 +187,20 @@ package struct TrafficReporter: Sendable {
         )
     }
 
-    /// Counts with the names and labels of Istio; a proxy of the client's side does not know who
-    /// answered a single request, and Istio's does not either.
+    /// Counts with the names and labels of Istio.
+    ///
+    /// Who answers is only ever one whom the Service's document expects; beyond
+    /// `MetricRegistry.seriesMax` combinations the registry counts everybody together.
     private func tellIstio(_ aggregate: RequestAggregate, _ sum: RequestSum) {
         let place = control.place(ofListener: aggregate.listener)
         let isInbound = place?.isInbound ?? (aggregate.decision != nil)
         let own = place?.identity.description ?? "unknown"
         let peer = aggregate.peer?.description ?? "unknown"
+        let answering = aggregate.server?.description ?? "unknown"
         let (reporter, source, destination, service, security) =
             isInbound
             ? ("destination", peer, own, "unknown", "mutual_tls")
-            : ("source", own, peer, place?.service ?? "unknown", "unknown")
+            : ("source", own, answering, place?.service ?? "unknown", "unknown")
         let flags = aggregate.reason.flags
         func add(_ metric: Metric, _ number: UInt64) {
             metrics.increment(

@@ -69,9 +69,14 @@ package struct LogLines: Sendable {
         }
     }
 
-    /// Adds a number.
-    package mutating func field(_ name: StaticString, _ value: some BinaryInteger) {
-        field(name, String(value))
+    /// Adds a number; without one there is null in JSON, and an empty value in text.
+    package mutating func field(_ name: StaticString, _ value: (some BinaryInteger)?) {
+        beginField(name)
+        switch (value, format) {
+        case (let number?, _): bytes += String(number).utf8
+        case (nil, .json): bytes += "null".utf8
+        case (nil, .text): bytes += "\"\"".utf8
+        }
     }
 
     /// Ends the line.

@@ -87,6 +87,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case proxyDecisionRecordsLost = "signet_proxy_decision_records_lost_total"
     case proxyConnectionsLive = "signet_proxy_connections_live"
     case proxyEnds = "signet_proxy_ends_total"
+    case proxyServerEnds = "signet_proxy_server_ends_total"
     case proxyHandshakeFailures = "signet_proxy_handshake_failures_total"
     case proxyLongTurns = "signet_proxy_long_turns_total"
     case proxyShadowDifferences = "signet_proxy_shadow_differences_total"

@@ -11,7 +11,7 @@ extension Metric {
             .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
             .proxyAccessLogDropped, .proxyDecisionRecords, .proxyDecisionRecordsLost, .proxyEnds,
-            .proxyHandshakeFailures, .proxyLongTurns, .proxyStaleKeys,
+            .proxyHandshakeFailures, .proxyLongTurns, .proxyServerEnds, .proxyStaleKeys,
             .proxyShadowDifferences, .proxyUncounted, .requests, .syncAlarms, .syncMessages,
             .syncReconnects,
             .tcpConnectionsClosed,
@@ -49,8 +49,8 @@ extension Metric {
         case .adminDenials: ["verb", "kind"]
         case .attestations: ["method", "result"]
         case .auditAlarms, .connectionsRefused, .issuanceRefusals, .proxyEnds,
-            .proxyHandshakeFailures, .proxyRefusals, .syncAlarms, .decisionRecordsLost,
-            .proxyDecisionRecordsLost:
+            .proxyHandshakeFailures, .proxyRefusals, .proxyServerEnds, .syncAlarms,
+            .decisionRecordsLost, .proxyDecisionRecordsLost:
             ["reason"]
         case .auditLeaves: []
         case .authorityNotAfter: ["authority", "state"]
@@ -139,7 +139,8 @@ extension Metric {
         case .agentProxies, .proxyDecisions, .proxyRecordsDropped, .proxyRefusals, .proxyStates,
             .stateRevision, .statesReceived, .proxyAccessLogDropped, .proxyConnectionsLive,
             .proxyEnds, .proxyHandshakeFailures,
-            .proxyLongTurns, .proxyShadowDifferences, .proxyStaleKeys, .proxyUncounted,
+            .proxyLongTurns, .proxyServerEnds, .proxyShadowDifferences, .proxyStaleKeys,
+            .proxyUncounted,
             .requestDuration, .requests,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened,
@@ -201,7 +202,10 @@ extension Metric {
         case .statesReceived: "States of the agent, by what the proxy made of them."
         case .proxyAccessLogDropped: "Lines of the access log that were dropped."
         case .proxyConnectionsLive: "Connections of the proxy, both sides counted."
-        case .proxyEnds: "Requests and connections that failed or were refused, by reason."
+        case .proxyEnds:
+            "Requests and clients' connections that failed or were refused, each once, by reason."
+        case .proxyServerEnds:
+            "Connections to servers that failed or ended early, attempts included, by reason."
         case .proxyHandshakeFailures: "TLS handshakes of the proxy that failed, by reason."
         case .proxyLongTurns: "Turns of the proxy's loops that took longer than 10 ms."
         case .proxyStaleKeys: "Events for connections that were gone; refused and harmless."

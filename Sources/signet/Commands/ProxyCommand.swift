@@ -42,8 +42,9 @@ struct ProxyCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Everything that is known of proxy processes.",
             discussion: """
-                --counters asks each of them for its metrics too. Exit status 1 when there is \
-                none, or one that refuses its state or is lost.
+                --counters asks each of them also for what its loops have counted since it \
+                started, which docs/command-line.md explains; its metrics have other names. \
+                Exit status 1 when there is none, or one that refuses its state or is lost.
 
                 Example: signet proxy status shop/frontend
                 """

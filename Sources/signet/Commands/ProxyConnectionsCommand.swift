@@ -10,7 +10,8 @@ struct ProxyConnectionsCommand: AsyncParsableCommand {
         commandName: "connections",
         abstract: "Connections of one proxy process, with verified peers.",
         discussion: """
-            --node is needed if the proxy runs on several machines.
+            --node is needed if the proxy runs on several machines. docs/command-line.md tells what \
+            the states mean.
 
             Example: signet proxy connections shop/frontend --limit 20
             """
@@ -68,6 +69,7 @@ package struct ProxyConnectionView: Encodable, Sendable {
     var requests: UInt64
     var bytesReceived: UInt64
     var bytesSent: UInt64
+    /// Empty if it has shown no certificate.
     var peerExpiresAt: String
 
     /// Reads what the proxy tells.
@@ -83,7 +85,8 @@ package struct ProxyConnectionView: Encodable, Sendable {
         requests = connection.requests
         bytesReceived = connection.bytesReceived
         bytesSent = connection.bytesSent
-        peerExpiresAt = Terminal.time(unixSeconds: connection.peerNotAfterUnixSeconds)
+        let end = connection.peerNotAfterUnixSeconds
+        peerExpiresAt = end == 0 ? "" : Terminal.time(unixSeconds: end)
     }
 
     /// One line for each connection.
@@ -99,7 +102,7 @@ package struct ProxyConnectionView: Encodable, Sendable {
                     $0.listener, $0.direction, $0.peer.isEmpty ? "-" : $0.peer, $0.peerAddress,
                     $0.protocol, $0.state, Moment.span(seconds: Double($0.ageMilliseconds) / 1000),
                     String($0.requests), String($0.bytesReceived), String($0.bytesSent),
-                    $0.peerExpiresAt,
+                    $0.peerExpiresAt.isEmpty ? "-" : $0.peerExpiresAt,
                 ]
             }
         )

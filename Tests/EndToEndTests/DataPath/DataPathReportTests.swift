@@ -63,6 +63,7 @@ struct DataPathReportTests {
         #expect(bad["decision"] == "" && bad["peer"] == Self.frontend, "\(bad)")
         let gone = try await line(path, "/gone", 503)
         #expect(gone.verdict == ["UF", "server_unreachable", ""] && gone.hasDecision, "\(gone)")
+        #expect(gone["detail"]?.contains(": ") == true, "\(gone)")
         // The other proxy knows its client by user, and passes on what it is told.
         let outbound = try await path.accessLine(of: DataPath.frontend, path: "/gone", status: 503)
         #expect(outbound["direction"] == "outbound" && outbound["reason"] == "none", "\(outbound)")
@@ -128,8 +129,8 @@ struct DataPathReportTests {
         let here = { (flags: String) in
             Self.labels("destination", Self.frontend, Self.backend, "unknown", flags, "mutual_tls")
         }
-        let there = { (flags: String, service: String) in
-            Self.labels("source", Self.frontend, "unknown", service, flags, "unknown")
+        let there = { (server: String, flags: String, service: String) in
+            Self.labels("source", Self.frontend, server, service, flags, "unknown")
         }
         let atReports = Self.labels(
             "destination",
@@ -142,7 +143,7 @@ struct DataPathReportTests {
         let fromReports = Self.labels(
             "source",
             Self.reports,
-            "unknown",
+            Self.backend,
             "default/backend",
             "-",
             "unknown"
@@ -154,10 +155,11 @@ struct DataPathReportTests {
         // The stream has no path, so that a DENY of one is against it.
         taken.append(("signet_proxy_shadow_differences_total{\(trial)}", 3))
         try await expect(taken, of: DataPath.backend, path)
-        var sent = Self.requests(there("-", "default/backend"), 200, answered)
+        var sent = Self.requests(there(Self.backend, "-", "default/backend"), 200, answered)
         sent += Self.requests(fromReports, 403, 3)
-        sent += Self.requests(there("DPE", "default/backend"), 400, 1)
-        sent += Self.stream(there("-", "default/stream"))
+        // What cannot be read has reached nobody.
+        sent += Self.requests(there("unknown", "DPE", "default/backend"), 400, 1)
+        sent += Self.stream(there(Self.backend, "-", "default/stream"))
         try await expect(sent, of: DataPath.frontend, path)
         try await path.stop()
     }

@@ -7,7 +7,23 @@ import TestPrograms
 extension DataPath {
     private struct LogLine: Decodable {
         var message: String
-        var metadata: [String: String]?
+        var metadata: [String: Field]?
+    }
+
+    /// A field of an access log's line: text, a number, or null.
+    private struct Field: Decodable {
+        var text: String
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if container.decodeNil() {
+                text = ""
+            } else if let number = try? container.decode(UInt64.self) {
+                text = "\(number)"
+            } else {
+                text = try container.decode(String.self)
+            }
+        }
     }
 
     /// The access log of a proxy that writes JSON, oldest first.
@@ -16,7 +32,7 @@ extension DataPath {
             guard let line = try? JSONDecoder().decode(LogLine.self, from: Data(line.utf8)),
                 line.message == "access"
             else { return nil }
-            return line.metadata
+            return line.metadata?.mapValues(\.text)
         }
     }
 
