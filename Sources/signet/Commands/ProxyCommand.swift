@@ -17,8 +17,8 @@ struct ProxyCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List proxy processes, one line each.",
             discussion: """
-                A proxy that left without draining is listed until its SVIDs have ended: it may \
-                go on with what it has.
+                A proxy that left without draining is listed until its process has ended, or its \
+                SVIDs have: until then it may go on with what it has.
 
                 Example: signet proxy list -A
                 """
