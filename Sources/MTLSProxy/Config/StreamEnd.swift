@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ControlAPI
-package import GRPCCore
+internal import GRPCCore
 
 /// Why a stream to the agent ended, and what that means for this process.
 package struct StreamEnd: Hashable, Sendable {

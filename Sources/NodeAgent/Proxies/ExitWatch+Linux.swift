@@ -42,7 +42,9 @@ package final class ExitWatch: Sendable {
     private let queue = DispatchQueue(label: "signet.agent.exits")
     private let state = Mutex(State())
 
-    /// One that watches nobody. Without descriptors left for it, it never will.
+    /// One that watches nobody yet.
+    ///
+    /// It never will if there are no descriptors left for it.
     package init() {
         _ = clinux_epoll_add(epoll, wake, Self.wakeKey, false)
     }

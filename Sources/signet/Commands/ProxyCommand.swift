@@ -42,7 +42,9 @@ struct ProxyCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Everything that is known of proxy processes.",
             discussion: """
-                --counters asks each of them for its metrics too. Exit status 1 when there is \
+                --counters asks each of them for its metrics too, and for each of its listeners \
+                whether it is open (listener_open, 1 or 0): one whose identity has no SVID is \
+                closed, and no fault of the proxy. Exit status 1 when there is \
                 none, or one that refuses its state or is lost.
 
                 Example: signet proxy status shop/frontend
