@@ -28,6 +28,9 @@ package struct LocalPeer: Sendable, CustomStringConvertible {
     /// the process with that pid. False when it cannot be told.
     package func isAlive() -> Bool { process.isAlive() }
 
+    /// What the kernel says of the process that connected.
+    package var standing: ProcessStanding { process.standing }
+
     /// Reads the peer of a connected Unix socket.
     ///
     /// - Throws: `LocalPeerError` when the kernel does not name the peer.
@@ -94,6 +97,14 @@ package enum ExecutableAtConnect: Hashable, Sendable {
     }
 }
 
+/// What the kernel says of a process.
+package enum ProcessStanding: Hashable, Sendable {
+    case exited
+    case running
+    /// It cannot be told, so it may be either.
+    case unknown
+}
+
 /// Why the process behind a Unix socket connection could not be named.
 package enum LocalPeerError: Error, Hashable {
     /// SO_PEERCRED failed, or the peer lives in a pid namespace that this one cannot see.
@@ -120,13 +131,23 @@ final class ProcessHandle: Sendable {
         if case .pidfd(let descriptor) = evidence { clinux_close(descriptor) }
     }
 
-    func isAlive() -> Bool {
+    func isAlive() -> Bool { standing == .running }
+
+    var standing: ProcessStanding {
         switch evidence {
         case .pidfd(let descriptor):
-            return clinux_pidfd_exited(descriptor) == 0
+            switch clinux_pidfd_exited(descriptor) {
+            case 0: return .running
+            case 1: return .exited
+            default: return .unknown
+            }
         case .startTime(let pid, let ticks):
             let start = clinux_start_time_of(pid)
-            return start.error == 0 && start.ticks == ticks
+            switch start.error {
+            case 0: return start.ticks == ticks ? .running : .exited
+            case ENOENT, ESRCH: return .exited
+            default: return .unknown
+            }
         }
     }
 }

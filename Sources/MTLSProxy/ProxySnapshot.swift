@@ -15,6 +15,8 @@ package final class ProxySnapshot: Sendable {
     package let revision: UInt64
     package let inbound: [InboundRoute]
     package let outbound: [OutboundRoute]
+    /// Listeners that are left out because their identity has no certificate.
+    package let unserved: [UnservedListener]
     /// What is recorded of requests.
     package let recording: ProxyRecording
     package let limits: ProxyLimits
@@ -24,6 +26,7 @@ package final class ProxySnapshot: Sendable {
         revision: UInt64,
         inbound: [InboundRoute],
         outbound: [OutboundRoute],
+        unserved: [UnservedListener] = [],
         recording: ProxyRecording = .denials,
         limits: ProxyLimits = ProxyLimits()
     ) {
@@ -31,6 +34,7 @@ package final class ProxySnapshot: Sendable {
         self.revision = revision
         self.inbound = inbound
         self.outbound = outbound
+        self.unserved = unserved
         self.recording = recording
         self.limits = limits
     }

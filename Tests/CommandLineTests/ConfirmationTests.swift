@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ControlAPIProtos
+import Foundation
 import SwiftProtobuf
 import Testing
 import signet
@@ -9,7 +10,28 @@ import signet
     private static func outcome(
         _ change: (inout Signet_Admin_V1alpha1_WaitResponse) -> Void
     ) -> ConfirmationOutcome {
-        ConfirmationOutcome(.with(change), revision: 7)
+        ConfirmationOutcome(.with(change), of: .with { $0.revision.number = 7 })
+    }
+
+    /// What came of documents that were changed so: kind, name and action.
+    private static func outcome(
+        of changes: [(kind: String, name: String, action: String)],
+        _ answer: (inout Signet_Admin_V1alpha1_WaitResponse) -> Void
+    ) -> ConfirmationOutcome {
+        ConfirmationOutcome(
+            .with(answer),
+            of: .with {
+                $0.revision.number = 7
+                $0.changes = changes.map { change in
+                    .with {
+                        $0.key.kind = change.kind
+                        $0.key.namespace = "shop"
+                        $0.key.name = change.name
+                        $0.action = change.action
+                    }
+                }
+            }
+        )
     }
 
     @Test func `agents and proxies that applied it are counted apart`() {
@@ -46,7 +68,7 @@ import signet
         }
         #expect(
             outcome.lines == [
-                "web-3/shop/c refused proxy shop/c: no such listener",
+                "web-3/shop/c refused it: no such listener",
                 "not reachable: web-2/shop/b",
             ]
         )
@@ -62,11 +84,116 @@ import signet
         #expect(!outcome.lines.contains { $0.contains("applied by") })
     }
 
-    @Test func `who may not ask hears that the change was made, with status 3`() {
+    @Test func `a proxy that refuses is named, and not its node`() throws {
+        let outcome = Self.outcome {
+            $0.complete = true
+            $0.applied = ["dev"]
+            $0.refused = [
+                .with {
+                    $0.node = "dev"
+                    $0.resource = "proxy default/frontend"
+                    $0.reason = "cannot listen on 127.0.0.1:8443"
+                }
+            ]
+        }
+        #expect(
+            outcome.lines == ["dev/default/frontend refused it: cannot listen on 127.0.0.1:8443"]
+        )
+        let failure = try #require(outcome.failure)
+        #expect(failure.message.hasSuffix("not confirmed by all: dev/default/frontend (refused)"))
+    }
+
+    @Test func `an agent that refuses several things is named once, and what it refused`() throws {
+        let outcome = Self.outcome {
+            $0.refused = ["entry a", "entry b"].map { resource in
+                .with {
+                    $0.node = "dev"
+                    $0.resource = resource
+                    $0.reason = "too new"
+                }
+            }
+        }
+        #expect(outcome.lines == ["dev refused entry a: too new", "dev refused entry b: too new"])
+        let failure = try #require(outcome.failure)
+        #expect(failure.message.hasSuffix("not confirmed by all: dev (refused)"))
+    }
+
+    @Test func `Proxies of the change that no process has are named`() {
+        let changes = [
+            ("Proxy", "a", "created"), ("Proxy", "b", "updated"), ("Proxy", "c", "unchanged"),
+            ("Proxy", "d", "deleted"), ("Service", "e", "created"),
+        ]
+        let nobody = Self.outcome(of: changes) {
+            $0.complete = true
+            $0.applied = ["dev"]
+        }
+        #expect(nobody.failure == nil)
+        #expect(nobody.lines.last == "no process of shop/a, shop/b is attached yet")
+        let one = Self.outcome(of: changes) {
+            $0.complete = true
+            $0.applied = ["dev", "dev/shop/b", "dev/workshop/a"]
+        }
+        #expect(one.notAttached == ["shop/a"])
+        let refuses = Self.outcome(of: changes) {
+            $0.applied = ["dev", "dev/shop/b"]
+            $0.refused = [
+                .with {
+                    $0.node = "dev"
+                    $0.resource = "proxy shop/a"
+                }
+            ]
+        }
+        #expect(refuses.notAttached == [])
+        // What an agent has that is away is not known.
+        let away = Self.outcome(of: changes) { $0.unreachable = ["dev"] }
+        #expect(away.notAttached == [])
+    }
+
+    @Test func `programs are told the same`() throws {
+        let outcome = Self.outcome(of: [("Proxy", "z", "created")]) {
+            $0.applied = ["dev"]
+            $0.waiting = ["dev/shop/a"]
+            $0.unreachable = ["dev/shop/b"]
+            $0.refused = [("proxy shop/c", "busy"), ("entry x", "too new")].map { one in
+                .with {
+                    $0.node = "dev"
+                    $0.resource = one.0
+                    $0.reason = one.1
+                }
+            }
+        }
+        let told = try Self.told(outcome)
+        #expect(told["confirmed"] as? Bool == false)
+        #expect(told["applied"] as? [String] == ["dev"])
+        #expect(told["waiting"] as? [String] == ["dev/shop/a"])
+        #expect(told["unreachable"] as? [String] == ["dev/shop/b"])
+        #expect(told["notAttached"] as? [String] == ["shop/z"])
+        #expect(
+            told["refused"] as? [[String: String]] == [
+                ["name": "dev/shop/c", "reason": "busy"],
+                ["name": "dev", "resource": "entry x", "reason": "too new"],
+            ]
+        )
+        #expect(told["problem"] == nil)
+        let all = Self.outcome {
+            $0.complete = true
+            $0.applied = ["dev"]
+        }
+        #expect(try Self.told(all)["confirmed"] as? Bool == true)
+    }
+
+    private static func told(_ outcome: ConfirmationOutcome) throws -> [String: Any] {
+        let json = try JSONEncoder().encode(outcome.view)
+        return try #require(try JSONSerialization.jsonObject(with: json) as? [String: Any])
+    }
+
+    @Test func `who may not ask hears that the change was made, with status 3`() throws {
         struct Refusal: Error, CustomStringConvertible {
             let description = "alice may not node.list [adminDenied]"
         }
-        let failure = ConfirmationOutcome.unknown(revision: 7, because: Refusal())
+        let outcome = ConfirmationOutcome(unknown: Refusal(), revision: 7)
+        #expect(outcome.lines == [])
+        let failure = try #require(outcome.failure)
         #expect(failure.status == .unconfirmed)
         #expect(
             failure.message
@@ -74,5 +201,8 @@ import signet
                 + "alice may not node.list [adminDenied]"
         )
         #expect(failure.remedy?.contains("in force on the server") == true)
+        let told = try Self.told(outcome)
+        #expect(told["confirmed"] as? Bool == false)
+        #expect(told["problem"] as? String == failure.message)
     }
 }

@@ -16,6 +16,7 @@ struct UsageTests {
             ("svid watch --include-key", "-o json"),
             ("svid watch --keep-files", "--write-dir"),
             ("svid watch --write-dir d --key-mode 0604", "0640"),
+            ("apply -f nowhere.yaml --wait-seconds 5", "add --wait, or leave it out"),
             ("audit verify --dir nowhere", "there is no audit log in nowhere"),
         ]
     )

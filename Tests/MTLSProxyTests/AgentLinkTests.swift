@@ -370,6 +370,22 @@ struct AgentLinkTests {
         }
     }
 
+    @Test func `a process whose Proxy is gone serves nothing, whatever of its stream ends first`()
+        async throws
+    {
+        try await LinkWorld.run { world in
+            let (streams, events) = (Reader(world.streams), Reader(world.engine.events))
+            // The end of the stream and that of its states are told by two tasks.
+            for _ in 0..<10 {
+                let agent = try await streams.next()
+                try await agent.say(world.trust())
+                #expect(try await events.trusted().granted.map(\.path) == ["/web"])
+                agent.refuse(APIError(.permissionDenied, "proxyGone", "forget its keys"))
+                #expect(try await events.trusted().granted == [])
+            }
+        }
+    }
+
     @Test func `questions are answered with their limit, unknown ones refused`() async throws {
         try await LinkWorld.run { world in
             let streams = Reader(world.streams)

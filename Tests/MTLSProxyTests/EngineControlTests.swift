@@ -28,6 +28,7 @@ struct EngineControlTests {
         let engine: ProxyEngine
         let control: EngineControl
         let listening = Mutex<[[ProxyListening]]>([])
+        let log = LogLines()
         let epoch: Epoch
 
         init(_ provider: TLSProvider) throws {
@@ -39,7 +40,7 @@ struct EngineControlTests {
                 engine,
                 decisions: DecisionMemory(),
                 clock: SystemClock(),
-                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+                logger: log.logger
             )
             var generator = SystemRandomNumberGenerator()
             epoch = Epoch(using: &generator)
@@ -164,6 +165,39 @@ struct EngineControlTests {
         // Granted again, the identity that was kept is used again.
         await bench.control.trust(try bench.trust(granted: [World.backendID]))
         #expect(bench.told.last?.map(\.listener) == ["in"])
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `a listener that lacks its certificate is told of, and again when it has one`(
+        _ provider: TLSProvider
+    ) async throws {
+        let bench = try Bench(provider)
+        func open() async -> [String: Double] {
+            await bench.control.answer(.counters, limit: 0).counters.samples
+                .filter { $0.key.hasPrefix("listener_open") }
+        }
+        await bench.control.trust(try bench.trust(granted: [World.backendID]))
+        #expect(await bench.control.apply(try bench.configuration()) == nil)
+        #expect(bench.log.lines == [])
+        #expect(await open() == ["listener_open{in}": 1])
+        for _ in 0..<2 { await bench.control.trust(try bench.trust(granted: [])) }
+        let closed =
+            "warning a listener is closed: no certificate for \(World.backendID) "
+            + "listener=in reason=no entry grants it to this proxy"
+        #expect(bench.log.lines == [closed])
+        #expect(await open() == ["listener_open{in}": 0])
+        for _ in 0..<2 {
+            await bench.control.trust(try bench.trust(granted: [World.backendID]))
+        }
+        let opened =
+            "notice a listener is open again: there is a certificate for \(World.backendID) "
+            + "listener=in"
+        #expect(bench.log.lines == [closed, opened])
+        #expect(await open() == ["listener_open{in}": 1])
+        // What is not served while the agent is silent is told of as that, and not as this.
+        await bench.control.suspend(true)
+        await bench.control.suspend(false)
+        #expect(bench.log.lines.dropFirst(2).allSatisfy { $0.contains("the agent is") })
     }
 
     @Test(arguments: TLSProvider.allCases)

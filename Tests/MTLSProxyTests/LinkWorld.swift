@@ -73,6 +73,8 @@ struct AgentTalk: Sendable {
     let say: @Sendable (AgentMessage) async throws -> Void
     /// Ends the stream.
     let end: @Sendable () -> Void
+    /// Ends the stream by a refusal.
+    let refuse: @Sendable (APIError) -> Void
 }
 
 /// An agent on a real Unix socket that says what a test tells it.
@@ -86,11 +88,16 @@ private struct FakeAgent: Signet_Proxy_V1alpha1_ProxyControl.SimpleServiceProtoc
     ) async throws {
         let (said, outlet) = AsyncStream.makeStream(of: ProxyMessage.self)
         let ended = Signal()
+        let refusal = Mutex<APIError?>(nil)
         streams.yield(
             AgentTalk(
                 said: said,
                 say: { try await response.write($0) },
-                end: { ended.signal() }
+                end: { ended.signal() },
+                refuse: { error in
+                    refusal.withLock { $0 = error }
+                    ended.signal()
+                }
             )
         )
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -98,7 +105,10 @@ private struct FakeAgent: Signet_Proxy_V1alpha1_ProxyControl.SimpleServiceProtoc
                 defer { outlet.finish() }
                 for try await message in request { outlet.yield(message) }
             }
-            group.addTask { await ended.wait() }
+            group.addTask {
+                await ended.wait()
+                if let error = refusal.withLock({ $0 }) { throw error }
+            }
             defer { group.cancelAll() }
             try await group.next()
         }

@@ -47,7 +47,8 @@ package struct AttachedProxy: Hashable, Sendable {
     package let listening: [ProxyListening]
     package let pid: Int32
     package let attachedAt: Date
-    /// False: it left without draining, and may go on with what it has until its SVIDs end.
+    /// False: it left without draining, runs still, and may go on with what it has until its SVIDs
+    /// end.
     package let isAttached: Bool
 
     package init(

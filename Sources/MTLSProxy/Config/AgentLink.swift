@@ -153,13 +153,14 @@ package final class AgentLink: Sendable {
         var told = ""
         while !Task.isCancelled {
             let before = state.withLock { $0.contact }
-            let reason = await converse()
+            let end = await converse()
+            let reason = end.reason
             metrics.set(.agentConnected, to: 0)
             guard !Task.isCancelled, !outbox.isExhausted else { return }
             // An agent that stays away for the same reason is no news.
             logger.log(
                 level: reason == told ? .debug : .warning,
-                Self.isRefusal(reason) ? "the agent refuses this process" : "the agent is away",
+                "\(end.headline)",
                 metadata: ["reason": "\(reason)"]
             )
             told = reason
@@ -178,52 +179,38 @@ package final class AgentLink: Sendable {
     /// Holds one stream to its end.
     ///
     /// - Returns: Why it ended.
-    private func converse() async -> String {
+    private func converse() async -> StreamEnd {
         state.withLock { $0.gate.streamOpened() }
         outbox.streamOpened()
         do {
             let transport = try PeerClientTransport.unixSocket(path: socket)
             try await withGRPCClient(transport: transport) { client in
                 let (states, stateOutlet) = AsyncStream.makeStream(of: Received.self)
-                try await withThrowingTaskGroup(of: Void.self) { group in
+                try await withThrowingTaskGroup(of: Bool.self) { group in
                     group.addTask { [self] in
                         defer { stateOutlet.finish() }
                         try await hold(
                             Signet_Proxy_V1alpha1_ProxyControl.Client(wrapping: client),
                             stateOutlet
                         )
+                        return true
                     }
                     group.addTask { [self] in
                         for await received in states { try await take(received) }
+                        return false
                     }
                     defer { group.cancelAll() }
-                    try await group.next()
+                    // The states end with the stream, which alone can say why, perhaps after them.
+                    while let isStream = try await group.next(), !isStream {}
                 }
             }
-            return "the stream ended"
-        } catch let error as RPCError {
-            let refusal = APIError(error)
-            if Self.withdrawing.contains(refusal.reason) { await withdraw() }
-            return refusal.description
+            return .byAgent
         } catch {
-            return "\(error)"
+            let end = StreamEnd(error)
+            if end.kind == .withdrawn { await withdraw() }
+            return end
         }
     }
-
-    /// Whether the agent is there and has said no, by the rule at the end of its words.
-    private static func isRefusal(_ reason: String) -> Bool {
-        refusing.contains { reason.hasSuffix("[\($0)]") }
-    }
-
-    private static let refusing =
-        withdrawing.union([
-            "alreadyServed", "ambiguous", "attestedInPart", "executableReplaced", "instanceTaken",
-            "notAttested", "severalProxies", "wire",
-        ])
-
-    /// What an agent says when this process has no Proxy any more; other ends of streams withdraw
-    /// nothing, because the last state stays.
-    private static let withdrawing: Set<String> = ["noProxy", "proxyGone", "selectorsChanged"]
 
     /// Nothing is granted any more: what is served ends, and the keys are forgotten.
     private func withdraw() async {

@@ -18,7 +18,7 @@ internal import Synchronization
 /// Trust and states are taken one after the other, so that a snapshot is always made of the newest
 /// of both.
 package final class EngineControl: TrafficEngine {
-    private struct State {
+    fileprivate struct State {
         var builder: SnapshotBuilder
         /// Nil before the first.
         var trust: ProxyTrust?
@@ -29,6 +29,10 @@ package final class EngineControl: TrafficEngine {
         var isSuspended = false
         /// What is known could not be brought into force; tried again with the next tick.
         var isUnsettled = false
+        /// Those that lack a certificate.
+        var closed = ClosedListeners()
+        /// The listeners that accept connections, with their identities.
+        var open: [String: SPIFFEID] = [:]
         /// When the earliest certificate in force ends, so that it is presented no longer.
         var endsAt: Date?
     }
@@ -153,7 +157,8 @@ package final class EngineControl: TrafficEngine {
             let counters = await withCheckedContinuation { done in
                 engine.counters { done.resume(returning: $0) }
             }
-            return .with { $0.counters = counters.message }
+            let listeners = state.withLock { $0.areOpen }
+            return .with { $0.counters = counters.message(listeners) }
         case .decision(let id):
             gatherer.withLock { $0 }?()
             guard let explanation = decisions.explanation(of: id) else {
@@ -264,6 +269,7 @@ package final class EngineControl: TrafficEngine {
                 logger.critical("nothing is served any more", metadata: ["reason": "\(error)"])
                 let snapshot = state.builder.empty(revision: configuration.revision.number)
                 do { try engine.apply(snapshot) { done.finish() } } catch { return nil }
+                state.open = [:]
                 listening([])
                 return snapshot.generation
             }
@@ -280,9 +286,14 @@ package final class EngineControl: TrafficEngine {
     ) {
         state.configuration = configuration
         state.isUnsettled = false
-        let used =
-            snapshot.inbound.map(\.listener.identity) + snapshot.outbound.map(\.listener.identity)
-        state.endsAt = used.compactMap { configuration.identities[$0]?.notAfter }.min()
+        let open =
+            snapshot.inbound.map { ($0.listener.name, $0.listener.identity) }
+            + snapshot.outbound.map { ($0.listener.name, $0.listener.identity) }
+        state.open = Dictionary(open) { first, _ in first }
+        state.endsAt = open.compactMap { configuration.identities[$0.1]?.notAfter }.min()
+        for change in state.closed.changed(open: state.open, unserved: snapshot.unserved) {
+            tell(change)
+        }
         decisions.remember(snapshot, revision: configuration.revision)
         listening(
             snapshot.inbound.map {
@@ -293,6 +304,31 @@ package final class EngineControl: TrafficEngine {
                 )
             }
         )
+    }
+
+    /// Clients of a listener that is closed are refused by the kernel, so that nothing else tells.
+    private func tell(_ change: ClosedListeners.Change) {
+        switch change {
+        case .closed(let listener):
+            logger.warning(
+                "a listener is closed: no certificate for \(listener.identity)",
+                metadata: ["listener": "\(listener.name)", "reason": "\(listener.lack.rawValue)"]
+            )
+        case .opened(let name, let identity):
+            logger.notice(
+                "a listener is open again: there is a certificate for \(identity)",
+                metadata: ["listener": "\(name)"]
+            )
+        }
+    }
+}
+
+extension EngineControl.State {
+    /// Whether each listener of the state in force accepts connections.
+    fileprivate var areOpen: [String: Bool] {
+        guard let proxy = configuration?.state.proxy else { return [:] }
+        let names = proxy.inbound.map(\.name) + proxy.outbound.map(\.name)
+        return Dictionary(names.map { ($0, open[$0] != nil) }) { first, _ in first }
     }
 }
 
@@ -340,7 +376,10 @@ extension ConnectionStatus {
 
 extension ProxyCounters {
     /// The wire form: samples by name.
-    fileprivate var message: Signet_Node_V1alpha1_ProxyCounters {
+    ///
+    /// - Parameter listeners: Whether each listener accepts connections.
+    /// - Returns: All samples.
+    fileprivate func message(_ listeners: [String: Bool]) -> Signet_Node_V1alpha1_ProxyCounters {
         .with { message in
             message.samples = [
                 "accepted": Double(accepted), "bytes_in": Double(bytesIn),
@@ -358,6 +397,9 @@ extension ProxyCounters {
             }
             for (label, count) in handshakeFailures {
                 message.samples["handshake_failure{\(label)}"] = Double(count)
+            }
+            for (name, isOpen) in listeners {
+                message.samples["listener_open{\(name)}"] = isOpen ? 1 : 0
             }
         }
     }

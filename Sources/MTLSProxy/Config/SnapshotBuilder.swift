@@ -117,6 +117,7 @@ package struct SnapshotBuilder {
             revision: configuration.revision.number,
             inbound: inbound,
             outbound: outbound,
+            unserved: unserved(of: configuration, under: trust, now: now),
             recording: recording
         )
     }
@@ -197,11 +198,38 @@ package struct SnapshotBuilder {
         _ trust: ProxyTrust,
         _ now: Date
     ) -> ProxyIdentity? {
-        guard trust.granted.contains(id), let identity = configuration.identities[id],
-            identity.notAfter > now,
-            !trust.revokes(id, leafNotBefore: identity.notBefore)
-        else { return nil }
-        return identity
+        lack(of: id, configuration, trust, now) == nil ? configuration.identities[id] : nil
+    }
+
+    /// Why an identity has no certificate that may be presented; nil if it has one.
+    private func lack(
+        of id: SPIFFEID,
+        _ configuration: ProxyConfiguration,
+        _ trust: ProxyTrust,
+        _ now: Date
+    ) -> UnservedListener.Lack? {
+        guard trust.granted.contains(id) else { return .notGranted }
+        guard let identity = configuration.identities[id] else {
+            // One that was revoked is not part of a state that came afterwards.
+            return trust.revocations[id] == nil ? .missing : .revoked
+        }
+        guard !trust.revokes(id, leafNotBefore: identity.notBefore) else { return .revoked }
+        return identity.notAfter > now ? nil : .ended
+    }
+
+    private func unserved(
+        of configuration: ProxyConfiguration,
+        under trust: ProxyTrust,
+        now: Date
+    ) -> [UnservedListener] {
+        let proxy = configuration.state.proxy
+        let listeners =
+            proxy.inbound.map { ($0.name, $0.identity) }
+            + proxy.outbound.map { ($0.name, $0.identity) }
+        return listeners.compactMap { name, identity in
+            lack(of: identity, configuration, trust, now)
+                .map { UnservedListener(name: name, identity: identity, lack: $0) }
+        }
     }
 
     private func context(

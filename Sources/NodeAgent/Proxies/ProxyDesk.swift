@@ -3,6 +3,7 @@
 internal import Clocks
 package import ControlAPI
 internal import FoundationEssentials
+internal import GRPCPeer
 internal import NodeSync
 internal import SPIFFE
 internal import Synchronization
@@ -20,12 +21,16 @@ final class ProxyDesk: Sendable {
 
     private let clock: any NodeClock
     private let metrics: MetricRegistry
+    /// Of those that left without draining.
+    private let exits = ExitWatch()
     private let state = Mutex(State())
 
     init(clock: any NodeClock, metrics: MetricRegistry) {
         self.clock = clock
         self.metrics = metrics
     }
+
+    deinit { exits.keep(only: []) }
 
     /// Gives a Proxy to a process, unless another one has it that is there.
     ///
@@ -44,11 +49,11 @@ final class ProxyDesk: Sendable {
                     throw .alreadyServed(proxy: process.proxy, pid: holder.pid)
                 }
                 ended = other
-                state.sessions[holder.id] = nil
-                state.roster.detach(holder.id, now: clock.wallTime)
+                leave(holder.id, &state)
             }
             state.roster.attach(id, process)
             state.sessions[id] = session
+            watchNobodyElse(state)
             return ended
         }
         ended?.stream.end()
@@ -57,11 +62,33 @@ final class ProxyDesk: Sendable {
 
     /// A stream ended; the place may have been given to another one already.
     func detach(_ id: SubscriberID) {
-        state.withLock { state in
-            state.sessions[id] = nil
-            state.roster.detach(id, now: clock.wallTime)
-        }
+        state.withLock { leave(id, &$0) }
         tellServer()
+    }
+
+    /// Whoever leaves without draining counts until its process has exited, at most until its last
+    /// SVID ends: after its stream it may do anything, but not without being there.
+    private func leave(_ id: SubscriberID, _ state: inout State) {
+        let session = state.sessions.removeValue(forKey: id)
+        state.roster.detach(id, now: clock.wallTime)
+        // The descriptor of one that had to make room is free before the next is asked for.
+        watchNobodyElse(state)
+        guard let peer = session?.peer, state.roster.departures.contains(id) else { return }
+        let outcome = exits.watch(peer.pid, as: id.number, standing: { peer.standing }) {
+            [weak self] in
+            self?.exited(id)
+        }
+        if outcome == .exited { _ = state.roster.exited(id) }
+    }
+
+    private func exited(_ id: SubscriberID) {
+        guard state.withLock({ $0.roster.exited(id) }) else { return }
+        tellServer()
+    }
+
+    /// Lets go of the processes that are not told of any more.
+    private func watchNobodyElse(_ state: borrowing State) {
+        exits.keep(only: Set(state.roster.departures.map(\.number)))
     }
 
     /// What a process made of its states changed.
@@ -85,7 +112,10 @@ final class ProxyDesk: Sendable {
     /// All that the server is told.
     func report(mayListen: (String, ProxyListening) -> Bool) -> [AttachedProxy] {
         let now = clock.wallTime
-        return state.withLock { $0.roster.report(now: now, mayListen: mayListen) }
+        return state.withLock { state in
+            defer { watchNobodyElse(state) }
+            return state.roster.report(now: now, mayListen: mayListen)
+        }
     }
 
     /// When the server is to hear of them again though nothing happened; boot time.

@@ -31,7 +31,7 @@ package struct ProxyRoster: Sendable {
     }
 
     private var attached: [SubscriberID: Attached] = [:]
-    private var departed: [(process: Attached, until: Date)] = []
+    private var departed: [(id: SubscriberID, process: Attached, until: Date)] = []
     private var left: [Instance] = []
 
     package init() {}
@@ -79,7 +79,8 @@ package struct ProxyRoster: Sendable {
     ///
     /// - Parameters:
     ///   - id: Whose.
-    ///   - now: The wall clock: who left without draining is remembered until its last SVID ends.
+    ///   - now: The wall clock: who left without draining is remembered until its last SVID ends,
+    ///     or until it has exited.
     package mutating func detach(_ id: SubscriberID, now: Date) {
         guard let process = attached.removeValue(forKey: id) else { return }
         let instance = Instance(process)
@@ -88,9 +89,21 @@ package struct ProxyRoster: Sendable {
         if left.count > Self.instancesMax { left.removeFirst() }
         guard !process.isDraining, let until = process.standing.newestNotAfter, until > now
         else { return }
-        departed.append((process, until))
+        departed.append((id, process, until))
         if departed.count > Self.departedMax { departed.removeFirst() }
     }
+
+    /// The process of a stream that has ended is no more: it holds no keys.
+    ///
+    /// - Returns: Whether it was told of until now.
+    package mutating func exited(_ id: SubscriberID) -> Bool {
+        let before = departed.count
+        departed.removeAll { $0.id == id }
+        return departed.count < before
+    }
+
+    /// The ended streams of those that left without draining and are told of.
+    package var departures: Set<SubscriberID> { Set(departed.map(\.id)) }
 
     /// When the next of those that left without draining is forgotten; nil if there is none.
     package var nextEnd: Date? { departed.map(\.until).min() }

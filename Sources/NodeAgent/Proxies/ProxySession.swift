@@ -39,7 +39,7 @@ final class ProxySession: Sendable {
 
     let stream = WorkloadStream()
     private let core: AgentCore
-    private let peer: LocalPeer
+    let peer: LocalPeer
     private let timer: DeadlineTimer
     private let greeted = Signal()
     private let state: Mutex<State>

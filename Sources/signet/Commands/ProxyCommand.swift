@@ -17,8 +17,8 @@ struct ProxyCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "List proxy processes, one line each.",
             discussion: """
-                A proxy that left without draining is listed until its SVIDs have ended: it may \
-                go on with what it has.
+                A proxy that left without draining is listed until its process has ended, or its \
+                SVIDs have: until then it may go on with what it has.
 
                 Example: signet proxy list -A
                 """
@@ -43,8 +43,10 @@ struct ProxyCommand: ParsableCommand {
             abstract: "Everything that is known of proxy processes.",
             discussion: """
                 --counters asks each of them also for what its loops have counted since it \
-                started, which docs/command-line.md explains; its metrics have other names. \
-                Exit status 1 when there is none, or one that refuses its state or is lost.
+                started, which docs/command-line.md explains; its metrics have other names. It \
+                says for each listener whether it is open (listener_open, 1 or 0): one whose \
+                identity has no SVID is closed, and no fault of the proxy. Exit status 1 when \
+                there is none, or one that refuses its state or is lost.
 
                 Example: signet proxy status shop/frontend
                 """

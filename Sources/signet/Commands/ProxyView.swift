@@ -72,7 +72,9 @@ package struct ProxyView: Encodable, Sendable {
     var fault: String {
         switch state {
         case .applied, .starting: "is as it should be"
-        case .left: "left without draining, and may go on with what it has until its SVIDs end"
+        case .left:
+            "left without draining but runs still, and may go on with what it has until its SVIDs "
+                + "end"
         case .refused: "refused revision \(refusedRevision): \(refusedReason)"
         }
     }
@@ -81,7 +83,9 @@ package struct ProxyView: Encodable, Sendable {
     var remedy: String? {
         switch state {
         case .applied, .starting: nil
-        case .left: "Its log, and its agent's, tell why. Start it again."
+        case .left:
+            "Its log, and its agent's, tell why. Once process \(pid) has ended it is not listed any "
+                + "more; then start it again."
         case .refused:
             appliedRevision == 0
                 ? "It has applied none yet and listens nowhere; its log tells more."

@@ -12,7 +12,9 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
         discussion: """
             Proxies refuse and close what shows such an SVID at once; agents withdraw those that \
             they hold. The identity itself stays: whoever is entitled to it gets a new SVID, with \
-            --for only after that time. To end it, delete the entries that the command names.
+            --for only after that time. Until then the listeners of proxies that speak for it are \
+            closed, and who calls them or calls through them is refused. To end it, delete the \
+            entries that the command names.
 
             A revocation cannot be taken back, and lasts no longer than what it refuses.
 

@@ -81,6 +81,21 @@ struct ProxyProcessTests {
         }
     }
 
+    @Test(.enabled(if: Relay.isPossible, "needs python3 to hand over sockets"))
+    func `who left without draining counts until its process has exited`() async throws {
+        try await ServingAgent.run { agent in
+            let proxy = try agent.proxy("p", ["web"])
+            try await agent.withServer([agent.own("web")], [proxy]) { reports in
+                let relay = try Relay(to: agent.proxySocket, .stay)
+                try await agent.attach(socket: relay.socket) { talk in _ = try await talk.state() }
+                let left = try await reports.until { $0.first?.isAttached == false }
+                #expect(left.map(\.proxy) == ["default/p"])
+                relay.end()
+                _ = try await reports.until { $0.isEmpty }
+            }
+        }
+    }
+
     @Test func `where a proxy listens and what it decided is told on`() async throws {
         try await ServingAgent.run { agent in
             let proxy = try agent.proxy("p", ["web"])

@@ -139,6 +139,29 @@ struct ProxyRosterTests {
         #expect(roster.nextEnd == nil)
     }
 
+    @Test func `who left without draining and has exited is told of no more`() {
+        var roster = ProxyRoster()
+        var standing = ProxyStanding()
+        standing.newestNotAfter = now.addingTimeInterval(60)
+        for number in 1...3 as ClosedRange<UInt64> {
+            let next = process("a/p", pid: Int32(number), instance: UInt8(number))
+            roster.attach(SubscriberID(number), next)
+            roster.changed(SubscriberID(number), standing, isDraining: number == 3)
+        }
+        // Who is there has not left, whatever is said of it.
+        #expect(roster.departures == [])
+        #expect(!roster.exited(SubscriberID(1)))
+        for number in 1...3 as ClosedRange<UInt64> { roster.detach(SubscriberID(number), now: now) }
+        #expect(roster.departures == [SubscriberID(1), SubscriberID(2)])
+        #expect(roster.exited(SubscriberID(1)))
+        #expect(!roster.exited(SubscriberID(1)))
+        #expect(roster.report(now: now) { _, _ in true }.map(\.pid) == [2])
+        #expect(roster.exited(SubscriberID(2)))
+        #expect(roster.nextEnd == nil)
+        // Its instance stays its own: its decisions are in the log.
+        #expect(roster.isInstanceTaken(process("a/p", pid: 9, instance: 1)))
+    }
+
     @Test func `a process that comes back is not told of twice`() {
         var roster = ProxyRoster()
         var standing = ProxyStanding()

@@ -111,6 +111,9 @@ final class Relay: @unchecked Sendable {
 
     deinit { try? FileManager.default.removeItem(atPath: socket) }
 
+    /// Ends the process that opened the connection; the one that relays ends with the connection.
+    func end() { program.end() }
+
     /// Makes the opener of `execOnLine` run another program, and waits until it does.
     func execute() throws {
         try program.tell("x")
