@@ -13,9 +13,12 @@ import signet
         ConfirmationOutcome(.with(change), of: .with { $0.revision.number = 7 })
     }
 
-    /// What came of documents that were changed so: kind, name and action.
+    /// A document, and what was done to it.
+    private typealias Change = (kind: String, name: String, action: String)
+
+    /// What came of documents that were changed so.
     private static func outcome(
-        of changes: [(kind: String, name: String, action: String)],
+        of changes: [Change],
         _ answer: (inout Signet_Admin_V1alpha1_WaitResponse) -> Void
     ) -> ConfirmationOutcome {
         ConfirmationOutcome(
@@ -119,7 +122,7 @@ import signet
     }
 
     @Test func `Proxies of the change that no process has are named`() {
-        let changes = [
+        let changes: [Change] = [
             ("Proxy", "a", "created"), ("Proxy", "b", "updated"), ("Proxy", "c", "unchanged"),
             ("Proxy", "d", "deleted"), ("Service", "e", "created"),
         ]

@@ -150,13 +150,13 @@ struct ProxyRosterTests {
         }
         // Who is there has not left, whatever is said of it.
         #expect(roster.departures == [])
-        #expect(!roster.exited(SubscriberID(1)))
+        #expect(roster.exited(SubscriberID(1)) == false)
         for number in 1...3 as ClosedRange<UInt64> { roster.detach(SubscriberID(number), now: now) }
         #expect(roster.departures == [SubscriberID(1), SubscriberID(2)])
-        #expect(roster.exited(SubscriberID(1)))
-        #expect(!roster.exited(SubscriberID(1)))
+        #expect(roster.exited(SubscriberID(1)) == true)
+        #expect(roster.exited(SubscriberID(1)) == false)
         #expect(roster.report(now: now) { _, _ in true }.map(\.pid) == [2])
-        #expect(roster.exited(SubscriberID(2)))
+        #expect(roster.exited(SubscriberID(2)) == true)
         #expect(roster.nextEnd == nil)
         // Its instance stays its own: its decisions are in the log.
         #expect(roster.isInstanceTaken(process("a/p", pid: 9, instance: 1)))
