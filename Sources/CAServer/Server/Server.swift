@@ -418,9 +418,14 @@ final class ServerLock: Sendable {
     private let lock: FileLock
 
     init(_ path: String) throws {
-        do throws(FileError) {
-            lock = try FileLock(path)
-        } catch  where error.isLocked {
+        lock = try Self.lock(path)
+    }
+
+    private static func lock(_ path: String) throws -> FileLock {
+        do {
+            return try FileLock(path)
+        } catch {
+            guard error.isLocked else { throw error }
             throw ServerStartError.dataDirectoryInUse("\(error)")
         }
     }
