@@ -24,6 +24,8 @@ struct DescribingService: RegistrableRPCService {
                 deserializer: BytesCoding(),
                 serializer: BytesCoding()
             ) { request, context in
+                // Whoever answered before the request is there would not be held to its size.
+                for try await _ in request.messages {}
                 let peer = try context.peer
                 peers.record(peer)
                 var text = summary(of: peer)
