@@ -237,15 +237,20 @@ package struct Server: Sendable {
             interceptors: [transport.interceptor(), core.observer, core.faults]
         )
         do {
-            try await withTaskCancellationHandler {
-                try await server.serve()
-            } onCancel: {
-                server.beginGracefulShutdown()
-            }
+            try await Self.run(server)
         } catch let error as RuntimeError {
             // The library's words around it say nothing to an operator.
             if let cause = error.cause as? ListenerError { throw cause }
             throw error
+        }
+    }
+
+    /// Apart from its caller: Swift 6.3 crashes on a cancellation handler within `do` and `catch`.
+    private static func run(_ server: GRPCServer<PeerServerTransport>) async throws {
+        try await withTaskCancellationHandler {
+            try await server.serve()
+        } onCancel: {
+            server.beginGracefulShutdown()
         }
     }
 
