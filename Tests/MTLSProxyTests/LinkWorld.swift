@@ -87,17 +87,13 @@ private struct FakeAgent: Signet_Proxy_V1alpha1_ProxyControl.SimpleServiceProtoc
         context: ServerContext
     ) async throws {
         let (said, outlet) = AsyncStream.makeStream(of: ProxyMessage.self)
-        let ended = Signal()
-        let refusal = Mutex<APIError?>(nil)
+        let (ends, end) = AsyncStream.makeStream(of: APIError?.self)
         streams.yield(
             AgentTalk(
                 said: said,
                 say: { try await response.write($0) },
-                end: { ended.signal() },
-                refuse: { error in
-                    refusal.withLock { $0 = error }
-                    ended.signal()
-                }
+                end: { end.yield(nil) },
+                refuse: { end.yield($0) }
             )
         )
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -106,8 +102,10 @@ private struct FakeAgent: Signet_Proxy_V1alpha1_ProxyControl.SimpleServiceProtoc
                 for try await message in request { outlet.yield(message) }
             }
             group.addTask {
-                await ended.wait()
-                if let error = refusal.withLock({ $0 }) { throw error }
+                for await refusal in ends {
+                    if let refusal { throw refusal }
+                    return
+                }
             }
             defer { group.cancelAll() }
             try await group.next()
