@@ -85,9 +85,10 @@ extension Loop {
             return serverIDs.count
         }
 
-        /// The identity that a number stands for; nil for 0.
+        /// The identity that a number stands for; nil for 0, and for one of a listener that had this
+        /// place before.
         func server(_ number: Int) -> SPIFFEID? {
-            number > 0 ? serverIDs[number - 1] : nil
+            serverIDs.indices.contains(number - 1) ? serverIDs[number - 1] : nil
         }
 
         /// What it was called when a decision was made, which is told with the policies of then.

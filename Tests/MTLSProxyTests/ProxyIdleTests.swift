@@ -177,13 +177,15 @@ import Testing
             #expect(wire.failure == nil)
             try waitForHeadLimit(world)
             // Who was the clock lingers as well, and has asked for nothing before.
-            let first = await world.client.list().first { $0.requests == 1 }
+            let first = await world.client.list().first { $0.isDownstream && $0.requests == 1 }
             #expect(first?.state == (isGone ? nil : .linger))
             // What it still sends is thrown away, and its end is an end.
             guard !isGone else { continue }
             wire.send("more")
             wire.close()
-            while await world.client.list().contains(where: { $0.requests == 1 }) {
+            while await world.client.list().contains(where: {
+                $0.isDownstream && $0.requests == 1
+            }) {
                 await Task.yield()
             }
         }
