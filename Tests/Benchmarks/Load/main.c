@@ -84,6 +84,12 @@ static noreturn void become(int count, char **arguments) {
     if (sched_setaffinity(0, sizeof cores, &cores) != 0) {
         fail("sched_setaffinity");
     }
+    // Whoever starts it may have blocked signals in the thread that did; perf waits for some.
+    sigset_t none;
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) != 0) {
+        fail("sigprocmask");
+    }
     execv(arguments[1], arguments + 1);
     fail(arguments[1]);
 }

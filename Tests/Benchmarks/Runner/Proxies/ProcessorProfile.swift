@@ -7,6 +7,8 @@ enum ProcessorProfile {
     private static let executable = "/usr/bin/perf"
     /// Samples in a second of processor time; no multiple of the kernel's own clock.
     private static let frequency = 997
+    /// As long as a reading takes with its warm-up.
+    private static let seconds = 4
     /// Functions that are named.
     private static let functionsMax = 10
 
@@ -15,28 +17,32 @@ enum ProcessorProfile {
     /// - Returns: Functions with their share, the greatest first; or why there is no profile.
     static func of(
         _ processes: [ChildProcess],
-        in folder: String,
+        on stand: ProxyStand,
         _ body: () async throws -> Void
     ) async throws -> String {
         guard FileManager.default.isExecutableFile(atPath: executable) else {
             try await body()
             return "none, perf is not installed (.ci/setup bench)"
         }
-        let file = "\(folder)/perf.data"
+        let file = "\(stand.folder)/perf.data"
         let pids = processes.map { "\($0.pid)" }.joined(separator: ",")
-        let recorder = try ChildProcess(
+        let command = stand.load.pinned(
+            to: .load,
             executable,
             ["record", "-q", "-e", "cpu-clock", "-F", "\(frequency)", "-o", file, "-p", pids]
+                + ["--", "/usr/bin/sleep", "\(seconds)"]
         )
+        let recorder = try ChildProcess(command.executable, command.arguments)
         do {
             try await body()
         } catch {
-            try? await recorder.end(by: SIGINT)
+            try? await recorder.end(by: SIGKILL)
             throw error
         }
-        let refusal = recorder.isRunning ? nil : recorder.output
-        try await recorder.end(by: SIGINT)
-        if let refusal { return "none, perf has ended: \(refusal)" }
+        try await Waiting.until("the end of perf") { !recorder.isRunning }
+        guard FileManager.default.fileExists(atPath: file) else {
+            return "none, perf has said: \(recorder.output)"
+        }
         let report = try await Tool.output(
             executable,
             ["report", "-q", "-i", file, "--stdio", "--no-children", "--sort", "symbol"]

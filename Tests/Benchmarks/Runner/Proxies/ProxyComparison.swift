@@ -112,7 +112,7 @@ struct ProxyRounds: Sendable {
         }
         do {
             profile = try await ProxyChain.run(product, setup, stand) { chain in
-                try await ProcessorProfile.of([chain.client, chain.server], in: stand.folder) {
+                try await ProcessorProfile.of([chain.client, chain.server], on: stand) {
                     _ = try await measure(chain, stand)
                 }
             }
