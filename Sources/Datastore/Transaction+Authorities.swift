@@ -2,22 +2,29 @@
 
 package import FoundationEssentials
 internal import GRDB
+internal import NodeSync
 
 /// One authority of a server; its private key is a file of the server, never a row.
 package struct AuthorityRecord: Hashable, Sendable, Identifiable {
     /// The state in which a server has at most one authority; the schema enforces it.
     package static let activeState = "active"
+    /// The state of an authority whose SVIDs are being replaced.
+    package static let taintedState = "tainted"
+    /// The state in which it is in no bundle any more.
+    package static let revokedState = "revoked"
 
     /// The subject key identifier in hexadecimal.
     package let id: String
     package let serverID: String
-    /// The state's name in the rotation (`prepared`, `active`, `old`).
+    /// The state's name in the rotation (`prepared`, `active`, `old`, `tainted`, `revoked`).
     package let state: String
     package let certificateDER: [UInt8]
     package let publishedAt: Date
     package let activatedAt: Date?
     package let notBefore: Date
     package let notAfter: Date
+    /// Nil of an authority that was never distrusted.
+    package let distrust: AuthorityDistrust?
 
     package init(
         id: String,
@@ -27,7 +34,8 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
         publishedAt: Date,
         activatedAt: Date?,
         notBefore: Date,
-        notAfter: Date
+        notAfter: Date,
+        distrust: AuthorityDistrust? = nil
     ) {
         self.id = id
         self.serverID = serverID
@@ -37,6 +45,35 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
         self.activatedAt = activatedAt
         self.notBefore = notBefore
         self.notAfter = notAfter
+        self.distrust = distrust
+    }
+
+    /// By which agents know that an authority is distrusted.
+    package static func revocationName(of id: String) -> String { revocationPrefix + id }
+
+    /// The authority that agents know by this name as distrusted; nil if it names something else.
+    package static func authority(ofRevocation name: String) -> String? {
+        name.hasPrefix(revocationPrefix) ? String(name.dropFirst(revocationPrefix.count)) : nil
+    }
+
+    private static let revocationPrefix = "authority:"
+}
+
+/// That somebody trusts an authority no more.
+package struct AuthorityDistrust: Hashable, Sendable {
+    /// When its SVIDs began to be replaced; nil if it was revoked without that.
+    package let taintedAt: Date?
+    /// When it left the bundle for that; nil as long as it is tainted.
+    package let revokedAt: Date?
+    package let reason: String
+    /// Who did what was done last.
+    package let actor: String
+
+    package init(taintedAt: Date?, revokedAt: Date?, reason: String, actor: String) {
+        self.taintedAt = taintedAt
+        self.revokedAt = revokedAt
+        self.reason = reason
+        self.actor = actor
     }
 }
 
@@ -46,9 +83,22 @@ extension ReadTransaction {
         try first("SELECT * FROM authorities WHERE id = ?", [id], AuthorityRecord.init)
     }
 
-    /// All authorities of all servers, the oldest publication first: the bundle in its order.
+    /// All authorities of all servers, those that are revoked included, the oldest publication
+    /// first.
     package func authorities() throws(DatastoreError) -> [AuthorityRecord] {
         try all("SELECT * FROM authorities ORDER BY published_at, id", [], AuthorityRecord.init)
+    }
+
+    /// The authorities that the bundle holds, in its order.
+    package func bundleAuthorities() throws(DatastoreError) -> [AuthorityRecord] {
+        try authorities().filter { $0.state != AuthorityRecord.revokedState }
+    }
+
+    /// The authorities that are tainted or revoked.
+    package func distrustedAuthorities() throws(DatastoreError) -> [AuthorityRecord] {
+        try authorities().filter {
+            [AuthorityRecord.taintedState, AuthorityRecord.revokedState].contains($0.state)
+        }
     }
 
     /// The end of the last certificate issued under an authority, nil if it issued none: until
@@ -72,19 +122,42 @@ extension Transaction {
         try execute(
             """
             INSERT INTO authorities (id, server_id, state, certificate_der, published_at,
-                activated_at, not_before, not_after)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                activated_at, not_before, not_after, tainted_at, revoked_at, distrust_reason,
+                distrusted_by)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET server_id = excluded.server_id,
                 state = excluded.state, certificate_der = excluded.certificate_der,
                 published_at = excluded.published_at, activated_at = excluded.activated_at,
-                not_before = excluded.not_before, not_after = excluded.not_after
+                not_before = excluded.not_before, not_after = excluded.not_after,
+                tainted_at = excluded.tainted_at, revoked_at = excluded.revoked_at,
+                distrust_reason = excluded.distrust_reason,
+                distrusted_by = excluded.distrusted_by
             """,
             [
                 authority.id, authority.serverID, authority.state,
                 authority.certificateDER.stored, authority.publishedAt.storedMilliseconds,
                 authority.activatedAt?.storedMilliseconds,
                 authority.notBefore.storedMilliseconds, authority.notAfter.storedMilliseconds,
+                authority.distrust?.taintedAt?.storedMilliseconds,
+                authority.distrust?.revokedAt?.storedMilliseconds, authority.distrust?.reason,
+                authority.distrust?.actor,
             ]
+        )
+    }
+
+    /// Records under `number` that agents are to know an authority as distrusted in another way than
+    /// before.
+    ///
+    /// - Throws: `DatastoreError.revisionNotAdvanced`.
+    package func recordDistrust(
+        of id: String,
+        number: UInt64,
+        isRemoval: Bool
+    ) throws(DatastoreError) {
+        try recordChange(
+            ResourceKey(.revocation, AuthorityRecord.revocationName(of: id)),
+            number: number,
+            isRemoval: isRemoval
         )
     }
 
@@ -123,7 +196,21 @@ extension AuthorityRecord {
             publishedAt: try row.date("published_at"),
             activatedAt: try row.optionalDate("activated_at"),
             notBefore: try row.date("not_before"),
-            notAfter: try row.date("not_after")
+            notAfter: try row.date("not_after"),
+            distrust: try AuthorityDistrust(row)
+        )
+    }
+}
+
+extension AuthorityDistrust {
+    fileprivate init?(_ row: Row) throws(DatastoreError) {
+        let actor: String? = try row.optional("distrusted_by")
+        guard let actor else { return nil }
+        self.init(
+            taintedAt: try row.optionalDate("tainted_at"),
+            revokedAt: try row.optionalDate("revoked_at"),
+            reason: try row.optional("distrust_reason") ?? "",
+            actor: actor
         )
     }
 }

@@ -18,6 +18,8 @@ package struct IssuanceIntent: Hashable, Sendable {
     package let notAfter: Date
     /// The name of the node that asked; empty for the server itself.
     package let node: String
+    /// The Proxy that holds the key, `namespace/name`; nil: nobody but the identity's own holder.
+    package let proxy: String?
     /// The revision number under which it was approved.
     package let revision: UInt64
     /// The index of the audit leaf that tells of it.
@@ -33,6 +35,7 @@ package struct IssuanceIntent: Hashable, Sendable {
         notBefore: Date? = nil,
         notAfter: Date,
         node: String,
+        proxy: String? = nil,
         revision: UInt64,
         leafIndex: UInt64
     ) {
@@ -45,6 +48,7 @@ package struct IssuanceIntent: Hashable, Sendable {
         self.notBefore = notBefore
         self.notAfter = notAfter
         self.node = node
+        self.proxy = proxy
         self.revision = revision
         self.leafIndex = leafIndex
     }
@@ -78,6 +82,73 @@ extension ReadTransaction {
     }
 }
 
+/// What is valid of an authority's certificates, as far as it is on record.
+package struct IssuedUnder: Hashable, Sendable {
+    /// Certificates that have not expired.
+    package internal(set) var valid: UInt64
+    /// Of them, those whose holder has no newer one under another authority.
+    package internal(set) var notReplaced: UInt64
+
+    package init(valid: UInt64 = 0, notReplaced: UInt64 = 0) {
+        self.valid = valid
+        self.notReplaced = notReplaced
+    }
+}
+
+extension ReadTransaction {
+    /// A holder of an identity has one key at a time for it, and what was issued to it last is what
+    /// it has.
+    private static let newestOfHolders = """
+        SELECT authority, spiffe_id, max(leaf) AS newest FROM intents WHERE not_after > ?
+        GROUP BY node, entry_id, spiffe_id, proxy
+        """
+
+    /// Counts the certificates that are valid at `now`, by authority.
+    ///
+    /// It reads all of them: for an admin who asks, not for each request.
+    package func issued(
+        validAt now: Date
+    ) throws(DatastoreError) -> [String: IssuedUnder] {
+        var result: [String: IssuedUnder] = [:]
+        let time = now.storedMilliseconds
+        let valid = try all(
+            "SELECT authority, count(*) AS n FROM intents WHERE not_after > ? GROUP BY authority",
+            [time]
+        ) { row in
+            (try row.value("authority", as: String.self), try row.number("n"))
+        }
+        for (authority, count) in valid { result[authority, default: IssuedUnder()].valid = count }
+        let newest = try all(
+            "SELECT authority, count(*) AS n FROM (\(Self.newestOfHolders)) GROUP BY authority",
+            [time]
+        ) { row in
+            (try row.value("authority", as: String.self), try row.number("n"))
+        }
+        for (authority, count) in newest {
+            result[authority, default: IssuedUnder()].notReplaced = count
+        }
+        return result
+    }
+
+    /// Identities of which a holder has nothing newer than a certificate under `authorityID` that is
+    /// valid at `now`, sorted, at most `limit`.
+    package func notReplaced(
+        authorityID: String,
+        validAt now: Date,
+        limit: Int
+    ) throws(DatastoreError) -> [String] {
+        try all(
+            """
+            SELECT DISTINCT spiffe_id FROM (\(Self.newestOfHolders)) WHERE authority = ?
+            ORDER BY spiffe_id LIMIT ?
+            """,
+            [now.storedMilliseconds, authorityID, limit]
+        ) { row in
+            try row.value("spiffe_id")
+        }
+    }
+}
+
 extension Transaction {
     /// Records what is about to be signed.
     ///
@@ -96,14 +167,14 @@ extension Transaction {
             try execute(
                 """
                 INSERT INTO intents (serial, authority, spiffe_id, entry_id, entry_revision,
-                    tbs_sha256, not_before, not_after, node, revision, leaf)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    tbs_sha256, not_before, not_after, node, revision, leaf, proxy)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
                 [
                     intent.serial.stored, intent.authorityID, intent.spiffeID, intent.entryID,
                     intent.entryRevision?.stored, intent.tbsSHA256.stored,
                     intent.notBefore?.storedMilliseconds, intent.notAfter.storedMilliseconds,
-                    intent.node, intent.revision.stored, intent.leafIndex.stored,
+                    intent.node, intent.revision.stored, intent.leafIndex.stored, intent.proxy,
                 ]
             )
         }
@@ -128,7 +199,7 @@ extension Transaction {
 }
 
 extension IssuanceIntent {
-    fileprivate init(_ row: Row) throws(DatastoreError) {
+    init(_ row: Row) throws(DatastoreError) {
         let entryRevision = try row.optional("entry_revision", as: Int64.self)
         self.init(
             serial: try row.bytes("serial"),
@@ -140,6 +211,7 @@ extension IssuanceIntent {
             notBefore: try row.optionalDate("not_before"),
             notAfter: try row.date("not_after"),
             node: try row.value("node"),
+            proxy: try row.optional("proxy"),
             revision: try row.number("revision"),
             leafIndex: try row.number("leaf")
         )

@@ -122,6 +122,14 @@ extension Transaction {
         )
     }
 
+    /// Deletes all tokens that nobody has used.
+    ///
+    /// - Returns: how many there were.
+    @discardableResult
+    package func deleteUnusedJoinTokens() throws(DatastoreError) -> Int {
+        try execute("DELETE FROM join_tokens WHERE used_at IS NULL")
+    }
+
     /// Deletes tokens, used or not, that expired before `time`, at most `limit`.
     ///
     /// - Returns: whether tokens are left to delete.

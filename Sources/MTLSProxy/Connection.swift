@@ -108,6 +108,8 @@ struct Connection: ~Copyable {
     var judged: UInt64 = 0
     /// When the peer's certificate or one above it ends, in seconds since 1970.
     var certificateEnds = Double.infinity
+    /// An authority of the peer's path is tainted: not even a stream outlives the certificate.
+    var endsWithCertificate = false
     var requestRewrite: RequestRewrite?
     let since: UInt64
     var uid: UInt32?

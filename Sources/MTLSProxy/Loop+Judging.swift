@@ -105,6 +105,7 @@ extension Loop {
         guard let peer = connection.peer, let address = connection.peerAddress else { return true }
         // What the handshake believed: an intermediate may end before the leaf.
         connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
+        connection.endsWithCertificate = route.requirements.revocations.taint(peer)
         if route.requirements.revocations.contain(peer)
             || !route.requirements.authorities.know(peer.id.trustDomain)
         {
@@ -159,7 +160,9 @@ extension Loop {
         // One whose handshake is not done is judged at its end.
         if let peer = connection.peer {
             connection.judged = generation
-            switch listener.outbound?.requirements.refusal(of: peer) {
+            let requirements = listener.outbound?.requirements
+            connection.endsWithCertificate = requirements?.revocations.taint(peer) ?? false
+            switch requirements?.refusal(of: peer) {
             case .none: break
             case .unexpected:
                 end(&connection, .serverUntrusted)
@@ -175,12 +178,17 @@ extension Loop {
     }
 
     /// A client whose certificate has ended gets no further request; a stream goes on while its
-    /// peer is allowed (docs/decisions/0009-data-path.md).
+    /// peer is allowed (docs/decisions/0009-data-path.md), unless an authority of its path is
+    /// tainted (docs/decisions/0014-life-of-an-authority.md).
     mutating func retireWithCertificate(_ connection: inout Connection) {
-        guard connection.isDownstream, connection.isHTTP, connection.isOpen, !connection.isDead,
-            connection.certificateEnds < wallNow
-        else { return }
-        leave(&connection)
+        guard connection.isOpen, !connection.isDead, connection.certificateEnds < wallNow else {
+            return
+        }
+        if !connection.isHTTP {
+            if connection.endsWithCertificate { end(&connection, .revoked) }
+        } else if connection.isDownstream {
+            leave(&connection)
+        }
     }
 
     /// The proxy or its listener ends: who has nothing under way goes at once, the others when it

@@ -153,7 +153,8 @@ extension Loop {
 
     /// Whether a new request may go out on a connection.
     mutating func isUsable(_ connection: borrowing Connection) -> Bool {
-        guard !connection.isDead, now < connection.since &+ limits.connectionAge,
+        let age = connection.endsWithCertificate ? limits.taintedAge : limits.connectionAge
+        guard !connection.isDead, now < connection.since &+ age,
             connection.isQuiet, !connection.hasTLS || connection.certificateEnds >= wallNow
         else { return false }
         // A rotation, a new bundle or an endpoint that went: what comes after goes out under it.
@@ -315,6 +316,8 @@ extension Loop {
         if !connection.hasTLS || !connection.isHTTP { targetStands(connection) }
         if let peer = connection.peer {
             connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
+            let revocations = listening[connection.place].outbound?.requirements.revocations
+            connection.endsWithCertificate = revocations?.taint(peer) ?? false
             connection.serverNumber = listening[connection.place].number(ofServer: peer.id)
             introduce(connection)
         }

@@ -64,6 +64,7 @@ package struct ProxyDaemon: Sendable {
         )
         introduction.capabilities = [
             AccessPolicy.capability, SyncCapability.observedEndpoints,
+            SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
         ]
         let engine = try ProxyEngine(
             workers: settings.workers,

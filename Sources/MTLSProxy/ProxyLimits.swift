@@ -48,6 +48,9 @@ package struct ProxyLimits: Hashable, Sendable {
     package var streamIdle: UInt64 = 3_600_000
     /// The age at which a connection gets no further request.
     package var connectionAge: UInt64 = 3_600_000
+    /// The same of a connection to a server by a tainted authority: the next one may show what has
+    /// replaced its certificate, so that nothing is under way when the authority is revoked.
+    package var taintedAge: UInt64 = 10_000
     /// How long a refused client may go on sending before its connection is reset.
     package var linger: UInt64 = 2_000
     /// How long requests and streams may take to finish when the proxy ends.

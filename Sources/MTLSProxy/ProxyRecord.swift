@@ -13,7 +13,8 @@ package enum ProxyReason: String, CaseIterable, Sendable {
     case denied
     /// A policy that came later denies it.
     case deniedLater = "denied_later"
-    /// The peer's certificate was revoked, or nobody of its trust domain is believed any more.
+    /// The peer's certificate was revoked, or has ended under a tainted authority, or nobody of its
+    /// trust domain is believed any more.
     case revoked
     /// The request cannot be read in one way only.
     case requestRefused = "request_refused"

@@ -16,16 +16,25 @@ package final class TLSPeer: Sendable {
     package let serial: [UInt8]
     /// The subject key identifier of the authority that signed the leaf, or what the leaf calls it.
     package let authorityKeyID: [UInt8]
+    /// The subject key identifier of the authority of the bundle at the path's end: unlike
+    /// `authorityKeyID`, which an intermediate may say of itself, nobody but the bundle gives it.
+    package let anchorKeyID: [UInt8]
     /// SHA-256 of the leaf certificate.
     package let leafSHA256: [UInt8]
 
-    private init(_ chain: PresentedChain, pathNotAfter: Date, authorityKeyID: [UInt8]) {
+    private init(
+        _ chain: PresentedChain,
+        pathNotAfter: Date,
+        authorityKeyID: [UInt8],
+        anchorKeyID: [UInt8]
+    ) {
         id = chain.id
         notBefore = chain.leaf.notBefore
         notAfter = chain.leaf.notAfter
         self.pathNotAfter = pathNotAfter
         serial = chain.leaf.serial
         self.authorityKeyID = authorityKeyID
+        self.anchorKeyID = anchorKeyID
         leafSHA256 = chain.leafSHA256
     }
 
@@ -58,7 +67,8 @@ package final class TLSPeer: Sendable {
             peer = TLSPeer(
                 presented,
                 pathNotAfter: try presented.checkPath(through: path.presented, to: authority),
-                authorityKeyID: presented.issuerKeyID(through: path.presented, to: authority)
+                authorityKeyID: presented.issuerKeyID(through: path.presented, to: authority),
+                anchorKeyID: authority.subjectKeyID ?? []
             )
         } catch {
             throw .verification(error)
@@ -123,17 +133,40 @@ package final class PeerRevocations: Sendable {
 
     private let leaves: Set<Leaf>
     private let identities: [SPIFFEID: Date]
+    private let authorities: Set<[UInt8]>
+    private let taintedAuthorities: Set<[UInt8]>
 
     /// - Parameters:
     ///   - leaves: Single certificates.
     ///   - identities: Every certificate of an identity whose validity begins before the instant.
     ///     Authorities date certificates back, so it lies before that of the revocation.
-    package init(leaves: Set<Leaf> = [], identities: [SPIFFEID: Date] = [:]) {
+    ///   - authorities: Everything that these signed, by subject key identifier.
+    ///   - taintedAuthorities: What these signed counts, but nothing outlives its certificate.
+    package init(
+        leaves: Set<Leaf> = [],
+        identities: [SPIFFEID: Date] = [:],
+        authorities: Set<[UInt8]> = [],
+        taintedAuthorities: Set<[UInt8]> = []
+    ) {
         (self.leaves, self.identities) = (leaves, identities)
+        (self.authorities, self.taintedAuthorities) = (authorities, taintedAuthorities)
+    }
+
+    /// Whether an authority of the peer's path is tainted, so that its connections end with its
+    /// certificate.
+    package func taint(_ peer: TLSPeer) -> Bool {
+        !taintedAuthorities.isEmpty
+            && (taintedAuthorities.contains(peer.anchorKeyID)
+                || taintedAuthorities.contains(peer.authorityKeyID))
     }
 
     /// Whether the peer's certificate is revoked.
     package func contain(_ peer: TLSPeer) -> Bool {
+        if !authorities.isEmpty,
+            authorities.contains(peer.anchorKeyID) || authorities.contains(peer.authorityKeyID)
+        {
+            return true
+        }
         if !identities.isEmpty, let before = identities[peer.id], peer.notBefore < before {
             return true
         }

@@ -81,7 +81,7 @@ struct AuditTests {
                 events == [
                     .authorityPrepared, .authorityActivated, .serverStarted, .svidsIssued,
                     .tokenCreated, .nodeAttested, .svidsIssued, .documentsApplied, .svidsIssued,
-                    .nodeBanned,
+                    .nodeBanned, .nodeCertificatesRevoked,
                 ]
             )
         }

@@ -5,6 +5,7 @@ import CAServer
 import ControlAPI
 import ControlAPIProtos
 import Crypto
+import Datastore
 import DecisionLog
 import FoundationEssentials
 import GRPCCore
@@ -132,6 +133,37 @@ struct CatalogTests {
         _ = try await server.administration.evictNode(.with { $0.name = "log-1" })
     }
 
+    /// Authorities and certificates that are trusted no more.
+    private func distrust(_ server: TestServer) async throws {
+        let service = server.administration
+        let holder = try await server.workload("held")
+        let other = try await server.workload("other")
+        let serial = Data(try other.leaf.serial)
+        _ = try await service.revokeCertificate(.with { $0.serial = serial })
+        _ = try await service.banNode(.with { $0.name = "node-of-\(holder.name)" })
+        let old = try #require(
+            try await service.listAuthorities(.init()).authorities.first { $0.state == "active" }
+        )
+        let next = try await service.prepareAuthority(.init()).authority.id
+        _ = try await service.activateAuthority(.with { ($0.id, $0.now) = (next, true) })
+        _ = try await service.taintAuthority(.with { ($0.id, $0.now) = (old.id, true) })
+        let unused = try await service.prepareAuthority(.init()).authority.id
+        _ = try await service.revokeAuthority(.with { ($0.id, $0.now) = (unused, true) })
+        // By itself only a week after its end.
+        let (logic, now) = (server.core.logic, clock.wallTime)
+        let early = await #expect(throws: APIError.self) {
+            try await server.core.write { try logic.remove(unused, now: now, in: $0) }
+        }
+        #expect(early?.reason == "authorityState")
+        try await server.core.write { transaction in
+            let record = try #require(try transaction.authority(id: unused))
+            let weekBefore = now - AuthorityRotation.revokedKept / .seconds(1)
+            try transaction.put(record.ending(weekBefore))
+            try logic.remove(unused, now: now, in: transaction)
+        }
+        #expect(value(.revokedCertificates, server) == 2)
+    }
+
     /// Evicts web-1 and lets it join again, with a key of its own.
     private func rejoined(_ server: TestServer) async throws -> P256.Signing.PrivateKey {
         _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
@@ -185,6 +217,7 @@ struct CatalogTests {
             try await attest(server)
             try await work(server)
             try await log(server)
+            try await distrust(server)
             try await rotate(server)
             try await stepBack(server)
             try await crowd(server)
@@ -233,7 +266,8 @@ struct CatalogTests {
             value(.revision, server) == Double(health.revision.number)
         }
         #expect(value(.agentsConnected, server) == 0)
-        #expect(value(.svidsIssued, server, "kind=\"workload\"") == 1)
+        // One of `work`, two of `distrust`.
+        #expect(value(.svidsIssued, server, "kind=\"workload\"") == 3)
         #expect(value(.clockRefused, server, "problem=\"behind\"") == 0)
         #expect(value(.documentApplies, server, "result=\"rehearsed\"") == 1)
         #expect(value(.documentApplies, server, "result=\"refused\"") == 1)
@@ -244,5 +278,22 @@ struct CatalogTests {
         let converged = server.core.metrics.exposition().split(separator: "\n")
             .first { $0.hasPrefix(Metric.syncConvergenceDuration.name + "_count") }
         #expect(converged.map { $0.hasSuffix(" 0") } == false)
+    }
+}
+
+extension AuthorityRecord {
+    /// The same authority as if it ended at `date`.
+    fileprivate func ending(_ date: Date) -> Self {
+        Self(
+            id: id,
+            serverID: serverID,
+            state: state,
+            certificateDER: certificateDER,
+            publishedAt: publishedAt,
+            activatedAt: activatedAt,
+            notBefore: notBefore,
+            notAfter: date,
+            distrust: distrust
+        )
     }
 }

@@ -67,7 +67,9 @@ struct HelpTests {
         let paths = Set(try await Self.commands().map { $0.path.joined(separator: " ") })
         let wanted = [
             "dev", "apply", "get", "delete", "history", "token create", "agent list", "agent show",
-            "agent ban", "agent evict", "bundle show", "authority show", "entry list",
+            "agent ban", "agent evict", "bundle show", "authority show",
+            "authority rotate", "authority prepare", "authority activate", "authority taint",
+            "authority revoke", "entry list",
             "entry show", "entry blast-radius", "svid fetch", "svid watch", "svid revoke",
             "svid revocations", "proxy list", "proxy status", "proxy connections",
             "explain workload", "explain request", "explain decision", "decisions verify",

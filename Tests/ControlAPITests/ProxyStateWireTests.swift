@@ -184,6 +184,74 @@ struct ProxyStateWireTests {
         }
     }
 
+    @Test func `how authorities are distrusted is read back, a key ID of any length is not`() throws
+    {
+        let revocations: [Revocation] = [
+            .authority(keyID: [1, 2]), .taintedAuthority(keyID: [3]),
+            .leaf(
+                authorityKeyID: [1],
+                serial: [1, 0, 2],
+                notAfter: Date(timeIntervalSince1970: 1_800_000_000)
+            ),
+        ]
+        for revocation in revocations {
+            let payload = ResourcePayload.revocation(name: "n", revocation)
+            let resource = try payload.resource
+            #expect(try ResourcePayload(resource.key, resource.payload) == payload)
+        }
+        for serial: [UInt8] in [[], [0, 1], Array(repeating: 1, count: 21)] {
+            let leaf = Signet_Node_V1alpha1_Revocation.with {
+                $0.leaf.authorityKeyID = Data([1])
+                $0.leaf.serial = Data(serial)
+                $0.leaf.notAfterUnixSeconds = 1
+            }
+            #expect(throws: WireError.self) { try Revocation(parsing: leaf) }
+        }
+        for count in [0, 65] {
+            let keyID = Data(repeating: 1, count: count)
+            for message: Signet_Node_V1alpha1_Revocation in [
+                .with { $0.authority.keyID = keyID }, .with { $0.taintedAuthority.keyID = keyID },
+                .with {
+                    $0.leaf.authorityKeyID = keyID
+                    $0.leaf.serial = Data([1])
+                    $0.leaf.notAfterUnixSeconds = 1
+                },
+                .with {
+                    $0.leaf.authorityKeyID = Data([1])
+                    $0.leaf.serial = Data([1])
+                },
+            ] {
+                #expect(throws: WireError.self) { try Revocation(parsing: message) }
+            }
+        }
+    }
+
+    @Test func `a time that no certificate can name is refused, not carried on`() throws {
+        for seconds in [Int64.min, -1, 0, 253_402_300_800, .max] {
+            for message: Signet_Node_V1alpha1_Revocation in [
+                .with {
+                    $0.leaf.authorityKeyID = Data([1])
+                    $0.leaf.serial = Data([1])
+                    $0.leaf.notAfterUnixSeconds = seconds
+                },
+                .with {
+                    $0.identity.spiffeID = "spiffe://example.org/web"
+                    $0.identity.issuedBeforeUnixSeconds = seconds
+                },
+            ] {
+                #expect(throws: WireError.self) { try Revocation(parsing: message) }
+            }
+        }
+        let last = try Revocation(
+            parsing: .with {
+                $0.leaf.authorityKeyID = Data([1])
+                $0.leaf.serial = Data([1])
+                $0.leaf.notAfterUnixSeconds = 253_402_300_799
+            }
+        )
+        #expect(try last.message.leaf.notAfterUnixSeconds == 253_402_300_799)
+    }
+
     @Test func `a revocation of an identity is read back, any other target is refused`() throws {
         let revocation = Revocation.identity(
             try SPIFFEID("spiffe://example.org/web"),
@@ -194,7 +262,7 @@ struct ProxyStateWireTests {
         #expect(resource.key == ResourceKey(.revocation, "n"))
         #expect(try ResourcePayload(resource.key, resource.payload) == payload)
         // A target that only a later version knows, and none at all.
-        for bytes: [UInt8] in [[0x12, 0x00], []] {
+        for bytes: [UInt8] in [[0x2A, 0x00], []] {
             #expect(throws: WireError.self) { try ResourcePayload(resource.key, bytes) }
         }
         let never = Signet_Node_V1alpha1_Revocation.with {
@@ -203,7 +271,7 @@ struct ProxyStateWireTests {
         #expect(throws: WireError.missing("revocation.identity.issued_before_unix_seconds")) {
             try Revocation(parsing: never)
         }
-        #expect(throws: WireError.self) { try Revocation.authority(keyID: [1]).message }
+        #expect(throws: WireError.self) { try Revocation.node(AgentName("n")).message }
     }
 
     @Test func `revocations and bundles come into force before entries, and those before proxies`()

@@ -38,6 +38,84 @@ import Testing
         #expect(try store.readNow { try $0.authority(id: "a0") } == nil)
     }
 
+    @Test func `a revoked authority is in no bundle, and is known as distrusted`() throws {
+        let distrust = AuthorityDistrust(
+            taintedAt: noon + 5,
+            revokedAt: noon + 9,
+            reason: "lost",
+            actor: "uid:0@host"
+        )
+        let revoked = AuthorityRecord(
+            id: "a0",
+            serverID: "s1",
+            state: "revoked",
+            certificateDER: [1],
+            publishedAt: noon,
+            activatedAt: nil,
+            notBefore: noon,
+            notAfter: noon + 9,
+            distrust: distrust
+        )
+        try store.writeNow { transaction in
+            try transaction.put(revoked)
+            try transaction.put(AuthorityRecord.sample("a2", state: "tainted"))
+        }
+        let (bundle, distrusted) = try store.readNow { transaction in
+            (try transaction.bundleAuthorities(), try transaction.distrustedAuthorities())
+        }
+        #expect(bundle.map(\.id) == ["a1", "a2"])
+        #expect(distrusted.map(\.id) == ["a0", "a2"])
+        #expect(distrusted.first?.distrust == distrust)
+        let name = AuthorityRecord.revocationName(of: "a0")
+        #expect(AuthorityRecord.authority(ofRevocation: name) == "a0")
+        #expect(AuthorityRecord.authority(ofRevocation: "identity:a0") == nil)
+    }
+
+    @Test func `what is not replaced is counted by holder, by what was issued last`() throws {
+        @Sendable func intent(
+            _ serial: UInt8,
+            _ authority: String,
+            leaf: UInt64,
+            node: String = "web-1",
+            proxy: String? = nil,
+            notAfter: Date = noon + 3600
+        ) -> IssuanceIntent {
+            IssuanceIntent(
+                serial: [serial],
+                authorityID: authority,
+                spiffeID: "spiffe://example.org/web",
+                entryID: "e1",
+                entryRevision: 1,
+                tbsSHA256: Array(repeating: serial, count: 32),
+                notAfter: notAfter,
+                node: node,
+                proxy: proxy,
+                revision: 1,
+                leafIndex: leaf
+            )
+        }
+        try store.writeNow { transaction in
+            try transaction.put(AuthorityRecord.sample("a2"))
+            try transaction.record([
+                // A workload's and a proxy's key on one node, and a workload's on another.
+                intent(1, "a1", leaf: 1), intent(2, "a1", leaf: 1, proxy: "default/p"),
+                intent(3, "a1", leaf: 2, node: "web-2"),
+                // The workload's was replaced, though the new one ends earlier.
+                intent(4, "a2", leaf: 3, notAfter: noon + 1800),
+                // Over already.
+                intent(5, "a1", leaf: 4, node: "web-3", notAfter: noon),
+            ])
+        }
+        let issued = try store.readNow { try $0.issued(validAt: noon) }
+        #expect(issued["a1"] == IssuedUnder(valid: 3, notReplaced: 2))
+        #expect(issued["a2"] == IssuedUnder(valid: 1, notReplaced: 1))
+        let named = try store.readNow {
+            try $0.notReplaced(authorityID: "a1", validAt: noon, limit: 9)
+        }
+        #expect(named == ["spiffe://example.org/web"])
+        #expect(try store.readNow { try $0.intent(serial: [2]) }?.proxy == "default/p")
+    }
+
     @Test func `a server has one active authority, and may swap it in one transaction`() throws {
         let error = #expect(throws: DatastoreError.self) {
             try store.writeNow { try $0.put(AuthorityRecord.sample("a2", state: "active")) }

@@ -246,6 +246,67 @@ struct AuthorityRotationTests {
         #expect(rotation.timerFired(now: time(12 * Self.hour)).contains(.prepare))
     }
 
+    // MARK: Distrust (docs/decisions/0014-life-of-an-authority.md)
+
+    @Test func `a tainted authority is revoked after its last SVID, and its record kept`() {
+        let last = time(5000)
+        var rotation = rotation(
+            authority("a", .tainted, lastSVID: 5000),
+            authority("b", .active, birth: 100)
+        )
+        #expect(rotation.timerFired(now: time(200)) == [.scheduleTimer(at: last + 60)])
+        let due = rotation.timerFired(now: last + 60)
+        #expect(due.contains(.remove(id: "a")))
+        // The shell has recorded it; from now on it is there for those who hold connections open.
+        let kept = rotation.removed(id: "a", now: last + 61)
+        #expect(rotation.authorities.map(\.state) == [.revoked, .active])
+        #expect(!kept.contains(.remove(id: "a")))
+        let end = time((24 + 7 * 24) * Self.hour)
+        #expect(!rotation.timerFired(now: end - 1).contains(.remove(id: "a")))
+        #expect(rotation.timerFired(now: end).contains(.remove(id: "a")))
+        _ = rotation.removed(id: "a", now: end)
+        #expect(rotation.authorities.map(\.id) == ["b"])
+    }
+
+    @Test func `a successor that was revoked is made anew`() {
+        let half = 12 * Self.hour
+        var rotation = rotation(
+            authority("a", .active),
+            authority("b", birth: half, published: half)
+        )
+        let records = [authority("a", .active), authority("b", .revoked, birth: half)]
+        #expect(rotation.next?.id == "b")
+        let actions = rotation.recordsChanged(records, now: time(half + 5))
+        #expect(rotation.next == nil)
+        #expect(actions.contains(.prepare))
+        // What was said of the one that is gone is not said of the next.
+        _ = rotation.prepared(
+            authority("c", birth: half + 6, published: half + 6),
+            now: time(half + 6)
+        )
+        #expect(rotation.missingAgents == nil)
+    }
+
+    @Test func `revoked authorities take no place of others`() {
+        let rotation = AuthorityRotation(
+            authorities: (0..<20).map { authority("\($0)", .revoked) } + [authority("x", .active)],
+            lifetimes: .standard
+        )
+        #expect(throws: Never.self) { try rotation.requireRoom() }
+    }
+
+    @Test func `it is said when the next authority begins to sign`() throws {
+        var rotation = rotation(authority("a", .active))
+        #expect(rotation.activation(now: time(0)) == nil)
+        _ = rotation.prepared(authority("b", birth: 100, published: 100), now: time(100))
+        let latest = time(16 * Self.hour)
+        var shown = try #require(rotation.activation(now: time(101)))
+        #expect(shown.expected == latest && shown.latest == latest)
+        _ = rotation.agentsApplied(id: "b", missing: [], now: time(102))
+        shown = try #require(rotation.activation(now: time(103)))
+        #expect(shown.expected == time(130) && shown.latest == latest)
+    }
+
     @Test func `events that do not fit change nothing`() {
         let before = [authority("a", .active), authority("b", birth: 100, published: 100)]
         var rotation = AuthorityRotation(authorities: before, lifetimes: .standard)

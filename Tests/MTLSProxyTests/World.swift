@@ -18,7 +18,8 @@ import TestPKI
 final class World {
     let provider: TLSProvider
     let root: TestAuthority
-    let web: TestLeaf
+    /// What the client's proxy shows; another one counts from the next `applyClient` on.
+    var web: TestLeaf
     let backend: TestLeaf
     let inboundAddress: SocketAddress
     let outboundAddress: SocketAddress

@@ -10,6 +10,7 @@ struct NodeCacheTests {
     let one = SubscriberID(1)
     let two = SubscriberID(2)
     let start = CacheValues.start
+    let end = CacheValues.start.addingTimeInterval(3_600)
 
     init() throws {
         values = try CacheValues()
@@ -371,7 +372,7 @@ struct NodeCacheTests {
         let key = try values.key("a")
         let revocation: Revocation =
             switch kind {
-            case "leaf": .leaf(authorityKeyID: [1], serial: [1])
+            case "leaf": .leaf(authorityKeyID: [1], serial: [1], notAfter: end)
             case "identity": .identity(key.spiffeID, issuedBefore: values.time(1))
             case "authority": .authority(keyID: [1])
             default: .node(AgentName("node-1"))
@@ -391,8 +392,8 @@ struct NodeCacheTests {
         let id = try SPIFFEID("spiffe://example.org/b")
         let actions = cache.received(
             [
-                .revocation(name: "1", .leaf(authorityKeyID: [1], serial: [2])),
-                .revocation(name: "2", .leaf(authorityKeyID: [2], serial: [1])),
+                .revocation(name: "1", .leaf(authorityKeyID: [1], serial: [2], notAfter: end)),
+                .revocation(name: "2", .leaf(authorityKeyID: [2], serial: [1], notAfter: end)),
                 .revocation(name: "3", .identity(id, issuedBefore: values.time(100))),
                 .revocation(name: "4", .node(AgentName("node-2"))),
                 .revocation(name: "5", .authority(keyID: [])),
@@ -406,7 +407,7 @@ struct NodeCacheTests {
         var cache = values.cache()
         _ = cache.received(
             [
-                .revocation(name: "r", .leaf(authorityKeyID: [1], serial: [7])),
+                .revocation(name: "r", .leaf(authorityKeyID: [1], serial: [7], notAfter: end)),
                 .bundle(values.bundle(values.trustDomain)),
                 .entry(try values.entry("a")), .entry(try values.entry("b")),
             ],

@@ -53,12 +53,19 @@ private struct CacheModel {
         }
     }
 
-    var revokedIdentities: [Revocation] {
+    var forProxies: [Revocation] {
+        let others = Set(revocations.values).filter { revocation in
+            switch revocation {
+            case .authority, .leaf, .taintedAuthority: true
+            case .identity, .node: false
+            }
+        }
         var dates: [SPIFFEID: Date] = [:]
         for case .identity(let id, let before) in revocations.values {
             dates[id] = max(dates[id] ?? .distantPast, before)
         }
         return dates.sorted { $0.key < $1.key }.map { .identity($0.key, issuedBefore: $0.value) }
+            + others.sorted { "\($0)" < "\($1)" }
     }
 
     func isRevoked(_ issued: IssuedSVID) -> Bool {
@@ -67,9 +74,10 @@ private struct CacheModel {
             case .authority(let keyID): issued.authorityKeyID == keyID
             case .identity(let id, let before):
                 issued.svid.id == id && issued.notBefore.addingTimeInterval(60) < before
-            case .leaf(let keyID, let serial):
+            case .leaf(let keyID, let serial, _):
                 issued.authorityKeyID == keyID && issued.svid.serial == serial
             case .node(let name): name == AgentName("node-1")
+            case .taintedAuthority: false
             }
         }
     }
@@ -126,7 +134,12 @@ private struct CacheWorld {
                 issuedBefore: now
             )
         case 3: .node(AgentName("node-\(2 + generator.below(2))"))
-        default: .leaf(authorityKeyID: [UInt8(generator.below(3))], serial: [serial])
+        default:
+            .leaf(
+                authorityKeyID: [UInt8(generator.below(3))],
+                serial: [serial],
+                notAfter: .distantFuture
+            )
         }
     }
 
@@ -335,7 +348,11 @@ private struct CacheWorld {
         #expect(view.trust.granted == granted.map(\.spiffeID))
         #expect(view.identities.map(\.id) == view.trust.granted)
         guard view.proxy != nil else { return }
-        #expect(view.trust.revocations == model.revokedIdentities)
+        let identities = view.trust.revocations.filter {
+            if case .identity = $0 { true } else { false }
+        }
+        let others = view.trust.revocations.dropFirst(identities.count)
+        #expect(identities + others.sorted { "\($0)" < "\($1)" } == model.forProxies)
         for (key, identity) in zip(granted, view.identities) {
             guard let svid = identity.svid else { continue }
             guard let issued = model.svids[key] else {

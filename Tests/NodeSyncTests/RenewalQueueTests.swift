@@ -31,9 +31,16 @@ struct RenewalQueueTests {
         _ key: IdentityKey,
         _ demand: IdentityDemand = .subscribed,
         _ validity: SVIDValidity? = nil,
-        isOutdated: Bool = false
+        isOutdated: Bool = false,
+        isTainted: Bool = false
     ) -> DemandChange {
-        DemandChange(key: key, demand: demand, validity: validity, isOutdated: isOutdated)
+        DemandChange(
+            key: key,
+            demand: demand,
+            validity: validity,
+            isOutdated: isOutdated,
+            isTainted: isTainted
+        )
     }
 
     private func timer(_ actions: [RenewalQueue.Action]) -> Duration? {
@@ -63,6 +70,75 @@ struct RenewalQueueTests {
         let due = reading(Double((at - start.boot).components.seconds))
         #expect(queue.timerFired(now: reading(1_600)) == [.scheduleTimer(at: at)])
         #expect(queue.timerFired(now: due) == [.sign(SigningBatchID(2), [a])])
+    }
+
+    @Test func `what a tainted authority signed is replaced within five minutes, spread`() throws {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let keys = try (0..<300).map { try key("k\($0)") }
+        let held = validity(0, lifetime: 36_000)
+        _ = queue.demandChanged(
+            keys.map { wanted($0, .subscribed, held) },
+            now: start,
+            using: &generator
+        )
+        let tainted = keys.map { wanted($0, .subscribed, held, isTainted: true) }
+        var actions = queue.demandChanged(tainted, now: reading(10), using: &generator)
+        var signed = 0
+        var seconds: Set<Int> = []
+        for second in 10...310 {
+            actions += queue.timerFired(now: reading(Double(second)))
+            for case .sign(let batch, let batchKeys) in actions {
+                signed += batchKeys.count
+                seconds.insert(second)
+                let outcomes = Dictionary(
+                    uniqueKeysWithValues: batchKeys.map {
+                        ($0, SigningOutcome.issued(validity(Double(second), lifetime: 36_000)))
+                    }
+                )
+                _ = queue.signed(
+                    batch,
+                    outcomes: outcomes,
+                    now: reading(Double(second)),
+                    using: &generator
+                )
+            }
+            actions = []
+        }
+        #expect(signed == 300)
+        #expect(seconds.count > 100)
+    }
+
+    @Test func `an answer that was under way when its authority was tainted is replaced soon`()
+        throws
+    {
+        var generator = SeededGenerator(seed: 1)
+        var queue = RenewalQueue()
+        let a = try key("a")
+        _ = queue.demandChanged([wanted(a)], now: start, using: &generator)
+        _ = queue.demandChanged(
+            [wanted(a, .subscribed, nil, isTainted: true)],
+            now: start,
+            using: &generator
+        )
+        let held = validity(0, lifetime: 36_000)
+        let actions = queue.signed(
+            first,
+            outcomes: [a: .issued(held)],
+            now: reading(1),
+            using: &generator
+        )
+        #expect(try #require(timer(actions)) <= start.boot + .seconds(302))
+        // Only once: the next one lives as long as any.
+        let second = SigningBatchID(2)
+        #expect(queue.timerFired(now: reading(302)) == [.sign(second, [a])])
+        let again = queue.signed(
+            second,
+            outcomes: [a: .issued(validity(302, lifetime: 36_000))],
+            now: reading(303),
+            using: &generator
+        )
+        #expect(try #require(timer(again)) > start.boot + .seconds(10_000))
     }
 
     @Test func `an SVID at hand is not signed again before half of its life`() throws {

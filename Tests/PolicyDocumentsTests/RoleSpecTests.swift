@@ -18,8 +18,9 @@ struct RoleSpecTests {
             "a wildcard",
             "verbs: [\"*\"]",
             "6:15: spec.rules[0].verbs[0]: the verb \"*\" is unknown; write one of apply, "
-                + "audit.read, authority.show, bundle.show, delete, explain, get, list, node.ban, "
-                + "node.evict, node.list, revoke, token.create"
+                + "audit.read, authority.activate, authority.prepare, authority.revoke, "
+                + "authority.show, authority.taint, bundle.show, delete, explain, get, list, "
+                + "node.ban, node.evict, node.list, revoke, token.create"
         ),
         .rule(
             "verbs on documents without kinds",

@@ -6,11 +6,18 @@
 /// compiler asks for the first three and the tests for the others.
 package enum AuditEvent: Hashable, Sendable {
     case authorityActivated(AuthorityActivation)
+    /// The record of a revoked authority is gone: nothing of it can be open any more.
+    case authorityForgotten(AuthorityStep)
     case authorityPrepared(AuthorityPreparation)
     /// The authority left the bundle: nothing it signed is valid any more.
     case authorityRemoved(AuthorityStep)
     /// Another authority signs now; this one stays in the bundle until its last SVID expired.
     case authorityRetired(AuthorityStep)
+    /// The authority left the bundle although what it signed had not expired.
+    case authorityRevoked(AuthorityDistrustAct)
+    /// What the authority signed is being replaced.
+    case authorityTainted(AuthorityDistrustAct)
+    case certificateRevoked(CertificateRevocation)
     case clockRefused(ClockRefusal)
     case decisionDigest(DecisionDigest)
     case documentsApplied(DocumentChanges)
@@ -18,6 +25,7 @@ package enum AuditEvent: Hashable, Sendable {
     case nodeAttestationRepeated(NodeAttestationRepetition)
     case nodeAttested(NodeAttestation)
     case nodeBanned(NodeStanding)
+    case nodeCertificatesRevoked(NodeCertificates)
     case nodeEvicted(NodeStanding)
     case nodeReadmitted(NodeReadmission)
     case nodeRenewed(NodeRenewal)
@@ -31,9 +39,13 @@ package enum AuditEvent: Hashable, Sendable {
     /// The names of the cases, as leaves write them.
     package enum Name: String, CaseIterable, Sendable {
         case authorityActivated
+        case authorityForgotten
         case authorityPrepared
         case authorityRemoved
         case authorityRetired
+        case authorityRevoked
+        case authorityTainted
+        case certificateRevoked
         case clockRefused
         case decisionDigest
         case documentsApplied
@@ -41,6 +53,7 @@ package enum AuditEvent: Hashable, Sendable {
         case nodeAttestationRepeated
         case nodeAttested
         case nodeBanned
+        case nodeCertificatesRevoked
         case nodeEvicted
         case nodeReadmitted
         case nodeRenewed
@@ -55,9 +68,13 @@ package enum AuditEvent: Hashable, Sendable {
     package var name: Name {
         switch self {
         case .authorityActivated: .authorityActivated
+        case .authorityForgotten: .authorityForgotten
         case .authorityPrepared: .authorityPrepared
         case .authorityRemoved: .authorityRemoved
         case .authorityRetired: .authorityRetired
+        case .authorityRevoked: .authorityRevoked
+        case .authorityTainted: .authorityTainted
+        case .certificateRevoked: .certificateRevoked
         case .clockRefused: .clockRefused
         case .decisionDigest: .decisionDigest
         case .documentsApplied: .documentsApplied
@@ -65,6 +82,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeAttestationRepeated: .nodeAttestationRepeated
         case .nodeAttested: .nodeAttested
         case .nodeBanned: .nodeBanned
+        case .nodeCertificatesRevoked: .nodeCertificatesRevoked
         case .nodeEvicted: .nodeEvicted
         case .nodeReadmitted: .nodeReadmitted
         case .nodeRenewed: .nodeRenewed
@@ -81,7 +99,11 @@ package enum AuditEvent: Hashable, Sendable {
         switch self {
         case .authorityActivated(let payload): payload
         case .authorityPrepared(let payload): payload
-        case .authorityRemoved(let payload), .authorityRetired(let payload): payload
+        case .authorityForgotten(let payload), .authorityRemoved(let payload),
+            .authorityRetired(let payload):
+            payload
+        case .authorityRevoked(let payload), .authorityTainted(let payload): payload
+        case .certificateRevoked(let payload): payload
         case .clockRefused(let payload): payload
         case .decisionDigest(let payload): payload
         case .documentsApplied(let payload): payload
@@ -90,6 +112,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeAttested(let payload): payload
         case .nodeBanned(let payload), .nodeEvicted(let payload), .nodeUnbanned(let payload):
             payload
+        case .nodeCertificatesRevoked(let payload): payload
         case .nodeReadmitted(let payload): payload
         case .nodeRenewed(let payload): payload
         case .requestRefused(let payload): payload
@@ -104,9 +127,13 @@ package enum AuditEvent: Hashable, Sendable {
         self =
             switch name {
             case .authorityActivated: .authorityActivated(try .init(&fields))
+            case .authorityForgotten: .authorityForgotten(try .init(&fields))
             case .authorityPrepared: .authorityPrepared(try .init(&fields))
             case .authorityRemoved: .authorityRemoved(try .init(&fields))
             case .authorityRetired: .authorityRetired(try .init(&fields))
+            case .authorityRevoked: .authorityRevoked(try .init(&fields))
+            case .authorityTainted: .authorityTainted(try .init(&fields))
+            case .certificateRevoked: .certificateRevoked(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
             case .decisionDigest: .decisionDigest(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
@@ -114,6 +141,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .nodeAttestationRepeated: .nodeAttestationRepeated(try .init(&fields))
             case .nodeAttested: .nodeAttested(try .init(&fields))
             case .nodeBanned: .nodeBanned(try .init(&fields))
+            case .nodeCertificatesRevoked: .nodeCertificatesRevoked(try .init(&fields))
             case .nodeEvicted: .nodeEvicted(try .init(&fields))
             case .nodeReadmitted: .nodeReadmitted(try .init(&fields))
             case .nodeRenewed: .nodeRenewed(try .init(&fields))

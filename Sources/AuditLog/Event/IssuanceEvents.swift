@@ -166,6 +166,61 @@ package struct RequestRefusal: Hashable, Sendable, AuditPayload {
     }
 }
 
+/// An admin took away one certificate.
+package struct CertificateRevocation: Hashable, Sendable, AuditPayload {
+    package let serial: [UInt8]
+    package let spiffeID: SPIFFEID
+    /// The node that it was issued to; empty for the server itself.
+    package let node: String
+    /// Its authority's subject key identifier.
+    package let authority: [UInt8]
+    /// What the admin gave as the reason; empty if none.
+    package let reason: String
+    /// The revision number of the change.
+    package let revision: UInt64
+
+    package init(
+        serial: [UInt8],
+        spiffeID: SPIFFEID,
+        node: String,
+        authority: [UInt8],
+        reason: String,
+        revision: UInt64
+    ) {
+        self.serial = serial
+        self.spiffeID = spiffeID
+        self.node = AuditText.word(node)
+        self.authority = authority
+        self.reason = AuditText.sentence(reason)
+        self.revision = revision
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("authority", authority)
+        fields.set("node", unlessEmpty: node)
+        fields.set("reason", unlessEmpty: reason)
+        fields.set("revision", revision)
+        fields.set("serial", serial)
+        fields.set("spiffeID", spiffeID)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            serial: try fields.bytes("serial"),
+            spiffeID: try fields.id("spiffeID"),
+            node: try fields.textOrEmpty("node"),
+            authority: try fields.bytes("authority"),
+            reason: try fields.textOrEmpty("reason"),
+            revision: try fields.number("revision")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {
+        subjects.spiffeIDs.insert(spiffeID.description)
+        subjects.serials.insert(Hexadecimal.text(serial))
+    }
+}
+
 /// An admin took away every SVID of an identity that was issued before a moment.
 package struct IdentityRevocation: Hashable, Sendable, AuditPayload {
     package let spiffeID: SPIFFEID

@@ -203,6 +203,61 @@ package struct NodeStanding: Hashable, Sendable, AuditPayload {
     }
 }
 
+/// What a node's workloads and proxies held is refused, after a ban or an eviction.
+package struct NodeCertificates: Hashable, Sendable, AuditPayload {
+    package let agent: SPIFFEID
+    /// Certificates that are refused one by one.
+    package let certificates: UInt64
+    /// Identities that were revoked, because the node held many certificates of each.
+    package let identities: UInt64
+    /// Certificates for which there was no room.
+    package let left: UInt64
+    /// What the admin gave as the reason; empty if none.
+    package let reason: String
+    /// The revision number of the change.
+    package let revision: UInt64
+
+    package init(
+        agent: SPIFFEID,
+        certificates: UInt64,
+        identities: UInt64,
+        left: UInt64,
+        reason: String,
+        revision: UInt64
+    ) {
+        self.agent = agent
+        self.certificates = certificates
+        self.identities = identities
+        self.left = left
+        self.reason = AuditText.sentence(reason)
+        self.revision = revision
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("agent", agent)
+        fields.set("certificates", certificates)
+        fields.set("identities", identities)
+        fields.set("left", left)
+        fields.set("reason", unlessEmpty: reason)
+        fields.set("revision", revision)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            agent: try fields.id("agent"),
+            certificates: try fields.number("certificates"),
+            identities: try fields.number("identities"),
+            left: try fields.number("left"),
+            reason: try fields.textOrEmpty("reason"),
+            revision: try fields.number("revision")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {
+        subjects.spiffeIDs.insert(agent.description)
+    }
+}
+
 /// An admin created a join token.
 package struct TokenCreation: Hashable, Sendable, AuditPayload {
     package let agent: SPIFFEID

@@ -6,7 +6,15 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     /// Create or change documents; a rollback is an apply.
     case apply
     case auditRead = "audit.read"
+    /// Let the prepared authority sign now.
+    case authorityActivate = "authority.activate"
+    /// Make the next authority, which also begins a rotation.
+    case authorityPrepare = "authority.prepare"
+    /// End an authority: nothing it signed counts any more.
+    case authorityRevoke = "authority.revoke"
     case authorityShow = "authority.show"
+    /// Have everything replaced that an authority signed.
+    case authorityTaint = "authority.taint"
     case bundleShow = "bundle.show"
     case delete
     /// Ask why a workload has the identity it has, or has none.
@@ -30,8 +38,9 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     package var isOnDocuments: Bool {
         switch self {
         case .apply, .delete, .get, .list: true
-        case .auditRead, .authorityShow, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList,
-            .revoke, .tokenCreate:
+        case .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke, .authorityShow,
+            .authorityTaint, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList, .revoke,
+            .tokenCreate:
             false
         }
     }
@@ -41,7 +50,8 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     package var concernsSPIFFEID: Bool {
         switch self {
         case .explain, .nodeBan, .nodeEvict, .revoke, .tokenCreate: true
-        case .apply, .auditRead, .authorityShow, .bundleShow, .delete, .get, .list, .nodeList:
+        case .apply, .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke,
+            .authorityShow, .authorityTaint, .bundleShow, .delete, .get, .list, .nodeList:
             false
         }
     }

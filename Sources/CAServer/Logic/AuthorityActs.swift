@@ -5,36 +5,44 @@ internal import ControlAPI
 package import Datastore
 package import FoundationEssentials
 package import Issuance
-internal import SPIFFE
+internal import NodeSync
+package import SPIFFE
 
 internal import Crypto
 
-/// The steps of a rotation, each one transaction.
+/// The steps of a rotation, each one transaction, and each only from the state that it leaves: an
+/// admin may have changed that since the step was decided.
 extension ServerLogic {
     /// Publishes a new authority: from the commit on it is in the bundle.
     ///
     /// - Parameters:
     ///   - authority: The new one, not yet in the datastore.
     ///   - storage: Where its key is kept, for the leaf.
+    ///   - actor: Who asked for it: the schedule or an admin.
     ///   - now: The wall clock.
     ///   - transaction: Where all of it happens.
     /// - Returns: the authority as recorded.
-    /// - Throws: `APIError` when the bundle is full or the clock is not believed.
+    /// - Throws: `APIError` when the bundle is full, the key was an authority's before or the clock
+    ///   is not believed.
     package func publish(
         _ authority: Authority,
         keptIn storage: KeyStorage,
+        by actor: Actor = rotation,
         now: Date,
         in transaction: Transaction
     ) throws -> Authority {
         try requireClock(now, in: transaction)
         // Verifiers refuse a larger bundle whole.
-        guard try transaction.authorities().count < TrustBundle.authoritiesMax else {
+        guard try transaction.bundleAuthorities().count < TrustBundle.authoritiesMax else {
             throw APIError(
                 .failedPrecondition,
                 "tooManyAuthorities",
                 "the bundle already holds \(TrustBundle.authoritiesMax) authorities; wait until "
-                    + "the SVIDs of an old one have expired"
+                    + "the SVIDs of an old one have expired, or revoke one"
             )
+        }
+        guard try transaction.authority(id: authority.id) == nil else {
+            throw DatastoreError.constraint("there is an authority \(authority.id) already")
         }
         var published = authority
         published.publishedAt = now
@@ -51,55 +59,235 @@ extension ServerLogic {
                 storage: storage.rawValue
             )
         )
-        try transaction.append(.authorityPrepared(preparation), by: Self.rotation, at: now)
+        try transaction.append(.authorityPrepared(preparation), by: actor, at: now)
         return published
     }
 
     /// Lets `id` sign from now on, and the one before no more.
     ///
     /// - Returns: the end of the last SVID that the retired authority has signed.
+    /// - Throws: `APIError` (`authorityState`) unless `id` is prepared and `retiring` is the one that
+    ///   is active.
     package func activate(
         _ id: String,
         retiring: String?,
         missing: [String],
+        by actor: Actor = rotation,
         now: Date,
         in transaction: Transaction
     ) throws -> Date? {
         var lastSVIDNotAfter: Date?
-        if let retiring, let old = try transaction.authority(id: retiring) {
+        if let retiring {
+            let old = try require(retiring, to: .active, in: transaction)
             lastSVIDNotAfter = try transaction.lastIssuedNotAfter(authorityID: retiring)
-            try transaction.put(old.with(state: .old, activatedAt: old.activatedAt))
+            try transaction.put(old.with(state: .old))
             try transaction.append(
                 .authorityRetired(AuthorityStep(authority: Hex.bytes(retiring))),
-                by: Self.rotation,
+                by: actor,
                 at: now
             )
         }
-        guard let next = try transaction.authority(id: id) else {
-            throw DatastoreError.constraint("authority \(id) is gone")
-        }
+        let next = try require(id, to: .prepared, in: transaction)
         try transaction.put(next.with(state: .active, activatedAt: now))
         let activation = AuthorityActivation(
             authority: Hex.bytes(id),
             previous: retiring.map(Hex.bytes),
             missing: try missing.map { try agentID($0) }
         )
-        try transaction.append(.authorityActivated(activation), by: Self.rotation, at: now)
+        try transaction.append(.authorityActivated(activation), by: actor, at: now)
         return lastSVIDNotAfter
     }
 
-    /// Takes an authority out of the bundle.
+    /// Takes an authority out of the bundle whose SVIDs have expired; one that is tainted is revoked
+    /// by that, and the record of one that is revoked goes when nobody can be away so long.
+    ///
+    /// - Throws: `APIError` (`authorityState`) for the active one, and for one that an admin has
+    ///   revoked since its removal was decided.
     package func remove(_ id: String, now: Date, in transaction: Transaction) throws {
-        guard try transaction.deleteAuthority(id: id) else { return }
-        try transaction.recordBundleChange()
-        try transaction.append(
-            .authorityRemoved(AuthorityStep(authority: Hex.bytes(id))),
-            by: Self.rotation,
-            at: now
+        guard let record = try transaction.authority(id: id) else { return }
+        let step = AuthorityStep(authority: Hex.bytes(id))
+        switch try record.knownState() {
+        case .active:
+            throw Self.wrongState(record)
+        case .old, .prepared:
+            try transaction.deleteAuthority(id: id)
+            try transaction.recordBundleChange()
+            try transaction.append(.authorityRemoved(step), by: Self.rotation, at: now)
+        case .tainted:
+            let distrust = record.distrust
+            try end(record, reason: distrust?.reason ?? "", by: Self.rotation, now, in: transaction)
+        case .revoked:
+            let kept = AuthorityRotation.revokedKept / .seconds(1)
+            guard now >= record.notAfter.addingTimeInterval(kept) else {
+                throw Self.wrongState(record)
+            }
+            try transaction.deleteAuthority(id: id)
+            let revision = try transaction.advanceRevision()
+            try transaction.recordDistrust(of: id, number: revision.number, isRemoval: true)
+            try transaction.append(.authorityForgotten(step), by: Self.rotation, at: now)
+        }
+    }
+
+    // MARK: - Acts of admins
+
+    /// Has everything replaced that an authority signed
+    /// (docs/decisions/0014-life-of-an-authority.md).
+    ///
+    /// - Returns: The authority as recorded.
+    /// - Throws: `APIError` for one that is unknown, signs, or never has.
+    package func taint(
+        _ id: String,
+        reason: String,
+        by actor: Actor,
+        now: Date,
+        in transaction: Transaction
+    ) throws -> AuthorityRecord {
+        try check(reason)
+        let record = try requireAuthority(id, in: transaction)
+        switch try record.knownState() {
+        case .active: throw Self.signs(record)
+        case .prepared:
+            throw APIError(
+                .failedPrecondition,
+                "authorityState",
+                "authority \(id) has signed nothing that could be replaced; end it with "
+                    + "signet authority revoke"
+            )
+        case .revoked: throw Self.wrongState(record)
+        case .tainted: return record
+        case .old: break
+        }
+        let tainted = record.with(
+            state: .tainted,
+            distrust: AuthorityDistrust(
+                taintedAt: now,
+                revokedAt: nil,
+                reason: reason,
+                actor: actor.description
+            )
+        )
+        let revision = try transaction.advanceRevision()
+        try transaction.put(tainted)
+        try transaction.recordDistrust(of: id, number: revision.number, isRemoval: false)
+        let act = AuthorityDistrustAct(
+            authority: Hex.bytes(id),
+            reason: reason,
+            tokensDeleted: UInt64(try transaction.deleteUnusedJoinTokens()),
+            revision: revision.number
+        )
+        try transaction.append(.authorityTainted(act), by: actor, at: now)
+        return tainted
+    }
+
+    /// Ends an authority: it leaves the bundle, and what it signed counts no more.
+    ///
+    /// - Returns: The authority as recorded.
+    /// - Throws: `APIError` for one that is unknown or signs.
+    package func revokeAuthority(
+        _ id: String,
+        reason: String,
+        by actor: Actor,
+        now: Date,
+        in transaction: Transaction
+    ) throws -> AuthorityRecord {
+        try check(reason)
+        let record = try requireAuthority(id, in: transaction)
+        switch try record.knownState() {
+        case .active: throw Self.signs(record)
+        case .revoked: return record
+        case .old, .prepared, .tainted: break
+        }
+        return try end(record, reason: reason, by: actor, now, in: transaction)
+    }
+
+    @discardableResult
+    private func end(
+        _ record: AuthorityRecord,
+        reason: String,
+        by actor: Actor,
+        _ now: Date,
+        in transaction: Transaction
+    ) throws -> AuthorityRecord {
+        let revoked = record.with(
+            state: .revoked,
+            distrust: AuthorityDistrust(
+                taintedAt: record.distrust?.taintedAt,
+                revokedAt: now,
+                reason: reason,
+                actor: actor.description
+            )
+        )
+        try transaction.put(revoked)
+        let revision = try transaction.recordBundleChange()
+        try transaction.recordDistrust(of: record.id, number: revision.number, isRemoval: false)
+        let act = AuthorityDistrustAct(
+            authority: Hex.bytes(record.id),
+            reason: reason,
+            tokensDeleted: UInt64(try transaction.deleteUnusedJoinTokens()),
+            revision: revision.number
+        )
+        try transaction.append(.authorityRevoked(act), by: actor, at: now)
+        return revoked
+    }
+
+    // MARK: - Checks
+
+    private func check(_ reason: String) throws(APIError) {
+        guard reason.utf8.count <= Self.reasonBytesMax else {
+            throw APIError(
+                .invalidArgument,
+                "reasonTooLong",
+                "a reason has at most \(Self.reasonBytesMax) bytes"
+            )
+        }
+    }
+
+    /// The record of an authority that an admin names.
+    ///
+    /// - Throws: `APIError` (`notFound`).
+    package func requireAuthority(
+        _ id: String,
+        in transaction: ReadTransaction
+    ) throws -> AuthorityRecord {
+        guard let record = try transaction.authority(id: id) else {
+            throw APIError(
+                .notFound,
+                "authorityUnknown",
+                "there is no authority \(id.prefix(64)); signet authority show lists them"
+            )
+        }
+        return record
+    }
+
+    private func require(
+        _ id: String,
+        to state: Authority.State,
+        in transaction: ReadTransaction
+    ) throws -> AuthorityRecord {
+        let record = try requireAuthority(id, in: transaction)
+        guard try record.knownState() == state else { throw Self.wrongState(record) }
+        return record
+    }
+
+    private static func wrongState(_ record: AuthorityRecord) -> APIError {
+        APIError(
+            .failedPrecondition,
+            "authorityState",
+            "authority \(record.id) is \(record.state)"
         )
     }
 
-    private static let rotation = Actor.system("rotation")
+    private static func signs(_ record: AuthorityRecord) -> APIError {
+        APIError(
+            .failedPrecondition,
+            "authoritySigns",
+            "authority \(record.id) is active, and something has to sign what replaces it; first run "
+                + "signet authority rotate --now"
+        )
+    }
+
+    /// Who a step of the schedule is by.
+    package static let rotation = Actor.system("rotation")
 }
 
 extension AuthorityRecord {
@@ -117,17 +305,31 @@ extension AuthorityRecord {
         )
     }
 
-    func with(state: Authority.State, activatedAt: Date?) -> Self {
+    /// The record in another state; what is not said stays.
+    func with(
+        state: Authority.State,
+        activatedAt newlyActivated: Date? = nil,
+        distrust newDistrust: AuthorityDistrust? = nil
+    ) -> Self {
         Self(
             id: id,
             serverID: serverID,
             state: state.rawValue,
             certificateDER: certificateDER,
             publishedAt: publishedAt,
-            activatedAt: activatedAt,
+            activatedAt: newlyActivated ?? activatedAt,
             notBefore: notBefore,
-            notAfter: notAfter
+            notAfter: notAfter,
+            distrust: newDistrust ?? distrust
         )
+    }
+
+    /// - Throws: `DatastoreError.corrupt` for a state that this version does not know.
+    func knownState() throws(DatastoreError) -> Authority.State {
+        guard let known = Authority.State(rawValue: state) else {
+            throw .corrupt("authority \(id) is in state \(state)")
+        }
+        return known
     }
 }
 
@@ -139,13 +341,10 @@ extension Authority {
         _ record: AuthorityRecord,
         in transaction: ReadTransaction
     ) throws {
-        guard let state = State(rawValue: record.state) else {
-            throw DatastoreError.corrupt("authority \(record.id) is in state \(record.state)")
-        }
         self.init(
             id: record.id,
             serverID: record.serverID,
-            state: state,
+            state: try record.knownState(),
             certificateDER: record.certificateDER,
             publishedAt: record.publishedAt,
             activatedAt: record.activatedAt,

@@ -90,8 +90,30 @@ extension ServerLogic {
                     + "instead, and wait until older revocations have ended"
             )
         }
-        let revocation = revocation(order, issuance, known, by: caller)
         let revision = try transaction.advanceRevision()
+        let revocation = try refuse(order, by: caller, revision, in: transaction)
+        return RevocationResult(
+            revision: revision,
+            revocation: revocation,
+            granting: try granting(id, named, visibleTo: caller, in: transaction)
+        )
+    }
+
+    /// Records that what was issued for an identity is refused, whoever may want that.
+    @discardableResult
+    func refuse(
+        _ order: RevocationOrder,
+        by caller: AdminStanding,
+        _ revision: Revision,
+        in transaction: Transaction
+    ) throws -> RevokedIdentity {
+        let id = order.spiffeID
+        let revocation = revocation(
+            order,
+            try transaction.issuance(of: id),
+            try transaction.revocation(of: id),
+            by: caller
+        )
         try transaction.put(revocation, number: revision.number)
         try transaction.append(
             .identityRevoked(
@@ -105,11 +127,7 @@ extension ServerLogic {
             by: caller.actor,
             at: caller.now
         )
-        return RevocationResult(
-            revision: revision,
-            revocation: revocation,
-            granting: try granting(id, named, visibleTo: caller, in: transaction)
-        )
+        return revocation
     }
 
     private func check(_ order: RevocationOrder) throws(APIError) {

@@ -117,7 +117,7 @@ package struct ServerLogic: Sendable {
         let leaf = try transaction.append(.svidsIssued(issuance), by: actor, at: now)
         let revision = try transaction.revision().number
         try transaction.record(
-            certificates.map { certificate in
+            certificates.enumerated().map { place, certificate in
                 IssuanceIntent(
                     serial: certificate.serial.bytes,
                     authorityID: certificate.authorityID,
@@ -128,6 +128,7 @@ package struct ServerLogic: Sendable {
                     notBefore: certificate.notBefore,
                     notAfter: certificate.notAfter,
                     node: node,
+                    proxy: proxies[place],
                     revision: revision,
                     leafIndex: leaf
                 )

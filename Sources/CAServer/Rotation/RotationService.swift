@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Clocks
+internal import ControlAPI
 internal import Datastore
 package import FoundationEssentials
 package import Issuance
@@ -13,6 +14,22 @@ internal import Telemetry
 package struct RotationStatus: Hashable, Sendable {
     package let text: String
     package let at: Date?
+    /// When it begins at the latest.
+    package let latest: Date?
+    /// Live agents that do not have it yet, sorted.
+    package let waitingFor: [String]
+
+    package init(
+        text: String,
+        at: Date?,
+        latest: Date? = nil,
+        waitingFor: [String] = []
+    ) {
+        self.text = text
+        self.at = at
+        self.latest = latest
+        self.waitingFor = waitingFor
+    }
 }
 
 /// The shell of `AuthorityRotation`: it performs the steps and reports who has the next authority.
@@ -21,6 +38,8 @@ package struct RotationService: Sendable {
     package static let checkInterval: Duration = .seconds(30)
     /// How often the agents without the next authority are counted while one is prepared.
     package static let countInterval: Duration = .seconds(1)
+    /// How often SVIDs under tainted authorities are counted: each time all that are valid are read.
+    package static let taintCountInterval: Duration = .seconds(30)
 
     let core: ServerCore
 
@@ -51,7 +70,7 @@ package struct RotationService: Sendable {
             )
             authorities = try await records()
         }
-        let signing = Set(authorities.filter { $0.state != .old }.map(\.id))
+        let signing = Set(authorities.filter(\.state.needsKey).map(\.id))
         try await core.keys.apart { try $0.sweep(keeping: signing) }
         try await core.reloadTrust()
         return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
@@ -74,6 +93,9 @@ package struct RotationService: Sendable {
     package func run(_ rotation: consuming AuthorityRotation) async {
         var rotation = rotation
         var steps = ClockStepDetector(startingAt: reading)
+        var countAt = core.clock.bootTime
+        var disconnectAt: Duration?
+        defer { core.rotationDesk.close() }
         while !Task.isCancelled {
             // What is wrong with the clock is noticed while nobody asks for anything, too.
             await core.judgeClock()
@@ -82,28 +104,60 @@ package struct RotationService: Sendable {
                 core.logger.warning("the wall clock stepped", metadata: ["by": "\(step)"])
             }
             if core.isTrustStale { await core.refreshTrust() }
+            let (orders, haveRecordsChanged) = core.rotationDesk.take()
             let now = core.clock.wallTime
-            var pending = rotation.timerFired(now: now)
+            // What is due is decided by what there is, not by what an admin has just changed.
+            var due = haveRecordsChanged ? await readAgain(&rotation) : []
+            due += rotation.timerFired(now: now)
             if let next = rotation.next, let missing = await missing() {
                 core.metrics.set(.rotationAgentsMissing, to: Double(missing.count))
-                pending += rotation.agentsApplied(id: next.id, missing: missing, now: now)
+                due += rotation.agentsApplied(id: next.id, missing: missing, now: now)
             }
-            var wakeAt: Date?
-            while !pending.isEmpty {
-                let action = pending.removeFirst()
-                if case .scheduleTimer(let date) = action {
-                    wakeAt = date
-                } else {
-                    pending += await perform(action, &rotation)
-                }
+            var wakeAt = await carryOut(due, &rotation)
+            // What the schedule decided is done before: two would do it twice.
+            for order in orders {
+                wakeAt = await carryOut(await serve(order, &rotation), &rotation) ?? wakeAt
+            }
+            // Whoever has just asked for it is answered before his connection ends; who asks again and
+            // again does not put it off.
+            if haveRecordsChanged, disconnectAt == nil {
+                disconnectAt = core.clock.bootTime + Self.countInterval
+            }
+            if disconnectAt ?? .zero <= core.clock.bootTime {
+                disconnectAt = nil
+                core.disconnectDistrusted()
+            }
+            if countAt <= core.clock.bootTime {
+                countAt = core.clock.bootTime + Self.taintCountInterval
+                await countNotReplaced(rotation.authorities)
             }
             report(rotation, wakeAt)
-            let isIdle = rotation.next == nil && !core.isTrustStale
+            let isIdle = rotation.next == nil && !core.isTrustStale && disconnectAt == nil
             let limit = isIdle ? Self.checkInterval : Self.countInterval
             let until = wakeAt.map { max($0.timeIntervalSince(core.clock.wallTime), 0.01) }
             let pause = min(limit, .seconds(until ?? limit / .seconds(1)))
-            try? await core.clock.sleep(untilBoot: core.clock.bootTime + pause)
+            await core.rotationDesk.wait(until: core.clock.bootTime + pause, core.clock)
         }
+    }
+
+    /// Performs actions and what follows from them.
+    ///
+    /// - Returns: When the machine wants to be called; nil if it did not say.
+    private func carryOut(
+        _ actions: [AuthorityRotation.Action],
+        _ rotation: inout AuthorityRotation
+    ) async -> Date? {
+        var pending = actions
+        var wakeAt: Date?
+        while !pending.isEmpty {
+            let action = pending.removeFirst()
+            if case .scheduleTimer(let date) = action {
+                wakeAt = date
+            } else {
+                pending += await perform(action, &rotation)
+            }
+        }
+        return wakeAt
     }
 
     private var reading: ClockReading {
@@ -120,21 +174,14 @@ package struct RotationService: Sendable {
             try await core.requireClock()
             switch action {
             case .activate(let id, let retiring, let missing):
-                let last = try await activate(id, retiring: retiring, missing: missing, now: now)
-                await core.refreshTrust()
-                // It signs no more: batches under way hold it for themselves.
-                if let retiring { await drop(retiring) }
-                core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
-                return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
-            case .prepare:
-                let authority = try await prepare(now: now)
-                await core.refreshTrust()
-                core.logger.notice(
-                    "authority published",
-                    metadata: ["authority": "\(authority.id)"]
+                return try await letSign(
+                    id,
+                    retiring: retiring,
+                    missing: missing,
+                    Self.schedule,
+                    &rotation
                 )
-                return rotation.prepared(authority, now: now)
-                    + rotation.published(id: authority.id, now: now)
+            case .prepare: return try await publishNext(Self.schedule, &rotation)
             case .remove(let id):
                 let logic = core.logic
                 try await core.write { try logic.remove(id, now: now, in: $0) }
@@ -149,13 +196,158 @@ package struct RotationService: Sendable {
                 "a step of rotation failed",
                 metadata: ["step": "\(action)", "error": "\(error)"]
             )
-            return rotation.stepFailed(action, now: now)
+            let more = rotation.stepFailed(action, now: now)
+            // Somebody was quicker: what is known is not what there is.
+            guard (error as? APIError)?.reason == "authorityState" else { return more }
+            return more + (await readAgain(&rotation))
         }
+    }
+
+    private func letSign(
+        _ id: String,
+        retiring: String?,
+        missing: [String],
+        _ permit: @escaping ActPermit,
+        _ rotation: inout AuthorityRotation
+    ) async throws -> [AuthorityRotation.Action] {
+        let now = core.clock.wallTime
+        let last = try await activate(
+            id,
+            retiring: retiring,
+            missing: missing,
+            permit,
+            now: now
+        )
+        await core.refreshTrust()
+        // It signs no more: batches under way hold it for themselves.
+        if let retiring { await drop(retiring) }
+        core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
+        return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
+    }
+
+    private func publishNext(
+        _ permit: @escaping ActPermit,
+        _ rotation: inout AuthorityRotation
+    ) async throws -> [AuthorityRotation.Action] {
+        let now = core.clock.wallTime
+        let authority = try await prepare(permit, now: now)
+        await core.refreshTrust()
+        core.logger.notice("authority published", metadata: ["authority": "\(authority.id)"])
+        return rotation.prepared(authority, now: now)
+            + rotation.published(id: authority.id, now: now)
+    }
+
+    /// The schedule may do what it decides.
+    private static let schedule: ActPermit = { _ in ServerLogic.rotation }
+
+    // MARK: - What admins do
+
+    private func serve(
+        _ order: RotationDesk.Order,
+        _ rotation: inout AuthorityRotation
+    ) async -> [AuthorityRotation.Action] {
+        do {
+            try await core.requireClock()
+            let actions: [AuthorityRotation.Action]
+            let result: Authority?
+            switch order.step {
+            case .activate(let id):
+                guard let next = rotation.next, next.id == id else {
+                    throw Self.notPrepared(id)
+                }
+                let counted = await missing()
+                actions = try await letSign(
+                    id,
+                    retiring: rotation.active?.id,
+                    missing: counted ?? rotation.missingAgents ?? [],
+                    order.permit,
+                    &rotation
+                )
+                result = rotation.active
+            case .prepare(let acceptsPrepared, let isUrgent):
+                // Before a key is made, which nobody but an admin may have the server do.
+                _ = try await core.read(order.permit)
+                if let next = rotation.next {
+                    guard acceptsPrepared else { throw Self.alreadyPrepared(next.id) }
+                    (actions, result) = ([], next)
+                } else {
+                    if !isUrgent { try requireRoom(rotation) }
+                    actions = try await publishNext(order.permit, &rotation)
+                    result = rotation.next
+                }
+            }
+            guard let result else { throw Self.notPrepared("") }
+            order.finish(.success(result))
+            return actions
+        } catch {
+            order.finish(.failure((error as? APIError) ?? APIError(datastore: error)))
+            return []
+        }
+    }
+
+    private func requireRoom(_ rotation: AuthorityRotation) throws(APIError) {
+        do throws(RotationRefusal) {
+            try rotation.requireRoom()
+        } catch {
+            throw APIError(.failedPrecondition, "tooManyAuthorities", error.description)
+        }
+    }
+
+    private static func notPrepared(_ id: String) -> APIError {
+        APIError(
+            .failedPrecondition,
+            "authorityState",
+            "authority \(id) is not prepared; make one with signet authority prepare"
+        )
+    }
+
+    private static func alreadyPrepared(_ id: String) -> APIError {
+        APIError(
+            .failedPrecondition,
+            "authorityPrepared",
+            "authority \(id) is prepared already; it begins to sign by itself, or at once with "
+                + "signet authority activate"
+        )
+    }
+
+    /// An admin has changed records: they are read anew, and keys that are of no more use go.
+    private func readAgain(
+        _ rotation: inout AuthorityRotation
+    ) async -> [AuthorityRotation.Action] {
+        await core.refreshTrust()
+        do {
+            let authorities = try await records()
+            let kept = Set(authorities.filter(\.state.needsKey).map(\.id))
+            for gone in rotation.authorities where gone.state.needsKey && !kept.contains(gone.id) {
+                await drop(gone.id)
+            }
+            return rotation.recordsChanged(authorities, now: core.clock.wallTime)
+        } catch {
+            core.logger.error("authorities cannot be read", metadata: ["error": "\(error)"])
+            core.rotationDesk.readLater()
+            return []
+        }
+    }
+
+    /// Tells how far the replacement of what tainted authorities signed has come.
+    private func countNotReplaced(_ authorities: [Authority]) async {
+        let tainted = authorities.filter { $0.state == .tainted }
+        guard !tainted.isEmpty else {
+            core.metrics.set(.authoritySVIDsNotReplaced, to: 0)
+            return
+        }
+        let now = core.clock.wallTime
+        guard let issued = try? await core.read({ try $0.issued(validAt: now) }) else { return }
+        let left = tainted.reduce(UInt64(0)) { $0 + (issued[$1.id]?.notReplaced ?? 0) }
+        core.metrics.set(.authoritySVIDsNotReplaced, to: Double(left))
     }
 
     /// The key is on disk before the bundle names it: a crash between leaves a file without use,
     /// never an authority without key.
-    private func prepare(now: Date) async throws -> Authority {
+    private func prepare(
+        _ permit: @escaping ActPermit = RotationService.schedule,
+        now: Date
+    ) async throws -> Authority {
         let (logic, storage) = (core.logic, core.configuration.keyStorage)
         let signer = try await core.keys.apart { try $0.makeAuthorityKey() }
         var generator = core.randomness
@@ -169,7 +361,8 @@ package struct RotationService: Sendable {
         )
         try await core.keys.apart { try $0.keep(signer, authorityID: authority.id) }
         return try await core.write {
-            try logic.publish(authority, keptIn: storage, now: now, in: $0)
+            let actor = try permit($0)
+            return try logic.publish(authority, keptIn: storage, by: actor, now: now, in: $0)
         }
     }
 
@@ -178,14 +371,17 @@ package struct RotationService: Sendable {
         _ id: String,
         retiring: String?,
         missing: [String],
+        _ permit: @escaping ActPermit = RotationService.schedule,
         now: Date
     ) async throws -> Date? {
         let logic = core.logic
         return try await core.write { transaction in
-            try logic.activate(
+            let actor = try permit(transaction)
+            return try logic.activate(
                 id,
                 retiring: retiring,
                 missing: missing,
+                by: actor,
                 now: now,
                 in: transaction
             )
@@ -231,7 +427,12 @@ package struct RotationService: Sendable {
             } else {
                 "an authority is being made"
             }
-        core.rotationStatus = RotationStatus(text: text, at: wakeAt)
+        core.rotationStatus = RotationStatus(
+            text: text,
+            at: wakeAt,
+            latest: rotation.activation(now: core.clock.wallTime)?.latest,
+            waitingFor: rotation.missingAgents ?? []
+        )
         if rotation.next == nil { core.metrics.set(.rotationAgentsMissing, to: 0) }
     }
 }

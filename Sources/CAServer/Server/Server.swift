@@ -209,7 +209,13 @@ package struct Server: Sendable {
             address: core.configuration.listen,
             identity: { try identity.current() },
             verify: { chain in
-                try await core.trust.verifier.verify(chain: chain, now: core.clock.wallTime)
+                let peer = try await core.trust.verifier.verify(
+                    chain: chain,
+                    now: core.clock.wallTime
+                )
+                // What was committed counts before the bundle without it is read again.
+                guard core.believes(peer) else { throw PeerVerificationError.noPath }
+                return peer
             },
             now: { core.clock.wallTime },
             onEvent: { core.observe($0) }
@@ -234,7 +240,9 @@ package struct Server: Sendable {
         let server = GRPCServer(
             transport: transport,
             services: services,
-            interceptors: [transport.interceptor(), core.observer, core.faults]
+            interceptors: [
+                transport.interceptor(believes: { core.believes($0) }), core.observer, core.faults,
+            ]
         )
         do {
             try await Self.run(server)
@@ -290,8 +298,11 @@ package struct Server: Sendable {
                 try transaction.entryCount()
             )
         }
-        let (proxies, revocations) = try await core.read { transaction in
-            (try transaction.proxyCount(), try transaction.revocationCount())
+        let (proxies, revocations, certificates) = try await core.read { transaction in
+            (
+                try transaction.proxyCount(), try transaction.revocationCount(),
+                try transaction.revokedCertificateCount()
+            )
         }
         metrics.set(.agentsConnected, to: 0)
         metrics.set(.agentsKnown, to: Double(nodes))
@@ -301,6 +312,8 @@ package struct Server: Sendable {
         metrics.set(.proxiesAttached, to: 0)
         metrics.set(.revision, to: Double(revision))
         metrics.set(.revocations, to: Double(revocations))
+        metrics.set(.revokedCertificates, to: Double(certificates))
+        metrics.set(.authoritySVIDsNotReplaced, to: 0)
         metrics.set(.rotationAgentsMissing, to: 0)
         metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
         core.report(nil)

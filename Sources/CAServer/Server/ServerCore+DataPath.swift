@@ -57,6 +57,17 @@ extension ServerCore {
             }
             if ended > 0 { metrics.set(.revocations, to: Double(left)) }
         }
+        while try await read({ try $0.hasRevokedCertificate(endedBy: now) }) {
+            let (ended, left) = try await write { transaction in
+                let ended = try transaction.endRevokedCertificates(
+                    by: now,
+                    limit: Self.revocationsEndedMax
+                )
+                return (ended, ended.isEmpty ? 0 : try transaction.revokedCertificateCount())
+            }
+            forgotten(ended)
+            if !ended.isEmpty { metrics.set(.revokedCertificates, to: Double(left)) }
+        }
     }
 }
 

@@ -100,10 +100,11 @@ extension ServerCore {
         } catch {
             throw APIError(issuance: error)
         }
-        let (node, isNew) = try await write { transaction in
+        let (node, isNew, bundle) = try await write { transaction in
             let isNew = try transaction.node(named: name) == nil
             let node = try logic.commit(prepared, for: admission, now: now, in: transaction)
-            return (node, isNew)
+            // As it is in this moment: an authority may have been revoked since `trust` was read.
+            return (node, isNew, try SyncContent.bundle(in: transaction))
         }
         if isNew { metrics.adjust(.agentsKnown, by: 1) }
         // From now on it is named when a change cannot reach it.
@@ -112,7 +113,7 @@ extension ServerCore {
         let issued = try await sign(batch, with: trust)
         return AgentIdentity(
             certificateChain: issued.map(\.der),
-            bundle: trust.bundle,
+            bundle: bundle ?? trust.bundle,
             id: prepared.id
         )
     }

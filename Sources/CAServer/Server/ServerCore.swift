@@ -72,6 +72,17 @@ package final class ServerCore: Sendable {
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)
     private let trustState: Mutex<ServerTrust?>
+    /// Numbers of reads of authorities and bundle: the newest begun, and those that are shown, so that
+    /// a slow one does not replace what a later one found.
+    private let trustReads = Mutex<(begun: Int, distrust: Int, trust: Int)>((0, 0, 0))
+    /// What admins ask of the rotation.
+    let rotationDesk = RotationDesk()
+    /// How authorities are distrusted, by their key identifiers.
+    let distrustState = Mutex<[[UInt8]: AuthorityStanding]>([:])
+    /// Serial numbers of certificates that are refused.
+    let revokedSerials = Mutex<Set<[UInt8]>>([])
+    /// An authority is distrusted that was not before.
+    let distrustChanged = Signal()
     private let connectionsState = Mutex<PeerConnections?>(nil)
     private let rotationState = Mutex(RotationStatus(text: "starting", at: nil))
 
@@ -140,12 +151,25 @@ package final class ServerCore: Sendable {
     /// Reads authorities and bundle again, after a step of rotation.
     package func reloadTrust() async throws {
         let logic = logic
-        let (authorities, bundle) = try await datastore.read { transaction in
+        // Whoever begins to read later knows all that whoever began before knew.
+        let turn = trustReads.withLock { reads in
+            reads.begun += 1
+            return reads.begun
+        }
+        let (authorities, bundle, serials) = try await datastore.read { transaction in
             (
                 try transaction.authorities().map { try Authority($0, in: transaction) },
-                try SyncContent.bundle(in: transaction)
+                try SyncContent.bundle(in: transaction),
+                try transaction.revokedCertificates().map(\.serial)
             )
         }
+        trustReads.withLock { reads in
+            guard turn > reads.distrust else { return }
+            reads.distrust = turn
+            distrust(of: authorities)
+        }
+        // What was committed while this was read is not taken back; what has expired does no harm.
+        revokedSerials.withLock { $0.formUnion(serials) }
         guard let bundle,
             let active = authorities.first(where: {
                 $0.state == .active && $0.serverID == logic.serverID
@@ -164,7 +188,11 @@ package final class ServerCore: Sendable {
             bundle: bundle,
             verifier: verifier
         )
-        trustState.withLock { $0 = trust }
+        trustReads.withLock { reads in
+            guard turn > reads.trust else { return }
+            reads.trust = turn
+            trustState.withLock { $0 = trust }
+        }
         for unusable in verifier.unusableAuthorities {
             logger.error("an authority cannot be used", metadata: ["authority": "\(unusable)"])
         }
@@ -302,12 +330,18 @@ package final class ServerCore: Sendable {
     }
 
     /// Ends the network connections of one peer now, for bans and evictions.
-    package func disconnect(_ id: SPIFFEID) {
+    package func disconnect(_ id: SPIFFEID) { disconnect { $0.id == id } }
+
+    /// Ends the network connections of every verified peer that is meant, now.
+    ///
+    /// - Returns: how many there were.
+    @discardableResult
+    func disconnect(where isMeant: (VerifiedPeer) -> Bool) -> Int {
         let connections = connectionsState.withLock { $0 }
-        connections?.close { peer in
+        return connections?.close { peer in
             guard case .remote(_, let verified?) = peer else { return false }
-            return verified.id == id
-        }
+            return isMeant(verified)
+        } ?? 0
     }
 
     /// The listener for agents and admins has been made.

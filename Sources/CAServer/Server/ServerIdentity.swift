@@ -78,7 +78,11 @@ final class ServerIdentity: Sendable {
     /// Renews until cancelled.
     func run() async {
         while !Task.isCancelled {
-            let renewAt = state.withLock { $0.renewAt } ?? core.clock.wallTime
+            let (planned, authorityID) = state.withLock { ($0.renewAt, $0.authorityID) }
+            // Agents talk to nobody whose authority they know to be distrusted.
+            let isDistrusted =
+                authorityID.map { core.standing(ofAuthority: Hex.bytes($0)) != nil } ?? false
+            let renewAt = isDistrusted ? core.clock.wallTime : planned ?? core.clock.wallTime
             let left = renewAt.timeIntervalSince(core.clock.wallTime)
             if left <= 0 {
                 do {
@@ -97,7 +101,20 @@ final class ServerIdentity: Sendable {
             }
             // Bounded, so that a step of the wall clock is noticed.
             let pause = min(.seconds(left), RotationService.checkInterval)
-            try? await core.clock.sleep(untilBoot: core.clock.bootTime + pause)
+            await wait(pause)
+        }
+    }
+
+    /// Returns after a time, or when an authority is distrusted that was not before.
+    private func wait(_ pause: Duration) async {
+        let core = core
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try? await core.clock.sleep(untilBoot: core.clock.bootTime + pause)
+            }
+            group.addTask { await core.distrustChanged.wait() }
+            await group.next()
+            group.cancelAll()
         }
     }
 }

@@ -71,7 +71,10 @@ struct AdminGate {
         switch try context.peer {
         case .local(let local):
             return .localUser(uid: local.uid, host: core.configuration.hostName)
-        case .remote(_, let verified?): return .spiffe(verified.id)
+        case .remote(_, let verified?):
+            // Whoever has a copy of its key can be any admin.
+            guard core.standing(of: verified) == nil else { throw Self.authorityDistrusted }
+            return .spiffe(verified.id)
         case .remote:
             throw APIError(
                 .unauthenticated,
@@ -93,9 +96,11 @@ struct AdminGate {
             @escaping @Sendable (ReadTransaction, AdminStanding) throws -> Value = { _, _ in }
     ) async throws -> Value {
         let actor = try actor(context)
+        let requireBelieved = try certificateCheck(context)
         let (core, now) = (core, core.clock.wallTime)
         return try await recordingRefusals(of: question, by: actor) { () throws(APIError) in
             try await core.read { transaction in
+                try requireBelieved(transaction)
                 let standing = try core.standing(of: actor, now: now, in: transaction)
                 try question.require(of: standing)
                 return try body(transaction, standing)
@@ -120,9 +125,11 @@ struct AdminGate {
         _ body: @escaping @Sendable (Transaction, AdminStanding) throws -> Value
     ) async throws -> Value {
         let actor = try actor(context)
+        let requireBelieved = try certificateCheck(context)
         let (core, now) = (core, core.clock.wallTime)
         return try await recordingRefusals(of: question, by: actor) { () throws(APIError) in
             let act: @Sendable (Transaction) throws -> Value = { transaction in
+                try requireBelieved(transaction)
                 let standing = try core.standing(of: actor, now: now, in: transaction)
                 try question.require(of: standing)
                 return try body(transaction, standing)
@@ -130,6 +137,63 @@ struct AdminGate {
             return isRehearsal ? try await core.rehearse(act) : try await core.write(act)
         }
     }
+
+    /// Lets somebody else perform an act for a caller who may do what the question says.
+    ///
+    /// - Parameters:
+    ///   - question: What the caller must be allowed to do.
+    ///   - context: Who calls.
+    ///   - body: Has the act done, and has the caller judged in the transaction that does it.
+    /// - Returns: What `body` returned.
+    /// - Throws: `APIError`. A refusal is in the audit log.
+    func handOn<Value: Sendable>(
+        _ question: AdminQuestion,
+        _ context: ServerContext,
+        _ body: (@escaping ActPermit) async throws(APIError) -> Value
+    ) async throws -> Value {
+        let actor = try actor(context)
+        let requireBelieved = try certificateCheck(context)
+        let (core, now) = (core, core.clock.wallTime)
+        return try await recordingRefusals(of: question, by: actor) { () throws(APIError) in
+            try await body { transaction in
+                try requireBelieved(transaction)
+                let standing = try core.standing(of: actor, now: now, in: transaction)
+                try question.require(of: standing)
+                return actor
+            }
+        }
+    }
+
+    /// Looks in the transaction of an act whether the caller's certificate still counts: it may have
+    /// been revoked since the request came in, by who waits before it.
+    private func certificateCheck(
+        _ context: ServerContext
+    ) throws -> @Sendable (ReadTransaction) throws -> Void {
+        guard case .remote(_, let verified?) = try context.peer else { return { _ in } }
+        return { transaction in
+            guard try transaction.revokedCertificate(serial: verified.serial) == nil else {
+                throw APIError(
+                    .unauthenticated,
+                    "certificateRevoked",
+                    "this certificate was revoked; get a new SVID"
+                )
+            }
+            for keyID in [verified.anchorKeyID, verified.authorityKeyID] {
+                guard let state = try transaction.authority(id: Hex.text(keyID))?.state else {
+                    continue
+                }
+                let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]
+                guard !distrusted.contains(state) else { throw Self.authorityDistrusted }
+            }
+        }
+    }
+
+    private static let authorityDistrusted = APIError(
+        .unauthenticated,
+        "authorityDistrusted",
+        "the authority of this certificate is distrusted; get a new SVID, or use the server's admin "
+            + "socket"
+    )
 
     private func recordingRefusals<Value: Sendable>(
         of question: AdminQuestion,

@@ -13,7 +13,7 @@ internal import SPIFFE
 internal import SwiftProtobuf
 internal import Telemetry
 
-/// Proxies as their agents see them, and what proxies answer; revocations of identities.
+/// Proxies as their agents see them, and what proxies answer.
 extension AdministrationService {
     /// Most proxies that one answer names.
     static let proxiesListedMax = 5_000
@@ -132,65 +132,6 @@ extension AdministrationService {
                 "proxyAway",
                 "agent \(node) or its proxy \(query.proxy) did not answer in time"
             )
-        }
-    }
-
-    // MARK: - Revocations
-
-    func revokeIdentity(
-        request: Signet_Admin_V1alpha1_RevokeIdentityRequest,
-        context: ServerContext
-    ) async throws -> Signet_Admin_V1alpha1_RevokeIdentityResponse {
-        let id: SPIFFEID
-        do throws(SPIFFEIDError) { id = try SPIFFEID(request.spiffeID) } catch {
-            throw APIError(.invalidArgument, "spiffeID", "\(error)")
-        }
-        let order = RevocationOrder(
-            spiffeID: id,
-            reason: request.reason,
-            seconds: request.forSeconds
-        )
-        // The moment cannot be lowered again, so it is not taken from a clock that is doubted.
-        try await core.requireClock()
-        let logic = core.logic
-        let (result, count) = try await gate.write(
-            .exactly(.revoke, spiffeID: id.description),
-            context
-        ) { transaction, standing in
-            let result = try logic.revoke(order, by: standing, in: transaction)
-            return (result, try transaction.revocationCount())
-        }
-        core.metrics.set(.revocations, to: Double(count))
-        return .with {
-            $0.revision = result.revision.message
-            $0.issuedBeforeUnixSeconds = result.revocation.issuedBefore.wholeSeconds
-            $0.entries = result.granting.named
-            $0.templateEntries = result.granting.templates
-            $0.hiddenEntries = UInt32(clamping: result.granting.hidden)
-            $0.entriesCut = result.granting.isCut
-        }
-    }
-
-    func listRevocations(
-        request: Signet_Admin_V1alpha1_ListRevocationsRequest,
-        context: ServerContext
-    ) async throws -> Signet_Admin_V1alpha1_ListRevocationsResponse {
-        let revocations = try await gate.read(.any(.revoke), context) { transaction, standing in
-            try transaction.revocations().filter { revocation in
-                standing.may(.revoke, spiffeID: revocation.spiffeID.description)
-            }
-        }
-        return .with {
-            $0.revocations = revocations.map { revocation in
-                .with {
-                    $0.spiffeID = revocation.spiffeID.description
-                    $0.issuedBeforeUnixSeconds = revocation.issuedBefore.wholeSeconds
-                    $0.reason = revocation.reason
-                    $0.actor = revocation.actor
-                    $0.revokedAtUnixMilliseconds = revocation.revokedAt.unixMilliseconds
-                    $0.endsUnixSeconds = revocation.ends.wholeSeconds
-                }
-            }
         }
     }
 }

@@ -43,6 +43,15 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         )
         let logic = core.logic
         let expires = try await gate.write(question, context) { transaction, standing in
+            // Tokens that pin it were deleted when it was tainted, before this one was there.
+            for record in try transaction.distrustedAuthorities()
+            where token.authorityPins.contains(try authoritySPKISHA256(record.certificateDER)) {
+                throw APIError(
+                    .unavailable,
+                    APIError.authorityChanged,
+                    "an authority of the token was tainted or revoked in this moment; retry"
+                )
+            }
             _ = try logic.createToken(order, by: standing, in: transaction)
             return standing.now.wholeSeconds + Int64(order.ttlSeconds)
         }
@@ -59,12 +68,18 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         let secret = (0..<JoinToken.secretBytes).map { _ in
             UInt8.random(in: .min ... .max, using: &generator)
         }
-        let trust = try core.trust
+        // Whoever has a copy of a tainted one's key could be the server to the new machine.
+        let trusted = try core.trust.bundle.x509Authorities.filter { certificate in
+            guard let keyID = (try? LeafCertificate(der: certificate))?.subjectKeyID else {
+                return true
+            }
+            return core.standing(ofAuthority: keyID) == nil
+        }
         do {
             return try JoinToken(
                 trustDomain: core.logic.trustDomain,
                 serverAddresses: addresses.isEmpty ? core.configuration.advertise : addresses,
-                authorityPins: trust.bundle.x509Authorities.map { try authoritySPKISHA256($0) },
+                authorityPins: trusted.map { try authoritySPKISHA256($0) },
                 secret: secret
             )
         } catch let error as JoinTokenError {
@@ -124,21 +139,27 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
     ) async throws -> Signet_Admin_V1alpha1_Node {
         let id = try core.logic.agentID(request.name)
         let logic = core.logic
-        let (node, entries) = try await gate.write(
-            .exactly(change.verb, spiffeID: id.description),
-            context
-        ) { transaction, standing in
-            let before = try logic.change(
-                change,
-                ofNode: request.name,
-                reason: request.reason,
-                by: standing,
-                in: transaction
-            )
-            return (
-                try transaction.node(named: request.name) ?? before,
-                try transaction.entryCount(node: before.selectors)
-            )
+        let (node, entries): (NodeRecord, Int)
+        do {
+            (node, entries) = try await gate.write(
+                .exactly(change.verb, spiffeID: id.description),
+                context
+            ) { transaction, standing in
+                let before = try logic.change(
+                    change,
+                    ofNode: request.name,
+                    reason: request.reason,
+                    by: standing,
+                    in: transaction
+                )
+                return (
+                    try transaction.node(named: request.name) ?? before,
+                    try transaction.entryCount(node: before.selectors)
+                )
+            }
+        } catch let error as APIError where change == .evict && error.reason == "nodeUnknown" {
+            guard let answer = try await goOnEvicting(id, request, context) else { throw error }
+            return answer
         }
         let agent = AgentName(request.name)
         switch change {
@@ -148,7 +169,38 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         case .unban: core.hub.remembered(agent, selectors: node.selectors, mayBeLive: false)
         }
         if change == .evict { core.metrics.adjust(.agentsKnown, by: -1) }
-        return message(node, entries: entries)
+        var answer = message(node, entries: entries)
+        guard change != .unban else { return answer }
+        do {
+            answer.took(try await revokeHeld(by: id, request, change.verb, context))
+        } catch {
+            let cause = (error as? APIError) ?? APIError(datastore: error)
+            throw APIError(
+                cause.kind,
+                "certificatesNotRevoked",
+                "agent \(request.name) is \(change == .ban ? "banned" : "evicted"), but not all that its "
+                    + "workloads and proxies hold is refused yet: \(cause.message); run the command "
+                    + "again"
+            )
+        }
+        return answer
+    }
+
+    /// An eviction that ended half-way: its node is gone, and what that holds is not.
+    ///
+    /// - Returns: The answer; nil if nothing is left to be done.
+    private func goOnEvicting(
+        _ id: SPIFFEID,
+        _ request: Signet_Admin_V1alpha1_NodeActionRequest,
+        _ context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_Node? {
+        let revoked = try await revokeHeld(by: id, request, .nodeEvict, context)
+        guard revoked != .init() else { return nil }
+        return .with {
+            $0.name = request.name
+            $0.spiffeID = id.description
+            $0.took(revoked)
+        }
     }
 
     private func message(_ node: NodeRecord, entries: Int) -> Signet_Admin_V1alpha1_Node {
@@ -182,35 +234,6 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
     ) async throws -> Signet_Node_V1alpha1_TrustBundle {
         try await gate.read(.exactly(.bundleShow), context)
         return try core.trust.bundle.message
-    }
-
-    func listAuthorities(
-        request: Signet_Admin_V1alpha1_ListAuthoritiesRequest,
-        context: ServerContext
-    ) async throws -> Signet_Admin_V1alpha1_ListAuthoritiesResponse {
-        let authorities = try await gate.read(.exactly(.authorityShow), context) {
-            transaction,
-            _ in
-            try transaction.authorities().map { try Authority($0, in: transaction) }
-        }
-        return try .with {
-            $0.authorities = try authorities.map { authority in
-                try .with {
-                    $0.id = authority.id
-                    $0.serverID = authority.serverID
-                    $0.state = authority.state.rawValue
-                    $0.notBeforeUnixSeconds = authority.notBefore.wholeSeconds
-                    $0.notAfterUnixSeconds = authority.notAfter.wholeSeconds
-                    $0.publishedAtUnixSeconds = authority.publishedAt?.wholeSeconds ?? 0
-                    $0.activatedAtUnixSeconds = authority.activatedAt?.wholeSeconds ?? 0
-                    $0.lastSvidNotAfterUnixSeconds = authority.lastSVIDNotAfter?.wholeSeconds ?? 0
-                    $0.certificate = Data(authority.certificateDER)
-                    $0.spkiSha256 = Hex.text(try authoritySPKISHA256(authority.certificateDER))
-                }
-            }
-            $0.nextStep = core.rotationStatus.text
-            $0.nextStepAtUnixSeconds = core.rotationStatus.at?.wholeSeconds ?? 0
-        }
     }
 
     // MARK: - Health

@@ -71,6 +71,12 @@ package enum SyncContent {
     ) throws -> [SyncMessage] {
         let revision = try transaction.revision()
         var resources: [Resource] = []
+        for authority in try transaction.distrustedAuthorities() {
+            if let payload = payload(of: authority) { resources.append(try payload.resource) }
+        }
+        for revocation in try transaction.revokedCertificates() {
+            resources.append(try payload(of: revocation).resource)
+        }
         for revocation in try transaction.revocations() {
             resources.append(try payload(of: revocation).resource)
         }
@@ -108,7 +114,7 @@ package enum SyncContent {
     /// The trust domain's own bundle; nil before the first authority was published.
     package static func bundle(in transaction: ReadTransaction) throws -> TrustBundle? {
         guard let identity = try transaction.identity() else { return nil }
-        let authorities = try transaction.authorities()
+        let authorities = try transaction.bundleAuthorities()
         guard !authorities.isEmpty else { return nil }
         return TrustBundle(
             trustDomain: identity.trustDomain,
@@ -195,12 +201,47 @@ package enum SyncContent {
             case .proxy:
                 try transaction.proxy(change.key.name)
                     .flatMap { $0.matches(node: selectors) ? self.resource($0) : nil }
-            case .revocation:
-                try transaction.revocation(named: change.key.name)
-                    .map { try payload(of: $0).resource }
+            case .revocation: try revocation(named: change.key.name, in: transaction)
             }
         guard let resource else { return .remove(change.key) }
         return .upsert(change.key, payload: resource.payload)
+    }
+
+    private static func revocation(
+        named name: String,
+        in transaction: ReadTransaction
+    ) throws -> Resource? {
+        if let id = AuthorityRecord.authority(ofRevocation: name) {
+            return try transaction.authority(id: id).flatMap { payload(of: $0) }?.resource
+        }
+        if let serial = RevokedCertificate.serial(ofName: name) {
+            return try transaction.revokedCertificate(serial: serial).map {
+                try payload(of: $0).resource
+            }
+        }
+        return try transaction.revocation(named: name).map { try payload(of: $0).resource }
+    }
+
+    private static func payload(of revocation: RevokedCertificate) -> ResourcePayload {
+        .revocation(
+            name: revocation.name,
+            .leaf(
+                authorityKeyID: Hex.bytes(revocation.authorityID),
+                serial: revocation.serial,
+                notAfter: revocation.notAfter
+            )
+        )
+    }
+
+    /// Nil for an authority that nobody distrusts.
+    private static func payload(of authority: AuthorityRecord) -> ResourcePayload? {
+        let name = AuthorityRecord.revocationName(of: authority.id)
+        let keyID = Hex.bytes(authority.id)
+        return switch authority.state {
+        case AuthorityRecord.revokedState: .revocation(name: name, .authority(keyID: keyID))
+        case AuthorityRecord.taintedState: .revocation(name: name, .taintedAuthority(keyID: keyID))
+        default: nil
+        }
     }
 
     private static func payload(of revocation: RevokedIdentity) -> ResourcePayload {

@@ -59,4 +59,9 @@ package enum SyncCapability {
     package static let proxy = "proxy"
     /// Lists of observed endpoints (docs/decisions/0010-observed-endpoints.md).
     package static let observedEndpoints = "observedEndpoints"
+    /// Revocations of authorities, and that they are tainted
+    /// (docs/decisions/0014-life-of-an-authority.md).
+    package static let distrustedAuthorities = "distrustedAuthorities"
+    /// Revocations of single certificates (docs/decisions/0015-revocation-of-certificates.md).
+    package static let revokedCertificates = "revokedCertificates"
 }

@@ -1259,6 +1259,58 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "PrepareAuthority" metadata.
+        package enum PrepareAuthority: Sendable {
+            /// Request type for "PrepareAuthority".
+            package typealias Input = Signet_Admin_V1alpha1_PrepareAuthorityRequest
+            /// Response type for "PrepareAuthority".
+            package typealias Output = Signet_Admin_V1alpha1_AuthorityActionResponse
+            /// Descriptor for "PrepareAuthority".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "PrepareAuthority",
+                type: .unary
+            )
+        }
+        /// Namespace for "ActivateAuthority" metadata.
+        package enum ActivateAuthority: Sendable {
+            /// Request type for "ActivateAuthority".
+            package typealias Input = Signet_Admin_V1alpha1_AuthorityActionRequest
+            /// Response type for "ActivateAuthority".
+            package typealias Output = Signet_Admin_V1alpha1_AuthorityActionResponse
+            /// Descriptor for "ActivateAuthority".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ActivateAuthority",
+                type: .unary
+            )
+        }
+        /// Namespace for "TaintAuthority" metadata.
+        package enum TaintAuthority: Sendable {
+            /// Request type for "TaintAuthority".
+            package typealias Input = Signet_Admin_V1alpha1_AuthorityActionRequest
+            /// Response type for "TaintAuthority".
+            package typealias Output = Signet_Admin_V1alpha1_AuthorityActionResponse
+            /// Descriptor for "TaintAuthority".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "TaintAuthority",
+                type: .unary
+            )
+        }
+        /// Namespace for "RevokeAuthority" metadata.
+        package enum RevokeAuthority: Sendable {
+            /// Request type for "RevokeAuthority".
+            package typealias Input = Signet_Admin_V1alpha1_AuthorityActionRequest
+            /// Response type for "RevokeAuthority".
+            package typealias Output = Signet_Admin_V1alpha1_AuthorityActionResponse
+            /// Descriptor for "RevokeAuthority".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "RevokeAuthority",
+                type: .unary
+            )
+        }
         /// Namespace for "BlastRadius" metadata.
         package enum BlastRadius: Sendable {
             /// Request type for "BlastRadius".
@@ -1321,6 +1373,19 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             package static let descriptor = GRPCCore.MethodDescriptor(
                 service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
                 method: "ListRevocations",
+                type: .unary
+            )
+        }
+        /// Namespace for "RevokeCertificate" metadata.
+        package enum RevokeCertificate: Sendable {
+            /// Request type for "RevokeCertificate".
+            package typealias Input = Signet_Admin_V1alpha1_RevokeCertificateRequest
+            /// Response type for "RevokeCertificate".
+            package typealias Output = Signet_Admin_V1alpha1_RevokeCertificateResponse
+            /// Descriptor for "RevokeCertificate".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "RevokeCertificate",
                 type: .unary
             )
         }
@@ -1412,11 +1477,16 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             GetBundle.descriptor,
             ListAuthorities.descriptor,
             ListEntries.descriptor,
+            PrepareAuthority.descriptor,
+            ActivateAuthority.descriptor,
+            TaintAuthority.descriptor,
+            RevokeAuthority.descriptor,
             BlastRadius.descriptor,
             ExplainWorkload.descriptor,
             GetHealth.descriptor,
             RevokeIdentity.descriptor,
             ListRevocations.descriptor,
+            RevokeCertificate.descriptor,
             ListProxies.descriptor,
             ListEndpoints.descriptor,
             AskProxy.descriptor,
@@ -1561,6 +1631,78 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListEntriesResponse>
 
+        /// Handle the "PrepareAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes and publishes the next authority; it begins to sign by itself.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_PrepareAuthorityRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        func prepareAuthority(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
+        /// Handle the "ActivateAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Lets the prepared authority sign now.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        func activateAuthority(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
+        /// Handle the "TaintAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Has everything replaced that an authority signed.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        func taintAuthority(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
+        /// Handle the "RevokeAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends an authority: what it signed counts no more.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        func revokeAuthority(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
         /// Handle the "BlastRadius" method.
         ///
         /// > Source IDL Documentation:
@@ -1638,6 +1780,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>
+
+        /// Handle the "RevokeCertificate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses one certificate.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_RevokeCertificateRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_RevokeCertificateResponse` messages.
+        func revokeCertificate(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse>
 
         /// Handle the "ListProxies" method.
         ///
@@ -1865,6 +2025,78 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListEntriesResponse>
 
+        /// Handle the "PrepareAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes and publishes the next authority; it begins to sign by itself.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_PrepareAuthorityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_AuthorityActionResponse` message.
+        func prepareAuthority(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
+        /// Handle the "ActivateAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Lets the prepared authority sign now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_AuthorityActionResponse` message.
+        func activateAuthority(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
+        /// Handle the "TaintAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Has everything replaced that an authority signed.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_AuthorityActionResponse` message.
+        func taintAuthority(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
+        /// Handle the "RevokeAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends an authority: what it signed counts no more.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_AuthorityActionResponse` message.
+        func revokeAuthority(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>
+
         /// Handle the "BlastRadius" method.
         ///
         /// > Source IDL Documentation:
@@ -1942,6 +2174,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListRevocationsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>
+
+        /// Handle the "RevokeCertificate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses one certificate.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeCertificateRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_RevokeCertificateResponse` message.
+        func revokeCertificate(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse>
 
         /// Handle the "ListProxies" method.
         ///
@@ -2167,6 +2417,78 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_ListEntriesResponse
 
+        /// Handle the "PrepareAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes and publishes the next authority; it begins to sign by itself.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_PrepareAuthorityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_AuthorityActionResponse` to respond with.
+        func prepareAuthority(
+            request: Signet_Admin_V1alpha1_PrepareAuthorityRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse
+
+        /// Handle the "ActivateAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Lets the prepared authority sign now.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_AuthorityActionResponse` to respond with.
+        func activateAuthority(
+            request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse
+
+        /// Handle the "TaintAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Has everything replaced that an authority signed.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_AuthorityActionResponse` to respond with.
+        func taintAuthority(
+            request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse
+
+        /// Handle the "RevokeAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends an authority: what it signed counts no more.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_AuthorityActionResponse` to respond with.
+        func revokeAuthority(
+            request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse
+
         /// Handle the "BlastRadius" method.
         ///
         /// > Source IDL Documentation:
@@ -2244,6 +2566,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: Signet_Admin_V1alpha1_ListRevocationsRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_ListRevocationsResponse
+
+        /// Handle the "RevokeCertificate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses one certificate.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_RevokeCertificateRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_RevokeCertificateResponse` to respond with.
+        func revokeCertificate(
+            request: Signet_Admin_V1alpha1_RevokeCertificateRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_RevokeCertificateResponse
 
         /// Handle the "ListProxies" method.
         ///
@@ -2445,6 +2785,50 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.PrepareAuthority.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_PrepareAuthorityRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            handler: { request, context in
+                try await self.prepareAuthority(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ActivateAuthority.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AuthorityActionRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            handler: { request, context in
+                try await self.activateAuthority(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.TaintAuthority.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AuthorityActionRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            handler: { request, context in
+                try await self.taintAuthority(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.RevokeAuthority.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AuthorityActionRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            handler: { request, context in
+                try await self.revokeAuthority(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Admin_V1alpha1_Administration.Method.BlastRadius.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_BlastRadiusRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_BlastRadiusResponse>(),
@@ -2494,6 +2878,17 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListRevocationsResponse>(),
             handler: { request, context in
                 try await self.listRevocations(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.RevokeCertificate.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RevokeCertificateRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RevokeCertificateResponse>(),
+            handler: { request, context in
+                try await self.revokeCertificate(
                     request: request,
                     context: context
                 )
@@ -2659,6 +3054,50 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         return GRPCCore.StreamingServerResponse(single: response)
     }
 
+    package func prepareAuthority(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        let response = try await self.prepareAuthority(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func activateAuthority(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        let response = try await self.activateAuthority(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func taintAuthority(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        let response = try await self.taintAuthority(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func revokeAuthority(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        let response = try await self.revokeAuthority(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     package func blastRadius(
         request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_BlastRadiusRequest>,
         context: GRPCCore.ServerContext
@@ -2708,6 +3147,17 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse> {
         let response = try await self.listRevocations(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func revokeCertificate(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse> {
+        let response = try await self.revokeCertificate(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -2888,6 +3338,58 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
         )
     }
 
+    package func prepareAuthority(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>(
+            message: try await self.prepareAuthority(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func activateAuthority(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>(
+            message: try await self.activateAuthority(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func taintAuthority(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>(
+            message: try await self.taintAuthority(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func revokeAuthority(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>(
+            message: try await self.revokeAuthority(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
     package func blastRadius(
         request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_BlastRadiusRequest>,
         context: GRPCCore.ServerContext
@@ -2946,6 +3448,19 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse> {
         return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>(
             message: try await self.listRevocations(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func revokeCertificate(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse>(
+            message: try await self.revokeCertificate(
                 request: request.message,
                 context: context
             ),
@@ -3193,6 +3708,98 @@ extension Signet_Admin_V1alpha1_Administration {
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListEntriesResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
+        /// Call the "PrepareAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes and publishes the next authority; it begins to sign by itself.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_PrepareAuthorityRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_PrepareAuthorityRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func prepareAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ActivateAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Lets the prepared authority sign now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func activateAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "TaintAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Has everything replaced that an authority signed.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func taintAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "RevokeAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends an authority: what it signed counts no more.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func revokeAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
         /// Call the "BlastRadius" method.
         ///
         /// > Source IDL Documentation:
@@ -3294,6 +3901,29 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListRevocationsResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "RevokeCertificate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses one certificate.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeCertificateRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RevokeCertificateRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RevokeCertificateResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func revokeCertificate<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RevokeCertificateResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ListProxies" method.
@@ -3688,6 +4318,142 @@ extension Signet_Admin_V1alpha1_Administration {
             )
         }
 
+        /// Call the "PrepareAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes and publishes the next authority; it begins to sign by itself.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_PrepareAuthorityRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_PrepareAuthorityRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func prepareAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.PrepareAuthority.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ActivateAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Lets the prepared authority sign now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func activateAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ActivateAuthority.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "TaintAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Has everything replaced that an authority signed.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func taintAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.TaintAuthority.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "RevokeAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends an authority: what it signed counts no more.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AuthorityActionRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AuthorityActionResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func revokeAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.RevokeAuthority.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "BlastRadius" method.
         ///
         /// > Source IDL Documentation:
@@ -3839,6 +4605,40 @@ extension Signet_Admin_V1alpha1_Administration {
             try await self.client.unary(
                 request: request,
                 descriptor: Signet_Admin_V1alpha1_Administration.Method.ListRevocations.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "RevokeCertificate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Refuses one certificate.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeCertificateRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RevokeCertificateRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RevokeCertificateResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func revokeCertificate<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RevokeCertificateResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.RevokeCertificate.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -4252,6 +5052,122 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
         )
     }
 
+    /// Call the "PrepareAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes and publishes the next authority; it begins to sign by itself.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_PrepareAuthorityRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func prepareAuthority<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.prepareAuthority(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_PrepareAuthorityRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ActivateAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Lets the prepared authority sign now.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func activateAuthority<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.activateAuthority(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "TaintAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Has everything replaced that an authority signed.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func taintAuthority<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.taintAuthority(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RevokeAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends an authority: what it signed counts no more.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_AuthorityActionRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func revokeAuthority<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.revokeAuthority(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AuthorityActionRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AuthorityActionResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "BlastRadius" method.
     ///
     /// > Source IDL Documentation:
@@ -4380,6 +5296,35 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListRevocationsRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListRevocationsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RevokeCertificate" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Refuses one certificate.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_RevokeCertificateRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func revokeCertificate<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.revokeCertificate(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RevokeCertificateRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RevokeCertificateResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -4792,6 +5737,138 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
         )
     }
 
+    /// Call the "PrepareAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes and publishes the next authority; it begins to sign by itself.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func prepareAuthority<Result>(
+        _ message: Signet_Admin_V1alpha1_PrepareAuthorityRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_PrepareAuthorityRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.prepareAuthority(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ActivateAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Lets the prepared authority sign now.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func activateAuthority<Result>(
+        _ message: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.activateAuthority(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "TaintAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Has everything replaced that an authority signed.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func taintAuthority<Result>(
+        _ message: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.taintAuthority(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RevokeAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends an authority: what it signed counts no more.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func revokeAuthority<Result>(
+        _ message: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AuthorityActionResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AuthorityActionRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.revokeAuthority(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "BlastRadius" method.
     ///
     /// > Source IDL Documentation:
@@ -4939,6 +6016,39 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.listRevocations(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RevokeCertificate" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Refuses one certificate.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func revokeCertificate<Result>(
+        _ message: Signet_Admin_V1alpha1_RevokeCertificateRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RevokeCertificateResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RevokeCertificateRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.revokeCertificate(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -342,51 +342,108 @@ package nonisolated struct Signet_Admin_V1alpha1_CreateTokenResponse: Sendable {
   package init() {}
 }
 
-package nonisolated struct Signet_Admin_V1alpha1_Node: Sendable {
+package nonisolated struct Signet_Admin_V1alpha1_Node: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var name: String = String()
+  package var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
 
-  package var spiffeID: String = String()
+  package var spiffeID: String {
+    get {_storage._spiffeID}
+    set {_uniqueStorage()._spiffeID = newValue}
+  }
 
-  package var selectors: [String] = []
+  package var selectors: [String] {
+    get {_storage._selectors}
+    set {_uniqueStorage()._selectors = newValue}
+  }
 
-  package var attestation: String = String()
+  package var attestation: String {
+    get {_storage._attestation}
+    set {_uniqueStorage()._attestation = newValue}
+  }
 
-  package var attestedAtUnixSeconds: Int64 = 0
+  package var attestedAtUnixSeconds: Int64 {
+    get {_storage._attestedAtUnixSeconds}
+    set {_uniqueStorage()._attestedAtUnixSeconds = newValue}
+  }
 
-  package var svidNotAfterUnixSeconds: Int64 = 0
+  package var svidNotAfterUnixSeconds: Int64 {
+    get {_storage._svidNotAfterUnixSeconds}
+    set {_uniqueStorage()._svidNotAfterUnixSeconds = newValue}
+  }
 
-  package var serial: String = String()
+  package var serial: String {
+    get {_storage._serial}
+    set {_uniqueStorage()._serial = newValue}
+  }
 
-  package var banned: Bool = false
+  package var banned: Bool {
+    get {_storage._banned}
+    set {_uniqueStorage()._banned = newValue}
+  }
 
-  package var banReason: String = String()
+  package var banReason: String {
+    get {_storage._banReason}
+    set {_uniqueStorage()._banReason = newValue}
+  }
 
-  package var connected: Bool = false
+  package var connected: Bool {
+    get {_storage._connected}
+    set {_uniqueStorage()._connected = newValue}
+  }
 
-  package var lastSeenUnixSeconds: Int64 = 0
+  package var lastSeenUnixSeconds: Int64 {
+    get {_storage._lastSeenUnixSeconds}
+    set {_uniqueStorage()._lastSeenUnixSeconds = newValue}
+  }
 
   package var applied: Signet_Node_V1alpha1_Revision {
-    get {_applied ?? Signet_Node_V1alpha1_Revision()}
-    set {_applied = newValue}
+    get {_storage._applied ?? Signet_Node_V1alpha1_Revision()}
+    set {_uniqueStorage()._applied = newValue}
   }
   /// Returns true if `applied` has been explicitly set.
-  package var hasApplied: Bool {self._applied != nil}
+  package var hasApplied: Bool {_storage._applied != nil}
   /// Clears the value of `applied`. Subsequent reads from it will return its default value.
-  package mutating func clearApplied() {self._applied = nil}
+  package mutating func clearApplied() {_uniqueStorage()._applied = nil}
 
-  package var version: String = String()
+  package var version: String {
+    get {_storage._version}
+    set {_uniqueStorage()._version = newValue}
+  }
 
-  package var entriesInScope: UInt64 = 0
+  package var entriesInScope: UInt64 {
+    get {_storage._entriesInScope}
+    set {_uniqueStorage()._entriesInScope = newValue}
+  }
+
+  /// Only in answers to a ban or eviction: certificates of its workloads and proxies that were
+  /// revoked by it, identities that were revoked because it held many of each, and certificates that
+  /// there was no room for.
+  package var certificatesRevoked: UInt64 {
+    get {_storage._certificatesRevoked}
+    set {_uniqueStorage()._certificatesRevoked = newValue}
+  }
+
+  package var certificatesNotRevoked: UInt64 {
+    get {_storage._certificatesNotRevoked}
+    set {_uniqueStorage()._certificatesNotRevoked = newValue}
+  }
+
+  package var identitiesRevoked: UInt64 {
+    get {_storage._identitiesRevoked}
+    set {_uniqueStorage()._identitiesRevoked = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _applied: Signet_Node_V1alpha1_Revision? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_ListNodesRequest: Sendable {
@@ -454,37 +511,105 @@ package nonisolated struct Signet_Admin_V1alpha1_ListAuthoritiesRequest: Sendabl
   package init() {}
 }
 
-package nonisolated struct Signet_Admin_V1alpha1_Authority: Sendable {
+package nonisolated struct Signet_Admin_V1alpha1_Authority: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var id: String = String()
+  package var id: String {
+    get {_storage._id}
+    set {_uniqueStorage()._id = newValue}
+  }
 
-  package var serverID: String = String()
+  package var serverID: String {
+    get {_storage._serverID}
+    set {_uniqueStorage()._serverID = newValue}
+  }
 
-  package var state: String = String()
+  package var state: String {
+    get {_storage._state}
+    set {_uniqueStorage()._state = newValue}
+  }
 
-  package var notBeforeUnixSeconds: Int64 = 0
+  package var notBeforeUnixSeconds: Int64 {
+    get {_storage._notBeforeUnixSeconds}
+    set {_uniqueStorage()._notBeforeUnixSeconds = newValue}
+  }
 
-  package var notAfterUnixSeconds: Int64 = 0
+  package var notAfterUnixSeconds: Int64 {
+    get {_storage._notAfterUnixSeconds}
+    set {_uniqueStorage()._notAfterUnixSeconds = newValue}
+  }
 
-  package var publishedAtUnixSeconds: Int64 = 0
+  package var publishedAtUnixSeconds: Int64 {
+    get {_storage._publishedAtUnixSeconds}
+    set {_uniqueStorage()._publishedAtUnixSeconds = newValue}
+  }
 
-  package var activatedAtUnixSeconds: Int64 = 0
+  package var activatedAtUnixSeconds: Int64 {
+    get {_storage._activatedAtUnixSeconds}
+    set {_uniqueStorage()._activatedAtUnixSeconds = newValue}
+  }
 
   /// When the last SVID it signed expires; 0 when it has signed none.
-  package var lastSvidNotAfterUnixSeconds: Int64 = 0
+  package var lastSvidNotAfterUnixSeconds: Int64 {
+    get {_storage._lastSvidNotAfterUnixSeconds}
+    set {_uniqueStorage()._lastSvidNotAfterUnixSeconds = newValue}
+  }
 
-  package var subject: String = String()
+  package var subject: String {
+    get {_storage._subject}
+    set {_uniqueStorage()._subject = newValue}
+  }
 
-  package var certificate: Data = Data()
+  package var certificate: Data {
+    get {_storage._certificate}
+    set {_uniqueStorage()._certificate = newValue}
+  }
 
-  package var spkiSha256: String = String()
+  package var spkiSha256: String {
+    get {_storage._spkiSha256}
+    set {_uniqueStorage()._spkiSha256 = newValue}
+  }
+
+  /// 0: was not tainted, was not revoked.
+  package var taintedAtUnixSeconds: Int64 {
+    get {_storage._taintedAtUnixSeconds}
+    set {_uniqueStorage()._taintedAtUnixSeconds = newValue}
+  }
+
+  package var revokedAtUnixSeconds: Int64 {
+    get {_storage._revokedAtUnixSeconds}
+    set {_uniqueStorage()._revokedAtUnixSeconds = newValue}
+  }
+
+  package var distrustReason: String {
+    get {_storage._distrustReason}
+    set {_uniqueStorage()._distrustReason = newValue}
+  }
+
+  package var distrustedBy: String {
+    get {_storage._distrustedBy}
+    set {_uniqueStorage()._distrustedBy = newValue}
+  }
+
+  /// Only of a tainted one: SVIDs of it that have not expired, and those of them whose holder was
+  /// issued no newer one.
+  package var validSvids: UInt64 {
+    get {_storage._validSvids}
+    set {_uniqueStorage()._validSvids = newValue}
+  }
+
+  package var notReplacedSvids: UInt64 {
+    get {_storage._notReplacedSvids}
+    set {_uniqueStorage()._notReplacedSvids = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_ListAuthoritiesResponse: Sendable {
@@ -499,9 +624,100 @@ package nonisolated struct Signet_Admin_V1alpha1_ListAuthoritiesResponse: Sendab
 
   package var nextStepAtUnixSeconds: Int64 = 0
 
+  /// Live agents that do not have the next authority yet, the first of them, and how many there are.
+  package var waitingAgents: [String] = []
+
+  package var waitingAgentCount: UInt64 = 0
+
+  /// When the next authority begins to sign at the latest; 0 while none is prepared.
+  package var latestActivationUnixSeconds: Int64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_PrepareAuthorityRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var rehearse: Bool = false
+
+  /// One that is prepared already is the answer, not an error.
+  package var unlessPrepared: Bool = false
+
+  /// As many authorities as the bundle holds, not as few as one server should have.
+  package var now: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: String = String()
+
+  package var reason: String = String()
+
+  /// Although somebody is not ready for it.
+  package var now: Bool = false
+
+  /// Only say what would happen.
+  package var rehearse: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// As it is now; after a rehearsal, as it was.
+  package var authority: Signet_Admin_V1alpha1_Authority {
+    get {_authority ?? Signet_Admin_V1alpha1_Authority()}
+    set {_authority = newValue}
+  }
+  /// Returns true if `authority` has been explicitly set.
+  package var hasAuthority: Bool {self._authority != nil}
+  /// Clears the value of `authority`. Subsequent reads from it will return its default value.
+  package mutating func clearAuthority() {self._authority = nil}
+
+  package var rehearsed: Bool = false
+
+  /// Why it is not done without `now`, one sentence each.
+  package var objections: [String] = []
+
+  /// Agents that do not have the bundle of the moment, the first of them: live ones, and those that
+  /// are away and may come back.
+  package var waitingAgents: [String] = []
+
+  package var waitingAgentCount: UInt64 = 0
+
+  package var absentAgents: [String] = []
+
+  package var absentAgentCount: UInt64 = 0
+
+  /// SVIDs under the authority that have not expired; those whose holder was issued no newer one,
+  /// and the first of their SPIFFE IDs.
+  package var validSvids: UInt64 = 0
+
+  package var notReplacedSvids: UInt64 = 0
+
+  package var notReplacedIds: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _authority: Signet_Admin_V1alpha1_Authority? = nil
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_ListEntriesRequest: Sendable {
@@ -876,9 +1092,81 @@ package nonisolated struct Signet_Admin_V1alpha1_ListRevocationsResponse: Sendab
 
   package var revocations: [Signet_Admin_V1alpha1_RevocationRecord] = []
 
+  package var certificates: [Signet_Admin_V1alpha1_CertificateRevocationRecord] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_CertificateRevocationRecord: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var serial: Data = Data()
+
+  package var spiffeID: String = String()
+
+  /// The node that it was issued to.
+  package var node: String = String()
+
+  package var notAfterUnixSeconds: Int64 = 0
+
+  package var reason: String = String()
+
+  package var actor: String = String()
+
+  package var revokedAtUnixMilliseconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RevokeCertificateRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var serial: Data = Data()
+
+  package var reason: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RevokeCertificateResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var revision: Signet_Node_V1alpha1_Revision {
+    get {_revision ?? Signet_Node_V1alpha1_Revision()}
+    set {_revision = newValue}
+  }
+  /// Returns true if `revision` has been explicitly set.
+  package var hasRevision: Bool {self._revision != nil}
+  /// Clears the value of `revision`. Subsequent reads from it will return its default value.
+  package mutating func clearRevision() {self._revision = nil}
+
+  package var certificate: Signet_Admin_V1alpha1_CertificateRevocationRecord {
+    get {_certificate ?? Signet_Admin_V1alpha1_CertificateRevocationRecord()}
+    set {_certificate = newValue}
+  }
+  /// Returns true if `certificate` has been explicitly set.
+  package var hasCertificate: Bool {self._certificate != nil}
+  /// Clears the value of `certificate`. Subsequent reads from it will return its default value.
+  package mutating func clearCertificate() {self._certificate = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _revision: Signet_Node_V1alpha1_Revision? = nil
+  fileprivate var _certificate: Signet_Admin_V1alpha1_CertificateRevocationRecord? = nil
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_RevocationRecord: Sendable {
@@ -1829,98 +2117,181 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenResponse: SwiftProtobuf.M
 
 nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Node"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}spiffe_id\0\u{1}selectors\0\u{1}attestation\0\u{3}attested_at_unix_seconds\0\u{3}svid_not_after_unix_seconds\0\u{1}serial\0\u{1}banned\0\u{3}ban_reason\0\u{1}connected\0\u{3}last_seen_unix_seconds\0\u{1}applied\0\u{1}version\0\u{3}entries_in_scope\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}spiffe_id\0\u{1}selectors\0\u{1}attestation\0\u{3}attested_at_unix_seconds\0\u{3}svid_not_after_unix_seconds\0\u{1}serial\0\u{1}banned\0\u{3}ban_reason\0\u{1}connected\0\u{3}last_seen_unix_seconds\0\u{1}applied\0\u{1}version\0\u{3}entries_in_scope\0\u{3}certificates_revoked\0\u{3}certificates_not_revoked\0\u{3}identities_revoked\0")
+
+  fileprivate class _StorageClass {
+    var _name: String = String()
+    var _spiffeID: String = String()
+    var _selectors: [String] = []
+    var _attestation: String = String()
+    var _attestedAtUnixSeconds: Int64 = 0
+    var _svidNotAfterUnixSeconds: Int64 = 0
+    var _serial: String = String()
+    var _banned: Bool = false
+    var _banReason: String = String()
+    var _connected: Bool = false
+    var _lastSeenUnixSeconds: Int64 = 0
+    var _applied: Signet_Node_V1alpha1_Revision? = nil
+    var _version: String = String()
+    var _entriesInScope: UInt64 = 0
+    var _certificatesRevoked: UInt64 = 0
+    var _certificatesNotRevoked: UInt64 = 0
+    var _identitiesRevoked: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _name = source._name
+      _spiffeID = source._spiffeID
+      _selectors = source._selectors
+      _attestation = source._attestation
+      _attestedAtUnixSeconds = source._attestedAtUnixSeconds
+      _svidNotAfterUnixSeconds = source._svidNotAfterUnixSeconds
+      _serial = source._serial
+      _banned = source._banned
+      _banReason = source._banReason
+      _connected = source._connected
+      _lastSeenUnixSeconds = source._lastSeenUnixSeconds
+      _applied = source._applied
+      _version = source._version
+      _entriesInScope = source._entriesInScope
+      _certificatesRevoked = source._certificatesRevoked
+      _certificatesNotRevoked = source._certificatesNotRevoked
+      _identitiesRevoked = source._identitiesRevoked
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
-      case 3: try { try decoder.decodeRepeatedStringField(value: &self.selectors) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.attestation) }()
-      case 5: try { try decoder.decodeSingularInt64Field(value: &self.attestedAtUnixSeconds) }()
-      case 6: try { try decoder.decodeSingularInt64Field(value: &self.svidNotAfterUnixSeconds) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.serial) }()
-      case 8: try { try decoder.decodeSingularBoolField(value: &self.banned) }()
-      case 9: try { try decoder.decodeSingularStringField(value: &self.banReason) }()
-      case 10: try { try decoder.decodeSingularBoolField(value: &self.connected) }()
-      case 11: try { try decoder.decodeSingularInt64Field(value: &self.lastSeenUnixSeconds) }()
-      case 12: try { try decoder.decodeSingularMessageField(value: &self._applied) }()
-      case 13: try { try decoder.decodeSingularStringField(value: &self.version) }()
-      case 14: try { try decoder.decodeSingularUInt64Field(value: &self.entriesInScope) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._spiffeID) }()
+        case 3: try { try decoder.decodeRepeatedStringField(value: &_storage._selectors) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._attestation) }()
+        case 5: try { try decoder.decodeSingularInt64Field(value: &_storage._attestedAtUnixSeconds) }()
+        case 6: try { try decoder.decodeSingularInt64Field(value: &_storage._svidNotAfterUnixSeconds) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._serial) }()
+        case 8: try { try decoder.decodeSingularBoolField(value: &_storage._banned) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._banReason) }()
+        case 10: try { try decoder.decodeSingularBoolField(value: &_storage._connected) }()
+        case 11: try { try decoder.decodeSingularInt64Field(value: &_storage._lastSeenUnixSeconds) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._applied) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._version) }()
+        case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._entriesInScope) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._certificatesRevoked) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._certificatesNotRevoked) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._identitiesRevoked) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
-    }
-    if !self.spiffeID.isEmpty {
-      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 2)
-    }
-    if !self.selectors.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.selectors, fieldNumber: 3)
-    }
-    if !self.attestation.isEmpty {
-      try visitor.visitSingularStringField(value: self.attestation, fieldNumber: 4)
-    }
-    if self.attestedAtUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.attestedAtUnixSeconds, fieldNumber: 5)
-    }
-    if self.svidNotAfterUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.svidNotAfterUnixSeconds, fieldNumber: 6)
-    }
-    if !self.serial.isEmpty {
-      try visitor.visitSingularStringField(value: self.serial, fieldNumber: 7)
-    }
-    if self.banned != false {
-      try visitor.visitSingularBoolField(value: self.banned, fieldNumber: 8)
-    }
-    if !self.banReason.isEmpty {
-      try visitor.visitSingularStringField(value: self.banReason, fieldNumber: 9)
-    }
-    if self.connected != false {
-      try visitor.visitSingularBoolField(value: self.connected, fieldNumber: 10)
-    }
-    if self.lastSeenUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.lastSeenUnixSeconds, fieldNumber: 11)
-    }
-    try { if let v = self._applied {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
-    } }()
-    if !self.version.isEmpty {
-      try visitor.visitSingularStringField(value: self.version, fieldNumber: 13)
-    }
-    if self.entriesInScope != 0 {
-      try visitor.visitSingularUInt64Field(value: self.entriesInScope, fieldNumber: 14)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
+      }
+      if !_storage._spiffeID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._spiffeID, fieldNumber: 2)
+      }
+      if !_storage._selectors.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._selectors, fieldNumber: 3)
+      }
+      if !_storage._attestation.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._attestation, fieldNumber: 4)
+      }
+      if _storage._attestedAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._attestedAtUnixSeconds, fieldNumber: 5)
+      }
+      if _storage._svidNotAfterUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._svidNotAfterUnixSeconds, fieldNumber: 6)
+      }
+      if !_storage._serial.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._serial, fieldNumber: 7)
+      }
+      if _storage._banned != false {
+        try visitor.visitSingularBoolField(value: _storage._banned, fieldNumber: 8)
+      }
+      if !_storage._banReason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._banReason, fieldNumber: 9)
+      }
+      if _storage._connected != false {
+        try visitor.visitSingularBoolField(value: _storage._connected, fieldNumber: 10)
+      }
+      if _storage._lastSeenUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._lastSeenUnixSeconds, fieldNumber: 11)
+      }
+      try { if let v = _storage._applied {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
+      if !_storage._version.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._version, fieldNumber: 13)
+      }
+      if _storage._entriesInScope != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._entriesInScope, fieldNumber: 14)
+      }
+      if _storage._certificatesRevoked != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._certificatesRevoked, fieldNumber: 15)
+      }
+      if _storage._certificatesNotRevoked != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._certificatesNotRevoked, fieldNumber: 16)
+      }
+      if _storage._identitiesRevoked != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._identitiesRevoked, fieldNumber: 17)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_Node, rhs: Signet_Admin_V1alpha1_Node) -> Bool {
-    if lhs.name != rhs.name {return false}
-    if lhs.spiffeID != rhs.spiffeID {return false}
-    if lhs.selectors != rhs.selectors {return false}
-    if lhs.attestation != rhs.attestation {return false}
-    if lhs.attestedAtUnixSeconds != rhs.attestedAtUnixSeconds {return false}
-    if lhs.svidNotAfterUnixSeconds != rhs.svidNotAfterUnixSeconds {return false}
-    if lhs.serial != rhs.serial {return false}
-    if lhs.banned != rhs.banned {return false}
-    if lhs.banReason != rhs.banReason {return false}
-    if lhs.connected != rhs.connected {return false}
-    if lhs.lastSeenUnixSeconds != rhs.lastSeenUnixSeconds {return false}
-    if lhs._applied != rhs._applied {return false}
-    if lhs.version != rhs.version {return false}
-    if lhs.entriesInScope != rhs.entriesInScope {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._spiffeID != rhs_storage._spiffeID {return false}
+        if _storage._selectors != rhs_storage._selectors {return false}
+        if _storage._attestation != rhs_storage._attestation {return false}
+        if _storage._attestedAtUnixSeconds != rhs_storage._attestedAtUnixSeconds {return false}
+        if _storage._svidNotAfterUnixSeconds != rhs_storage._svidNotAfterUnixSeconds {return false}
+        if _storage._serial != rhs_storage._serial {return false}
+        if _storage._banned != rhs_storage._banned {return false}
+        if _storage._banReason != rhs_storage._banReason {return false}
+        if _storage._connected != rhs_storage._connected {return false}
+        if _storage._lastSeenUnixSeconds != rhs_storage._lastSeenUnixSeconds {return false}
+        if _storage._applied != rhs_storage._applied {return false}
+        if _storage._version != rhs_storage._version {return false}
+        if _storage._entriesInScope != rhs_storage._entriesInScope {return false}
+        if _storage._certificatesRevoked != rhs_storage._certificatesRevoked {return false}
+        if _storage._certificatesNotRevoked != rhs_storage._certificatesNotRevoked {return false}
+        if _storage._identitiesRevoked != rhs_storage._identitiesRevoked {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2076,79 +2447,177 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Authority"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0\u{3}tainted_at_unix_seconds\0\u{3}revoked_at_unix_seconds\0\u{3}distrust_reason\0\u{3}distrusted_by\0\u{3}valid_svids\0\u{3}not_replaced_svids\0")
+
+  fileprivate class _StorageClass {
+    var _id: String = String()
+    var _serverID: String = String()
+    var _state: String = String()
+    var _notBeforeUnixSeconds: Int64 = 0
+    var _notAfterUnixSeconds: Int64 = 0
+    var _publishedAtUnixSeconds: Int64 = 0
+    var _activatedAtUnixSeconds: Int64 = 0
+    var _lastSvidNotAfterUnixSeconds: Int64 = 0
+    var _subject: String = String()
+    var _certificate: Data = Data()
+    var _spkiSha256: String = String()
+    var _taintedAtUnixSeconds: Int64 = 0
+    var _revokedAtUnixSeconds: Int64 = 0
+    var _distrustReason: String = String()
+    var _distrustedBy: String = String()
+    var _validSvids: UInt64 = 0
+    var _notReplacedSvids: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _id = source._id
+      _serverID = source._serverID
+      _state = source._state
+      _notBeforeUnixSeconds = source._notBeforeUnixSeconds
+      _notAfterUnixSeconds = source._notAfterUnixSeconds
+      _publishedAtUnixSeconds = source._publishedAtUnixSeconds
+      _activatedAtUnixSeconds = source._activatedAtUnixSeconds
+      _lastSvidNotAfterUnixSeconds = source._lastSvidNotAfterUnixSeconds
+      _subject = source._subject
+      _certificate = source._certificate
+      _spkiSha256 = source._spkiSha256
+      _taintedAtUnixSeconds = source._taintedAtUnixSeconds
+      _revokedAtUnixSeconds = source._revokedAtUnixSeconds
+      _distrustReason = source._distrustReason
+      _distrustedBy = source._distrustedBy
+      _validSvids = source._validSvids
+      _notReplacedSvids = source._notReplacedSvids
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.serverID) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.state) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.notBeforeUnixSeconds) }()
-      case 5: try { try decoder.decodeSingularInt64Field(value: &self.notAfterUnixSeconds) }()
-      case 6: try { try decoder.decodeSingularInt64Field(value: &self.publishedAtUnixSeconds) }()
-      case 7: try { try decoder.decodeSingularInt64Field(value: &self.activatedAtUnixSeconds) }()
-      case 8: try { try decoder.decodeSingularInt64Field(value: &self.lastSvidNotAfterUnixSeconds) }()
-      case 9: try { try decoder.decodeSingularStringField(value: &self.subject) }()
-      case 10: try { try decoder.decodeSingularBytesField(value: &self.certificate) }()
-      case 11: try { try decoder.decodeSingularStringField(value: &self.spkiSha256) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._id) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._serverID) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._state) }()
+        case 4: try { try decoder.decodeSingularInt64Field(value: &_storage._notBeforeUnixSeconds) }()
+        case 5: try { try decoder.decodeSingularInt64Field(value: &_storage._notAfterUnixSeconds) }()
+        case 6: try { try decoder.decodeSingularInt64Field(value: &_storage._publishedAtUnixSeconds) }()
+        case 7: try { try decoder.decodeSingularInt64Field(value: &_storage._activatedAtUnixSeconds) }()
+        case 8: try { try decoder.decodeSingularInt64Field(value: &_storage._lastSvidNotAfterUnixSeconds) }()
+        case 9: try { try decoder.decodeSingularStringField(value: &_storage._subject) }()
+        case 10: try { try decoder.decodeSingularBytesField(value: &_storage._certificate) }()
+        case 11: try { try decoder.decodeSingularStringField(value: &_storage._spkiSha256) }()
+        case 12: try { try decoder.decodeSingularInt64Field(value: &_storage._taintedAtUnixSeconds) }()
+        case 13: try { try decoder.decodeSingularInt64Field(value: &_storage._revokedAtUnixSeconds) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._distrustReason) }()
+        case 15: try { try decoder.decodeSingularStringField(value: &_storage._distrustedBy) }()
+        case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._validSvids) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._notReplacedSvids) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.id.isEmpty {
-      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
-    }
-    if !self.serverID.isEmpty {
-      try visitor.visitSingularStringField(value: self.serverID, fieldNumber: 2)
-    }
-    if !self.state.isEmpty {
-      try visitor.visitSingularStringField(value: self.state, fieldNumber: 3)
-    }
-    if self.notBeforeUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.notBeforeUnixSeconds, fieldNumber: 4)
-    }
-    if self.notAfterUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.notAfterUnixSeconds, fieldNumber: 5)
-    }
-    if self.publishedAtUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.publishedAtUnixSeconds, fieldNumber: 6)
-    }
-    if self.activatedAtUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.activatedAtUnixSeconds, fieldNumber: 7)
-    }
-    if self.lastSvidNotAfterUnixSeconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.lastSvidNotAfterUnixSeconds, fieldNumber: 8)
-    }
-    if !self.subject.isEmpty {
-      try visitor.visitSingularStringField(value: self.subject, fieldNumber: 9)
-    }
-    if !self.certificate.isEmpty {
-      try visitor.visitSingularBytesField(value: self.certificate, fieldNumber: 10)
-    }
-    if !self.spkiSha256.isEmpty {
-      try visitor.visitSingularStringField(value: self.spkiSha256, fieldNumber: 11)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._id.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._id, fieldNumber: 1)
+      }
+      if !_storage._serverID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._serverID, fieldNumber: 2)
+      }
+      if !_storage._state.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._state, fieldNumber: 3)
+      }
+      if _storage._notBeforeUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._notBeforeUnixSeconds, fieldNumber: 4)
+      }
+      if _storage._notAfterUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._notAfterUnixSeconds, fieldNumber: 5)
+      }
+      if _storage._publishedAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._publishedAtUnixSeconds, fieldNumber: 6)
+      }
+      if _storage._activatedAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._activatedAtUnixSeconds, fieldNumber: 7)
+      }
+      if _storage._lastSvidNotAfterUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._lastSvidNotAfterUnixSeconds, fieldNumber: 8)
+      }
+      if !_storage._subject.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._subject, fieldNumber: 9)
+      }
+      if !_storage._certificate.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._certificate, fieldNumber: 10)
+      }
+      if !_storage._spkiSha256.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._spkiSha256, fieldNumber: 11)
+      }
+      if _storage._taintedAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._taintedAtUnixSeconds, fieldNumber: 12)
+      }
+      if _storage._revokedAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._revokedAtUnixSeconds, fieldNumber: 13)
+      }
+      if !_storage._distrustReason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._distrustReason, fieldNumber: 14)
+      }
+      if !_storage._distrustedBy.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._distrustedBy, fieldNumber: 15)
+      }
+      if _storage._validSvids != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._validSvids, fieldNumber: 16)
+      }
+      if _storage._notReplacedSvids != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._notReplacedSvids, fieldNumber: 17)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_Authority, rhs: Signet_Admin_V1alpha1_Authority) -> Bool {
-    if lhs.id != rhs.id {return false}
-    if lhs.serverID != rhs.serverID {return false}
-    if lhs.state != rhs.state {return false}
-    if lhs.notBeforeUnixSeconds != rhs.notBeforeUnixSeconds {return false}
-    if lhs.notAfterUnixSeconds != rhs.notAfterUnixSeconds {return false}
-    if lhs.publishedAtUnixSeconds != rhs.publishedAtUnixSeconds {return false}
-    if lhs.activatedAtUnixSeconds != rhs.activatedAtUnixSeconds {return false}
-    if lhs.lastSvidNotAfterUnixSeconds != rhs.lastSvidNotAfterUnixSeconds {return false}
-    if lhs.subject != rhs.subject {return false}
-    if lhs.certificate != rhs.certificate {return false}
-    if lhs.spkiSha256 != rhs.spkiSha256 {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._id != rhs_storage._id {return false}
+        if _storage._serverID != rhs_storage._serverID {return false}
+        if _storage._state != rhs_storage._state {return false}
+        if _storage._notBeforeUnixSeconds != rhs_storage._notBeforeUnixSeconds {return false}
+        if _storage._notAfterUnixSeconds != rhs_storage._notAfterUnixSeconds {return false}
+        if _storage._publishedAtUnixSeconds != rhs_storage._publishedAtUnixSeconds {return false}
+        if _storage._activatedAtUnixSeconds != rhs_storage._activatedAtUnixSeconds {return false}
+        if _storage._lastSvidNotAfterUnixSeconds != rhs_storage._lastSvidNotAfterUnixSeconds {return false}
+        if _storage._subject != rhs_storage._subject {return false}
+        if _storage._certificate != rhs_storage._certificate {return false}
+        if _storage._spkiSha256 != rhs_storage._spkiSha256 {return false}
+        if _storage._taintedAtUnixSeconds != rhs_storage._taintedAtUnixSeconds {return false}
+        if _storage._revokedAtUnixSeconds != rhs_storage._revokedAtUnixSeconds {return false}
+        if _storage._distrustReason != rhs_storage._distrustReason {return false}
+        if _storage._distrustedBy != rhs_storage._distrustedBy {return false}
+        if _storage._validSvids != rhs_storage._validSvids {return false}
+        if _storage._notReplacedSvids != rhs_storage._notReplacedSvids {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2156,7 +2625,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
 
 nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ListAuthoritiesResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2167,6 +2636,9 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.authorities) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.nextStep) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.nextStepAtUnixSeconds) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.waitingAgents) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.waitingAgentCount) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.latestActivationUnixSeconds) }()
       default: break
       }
     }
@@ -2182,6 +2654,15 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if self.nextStepAtUnixSeconds != 0 {
       try visitor.visitSingularInt64Field(value: self.nextStepAtUnixSeconds, fieldNumber: 3)
     }
+    if !self.waitingAgents.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.waitingAgents, fieldNumber: 4)
+    }
+    if self.waitingAgentCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.waitingAgentCount, fieldNumber: 5)
+    }
+    if self.latestActivationUnixSeconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.latestActivationUnixSeconds, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2189,6 +2670,173 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if lhs.authorities != rhs.authorities {return false}
     if lhs.nextStep != rhs.nextStep {return false}
     if lhs.nextStepAtUnixSeconds != rhs.nextStepAtUnixSeconds {return false}
+    if lhs.waitingAgents != rhs.waitingAgents {return false}
+    if lhs.waitingAgentCount != rhs.waitingAgentCount {return false}
+    if lhs.latestActivationUnixSeconds != rhs.latestActivationUnixSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_PrepareAuthorityRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".PrepareAuthorityRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearse\0\u{3}unless_prepared\0\u{1}now\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.rehearse) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.unlessPrepared) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.now) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.rehearse != false {
+      try visitor.visitSingularBoolField(value: self.rehearse, fieldNumber: 1)
+    }
+    if self.unlessPrepared != false {
+      try visitor.visitSingularBoolField(value: self.unlessPrepared, fieldNumber: 2)
+    }
+    if self.now != false {
+      try visitor.visitSingularBoolField(value: self.now, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_PrepareAuthorityRequest, rhs: Signet_Admin_V1alpha1_PrepareAuthorityRequest) -> Bool {
+    if lhs.rehearse != rhs.rehearse {return false}
+    if lhs.unlessPrepared != rhs.unlessPrepared {return false}
+    if lhs.now != rhs.now {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityActionRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}reason\0\u{1}now\0\u{1}rehearse\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.now) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.rehearse) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 2)
+    }
+    if self.now != false {
+      try visitor.visitSingularBoolField(value: self.now, fieldNumber: 3)
+    }
+    if self.rehearse != false {
+      try visitor.visitSingularBoolField(value: self.rehearse, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_AuthorityActionRequest, rhs: Signet_Admin_V1alpha1_AuthorityActionRequest) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.now != rhs.now {return false}
+    if lhs.rehearse != rhs.rehearse {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AuthorityActionResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0\u{1}rehearsed\0\u{1}objections\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}absent_agents\0\u{3}absent_agent_count\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}not_replaced_ids\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._authority) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.rehearsed) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.objections) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.waitingAgents) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.waitingAgentCount) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.absentAgents) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.absentAgentCount) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.validSvids) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.notReplacedSvids) }()
+      case 10: try { try decoder.decodeRepeatedStringField(value: &self.notReplacedIds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._authority {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.rehearsed != false {
+      try visitor.visitSingularBoolField(value: self.rehearsed, fieldNumber: 2)
+    }
+    if !self.objections.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.objections, fieldNumber: 3)
+    }
+    if !self.waitingAgents.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.waitingAgents, fieldNumber: 4)
+    }
+    if self.waitingAgentCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.waitingAgentCount, fieldNumber: 5)
+    }
+    if !self.absentAgents.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.absentAgents, fieldNumber: 6)
+    }
+    if self.absentAgentCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.absentAgentCount, fieldNumber: 7)
+    }
+    if self.validSvids != 0 {
+      try visitor.visitSingularUInt64Field(value: self.validSvids, fieldNumber: 8)
+    }
+    if self.notReplacedSvids != 0 {
+      try visitor.visitSingularUInt64Field(value: self.notReplacedSvids, fieldNumber: 9)
+    }
+    if !self.notReplacedIds.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.notReplacedIds, fieldNumber: 10)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_AuthorityActionResponse, rhs: Signet_Admin_V1alpha1_AuthorityActionResponse) -> Bool {
+    if lhs._authority != rhs._authority {return false}
+    if lhs.rehearsed != rhs.rehearsed {return false}
+    if lhs.objections != rhs.objections {return false}
+    if lhs.waitingAgents != rhs.waitingAgents {return false}
+    if lhs.waitingAgentCount != rhs.waitingAgentCount {return false}
+    if lhs.absentAgents != rhs.absentAgents {return false}
+    if lhs.absentAgentCount != rhs.absentAgentCount {return false}
+    if lhs.validSvids != rhs.validSvids {return false}
+    if lhs.notReplacedSvids != rhs.notReplacedSvids {return false}
+    if lhs.notReplacedIds != rhs.notReplacedIds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2980,7 +3628,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListRevocationsRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_ListRevocationsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ListRevocationsResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revocations\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revocations\0\u{1}certificates\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2989,6 +3637,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListRevocationsResponse: SwiftProtob
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.revocations) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.certificates) }()
       default: break
       }
     }
@@ -2998,11 +3647,149 @@ nonisolated extension Signet_Admin_V1alpha1_ListRevocationsResponse: SwiftProtob
     if !self.revocations.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.revocations, fieldNumber: 1)
     }
+    if !self.certificates.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.certificates, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_ListRevocationsResponse, rhs: Signet_Admin_V1alpha1_ListRevocationsResponse) -> Bool {
     if lhs.revocations != rhs.revocations {return false}
+    if lhs.certificates != rhs.certificates {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_CertificateRevocationRecord: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CertificateRevocationRecord"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}serial\0\u{3}spiffe_id\0\u{1}node\0\u{3}not_after_unix_seconds\0\u{1}reason\0\u{1}actor\0\u{3}revoked_at_unix_milliseconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.node) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.notAfterUnixSeconds) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.actor) }()
+      case 7: try { try decoder.decodeSingularInt64Field(value: &self.revokedAtUnixMilliseconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 1)
+    }
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 2)
+    }
+    if !self.node.isEmpty {
+      try visitor.visitSingularStringField(value: self.node, fieldNumber: 3)
+    }
+    if self.notAfterUnixSeconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.notAfterUnixSeconds, fieldNumber: 4)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 5)
+    }
+    if !self.actor.isEmpty {
+      try visitor.visitSingularStringField(value: self.actor, fieldNumber: 6)
+    }
+    if self.revokedAtUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.revokedAtUnixMilliseconds, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_CertificateRevocationRecord, rhs: Signet_Admin_V1alpha1_CertificateRevocationRecord) -> Bool {
+    if lhs.serial != rhs.serial {return false}
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.node != rhs.node {return false}
+    if lhs.notAfterUnixSeconds != rhs.notAfterUnixSeconds {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.actor != rhs.actor {return false}
+    if lhs.revokedAtUnixMilliseconds != rhs.revokedAtUnixMilliseconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RevokeCertificateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RevokeCertificateRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}serial\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 1)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RevokeCertificateRequest, rhs: Signet_Admin_V1alpha1_RevokeCertificateRequest) -> Bool {
+    if lhs.serial != rhs.serial {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RevokeCertificateResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RevokeCertificateResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}certificate\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._revision) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._certificate) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._revision {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._certificate {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RevokeCertificateResponse, rhs: Signet_Admin_V1alpha1_RevokeCertificateResponse) -> Bool {
+    if lhs._revision != rhs._revision {return false}
+    if lhs._certificate != rhs._certificate {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

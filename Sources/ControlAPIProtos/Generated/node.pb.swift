@@ -1520,12 +1520,75 @@ package nonisolated struct Signet_Node_V1alpha1_Revocation: Sendable {
     set {target = .identity(newValue)}
   }
 
+  /// Everything that it signed is refused.
+  package var authority: Signet_Node_V1alpha1_DistrustedAuthority {
+    get {
+      if case .authority(let v)? = target {return v}
+      return Signet_Node_V1alpha1_DistrustedAuthority()
+    }
+    set {target = .authority(newValue)}
+  }
+
+  /// Everything that it signed counts, and is to be replaced.
+  package var taintedAuthority: Signet_Node_V1alpha1_DistrustedAuthority {
+    get {
+      if case .taintedAuthority(let v)? = target {return v}
+      return Signet_Node_V1alpha1_DistrustedAuthority()
+    }
+    set {target = .taintedAuthority(newValue)}
+  }
+
+  package var leaf: Signet_Node_V1alpha1_RevokedLeaf {
+    get {
+      if case .leaf(let v)? = target {return v}
+      return Signet_Node_V1alpha1_RevokedLeaf()
+    }
+    set {target = .leaf(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Target: Equatable, Sendable {
     case identity(Signet_Node_V1alpha1_RevokedIdentity)
+    /// Everything that it signed is refused.
+    case authority(Signet_Node_V1alpha1_DistrustedAuthority)
+    /// Everything that it signed counts, and is to be replaced.
+    case taintedAuthority(Signet_Node_V1alpha1_DistrustedAuthority)
+    case leaf(Signet_Node_V1alpha1_RevokedLeaf)
 
   }
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_RevokedLeaf: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The subject key identifier of the authority that signed it.
+  package var authorityKeyID: Data = Data()
+
+  /// The serial number's octets, without a leading zero.
+  package var serial: Data = Data()
+
+  /// When the certificate ends: the revocation is forgotten a minute later.
+  package var notAfterUnixSeconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_DistrustedAuthority: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Its subject key identifier.
+  package var keyID: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 }
@@ -4607,7 +4670,7 @@ nonisolated extension Signet_Node_V1alpha1_ProxyListening: SwiftProtobuf.Message
 
 nonisolated extension Signet_Node_V1alpha1_Revocation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Revocation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}identity\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}identity\0\u{1}authority\0\u{3}tainted_authority\0\u{1}leaf\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4628,6 +4691,45 @@ nonisolated extension Signet_Node_V1alpha1_Revocation: SwiftProtobuf.Message, Sw
           self.target = .identity(v)
         }
       }()
+      case 2: try {
+        var v: Signet_Node_V1alpha1_DistrustedAuthority?
+        var hadOneofValue = false
+        if let current = self.target {
+          hadOneofValue = true
+          if case .authority(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.target = .authority(v)
+        }
+      }()
+      case 3: try {
+        var v: Signet_Node_V1alpha1_DistrustedAuthority?
+        var hadOneofValue = false
+        if let current = self.target {
+          hadOneofValue = true
+          if case .taintedAuthority(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.target = .taintedAuthority(v)
+        }
+      }()
+      case 4: try {
+        var v: Signet_Node_V1alpha1_RevokedLeaf?
+        var hadOneofValue = false
+        if let current = self.target {
+          hadOneofValue = true
+          if case .leaf(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.target = .leaf(v)
+        }
+      }()
       default: break
       }
     }
@@ -4638,14 +4740,100 @@ nonisolated extension Signet_Node_V1alpha1_Revocation: SwiftProtobuf.Message, Sw
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
     // https://github.com/apple/swift-protobuf/issues/1182
-    try { if case .identity(let v)? = self.target {
+    switch self.target {
+    case .identity?: try {
+      guard case .identity(let v)? = self.target else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
+    }()
+    case .authority?: try {
+      guard case .authority(let v)? = self.target else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .taintedAuthority?: try {
+      guard case .taintedAuthority(let v)? = self.target else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .leaf?: try {
+      guard case .leaf(let v)? = self.target else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case nil: break
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Node_V1alpha1_Revocation, rhs: Signet_Node_V1alpha1_Revocation) -> Bool {
     if lhs.target != rhs.target {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_RevokedLeaf: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RevokedLeaf"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}authority_key_id\0\u{1}serial\0\u{3}not_after_unix_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.authorityKeyID) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.notAfterUnixSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.authorityKeyID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.authorityKeyID, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 2)
+    }
+    if self.notAfterUnixSeconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.notAfterUnixSeconds, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_RevokedLeaf, rhs: Signet_Node_V1alpha1_RevokedLeaf) -> Bool {
+    if lhs.authorityKeyID != rhs.authorityKeyID {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.notAfterUnixSeconds != rhs.notAfterUnixSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_DistrustedAuthority: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DistrustedAuthority"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}key_id\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.keyID) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.keyID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.keyID, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_DistrustedAuthority, rhs: Signet_Node_V1alpha1_DistrustedAuthority) -> Bool {
+    if lhs.keyID != rhs.keyID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -26,6 +26,11 @@ package enum Schema {
         Migration(name: "0008-node-scope", apply: Migration0008NodeScope.apply),
         Migration(name: "0009-withdrawn-keys", apply: Migration0009WithdrawnKeys.apply),
         Migration(name: "0010-data-path", apply: Migration0010DataPath.apply),
+        Migration(name: "0011-authority-life", apply: Migration0011AuthorityLife.apply),
+        Migration(
+            name: "0012-revoked-certificates",
+            apply: Migration0012RevokedCertificates.apply
+        ),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

@@ -114,6 +114,15 @@ package enum ClientHandshakeError: Error, Hashable, CustomStringConvertible {
         self = .tls(reason?.split(separator: " ").first.map(String.init) ?? text)
     }
 
+    /// Whether the server said that it does not take the certificate it was shown (RFC 8446 section
+    /// 6.2: alerts 42 to 46 and 48).
+    package var refusesCertificate: Bool {
+        guard case .tls(let reason) = self else { return false }
+        // BoringSSL's names for alerts that it received.
+        return reason.contains("_ALERT_")
+            && (reason.contains("CERTIFICATE") || reason.hasSuffix("UNKNOWN_CA"))
+    }
+
     package var description: String {
         switch self {
         case .closedByServer: "the connection was closed during the handshake"

@@ -30,15 +30,18 @@ package struct RequiredMetadata: Hashable, Sendable {
 package struct PeerInterceptor: ServerInterceptor {
     private let connections: PeerConnections
     private let required: [RequiredMetadata]
+    private let believes: @Sendable (VerifiedPeer) -> Bool
     private let now: @Sendable () -> Date
 
     init(
         connections: PeerConnections,
         required: [RequiredMetadata],
+        believes: @escaping @Sendable (VerifiedPeer) -> Bool,
         now: @escaping @Sendable () -> Date
     ) {
         self.connections = connections
         self.required = required
+        self.believes = believes
         self.now = now
     }
 
@@ -95,6 +98,13 @@ package struct PeerInterceptor: ServerInterceptor {
                 throw RPCError(
                     code: .unauthenticated,
                     message: "the certificate of this connection has expired; connect again"
+                )
+            }
+            guard believes(verified) else {
+                throw RPCError(
+                    code: .unauthenticated,
+                    message: "the certificate of this connection, or its authority, was revoked; "
+                        + "connect again with another certificate"
                 )
             }
         }

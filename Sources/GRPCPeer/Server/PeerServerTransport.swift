@@ -113,10 +113,21 @@ package final class PeerServerTransport: ListeningServerTransport {
 
     /// The interceptor that belongs to this transport.
     ///
-    /// - Parameter required: Metadata that methods of the named services demand.
+    /// - Parameters:
+    ///   - required: Metadata that methods of the named services demand.
+    ///   - believes: Whether a peer that was verified when it connected still counts; asked for each
+    ///     request, so it must be quick.
     /// - Returns: An interceptor that knows the connections of this transport only.
-    package func interceptor(requiring required: [RequiredMetadata] = []) -> PeerInterceptor {
-        PeerInterceptor(connections: connections, required: required, now: now)
+    package func interceptor(
+        requiring required: [RequiredMetadata] = [],
+        believes: @escaping @Sendable (VerifiedPeer) -> Bool = { _ in true }
+    ) -> PeerInterceptor {
+        PeerInterceptor(
+            connections: connections,
+            required: required,
+            believes: believes,
+            now: now
+        )
     }
 
     /// The address in use; waits until the server listens.

@@ -14,6 +14,16 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
         case active
         /// Signs nothing any more; stays in the bundle until its last SVID has expired.
         case old
+        /// As `old`, but not trusted to be its server's alone: what it signed is being replaced.
+        case tainted
+        /// In no bundle; kept so that its key never comes back and old connections end.
+        case revoked
+
+        /// Whether the bundle holds it.
+        package var isPublished: Bool { self != .revoked }
+
+        /// Whether its private key is of use: it signs, or may do so later.
+        package var needsKey: Bool { self == .active || self == .prepared }
     }
 
     /// The subject key identifier in lower-case hexadecimal.

@@ -21,7 +21,8 @@ package struct AuthorityRotation: Sendable {
         case activate(id: String, retiring: String?, missing: [String])
         /// Make a key and a self-signed authority and publish it in the bundle.
         case prepare
-        /// Take the authority out of the bundle and destroy its key.
+        /// Take the authority out of the bundle and destroy its key; one that is tainted becomes
+        /// revoked by that, and the record of one that is revoked goes.
         case remove(id: String)
         /// Call `timerFired` then, instead of any time asked for earlier.
         case scheduleTimer(at: Date)
@@ -35,9 +36,12 @@ package struct AuthorityRotation: Sendable {
     /// How much longer than its last SVID an old authority stays, for verifiers whose clock is late
     /// by as much as an agent may be and still be ready.
     package static let removalMargin: Duration = .seconds(60)
-    /// Most authorities of one server after a requested rotation: a bundle of 64 holds those of
-    /// eight servers.
+    /// Most authorities of one server in the bundle after a requested rotation: a bundle of 64
+    /// holds those of eight servers.
     package static let authoritiesMax = 8
+    /// How long after its notAfter the record of a revoked authority is kept, for connections that
+    /// outlive their certificates: longer than any proxy is left without its agent.
+    package static let revokedKept: Duration = .seconds(7 * 86_400)
 
     private enum Step: Hashable {
         case activate
@@ -83,6 +87,18 @@ package struct AuthorityRotation: Sendable {
     /// The authority that will sign next, if it has been made.
     package var next: Authority? { authorities.first { $0.state == .prepared } }
 
+    /// Live agents that do not have the next authority yet; nil while nobody has counted.
+    package var missingAgents: [String]? { next == nil ? nil : missing }
+
+    /// When the next authority begins to sign as far as is known now, and when at the latest; nil
+    /// while there is none.
+    package func activation(now: Date) -> (expected: Date, latest: Date)? {
+        guard let next else { return nil }
+        let latest =
+            active.map { max(lastMoment(of: $0), now) } ?? now
+        return (activationTime(of: next, now: now) ?? latest, latest)
+    }
+
     /// The time asked for has come, the server has started, or the wall clock has stepped.
     package mutating func timerFired(now: Date) -> [Action] {
         decide(now: now)
@@ -92,10 +108,27 @@ package struct AuthorityRotation: Sendable {
     ///
     /// - Throws: `RotationRefusal.tooManyAuthorities`.
     package mutating func rotationRequested(now: Date) throws(RotationRefusal) -> [Action] {
-        if next == nil {
-            guard authorities.count < Self.authoritiesMax else { throw .tooManyAuthorities }
-            isRequested = true
-        }
+        try requireRoom()
+        if next == nil { isRequested = true }
+        return decide(now: now)
+    }
+
+    /// Whether a requested rotation has room in the bundle.
+    ///
+    /// - Throws: `RotationRefusal.tooManyAuthorities`.
+    package func requireRoom() throws(RotationRefusal) {
+        guard next != nil || authorities.count(where: \.state.isPublished) < Self.authoritiesMax
+        else { throw .tooManyAuthorities }
+    }
+
+    /// Somebody else changed the records: an admin tainted or revoked an authority.
+    ///
+    /// Steps that are under way are answered as before; what was counted of agents is kept if the
+    /// next authority is still the same.
+    package mutating func recordsChanged(_ new: [Authority], now: Date) -> [Action] {
+        let waitedFor = next?.id
+        authorities = new
+        if next?.id != waitedFor { missing = nil }
         return decide(now: now)
     }
 
@@ -163,7 +196,11 @@ package struct AuthorityRotation: Sendable {
     /// The authority is in no bundle any more.
     package mutating func removed(id: String, now: Date) -> [Action] {
         finish(.remove(id))
-        authorities.removeAll { $0.id == id && $0.state != .active }
+        if authorities.contains(where: { $0.id == id && $0.state == .tainted }) {
+            update(id) { $0.state = .revoked }
+        } else {
+            authorities.removeAll { $0.id == id && $0.state != .active }
+        }
         return decide(now: now)
     }
 
@@ -253,9 +290,10 @@ extension AuthorityRotation {
     private func removalTime(of authority: Authority) -> Date {
         switch authority.state {
         case .active: .distantFuture
-        case .old:
+        case .old, .tainted:
             min(authority.lastSVIDNotAfter ?? authority.notAfter, authority.notAfter)
                 .adding(Self.removalMargin)
+        case .revoked: authority.notAfter.adding(Self.revokedKept)
         case .prepared:
             abandoned.contains(authority.id) ? .distantPast : lastMoment(of: authority)
         }
@@ -290,7 +328,7 @@ package enum RotationRefusal: Error, Hashable, Sendable, CustomStringConvertible
     package var description: String {
         """
         this server already has \(AuthorityRotation.authoritiesMax) authorities; wait until the \
-        SVIDs of an old one have expired
+        SVIDs of an old one have expired, or revoke one
         """
     }
 }

@@ -4,6 +4,7 @@ package import ControlAPI
 package import ControlAPIProtos
 internal import FoundationEssentials
 package import NodeSync
+internal import Reactor
 internal import Routing
 package import SPIFFE
 internal import SwiftProtobuf
@@ -45,11 +46,20 @@ extension ProxyTrust {
             throw .tooMany("trust.revocations", max: AgentMessageLimits.revocationsMax)
         }
         var revocations: [SPIFFEID: Date] = [:]
+        var authorities: [[UInt8]: AuthorityStanding] = [:]
+        var leaves: [PeerRevocations.Leaf: Date] = [:]
         for message in message.revocations {
-            guard case .identity(let id, let before) = try Revocation(parsing: message) else {
+            switch try Revocation(parsing: message) {
+            case .authority(let keyID): authorities[keyID] = .revoked
+            case .identity(let id, let before):
+                revocations[id] = max(revocations[id] ?? .distantPast, before)
+            case .taintedAuthority(let keyID):
+                if authorities[keyID] == nil { authorities[keyID] = .tainted }
+            case .leaf(let authorityKeyID, let serial, let notAfter):
+                leaves[.init(authorityKeyID: authorityKeyID, serial: serial)] = notAfter
+            case .node:
                 throw .field("trust.revocations", "a target that this version does not know")
             }
-            revocations[id] = max(revocations[id] ?? .distantPast, before)
         }
         guard message.granted.count <= Proxy.identitiesMax else {
             throw .tooMany("trust.granted", max: Proxy.identitiesMax)
@@ -64,6 +74,8 @@ extension ProxyTrust {
             trustDomain: trustDomain,
             bundles: bundles,
             revocations: revocations,
+            authorities: authorities,
+            leaves: leaves,
             granted: granted
         )
     }
@@ -146,6 +158,8 @@ package struct ReceivedState: Sendable {
                 id: id,
                 certificateChain: chain.map { Array($0) },
                 privateKeyPKCS8: Array(key),
+                authorityKeyID: leaf.authorityKeyID ?? [],
+                serial: leaf.serial,
                 notBefore: leaf.notBefore,
                 notAfter: leaf.notAfter
             )

@@ -3,6 +3,7 @@
 internal import ControlAPI
 internal import FoundationEssentials
 package import NodeSync
+internal import Reactor
 internal import Routing
 internal import SPIFFE
 
@@ -36,6 +37,10 @@ package struct ConfigurationGate: Sendable {
     /// Most revocations remembered, those included that the agent does not name any more.
     package static let revocationsKeptMax = 2 * AgentMessageLimits.revocationsMax
 
+    /// Most distrusted authorities remembered, those included that the agent does not name any more:
+    /// a server has as many as its operators have distrusted in eight days.
+    package static let authoritiesKeptMax = 1_024
+
     /// Nil before the first.
     package private(set) var trust: ProxyTrust?
     /// Of the state in force; nil before the first.
@@ -58,7 +63,7 @@ package struct ConfigurationGate: Sendable {
     ///
     /// - Returns: What is in force: revocations that were known before included, because they are
     ///   never undone.
-    mutating func received(_ new: ProxyTrust) -> ProxyTrust {
+    package mutating func received(_ new: ProxyTrust) -> ProxyTrust {
         hasTrust = true
         var revocations = new.revocations
         if let trust, trust.trustDomain == new.trustDomain {
@@ -74,11 +79,41 @@ package struct ConfigurationGate: Sendable {
             trustDomain: new.trustDomain,
             bundles: new.bundles,
             revocations: revocations,
+            authorities: distrusted(new),
+            leaves: revokedLeaves(new),
             granted: new.granted
         )
         trust = merged
         held = held.filter { isGood($0.value) }
         return merged
+    }
+
+    /// How authorities are distrusted.
+    ///
+    /// One that was revoked stays so, whatever the agent says, while there is room to remember it.
+    /// That one is tainted is the agent's to know.
+    private func distrusted(_ new: ProxyTrust) -> [[UInt8]: AuthorityStanding] {
+        guard let trust, trust.trustDomain == new.trustDomain else { return new.authorities }
+        var result = new.authorities
+        for (keyID, standing) in trust.authorities
+        where standing == .revoked
+            && (result[keyID] != nil || result.count < Self.authoritiesKeptMax)
+        {
+            result[keyID] = .revoked
+        }
+        return result
+    }
+
+    /// Revoked certificates, with those that were known before, of which the ones that end first go
+    /// when there is no room.
+    private func revokedLeaves(_ new: ProxyTrust) -> [PeerRevocations.Leaf: Date] {
+        guard let trust, trust.trustDomain == new.trustDomain else { return new.leaves }
+        let all = new.leaves.merging(trust.leaves) { new, _ in new }
+        guard all.count > Self.revocationsKeptMax else { return all }
+        let room = max(0, Self.revocationsKeptMax - new.leaves.count)
+        let kept = trust.leaves.filter { new.leaves[$0.key] == nil }
+            .sorted { $0.value > $1.value }.prefix(room)
+        return new.leaves.merging(kept.map { ($0.key, $0.value) }) { new, _ in new }
     }
 
     /// Judges a state that could be read.
@@ -155,6 +190,6 @@ package struct ConfigurationGate: Sendable {
 
     private func isGood(_ identity: ProxyIdentity) -> Bool {
         guard let trust, trust.granted.contains(identity.id) else { return false }
-        return !trust.revokes(identity.id, leafNotBefore: identity.notBefore)
+        return !trust.revokes(identity)
     }
 }

@@ -3,6 +3,7 @@
 package import ControlAPI
 package import FoundationEssentials
 package import NodeSync
+package import Reactor
 package import Routing
 package import SPIFFE
 
@@ -14,6 +15,10 @@ package struct ProxyIdentity: Hashable, Sendable {
     /// DER, leaf first.
     package let certificateChain: [[UInt8]]
     package let privateKeyPKCS8: [UInt8]
+    /// Which authority the leaf says signed it; empty if it says none.
+    package let authorityKeyID: [UInt8]
+    /// Of the leaf, in the form of `LeafCertificate.serial`.
+    package let serial: [UInt8]
     /// Of the leaf.
     package let notBefore: Date
     /// Of the leaf; the identity is not presented any more afterwards.
@@ -23,12 +28,16 @@ package struct ProxyIdentity: Hashable, Sendable {
         id: SPIFFEID,
         certificateChain: [[UInt8]],
         privateKeyPKCS8: [UInt8],
+        authorityKeyID: [UInt8] = [],
+        serial: [UInt8] = [],
         notBefore: Date,
         notAfter: Date
     ) {
         self.id = id
         self.certificateChain = certificateChain
         self.privateKeyPKCS8 = privateKeyPKCS8
+        self.authorityKeyID = authorityKeyID
+        self.serial = serial
         self.notBefore = notBefore
         self.notAfter = notAfter
     }
@@ -46,6 +55,10 @@ package struct ProxyTrust: Hashable, Sendable {
     package let bundles: [TrustDomain: TrustBundle]
     /// Until when what was issued for an identity is refused; see `revokes`.
     package let revocations: [SPIFFEID: Date]
+    /// How authorities are distrusted, by their subject key identifiers.
+    package let authorities: [[UInt8]: AuthorityStanding]
+    /// Single certificates that are refused, and when each ends.
+    package let leaves: [PeerRevocations.Leaf: Date]
     /// The IDs that the proxy may present; what is not here is erased.
     package let granted: Set<SPIFFEID>
 
@@ -53,19 +66,37 @@ package struct ProxyTrust: Hashable, Sendable {
         trustDomain: TrustDomain,
         bundles: [TrustDomain: TrustBundle],
         revocations: [SPIFFEID: Date],
+        authorities: [[UInt8]: AuthorityStanding] = [:],
+        leaves: [PeerRevocations.Leaf: Date] = [:],
         granted: Set<SPIFFEID>
     ) {
         self.trustDomain = trustDomain
         self.bundles = bundles
         self.revocations = revocations
+        self.authorities = authorities
+        self.leaves = leaves
         self.granted = granted
     }
 
-    /// Whether a leaf is refused, a peer's or the proxy's own.
+    /// Whether a leaf of an identity is refused, whoever signed it.
     package func revokes(_ id: SPIFFEID, leafNotBefore: Date) -> Bool {
         revocations[id].map {
             Revocation.revokes(leafNotBefore: leafNotBefore, issuedBefore: $0)
         } ?? false
+    }
+
+    /// Whether a certificate of the proxy's own is refused.
+    package func revokes(_ identity: ProxyIdentity) -> Bool {
+        authorities[identity.authorityKeyID] == .revoked
+            || leaves[
+                .init(authorityKeyID: identity.authorityKeyID, serial: identity.serial)
+            ] != nil
+            || revokes(identity.id, leafNotBefore: identity.notBefore)
+    }
+
+    /// The authorities that stand so.
+    func authorities(standing: AuthorityStanding) -> Set<[UInt8]> {
+        Set(authorities.filter { $0.value == standing }.keys)
     }
 }
 

@@ -70,9 +70,12 @@ package struct SnapshotBuilder {
         var usedSets: [[[UInt8]]: CompiledPolicySet] = [:]
         let authorities = authorities(of: trust.bundles)
         let revocations = PeerRevocations(
+            leaves: Set(trust.leaves.keys),
             identities: trust.revocations.mapValues {
                 $0.addingTimeInterval(-X509SVID.backdatingSeconds)
-            }
+            },
+            authorities: trust.authorities(standing: .revoked),
+            taintedAuthorities: trust.authorities(standing: .tainted)
         )
         var inbound: [InboundRoute] = []
         for (index, listener) in state.proxy.inbound.enumerated() {
@@ -213,7 +216,7 @@ package struct SnapshotBuilder {
             // One that was revoked is not part of a state that came afterwards.
             return trust.revocations[id] == nil ? .missing : .revoked
         }
-        guard !trust.revokes(id, leafNotBefore: identity.notBefore) else { return .revoked }
+        guard !trust.revokes(identity) else { return .revoked }
         return identity.notAfter > now ? nil : .ended
     }
 

@@ -102,7 +102,10 @@ package final class AgentCore: Sendable {
         let logic = AgentLogic(
             stored,
             name: name,
-            capabilities: [SyncCapability.proxy, SyncCapability.observedEndpoints],
+            capabilities: [
+                SyncCapability.proxy, SyncCapability.observedEndpoints,
+                SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
+            ],
             now: clock.reading,
             using: &generator
         )
@@ -192,7 +195,8 @@ package final class AgentCore: Sendable {
     /// - Parameters:
     ///   - reason: Why, for the log.
     ///   - refusal: What the server said if it does not want this agent.
-    func disconnected(reason: String, refusal: AgentRefusal?) {
+    ///   - isTurnedAway: Whether the server does not take the certificate it was shown.
+    func disconnected(reason: String, refusal: AgentRefusal?, isTurnedAway: Bool) {
         logger.log(
             level: refusal == nil ? .info : .error,
             "connection to the server ended",
@@ -205,7 +209,9 @@ package final class AgentCore: Sendable {
         }
         metrics.set(.syncConnected, to: 0)
         metrics.increment(.syncReconnects)
-        transition { $0.disconnected(refusal: refusal, now: $1, using: &$2) }
+        transition {
+            $0.disconnected(refusal: refusal, isTurnedAway: isTurnedAway, now: $1, using: &$2)
+        }
     }
 
     // MARK: - Workload streams
@@ -272,8 +278,28 @@ package final class AgentCore: Sendable {
         metrics.set(.agentSVIDNotAfter, to: answer.chain.notAfter.timeIntervalSince1970)
         let validity = SVIDValidity(issuedAt: answer.issuedAt, notAfter: answer.chain.notAfter)
         transition {
-            $0.ownSVIDRenewed(validity, bundle: answer.bundle, now: $1, using: &$2)
+            $0.ownSVIDRenewed(
+                validity,
+                authorityKeyID: answer.chain.authorityKeyID,
+                bundle: answer.bundle,
+                now: $1,
+                using: &$2
+            )
         }
+    }
+
+    /// Judges the chain of a server by the bundle, by its ID, and by what is known of its authority:
+    /// whoever has a copy of a tainted one's key could be any server.
+    ///
+    /// - Throws: `PeerVerificationError`, `ServerRefusal`.
+    func verifyServer(_ chain: [[UInt8]]) async throws -> VerifiedPeer {
+        let peer = try await trust.verifyServer(chain, now: clock.wallTime)
+        let isDistrusted = ask { logic in
+            logic.cache.standing(ofAuthority: peer.anchorKeyID) != nil
+                || logic.cache.standing(ofAuthority: peer.authorityKeyID) != nil
+        }
+        guard !isDistrusted else { throw ServerRefusal.authorityDistrusted(peer.id) }
+        return peer
     }
 
     private func changeTrust<Failure: Error>(

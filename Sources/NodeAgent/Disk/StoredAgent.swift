@@ -166,8 +166,9 @@ package struct StoredAgent: Sendable {
             _ = try await PeerVerifier(bundles: [identity.trustDomain: identity.bundle])
                 .verify(chain: identity.certificateChain, now: max(now, leaf.notBefore))
         } catch .noPath {
-            // An authority leaves the bundle after its last SVID ended: by that, this one is over,
-            // and it is this machine's clock that is behind. The agent comes back as after any end.
+            // An authority leaves the bundle when it is revoked, or after its last SVID ended, when
+            // it is this machine's clock that is behind. Either way this one is over, and the agent
+            // comes back as after any end.
             identity.notAfter = min(identity.notAfter, now.addingTimeInterval(-1))
         } catch {
             throw AgentFile.identity.damaged(path, "certificate and bundle do not match: \(error)")

@@ -42,6 +42,11 @@ package struct StoredIdentity: Hashable, Sendable {
 
     package var trustDomain: TrustDomain { id.trustDomain }
 
+    /// Which authority signed the certificate, as it says itself; empty if it does not.
+    package var authorityKeyID: [UInt8] {
+        certificateChain.first.flatMap { try? LeafCertificate(der: $0) }?.authorityKeyID ?? []
+    }
+
     /// Takes a renewed certificate together with the bundle that came with it.
     ///
     /// Both go into one write of the file: a chain beside a bundle that does not know its

@@ -116,6 +116,8 @@ extension AgentLogic {
         if node != nodeBefore { decoded.append(.node(node)) }
         if !refusals.isEmpty { result.append(.report(.resourcesRefused(refusals))) }
         result += perform(cache.received(decoded, now: now.wall), now: now, using: &generator)
+        // Before anything is done with a certificate that counts no more.
+        judgeOwnAuthority(now: now, using: &generator)
         result += perform(sync.applied(refusing: refusals), now: now, using: &generator)
         return result
     }

@@ -64,6 +64,7 @@ extension AgentLogic {
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
         var actions = wakeProxies()
+        judgeOwnAuthority(now: now, using: &generator)
         if let renewal = own.started(now: now, isOnline: isOnline) {
             actions.append(.renewOwnSVID(renewal))
         }
@@ -86,6 +87,15 @@ extension AgentLogic {
             actions.append(.scheduleTimer(at: next))
         }
         return actions
+    }
+
+    /// Tells the agent's own SVID what is known of its authority.
+    mutating func judgeOwnAuthority(
+        now: ClockReading,
+        using generator: inout some RandomNumberGenerator
+    ) {
+        let standing = cache.standing(ofAuthority: own.authorityKeyID)
+        own.judged(standing, now: now.wall, using: &generator)
     }
 
     /// Whether the timer is set to a time, up to what turning dates into boot times rounds.
@@ -115,7 +125,12 @@ extension AgentLogic {
             switch own.standing(at: now.wall) {
             case .valid:
                 return refusedBecause?.description(agent: name)
-            case .expired: return "the agent's certificate has expired" + reason
+            case .expired:
+                let what =
+                    own.distrust == .revoked
+                    ? "the authority of the agent's certificate was revoked"
+                    : "the agent's certificate has expired"
+                return what + reason
             case .lapsed(let lapse): return lapse.description(agent: name)
             }
         case .synced:

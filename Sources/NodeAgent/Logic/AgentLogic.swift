@@ -110,6 +110,7 @@ package struct AgentLogic: Sendable {
         )
         own = OwnSVID(
             SVIDValidity(issuedAt: stored.identity.issuedAt, notAfter: stored.identity.notAfter),
+            authorityKeyID: stored.identity.authorityKeyID,
             bundle: stored.identity.bundle,
             using: &generator
         )
@@ -177,6 +178,7 @@ package struct AgentLogic: Sendable {
         welcomeBy = nil
         isOnline = true
         refusedBecause = nil
+        own.wasWelcomed()
         knowsNode = true
         if nodeSelectors != attestedSelectors {
             attestedSelectors = nodeSelectors
@@ -208,11 +210,13 @@ package struct AgentLogic: Sendable {
     ///
     /// - Parameters:
     ///   - refusal: What the server said if it does not want this agent; nil for any other end.
+    ///   - isTurnedAway: Whether the server does not take the certificate it was shown.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
     /// - Returns: What the shell has to do.
     package mutating func disconnected(
         refusal: AgentRefusal? = nil,
+        isTurnedAway: Bool = false,
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
@@ -222,7 +226,8 @@ package struct AgentLogic: Sendable {
         showsOldSVID = false
         helloAt = nil
         welcomeBy = nil
-        own.connectionEnded(now: now.wall)
+        own.connectionEnded()
+        if isTurnedAway { own.wasTurnedAway() }
         for id in inFlight.sorted() {
             inFlight.remove(id)
             actions += perform(
@@ -241,18 +246,20 @@ package struct AgentLogic: Sendable {
     ///
     /// - Parameters:
     ///   - validity: Of the new SVID.
+    ///   - authorityKeyID: Which authority signed it.
     ///   - new: The bundle that came with it; an older one than what is known is ignored.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
     /// - Returns: What the shell has to do.
     package mutating func ownSVIDRenewed(
         _ validity: SVIDValidity,
+        authorityKeyID: [UInt8],
         bundle new: TrustBundle,
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
         var actions = observeClocks(now: now, using: &generator)
-        own.renewed(validity, now: now, using: &generator)
+        own.renewed(validity, authorityKeyID: authorityKeyID, now: now, using: &generator)
         showsOldSVID = isOnline
         if new.trustDomain == trustDomain, new.sequenceNumber > bundle.sequenceNumber {
             bundle = new

@@ -38,29 +38,43 @@ package struct OwnSVID: Sendable {
     package static let retryDelayMin: Duration = .seconds(2)
     /// The longest wait: how late the agent may notice that it may come back.
     package static let retryDelayMax: Duration = .seconds(120)
+    /// After so many handshakes without a welcome in which the server did not take the certificate, the agent
+    /// doubts it: one or two may have met a server that is in the middle of a change.
+    package static let turnedAwayMax = 3
 
     package private(set) var validity: SVIDValidity
+    /// Which authority signed it, as the leaf says.
+    package private(set) var authorityKeyID: [UInt8]
+    /// How that authority is distrusted; nil if it is not.
+    package private(set) var distrust: AuthorityStanding?
     /// Why the last try failed; nil after a success.
     package private(set) var problem: String?
     /// When the last authority of the bundle ends.
     private var bundleNotAfter: Date
     private var renewAt: Date
     private var retryAt: Duration?
-    private var isInFlight = false
+    private var inFlight: Renewal?
+    /// Whether the authority was tainted while a new certificate was asked for, which may be by it.
+    private var wasTaintedMeanwhile = false
+    /// Handshakes since the last welcome in which the server did not take the certificate.
+    private var turnedAway = 0
     private var backoff = Backoff(delayMin: Self.retryDelayMin, delayMax: Self.retryDelayMax)
 
     /// Begins with an SVID.
     ///
     /// - Parameters:
     ///   - validity: Of the SVID.
+    ///   - authorityKeyID: Who signed it; empty if that is not known.
     ///   - bundle: What the server is verified with.
     ///   - generator: Where jitter comes from.
     package init(
         _ validity: SVIDValidity,
+        authorityKeyID: [UInt8],
         bundle: TrustBundle,
         using generator: inout some RandomNumberGenerator
     ) {
         self.validity = validity
+        self.authorityKeyID = authorityKeyID
         bundleNotAfter = Self.end(of: bundle)
         renewAt = renewalTime(
             issuedAt: validity.issuedAt,
@@ -70,9 +84,14 @@ package struct OwnSVID: Sendable {
     }
 
     /// Whether the SVID is valid, may still be readmitted, or is over.
+    ///
+    /// One whose authority was revoked counts as expired: nobody believes it, and the key is what
+    /// readmission asks for (docs/decisions/0014-life-of-an-authority.md).
     package func standing(at now: Date) -> Standing {
-        if now <= validity.notAfter { return .valid }
-        return Self.lapse(validity.notAfter, bundleNotAfter: bundleNotAfter, at: now)
+        let isRevoked = distrust == .revoked
+        if now <= validity.notAfter, !isRevoked { return .valid }
+        let end = isRevoked ? min(validity.notAfter, now) : validity.notAfter
+        return Self.lapse(end, bundleNotAfter: bundleNotAfter, at: now)
             .map { .lapsed($0) } ?? .expired
     }
 
@@ -98,6 +117,37 @@ package struct OwnSVID: Sendable {
         bundleNotAfter = Self.end(of: bundle)
     }
 
+    /// What is known of the certificate's authority now.
+    package mutating func judged(
+        _ standing: AuthorityStanding?,
+        now: Date,
+        using generator: inout some RandomNumberGenerator
+    ) {
+        guard standing != distrust else { return }
+        distrust = standing
+        guard standing == .tainted else { return }
+        wasTaintedMeanwhile = inFlight != nil
+        hasten(now: now, using: &generator)
+    }
+
+    /// Asks for a new certificate at a random moment of the time that is for replacing tainted ones.
+    private mutating func hasten(now: Date, using generator: inout some RandomNumberGenerator) {
+        let left = max(0, validity.notAfter.timeIntervalSince(now))
+        let spread = min(RenewalQueue.taintSpread / .seconds(1), left / 4)
+        let soon = now.addingTimeInterval(Double.random(in: 0...spread, using: &generator))
+        renewAt = min(renewAt, soon)
+    }
+
+    /// The server did not take the certificate: perhaps its authority was revoked while the agent
+    /// was away.
+    package mutating func wasTurnedAway() { turnedAway += 1 }
+
+    /// A server has welcomed the agent, and so believes the certificate.
+    ///
+    /// A server that is not there, or has no place, says nothing of it, and does not hide what
+    /// another address says.
+    package mutating func wasWelcomed() { turnedAway = 0 }
+
     /// What is to be done now; the answer is `renewed`, `failed` or `connectionEnded`.
     ///
     /// - Parameters:
@@ -105,29 +155,47 @@ package struct OwnSVID: Sendable {
     ///   - isOnline: Whether a connection on which to renew is open.
     /// - Returns: How to ask for a new certificate now; nil if none is to be asked for.
     package mutating func started(now: ClockReading, isOnline: Bool) -> Renewal? {
-        guard !isInFlight, retryAt ?? now.boot <= now.boot else { return nil }
-        let renewal: Renewal
+        guard inFlight == nil, retryAt ?? now.boot <= now.boot else { return nil }
         switch standing(at: now.wall) {
+        case .valid where isOnline:
+            guard renewAt <= now.wall else { return nil }
+            inFlight = .renew
         case .valid:
-            guard isOnline, renewAt <= now.wall else { return nil }
-            renewal = .renew
-        case .expired: renewal = .readmit
+            guard isDoubted else { return nil }
+            inFlight = .readmit
+        case .expired: inFlight = .readmit
         case .lapsed: return nil
         }
-        isInFlight = true
-        return renewal
+        return inFlight
     }
 
+    /// Whether the certificate is valid by all that is known here, and yet nobody believes it.
+    private var isDoubted: Bool { turnedAway >= Self.turnedAwayMax }
+
     /// The server signed a new one.
+    ///
+    /// - Parameters:
+    ///   - new: Of the new one.
+    ///   - authorityKeyID: Who signed it.
+    ///   - now: Both clocks.
+    ///   - generator: Where jitter comes from.
     package mutating func renewed(
         _ new: SVIDValidity,
+        authorityKeyID: [UInt8],
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) {
-        isInFlight = false
+        inFlight = nil
         problem = nil
         validity = new
+        // A server that goes on signing by a tainted authority is not asked more often for it.
+        if authorityKeyID != self.authorityKeyID { distrust = nil }
+        self.authorityKeyID = authorityKeyID
+        turnedAway = 0
         renewAt = renewalTime(issuedAt: new.issuedAt, notAfter: new.notAfter, jitter: &generator)
+        // What was signed before the taint is replaced by what is signed after it.
+        if wasTaintedMeanwhile, distrust == .tainted { hasten(now: now.wall, using: &generator) }
+        wasTaintedMeanwhile = false
         if renewAt <= now.wall {
             // Over half of its life is gone: the clocks differ, and asking again at once would
             // never end.
@@ -144,23 +212,23 @@ package struct OwnSVID: Sendable {
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) {
-        isInFlight = false
+        inFlight = nil
         problem = reason
         retryAt = now.boot + backoff.failed(using: &generator)
     }
 
     /// The connection on which a renewal was asked for has ended: it is asked for on the next one.
-    package mutating func connectionEnded(now: Date) {
-        if standing(at: now) == .valid { isInFlight = false }
+    package mutating func connectionEnded() {
+        if inFlight == .renew { inFlight = nil }
     }
 
     /// When to ask `started` again; nil if only another event can change its answer.
     package func nextTime(now: ClockReading, isOnline: Bool) -> Duration? {
-        guard !isInFlight else { return nil }
+        guard inFlight == nil else { return nil }
         let end = now.bootTime(of: validity.notAfter) + .seconds(1)
         switch standing(at: now.wall) {
         case .valid:
-            guard isOnline else { return end }
+            guard isOnline else { return isDoubted ? min(end, retryAt ?? now.boot) : end }
             return min(end, max(now.bootTime(of: renewAt), retryAt ?? .zero))
         case .expired: return retryAt ?? now.boot
         case .lapsed: return nil

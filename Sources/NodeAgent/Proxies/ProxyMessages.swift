@@ -36,13 +36,37 @@ extension ProxyHello {
 }
 
 extension ProxyView.Trust {
-    func message(_ trustDomain: TrustDomain) -> Signet_Proxy_V1alpha1_Trust {
+    /// The wire form.
+    ///
+    /// - Parameters:
+    ///   - trustDomain: The own one.
+    ///   - capabilities: What the process understands: one that knows revocations of identities
+    ///     alone would refuse the whole, and is told of no others (decisions 0014 and 0015).
+    /// - Returns: The message.
+    func message(
+        _ trustDomain: TrustDomain,
+        for capabilities: [String]
+    ) -> Signet_Proxy_V1alpha1_Trust {
         .with {
             $0.trustDomain = trustDomain.name
             $0.bundles = bundles.map(\.message)
-            // The cache tells of revocations of identities alone, all of which have a form.
-            $0.revocations = revocations.compactMap { try? $0.message }
+            // The cache tells of none of nodes; all others have a form.
+            $0.revocations = revocations.filter { $0.isKnown(to: capabilities) }
+                .compactMap { try? $0.message }
             $0.granted = granted.map(\.description)
+        }
+    }
+}
+
+extension Revocation {
+    /// Whether a process with these capabilities takes it.
+    fileprivate func isKnown(to capabilities: [String]) -> Bool {
+        switch self {
+        case .authority, .taintedAuthority:
+            capabilities.contains(SyncCapability.distrustedAuthorities)
+        case .identity: true
+        case .leaf: capabilities.contains(SyncCapability.revokedCertificates)
+        case .node: false
         }
     }
 }

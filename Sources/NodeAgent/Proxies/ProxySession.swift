@@ -177,7 +177,8 @@ final class ProxySession: Sendable {
         state.withLock { state in
             if let trust = state.trust {
                 state.trust = nil
-                return .with { $0.trust = trust.message(core.trustDomain) }
+                let capabilities = state.hello?.capabilities ?? []
+                return .with { $0.trust = trust.message(core.trustDomain, for: capabilities) }
             }
             // Before the state that opens the listeners which need them.
             if let endpoints = state.endpoints {

@@ -50,9 +50,7 @@ struct OwnSVIDCalls {
                 let mark = core.ask { $0.audit.mark }
                 let call = try AnonymousCall(
                     to: address,
-                    server: .required { chain in
-                        try await core.trust.verifyServer(chain, now: core.clock.wallTime)
-                    }
+                    server: .required { try await core.verifyServer($0) }
                 )
                 let message = try await call.run { service in
                     try await service.readmit(

@@ -39,6 +39,15 @@ struct ServerConnection {
 
     typealias Node = Signet_Node_V1alpha1_Node.Client<HTTP2ClientTransport.Posix>
 
+    /// How a connection ended.
+    private struct End {
+        var reason: String
+        /// What the server's own rules say of this agent.
+        var refusal: AgentRefusal?
+        /// Whether the server does not take this agent's certificate.
+        var isTurnedAway = false
+    }
+
     let core: AgentCore
     let addresses: [ServerAddress]
     let attestor: UnixWorkloadAttestor
@@ -51,38 +60,41 @@ struct ServerConnection {
             let end = await serve(address)
             next += 1
             guard !Task.isCancelled else { return }
-            core.disconnected(reason: "\(address): \(end.reason)", refusal: end.refusal)
+            core.disconnected(
+                reason: "\(address): \(end.reason)",
+                refusal: end.refusal,
+                isTurnedAway: end.isTurnedAway
+            )
         }
     }
 
     /// Serves one connection to its end.
     ///
     /// - Returns: Why it ended.
-    private func serve(_ address: ServerAddress) async -> (reason: String, refusal: AgentRefusal?) {
+    private func serve(_ address: ServerAddress) async -> End {
         let core = core
         let failure = HandshakeFailure()
         do {
             let transport = try PeerClientTransport.mutualTLS(
                 to: address,
                 identity: { core.trust.tls },
-                verifyServer: { chain in
-                    try await core.trust.verifyServer(chain, now: core.clock.wallTime)
-                },
+                verifyServer: { try await core.verifyServer($0) },
                 onHandshakeFailure: { failure.record($0) }
             )
             try await withGRPCClient(transport: transport) { client in
                 try await converse(Node(wrapping: client))
             }
-            return ("the stream ended", nil)
+            return End(reason: "the stream ended")
         } catch {
             let reason = failure.explained(error)
             guard let answer = (reason as? RPCError).map({ APIError($0) }) else {
-                return ("\(reason)", nil)
+                let isTurnedAway = (reason as? ClientHandshakeError)?.refusesCertificate ?? false
+                return End(reason: "\(reason)", isTurnedAway: isTurnedAway)
             }
             // What the server's own rules say of this agent, not a fault on the way.
             let isRefusal = answer.kind == .permissionDenied && answer.reason != "transport"
             let refusal = AgentRefusal(rule: answer.reason, text: answer.description)
-            return (answer.description, isRefusal ? refusal : nil)
+            return End(reason: answer.description, refusal: isRefusal ? refusal : nil)
         }
     }
 

@@ -84,17 +84,21 @@ package struct DemandChange: Hashable, Sendable {
     /// The SVID at hand differs from what the entry says now: replace it without waiting for half
     /// of its life.
     package let isOutdated: Bool
+    /// A tainted authority signed the SVID at hand: replace it soon, but not all at the same time.
+    package let isTainted: Bool
 
     package init(
         key: IdentityKey,
         demand: IdentityDemand,
         validity: SVIDValidity?,
-        isOutdated: Bool = false
+        isOutdated: Bool = false,
+        isTainted: Bool = false
     ) {
         self.key = key
         self.demand = demand
         self.validity = validity
         self.isOutdated = isOutdated
+        self.isTainted = isTainted
     }
 }
 
@@ -134,19 +138,30 @@ package struct IssuedSVID: Hashable, Sendable {
     }
 }
 
-/// What a decoded revocation takes away.
+/// What a decoded revocation takes away, or will.
 package enum Revocation: Hashable, Sendable {
     /// Everything an authority signed, by subject key identifier.
     case authority(keyID: [UInt8])
+    /// Nothing yet: what the authority signed counts, and is to be replaced before it does not
+    /// (docs/decisions/0014-life-of-an-authority.md).
+    case taintedAuthority(keyID: [UInt8])
     /// Every SVID of an identity that was issued before an instant, a whole second.
     case identity(SPIFFEID, issuedBefore: Date)
-    /// One leaf.
-    case leaf(authorityKeyID: [UInt8], serial: [UInt8])
+    /// One leaf, which ends at a whole second: what ends is no longer to be remembered.
+    case leaf(authorityKeyID: [UInt8], serial: [UInt8], notAfter: Date)
     /// Everything on an agent's node.
     case node(AgentName)
 }
 
 extension Revocation {
+    /// How late a verifier's clock may be: what has ended counts as ended only so much later.
+    package static let clockSkewSeconds: Double = 60
+
+    /// Whether a revocation of a leaf refuses nothing any more.
+    package static func hasEnded(leafNotAfter: Date, at now: Date) -> Bool {
+        leafNotAfter.addingTimeInterval(clockSkewSeconds) < now
+    }
+
     /// Whether a revocation of an identity up to `issuedBefore` takes away a leaf.
     ///
     /// Leaves are backdated by exactly `X509SVID.backdatingSeconds`, so that notBefore tells when

@@ -123,7 +123,7 @@ extension NodeCache {
             proxy: proxy,
             trust: ProxyView.Trust(
                 bundles: own + bundles(federatedWith: federated),
-                revocations: revocations.ofIdentities,
+                revocations: revocations.forProxies,
                 granted: granted.map(\.id)
             ),
             identities: granted,

@@ -21,6 +21,10 @@ struct CacheWork: Sendable {
     var announce: Set<IdentityKey> = []
     /// Identities whose entry now says something else than their SVID.
     var outdated: Set<IdentityKey> = []
+    /// Authorities that are tainted since now.
+    var newlyTainted: Set<[UInt8]> = []
+    /// Identities whose SVID is by one of these.
+    var tainted: Set<IdentityKey> = []
     /// Entries that were put or removed.
     var changedEntries: Set<String> = []
     /// Proxies that were put or removed.
@@ -116,6 +120,7 @@ extension NodeCache {
         var changes: [DemandChange] = []
         var forgotten: [IdentityKey] = []
         let keys = pending.identities.union(pending.announce).union(pending.outdated)
+            .union(pending.tainted)
         for key in keys.sorted() {
             let cached = entries[key.entryID]
             let isGranted = self.isGranted(key)
@@ -141,7 +146,9 @@ extension NodeCache {
                 identities[key, default: CachedIdentity()].announced = demand
                 identitiesByEntry[key.entryID, default: []].insert(key)
             }
-            let isNoted = pending.announce.contains(key) || pending.outdated.contains(key)
+            let isNoted =
+                pending.announce.contains(key) || pending.outdated.contains(key)
+                || pending.tainted.contains(key)
             if demand != known?.announced ?? .none || (isNoted && demand != .none) {
                 let validity = identities[key]?.issued?.validity
                 changes.append(
@@ -149,7 +156,8 @@ extension NodeCache {
                         key: key,
                         demand: demand,
                         validity: validity,
-                        isOutdated: pending.outdated.contains(key)
+                        isOutdated: pending.outdated.contains(key),
+                        isTainted: pending.tainted.contains(key)
                     )
                 )
             }
@@ -160,8 +168,10 @@ extension NodeCache {
     /// Whether the SVID of a workload that went away is kept, in case it comes back.
     private func mayIdle(_ key: IdentityKey) -> Bool {
         guard identities[key]?.issued != nil else { return false }
-        // A changed entry may not grant the identity any more: better signed again than wrong.
-        guard !pending.outdated.contains(key), !pending.changedEntries.contains(key.entryID),
+        // A changed entry may not grant the identity any more: better signed again than wrong; and
+        // nobody replaces what is idle.
+        guard !pending.outdated.contains(key), !pending.tainted.contains(key),
+            !pending.changedEntries.contains(key.entryID),
             key.holder.proxy.map({ !pending.changedProxies.contains($0) }) ?? true
         else { return false }
         return idle.contains(key) || idle.count < Self.idleIdentitiesMax

@@ -89,6 +89,11 @@ package struct NodeCache: Sendable {
     /// Identities with an SVID at hand.
     package var svidCount: Int { identities.values.count { $0.issued != nil } }
 
+    /// How an authority is distrusted; nil if nothing was said of it.
+    package func standing(ofAuthority keyID: [UInt8]) -> AuthorityStanding? {
+        revocations.distrust(of: keyID)
+    }
+
     /// Why an entry grants nothing on this node; nil if it does, or if it is unknown.
     package func problem(ofEntry id: String) -> IDTemplateError? { entries[id]?.problem }
 
@@ -196,7 +201,7 @@ package struct NodeCache: Sendable {
             }
         }
         if !revocationChanges.isEmpty {
-            revocations.change(revocationChanges)
+            pending.newlyTainted = revocations.change(revocationChanges, now: now)
             pending.recheckRevocations = true
             reviewProxies()
         }
@@ -363,9 +368,12 @@ package struct NodeCache: Sendable {
         expire(now: now)
         if pending.recheckRevocations {
             for (key, identity) in identities {
-                guard let issued = identity.issued, revocations.revokes(issued, on: node.name)
-                else { continue }
-                withdraw(key)
+                guard let issued = identity.issued else { continue }
+                if revocations.revokes(issued, on: node.name) {
+                    withdraw(key)
+                } else if pending.newlyTainted.contains(issued.authorityKeyID) {
+                    pending.tainted.insert(key)
+                }
             }
         }
         rematchClasses()

@@ -57,7 +57,7 @@ package struct ProxyView: Hashable, Sendable {
     package struct Trust: Hashable, Sendable {
         /// The own trust domain's first, then those that the entries federate with, sorted.
         package let bundles: [TrustBundle]
-        /// Of identities, sorted.
+        /// Of identities and authorities, sorted.
         package let revocations: [Revocation]
         /// The IDs that the proxy may present, in the order in which its document names them.
         package let granted: [SPIFFEID]

@@ -3,6 +3,14 @@
 import FoundationEssentials
 import SPIFFE
 
+/// How an authority is distrusted.
+package enum AuthorityStanding: Hashable, Sendable {
+    /// What it signed counts no more.
+    case revoked
+    /// What it signed is to be replaced.
+    case tainted
+}
+
 /// All revocations in force, arranged so that one SVID is judged without reading them all.
 struct RevocationSet: Sendable {
     private struct Leaf: Hashable {
@@ -12,31 +20,69 @@ struct RevocationSet: Sendable {
 
     private var revocations: [String: Revocation] = [:]
     private var authorities: Set<[UInt8]> = []
+    private var taintedAuthorities: Set<[UInt8]> = []
     private var identities: [SPIFFEID: Date] = [:]
-    private var leaves: Set<Leaf> = []
+    private var leaves: [Leaf: Date] = [:]
     private var nodes: Set<AgentName> = []
-    /// Those of identities, sorted, one for each: what proxies are told.
-    private(set) var ofIdentities: [Revocation] = []
+    /// Those of identities, authorities and leaves, sorted, one for each: what proxies are told.
+    private(set) var forProxies: [Revocation] = []
+
+    /// Most revocations that proxies are told of: what they take; leaves that end first are left
+    /// out, and no server makes more.
+    static let forProxiesMax = 20_000
 
     /// Puts in and takes out by name; costs as much as there are revocations, once per batch.
-    mutating func change(_ changes: [String: Revocation?]) {
+    ///
+    /// Leaves that have ended are not taken in: after a change of epoch those of the old one stay
+    /// until nobody can be shown them (decision 0003).
+    ///
+    /// - Returns: The authorities that are tainted now and were not before.
+    mutating func change(_ changes: [String: Revocation?], now: Date) -> Set<[UInt8]> {
+        let taintedBefore = taintedAuthorities
         for (name, revocation) in changes { revocations[name] = revocation }
         authorities = []
+        taintedAuthorities = []
         identities = [:]
-        leaves = []
+        leaves = [:]
         nodes = []
         for revocation in revocations.values {
             switch revocation {
             case .authority(let keyID): authorities.insert(keyID)
             case .identity(let id, let before):
                 identities[id] = max(identities[id] ?? .distantPast, before)
-            case .leaf(let keyID, let serial):
-                leaves.insert(Leaf(authorityKeyID: keyID, serial: serial))
+            case .leaf(let keyID, let serial, let notAfter):
+                guard !Revocation.hasEnded(leafNotAfter: notAfter, at: now) else { continue }
+                leaves[Leaf(authorityKeyID: keyID, serial: serial)] = notAfter
             case .node(let name): nodes.insert(name)
+            case .taintedAuthority(let keyID): taintedAuthorities.insert(keyID)
             }
         }
-        ofIdentities = identities.sorted { $0.key < $1.key }
+        forProxies = identities.sorted { $0.key < $1.key }
             .map { .identity($0.key, issuedBefore: $0.value) }
+        forProxies += sorted(authorities).map { .authority(keyID: $0) }
+        forProxies += sorted(taintedAuthorities).map { .taintedAuthority(keyID: $0) }
+        let room = max(0, Self.forProxiesMax - forProxies.count)
+        forProxies += leaves.sorted { one, other in
+            guard one.value == other.value else { return one.value > other.value }
+            // The same set has one order, so that nobody is told of it twice.
+            return (one.key.serial + one.key.authorityKeyID)
+                .lexicographicallyPrecedes(other.key.serial + other.key.authorityKeyID)
+        }
+        .prefix(room)
+        .map {
+            .leaf(authorityKeyID: $0.key.authorityKeyID, serial: $0.key.serial, notAfter: $0.value)
+        }
+        return taintedAuthorities.subtracting(taintedBefore)
+    }
+
+    private func sorted(_ keyIDs: Set<[UInt8]>) -> [[UInt8]] {
+        keyIDs.sorted { $0.lexicographicallyPrecedes($1) }
+    }
+
+    /// What was said of an authority; nil if nothing was.
+    func distrust(of keyID: [UInt8]) -> AuthorityStanding? {
+        if authorities.contains(keyID) { return .revoked }
+        return taintedAuthorities.contains(keyID) ? .tainted : nil
     }
 
     /// Whether an SVID on a node may no longer be served.
@@ -49,8 +95,8 @@ struct RevocationSet: Sendable {
         {
             return true
         }
-        return leaves.contains(
+        return leaves[
             Leaf(authorityKeyID: issued.authorityKeyID, serial: issued.svid.serial)
-        )
+        ] != nil
     }
 }

@@ -15,6 +15,8 @@ struct RenewalItem: Sendable {
     var batch: SigningBatchID?
     /// The entry changed while the request was under way, so its answer is outdated.
     var mustRepeat = false
+    /// The authority of the SVID at hand was tainted while the request was under way.
+    var isTainted = false
     /// Since when it is wanted.
     var demandedAt: Date
     private var failures = Backoff()
@@ -49,6 +51,18 @@ struct RenewalItem: Sendable {
             forgetFailures()
             if mustRepeat { renewAt = now.wall }
         }
+    }
+
+    /// Brings the renewal of what a tainted authority signed forward, unless it is due soon anyway.
+    ///
+    /// An SVID that was to be renewed within the time stays where it is, so that hearing of it again
+    /// brings nothing forward.
+    mutating func replaceSoon(now: Date, using generator: inout some RandomNumberGenerator) {
+        guard let renewAt, let validity else { return }
+        let left = max(0, validity.notAfter.timeIntervalSince(now))
+        let spread = min(RenewalQueue.taintSpread / .seconds(1), left / 4)
+        guard renewAt.timeIntervalSince(now) > spread else { return }
+        self.renewAt = now.addingTimeInterval(Double.random(in: 0...spread, using: &generator))
     }
 
     mutating func forgetFailures() {

@@ -56,6 +56,9 @@ package struct RenewalQueue: Sendable {
     package static let refusedDelayMax: Duration = .seconds(600)
     /// What a step of the wall clock made due is spread over this time.
     package static let stepSpread: Duration = .seconds(30)
+    /// What a tainted authority signed is replaced within this time: a server signs a million SVIDs
+    /// in it, and whoever has a copy of the authority's key has it no longer.
+    package static let taintSpread: Duration = .seconds(300)
 
     private var items: [IdentityKey: RenewalItem] = [:]
     private var due = DeadlineQueue<Duration, IdentityKey>()
@@ -98,6 +101,11 @@ package struct RenewalQueue: Sendable {
                 item.renewAt = item.renewAt.map { min($0, now.wall) }
                 item.mustRepeat = item.batch != nil
             }
+            if change.isTainted {
+                // The answer that is under way may be by it too.
+                item.isTainted = item.batch != nil
+                item.replaceSoon(now: now.wall, using: &generator)
+            }
             items[change.key] = item
             count(change.key, demand: change.demand)
             place(change.key, now: now)
@@ -128,6 +136,8 @@ package struct RenewalQueue: Sendable {
             case .issued(let validity):
                 item.validity = validity
                 item.renewAt = renewAt(validity, using: &generator)
+                if item.isTainted { item.replaceSoon(now: now.wall, using: &generator) }
+                item.isTainted = false
                 item.issued(now: now, using: &generator)
             case .refused: item.refused(now: now.boot, using: &generator)
             }

@@ -109,7 +109,7 @@ package enum SyncLimits {
     package static let messageBytesMax = 1 << 20
     /// Most resources of one subscriber: far above the entries of one machine, and what keeps a
     /// broken server from filling its memory.
-    package static let resourcesMax = 100_000
+    package static let resourcesMax = 130_000
     /// Most bytes of one subscriber's resources, for the same reason.
     package static let resourceBytesMax = 256 << 20
     /// Most entries of one subscriber; what comes above is refused, so that entries never take the

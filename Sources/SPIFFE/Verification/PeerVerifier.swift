@@ -106,9 +106,8 @@ package struct PeerVerifier: Sendable {
             id: id,
             now: now
         )
-        let issuerKeyID = path.dropFirst().first.flatMap {
-            (try? $0.extensions.subjectKeyIdentifier)?.keyIdentifier
-        }
+        let issuerKeyID = path.dropFirst().first.flatMap(Self.subjectKeyID)
+        let anchorKeyID = path.dropFirst().last.flatMap(Self.subjectKeyID)
         return VerifiedPeer(
             id: id,
             serial: read.serial,
@@ -116,8 +115,13 @@ package struct PeerVerifier: Sendable {
             notAfter: read.notAfter,
             pathNotAfter: path.map(\.notValidAfter).min() ?? read.notAfter,
             spkiSHA256: read.spkiSHA256,
-            authorityKeyID: issuerKeyID.map { Array($0) } ?? read.authorityKeyID ?? []
+            authorityKeyID: issuerKeyID ?? read.authorityKeyID ?? [],
+            anchorKeyID: anchorKeyID ?? []
         )
+    }
+
+    private static func subjectKeyID(_ certificate: Certificate) -> [UInt8]? {
+        (try? certificate.extensions.subjectKeyIdentifier).map { Array($0.keyIdentifier) }
     }
 
     /// Verifies the chain of whoever has to be a Signet server of `trustDomain`, not anybody who
@@ -214,6 +218,10 @@ package struct VerifiedPeer: Hashable, Sendable {
     /// The subject key identifier of the authority that signed the leaf; if that has none, what the
     /// leaf calls it; empty if neither says.
     package let authorityKeyID: [UInt8]
+    /// The subject key identifier of the authority of the bundle at the path's end; empty if none.
+    ///
+    /// Unlike `authorityKeyID`, which an intermediate may say of itself, it is the bundle's.
+    package let anchorKeyID: [UInt8]
 
     fileprivate init(
         id: SPIFFEID,
@@ -222,7 +230,8 @@ package struct VerifiedPeer: Hashable, Sendable {
         notAfter: Date,
         pathNotAfter: Date,
         spkiSHA256: [UInt8],
-        authorityKeyID: [UInt8]
+        authorityKeyID: [UInt8],
+        anchorKeyID: [UInt8]
     ) {
         self.id = id
         self.serial = serial
@@ -231,6 +240,7 @@ package struct VerifiedPeer: Hashable, Sendable {
         self.pathNotAfter = pathNotAfter
         self.spkiSHA256 = spkiSHA256
         self.authorityKeyID = authorityKeyID
+        self.anchorKeyID = anchorKeyID
     }
 }
 
@@ -273,10 +283,14 @@ package enum PeerVerificationError: Error, Hashable, Sendable, CustomStringConve
 
 /// Why a peer is not talked to as a server, although its certificate verifies.
 package enum ServerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+    /// It was verified by an authority that is tainted or revoked.
+    case authorityDistrusted(SPIFFEID)
     case notAServer(SPIFFEID)
 
     package var description: String {
         switch self {
+        case .authorityDistrusted(let id):
+            "\(id) shows a certificate of an authority that is distrusted"
         case .notAServer(let id): "\(id) is not the ID of a server"
         }
     }

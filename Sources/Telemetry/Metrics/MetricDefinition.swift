@@ -20,12 +20,14 @@ extension Metric {
             .counter
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
-            .authorityNotAfter, .buildInfo, .cachedEntries, .cachedSVIDs,
+            .authorityNotAfter, .authoritySVIDsNotReplaced, .buildInfo, .cachedEntries,
+            .cachedSVIDs,
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
             .entries, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocations,
-            .rotationAgentsMissing, .startTime, .stateRevision, .syncConnected, .syncRevision,
+            .revokedCertificates, .rotationAgentsMissing, .startTime, .stateRevision,
+            .syncConnected, .syncRevision,
             .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
@@ -82,14 +84,15 @@ extension Metric {
         case .agentConnected, .agentContactTime, .agentProxies, .proxyRecordsDropped,
             .stateRevision,
             .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
-            .auditCheckpointTime, .auditTreeSize, .cachedEntries, .cachedSVIDs, .clockSkew,
-            .clockSteps, .commitDuration, .commitTransactions, .decisionBytes, .decisionLosses,
+            .auditCheckpointTime, .auditTreeSize, .authoritySVIDsNotReplaced, .cachedEntries,
+            .cachedSVIDs, .clockSkew, .clockSteps, .commitDuration, .commitTransactions,
+            .decisionBytes, .decisionLosses,
             .decisionSpoolBytes, .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
             .decisionStoreUp, .decisionStored, .entries, .fetchDuration, .proxyAccessLogDropped,
             .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
-            .proxyStaleKeys, .proxyUncounted, .revision, .revocations, .rotationAgentsMissing,
-            .startTime,
+            .proxyStaleKeys, .proxyUncounted, .revision, .revocations, .revokedCertificates,
+            .rotationAgentsMissing, .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
             .workloadStreams:
             []
@@ -111,7 +114,9 @@ extension Metric {
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
-        case .authorityNotAfter: "End of each X.509 authority, in Unix time."
+        case .authorityNotAfter, .authoritySVIDsNotReplaced, .revocations, .revokedCertificates,
+            .rotationAgentsMissing:
+            trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
         case .cachedSVIDs: "Workload certificates this agent holds."
@@ -130,7 +135,6 @@ extension Metric {
         case .issuanceRefusals: "Signing requests refused, by reason."
         case .metricSeriesDropped: "Updates counted under label values \"other\", by metric."
         case .revision: "Number of the newest committed revision."
-        case .revocations: "Identities whose SVIDs issued before a moment are refused."
         case .decisionBytes, .decisionLosses, .decisionRecords, .decisionRecordsLost,
             .decisionSegments, .decisionSpoolBytes, .decisionSpoolOldest, .decisionStoreBytes,
             .decisionStoreOldest, .decisionStoreUp, .decisionStored, .decisionUploads,
@@ -147,7 +151,6 @@ extension Metric {
             .tcpReceivedBytes, .tcpSentBytes, .endpointsRefused, .observedEndpoints, .proxies,
             .proxiesAttached:
             proxyHelp
-        case .rotationAgentsMissing: "Live agents that have not applied the next authority."
         case .rpcDuration: "Time to answer a request, by method."
         case .rpcs: "Requests answered, by method and status code."
         case .startTime: "When this process started, in Unix time."
@@ -164,6 +167,18 @@ extension Metric {
             "Requests of callers without identity that were refused, by kind."
         case .workloadAPIRequests: "Workload API requests, by method and result."
         case .workloadStreams: "Open Workload API streams."
+        }
+    }
+
+    private var trustHelp: String {
+        switch self {
+        case .authorityNotAfter: "End of each X.509 authority, in Unix time."
+        case .authoritySVIDsNotReplaced:
+            "Valid SVIDs under tainted authorities whose holder was issued no newer one."
+        case .revocations: "Identities whose SVIDs issued before a moment are refused."
+        case .revokedCertificates: "Certificates that are refused although they have not expired."
+        case .rotationAgentsMissing: "Live agents that have not applied the next authority."
+        default: ""
         }
     }
 

@@ -29,6 +29,11 @@ struct AgentCommand: ParsableCommand {
         var appliedRevision: UInt64
         var version: String
         var entriesInScope: UInt64
+        /// Only of a ban or eviction: certificates that were revoked by it, and those that there was
+        /// no room for.
+        var certificatesRevoked: UInt64?
+        var identitiesRevoked: UInt64?
+        var certificatesNotRevoked: UInt64?
 
         init(_ node: Signet_Admin_V1alpha1_Node) {
             name = node.name
@@ -49,6 +54,35 @@ struct AgentCommand: ParsableCommand {
 
         /// An agent that is away, or has applied nothing yet, has told none.
         var shownRevision: String { appliedRevision == 0 ? "-" : String(appliedRevision) }
+        /// What a ban or eviction did to what the node holds.
+        func withRevocations(_ node: Signet_Admin_V1alpha1_Node) -> Self {
+            var view = self
+            view.certificatesRevoked = node.certificatesRevoked
+            view.identitiesRevoked = node.identitiesRevoked
+            view.certificatesNotRevoked = node.certificatesNotRevoked
+            return view
+        }
+
+        /// The same for people.
+        func sayRevocations() {
+            let (revoked, left) = (certificatesRevoked ?? 0, certificatesNotRevoked ?? 0)
+            Terminal.error(
+                "\(revoked) certificate(s) of its workloads and proxies are refused now by proxies, "
+                    + "agents and the server; who verifies with a bundle alone takes them until they "
+                    + "end"
+            )
+            if let identities = identitiesRevoked, identities > 0 {
+                Terminal.error(
+                    "\(identities) identities were revoked, because it held many certificates of each"
+                )
+            }
+            guard left > 0 else { return }
+            Terminal.error(
+                "warning: \(left) more are not, because the list is full; revoke their identities "
+                    + "with signet svid revoke, or wait until they end"
+            )
+        }
+
         var state: String { banned ? "banned" : connected ? "connected" : "away" }
     }
 
@@ -131,7 +165,9 @@ struct AgentCommand: ParsableCommand {
                 try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                     .banNode(request)
             }
-            try output.print(View(node)) { AgentCommand.table([View(node)]) }
+            let view = View(node).withRevocations(node)
+            try output.print(view) { AgentCommand.table([view]) }
+            view.sayRevocations()
         }
     }
 
@@ -173,11 +209,13 @@ struct AgentCommand: ParsableCommand {
                 try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                     .evictNode(request)
             }
+            let view = View(node).withRevocations(node)
             if output.format == .table {
                 Terminal.out("\(Terminal.printable(name)) evicted")
             } else {
-                try output.print(View(node)) { Table(headings: [], rows: []) }
+                try output.print(view) { Table(headings: [], rows: []) }
             }
+            view.sayRevocations()
         }
     }
 

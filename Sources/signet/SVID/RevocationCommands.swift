@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 package import ControlAPIProtos
+internal import Foundation
 internal import SwiftProtobuf
 
 /// `signet svid revoke`.
@@ -18,6 +19,13 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
 
             A revocation cannot be taken back, and lasts no longer than what it refuses.
 
+            With --serial one certificate is refused in place of all of an identity: its holder gets \
+            another one, whoever has copied its key does not. `signet audit query --event \
+            svidsIssued` shows serial numbers.
+
+            The command says who has applied it within 2 s, and who has not; with --wait it waits \
+            longer, and exit status 3 means that somebody has not. That needs the verb node.list.
+
             Example: signet svid revoke spiffe://example.org/web --for 1h --reason "key copied"
             """
     )
@@ -27,7 +35,12 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
         help: ArgumentHelp("The identity.", valueName: "spiffe-id"),
         transform: TypedSPIFFEID.read
     )
-    var spiffeID: TypedSPIFFEID
+    var spiffeID: TypedSPIFFEID?
+    @Option(
+        help: ArgumentHelp("One certificate, by its serial number.", valueName: "hex"),
+        transform: TypedQuery.serial
+    )
+    var serial: String?
     @Option(
         name: .customLong("for"),
         help: ArgumentHelp(
@@ -38,14 +51,29 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
     var length: String?
     @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
     var reason = ""
+    @Flag(
+        help: """
+            Wait until every live agent has applied it, for 30 s at most; each tells its proxies.
+            """
+    )
+    var wait = false
 
     func validate() throws {
         if let length { _ = try RevocationView.seconds(length) }
+        guard (spiffeID == nil) != (serial == nil) else {
+            throw ValidationError("name an identity, or one certificate with --serial")
+        }
+        guard serial == nil || length == nil else {
+            throw ValidationError(
+                "--for keeps an identity from being signed for: leave it out, or leave --serial out"
+            )
+        }
     }
 
     func run() async throws {
+        if let serial { return try await revoke(certificate: serial) }
         let seconds = try length.map(RevocationView.seconds) ?? 0
-        let (id, reason) = (spiffeID.text, reason)
+        let (id, reason) = (spiffeID?.text ?? "", reason)
         let response = try await server.withClient { client in
             try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                 .revokeIdentity(
@@ -59,6 +87,87 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
         let view = RevocationView(response, of: id)
         try output.print(view) { view.table }
         for line in view.advice(isForLater: seconds > 0) { Terminal.error(line) }
+        try await confirm(.with { $0.revision = response.revision })
+    }
+
+    /// Says who has applied the revocation; nobody is safe from what it refuses before.
+    private func confirm(_ change: Signet_Admin_V1alpha1_ApplyResponse) async throws {
+        // As long as agents that are connected need at most, or as people wait for others.
+        let seconds = wait ? Confirmation.secondsDefault : 2
+        let outcome = await Confirmation.wait(for: change, seconds: seconds, server: server)
+        for line in outcome.lines { Terminal.error(line) }
+        guard let failure = outcome.failure else { return }
+        if wait { throw failure }
+        Terminal.error("warning: \(failure.message)")
+    }
+
+    private func revoke(certificate serial: String) async throws {
+        let (bytes, reason) = (SerialText.bytes(serial), reason)
+        let response = try await server.withClient { client in
+            try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                .revokeCertificate(
+                    .with {
+                        $0.serial = Data(bytes)
+                        $0.reason = reason
+                    }
+                )
+        }
+        let view = RevokedCertificateView(response.certificate)
+        try output.print([view]) { RevokedCertificateView.table([view]) }
+        try await confirm(.with { $0.revision = response.revision })
+    }
+}
+
+/// One certificate that is refused.
+package struct RevokedCertificateView: Encodable, Sendable {
+    var serial: String
+    var spiffeID: String
+    var node: String
+    var notAfter: String
+    var reason: String
+    var by: String
+    var revokedAt: String
+
+    /// Takes what a server says.
+    package init(_ message: Signet_Admin_V1alpha1_CertificateRevocationRecord) {
+        serial = SerialText.digits(Array(message.serial))
+        spiffeID = message.spiffeID
+        node = message.node
+        notAfter = Terminal.time(unixSeconds: message.notAfterUnixSeconds)
+        reason = message.reason
+        by = message.actor
+        revokedAt = Terminal.time(unixMilliseconds: message.revokedAtUnixMilliseconds)
+    }
+
+    static func table(_ views: [Self]) -> Table {
+        Table(
+            empty: "no certificate is revoked by itself",
+            headings: ["SERIAL", "SPIFFE ID", "NODE", "UNTIL", "BY", "REASON"],
+            rows: views.map {
+                [
+                    $0.serial, $0.spiffeID, $0.node.isEmpty ? "-" : $0.node, $0.notAfter, $0.by,
+                    $0.reason.isEmpty ? "-" : $0.reason,
+                ]
+            }
+        )
+    }
+}
+
+/// Serial numbers as people write them.
+package enum SerialText {
+    /// Lower-case hexadecimal.
+    package static func digits(_ serial: [UInt8]) -> String {
+        let digits = Array("0123456789abcdef")
+        return String(serial.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+    }
+
+    /// What hexadecimal digits say; empty if they say nothing.
+    package static func bytes(_ text: String) -> [UInt8] {
+        let digits = text.compactMap(\.hexDigitValue)
+        guard digits.count == text.count, digits.count % 2 == 0 else { return [] }
+        return stride(from: 0, to: digits.count, by: 2).map {
+            UInt8(digits[$0] << 4 | digits[$0 + 1])
+        }
     }
 }
 
@@ -139,10 +248,17 @@ struct SVIDRevocationsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "revocations",
         abstract: "List the identities whose older SVIDs are refused.",
-        discussion: "Example: signet svid revocations"
+        discussion: """
+            With --certificates the certificates that are refused one by one, as by svid revoke \
+            --serial and by agent ban.
+
+            Example: signet svid revocations
+            """
     )
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
+    @Flag(help: "List single certificates in place of identities.")
+    var certificates = false
 
     struct View: Encodable {
         var spiffeID: String
@@ -158,6 +274,10 @@ struct SVIDRevocationsCommand: AsyncParsableCommand {
         let response = try await server.withClient { client in
             try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                 .listRevocations(.init())
+        }
+        if certificates {
+            let views = response.certificates.map { RevokedCertificateView($0) }
+            return try output.print(views) { RevokedCertificateView.table(views) }
         }
         let views = response.revocations.map {
             View(

@@ -85,6 +85,22 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             """#
         ),
         GoldenRecord(
+            .nodeCertificatesRevoked(
+                NodeCertificates(
+                    agent: agent,
+                    certificates: 3,
+                    identities: 1,
+                    left: 2,
+                    reason: "stolen",
+                    revision: 42
+                )
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","agent":"spiffe://example.org/signet/agent/web-1","certificates":3,"event":"nodeCertificatesRevoked","identities":1,"left":2,"reason":"stolen","revision":42,"time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
             .nodeReadmitted(
                 NodeReadmission(
                     agent: agent,
@@ -161,6 +177,36 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             by: .system("rotation"),
             #"""
             {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"authorityRemoved","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .authorityForgotten(AuthorityStep(authority: keyID)),
+            by: .system("rotation"),
+            #"""
+            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"authorityForgotten","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .authorityRevoked(
+                AuthorityDistrustAct(authority: keyID, reason: "", tokensDeleted: 0, revision: 42)
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"authorityRevoked","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":0,"v":1}
+            """#
+        ),
+        GoldenRecord(
+            .authorityTainted(
+                AuthorityDistrustAct(
+                    authority: keyID,
+                    reason: "backup lost",
+                    tokensDeleted: 1,
+                    revision: 42
+                )
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"authorityTainted","reason":"backup lost","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":1,"v":1}
             """#
         ),
         GoldenRecord(
@@ -261,6 +307,22 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
     ]
 
     private static let issuance: [GoldenRecord] = [
+        GoldenRecord(
+            .certificateRevoked(
+                CertificateRevocation(
+                    serial: serial,
+                    spiffeID: id("/ns/shop/sa/web"),
+                    node: "web-1",
+                    authority: keyID,
+                    reason: "copied",
+                    revision: 42
+                )
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"certificateRevoked","node":"web-1","reason":"copied","revision":42,"serial":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","spiffeID":"spiffe://example.org/ns/shop/sa/web","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
         GoldenRecord(
             .identityRevoked(
                 IdentityRevocation(

@@ -235,7 +235,13 @@ import Testing
         )
         let bundle = world.authority.bundle
         let renewed = agent.tell {
-            $0.ownSVIDRenewed(validity, bundle: bundle, now: $1, using: &$2)
+            $0.ownSVIDRenewed(
+                validity,
+                authorityKeyID: [],
+                bundle: bundle,
+                now: $1,
+                using: &$2
+            )
         }
         #expect(renewed.isEmpty)
         let signed = try agent.sign(joined)
@@ -253,10 +259,28 @@ import Testing
         )
         let bundle = world.authority.bundle
         let actions = agent.tell {
-            $0.ownSVIDRenewed(validity, bundle: bundle, now: $1, using: &$2)
+            $0.ownSVIDRenewed(
+                validity,
+                authorityKeyID: [],
+                bundle: bundle,
+                now: $1,
+                using: &$2
+            )
         }
         #expect(actions == [.connect])
         #expect(agent.conditions[.identity] == .some(nil))
+    }
+
+    @Test func `a renewal whose connection ended after the SVID did is asked for again`() throws {
+        let end = world.now.addingTimeInterval(600)
+        var agent = try driver(world.stored(notAfter: end))
+        var asked = try agent.join([web])
+        while !asked.contains(.renewOwnSVID(.renew)) { asked = try agent.fire() }
+        // Nobody answers, and the connection is found to be dead only after the end.
+        while agent.now.wall <= end { asked = try agent.fire() }
+        #expect(!asked.contains(.renewOwnSVID(.readmit)))
+        let ended = agent.tell { $0.disconnected(now: $1, using: &$2) }
+        #expect(ended.contains(.renewOwnSVID(.readmit)))
     }
 
     @Test func `readmission is tried again, ever more seldom, and given up after seven days`()

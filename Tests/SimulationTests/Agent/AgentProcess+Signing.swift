@@ -82,6 +82,7 @@ extension AgentProcess {
         try await perform(
             logic.ownSVIDRenewed(
                 validity,
+                authorityKeyID: chain.authorityKeyID,
                 bundle: admission.bundle,
                 now: now,
                 using: &machine.random

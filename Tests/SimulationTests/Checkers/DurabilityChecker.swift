@@ -72,11 +72,14 @@ struct DurabilityChecker {
                     "a token of \(fact.name) is \(state) and not \(fact.state)"
                 )
             }
-            let authorities = Set(try transaction.authorities().map(\.id))
+            let authorities = Set(try transaction.bundleAuthorities().map(\.id))
             try require(
                 authorities == ledger.current.authorities,
                 "the authorities are \(authorities)"
             )
+            // A tainted one is tainted or, after its last SVID, revoked; it is never forgotten here.
+            let distrusted = Set(try transaction.distrustedAuthorities().map(\.id))
+            try require(distrusted == Set(ledger.taintedAt.keys), "distrusted are \(distrusted)")
             for fact in ledger.issuedInOrder.suffix(50)
             where fact.notAfter > world.latestWall {
                 let intent = try transaction.intent(serial: fact.serial)

@@ -89,6 +89,8 @@ final class Ledger {
     private var bundleNumbers: [UInt64] = []
     /// Which authority began to sign, and when.
     private(set) var activations: [Activation] = []
+    /// When authorities were tainted, by ID.
+    private(set) var taintedAt: [String: Duration] = [:]
     /// When each entry was last written, and by which number it was removed.
     private(set) var changedAt: [String: Duration] = [:]
     private(set) var removedBy: [String: UInt64] = [:]
@@ -151,6 +153,15 @@ final class Ledger {
         state.authorities.remove(id)
         bundleNumbers.append(number)
         record(state, number)
+    }
+
+    /// What the authority signed is to be replaced; tokens that pin it are gone.
+    func tainted(authority id: String, number: UInt64, at now: Duration) {
+        taintedAt[id] = now
+        record(current, number)
+        for (hash, token) in tokens where token.state == .unused {
+            tokens[hash]?.state = .withdrawn
+        }
     }
 
     private func record(_ state: State, _ number: UInt64) {

@@ -57,6 +57,33 @@ extension ServerProcess {
         }
     }
 
+    /// What `AdministrationService` does for an admin who distrusts the authority that signed last.
+    func taintOld() async throws {
+        guard let old = try records().first(where: { $0.state == .old }) else { return }
+        let (logic, now, ledger, instant) = (logic, clock.wallTime, ledger, scheduler.now)
+        try write(claiming: { ledger.tainted(authority: old.id, number: $0, at: instant) }) {
+            transaction in
+            _ = try logic.taint(
+                old.id,
+                reason: "simulation",
+                by: Self.admin,
+                now: now,
+                in: transaction
+            )
+            return try transaction.revision().number
+        }
+        try keys.drop(authorityID: old.id)
+        try reloadTrust()
+        if ownAuthorityID == old.id { try renewOwn() }
+        guard var rotation else { return }
+        for action in rotation.recordsChanged(try records(), now: now) {
+            if case .scheduleTimer = action { continue }
+            _ = try perform(action, &rotation)
+        }
+        self.rotation = rotation
+        try await rotationTick()
+    }
+
     private func perform(
         _ action: AuthorityRotation.Action,
         _ rotation: inout AuthorityRotation

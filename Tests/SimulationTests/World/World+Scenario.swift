@@ -34,6 +34,8 @@ extension World {
         }
         planAdmin()
         planRejoining()
+        // In some worlds only, and without a draw: the others stay what they were.
+        if scheduler.seed % 3 == 1 { planTaints() }
         planWeather()
         if let last = agents.last {
             plan(settings.deathAt, "\(last.name) dies for ever") { last.die() }
@@ -71,6 +73,20 @@ extension World {
             default: try evict()
             }
             planAdmin()
+        }
+    }
+
+    private func planTaints() {
+        plan(.seconds(300), "admin looks at authorities") { [self] in
+            if server.servesSince != nil, let running = server.running {
+                do {
+                    try await running.taintOld()
+                } catch is ServerGone {
+                } catch let error as APIError {
+                    scheduler.note("admin is refused: \(error.reason)")
+                }
+            }
+            planTaints()
         }
     }
 

@@ -26,6 +26,7 @@ final class World {
     private(set) var seen: [String: Duration] = [:]
     private var authorityIDs: [[UInt8]: String] = [:]
     private var audit = AuditChecker()
+    private var authorities = AuthorityChecker()
     private var availability = AvailabilityChecker()
     private var durability = DurabilityChecker()
     private var issuance = IssuanceChecker()
@@ -114,6 +115,7 @@ final class World {
         try revisions.check(self)
         try durability.check(self)
         try await rotation.check(self)
+        try authorities.check(self)
         try availability.check(self)
     }
 
@@ -121,6 +123,7 @@ final class World {
     var summary: String {
         "\(scheduler.stepCount) events, \(ledger.issuedInOrder.count) certificates, "
             + "revision \(ledger.number), \(rotation.rotationCount) rotations, "
+            + "\(authorities.judged.count) taints, "
             + "\(server.crashCount) server crashes, \(lockoutCount) lockouts, longest recovery "
             + "\(availability.longestRecovery.inSeconds) s"
     }

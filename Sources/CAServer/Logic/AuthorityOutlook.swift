@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Authorization
+internal import ControlAPI
+package import Datastore
+package import FoundationEssentials
+package import Issuance
+package import NodeSync
+
+/// Whom an act on an authority would hurt, as far as is known when an admin asks for it.
+package struct AuthorityOutlook: Sendable {
+    /// Most agents and SPIFFE IDs that an answer names; how many there are is always said.
+    package static let namesMax = 100
+
+    package private(set) var record: AuthorityRecord
+    package private(set) var authority: Authority
+    /// What is valid under it.
+    package let issued: IssuedUnder
+    /// Of whom something is not replaced, the first of them, sorted.
+    package let notReplaced: [String]
+    /// Live agents without the bundle of the moment, sorted.
+    package let waiting: [String]
+    /// Agents without it that are away and may come back, sorted.
+    package let absent: [String]
+    /// Why the act is not done unless it has to be now.
+    package let objections: [String]
+
+    /// Looks at everything.
+    ///
+    /// - Parameters:
+    ///   - record: The authority.
+    ///   - verb: What is to be done to it.
+    ///   - agents: How far the bundle of the moment has reached.
+    ///   - now: The wall clock.
+    ///   - transaction: What is known.
+    /// - Throws: `DatastoreError`.
+    package init(
+        _ record: AuthorityRecord,
+        verb: AdminVerb,
+        agents: AppliedState,
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws {
+        self.record = record
+        authority = try Authority(record, in: transaction)
+        issued = try transaction.issued(validAt: now)[record.id] ?? IssuedUnder()
+        notReplaced = try transaction.notReplaced(
+            authorityID: record.id,
+            validAt: now,
+            limit: Self.namesMax
+        )
+        waiting = agents.waiting.map(\.name)
+        absent = try agents.unreachable.map(\.name).filter { name in
+            guard let node = try transaction.node(named: name), node.ban == nil else {
+                return false
+            }
+            return now < node.notAfter.addingTimeInterval(ServerLogic.readmissionSeconds)
+        }
+        objections = Self.objections(
+            to: verb,
+            authority,
+            issued,
+            (waiting: waiting.count, absent: absent.count),
+            now
+        )
+    }
+
+    /// The same of the authority as it became.
+    func with(_ record: AuthorityRecord) -> Self {
+        var result = self
+        result.record = record
+        if let state = Authority.State(rawValue: record.state) { result.authority.state = state }
+        return result
+    }
+
+    /// Requires that nobody is hurt, unless it has to be now.
+    ///
+    /// - Throws: `APIError` (`authorityInUse`) with who would be.
+    package func require(isNow: Bool) throws {
+        guard !isNow, !objections.isEmpty else { return }
+        throw APIError(
+            .failedPrecondition,
+            "authorityInUse",
+            objections.joined(separator: "; ") + "; add --now if it has to be all the same"
+        )
+    }
+
+    private static func objections(
+        to verb: AdminVerb,
+        _ authority: Authority,
+        _ issued: IssuedUnder,
+        _ agents: (waiting: Int, absent: Int),
+        _ now: Date
+    ) -> [String] {
+        var result: [String] = []
+        switch verb {
+        case .authorityActivate:
+            let hold = AuthorityRotation.publicationHold / .seconds(1)
+            let age = now.timeIntervalSince(authority.publishedAt ?? now)
+            if age < hold {
+                result.append(
+                    "it is in the bundle for \(max(0, Int(age))) s, and whoever reads bundles has "
+                        + "\(Int(hold)) s to do so"
+                )
+            }
+            if agents.waiting > 0 {
+                result.append(
+                    "\(agents.waiting) live agent(s) do not have it yet, and refuse what it signs "
+                        + "until they do"
+                )
+            }
+        case .authorityRevoke where authority.state == .prepared: break
+        case .authorityRevoke, .authorityTaint:
+            if verb == .authorityRevoke, issued.notReplaced > 0 {
+                result.append(
+                    "\(issued.notReplaced) SVID(s) of it are valid whose holder was issued no newer "
+                        + "one; signet authority taint has them replaced"
+                )
+            }
+            let lacking = agents.waiting + agents.absent
+            if lacking > 0 {
+                result.append(
+                    "\(lacking) agent(s), \(agents.absent) of them away, do not have the bundle of "
+                        + "the moment, and may need a new join token to know this server"
+                )
+            }
+        default: break
+        }
+        return result
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPI
+package import Datastore
+internal import Issuance
+package import SPIFFE
+internal import Synchronization
+
+/// Judges in a transaction whether its act may be done, and says by whom it is.
+package typealias ActPermit = @Sendable (ReadTransaction) throws -> Actor
+
+/// What admins ask of the rotation: its one task performs every step, so two never cross.
+package final class RotationDesk: Sendable {
+    /// Most orders that wait: admins are few, and each order takes a key and a commit.
+    package static let ordersMax = 16
+
+    /// A step that an admin wants.
+    enum Step: Sendable {
+        /// Let the prepared authority of that ID sign.
+        case activate(id: String)
+        /// Make the next authority. One that is prepared already is the answer, or the refusal; a
+        /// hurry leaves out the limit of one server.
+        case prepare(acceptsPrepared: Bool, isUrgent: Bool)
+    }
+
+    /// A step, and whom to tell what became of it.
+    struct Order: Sendable {
+        let step: Step
+        let permit: ActPermit
+        fileprivate let answer: CheckedContinuation<Result<Authority, APIError>, Never>
+
+        func finish(_ result: Result<Authority, APIError>) { answer.resume(returning: result) }
+    }
+
+    private struct State {
+        var orders: [Order] = []
+        var isClosed = false
+        var haveRecordsChanged = false
+    }
+
+    private let state = Mutex(State())
+    private let wake = Signal()
+
+    /// Has a step done.
+    ///
+    /// - Returns: The authority as it is then.
+    /// - Throws: `APIError`; then nothing has happened.
+    func order(_ step: Step, _ permit: @escaping ActPermit) async throws(APIError) -> Authority {
+        let result = await withCheckedContinuation {
+            (answer: CheckedContinuation<Result<Authority, APIError>, Never>) in
+            let refusal = state.withLock { state -> APIError? in
+                guard !state.isClosed else {
+                    return APIError(.unavailable, "serverEnds", "the server is ending; retry")
+                }
+                guard state.orders.count < Self.ordersMax else {
+                    return APIError(
+                        .exhausted,
+                        "tooManyOrders",
+                        "\(Self.ordersMax) changes of authorities wait already; retry"
+                    )
+                }
+                state.orders.append(Order(step: step, permit: permit, answer: answer))
+                return nil
+            }
+            if let refusal {
+                answer.resume(returning: .failure(refusal))
+            } else {
+                wake.signal()
+            }
+        }
+        return try result.get()
+    }
+
+    /// Somebody tainted or revoked an authority.
+    func recordsChanged() {
+        state.withLock { $0.haveRecordsChanged = true }
+        wake.signal()
+    }
+
+    /// Changed records could not be read: they are to be read at the next turn, whenever that is.
+    func readLater() { state.withLock { $0.haveRecordsChanged = true } }
+
+    /// What was ordered since the last time, and whether records were changed.
+    func take() -> (orders: [Order], haveRecordsChanged: Bool) {
+        state.withLock { state in
+            defer {
+                state.orders = []
+                state.haveRecordsChanged = false
+            }
+            return (state.orders, state.haveRecordsChanged)
+        }
+    }
+
+    /// Returns when there is something to take, or at `deadline`, in time since boot.
+    func wait(until deadline: Duration, _ clock: any NodeClock) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { try? await clock.sleep(untilBoot: deadline) }
+            group.addTask { await self.wake.wait() }
+            await group.next()
+            group.cancelAll()
+        }
+    }
+
+    /// Nobody takes orders any more.
+    func close() {
+        let orders = state.withLock { state in
+            state.isClosed = true
+            defer { state.orders = [] }
+            return state.orders
+        }
+        for order in orders {
+            order.finish(.failure(APIError(.unavailable, "serverEnds", "the server is ending")))
+        }
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import Datastore
+internal import Issuance
+internal import Logging
+package import NodeSync
+package import SPIFFE
+internal import Synchronization
+internal import Telemetry
+
+/// What becomes of those who were verified by an authority that is tainted or revoked
+/// (docs/decisions/0014-life-of-an-authority.md).
+extension ServerCore {
+    /// How the authorities of a peer's path are distrusted; nil if they are not.
+    ///
+    /// The end of the path counts as well as whoever signed the leaf: only the bundle says what is
+    /// at the end.
+    package func standing(of peer: VerifiedPeer) -> AuthorityStanding? {
+        distrustState.withLock { known in
+            let found = [peer.anchorKeyID, peer.authorityKeyID].compactMap { known[$0] }
+            return found.contains(.revoked) ? .revoked : found.first
+        }
+    }
+
+    /// How an authority is distrusted; nil if it is not.
+    func standing(ofAuthority keyID: [UInt8]) -> AuthorityStanding? {
+        distrustState.withLock { $0[keyID] }
+    }
+
+    /// Whether a verified peer still counts.
+    package func believes(_ peer: VerifiedPeer) -> Bool {
+        standing(of: peer) != .revoked
+            && !revokedSerials.withLock { $0.contains(peer.serial) }
+    }
+
+    /// Certificates are refused from this commit on.
+    func revoked(_ certificates: [RevokedCertificate]) {
+        let isNew = revokedSerials.withLock { known in
+            let before = known.count
+            known.formUnion(certificates.map(\.serial))
+            return known.count > before
+        }
+        if isNew { rotationDesk.recordsChanged() }
+    }
+
+    /// Certificates that have ended need not be remembered.
+    func forgotten(_ certificates: [RevokedCertificate]) {
+        revokedSerials.withLock { $0.subtract(certificates.map(\.serial)) }
+    }
+
+    /// An authority is distrusted from this commit on.
+    func distrusted(_ authorityID: String, _ standing: AuthorityStanding) {
+        distrustState.withLock { known in
+            let keyID = Hex.bytes(authorityID)
+            // Of two acts that end at once, the answer to the first may come last.
+            known[keyID] = known[keyID] == .revoked ? .revoked : standing
+        }
+        distrustChanged.signal()
+        rotationDesk.recordsChanged()
+    }
+
+    /// What the datastore says of all authorities.
+    func distrust(of authorities: [Authority]) {
+        var new: [[UInt8]: AuthorityStanding] = [:]
+        for authority in authorities {
+            switch authority.state {
+            case .active, .old, .prepared: continue
+            case .revoked: new[Hex.bytes(authority.id)] = .revoked
+            case .tainted: new[Hex.bytes(authority.id)] = .tainted
+            }
+        }
+        distrustState.withLock { known in
+            // What was committed while this was read is not taken back: a standing only rises, and
+            // goes with the record alone.
+            let recorded = Set(authorities.map { Hex.bytes($0.id) })
+            for (keyID, standing) in known where recorded.contains(keyID) {
+                new[keyID] = new[keyID] == .revoked ? .revoked : standing
+            }
+            known = new
+        }
+    }
+
+    /// Ends the connections of whoever was verified by a revoked authority or shows a revoked
+    /// certificate, and of everybody but agents, who have proved the key of their node, by a tainted
+    /// authority.
+    func disconnectDistrusted() {
+        let isNeeded =
+            distrustState.withLock { !$0.isEmpty } || revokedSerials.withLock { !$0.isEmpty }
+        guard isNeeded else { return }
+        let count = disconnect { peer in
+            guard believes(peer) else { return true }
+            return switch standing(of: peer) {
+            case .revoked: true
+            case .tainted: logic.agentName(of: peer.id) == nil
+            case nil: false
+            }
+        }
+        guard count > 0 else { return }
+        logger.notice(
+            "connections ended whose authority is distrusted",
+            metadata: ["count": "\(count)"]
+        )
+    }
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import Clocks
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import Datastore
+internal import FoundationEssentials
+internal import GRPCCore
+internal import Issuance
+internal import Logging
+internal import NodeSync
+internal import SPIFFE
+internal import SwiftProtobuf
+
+/// The life of authorities (docs/decisions/0014-life-of-an-authority.md).
+extension AdministrationService {
+    // MARK: - Reading
+
+    func listAuthorities(
+        request: Signet_Admin_V1alpha1_ListAuthoritiesRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_ListAuthoritiesResponse {
+        let (authorities, issued) = try await gate.read(.exactly(.authorityShow), context) {
+            transaction,
+            standing in
+            let records = try transaction.authorities()
+            let isTainted = records.contains { $0.state == AuthorityRecord.taintedState }
+            return (
+                try records.map { ($0, try Authority($0, in: transaction)) },
+                // Reads all that are valid, so only when somebody waits for the number.
+                isTainted ? try transaction.issued(validAt: standing.now) : [:]
+            )
+        }
+        let status = core.rotationStatus
+        return try .with {
+            $0.authorities = try authorities.map { record, authority in
+                try message(authority, record, issued[authority.id])
+            }
+            $0.nextStep = status.text
+            $0.nextStepAtUnixSeconds = status.at?.wholeSeconds ?? 0
+            $0.waitingAgents = Array(status.waitingFor.prefix(AuthorityOutlook.namesMax))
+            $0.waitingAgentCount = UInt64(status.waitingFor.count)
+            $0.latestActivationUnixSeconds = status.latest?.wholeSeconds ?? 0
+        }
+    }
+
+    private func message(
+        _ authority: Authority,
+        _ record: AuthorityRecord,
+        _ issued: IssuedUnder?
+    ) throws -> Signet_Admin_V1alpha1_Authority {
+        try .with {
+            $0.id = authority.id
+            $0.serverID = authority.serverID
+            $0.state = authority.state.rawValue
+            $0.notBeforeUnixSeconds = authority.notBefore.wholeSeconds
+            $0.notAfterUnixSeconds = authority.notAfter.wholeSeconds
+            $0.publishedAtUnixSeconds = authority.publishedAt?.wholeSeconds ?? 0
+            $0.activatedAtUnixSeconds = authority.activatedAt?.wholeSeconds ?? 0
+            $0.lastSvidNotAfterUnixSeconds = authority.lastSVIDNotAfter?.wholeSeconds ?? 0
+            $0.certificate = Data(authority.certificateDER)
+            $0.spkiSha256 = Hex.text(try authoritySPKISHA256(authority.certificateDER))
+            if let distrust = record.distrust {
+                $0.taintedAtUnixSeconds = distrust.taintedAt?.wholeSeconds ?? 0
+                $0.revokedAtUnixSeconds = distrust.revokedAt?.wholeSeconds ?? 0
+                $0.distrustReason = distrust.reason
+                $0.distrustedBy = distrust.actor
+            }
+            if authority.state == .tainted, let issued {
+                $0.validSvids = issued.valid
+                $0.notReplacedSvids = issued.notReplaced
+            }
+        }
+    }
+
+    // MARK: - Steps of a rotation
+
+    func prepareAuthority(
+        request: Signet_Admin_V1alpha1_PrepareAuthorityRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        let question = AdminQuestion.exactly(.authorityPrepare)
+        let core = core
+        if request.rehearse {
+            let outlook = try await outlook(question, context) { transaction in
+                let server = core.logic.serverID
+                let records = try transaction.authorities().filter { $0.serverID == server }
+                return records.first { $0.state == Authority.State.prepared.rawValue }
+                    ?? records.first { $0.state == AuthorityRecord.activeState }
+            }
+            return try response(outlook, isRehearsal: true)
+        }
+        let authority = try await gate.handOn(question, context) { permit throws(APIError) in
+            try await core.rotationDesk.order(
+                .prepare(acceptsPrepared: request.unlessPrepared, isUrgent: request.now),
+                permit
+            )
+        }
+        return try await response(authority)
+    }
+
+    func activateAuthority(
+        request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        let question = AdminQuestion.exactly(.authorityActivate)
+        let outlook = try await outlook(of: request, question, context)
+        guard outlook.record.state == Authority.State.prepared.rawValue else {
+            throw APIError(
+                .failedPrecondition,
+                "authorityState",
+                "authority \(request.id) is \(outlook.record.state); only one that is prepared begins "
+                    + "to sign"
+            )
+        }
+        if request.rehearse { return try response(outlook, isRehearsal: true) }
+        try outlook.require(isNow: request.now)
+        let core = core
+        let authority = try await gate.handOn(question, context) { permit throws(APIError) in
+            try await core.rotationDesk.order(.activate(id: request.id), permit)
+        }
+        return try await response(authority)
+    }
+
+    // MARK: - Ending an authority
+
+    func taintAuthority(
+        request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        let logic = core.logic
+        return try await distrust(request, .authorityTaint, .tainted, context) {
+            try logic.taint(request.id, reason: request.reason, by: $1.actor, now: $1.now, in: $0)
+        }
+    }
+
+    func revokeAuthority(
+        request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        let logic = core.logic
+        return try await distrust(request, .authorityRevoke, .revoked, context) {
+            try logic.revokeAuthority(
+                request.id,
+                reason: request.reason,
+                by: $1.actor,
+                now: $1.now,
+                in: $0
+            )
+        }
+    }
+
+    private func distrust(
+        _ request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        _ verb: AdminVerb,
+        _ standing: AuthorityStanding,
+        _ context: ServerContext,
+        _ act: @escaping @Sendable (Transaction, AdminStanding) throws -> AuthorityRecord
+    ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        let question = AdminQuestion.exactly(verb)
+        let outlook = try await outlook(of: request, question, context)
+        if request.rehearse {
+            // Whether it may be done at all is for the act to say.
+            _ = try await gate.write(question, isRehearsal: true, context, act)
+            return try response(outlook, isRehearsal: true)
+        }
+        // One that signs is refused by the act itself, which names what has to come first.
+        let isDone = [standing.state, AuthorityRecord.activeState].contains(outlook.record.state)
+        if !isDone { try outlook.require(isNow: request.now) }
+        let record = try await gate.write(question, context, act)
+        core.distrusted(record.id, standing)
+        core.logger.notice(
+            "an authority is distrusted",
+            metadata: ["authority": "\(record.id)", "state": "\(record.state)"]
+        )
+        return try response(outlook.with(record), isRehearsal: false)
+    }
+
+    // MARK: - What an act would do
+
+    private func outlook(
+        of request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        _ question: AdminQuestion,
+        _ context: ServerContext
+    ) async throws -> AuthorityOutlook {
+        let logic = core.logic
+        return try await outlook(question, context) {
+            try logic.requireAuthority(request.id, in: $0)
+        }
+    }
+
+    private func outlook(
+        _ question: AdminQuestion,
+        _ context: ServerContext,
+        _ find: @escaping @Sendable (ReadTransaction) throws -> AuthorityRecord?
+    ) async throws -> AuthorityOutlook {
+        let hub = core.hub
+        return try await gate.read(question, context) { transaction, standing in
+            guard let record = try find(transaction) else {
+                throw APIError(.unavailable, "noAuthority", "there is no authority yet; retry")
+            }
+            let applied = hub.appliedState(
+                of: try transaction.bundleSequenceNumber(),
+                amongAll: true
+            )
+            return try AuthorityOutlook(
+                record,
+                verb: question.verb,
+                agents: applied,
+                now: standing.now,
+                in: transaction
+            )
+        }
+    }
+
+    private func response(
+        _ outlook: AuthorityOutlook,
+        isRehearsal: Bool
+    ) throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        try .with {
+            $0.authority = try message(outlook.authority, outlook.record, outlook.issued)
+            $0.rehearsed = isRehearsal
+            $0.objections = outlook.objections
+            $0.waitingAgents = Array(outlook.waiting.prefix(AuthorityOutlook.namesMax))
+            $0.waitingAgentCount = UInt64(outlook.waiting.count)
+            $0.absentAgents = Array(outlook.absent.prefix(AuthorityOutlook.namesMax))
+            $0.absentAgentCount = UInt64(outlook.absent.count)
+            $0.validSvids = outlook.issued.valid
+            $0.notReplacedSvids = outlook.issued.notReplaced
+            $0.notReplacedIds = outlook.notReplaced
+        }
+    }
+
+    private func response(
+        _ authority: Authority
+    ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        try .with { $0.authority = try message(authority, AuthorityRecord(authority), nil) }
+    }
+}
+
+extension AuthorityStanding {
+    fileprivate var state: String {
+        switch self {
+        case .revoked: AuthorityRecord.revokedState
+        case .tainted: AuthorityRecord.taintedState
+        }
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+internal import Clocks
+internal import ControlAPIProtos
+internal import Foundation
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import Glibc
+internal import SwiftProtobuf
+
+typealias AuthorityAct = Signet_Admin_V1alpha1_AuthorityActionRequest
+typealias AuthorityActOutcome = Signet_Admin_V1alpha1_AuthorityActionResponse
+typealias AdministrationClient =
+    Signet_Admin_V1alpha1_Administration.Client<HTTP2ClientTransport.Posix>
+
+/// What every act on an authority takes.
+struct AuthorityActOptions: ParsableArguments {
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @Flag(help: "Change nothing; say what would happen, and to whom.")
+    var rehearse = false
+    @Flag(help: "Although somebody is not ready for it: who that is is said first.")
+    var now = false
+    @Flag(help: "With --now: do not ask.")
+    var yes = false
+
+    func validate() throws {
+        guard !(rehearse && (now || yes)) else {
+            throw ValidationError("--rehearse changes nothing: leave out --now and --yes")
+        }
+        guard now || !yes else {
+            throw ValidationError("--yes answers what --now asks: add --now, or leave it out")
+        }
+    }
+
+    /// Performs an act on an authority that the user names.
+    func perform(
+        _ id: String,
+        reason: String = "",
+        _ act:
+            @Sendable @escaping (AdministrationClient, AuthorityAct) async throws ->
+            AuthorityActOutcome
+    ) async throws {
+        let whole = try await AuthorityName.whole(id, server)
+        func ask(rehearse: Bool) async throws -> AuthorityActView {
+            let now = now
+            return AuthorityActView(
+                try await server.withClient { client in
+                    try await act(
+                        AdministrationClient(wrapping: client),
+                        .with {
+                            $0.id = whole
+                            $0.reason = reason
+                            $0.now = now
+                            $0.rehearse = rehearse
+                        }
+                    )
+                }
+            )
+        }
+        if now { try confirm(try await ask(rehearse: true)) }
+        let view = try await ask(rehearse: rehearse)
+        try output.print(view) { view.table }
+        guard rehearse else { return }
+        for line in view.consequences { Terminal.error(line) }
+        Terminal.error(
+            view.objections.isEmpty
+                ? "nothing was changed; it would be done" : "nothing was changed; it needs --now"
+        )
+    }
+
+    /// Says who will break, and asks whether to go on.
+    ///
+    /// - Throws: `CommandFailure` unless the answer is yes.
+    func confirm(_ outlook: AuthorityActView) throws {
+        guard !outlook.objections.isEmpty else { return }
+        for line in outlook.consequences { Terminal.error(line) }
+        guard !yes else { return }
+        guard isatty(STDIN_FILENO) == 1, Terminal.isWatched else {
+            throw CommandFailure(
+                "nobody is there to be asked",
+                remedy: "Add --yes if it has to be done.",
+                status: .usage
+            )
+        }
+        Terminal.error("Do it all the same? Type yes:")
+        guard readLine(strippingNewline: true) == "yes" else {
+            throw CommandFailure("nothing was changed")
+        }
+    }
+}
+
+/// How users name authorities.
+enum AuthorityName {
+    /// A whole ID has so many digits; less is looked up.
+    static let digits = 40
+    /// Fewer would be a guess.
+    static let digitsMin = 4
+
+    /// The whole ID that begins so.
+    ///
+    /// - Throws: `CommandFailure` when none does, or several do.
+    static func whole(_ text: String, _ server: ServerOptions) async throws -> String {
+        guard text.count < digits else { return text }
+        let known = try await server.withClient { client in
+            try await AdministrationClient(wrapping: client).listAuthorities(.init())
+        }.authorities.map(\.id)
+        let found = known.filter { $0.hasPrefix(text.lowercased()) }
+        guard found.count == 1, text.count >= digitsMin else {
+            throw CommandFailure(
+                found.count < 2 && text.count >= digitsMin
+                    ? "there is no authority whose ID begins with \(Terminal.printable(text))"
+                    : "\(Terminal.printable(text)) names no single authority",
+                remedy: "`signet authority show` lists them; \(digitsMin) digits are enough if no "
+                    + "other ID begins so."
+            )
+        }
+        return found[0]
+    }
+}
+
+/// `signet authority prepare`.
+struct AuthorityPrepareCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prepare",
+        abstract: "Make and publish the next authority now.",
+        discussion: """
+            It begins to sign by itself: when it is published for 30 s and every live agent has it, \
+            at the latest while the active one still has time for two SVIDs.
+
+            Example: signet authority prepare
+            """
+    )
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+
+    func run() async throws {
+        let view = AuthorityActView(
+            try await server.withClient { client in
+                try await AdministrationClient(wrapping: client).prepareAuthority(.init())
+            }
+        )
+        try output.print(view) { view.table }
+    }
+}
+
+/// `signet authority activate`.
+struct AuthorityActivateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "activate",
+        abstract: "Let the prepared authority sign now.",
+        discussion: """
+            Without --now only if it is published for 30 s and every live agent has it, when it is \
+            about to do so by itself.
+
+            Example: signet authority activate 3f2a91c07bd4e815
+            """
+    )
+    @OptionGroup var options: AuthorityActOptions
+    @Argument(help: "The authority's ID, or how it begins.") var id: String
+
+    func run() async throws {
+        try await options.perform(id) { try await $0.activateAuthority($1) }
+    }
+}
+
+/// `signet authority taint`.
+struct AuthorityTaintCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "taint",
+        abstract: "Have everything replaced that an authority signed.",
+        discussion: """
+            What it signed goes on to count. Agents renew it at random moments of the next five \
+            minutes; `signet authority show` says how much is left. Join tokens that nobody has used \
+            are deleted, because they pin it. The authority that signs cannot be tainted: rotate \
+            first. It cannot be taken back.
+
+            Example: signet authority taint 3f2a91c07bd4e815 --reason "backup lost"
+            """
+    )
+    @OptionGroup var options: AuthorityActOptions
+    @Argument(help: "The authority's ID, or how it begins.") var id: String
+    @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
+    var reason = ""
+
+    func run() async throws {
+        try await options.perform(id, reason: reason) { try await $0.taintAuthority($1) }
+    }
+}
+
+/// `signet authority revoke`.
+struct AuthorityRevokeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "revoke",
+        abstract: "End an authority: what it signed counts no more.",
+        discussion: """
+            It leaves the bundle, proxies end every connection that was verified by it, and agents \
+            withdraw its SVIDs. Taint it first: then nobody is without an SVID. The authority that \
+            signs cannot be revoked: rotate first. It cannot be taken back.
+
+            Example: signet authority revoke 3f2a91c07bd4e815 --reason "backup lost"
+            """
+    )
+    @OptionGroup var options: AuthorityActOptions
+    @Argument(help: "The authority's ID, or how it begins.") var id: String
+    @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
+    var reason = ""
+
+    func run() async throws {
+        try await options.perform(id, reason: reason) { try await $0.revokeAuthority($1) }
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ControlAPIProtos
+internal import SwiftProtobuf
+
+/// One authority, for programs.
+package struct AuthorityView: Encodable, Sendable {
+    var id: String
+    var state: String
+    var serverID: String
+    var notBefore: String
+    var notAfter: String
+    var publishedAt: String
+    var activatedAt: String
+    var lastSVIDExpiresAt: String
+    var spkiSHA256: String
+    /// "-": it was not.
+    var taintedAt: String
+    var revokedAt: String
+    var distrustReason: String
+    var distrustedBy: String
+    /// Of a tainted one; nil of others, of which nobody counts.
+    var validSVIDs: UInt64?
+    var notReplacedSVIDs: UInt64?
+
+    /// Takes what a server says.
+    package init(_ message: Signet_Admin_V1alpha1_Authority) {
+        id = message.id
+        state = message.state
+        serverID = message.serverID
+        notBefore = Terminal.time(unixSeconds: message.notBeforeUnixSeconds)
+        notAfter = Terminal.time(unixSeconds: message.notAfterUnixSeconds)
+        publishedAt = Terminal.time(unixSeconds: message.publishedAtUnixSeconds)
+        activatedAt = Terminal.time(unixSeconds: message.activatedAtUnixSeconds)
+        lastSVIDExpiresAt = Terminal.time(unixSeconds: message.lastSvidNotAfterUnixSeconds)
+        spkiSHA256 = message.spkiSha256
+        taintedAt = Terminal.time(unixSeconds: message.taintedAtUnixSeconds)
+        revokedAt = Terminal.time(unixSeconds: message.revokedAtUnixSeconds)
+        distrustReason = message.distrustReason
+        distrustedBy = message.distrustedBy
+        let isCounted = message.state == "tainted"
+        validSVIDs = isCounted ? message.validSvids : nil
+        notReplacedSVIDs = isCounted ? message.notReplacedSvids : nil
+    }
+}
+
+/// What `signet authority show` prints.
+package struct AuthorityListView: Encodable, Sendable {
+    var authorities: [AuthorityView]
+    var nextStep: String
+    var nextStepAt: String
+    /// When the next authority begins to sign at the latest; "-" while none is prepared.
+    var latestActivation: String
+    /// Live agents that do not have it yet, the first of them, and how many there are.
+    var waitingAgents: [String]
+    var waitingAgentCount: UInt64
+
+    /// Takes what a server says.
+    package init(_ response: Signet_Admin_V1alpha1_ListAuthoritiesResponse) {
+        authorities = response.authorities.map { AuthorityView($0) }
+        nextStep = response.nextStep
+        nextStepAt = Terminal.time(unixSeconds: response.nextStepAtUnixSeconds)
+        latestActivation = Terminal.time(unixSeconds: response.latestActivationUnixSeconds)
+        waitingAgents = response.waitingAgents
+        waitingAgentCount = response.waitingAgentCount
+    }
+
+    package var table: Table {
+        Table(
+            headings: [
+                "ID", "STATE", "NOT AFTER", "ACTIVATED", "LAST SVID EXPIRES", "NOT REPLACED",
+            ],
+            rows: authorities.map {
+                [
+                    String($0.id.prefix(16)), $0.state, $0.notAfter, $0.activatedAt,
+                    $0.lastSVIDExpiresAt, $0.notReplacedSVIDs.map(String.init) ?? "-",
+                ]
+            }
+        )
+    }
+
+    /// How far the rotation to an authority has come, in one sentence; nil once it signs.
+    package func progress(of id: String) -> String? {
+        guard let authority = authorities.first(where: { $0.id == id }) else {
+            return "authority \(id.prefix(16)) is not there yet"
+        }
+        guard authority.state == "prepared" else { return nil }
+        let latest = latestActivation == "-" ? "" : ", at the latest at \(latestActivation)"
+        guard waitingAgentCount > 0 else {
+            let at = nextStepAt == "-" ? "" : " at \(nextStepAt)"
+            return "authority \(id.prefix(16)) is published and begins to sign\(at)\(latest)"
+        }
+        return
+            "authority \(id.prefix(16)) waits for \(Self.named(waitingAgents, waitingAgentCount))"
+            + latest
+    }
+
+    static func named(_ names: [String], _ count: UInt64) -> String {
+        // A line of a terminal; `-o json` has more.
+        let namedMax = 5
+        let named = names.prefix(namedMax).joined(separator: ", ")
+        let more = count > UInt64(min(names.count, namedMax))
+        return "\(count) agent(s): \(named)\(more ? ", ..." : "")"
+    }
+}
+
+/// What an act on an authority did, or would do.
+package struct AuthorityActView: Encodable, Sendable {
+    var authority: AuthorityView
+    /// Nothing was changed.
+    var rehearsed: Bool
+    /// Why it is not done without --now.
+    var objections: [String]
+    var waitingAgents: [String]
+    var waitingAgentCount: UInt64
+    var absentAgents: [String]
+    var absentAgentCount: UInt64
+    var validSVIDs: UInt64
+    var notReplacedSVIDs: UInt64
+    var notReplacedIDs: [String]
+
+    /// Takes what a server says.
+    package init(_ response: Signet_Admin_V1alpha1_AuthorityActionResponse) {
+        authority = AuthorityView(response.authority)
+        rehearsed = response.rehearsed
+        objections = response.objections
+        waitingAgents = response.waitingAgents
+        waitingAgentCount = response.waitingAgentCount
+        absentAgents = response.absentAgents
+        absentAgentCount = response.absentAgentCount
+        validSVIDs = response.validSvids
+        notReplacedSVIDs = response.notReplacedSvids
+        notReplacedIDs = response.notReplacedIds
+    }
+
+    /// Whom it hurts, one line each.
+    package var consequences: [String] {
+        var lines = objections
+        if waitingAgentCount > 0 {
+            lines.append(
+                "without the bundle: " + AuthorityListView.named(waitingAgents, waitingAgentCount)
+            )
+        }
+        if absentAgentCount > 0 {
+            lines.append("away: " + AuthorityListView.named(absentAgents, absentAgentCount))
+        }
+        if notReplacedSVIDs > 0 {
+            lines.append(
+                "\(notReplacedSVIDs) SVID(s) not replaced, of: "
+                    + notReplacedIDs.prefix(10).joined(separator: ", ")
+                    + (notReplacedIDs.count > 10 ? ", ..." : "")
+            )
+        }
+        return lines
+    }
+
+    package var table: Table {
+        Table(
+            headings: ["ID", "STATE", "NOT AFTER", "VALID SVIDS", "NOT REPLACED"],
+            rows: [
+                [
+                    authority.id, authority.state, authority.notAfter, String(validSVIDs),
+                    String(notReplacedSVIDs),
+                ]
+            ]
+        )
+    }
+}
