@@ -204,6 +204,26 @@ struct CertificateRevocationTests {
         }
     }
 
+    @Test func `a clock that is ahead does not refuse an identity for longer than it was issued`()
+        async throws
+    {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let entry = try await server.register("web")
+            let many = try signingRequest(entry: entry, spiffeID: Self.web)
+            for _ in 0..<3 { _ = try await server.sign([many, many, many], as: agent) }
+            let now = clock.wallTime
+            clock.stepWall(by: 365 * 86_400)
+            let banned = try await server.administration.banNode(.with { $0.name = "web-1" })
+            #expect(banned.identitiesRevoked == 1)
+            let listed = try await server.administration.listRevocations(.init()).revocations
+            let before = Double(try #require(listed.first).issuedBeforeUnixSeconds)
+            #expect(before > now.timeIntervalSince1970 - 1)
+            #expect(before < now.timeIntervalSince1970 + 60)
+        }
+    }
+
     @Test func `a ban goes on when the list is full, and says what it left`() async throws {
         try await withServer { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])

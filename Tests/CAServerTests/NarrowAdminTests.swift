@@ -3,7 +3,9 @@
 import CAServer
 import ControlAPI
 import ControlAPIProtos
+import FoundationEssentials
 import GRPCCore
+import SPIFFE
 import SwiftProtobuf
 import Testing
 
@@ -203,6 +205,26 @@ struct NarrowAdminTests {
             }
             let whole = try await server.documents.history(.with { $0.key = key })
             #expect(whole.documents.count == 5)
+        }
+    }
+
+    @Test func `whose a certificate is is not told to who may not revoke it`() async throws {
+        try await withServer { server in
+            let leaf = try await server.workload("ceo").leaf
+            let rules = """
+                    - verbs: [revoke]
+                      spiffeIDPrefixes: [spiffe://example.org/a]
+                """
+            try await acting("revoker", rules, on: server) { client in
+                let service = Administration.Client(wrapping: client)
+                let refused = await refusal {
+                    try await service.revokeCertificate(.with { $0.serial = Data(leaf.serial) })
+                }
+                #expect(refused?.kind == .permissionDenied)
+                #expect(refused?.message.contains("ceo") == false)
+            }
+            let listed = try await server.administration.listRevocations(.init())
+            #expect(listed.certificates.isEmpty)
         }
     }
 

@@ -387,6 +387,24 @@ struct NodeCacheTests {
         #expect(cache.received([fresh], now: start).discarded == (kind == "node" ? [key] : []))
     }
 
+    @Test func `a revoked certificate that ended by a wrong clock only is refused again`() throws {
+        let key = try values.key("a")
+        var cache = try settled()
+        // Booted with a clock that is ahead: what is told then seems to have ended.
+        _ = cache.received(
+            [
+                .revocation(
+                    name: "r",
+                    .leaf(authorityKeyID: [1], serial: [1], notAfter: values.time(100))
+                )
+            ],
+            now: values.time(10_000)
+        )
+        _ = cache.clockStepped(now: start)
+        #expect(cache.view(for: one).svids == [])
+        #expect(cache.received([values.issued(key)], now: start).discarded == [key])
+    }
+
     @Test func `revocations of others change nothing`() throws {
         var cache = try settled()
         let id = try SPIFFEID("spiffe://example.org/b")

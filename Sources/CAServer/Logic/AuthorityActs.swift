@@ -223,7 +223,9 @@ extension ServerLogic {
         let act = AuthorityDistrustAct(
             authority: Hex.bytes(record.id),
             reason: reason,
-            tokensDeleted: UInt64(try transaction.deleteUnusedJoinTokens()),
+            // Those that pin a tainted one are deleted, and none is made any more.
+            tokensDeleted: record.distrust?.taintedAt == nil
+                ? UInt64(try transaction.deleteUnusedJoinTokens()) : 0,
             revision: revision.number
         )
         try transaction.append(.authorityRevoked(act), by: actor, at: now)

@@ -23,7 +23,7 @@ package struct AuthorityOutlook: Sendable {
     /// Agents without it that are away and may come back, sorted.
     package let absent: [String]
     /// Why the act is not done unless it has to be now.
-    package let objections: [String]
+    package private(set) var objections: [String]
 
     /// Looks at everything.
     ///
@@ -31,6 +31,7 @@ package struct AuthorityOutlook: Sendable {
     ///   - record: The authority.
     ///   - verb: What is to be done to it.
     ///   - agents: How far the bundle of the moment has reached.
+    ///   - isClockBelieved: Whether anything is signed at the moment.
     ///   - now: The wall clock.
     ///   - transaction: What is known.
     /// - Throws: `DatastoreError`.
@@ -38,6 +39,7 @@ package struct AuthorityOutlook: Sendable {
         _ record: AuthorityRecord,
         verb: AdminVerb,
         agents: AppliedState,
+        isClockBelieved: Bool,
         now: Date,
         in transaction: ReadTransaction
     ) throws {
@@ -63,6 +65,12 @@ package struct AuthorityOutlook: Sendable {
             (waiting: waiting.count, absent: absent.count),
             now
         )
+        if !isClockBelieved, verb != .authorityPrepare {
+            objections.append(
+                "the server's clock is not believed, and until it is nothing is signed that could "
+                    + "replace anything"
+            )
+        }
     }
 
     /// The same of the authority as it became.

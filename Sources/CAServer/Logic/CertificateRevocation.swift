@@ -38,27 +38,7 @@ extension ServerLogic {
                 "a reason has at most \(Self.reasonBytesMax) bytes"
             )
         }
-        guard let intent = try transaction.intent(serial: serial),
-            !isClockBelieved
-                || !Revocation.hasEnded(leafNotAfter: intent.notAfter, at: caller.now)
-        else {
-            // Whose it was is not told: the caller may have to do with other IDs alone.
-            throw APIError(
-                .notFound,
-                "certificateUnknown",
-                "no certificate with that serial number is on record as valid; one that was issued "
-                    + "before this database was restored is ended by revoking its identity"
-            )
-        }
-        try caller.require(.revoke, spiffeID: intent.spiffeID)
-        guard intent.entryID != nil else {
-            throw APIError(
-                .invalidArgument,
-                "certificateNotRevocable",
-                "that is the certificate of an agent or of the server; agents are banned with "
-                    + "signet agent ban"
-            )
-        }
+        let intent = try revocable(serial, isClockBelieved, by: caller, in: transaction)
         if let known = try transaction.revokedCertificate(serial: serial) {
             return (known, try transaction.revision())
         }
@@ -88,6 +68,43 @@ extension ServerLogic {
             at: caller.now
         )
         return (revocation, revision)
+    }
+
+    /// The certificate of that serial number, if it may be revoked.
+    private func revocable(
+        _ serial: [UInt8],
+        _ isClockBelieved: Bool,
+        by caller: AdminStanding,
+        in transaction: ReadTransaction
+    ) throws -> IssuanceIntent {
+        guard let intent = try transaction.intent(serial: serial),
+            !isClockBelieved
+                || !Revocation.hasEnded(leafNotAfter: intent.notAfter, at: caller.now)
+        else {
+            // Whose it was is not told: the caller may have to do with other IDs alone.
+            throw APIError(
+                .notFound,
+                "certificateUnknown",
+                "no certificate with that serial number is on record as valid; one that was issued "
+                    + "before this database was restored is ended by revoking its identity"
+            )
+        }
+        guard caller.may(.revoke, spiffeID: intent.spiffeID) else {
+            throw APIError(
+                .permissionDenied,
+                "certificateNotYours",
+                "not allowed: revoke for the SPIFFE ID of this certificate"
+            )
+        }
+        guard intent.entryID != nil else {
+            throw APIError(
+                .invalidArgument,
+                "certificateNotRevocable",
+                "that is the certificate of an agent or of the server; agents are banned with "
+                    + "signet agent ban"
+            )
+        }
+        return intent
     }
 
     /// Certificates of one identity beyond which a node is taken to have asked for them so that they
@@ -151,6 +168,7 @@ extension ServerLogic {
     ///   - intents: Certificates to refuse one by one.
     ///   - identities: Identities to revoke.
     ///   - agent: The node's.
+    ///   - isClockBelieved: Whether the clock may say up to when identities are refused.
     ///   - left: How many certificates and identities there were to be refused before this part.
     ///   - reason: Why.
     ///   - caller: Who wants it.
@@ -161,6 +179,7 @@ extension ServerLogic {
         _ intents: ArraySlice<IssuanceIntent>,
         _ identities: ArraySlice<String>,
         of agent: SPIFFEID,
+        isClockBelieved: Bool,
         left: Int,
         reason: String,
         by caller: AdminStanding,
@@ -185,7 +204,13 @@ extension ServerLogic {
             for text in named {
                 let id = try SPIFFEID(text)
                 let order = RevocationOrder(spiffeID: id, reason: reason, seconds: 0)
-                try refuse(order, by: caller, revision, in: transaction)
+                try refuse(
+                    order,
+                    isClockBelieved: isClockBelieved,
+                    by: caller,
+                    revision,
+                    in: transaction
+                )
             }
         }
         part.identities = named.count

@@ -100,9 +100,12 @@ extension ServerLogic {
     }
 
     /// Records that what was issued for an identity is refused, whoever may want that.
+    ///
+    /// A clock that is not believed does not count: the moment could not be lowered again.
     @discardableResult
     func refuse(
         _ order: RevocationOrder,
+        isClockBelieved: Bool = true,
         by caller: AdminStanding,
         _ revision: Revision,
         in transaction: Transaction
@@ -112,6 +115,7 @@ extension ServerLogic {
             order,
             try transaction.issuance(of: id),
             try transaction.revocation(of: id),
+            isClockBelieved: isClockBelieved,
             by: caller
         )
         try transaction.put(revocation, number: revision.number)
@@ -161,12 +165,14 @@ extension ServerLogic {
         _ order: RevocationOrder,
         _ issuance: (lastNotBefore: Date?, lastNotAfter: Date)?,
         _ known: RevokedIdentity?,
+        isClockBelieved: Bool,
         by caller: AdminStanding
     ) -> RevokedIdentity {
+        let now = isClockBelieved ? caller.now : Date(timeIntervalSince1970: 0)
         let backdate = lifetimes.backdate / .seconds(1)
         let issued = issuance?.lastNotBefore?.addingTimeInterval(backdate)
-        let last = max(caller.now, issued ?? caller.now).timeIntervalSince1970
-        let asked = caller.now.timeIntervalSince1970 + Double(order.seconds)
+        let last = max(now, issued ?? now).timeIntervalSince1970
+        let asked = now.timeIntervalSince1970 + Double(order.seconds)
         let seconds = max(last.rounded(.down) + 1, asked.rounded(.up))
         let before = max(
             Date(timeIntervalSince1970: seconds),

@@ -196,6 +196,7 @@ extension AdministrationService {
         _ find: @escaping @Sendable (ReadTransaction) throws -> AuthorityRecord?
     ) async throws -> AuthorityOutlook {
         let hub = core.hub
+        let isClockBelieved = await core.isClockBelieved()
         return try await gate.read(question, context) { transaction, standing in
             guard let record = try find(transaction) else {
                 throw APIError(.unavailable, "noAuthority", "there is no authority yet; retry")
@@ -208,6 +209,7 @@ extension AdministrationService {
                 record,
                 verb: question.verb,
                 agents: applied,
+                isClockBelieved: isClockBelieved,
                 now: standing.now,
                 in: transaction
             )

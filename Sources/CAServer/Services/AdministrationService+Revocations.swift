@@ -157,6 +157,7 @@ extension AdministrationService {
                     some,
                     few,
                     of: agent,
+                    isClockBelieved: isBelieved,
                     left: left,
                     reason: request.reason,
                     by: standing,

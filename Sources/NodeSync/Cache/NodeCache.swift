@@ -245,6 +245,10 @@ package struct NodeCache: Sendable {
             deadlines.set(.entry(id), to: cached.entry.expires)
             setActive(id, CachedEntry.isActive(cached.entry, now: now))
         }
+        // Certificates that seemed to have ended may be good, and be refused, again.
+        _ = revocations.change([:], now: now)
+        pending.recheckRevocations = true
+        reviewProxies()
         expire(now: now)
         return finish(now: now)
     }

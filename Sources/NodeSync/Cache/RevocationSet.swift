@@ -27,8 +27,8 @@ struct RevocationSet: Sendable {
     /// Those of identities, authorities and leaves, sorted, one for each: what proxies are told.
     private(set) var forProxies: [Revocation] = []
 
-    /// Most revocations that proxies are told of: what they take; leaves that end first are left
-    /// out, and no server makes more.
+    /// Most revocations that proxies are told of: what they take; the oldest identities and the
+    /// leaves that end first are left out, and no server makes more.
     static let forProxiesMax = 20_000
 
     /// Puts in and takes out by name; costs as much as there are revocations, once per batch.
@@ -57,7 +57,10 @@ struct RevocationSet: Sendable {
             case .taintedAuthority(let keyID): taintedAuthorities.insert(keyID)
             }
         }
-        forProxies = identities.sorted { $0.key < $1.key }
+        let places = max(0, Self.forProxiesMax - authorities.count - taintedAuthorities.count)
+        // More than one server makes are of two epochs: those of the old one are of less use.
+        let newest = identities.sorted { ($0.value, $0.key) > ($1.value, $1.key) }.prefix(places)
+        forProxies = newest.sorted { $0.key < $1.key }
             .map { .identity($0.key, issuedBefore: $0.value) }
         forProxies += sorted(authorities).map { .authority(keyID: $0) }
         forProxies += sorted(taintedAuthorities).map { .taintedAuthority(keyID: $0) }
