@@ -157,7 +157,8 @@ struct CatalogTests {
         #expect(early?.reason == "authorityState")
         try await server.core.write { transaction in
             let record = try #require(try transaction.authority(id: unused))
-            let weekBefore = now - AuthorityRotation.revokedKept / .seconds(1)
+            // A second more: what is stored has whole milliseconds.
+            let weekBefore = now - AuthorityRotation.revokedKept / .seconds(1) - 1
             try transaction.put(record.ending(weekBefore))
             try logic.remove(unused, now: now, in: transaction)
         }
