@@ -185,7 +185,7 @@ struct Connection: ~Copyable {
             early.append(bytes)
             return
         }
-        if keepsSent { forgetSent() }
+        if keepsSent { keepSent(bytes) }
         guard tls != nil else {
             send(bytes)
             return

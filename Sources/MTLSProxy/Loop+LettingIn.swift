@@ -50,6 +50,12 @@ extension Loop {
 }
 
 extension Connection {
+    /// Keeps what is sent to a server that has said nothing yet, unless it becomes too much.
+    mutating func keepSent(_ bytes: Span<UInt8>) {
+        guard replay.count + bytes.count <= ProxyLimits.replayMax else { return forgetSent() }
+        replay.append(bytes)
+    }
+
     /// Gives the memory back of what was sent, because it will not be sent again.
     mutating func forgetSent() {
         keepsSent = false

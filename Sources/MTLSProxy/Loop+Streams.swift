@@ -64,6 +64,10 @@ extension Loop {
         let (isGone, wasThrough) = (held.value.isDead, held.value.isThrough)
         if isGone, !wasThrough, !from.isDead {
             if from.isDownstream {
+                hearOut(&held.value)
+                if held.value.reason == .serverUntrusted {
+                    return settleServer(toKey, held, key, &from)
+                }
                 from.detail = serverName(held.value)
             } else if held.value.reason == .none {
                 // What it was sent did not reach it.

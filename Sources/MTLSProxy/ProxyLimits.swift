@@ -20,6 +20,9 @@ package struct ProxyLimits: Hashable, Sendable {
     package static let requestsPerConnectionMax: UInt64 = 100_000
     /// Attempts to reach a server for one request.
     package static let attemptsMax = 3
+    /// Bytes kept of what a server was sent that has said nothing yet, so that another one can have
+    /// them if this one does not believe us: a TLS record, for most requests are less.
+    package static let replayMax = 16_384
     /// Of what a worker allows one in so many is recorded for the decision log: at 100,000 a second
     /// these are 100, and where hours pass between two of them the counts say enough.
     package static let decisionsPerSample: UInt64 = 1_000

@@ -122,6 +122,62 @@ import Testing
         #expect(record.kind == .connection)
     }
 
+    @Test(arguments: TLSProvider.allCases, [TrafficProtocol.http, .tcp])
+    func `what was sent to a server before it refused our certificate goes to another`(
+        _ provider: TLSProvider,
+        _ kind: TrafficProtocol
+    ) async throws {
+        let world = try await world(provider, kind)
+        let gate = Gate()
+        let refusing = try ScriptedServer(world.root, world.backend, believes: false) { tls, _ in
+            _ = tls.shakeHands(afterFinished: gate.wait)
+        }
+        try await world.applyClient(endpoints: [refusing.address, world.inboundAddress])
+        let wire = try Wire.connect(world.outboundAddress)
+        let (head, body) = ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n", "body")
+        // A request opens the connection to a server; a stream does so by itself.
+        if kind == .http { wire.send(head) }
+        while await world.client.sum().connected == 0 { await Task.yield() }
+        // To the proxy the connection is open, and the server has not looked at us.
+        let before = await world.client.sum().bytesIn
+        let late = kind == .http ? [body] : [head, body]
+        var sent = before
+        for part in late {
+            wire.send(part)
+            sent += UInt64(part.utf8.count)
+            while await world.client.sum().bytesIn < sent { await Task.yield() }
+        }
+        gate.open()
+        let answer = try #require(wire.readAnswer())
+        #expect(answer.status == 200)
+        #expect(answer.body.hasSuffix("body"))
+        #expect(refusing.connectionCount == 1)
+        #expect(await world.client.sum().serverReasons[.serverUntrusted] == 1)
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `more than a record sent to a server that then refuses us is lost with it`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider, .tcp)
+        let gate = Gate()
+        let refusing = try ScriptedServer(world.root, world.backend, believes: false) { tls, _ in
+            _ = tls.shakeHands(afterFinished: gate.wait)
+        }
+        try await world.applyClient(endpoints: [refusing.address, world.inboundAddress])
+        let wire = try Wire.connect(world.outboundAddress)
+        while await world.client.sum().connected == 0 { await Task.yield() }
+        let count = ProxyLimits.replayMax + 1
+        wire.send([UInt8](repeating: 0x61, count: count))
+        while await world.client.sum().bytesIn < UInt64(count) { await Task.yield() }
+        gate.open()
+        // Half a stream must not reach another server.
+        #expect(wire.readToEnd().isEmpty)
+        let sum = await world.client.sum()
+        #expect(sum.reasons == [.serverUntrusted: 1])
+        #expect(sum.connected == 1)
+    }
+
     @Test(arguments: TLSProvider.allCases)
     func `a server alone that refuses our certificate is a 503 with its reason`(
         _ provider: TLSProvider

@@ -128,9 +128,14 @@ final class TLSWire {
 
     /// Does the whole handshake.
     ///
-    /// - Parameter beforeFinished: Called when all but the last message was sent.
+    /// - Parameters:
+    ///   - beforeFinished: Called when all but the last message was sent.
+    ///   - afterFinished: Called when all was sent, so that only the client's part is open.
     /// - Returns: Whether the client was let in.
-    func shakeHands(beforeFinished: () -> Void = {}) -> Bool {
+    func shakeHands(
+        beforeFinished: () -> Void = {},
+        afterFinished: () -> Void = {}
+    ) -> Bool {
         while true {
             let step = session.handshake(
                 &arrived,
@@ -146,6 +151,7 @@ final class TLSWire {
                 wire.send(Array(bytes[..<last]))
                 beforeFinished()
                 wire.send(Array(bytes[last...]))
+                afterFinished()
             } else {
                 wire.send(bytes)
             }
