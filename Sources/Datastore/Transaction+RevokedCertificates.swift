@@ -43,26 +43,15 @@ package struct RevokedCertificate: Hashable, Sendable {
     }
 
     /// By which agents know it: the same for the same certificate, for ever.
-    package var name: String { Self.namePrefix + Self.digits(of: serial) }
+    package var name: String { Self.namePrefix + Hexadecimal.text(serial) }
 
     /// The serial of the certificate that agents know by this name; nil if it names something else.
     package static func serial(ofName name: String) -> [UInt8]? {
         guard name.hasPrefix(namePrefix) else { return nil }
-        let digits = name.dropFirst(namePrefix.count).compactMap(\.hexDigitValue)
-        guard digits.count == name.count - namePrefix.count, digits.count % 2 == 0 else {
-            return nil
-        }
-        return stride(from: 0, to: digits.count, by: 2).map {
-            UInt8(digits[$0] << 4 | digits[$0 + 1])
-        }
+        return Hexadecimal.bytes(String(name.dropFirst(namePrefix.count)))
     }
 
     private static let namePrefix = "leaf:"
-
-    private static func digits(of serial: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(serial.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
-    }
 }
 
 extension ReadTransaction {

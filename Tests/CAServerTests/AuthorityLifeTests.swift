@@ -40,6 +40,12 @@ extension TestServer {
         return (old, new.id)
     }
 
+    fileprivate func authorities() async throws -> [Authority] {
+        try await core.read { transaction in
+            try transaction.authorities().map { try Authority($0, in: transaction) }
+        }
+    }
+
     fileprivate func taint(
         _ id: String,
         now: Bool = true,
@@ -185,6 +191,49 @@ struct AuthorityLifeTests {
             }
             let left = try await server.revokeAuthority(old, now: false, rehearse: true)
             #expect(left.validSvids == 3 && left.notReplacedSvids == 0)
+        }
+    }
+
+    @Test func `what was committed while trust was read is not taken back`() async throws {
+        try await withServer { server in
+            let (old, _) = try await server.rotate()
+            let keyID = try #require(Hexadecimal.bytes(old))
+            let stale = try await server.authorities()
+            _ = try await server.taint(old)
+            server.core.distrust(of: stale)
+            #expect(server.core.standing(ofAuthority: keyID) == .tainted)
+            let tainted = try await server.authorities()
+            _ = try await server.revokeAuthority(old)
+            server.core.distrust(of: tainted)
+            #expect(server.core.standing(ofAuthority: keyID) == .revoked)
+            // It goes with its record alone.
+            server.core.distrust(of: stale.filter { $0.id != old })
+            #expect(server.core.standing(ofAuthority: keyID) == nil)
+        }
+    }
+
+    @Test func `while the clock is doubted nothing is replaced, so that it has to be asked for`()
+        async throws
+    {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            let (old, _) = try await server.rotate()
+            clock.stepWall(by: 365 * 86_400)
+            let outlook = try await server.taint(old, now: false, rehearse: true)
+            #expect(outlook.objections.contains { $0.contains("clock is not believed") })
+            for verb in ["taint", "revoke"] {
+                let refused = await refusal {
+                    verb == "taint"
+                        ? try await server.taint(old, now: false)
+                        : try await server.revokeAuthority(old, now: false)
+                }
+                #expect(refused?.reason == "authorityInUse")
+                #expect(refused?.message.contains("clock is not believed") == true)
+            }
+            #expect(try await server.states() == ["old", "active"])
+            _ = try await server.taint(old)
+            _ = try await server.revokeAuthority(old)
+            #expect(try await server.states().first == "revoked")
         }
     }
 

@@ -36,6 +36,7 @@ extension TestServer {
 @Suite(.timeLimit(.minutes(1)))
 struct CertificateRevocationTests {
     private static let web = "spiffe://example.org/web"
+    private static let old = "spiffe://example.org/old"
 
     /// The revocations of leaves in a snapshot for the agent.
     private func leaves(_ server: TestServer, _ agent: TestAgent) async throws -> Set<[UInt8]> {
@@ -221,6 +222,45 @@ struct CertificateRevocationTests {
             let before = Double(try #require(listed.first).issuedBeforeUnixSeconds)
             #expect(before > now.timeIntervalSince1970 - 1)
             #expect(before < now.timeIntervalSince1970 + 60)
+        }
+    }
+
+    @Test func `a record that does not tell its beginning is refused up to its end`() async throws {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let entry = try await server.register("web")
+            _ = try await server.leaf(
+                try signingRequest(entry: entry, spiffeID: Self.web),
+                as: agent
+            )
+            let end = clock.wallTime.addingTimeInterval(600)
+            try await server.core.write { transaction in
+                let signer = try #require(try transaction.authorities().first).id
+                // As before migration 0010, and so many that their identity is revoked.
+                let intents = (0..<9).map { count in
+                    IssuanceIntent(
+                        serial: [1, count],
+                        authorityID: signer,
+                        spiffeID: Self.old,
+                        entryID: entry,
+                        entryRevision: 1,
+                        tbsSHA256: Array(repeating: 0, count: 32),
+                        notAfter: end,
+                        node: "web-1",
+                        revision: 1,
+                        leafIndex: 1
+                    )
+                }
+                try transaction.record(intents)
+            }
+            clock.stepWall(by: 365 * 86_400)
+            let banned = try await server.administration.banNode(.with { $0.name = "web-1" })
+            #expect(banned.identitiesRevoked == 1)
+            let listed = try await server.administration.listRevocations(.init()).revocations
+            let before = Double(try #require(listed.first).issuedBeforeUnixSeconds)
+            #expect(before >= end.timeIntervalSince1970.rounded(.down))
+            #expect(before < end.timeIntervalSince1970 + 60)
         }
     }
 

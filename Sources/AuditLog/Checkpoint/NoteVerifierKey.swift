@@ -2,6 +2,7 @@
 
 internal import Crypto
 internal import FoundationEssentials
+internal import SPIFFE
 
 /// Why a text is not a verifier key of an audit log.
 package enum NoteVerifierKeyError: Error, Hashable, Sendable, CustomStringConvertible {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SPIFFE
+
 /// Where bytes stop being canonical JSON.
 package enum CanonicalJSONError: Error, Hashable, Sendable, CustomStringConvertible {
     case notCanonical(offset: Int)

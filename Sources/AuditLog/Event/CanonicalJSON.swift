@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SPIFFE
+
 /// A JSON value in the narrow form that leaves use.
 ///
 /// Strings, integers, arrays and objects whose names are ASCII: no null, no fraction, no boolean.

@@ -2,6 +2,7 @@
 
 internal import Crypto
 internal import FoundationEssentials
+internal import SPIFFE
 
 /// One SHA-256 hash of the tree: of a leaf or of two joined subtrees (RFC 6962 section 2.1).
 package struct MerkleHash: Hashable, Sendable, CustomStringConvertible {

@@ -158,7 +158,7 @@ package struct PKCS11Keys: Sendable {
 
     /// Names a key after its authority.
     func keep(_ signer: PKCS11Signer, authorityID: String) throws(PKCS11Error) -> PKCS11Signer {
-        try signer.renamed(prefix + authorityID, id: Hex.bytes(authorityID))
+        try signer.renamed(prefix + authorityID, id: keyIdentifier(ofAuthority: authorityID))
     }
 
     /// The key of an authority; nil if the token does not hold it.

@@ -49,7 +49,7 @@ extension ServerLogic {
         try transaction.put(AuthorityRecord(published))
         try transaction.recordBundleChange()
         let preparation = AuthorityPreparation(
-            authority: Hex.bytes(authority.id),
+            authority: keyIdentifier(ofAuthority: authority.id),
             certificateSHA256: Array(SHA256.hash(data: authority.certificateDER)),
             notBefore: AuditTime(authority.notBefore),
             notAfter: AuditTime(authority.notAfter),
@@ -82,7 +82,7 @@ extension ServerLogic {
             lastSVIDNotAfter = try transaction.lastIssuedNotAfter(authorityID: retiring)
             try transaction.put(old.with(state: .old))
             try transaction.append(
-                .authorityRetired(AuthorityStep(authority: Hex.bytes(retiring))),
+                .authorityRetired(AuthorityStep(authority: keyIdentifier(ofAuthority: retiring))),
                 by: actor,
                 at: now
             )
@@ -90,8 +90,8 @@ extension ServerLogic {
         let next = try require(id, to: .prepared, in: transaction)
         try transaction.put(next.with(state: .active, activatedAt: now))
         let activation = AuthorityActivation(
-            authority: Hex.bytes(id),
-            previous: retiring.map(Hex.bytes),
+            authority: keyIdentifier(ofAuthority: id),
+            previous: retiring.map(keyIdentifier(ofAuthority:)),
             missing: try missing.map { try agentID($0) }
         )
         try transaction.append(.authorityActivated(activation), by: actor, at: now)
@@ -105,7 +105,7 @@ extension ServerLogic {
     ///   revoked since its removal was decided.
     package func remove(_ id: String, now: Date, in transaction: Transaction) throws {
         guard let record = try transaction.authority(id: id) else { return }
-        let step = AuthorityStep(authority: Hex.bytes(id))
+        let step = AuthorityStep(authority: keyIdentifier(ofAuthority: id))
         switch try record.knownState() {
         case .active:
             throw Self.wrongState(record)
@@ -170,7 +170,7 @@ extension ServerLogic {
         try transaction.put(tainted)
         try transaction.recordDistrust(of: id, number: revision.number, isRemoval: false)
         let act = AuthorityDistrustAct(
-            authority: Hex.bytes(id),
+            authority: keyIdentifier(ofAuthority: id),
             reason: reason,
             tokensDeleted: UInt64(try transaction.deleteUnusedJoinTokens()),
             revision: revision.number
@@ -221,7 +221,7 @@ extension ServerLogic {
         let revision = try transaction.recordBundleChange()
         try transaction.recordDistrust(of: record.id, number: revision.number, isRemoval: false)
         let act = AuthorityDistrustAct(
-            authority: Hex.bytes(record.id),
+            authority: keyIdentifier(ofAuthority: record.id),
             reason: reason,
             // Those that pin a tainted one are deleted, and none is made any more.
             tokensDeleted: record.distrust?.taintedAt == nil

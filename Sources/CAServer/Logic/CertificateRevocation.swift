@@ -59,7 +59,7 @@ extension ServerLogic {
                     serial: serial,
                     spiffeID: try SPIFFEID(intent.spiffeID),
                     node: intent.node,
-                    authority: Hex.bytes(intent.authorityID),
+                    authority: keyIdentifier(ofAuthority: intent.authorityID),
                     reason: reason,
                     revision: revision.number
                 )

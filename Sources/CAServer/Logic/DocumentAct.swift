@@ -203,7 +203,7 @@ package struct DocumentAct {
         for _ in 0..<16 { bytes.append(UInt8.random(in: .min ... .max, using: &generator)) }
         bytes[6] = bytes[6] & 0x0F | 0x40
         bytes[8] = bytes[8] & 0x3F | 0x80
-        let text = Hex.text(bytes)
+        let text = Hexadecimal.text(bytes)
         var result = ""
         for (index, digit) in text.enumerated() {
             if [8, 12, 16, 20].contains(index) { result.append("-") }

@@ -170,7 +170,9 @@ extension ServerLogic {
     ) -> RevokedIdentity {
         let now = isClockBelieved ? caller.now : Date(timeIntervalSince1970: 0)
         let backdate = lifetimes.backdate / .seconds(1)
-        let issued = issuance?.lastNotBefore?.addingTimeInterval(backdate)
+        // Where a record of before migration 0010 does not tell its beginning, its end is after it.
+        let unclear = isClockBelieved ? nil : issuance?.lastNotAfter
+        let issued = issuance?.lastNotBefore?.addingTimeInterval(backdate) ?? unclear
         let last = max(now, issued ?? now).timeIntervalSince1970
         let asked = now.timeIntervalSince1970 + Double(order.seconds)
         let seconds = max(last.rounded(.down) + 1, asked.rounded(.up))
@@ -195,7 +197,7 @@ extension ServerLogic {
 
     /// By which agents know the revocation of an identity; an ID itself may be longer than a name.
     static func name(ofRevoked id: SPIFFEID) -> String {
-        "identity:" + Hex.text(SHA256.hash(data: Array(id.description.utf8)))
+        "identity:" + Hexadecimal.text(SHA256.hash(data: Array(id.description.utf8)))
     }
 
     /// The entries that name an identity, and those by which what is valid now was issued.

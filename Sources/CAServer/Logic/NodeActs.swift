@@ -119,7 +119,7 @@ extension ServerLogic {
                     agent: id,
                     expires: AuditTime(expires),
                     selectors: order.selectors.sorted(),
-                    tokenID: Hex.text(order.hash.prefix(8))
+                    tokenID: Hexadecimal.text(order.hash.prefix(8))
                 )
             ),
             by: standing.actor,

@@ -161,7 +161,7 @@ extension ServerLogic {
         let attestation = AuditLog.NodeAttestation(
             agent: certificate.id,
             attestor: "join_token",
-            evidence: Hex.text(hash.prefix(8)),
+            evidence: Hexadecimal.text(hash.prefix(8)),
             selectors: selectors.sorted(),
             publicKeySHA256: certificate.spkiSHA256
         )
@@ -189,7 +189,7 @@ extension ServerLogic {
         let repetition = NodeAttestationRepetition(
             agent: certificate.id,
             attestor: node.attestationMethod,
-            evidence: Hex.text(token.hash.prefix(8)),
+            evidence: Hexadecimal.text(token.hash.prefix(8)),
             previousSerial: node.serial,
             publicKeySHA256: certificate.spkiSHA256
         )

@@ -95,7 +95,7 @@ package struct ServerLogic: Sendable {
         try requireClock(now, in: transaction)
         let issuance = SVIDIssuance(
             agent: agent,
-            authority: Hex.bytes(first.authorityID),
+            authority: keyIdentifier(ofAuthority: first.authorityID),
             profile: SVIDIssuance.Profile(rawValue: first.role.rawValue) ?? .workload,
             svids: certificates.enumerated().map { place, certificate in
                 IssuedSVID(
@@ -184,19 +184,5 @@ extension Transaction {
     }
 }
 
-/// Lower-case hexadecimal.
-enum Hex {
-    static func text(_ bytes: some Sequence<UInt8>) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
-    }
-
-    /// The bytes that `text` spells; empty when it is not hexadecimal.
-    static func bytes(_ text: String) -> [UInt8] {
-        let digits = text.compactMap(\.hexDigitValue)
-        guard digits.count == text.count, digits.count % 2 == 0 else { return [] }
-        return stride(from: 0, to: digits.count, by: 2).map {
-            UInt8(digits[$0] << 4 | digits[$0 + 1])
-        }
-    }
-}
+/// The key identifier that an authority's ID, as the datastore has it, writes.
+func keyIdentifier(ofAuthority id: String) -> [UInt8] { Hexadecimal.bytes(id) ?? [] }

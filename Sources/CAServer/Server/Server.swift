@@ -133,7 +133,7 @@ package struct Server: Sendable {
             )
         }
         var generator = SystemRandomness()
-        let serverID = Hex.text((0..<4).map { _ in UInt8.random(in: .min ... .max) })
+        let serverID = Hexadecimal.text((0..<4).map { _ in UInt8.random(in: .min ... .max) })
         let identity = StoreIdentity(
             trustDomain: configuration.trustDomain,
             serverID: serverID,

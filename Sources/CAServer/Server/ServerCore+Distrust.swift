@@ -2,7 +2,7 @@
 
 internal import Clocks
 internal import Datastore
-internal import Issuance
+package import Issuance
 internal import Logging
 package import NodeSync
 package import SPIFFE
@@ -24,7 +24,7 @@ extension ServerCore {
     }
 
     /// How an authority is distrusted; nil if it is not.
-    func standing(ofAuthority keyID: [UInt8]) -> AuthorityStanding? {
+    package func standing(ofAuthority keyID: [UInt8]) -> AuthorityStanding? {
         distrustState.withLock { $0[keyID] }
     }
 
@@ -52,7 +52,7 @@ extension ServerCore {
     /// An authority is distrusted from this commit on.
     func distrusted(_ authorityID: String, _ standing: AuthorityStanding) {
         distrustState.withLock { known in
-            let keyID = Hex.bytes(authorityID)
+            let keyID = keyIdentifier(ofAuthority: authorityID)
             // Of two acts that end at once, the answer to the first may come last.
             known[keyID] = known[keyID] == .revoked ? .revoked : standing
         }
@@ -61,19 +61,19 @@ extension ServerCore {
     }
 
     /// What the datastore says of all authorities.
-    func distrust(of authorities: [Authority]) {
+    package func distrust(of authorities: [Authority]) {
         var new: [[UInt8]: AuthorityStanding] = [:]
         for authority in authorities {
             switch authority.state {
             case .active, .old, .prepared: continue
-            case .revoked: new[Hex.bytes(authority.id)] = .revoked
-            case .tainted: new[Hex.bytes(authority.id)] = .tainted
+            case .revoked: new[keyIdentifier(ofAuthority: authority.id)] = .revoked
+            case .tainted: new[keyIdentifier(ofAuthority: authority.id)] = .tainted
             }
         }
         distrustState.withLock { known in
             // What was committed while this was read is not taken back: a standing only rises, and
             // goes with the record alone.
-            let recorded = Set(authorities.map { Hex.bytes($0.id) })
+            let recorded = Set(authorities.map { keyIdentifier(ofAuthority: $0.id) })
             for (keyID, standing) in known where recorded.contains(keyID) {
                 new[keyID] = new[keyID] == .revoked ? .revoked : standing
             }

@@ -81,7 +81,9 @@ final class ServerIdentity: Sendable {
             let (planned, authorityID) = state.withLock { ($0.renewAt, $0.authorityID) }
             // Agents talk to nobody whose authority they know to be distrusted.
             let isDistrusted =
-                authorityID.map { core.standing(ofAuthority: Hex.bytes($0)) != nil } ?? false
+                authorityID.map {
+                    core.standing(ofAuthority: keyIdentifier(ofAuthority: $0)) != nil
+                } ?? false
             let renewAt = isDistrusted ? core.clock.wallTime : planned ?? core.clock.wallTime
             let left = renewAt.timeIntervalSince(core.clock.wallTime)
             if left <= 0 {

@@ -179,7 +179,8 @@ struct AdminGate {
                 )
             }
             for keyID in [verified.anchorKeyID, verified.authorityKeyID] {
-                guard let state = try transaction.authority(id: Hex.text(keyID))?.state else {
+                guard let state = try transaction.authority(id: Hexadecimal.text(keyID))?.state
+                else {
                     continue
                 }
                 let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]

@@ -60,7 +60,7 @@ extension AdministrationService {
             $0.activatedAtUnixSeconds = authority.activatedAt?.wholeSeconds ?? 0
             $0.lastSvidNotAfterUnixSeconds = authority.lastSVIDNotAfter?.wholeSeconds ?? 0
             $0.certificate = Data(authority.certificateDER)
-            $0.spkiSha256 = Hex.text(try authoritySPKISHA256(authority.certificateDER))
+            $0.spkiSha256 = Hexadecimal.text(try authoritySPKISHA256(authority.certificateDER))
             if let distrust = record.distrust {
                 $0.taintedAtUnixSeconds = distrust.taintedAt?.wholeSeconds ?? 0
                 $0.revokedAtUnixSeconds = distrust.revokedAt?.wholeSeconds ?? 0

@@ -174,16 +174,19 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         do {
             answer.took(try await revokeHeld(by: id, request, change.verb, context))
         } catch {
-            let cause = (error as? APIError) ?? APIError(datastore: error)
-            throw APIError(
-                cause.kind,
-                "certificatesNotRevoked",
-                "agent \(request.name) is \(change == .ban ? "banned" : "evicted"), but not all that its "
-                    + "workloads and proxies hold is refused yet: \(cause.message); run the command "
-                    + "again"
-            )
+            throw notAllRevoked(request.name, isBan: change == .ban, error)
         }
         return answer
+    }
+
+    private func notAllRevoked(_ name: String, isBan: Bool, _ error: any Error) -> APIError {
+        let cause = (error as? APIError) ?? APIError(datastore: error)
+        return APIError(
+            cause.kind,
+            "certificatesNotRevoked",
+            "agent \(name) is \(isBan ? "banned" : "evicted"), but not all that its workloads and "
+                + "proxies hold is refused yet: \(cause.message); run the command again"
+        )
     }
 
     /// An eviction that ended half-way: its node is gone, and what that holds is not.
@@ -194,7 +197,14 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         _ request: Signet_Admin_V1alpha1_NodeActionRequest,
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_Node? {
-        let revoked = try await revokeHeld(by: id, request, .nodeEvict, context)
+        let revoked: RevokedHeld
+        do {
+            revoked = try await revokeHeld(by: id, request, .nodeEvict, context)
+        } catch let error as APIError where error.kind == .permissionDenied {
+            throw error
+        } catch {
+            throw notAllRevoked(request.name, isBan: false, error)
+        }
         guard revoked != .init() else { return nil }
         return .with {
             $0.name = request.name
@@ -212,7 +222,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             $0.attestation = node.attestationMethod
             $0.attestedAtUnixSeconds = Int64(node.createdAt.timeIntervalSince1970)
             $0.svidNotAfterUnixSeconds = Int64(node.notAfter.timeIntervalSince1970)
-            $0.serial = Hex.text(node.serial)
+            $0.serial = Hexadecimal.text(node.serial)
             $0.banned = node.ban != nil
             $0.banReason = node.ban?.reason ?? ""
             $0.connected = presence.isConnected

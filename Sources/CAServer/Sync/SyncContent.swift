@@ -226,7 +226,7 @@ package enum SyncContent {
         .revocation(
             name: revocation.name,
             .leaf(
-                authorityKeyID: Hex.bytes(revocation.authorityID),
+                authorityKeyID: keyIdentifier(ofAuthority: revocation.authorityID),
                 serial: revocation.serial,
                 notAfter: revocation.notAfter
             )
@@ -236,7 +236,7 @@ package enum SyncContent {
     /// Nil for an authority that nobody distrusts.
     private static func payload(of authority: AuthorityRecord) -> ResourcePayload? {
         let name = AuthorityRecord.revocationName(of: authority.id)
-        let keyID = Hex.bytes(authority.id)
+        let keyID = keyIdentifier(ofAuthority: authority.id)
         return switch authority.state {
         case AuthorityRecord.revokedState: .revocation(name: name, .authority(keyID: keyID))
         case AuthorityRecord.taintedState: .revocation(name: name, .taintedAuthority(keyID: keyID))

@@ -38,7 +38,7 @@ struct RootSubject {
             throw .serverIDMalformed
         }
         commonName = trustDomain.name.utf8.prefix(Self.commonNameBytesMax)
-        serialNumber = "\(serverID)-\(hexadecimal(serial.bytes.suffix(8)))"
+        serialNumber = "\(serverID)-\(Hexadecimal.text(serial.bytes.suffix(8)))"
     }
 
     /// DER of the Name.

@@ -2,6 +2,7 @@
 
 internal import Crypto
 internal import FoundationEssentials
+internal import SPIFFE
 internal import SwiftASN1
 
 /// The identifier of a key: the leftmost 160 bits of the SHA-256 of its bit string (RFC 7093
@@ -20,5 +21,5 @@ struct KeyIdentifier: Hashable, CustomStringConvertible {
         bytes = Array(SHA256.hash(data: Array(bitString)).prefix(Self.bytesCount))
     }
 
-    var description: String { hexadecimal(bytes) }
+    var description: String { Hexadecimal.text(bytes) }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SPIFFE
+
 /// A certificate's serial number: 0x01 and then 128 random bits.
 ///
 /// The leading byte keeps the INTEGER positive and its length fixed, so that the DER content, the
@@ -25,16 +27,5 @@ package struct SerialNumber: Hashable, Sendable, CustomStringConvertible {
     }
 
     /// Lower-case hexadecimal, 34 digits.
-    package var description: String { hexadecimal(bytes) }
-}
-
-/// Lower-case hexadecimal, two digits for each byte.
-func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    var text: [UInt8] = []
-    for byte in bytes {
-        text.append(digits[Int(byte >> 4)])
-        text.append(digits[Int(byte & 0x0F)])
-    }
-    return String(decoding: text, as: UTF8.self)
+    package var description: String { Hexadecimal.text(bytes) }
 }

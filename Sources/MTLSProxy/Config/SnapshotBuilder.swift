@@ -33,6 +33,7 @@ package struct SnapshotBuilder {
     private var contexts: [ContextKey: TLSContext] = [:]
     private var policySets: [[[UInt8]]: CompiledPolicySet] = [:]
     private var authorities: (of: [TrustDomain: TrustBundle], made: TLSAuthorities)?
+    private var leaves: (of: [PeerRevocations.Leaf: Date], made: Set<PeerRevocations.Leaf>)?
     /// By the listener's name.
     private var footings: [String: (Footing, generation: UInt64)] = [:]
 
@@ -70,7 +71,7 @@ package struct SnapshotBuilder {
         var usedSets: [[[UInt8]]: CompiledPolicySet] = [:]
         let authorities = authorities(of: trust.bundles)
         let revocations = PeerRevocations(
-            leaves: Set(trust.leaves.keys),
+            leaves: leaves(of: trust.leaves),
             identities: trust.revocations.mapValues {
                 $0.addingTimeInterval(-X509SVID.backdatingSeconds)
             },
@@ -186,6 +187,16 @@ package struct SnapshotBuilder {
         if let (known, made) = authorities, known == bundles { return made }
         let made = TLSAuthorities(provider: provider, bundles: bundles)
         authorities = (bundles, made)
+        return made
+    }
+
+    /// Certificates that are refused: there may be tens of thousands, and they seldom change.
+    private mutating func leaves(
+        of revoked: [PeerRevocations.Leaf: Date]
+    ) -> Set<PeerRevocations.Leaf> {
+        if let (known, made) = leaves, known == revoked { return made }
+        let made = Set(revoked.keys)
+        leaves = (revoked, made)
         return made
     }
 

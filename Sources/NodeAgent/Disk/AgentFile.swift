@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Crypto
+internal import SPIFFE
 
 /// The files of an agent; the raw value is the file's name.
 package enum AgentFile: String, CaseIterable, Sendable {
@@ -46,11 +47,8 @@ package enum AgentFile: String, CaseIterable, Sendable {
     /// The hash tells a torn or rotten file from a whole one. It is no signature: whoever may
     /// write the file may write another header too.
     private func header(_ content: [UInt8]) -> [UInt8] {
-        let digits = Array("0123456789abcdef".utf8)
-        let hash = SHA256.hash(data: content).flatMap {
-            [digits[Int($0 >> 4)], digits[Int($0 & 15)]]
-        }
-        return Array("signet-agent 1 \(rawValue) \(content.count) ".utf8) + hash + [0x0A]
+        let hash = Hexadecimal.text(SHA256.hash(data: content))
+        return Array("signet-agent 1 \(rawValue) \(content.count) \(hash)\n".utf8)
     }
 
     /// The whole file that holds `content`.

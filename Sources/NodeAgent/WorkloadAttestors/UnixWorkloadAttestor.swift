@@ -250,7 +250,7 @@ package final class UnixWorkloadAttestor: Sendable {
             return
         }
         let hash = try await hash(content, uid: facts.credentials.uid)
-        if let selector = try? Selector(type: "unix", value: "sha256:\(hexadecimal(hash))") {
+        if let selector = try? Selector(type: "unix", value: "sha256:\(Hexadecimal.text(hash))") {
             selectors.insert(selector)
         }
     }
@@ -270,11 +270,6 @@ package final class UnixWorkloadAttestor: Sendable {
         }
         hashes.remember(hash, of: version, wallSeconds: wallSeconds)
         return hash
-    }
-
-    private func hexadecimal(_ bytes: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
     }
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SPIFFE
+
 /// The life of one datastore: 16 random bytes, new with each datastore and each restore.
 ///
 /// Numbers of different epochs cannot be compared, so whoever meets a new epoch starts over.
@@ -50,10 +52,7 @@ package struct Epoch: Hashable, Sendable, Comparable, CustomStringConvertible {
     }
 
     /// 32 lowercase hexadecimal digits.
-    package var hex: String {
-        let digits = Array("0123456789abcdef")
-        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
-    }
+    package var hex: String { Hexadecimal.text(bytes) }
 
     package var description: String { hex }
 

@@ -72,15 +72,13 @@ package indirect enum JSONValue: Hashable, Sendable {
 
     /// Escapes what RFC 8259 section 7 demands and nothing else.
     private static func append(_ text: String, to bytes: inout [UInt8]) {
-        let digits = Array("0123456789abcdef".utf8)
         bytes.append(UInt8(ascii: "\""))
         for byte in text.utf8 {
             switch byte {
             case UInt8(ascii: "\""), UInt8(ascii: "\\"):
                 bytes += [UInt8(ascii: "\\"), byte]
             case 0..<0x20:
-                bytes += "\\u00".utf8
-                bytes += [digits[Int(byte >> 4)], digits[Int(byte & 0x0F)]]
+                bytes += "\\u00\(Hexadecimal.text([byte]))".utf8
             default:
                 bytes.append(byte)
             }

@@ -3,6 +3,7 @@
 internal import ArgumentParser
 package import ControlAPIProtos
 internal import Foundation
+internal import SPIFFE
 internal import SwiftProtobuf
 
 /// `signet svid revoke`.
@@ -102,7 +103,7 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
     }
 
     private func revoke(certificate serial: String) async throws {
-        let (bytes, reason) = (SerialText.bytes(serial), reason)
+        let (bytes, reason) = (Hexadecimal.bytes(serial.lowercased()) ?? [], reason)
         let response = try await server.withClient { client in
             try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                 .revokeCertificate(
@@ -130,7 +131,7 @@ package struct RevokedCertificateView: Encodable, Sendable {
 
     /// Takes what a server says.
     package init(_ message: Signet_Admin_V1alpha1_CertificateRevocationRecord) {
-        serial = SerialText.digits(Array(message.serial))
+        serial = Hexadecimal.text(message.serial)
         spiffeID = message.spiffeID
         node = message.node
         notAfter = Terminal.time(unixSeconds: message.notAfterUnixSeconds)
@@ -150,24 +151,6 @@ package struct RevokedCertificateView: Encodable, Sendable {
                 ]
             }
         )
-    }
-}
-
-/// Serial numbers as people write them.
-package enum SerialText {
-    /// Lower-case hexadecimal.
-    package static func digits(_ serial: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(serial.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
-    }
-
-    /// What hexadecimal digits say; empty if they say nothing.
-    package static func bytes(_ text: String) -> [UInt8] {
-        let digits = text.compactMap(\.hexDigitValue)
-        guard digits.count == text.count, digits.count % 2 == 0 else { return [] }
-        return stride(from: 0, to: digits.count, by: 2).map {
-            UInt8(digits[$0] << 4 | digits[$0 + 1])
-        }
     }
 }
 

@@ -81,12 +81,7 @@ package struct WorkloadIdentity: Hashable, Sendable {
     }
 
     /// Hexadecimal, as the audit log has it.
-    package var serial: String { leaf.serial.map(Self.hexadecimal).joined() }
-
-    private static func hexadecimal(_ byte: UInt8) -> String {
-        let text = String(byte, radix: 16)
-        return text.count == 1 ? "0\(text)" : text
-    }
+    package var serial: String { Hexadecimal.text(leaf.serial) }
 
     package var chainPEM: String { chain.map { PEM.certificate(Data($0)) + "\n" }.joined() }
     package var privateKeyPEM: String { PEM.privateKey(Data(privateKey)) + "\n" }

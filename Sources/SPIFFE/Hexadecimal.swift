@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Lower-case hexadecimal, the one form in which leaves write bytes.
-enum Hexadecimal {
+/// Lower-case hexadecimal, the one form in which bytes are written as text.
+package enum Hexadecimal {
     private static let digits = Array("0123456789abcdef".utf8)
 
-    static func text(_ bytes: [UInt8]) -> String {
+    /// Two digits for each byte.
+    package static func text(_ bytes: some Sequence<UInt8>) -> String {
         var text: [UInt8] = []
-        text.reserveCapacity(2 * bytes.count)
+        text.reserveCapacity(2 * bytes.underestimatedCount)
         for byte in bytes {
             text.append(digits[Int(byte >> 4)])
             text.append(digits[Int(byte & 0x0F)])
@@ -14,8 +15,8 @@ enum Hexadecimal {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// Nil for an odd number of digits, for capital letters and for anything else.
-    static func bytes(_ text: String) -> [UInt8]? {
+    /// The bytes that a text writes; nil for an odd number of digits, for capital letters and for anything else.
+    package static func bytes(_ text: String) -> [UInt8]? {
         var bytes: [UInt8] = []
         var high: UInt8?
         for digit in text.utf8 {
