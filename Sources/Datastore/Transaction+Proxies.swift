@@ -18,7 +18,7 @@ package struct ProxyRecord: Hashable, Sendable {
     package static let stateBytesMax = 128 << 20
     /// How much more both may become by documents of the root namespace alone: no namespace that is
     /// full keeps a policy for all of them away.
-    package static let rootStateBytes = 32 << 20
+    package static let rootStateBytesMax = 32 << 20
 
     /// The document's uid; never used again after deletion.
     package let id: String

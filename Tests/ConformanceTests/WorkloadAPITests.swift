@@ -13,6 +13,23 @@ struct WorkloadAPITests {
         try await machine.check("whole", ["spiffe://example.org/a1"], as: workload)
     }
 
+    @Test func `ID-7 an ID of 2048 bytes is served, a longer one is not registered`() async throws {
+        let machine = try SharedMachine.machine
+        let workload = try await machine.makeWorkload("id7")
+        let longest = "spiffe://example.org/" + String(repeating: "a", count: 2048 - 21)
+        let path = String(longest.dropFirst("spiffe://example.org/".count))
+        try await machine.apply(
+            Machine.entry(path, name: "id7", workload: workload.selector)
+        )
+        try await machine.check("whole", [longest], as: workload)
+        let refused = await #expect(throws: ProgramFailure.self) {
+            try await machine.apply(
+                Machine.entry(path + "a", name: "id7-longer", workload: workload.selector)
+            )
+        }
+        #expect("\(String(describing: refused))".contains("2048"))
+    }
+
     @Test func `A-2 the client keeps one stream and comes back when it ends`() async throws {
         let machine = try Machine()
         try await machine.startServer()

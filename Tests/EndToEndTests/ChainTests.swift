@@ -19,8 +19,11 @@ struct ChainTests {
         "pkix.subject_key_identifier_rfc7093_method_1_identified": "",
     ]
 
-    @Test func `other libraries verify and lint every chain`() async throws {
-        let machine = try Machine()
+    @Test(arguments: ["ec-p256", "ec-p384", "rsa-2048"])
+    func `other libraries verify and lint every chain`(_ authorityKeyType: String) async throws {
+        let machine = try Machine {
+            $0.serverLines = ["authorityKeyType: \(authorityKeyType)"]
+        }
         try await machine.startServer()
         try await machine.startAgent()
         let files = try await Certificates(of: machine)

@@ -18,6 +18,20 @@ import Testing
         return refusal
     }
 
+    /// What mesh and RFC want a refusal answered with, written down a second time: 400 unless
+    /// docs/decisions/0007 says otherwise.
+    private static func status(of refusal: HTTPRefusal) -> Int {
+        switch refusal {
+        case .bodyBytesMax: 413
+        case .connect: 405
+        case .expectation: 417
+        case .fieldsMax, .headBytesMax: 431
+        case .targetBytesMax: 414
+        case .version: 505
+        default: 400
+        }
+    }
+
     private func text(_ range: ByteRange, of head: String) -> String {
         String(decoding: Array(head.utf8)[range.range], as: UTF8.self)
     }
@@ -167,6 +181,7 @@ import Testing
         refusal expected: HTTPRefusal
     ) {
         #expect(refusal("POST / HTTP/1.1\r\nHost: a\r\n\(field)\r\n\r\n") == expected)
+        #expect(Self.status(of: expected) == expected.status)
     }
 
     @Test(arguments: [
@@ -213,6 +228,7 @@ import Testing
         refusal expected: HTTPRefusal
     ) {
         #expect(refusal(head) == expected)
+        #expect(Self.status(of: expected) == expected.status)
     }
 
     // MARK: - Paths
@@ -242,6 +258,7 @@ import Testing
         refusal expected: HTTPRefusal
     ) {
         #expect(refusal("GET \(target) HTTP/1.1\r\nHost: a\r\n\r\n") == expected)
+        #expect(Self.status(of: expected) == expected.status)
     }
 
     @Test(arguments: [

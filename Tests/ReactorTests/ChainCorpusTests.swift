@@ -191,8 +191,8 @@ struct CorpusChain {
 
     static func all() throws -> [CorpusChain] {
         let root = try TestAuthority.root("example.org")
-        return try defects(root) + paths(root) + constraints() + issuers(root) + limits(root)
-            + times(root)
+        return try defects(root) + paths(root) + constraints() + exclusions() + issuers(root)
+            + limits(root) + times(root)
     }
 
     private static func defects(_ root: TestAuthority) throws -> [CorpusChain] {
@@ -275,6 +275,36 @@ struct CorpusChain {
                     isGood: isGood
                 ),
             ]
+        }
+    }
+
+    private static func exclusions() throws -> [CorpusChain] {
+        // A constraint excludes a host and what lies below it, dot or not: readers differ.
+        let cases: [(String, String, Bool)] = [
+            ("other.example", "example.org", true), ("ample.org", "example.org", true),
+            (".example.org", "badexample.org", true), ("a.example.org", "example.org", true),
+            ("example.org", "example.org", false), (".example.org", "a.example.org", false),
+            (".example.org", "example.org", false), ("example.org", "a.example.org", false),
+            ("Example.org", "example.org", false), ("", "example.org", false),
+            ("10.0.0.2", "10.0.0.1", false),
+        ]
+        return try cases.flatMap { constraint, name, isGood in
+            // What is permitted as well does not bring back what is excluded.
+            try [[], [name]].map { permitted in
+                let root = try TestAuthority.root(name)
+                let below = try root.intermediate {
+                    $0.nameConstraints = NameConstraints(
+                        permittedURIDomains: permitted,
+                        forbiddenURIDomains: [constraint]
+                    )
+                }
+                return CorpusChain(
+                    "'\(constraint)' excluded for \(name), permitted \(permitted)",
+                    try below.leaf("spiffe://\(name)/web"),
+                    [root],
+                    isGood: isGood
+                )
+            }
         }
     }
 

@@ -112,9 +112,9 @@ extension ServerLogic {
     static let heldPerIdentityMax = 8
     /// Most certificates that are revoked in one transaction: below what agents still get as a
     /// difference.
-    static let certificatesPerAct = 1_000
+    static let certificatesPerActMax = 1_000
     /// Most identities that are revoked in one.
-    static let identitiesPerAct = 500
+    static let identitiesPerActMax = 500
 
     /// What a node's workloads and proxies hold, found before anything is done about it.
     package struct HeldCertificates: Sendable {

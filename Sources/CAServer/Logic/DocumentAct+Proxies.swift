@@ -68,7 +68,7 @@ extension DocumentAct {
         try requireRoom(
             since: bytesBefore,
             reserve: documents.allSatisfy { $0.key.namespace == AdminRole.rootNamespace }
-                ? ProxyRecord.rootStateBytes : 0
+                ? ProxyRecord.rootStateBytesMax : 0
         )
         try requireCounts(since: countsBefore)
     }

@@ -33,7 +33,7 @@ private struct Rehearsed<Value: Sendable>: Error {
 package final class ServerCore: Sendable {
     /// Batches between preparation and answer: enough to fill the cores while others wait for the
     /// disk.
-    static let batchesAtOnce = 8
+    static let batchesAtOnceMax = 8
     /// Batches in the line, each of at most 500 requests; beyond it the least urgent is refused.
     static let batchesWaitingMax = 256
 
@@ -121,7 +121,7 @@ package final class ServerCore: Sendable {
             limits: SigningAdmission.Limits(
                 agentRate: configuration.signingPerSecond,
                 agentBurst: configuration.signingBurst,
-                signingMax: Self.batchesAtOnce,
+                signingMax: Self.batchesAtOnceMax,
                 waitingMax: Self.batchesWaitingMax
             )
         )

@@ -147,8 +147,8 @@ extension AdministrationService {
         var names = held.identities[...]
         while result.left > 0 {
             let (some, few) = (
-                intents.prefix(ServerLogic.certificatesPerAct),
-                names.prefix(ServerLogic.identitiesPerAct)
+                intents.prefix(ServerLogic.certificatesPerActMax),
+                names.prefix(ServerLogic.identitiesPerActMax)
             )
             (intents, names) = (intents.dropFirst(some.count), names.dropFirst(few.count))
             let left = result.left

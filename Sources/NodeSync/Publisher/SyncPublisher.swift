@@ -34,7 +34,7 @@ package struct SyncPublisher: Sendable {
         case acknowledgementOfOtherEpoch
         /// Something was acknowledged that was never sent.
         case acknowledgementUnsent
-        /// No acknowledgement for `acknowledgementDuration`.
+        /// No acknowledgement for `acknowledgementDurationMax`.
         case acknowledgementOverdue
         /// `agentsMax` is reached.
         case agentsTooMany
@@ -50,7 +50,7 @@ package struct SyncPublisher: Sendable {
     }
 
     /// How long a stream may owe an acknowledgement (design section 6).
-    package static let acknowledgementDuration: Duration = .seconds(30)
+    package static let acknowledgementDurationMax: Duration = .seconds(30)
     /// How long reading and writing one message may take: a snapshot of the greatest size over
     /// 40 Mbit/s.
     package static let writeDuration: Duration = .seconds(60)
@@ -168,7 +168,7 @@ package struct SyncPublisher: Sendable {
         current.writeDeadline = nil
         highestNumber = max(highestNumber, to)
         current.unacknowledged.append(
-            SyncSession.Unacknowledged(to: to, deadline: now + Self.acknowledgementDuration)
+            SyncSession.Unacknowledged(to: to, deadline: now + Self.acknowledgementDurationMax)
         )
         if let pending = current.pendingNumber, pending <= to {
             current.pendingNumber = nil

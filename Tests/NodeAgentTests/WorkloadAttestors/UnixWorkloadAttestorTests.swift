@@ -7,7 +7,41 @@ import Foundation
 import GRPCPeer
 import NodeAgent
 import SPIFFE
+import Synchronization
 import Testing
+
+/// A clock that is read in the middle of an attestation, where a test does what an attacker would.
+private struct HookedClock: NodeClock {
+    private let hook: @Sendable () -> Void
+
+    init(_ hook: @escaping @Sendable () -> Void) { self.hook = hook }
+
+    var wallTime: Date {
+        hook()
+        return SystemClock().wallTime
+    }
+
+    var bootTime: Duration { SystemClock().bootTime }
+
+    func sleep(untilBoot deadline: Duration) async throws {
+        try await SystemClock().sleep(untilBoot: deadline)
+    }
+}
+
+/// Whether a process is gone, as its pidfd would say.
+private final class Gone: Sendable {
+    private let state = Mutex(false)
+
+    var isSet: Bool { state.withLock { $0 } }
+
+    func set() { state.withLock { $0 = true } }
+}
+
+private func runs(_ pid: Int32, _ program: String) -> Bool {
+    let files = FileManager.default
+    let running = try? files.destinationOfSymbolicLink(atPath: "/proc/\(pid)/exe")
+    return running == URL(fileURLWithPath: program).resolvingSymlinksInPath().path
+}
 
 /// The attestor against real processes; docs/attestation.md has a row for each attack.
 @Suite(.timeLimit(.minutes(1)))
@@ -242,6 +276,38 @@ struct UnixWorkloadAttestorTests {
         try program.waitUntilRuns("/bin/cat")
         await #expect(throws: WorkloadAttestationError.executableReplaced) {
             try await attestor.attest(program.attested(executableAtConnect: .file(shell)))
+        }
+    }
+
+    @Test func `a program started while it is looked at is noticed`() async throws {
+        let shell = "trap 'exec cat' USR1; echo ready; while :; do sleep 0.01; done"
+        let program = try RunningProgram("/bin/sh", ["-c", shell])
+        #expect(program.read() == "ready\n")
+        let pid = program.pid
+        let attestor = UnixWorkloadAttestor(
+            clock: HookedClock {
+                // Its executable is open and its facts were read; the hash is not made yet.
+                kill(pid, SIGUSR1)
+                while !runs(pid, "/bin/cat") { sched_yield() }
+            }
+        )
+        await #expect(throws: WorkloadAttestationError.changedMeanwhile) {
+            try await attestor.attest(program.attested())
+        }
+        // Another try is about the program that runs now.
+        let attestation = try await self.attestor.attest(program.attested())
+        #expect(texts(attestation).contains(try sha256("/bin/cat")))
+        #expect(!texts(attestation).contains(try sha256("/bin/sh")))
+    }
+
+    @Test func `whether it still is the same process is asked last`() async throws {
+        let cat = try RunningProgram("/bin/cat")
+        _ = try cat.ask("ready")
+        let isGone = Gone()
+        let attestor = UnixWorkloadAttestor(clock: HookedClock { isGone.set() })
+        // Its pid may name another process by now, of which everything was read that was read last.
+        await #expect(throws: WorkloadAttestationError.processGone) {
+            try await attestor.attest(cat.attested(isAlive: { !isGone.isSet }))
         }
     }
 

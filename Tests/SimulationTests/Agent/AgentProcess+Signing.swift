@@ -154,6 +154,7 @@ extension AgentProcess {
             for item in batch.items { results[item.key] = .failed(failure.text) }
         }
         try await perform(logic.signed(batch.id, results, now: now, using: &machine.random))
+        if machine.sabotage == .repeatedSigning { try sign(batch) }
     }
 
     private func judged(

@@ -5,9 +5,23 @@ import NodeAgent
 import NodeSync
 import SPIFFE
 
-/// No certificate says what no entry allowed when it was issued; no workload is shown what its
-/// agent's revision does not grant.
+/// No certificate says what no entry allowed when it was issued, no holder has more of them than
+/// renewals make, and no workload is shown what its agent's revision does not grant.
 struct IssuanceChecker {
+    /// Who a certificate is for.
+    private struct Holder: Hashable {
+        let node: String
+        let entryID: String?
+        let spiffeID: String
+    }
+
+    /// Most certificates of one holder that are valid at a time.
+    ///
+    /// The one in use, its replacement at half life, and what is signed again because an answer was
+    /// lost, an agent was started anew or an entry or authority changed. Crashes and losses come in
+    /// bursts here.
+    private static let validMax = 12
+
     /// Work between approval and commit is part of a second or two.
     private static let workMax: Duration = .seconds(2)
 
@@ -15,6 +29,10 @@ struct IssuanceChecker {
     /// What the server's wall clock showed in that time: it may have stepped back meanwhile.
     private var walls: [(at: Duration, wall: Date)] = []
     private var serials: Set<[UInt8]> = []
+    /// When the certificates of each holder end that had not ended when the last one was issued.
+    private var ends: [Holder: [Date]] = [:]
+    /// The most that were ever valid at a time for one holder.
+    private(set) var mostValid = 0
     /// What was looked at, by agent.
     private var turns: [String: Int] = [:]
 
@@ -27,6 +45,7 @@ struct IssuanceChecker {
             guard serials.insert(fact.serial).inserted else {
                 throw world.violation(.issuance, "a serial was used twice")
             }
+            try count(fact, world)
             if let problem = problem(of: fact, world) {
                 throw world.violation(
                     .issuance,
@@ -43,6 +62,21 @@ struct IssuanceChecker {
                 else { continue }
                 try checkServed(view, to: workload, on: agent, world)
             }
+        }
+    }
+
+    private mutating func count(_ fact: IssuedFact, _ world: World) throws {
+        if fact.node.isEmpty { return }
+        let holder = Holder(node: fact.node, entryID: fact.entryID, spiffeID: fact.spiffeID)
+        let now = world.server.clock.wallTime
+        let valid = ends[holder, default: []].filter { $0 > now } + [fact.notAfter]
+        ends[holder] = valid
+        mostValid = max(mostValid, valid.count)
+        guard valid.count <= Self.validMax else {
+            throw world.violation(
+                .issuance,
+                "\(fact.node) has \(valid.count) valid certificates of \(fact.spiffeID)"
+            )
         }
     }
 

@@ -18,6 +18,8 @@ enum Sabotage: String, CaseIterable, Sendable {
     case lostRemoval
     /// No prepared authority ever becomes the active one.
     case missedRotation
+    /// An agent has certificates signed again as soon as it has them.
+    case repeatedSigning
     /// One agent gets no SVIDs, and its network is said to be well.
     case silence
     /// The server signs what has changed since it looked.
@@ -34,7 +36,7 @@ enum Sabotage: String, CaseIterable, Sendable {
         case .lostDisk: [.revisions]
         case .lostRemoval: [.revisions, .issuance]
         case .silence: [.availability]
-        case .uncheckedCommit: [.issuance]
+        case .repeatedSigning, .uncheckedCommit: [.issuance]
         }
     }
 }

@@ -124,6 +124,7 @@ final class World {
         "\(scheduler.stepCount) events, \(ledger.issuedInOrder.count) certificates, "
             + "revision \(ledger.number), \(rotation.rotationCount) rotations, "
             + "\(authorities.judged.count) taints, "
+            + "at most \(issuance.mostValid) valid at once for one holder, "
             + "\(server.crashCount) server crashes, \(lockoutCount) lockouts, longest recovery "
             + "\(availability.longestRecovery.inSeconds) s"
     }
