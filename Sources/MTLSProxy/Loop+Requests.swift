@@ -188,6 +188,18 @@ extension Loop {
         settleServer(client.other, held, key, &client)
     }
 
+    /// Until when the next byte has to move.
+    ///
+    /// A body that is never silent for long has to come at some rate all the same: a byte now and
+    /// then would hold a place for as long as its client likes. Who has an answer already may be
+    /// in a conversation.
+    func stallDeadline(_ client: borrowing Connection) -> UInt64 {
+        let silence = now &+ limits.stall
+        guard !client.request.isComplete, !client.exchange.hasAnswer else { return silence }
+        let earned = client.exchange.bytesIn &* 1_000 / max(1, limits.bodyBytesPerSecond)
+        return min(silence, client.exchange.started &+ limits.stall &+ earned)
+    }
+
     private mutating func count(received bytes: Int, _ client: inout Connection) {
         client.exchange.bytesIn &+= UInt64(bytes)
         counters.bytesIn &+= UInt64(bytes)

@@ -320,7 +320,7 @@ struct Loop: ~Copyable {
     func progress(_ connection: inout Connection) {
         switch connection.waiting {
         // Of a request's two sides the client's has the deadline.
-        case .stall where connection.isDownstream: connection.deadline = now &+ limits.stall
+        case .stall where connection.isDownstream: connection.deadline = stallDeadline(connection)
         case .stream: connection.deadline = now &+ limits.streamIdle
         case .answer, .connect, .handshake, .head, .linger, .pool, .request, .stall: break
         }

@@ -111,7 +111,15 @@ package struct RequestSum: Sendable {
         1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
     ]
 
+    /// Upper bounds of the sizes that are told apart, in bytes; the last bucket has none.
+    package static let boundsBytes: [UInt64] = [
+        100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000,
+    ]
+
     package internal(set) var count: UInt64 = 0
+    /// How many had requests, and answers, of which size, by `boundsBytes`.
+    package private(set) var sizesIn = InlineArray<8, UInt64>(repeating: 0)
+    package private(set) var sizesOut = InlineArray<8, UInt64>(repeating: 0)
     /// How many took how long, by `boundsMilliseconds`.
     package private(set) var durations = InlineArray<15, UInt64>(repeating: 0)
     package private(set) var milliseconds: UInt64 = 0
@@ -128,14 +136,30 @@ package struct RequestSum: Sendable {
             place += 1
         }
         durations[place] &+= 1
+        sizesIn[Self.bucket(of: bytesIn)] &+= 1
+        sizesOut[Self.bucket(of: bytesOut)] &+= 1
         count &+= 1
         self.milliseconds &+= milliseconds
         self.bytesIn &+= bytesIn
         self.bytesOut &+= bytesOut
     }
 
+    /// Counted, not looked up: most are below the first bounds.
+    private static func bucket(of bytes: UInt64) -> Int {
+        var (place, bound) = (0, 100 as UInt64)
+        while place < 7, bytes > bound {
+            place += 1
+            bound &*= 10
+        }
+        return place
+    }
+
     mutating func add(_ other: Self) {
         count &+= other.count
+        for place in sizesIn.indices {
+            sizesIn[place] &+= other.sizesIn[place]
+            sizesOut[place] &+= other.sizesOut[place]
+        }
         for place in durations.indices { durations[place] &+= other.durations[place] }
         milliseconds &+= other.milliseconds
         bytesIn &+= other.bytesIn

@@ -39,6 +39,11 @@ package struct ProxyLimits: Hashable, Sendable {
     package var head: UInt64 = 10_000
     /// Without a byte of a request's body coming in, or of an answer being taken.
     package var stall: UInt64 = 30_000
+    /// Bytes in a second, not milliseconds, that a request's body has to come with on average.
+    ///
+    /// `stall` is given in advance, and once its answer has begun a request may take its time. Slower
+    /// than any modem, and faster than who only wants to hold a place.
+    package var bodyBytesPerSecond: UInt64 = 100
     /// From the last byte of a request to the first of its answer.
     package var answer: UInt64 = 60_000
     /// Between two requests of a client.

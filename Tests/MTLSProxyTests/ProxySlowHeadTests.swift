@@ -67,6 +67,32 @@ import Testing
     }
 
     @Test(arguments: TLSProvider.allCases)
+    func `a body that comes a byte at a time has to come at a rate`(
+        _ provider: TLSProvider
+    ) async throws {
+        let world = try await world(provider)
+        var limits = ProxyLimits()
+        limits.stall = 300
+        try await world.applyClient(limits: limits)
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send("POST / HTTP/1.1\r\nhost: backend\r\ncontent-length: 1000\r\n\r\n")
+        // 20 bytes a second, and never silent for as long as it may be.
+        let drip = try Drip([UInt8](repeating: UInt8(ascii: "b"), count: 100), to: wire)
+        #expect(wire.readAnswer()?.status == 408)
+        #expect(!drip.isThrough)
+        drip.stop()
+        #expect(wire.readToEnd().isEmpty)
+        // As slow, where that is fast enough.
+        limits.bodyBytesPerSecond = 1
+        try await world.applyClient(limits: limits)
+        let other = try Wire.connect(world.outboundAddress)
+        other.send("POST / HTTP/1.1\r\nhost: backend\r\ncontent-length: 20\r\n\r\n")
+        let steady = try Drip([UInt8](repeating: UInt8(ascii: "b"), count: 20), to: other)
+        #expect(other.readAnswer()?.status == 200)
+        steady.stop()
+    }
+
+    @Test(arguments: TLSProvider.allCases)
     func `a head that began behind a request has to come in time after its answer`(
         _ provider: TLSProvider
     ) async throws {

@@ -18,6 +18,8 @@ struct MetricTests {
         case .gauge: #expect(!metric.name.hasSuffix("_total"))
         // Istio's duration is in milliseconds.
         case .histogram where metric == .requestDuration: #expect(metric.buckets.contains(60_000))
+        case .histogram where metric.name.hasSuffix("_bytes"):
+            #expect(metric.buckets.contains(1_000_000))
         case .histogram: #expect(metric.name.hasSuffix("_seconds"))
         }
     }

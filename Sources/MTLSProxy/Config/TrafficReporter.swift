@@ -202,17 +202,16 @@ package struct TrafficReporter: Sendable {
             ? ("destination", peer, own, "unknown", "mutual_tls")
             : ("source", own, answering, place?.service ?? "unknown", "unknown")
         let flags = aggregate.reason.flags
+        // "namespace/name", of neither of which a name holds a slash.
+        let words = service.split(separator: "/", maxSplits: 1).map(String.init)
+        let (namespace, name) =
+            words.count == 2 ? (words[0], words[1]) : ("unknown", "unknown")
+        let who = [reporter, source, destination, service, name, namespace]
         func add(_ metric: Metric, _ number: UInt64) {
             metrics.increment(
                 metric,
                 by: Int(clamping: number),
-                reporter,
-                source,
-                destination,
-                service,
-                "tcp",
-                flags,
-                security
+                labels: who + ["tcp", flags, security]
             )
         }
         switch aggregate.kind {
@@ -222,31 +221,27 @@ package struct TrafficReporter: Sendable {
             add(.tcpReceivedBytes, sum.bytesIn)
             add(.tcpSentBytes, sum.bytesOut)
         case .request:
-            let status = "\(aggregate.status)"
-            metrics.increment(
-                .requests,
-                by: Int(clamping: sum.count),
-                reporter,
-                source,
-                destination,
-                service,
-                "http",
-                status,
-                flags,
-                security
-            )
+            tellRequests(sum, who + ["http", "\(aggregate.status)", flags, security])
+        }
+    }
+
+    private func tellRequests(_ sum: RequestSum, _ labels: [String]) {
+        metrics.increment(.requests, by: Int(clamping: sum.count), labels: labels)
+        metrics.merge(
+            .requestDuration,
+            sum.durations.indices.map { sum.durations[$0] },
+            sum: Double(sum.milliseconds),
+            labels: labels
+        )
+        for (metric, sizes, bytes) in [
+            (Metric.requestBytes, sum.sizesIn, sum.bytesIn),
+            (Metric.responseBytes, sum.sizesOut, sum.bytesOut),
+        ] {
             metrics.merge(
-                .requestDuration,
-                sum.durations.indices.map { sum.durations[$0] },
-                sum: Double(sum.milliseconds),
-                reporter,
-                source,
-                destination,
-                service,
-                "http",
-                status,
-                flags,
-                security
+                metric,
+                sizes.indices.map { sizes[$0] },
+                sum: Double(bytes),
+                labels: labels
             )
         }
     }

@@ -95,9 +95,11 @@ package enum Metric: String, CaseIterable, Sendable {
     case proxyShadowDifferences = "signet_proxy_shadow_differences_total"
     case proxyStaleKeys = "signet_proxy_stale_keys_total"
     case proxyUncounted = "signet_proxy_requests_uncounted_total"
-    // Of the proxy, with Istio's names and labels, so that its dashboards show them.
+    // Of the proxy, with Istio's names, and its labels as far as there is something to say.
+    case requestBytes = "istio_request_bytes"
     case requestDuration = "istio_request_duration_milliseconds"
     case requests = "istio_requests_total"
+    case responseBytes = "istio_response_bytes"
     case tcpConnectionsClosed = "istio_tcp_connections_closed_total"
     case tcpConnectionsOpened = "istio_tcp_connections_opened_total"
     case tcpReceivedBytes = "istio_tcp_received_bytes_total"

@@ -31,7 +31,7 @@ extension Metric {
             .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
-            .requestDuration, .rpcDuration, .syncConvergenceDuration:
+            .requestBytes, .requestDuration, .responseBytes, .rpcDuration, .syncConvergenceDuration:
             .histogram
         }
     }
@@ -41,6 +41,8 @@ extension Metric {
         switch self {
         case .requestDuration:
             [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000]
+        case .requestBytes, .responseBytes:
+            [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000]
         default: MetricRegistry.bucketsSeconds
         }
     }
@@ -64,16 +66,17 @@ extension Metric {
             ["result"]
         case .metricSeriesDropped: ["metric"]
         case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]
-        case .requestDuration, .requests:
+        case .requestBytes, .requestDuration, .requests, .responseBytes:
             [
                 "reporter", "source_principal", "destination_principal", "destination_service",
-                "request_protocol", "response_code", "response_flags",
-                "connection_security_policy",
+                "destination_service_name", "destination_service_namespace", "request_protocol",
+                "response_code", "response_flags", "connection_security_policy",
             ]
         case .tcpConnectionsClosed, .tcpReceivedBytes, .tcpSentBytes, .tcpConnectionsOpened:
             [
                 "reporter", "source_principal", "destination_principal", "destination_service",
-                "request_protocol", "response_flags", "connection_security_policy",
+                "destination_service_name", "destination_service_namespace", "request_protocol",
+                "response_flags", "connection_security_policy",
             ]
         case .rpcDuration: ["method"]
         case .rpcs: ["method", "code"]
@@ -145,7 +148,7 @@ extension Metric {
             .proxyEnds, .proxyHandshakeFailures,
             .proxyLongTurns, .proxyServerEnds, .proxyShadowDifferences, .proxyStaleKeys,
             .proxyUncounted,
-            .requestDuration, .requests,
+            .requestBytes, .requestDuration, .requests, .responseBytes,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened,
             .tcpReceivedBytes, .tcpSentBytes, .endpointsRefused, .observedEndpoints, .proxies,
@@ -228,6 +231,8 @@ extension Metric {
             "Decisions that policies in shadow would make otherwise, by their verdict and policy."
         case .proxyUncounted: "Requests and streams that no other metric has, for their variety."
         case .requestDuration: "From a request's head to the end of its answer, as Istio names it."
+        case .requestBytes: "Bytes of requests, their heads included, as Istio names it."
+        case .responseBytes: "Bytes of answers, their heads included, as Istio names it."
         case .requests: "Requests that the proxy has carried or refused, as Istio names them."
         case .tcpConnectionsClosed: "TCP streams that ended, or were not let in."
         case .tcpConnectionsOpened: "TCP streams that began."

@@ -43,6 +43,11 @@ package final class MetricRegistry: Sendable {
 
     /// Adds to a counter.
     package func increment(_ metric: Metric, by amount: Int = 1, _ labels: String...) {
+        increment(metric, by: amount, labels: labels)
+    }
+
+    /// The same with labels that several metrics share.
+    package func increment(_ metric: Metric, by amount: Int, labels: [String]) {
         precondition(metric.kind == .counter && amount >= 0, "\(metric) only grows")
         update(metric, labels) { Self.add(Double(amount), to: &$0) }
     }
@@ -81,7 +86,7 @@ package final class MetricRegistry: Sendable {
     ///   - counts: One for each of `metric.buckets`, and one for what is above them.
     ///   - sum: Of all values, in the unit of the metric's name.
     ///   - labels: As for every method.
-    package func merge(_ metric: Metric, _ counts: [UInt64], sum: Double, _ labels: String...) {
+    package func merge(_ metric: Metric, _ counts: [UInt64], sum: Double, labels: [String]) {
         precondition(metric.kind == .histogram, "\(metric) is no histogram")
         precondition(counts.count == metric.buckets.count + 1, "\(metric) has other buckets")
         update(metric, labels) { series in

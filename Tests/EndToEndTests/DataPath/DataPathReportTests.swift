@@ -193,9 +193,12 @@ struct DataPathReportTests {
         _ flags: String,
         _ security: String
     ) -> (who: String, how: String) {
-        (
+        let words = service.split(separator: "/")
+        return (
             "reporter=\"\(reporter)\",source_principal=\"\(source)\","
-                + "destination_principal=\"\(destination)\",destination_service=\"\(service)\"",
+                + "destination_principal=\"\(destination)\",destination_service=\"\(service)\","
+                + "destination_service_name=\"\(words.last ?? "")\","
+                + "destination_service_namespace=\"\(words.first ?? "")\"",
             "response_flags=\"\(flags)\",connection_security_policy=\"\(security)\""
         )
     }
@@ -210,6 +213,8 @@ struct DataPathReportTests {
             "\(labels.who),request_protocol=\"http\",response_code=\"\(status)\",\(labels.how)"
         return [
             ("istio_requests_total{\(all)}", count),
+            ("istio_request_bytes_count{\(all)}", count),
+            ("istio_response_bytes_bucket{\(all),le=\"10000\"}", count),
             ("istio_request_duration_milliseconds_count{\(all)}", count),
             ("istio_request_duration_milliseconds_bucket{\(all),le=\"+Inf\"}", count),
         ]
