@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ControlAPI
 package import ControlAPIProtos
 internal import DecisionLog
 internal import FoundationEssentials

@@ -5,22 +5,6 @@ package import FoundationEssentials
 package import NodeSync
 internal import SPIFFE
 
-/// What a proxy process says of itself first.
-package struct ProxyHello: Hashable, Sendable {
-    /// `namespace/name`; empty if it leaves that to the agent.
-    package let proxy: String
-    package let instance: [UInt8]
-    package let version: String
-    package let capabilities: [String]
-
-    package init(proxy: String, instance: [UInt8], version: String, capabilities: [String]) {
-        self.proxy = proxy
-        self.instance = instance
-        self.version = version
-        self.capabilities = capabilities
-    }
-}
-
 /// What one process made of what it was told.
 package struct ProxyStanding: Hashable, Sendable {
     /// Nil before the first.

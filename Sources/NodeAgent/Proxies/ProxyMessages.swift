@@ -7,34 +7,6 @@ internal import NodeSync
 internal import SPIFFE
 internal import SwiftProtobuf
 
-extension ProxyHello {
-    /// Reads the wire form.
-    ///
-    /// - Throws: `WireError` naming the first field that cannot be read.
-    init(parsing message: Signet_Proxy_V1alpha1_ProxyHello) throws(WireError) {
-        guard message.instance.count == AttachedProxy.instanceBytes else {
-            throw .field("hello.instance", "not \(AttachedProxy.instanceBytes) bytes")
-        }
-        guard message.capabilities.count <= AttachedProxy.capabilitiesMax else {
-            throw .tooMany("hello.capabilities", max: AttachedProxy.capabilitiesMax)
-        }
-        for word in message.capabilities + [message.version]
-        where word.utf8.count > AttachedProxy.wordBytesMax {
-            throw .field(
-                "hello",
-                "a version or capability of more than \(AttachedProxy.wordBytesMax) bytes"
-            )
-        }
-        self.init(
-            proxy: message.proxy.isEmpty
-                ? "" : try AttachedProxy.reference(message.proxy, "hello.proxy"),
-            instance: Array(message.instance),
-            version: message.version,
-            capabilities: message.capabilities
-        )
-    }
-}
-
 extension ProxyView.Trust {
     /// The wire form.
     ///

@@ -40,6 +40,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case jwtSVID = "jwt-svid"
     /// What an agent tells a proxy.
     case proxyMessage = "proxy-message"
+    /// What a proxy tells its agent.
+    case proxyReport = "proxy-report"
     /// The state of a proxy, as the server composes it.
     case proxyState = "proxy-state"
     /// A SPIFFE ID, against a grammar written down a second time.
@@ -73,6 +75,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .json: try JSONProperty.check(input)
         case .jwtSVID: try JWTSVIDProperty.check(input)
         case .proxyMessage: try ProxyMessageProperty.check(input)
+        case .proxyReport: try ProxyReportProperty.check(input)
         case .proxyState: try ProxyStateProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)
         case .syncMessage: try SyncMessageProperty.check(input)
