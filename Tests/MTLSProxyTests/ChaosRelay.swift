@@ -12,17 +12,29 @@ final class ChaosRelay: Sendable {
         case slices(Int)
         /// Passes on each piece that comes so many milliseconds later, so many bytes at a time.
         case latency(Int32, slices: Int)
-        /// Resets both sides after so many bytes from the server.
+        /// Resets both sides after so many bytes.
         case reset(after: Int)
-        /// Ends both sides, as if properly, after so many bytes from the server.
+        /// Ends both sides, as if properly, after so many bytes.
         case end(after: Int)
-        /// Passes nothing on any more after so many bytes from the server.
+        /// Ends the one side alone, as if properly, after so many bytes.
+        case endHalf(after: Int)
+        /// Passes nothing on any more after so many bytes.
         case stall(after: Int)
+    }
+
+    /// Whose bytes are counted, and cut.
+    enum Direction: CaseIterable, Sendable {
+        case answers
+        case requests
     }
 
     let address: SocketAddress
 
-    init(to server: SocketAddress, _ behaviour: Behaviour) throws {
+    init(
+        to server: SocketAddress,
+        _ behaviour: Behaviour,
+        cutting direction: Direction = .answers
+    ) throws {
         let socket = try Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: 0)
         guard let port = socket.localEndpoint()?.port,
             let address = SocketAddress("127.0.0.1:\(port)")
@@ -35,10 +47,10 @@ final class ChaosRelay: Sendable {
                 // Or the kernel would put together again what was cut.
                 for wire in [client, server] { wire.with { $0.sendAtOnce() } }
                 _ = try? WorkerThread(name: "chaos up") {
-                    Self.pass(from: client, to: server, behaviour, isAnswer: false)
+                    Self.pass(from: client, to: server, behaviour, isCut: direction == .requests)
                 }
                 _ = try? WorkerThread(name: "chaos down") {
-                    Self.pass(from: server, to: client, behaviour, isAnswer: true)
+                    Self.pass(from: server, to: client, behaviour, isCut: direction == .answers)
                 }
             }
         }
@@ -48,7 +60,7 @@ final class ChaosRelay: Sendable {
         from: Wire,
         to: Wire,
         _ behaviour: Behaviour,
-        isAnswer: Bool
+        isCut: Bool
     ) {
         var passed = 0
         while true {
@@ -62,7 +74,7 @@ final class ChaosRelay: Sendable {
             case .latency(let milliseconds, let count):
                 pause(milliseconds)
                 to.send(bytes, slices: count)
-            case .reset(let limit) where isAnswer && passed + bytes.count > limit:
+            case .reset(let limit) where isCut && passed + bytes.count > limit:
                 to.send(Array(bytes.prefix(limit - passed)))
                 // The other direction waits for the client: it is woken, and when both have let go
                 // of the sockets, they are reset.
@@ -73,12 +85,16 @@ final class ChaosRelay: Sendable {
                     }
                 }
                 return
-            case .end(let limit) where isAnswer && passed + bytes.count > limit:
+            case .end(let limit) where isCut && passed + bytes.count > limit:
+                to.send(Array(bytes.prefix(limit - passed)))
+                for wire in [from, to] { wire.endSending() }
+                return
+            case .endHalf(let limit) where isCut && passed + bytes.count > limit:
                 to.send(Array(bytes.prefix(limit - passed)))
                 to.endSending()
                 return
-            case .stall(let limit) where isAnswer && passed + bytes.count > limit: continue
-            case .reset, .end, .stall: to.send(bytes)
+            case .stall(let limit) where isCut && passed + bytes.count > limit: continue
+            case .reset, .end, .endHalf, .stall: to.send(bytes)
             }
             passed += bytes.count
         }

@@ -12,6 +12,7 @@ import Testing
         _ provider: TLSProvider,
         _ behaviour: ChaosRelay.Behaviour,
         _ kind: Application.Kind = .mirror,
+        cutting direction: ChaosRelay.Direction = .answers,
         limits: ProxyLimits = ProxyLimits(),
         serverLimits: ProxyLimits = ProxyLimits()
     ) async throws -> World {
@@ -19,7 +20,11 @@ import Testing
         let isHTTP = if case .echo = kind { false } else { true }
         let world = try World(provider, isHTTP ? .http : .tcp, application: application.address)
         try await world.applyServer([World.allow()], limits: serverLimits)
-        let relay = try ChaosRelay(to: world.inboundAddress, behaviour)
+        let relay = try ChaosRelay(
+            to: world.inboundAddress,
+            behaviour,
+            cutting: direction
+        )
         try await world.applyClient(endpoints: [relay.address], limits: limits)
         return world
     }
@@ -123,7 +128,10 @@ import Testing
         _ provider: TLSProvider,
         limit: Int
     ) async throws {
-        for behaviour in [ChaosRelay.Behaviour.reset(after: limit), .end(after: limit)] {
+        let behaviours: [ChaosRelay.Behaviour] = [
+            .reset(after: limit), .end(after: limit), .endHalf(after: limit),
+        ]
+        for behaviour in behaviours {
             let world = try await world(provider, behaviour)
             let wire = try Wire.connect(world.outboundAddress)
             let body = String(repeating: "x", count: 4000)
@@ -141,6 +149,48 @@ import Testing
                 #expect(answer == nil || [502, 503].contains(answer?.status ?? 0))
             }
         }
+    }
+
+    @Test(arguments: TLSProvider.allCases, [0, 500, 2500, 6000])
+    func `a request that breaks off on its way is answered by nobody as a whole one`(
+        _ provider: TLSProvider,
+        limit: Int
+    ) async throws {
+        var limits = ProxyLimits()
+        (limits.handshake, limits.answer, limits.stall) = (500, 500, 500)
+        let behaviours: [ChaosRelay.Behaviour] = [
+            .reset(after: limit), .end(after: limit), .endHalf(after: limit),
+            .stall(after: limit),
+        ]
+        let body = String(repeating: "x", count: 8000)
+        for behaviour in behaviours {
+            let world = try await world(
+                provider,
+                behaviour,
+                cutting: .requests,
+                limits: limits,
+                serverLimits: limits
+            )
+            let wire = try Wire.connect(world.outboundAddress)
+            wire.send("POST /x HTTP/1.1\r\nhost: backend\r\ncontent-length: 8000\r\n\r\n\(body)")
+            // Whoever notices it first says so; a client that has everything was lied to.
+            let answer = wire.readAnswer()
+            let isRefused = answer.map { [408, 502, 503, 504].contains($0.status) } ?? true
+            #expect(isRefused, "\(behaviour): \(answer?.status ?? 0)")
+        }
+    }
+
+    @Test(arguments: TLSProvider.allCases, ChaosRelay.Direction.allCases)
+    func `a stream that is half ended on its way is not taken for whole`(
+        _ provider: TLSProvider,
+        _ direction: ChaosRelay.Direction
+    ) async throws {
+        let world = try await world(provider, .endHalf(after: 3000), .echo, cutting: direction)
+        let wire = try Wire.connect(world.outboundAddress)
+        wire.send([UInt8](repeating: 7, count: 5000))
+        wire.endSending()
+        #expect(wire.readToEnd().count < 5000)
+        #expect(wire.failure != nil)
     }
 
     @Test(arguments: TLSProvider.allCases, [0, 2000])
@@ -177,8 +227,11 @@ import Testing
 
     @Test(arguments: TLSProvider.allCases)
     func `a stream that is cut off does not look whole`(_ provider: TLSProvider) async throws {
-        for behaviour in [ChaosRelay.Behaviour.reset(after: 2000), .end(after: 2000)] {
-            let world = try await world(provider, behaviour, .echo)
+        let behaviours: [ChaosRelay.Behaviour] = [.reset(after: 2000), .end(after: 2000)]
+        for (behaviour, direction) in behaviours.flatMap({ one in
+            ChaosRelay.Direction.allCases.map { (one, $0) }
+        }) {
+            let world = try await world(provider, behaviour, .echo, cutting: direction)
             let wire = try Wire.connect(world.outboundAddress)
             wire.send([UInt8](repeating: 7, count: 5000))
             _ = wire.readToEnd()
