@@ -7,6 +7,7 @@ enum Benchmarks {
     private static let control: [Benchmark] = [
         IssuanceCore.benchmark, IssuanceService.benchmark, FirstIdentity.benchmark,
         EntryChange.benchmark, ServerRestart.benchmark, IdleFleet.benchmark,
-        AgentMemory.benchmark, ServerStart.benchmark, PolicyDecision.benchmark,
+        AgentMemory.benchmark, ProxyProcessMemory.benchmark, ServerStart.benchmark,
+        PolicyDecision.benchmark,
     ]
 }

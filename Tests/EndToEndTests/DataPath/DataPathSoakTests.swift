@@ -18,7 +18,11 @@ struct DataPathSoakTests {
 
     @Test(.enabled(if: minutes != nil))
     func `memory and descriptors stay what they are under load`() async throws {
-        let path = try await DataPath(ttl: "1m", policy: DataPath.readersAlone)
+        let path = try await DataPath(
+            ttl: "1m",
+            policy: DataPath.readersAlone,
+            hasStream: true
+        )
         // Answers and denials all the time, and in each round a client that is no proxy.
         let loads = [
             try await path.startLoad(["--clients", "4", "unix", path.socket, "/hello"]),
@@ -36,6 +40,8 @@ struct DataPathSoakTests {
             // Connections that come and go, broken off and whole, and documents that change nothing
             // for those that stay.
             for _ in 0..<10 { #expect(try await path.ask().status == 200) }
+            let stream = try await path.machine.runPeer("stream.py", ["once", path.streamSocket])
+            #expect(stream.output == "hello\nended\n", "\(stream.report)")
             _ = try await path.machine.runPeer(
                 "raw_http.py",
                 ["unix", path.socket, #"GET /half HTTP/1.1\r\nHost: a\r\nX: "#]

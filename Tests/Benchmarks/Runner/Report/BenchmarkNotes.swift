@@ -28,6 +28,8 @@ enum BenchmarkNotes {
         start needed (docs/decisions/0006). 100 entries with an SVID each, one workload served. The peer is a grpc-swift server without a service, never called. \
         *Stream*: 1,000 workloads on a connection each, all served, the growth divided by 1,000; \
         docs/decisions/0006 has the plan to 40 KB.
+        - **signet-proxy**: the released program, attached to its agent, with one listener open: \
+        engine, agent stream and telemetry together. Nothing has gone through it.
         - **Server start**: from the start of the process to the port being open, with 1,000,000 \
         entries and their documents in the database.
         - **Policy decision**: one core, no network: from the bytes of a head that was read to the \
