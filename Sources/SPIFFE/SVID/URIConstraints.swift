@@ -5,6 +5,11 @@ struct URIConstraints: Hashable {
     private(set) var permitted: [String] = []
     private(set) var excluded: [String] = []
 
+    /// Takes what another reader found.
+    init(permitted: [String], excluded: [String]) {
+        (self.permitted, self.excluded) = (permitted, excluded)
+    }
+
     /// Reads a NameConstraints value.
     init(reading reader: inout DERReader) throws(LeafCertificateError) {
         var inside = DERReader(inside: try reader.read(.sequence))

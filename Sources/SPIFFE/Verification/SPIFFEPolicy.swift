@@ -97,7 +97,13 @@ package struct SPIFFEPolicy: VerifierPolicy {
             else { throw .authorityExtendedKeyUsage }
         }
         if let constraints = try Self.decoded({ try extensions.nameConstraints }) {
-            try check(permittedURIDomains: Array(constraints.permittedURIDomains))
+            // swift-certificates reads them as DNS constraints: it takes a permitted host for all that
+            // lies below it too, and an excluded one for that alone.
+            let constraints = URIConstraints(
+                permitted: Array(constraints.permittedURIDomains),
+                excluded: Array(constraints.forbiddenURIDomains)
+            )
+            guard constraints.admit(trustDomain) else { throw .authorityConstrained }
         }
         let uris = try Self.uris(of: authority)
         guard uris.count <= 1 else { throw .uriMany }
@@ -108,21 +114,6 @@ package struct SPIFFEPolicy: VerifierPolicy {
         guard extensions[oid: .X509ExtensionID.keyUsage]?.critical == true else {
             throw .keyUsageNotCritical
         }
-    }
-
-    /// Holds URI constraints to their words (RFC 5280 section 4.2.1.10).
-    ///
-    /// `td` admits that host only and `.td` only what lies below it. swift-certificates reads them
-    /// as DNS constraints, by which `td` admits everything below it too.
-    private func check(permittedURIDomains permitted: [String]) throws(X509SVIDError) {
-        guard !permitted.isEmpty else { return }
-        let name = trustDomain.name
-        let isAdmitted = permitted.contains { constraint in
-            let constraint = constraint.lowercased()
-            return constraint.utf8.first == UInt8(ascii: ".")
-                ? name.hasSuffix(constraint) && name != constraint : name == constraint
-        }
-        guard isAdmitted else { throw .authorityConstrained }
     }
 
     /// Refuses SHA-1 and what swift-certificates does not know.
