@@ -40,6 +40,7 @@ extension AgentLogic {
     ) -> [Action] {
         guard let step = steps.observed(now) else { return [] }
         skew.clockStepped()
+        own.clockStepped(now: now.wall, using: &generator)
         isSkewReported = false
         queueAt = nil
         cacheAt = nil

@@ -54,6 +54,8 @@ package struct OwnSVID: Sendable {
     private var renewAt: Date
     private var retryAt: Duration?
     private var inFlight: Renewal?
+    /// Whether the certificate is to be replaced sooner than at half its life.
+    private var isHastened = false
     /// Whether the authority was tainted while a new certificate was asked for, which may be by it.
     private var wasTaintedMeanwhile = false
     /// Handshakes since the last welcome in which the server did not take the certificate.
@@ -136,6 +138,15 @@ package struct OwnSVID: Sendable {
         let spread = min(RenewalQueue.taintSpread / .seconds(1), left / 4)
         let soon = now.addingTimeInterval(Double.random(in: 0...spread, using: &generator))
         renewAt = min(renewAt, soon)
+        isHastened = true
+    }
+
+    /// The wall clock was stepped: a moment that was soon may be hours away now.
+    package mutating func clockStepped(
+        now: Date,
+        using generator: inout some RandomNumberGenerator
+    ) {
+        if isHastened { hasten(now: now, using: &generator) }
     }
 
     /// The server did not take the certificate: perhaps its authority was revoked while the agent
@@ -187,6 +198,7 @@ package struct OwnSVID: Sendable {
     ) {
         inFlight = nil
         problem = nil
+        isHastened = false
         validity = new
         // A server that goes on signing by a tainted authority is not asked more often for it.
         if authorityKeyID != self.authorityKeyID { distrust = nil }

@@ -67,6 +67,23 @@ import Testing
         #expect(agent.now.boot - renewed >= .seconds(3600))
     }
 
+    @Test func `a clock that goes back does not put the replacement off`() throws {
+        var agent = LogicDriver(world, try world.stored())
+        _ = try agent.join([])
+        _ = try told(.taintedAuthority(keyID: keyID), &agent)
+        agent.now = ClockReading(
+            wall: agent.now.wall.addingTimeInterval(-1800),
+            boot: agent.now.boot
+        )
+        let begun = agent.now.boot
+        var actions: [AgentLogic.Action] = []
+        while !actions.contains(.renewOwnSVID(.renew)), agent.now.boot - begun < .seconds(3600) {
+            actions = try agent.fire()
+        }
+        // Once the step is noticed it has five minutes again.
+        #expect(agent.now.boot - begun <= RenewalQueue.taintSpread * 2 + .seconds(1))
+    }
+
     @Test func `what was asked for before the taint, and is by the tainted one, is replaced too`()
         throws
     {
