@@ -111,13 +111,9 @@ package struct RequestSum: Sendable {
         1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000,
     ]
 
-    /// Upper bounds of the sizes that are told apart, in bytes; the last bucket has none.
-    package static let boundsBytes: [UInt64] = [
-        100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000,
-    ]
-
     package internal(set) var count: UInt64 = 0
-    /// How many had requests, and answers, of which size, by `boundsBytes`.
+    /// How many had requests, and answers, of which size: up to 100 bytes, up to ten times as many, and
+    /// so on; the last bucket has no bound.
     package private(set) var sizesIn = InlineArray<8, UInt64>(repeating: 0)
     package private(set) var sizesOut = InlineArray<8, UInt64>(repeating: 0)
     /// How many took how long, by `boundsMilliseconds`.
@@ -144,7 +140,7 @@ package struct RequestSum: Sendable {
         self.bytesOut &+= bytesOut
     }
 
-    /// Counted, not looked up: most are below the first bounds.
+    /// Powers of ten, so that no array is read for each request.
     private static func bucket(of bytes: UInt64) -> Int {
         var (place, bound) = (0, 100 as UInt64)
         while place < 7, bytes > bound {

@@ -15,7 +15,8 @@ package enum Hexadecimal {
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// The bytes that a text writes; nil for an odd number of digits, for capital letters and for anything else.
+    /// The bytes that a text writes; nil for an odd number of digits, for capital letters and for
+    /// anything else.
     package static func bytes(_ text: String) -> [UInt8]? {
         var bytes: [UInt8] = []
         var high: UInt8?

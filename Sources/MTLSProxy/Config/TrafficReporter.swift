@@ -202,7 +202,7 @@ package struct TrafficReporter: Sendable {
             ? ("destination", peer, own, "unknown", "mutual_tls")
             : ("source", own, answering, place?.service ?? "unknown", "unknown")
         let flags = aggregate.reason.flags
-        // "namespace/name", of neither of which a name holds a slash.
+        // "namespace/name"; neither holds a slash.
         let words = service.split(separator: "/", maxSplits: 1).map(String.init)
         let (namespace, name) =
             words.count == 2 ? (words[0], words[1]) : ("unknown", "unknown")

@@ -97,8 +97,9 @@ package struct SPIFFEPolicy: VerifierPolicy {
             else { throw .authorityExtendedKeyUsage }
         }
         if let constraints = try Self.decoded({ try extensions.nameConstraints }) {
-            // swift-certificates reads them as DNS constraints: it takes a permitted host for all that
-            // lies below it too, and an excluded one for that alone.
+            // swift-certificates reads them as DNS constraints: a permitted `td` admits what lies below
+            // it too, an excluded `.td` leaves `td` itself, and a host that looks like an address is
+            // excluded by nothing.
             let constraints = URIConstraints(
                 permitted: Array(constraints.permittedURIDomains),
                 excluded: Array(constraints.forbiddenURIDomains)
