@@ -34,6 +34,7 @@ struct CacheValues {
     func entry(
         _ id: String,
         spiffeID: String? = nil,
+        node: [String] = ["role:web"],
         workload: [String] = ["unix:uid:1"],
         created: Double = 0,
         bounds: [String: VariableBound] = [:],
@@ -51,7 +52,7 @@ struct CacheValues {
             createdAt: time(created),
             spiffeID: spiffeID ?? "spiffe://example.org/\(id)",
             variableBounds: bounds,
-            nodeSelectors: [try Selector("role:web")],
+            nodeSelectors: try node.map { try Selector($0) },
             workloadSelectors: try workload.map { try Selector($0) },
             x509SVIDTTLSeconds: ttl,
             dnsNames: dnsNames,
@@ -77,12 +78,14 @@ struct CacheValues {
         _ name: String,
         _ identities: [String],
         namespace: String = "default",
+        node: [String] = ["role:web"],
         selectors: [String] = ["unix:uid:7"],
         payload: [UInt8] = [1]
     ) throws -> NodeProxy {
         NodeProxy(
             reference: "\(namespace)/\(name)",
             namespace: namespace,
+            nodeSelectors: try node.map { try Selector($0) },
             selectors: try selectors.map { try Selector($0) },
             identities: try identities.map { try SPIFFEID("spiffe://example.org/\($0)") },
             payload: payload

@@ -57,6 +57,26 @@ extension SyncSubscriberTests {
         #expect(subscriber.revision(of: entry) == at(8))
     }
 
+    @Test func `what was withdrawn with its refusal is kept nowhere and asked for anew`() {
+        var subscriber = settled()
+        let changes: [ResourceChange] = [
+            .upsert(entry, payload: [2]), .upsert(bundle, payload: [2]),
+        ]
+        _ = subscriber.received(
+            .delta(SyncDelta(epoch: epoch, from: 5, to: 6, changes: changes)),
+            now: .zero
+        )
+        let refusal = ResourceRefusal(key: entry, reason: "not for this node")
+        let actions = subscriber.applied(refusing: [refusal], withdrawing: [entry])
+        #expect(actions == [.persist, acknowledged(at(6), [refusal])])
+        #expect(subscriber.resources == [bundle: [2], revocation: [1]])
+        #expect(subscriber.persisted?.refused == [entry])
+        var restarted = restoring(subscriber.persisted)
+        #expect(restarted.resources[entry] == nil)
+        let hello = SyncSubscriber.Action.sendHello(SyncHello(have: nil, capabilities: ["x"]))
+        #expect(restarted.connected() == [hello])
+    }
+
     private func entries(_ range: Range<Int>) -> [Resource] {
         range.map { Resource(key: ResourceKey(.entry, "e\($0)"), payload: [1]) }
     }

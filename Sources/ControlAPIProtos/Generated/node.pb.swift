@@ -737,8 +737,8 @@ package nonisolated struct Signet_Node_V1alpha1_Welcome: Sendable {
 
   package var capabilities: [String] = []
 
-  /// What the server attested of this node, for templates with {node.<type>}. For information: the
-  /// server resolves every template again from its own record before it signs.
+  /// What the server attested of this node: for templates with {node.<type>}, and to refuse what is
+  /// for other nodes. The server judges both again from its own record before it signs.
   package var nodeSelectors: [String] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()

@@ -60,7 +60,7 @@ extension AgentLogic {
         case clockStepped(Duration)
         /// Signed certificates that may not be served.
         case discarded([IdentityKey])
-        /// Resources of the server that this version cannot take.
+        /// Resources of the server that this version cannot read, or that are not for this node.
         case resourcesRefused([ResourceRefusal])
         case signingProblem(IdentityKey, String)
         case sync(SyncSubscriber.Alarm)

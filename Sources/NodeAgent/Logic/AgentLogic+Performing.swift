@@ -98,11 +98,20 @@ extension AgentLogic {
     ) -> [Action] {
         var decoded: [NodeCache.Change] = []
         var refusals: [ResourceRefusal] = []
+        var withdrawn: Set<ResourceKey> = []
         var result: [Action] = []
         let nodeBefore = node
         for change in changes {
             do throws(WireError) {
-                guard let read = try self.decoded(change) else { continue }
+                guard var read = try self.decoded(change) else { continue }
+                if let reason = strangeness(of: read) {
+                    refusals.append(ResourceRefusal(key: change.key, reason: reason))
+                    withdrawn.insert(change.key)
+                    // What was in force was this node's; what is to be is not.
+                    read =
+                        change.key.type == .proxy
+                        ? .proxyRemoved(change.key.name) : .entryRemoved(id: change.key.name)
+                }
                 if case .bundle(let new) = read, new.trustDomain == trustDomain, new != bundle {
                     bundle = new
                     result.append(.trust(new))
@@ -118,8 +127,32 @@ extension AgentLogic {
         result += perform(cache.received(decoded, now: now.wall), now: now, using: &generator)
         // Before anything is done with a certificate that counts no more.
         judgeOwnAuthority(now: now, using: &generator)
-        result += perform(sync.applied(refusing: refusals), now: now, using: &generator)
+        result += perform(
+            sync.applied(refusing: refusals, withdrawing: withdrawn),
+            now: now,
+            using: &generator
+        )
         return result
+    }
+
+    /// Why something is not for this node; nil if it is, or if the node does not know what it is.
+    ///
+    /// The server sends only what is in the node's scope. That it does is its index's work; the
+    /// agent compares for itself, so that a mistake there hands nothing to a node that it is not
+    /// for. Before a certificate is signed the server compares again, with its own record.
+    private func strangeness(of change: NodeCache.Change) -> String? {
+        guard let attested = cache.attested else { return nil }
+        let asked: [Selector]
+        switch change {
+        case .entry(let entry): asked = entry.nodeSelectors
+        case .proxy(let proxy): asked = proxy.nodeSelectors
+        default: return nil
+        }
+        // One is enough to see what is wrong, and all of them may be long.
+        guard !asked.isEmpty else { return "it names no node selector" }
+        return asked.first { !attested.contains($0) }.map {
+            "it is for nodes with the selector \($0), which the server did not attest of this one"
+        }
     }
 
     /// Reads a change; nil if it says nothing that matters here.
@@ -169,6 +202,7 @@ extension AgentLogic {
         return NodeProxy(
             reference: proxy.reference,
             namespace: proxy.namespace,
+            nodeSelectors: proxy.nodeSelectors,
             selectors: proxy.selectors,
             identities: proxy.identities,
             observed: state.observedPorts,
@@ -199,12 +233,27 @@ extension AgentLogic {
         entries[id] = entry
     }
 
-    /// What the server is known to have attested of this node: its name, what it said, and every
-    /// node selector of an entry it put into this agent's scope, because such an entry names only
-    /// those.
+    /// All that the server attested of this node; nil from a server that does not say, and before
+    /// one has answered.
+    ///
+    /// Every node shows a selector of its name, so that what is empty was not said.
+    var attested: Set<Selector>? {
+        attestedSelectors.isEmpty ? nil : withOwnName(attestedSelectors)
+    }
+
+    /// What the server is known to have attested of this node.
+    ///
+    /// That is the node's name and what the server said. While it has not said anything, every node
+    /// selector of an entry it put into this agent's scope, because such an entry names only those.
     var node: TemplateNode {
-        var selectors = attestedSelectors.union(nodeSelectorCounts.keys)
-        if let own = try? Selector(type: "agent", value: name) { selectors.insert(own) }
-        return TemplateNode(name: name, selectors: selectors)
+        TemplateNode(
+            name: name,
+            selectors: attested ?? withOwnName(Set(nodeSelectorCounts.keys))
+        )
+    }
+
+    private func withOwnName(_ selectors: Set<Selector>) -> Set<Selector> {
+        guard let own = try? Selector(type: "agent", value: name) else { return selectors }
+        return selectors.union([own])
     }
 }

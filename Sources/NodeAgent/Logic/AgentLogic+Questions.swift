@@ -24,6 +24,8 @@ package struct WorkloadExplanation: Hashable, Sendable {
         package let spiffeID: String
         package let matched: [Selector]
         package let missing: [Selector]
+        /// Node selectors of the entry that the server did not attest of this node.
+        package let missingOfNode: [Selector]
         /// Why the entry grants nothing although all its selectors match.
         package let templateProblem: IDTemplateError?
     }
@@ -75,8 +77,11 @@ extension AgentLogic {
         var misses: [WorkloadExplanation.NearMiss] = []
         for entry in entries.values where entry.expires.map({ now < $0 }) ?? true {
             let missing = entry.workloadSelectors.filter { !selectors.contains($0) }
+            let missingOfNode = entry.nodeSelectors.filter {
+                cache.attested?.contains($0) == false
+            }
             var problem: IDTemplateError?
-            if missing.isEmpty {
+            if missing.isEmpty, missingOfNode.isEmpty {
                 do throws(IDTemplateError) {
                     let grant = WorkloadExplanation.Grant(
                         entry: "\(entry.namespace)/\(entry.name)",
@@ -96,6 +101,7 @@ extension AgentLogic {
                     spiffeID: entry.spiffeID,
                     matched: entry.workloadSelectors.filter(selectors.contains),
                     missing: missing,
+                    missingOfNode: missingOfNode,
                     templateProblem: problem
                 )
             )

@@ -50,7 +50,7 @@ package struct AgentLogic: Sendable {
     var showsOldSVID = false
     /// Why the server sent this agent away the last time; nil if it did not.
     var refusedBecause: AgentRefusal?
-    /// What the server said it attested of this node.
+    /// What the server said it attested of this node; empty if it did not say.
     var attestedSelectors: Set<Selector> = []
     /// Whether the server has said so since the process began.
     var knowsNode = false
@@ -183,7 +183,7 @@ package struct AgentLogic: Sendable {
         if nodeSelectors != attestedSelectors {
             attestedSelectors = nodeSelectors
             actions += perform(
-                cache.received([.node(node)], now: now.wall),
+                cache.received([.node(node), .attested(attested)], now: now.wall),
                 now: now,
                 using: &generator
             )

@@ -190,6 +190,7 @@ extension WorkloadExplanation.NearMiss {
             $0.matched = matched.map(\.description)
             $0.missingWorkloadSelectors =
                 missing.map(\.description) + (templateProblem.map { [$0.description] } ?? [])
+            $0.missingNodeSelectors = missingOfNode.map(\.description)
         }
     }
 }

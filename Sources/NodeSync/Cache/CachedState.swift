@@ -43,11 +43,21 @@ struct CachedEntry: Sendable {
     let nodeIdentity: IdentityKey?
     /// Why the entry grants nothing here; nil if it does, or if that depends on the workload.
     let problem: IDTemplateError?
+    /// Whether the node was attested to be all that the entry asks for; true while that is not
+    /// known.
+    let isOfNode: Bool
     var isActive: Bool
 
-    init(_ entry: RegistrationEntry, trustDomain: TrustDomain, node: TemplateNode, now: Date) {
+    init(
+        _ entry: RegistrationEntry,
+        trustDomain: TrustDomain,
+        node: TemplateNode,
+        attested: Set<Selector>?,
+        now: Date
+    ) {
         self.entry = entry
-        isActive = Self.isActive(entry, now: now)
+        isOfNode = attested.map { entry.matches(node: $0) } ?? true
+        isActive = isOfNode && Self.isInTime(entry, now: now)
         var template: IDTemplate?
         var nodeIdentity: IdentityKey?
         var problem: IDTemplateError?
@@ -66,7 +76,10 @@ struct CachedEntry: Sendable {
         self.problem = problem
     }
 
-    static func isActive(_ entry: RegistrationEntry, now: Date) -> Bool {
+    /// Whether it may grant anything at an instant.
+    func isActive(at now: Date) -> Bool { isOfNode && Self.isInTime(entry, now: now) }
+
+    private static func isInTime(_ entry: RegistrationEntry, now: Date) -> Bool {
         entry.expires.map { now < $0 } ?? true
     }
 

@@ -45,6 +45,10 @@ extension NodeCache {
 
     mutating func put(_ proxy: NodeProxy) {
         removeProxy(proxy.reference)
+        guard attested.map({ proxy.matches(node: $0) }) ?? true else {
+            proxiesOfOthers[proxy.reference] = proxy
+            return
+        }
         proxies[proxy.reference] = proxy
         for id in proxy.identities {
             proxiesByIdentity[id, default: []].insert(proxy.reference)
@@ -64,6 +68,15 @@ extension NodeCache {
             if proxiesByIdentity[id]?.isEmpty == true { proxiesByIdentity[id] = nil }
         }
         proxies[reference] = nil
+        proxiesOfOthers[reference] = nil
+    }
+
+    /// Judges every Proxy anew, because something else is known of the node.
+    mutating func judgeProxies() {
+        for proxy in Array(proxies.values) + Array(proxiesOfOthers.values) {
+            let isOfNode = attested.map { proxy.matches(node: $0) } ?? true
+            if isOfNode != (proxies[proxy.reference] != nil) { put(proxy) }
+        }
     }
 
     /// Notes the proxies that an entry for an identity concerns.

@@ -33,6 +33,9 @@ package struct NodeCache: Sendable {
 
     /// What a decoded resource change does.
     package enum Change: Hashable, Sendable {
+        /// All that the node was attested to be: what names other node selectors grants nothing.
+        /// Nil while that is not known, and before the first of these: then nothing is compared.
+        case attested(Set<Selector>?)
         case bundle(TrustBundle)
         case bundleRemoved(TrustDomain)
         case entry(RegistrationEntry)
@@ -50,6 +53,8 @@ package struct NodeCache: Sendable {
 
     package let trustDomain: TrustDomain
     package private(set) var node: TemplateNode
+    /// What the node was attested to be; nil while that is not known.
+    package private(set) var attested: Set<Selector>?
 
     var entries: [String: CachedEntry] = [:]
     var identities: [IdentityKey: CachedIdentity] = [:]
@@ -61,6 +66,8 @@ package struct NodeCache: Sendable {
     var entriesByNodeIdentity: [SPIFFEID: Set<String>] = [:]
     /// Proxies in force here, by `namespace/name`.
     var proxies: [String: NodeProxy] = [:]
+    /// Proxies that are for other nodes than what this one was attested to be.
+    var proxiesOfOthers: [String: NodeProxy] = [:]
     var proxiesByIdentity: [SPIFFEID: Set<String>] = [:]
     var identitiesByEntry: [String: Set<IdentityKey>] = [:]
     var classesByEntry: [String: Set<WorkloadClassID>] = [:]
@@ -94,7 +101,7 @@ package struct NodeCache: Sendable {
         revocations.distrust(of: keyID)
     }
 
-    /// Why an entry grants nothing on this node; nil if it does, or if it is unknown.
+    /// Why an entry's ID cannot be said on this node; nil if it can, or if the entry is unknown.
     package func problem(ofEntry id: String) -> IDTemplateError? { entries[id]?.problem }
 
     /// The DNS names and lifetime to ask for; nil if the entry grants nothing now.
@@ -176,8 +183,10 @@ package struct NodeCache: Sendable {
     /// Resource changes that come into force as one: a subscriber is woken at most once for all.
     package mutating func received(_ changes: [Change], now: Date) -> [Action] {
         var revocationChanges: [String: Revocation?] = [:]
+        let (nodeBefore, attestedBefore) = (node, attested)
         for change in changes {
             switch change {
+            case .attested(let new): attested = new
             case .bundle(let bundle):
                 bundles[bundle.trustDomain] = bundle
                 reviewUsers(of: bundle.trustDomain)
@@ -186,19 +195,18 @@ package struct NodeCache: Sendable {
                 reviewUsers(of: trustDomain)
             case .entry(let entry): put(entry, now: now)
             case .entryRemoved(let id): removeEntry(id)
-            case .node(let new):
-                guard new != node else { continue }
-                node = new
-                for id in entries.keys.sorted() {
-                    if let cached = entries[id] { put(cached.entry, now: now) }
-                }
-                pending.recheckRevocations = true
+            case .node(let new): node = new
             case .proxy(let proxy): put(proxy)
             case .proxyRemoved(let reference): removeProxy(reference)
             case .revocation(let name, let revocation):
                 revocationChanges[name] = .some(revocation)
             case .revocationRemoved(let name): revocationChanges[name] = .some(nil)
             }
+        }
+        if node != nodeBefore || attested != attestedBefore {
+            putEntriesAgain(now: now)
+            judgeProxies()
+            pending.recheckRevocations = true
         }
         if !revocationChanges.isEmpty {
             pending.newlyTainted = revocations.change(revocationChanges, now: now)
@@ -243,7 +251,7 @@ package struct NodeCache: Sendable {
         for id in entries.keys {
             guard let cached = entries[id] else { continue }
             deadlines.set(.entry(id), to: cached.entry.expires)
-            setActive(id, CachedEntry.isActive(cached.entry, now: now))
+            setActive(id, cached.isActive(at: now))
         }
         // Certificates that seemed to have ended may be good, and be refused, again.
         _ = revocations.change([:], now: now)
@@ -263,7 +271,13 @@ package struct NodeCache: Sendable {
                 entriesByAnchor[anchor, default: []].insert(entry.id)
             }
         }
-        let new = CachedEntry(entry, trustDomain: trustDomain, node: node, now: now)
+        let new = CachedEntry(
+            entry,
+            trustDomain: trustDomain,
+            node: node,
+            attested: attested,
+            now: now
+        )
         index(entry.id, from: old?.nodeIdentity?.spiffeID, to: new.nodeIdentity?.spiffeID)
         entries[entry.id] = new
         deadlines.set(.entry(entry.id), to: new.isActive ? entry.expires : nil)
@@ -277,6 +291,13 @@ package struct NodeCache: Sendable {
         for key in identitiesByEntry[entry.id] ?? [] where isOutdated {
             pending.outdated.insert(key)
             if let issued = identities[key]?.issued, !isWithin(issued, entry) { withdraw(key) }
+        }
+    }
+
+    /// Resolves every entry anew, because something else is known of the node.
+    private mutating func putEntriesAgain(now: Date) {
+        for id in entries.keys.sorted() {
+            if let cached = entries[id] { put(cached.entry, now: now) }
         }
     }
 

@@ -8,6 +8,8 @@ package struct NodeProxy: Hashable, Sendable {
     package let reference: String
     /// Only entries of it are good for the proxy's identities.
     package let namespace: String
+    /// What the node must show, all of it.
+    package let nodeSelectors: [Selector]
     /// What its process must attest to, all of it.
     package let selectors: [Selector]
     /// The SPIFFE IDs it may present.
@@ -20,6 +22,7 @@ package struct NodeProxy: Hashable, Sendable {
     package init(
         reference: String,
         namespace: String,
+        nodeSelectors: [Selector],
         selectors: [Selector],
         identities: [SPIFFEID],
         observed: [ObservedPort] = [],
@@ -27,10 +30,16 @@ package struct NodeProxy: Hashable, Sendable {
     ) {
         self.reference = reference
         self.namespace = namespace
+        self.nodeSelectors = nodeSelectors
         self.selectors = selectors
         self.identities = identities
         self.observed = observed
         self.payload = payload
+    }
+
+    /// Whether it is for a node that shows `selectors`.
+    package func matches(node selectors: Set<Selector>) -> Bool {
+        !nodeSelectors.isEmpty && nodeSelectors.allSatisfy(selectors.contains)
     }
 
     /// Whether a process that shows `selectors` is meant.

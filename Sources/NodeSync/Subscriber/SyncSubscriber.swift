@@ -194,7 +194,16 @@ package struct SyncSubscriber: Sendable {
     }
 
     /// The shell brought the changes of `.apply` into force, apart from those it refuses.
-    package mutating func applied(refusing refusals: [ResourceRefusal]) -> [Action] {
+    ///
+    /// - Parameters:
+    ///   - refusals: What it refuses, and why.
+    ///   - withdrawn: Of these, what it took out of force: the last good state may be wider than
+    ///     what is to be.
+    /// - Returns: What the shell has to do.
+    package mutating func applied(
+        refusing refusals: [ResourceRefusal],
+        withdrawing withdrawn: Set<ResourceKey> = []
+    ) -> [Action] {
         guard let application else { return [] }
         self.application = nil
         var reasons = Dictionary(refusals.map { ($0.key, $0.reason) }) { first, _ in first }
@@ -210,7 +219,9 @@ package struct SyncSubscriber: Sendable {
         }
         for change in application.changes {
             // A refused change leaves the last good state in force, here as in the shell.
-            if reasons[change.key] == nil || application.excess.contains(change.key) {
+            if withdrawn.contains(change.key) {
+                drop(change.key)
+            } else if reasons[change.key] == nil || application.excess.contains(change.key) {
                 keep(change)
             }
         }

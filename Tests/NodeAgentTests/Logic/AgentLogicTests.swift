@@ -183,7 +183,7 @@ import Testing
             return
         }
         #expect(agent.logic.answer(for: stranger) == .denied)
-        _ = agent.connect(nodeSelectors: try Set("zone:north"))
+        _ = agent.connect(nodeSelectors: try Set("role:web", "zone:north"))
         #expect(agent.logic.answer(for: id) == .wait)
     }
 

@@ -30,6 +30,7 @@ struct ProxyAttachmentTests {
                 proxy: NodeProxy(
                     reference: "default/p",
                     namespace: "default",
+                    nodeSelectors: [],
                     selectors: [try Selector("unix:uid:1")],
                     identities: ids,
                     payload: [payload]

@@ -19,6 +19,7 @@ struct ProxyRosterTests {
         NodeProxy(
             reference: reference,
             namespace: String(reference.prefix { $0 != "/" }),
+            nodeSelectors: [],
             selectors: [],
             identities: [],
             payload: []
@@ -95,6 +96,7 @@ struct ProxyRosterTests {
         let proxy = NodeProxy(
             reference: "a/p",
             namespace: "a",
+            nodeSelectors: [],
             selectors: try attested.asked.map { try Selector($0) },
             identities: [],
             payload: []
