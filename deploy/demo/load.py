@@ -9,12 +9,13 @@
                                     of the key does
 
 Options before these: --clients N (1), --pause SECONDS between requests (0.002), --expect STATUS
-(200), --tell N: say "told N" when so many expected answers have come, --drain: a connection that is
+(200), --tell N: say "told" and the number at every Nth expected answer, --drain: a connection that is
 refused after one was closed in order is the end, no failure.
 
-It says "running" when every client has had an expected answer, and ends on SIGTERM or SIGINT with
-one line of JSON: requests with the expected status, failures with the first of them, connections,
-and when the last expected answer came (Unix time). Exit status 1 if anything failed.
+It says "running" when every client has had an expected answer, "all failed" when every client has
+had a failure, and ends on SIGTERM or SIGINT with one line of JSON: requests with the expected
+status, failures with the first of them, connections, and when the last expected answer came (Unix
+time, and seconds of CLOCK_BOOTTIME, which nobody sets). Exit status 1 if anything failed.
 """
 import argparse
 import http.client
@@ -36,27 +37,33 @@ class Count:
         self.tell = tell
         self.lock = threading.Lock()
         self.waiting = set(range(clients))
+        self.unharmed = set(range(clients))
         self.requests = self.failures = self.connections = 0
         self.first_failure = None
-        self.last_success = 0.0
+        self.last_success = self.last_success_boot = 0.0
         self.stopped = threading.Event()
 
     def succeeded(self, client):
         with self.lock:
             self.requests += 1
             self.last_success = time.time()
-            if self.requests == self.tell:
-                print("told %d" % self.tell, flush=True)
+            self.last_success_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+            if self.tell and self.requests % self.tell == 0:
+                print("told %d" % self.requests, flush=True)
             if client in self.waiting:
                 self.waiting.remove(client)
                 if not self.waiting:
                     print("running", flush=True)
 
-    def failed(self, reason):
+    def failed(self, client, reason):
         with self.lock:
             self.failures += 1
             if self.first_failure is None:
                 self.first_failure = {"time": time.time(), "reason": reason}
+            if client in self.unharmed:
+                self.unharmed.remove(client)
+                if not self.unharmed:
+                    print("all failed", flush=True)
 
     def connected(self):
         with self.lock:
@@ -70,6 +77,7 @@ class Count:
                 "firstFailure": self.first_failure,
                 "connections": self.connections,
                 "lastSuccess": self.last_success,
+                "lastSuccessBoot": self.last_success_boot,
             }
         )
 
@@ -138,13 +146,13 @@ def run(number, count, options, dial, path):
             if answer.status == options.expect:
                 count.succeeded(number)
             else:
-                count.failed("status %d" % answer.status)
+                count.failed(number, "status %d" % answer.status)
         except (OSError, http.client.HTTPException) as error:
             is_refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
             connection.close()
             if options.drain and was_closed_in_order and is_refused:
                 return
-            count.failed("%s: %s" % (type(error).__name__, error))
+            count.failed(number, "%s: %s" % (type(error).__name__, error))
         count.stopped.wait(options.pause)
     connection.close()
 

@@ -137,6 +137,13 @@ final class DataPath: Sendable {
           ports: [{name: echo, number: 7, protocol: tcp}]
           identities: ["\(Self.ids)/backend"]
           endpoints: [{address: "127.0.0.1:\(streamInbound)"}]
+
+        """ + streamPolicy("frontend")
+    }
+
+    /// The document that says who may connect to the TCP service.
+    func streamPolicy(_ name: String) -> String {
+        """
         ---
         apiVersion: core.signet/v1alpha1
         kind: AccessPolicy
@@ -145,7 +152,7 @@ final class DataPath: Sendable {
           target: {services: [stream]}
           action: ALLOW
           rules:
-            - from: [{source: {principals: ["\(Self.ids)/frontend"]}}]
+            - from: [{source: {principals: ["\(Self.ids)/\(name)"]}}]
               to: [{operation: {ports: [\(streamService)]}}]
 
         """
@@ -370,6 +377,8 @@ struct Load: Sendable {
         var connections: Int
         /// Unix time.
         var lastSuccess: Double
+        /// The same in seconds since boot.
+        var lastSuccessBoot: Double
     }
 
     let program: Program

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Clocks
 import Foundation
 import TestPrograms
 import Testing
@@ -60,14 +61,56 @@ struct DataPathTests {
             "--clients", "2", "unix", path.reportsSocket, "/hello",
         ])
         try await path.machine.apply(DataPath.readersAlone)
-        let returned = Date().timeIntervalSince1970
+        let returned = SystemClock().bootTime / .seconds(1)
         // Somebody else gets answers meanwhile, so that there was time for a late one.
         #expect(try await path.ask().status == 200)
         let count = try await load.stop()
-        #expect(count.lastSuccess <= returned, "\(count)")
+        #expect(count.lastSuccessBoot <= returned, "\(count), returned \(returned)")
         #expect(count.firstFailure?.reason == "status 403", "\(count)")
         // It was told on the connections that were open.
         #expect(count.connections == 2, "\(count)")
+        try await path.stop()
+    }
+
+    /// From the answer of an apply to the end of what it forbids.
+    private static let judgedMax: Duration = .seconds(1)
+
+    @Test func `what is open is judged again within a second of the answer to apply`()
+        async throws
+    {
+        let path = try await DataPath(policy: DataPath.readersAndReports, hasStream: true)
+        let load = try await path.startLoad([
+            "--clients", "2", "unix", path.reportsSocket, "/hello",
+        ])
+        let stream = try path.machine.startPeer("stream.py", ["hold", path.streamSocket])
+        try await stream.waitFor("open")
+        // Without --wait it answers when the change is committed, whoever has heard of it by then.
+        try await path.machine.apply(
+            DataPath.readersAlone + path.streamPolicy("reports"),
+            waits: false
+        )
+        let answered = SystemClock().bootTime
+        try await stream.waitFor("ended at")
+        try await load.program.waitFor("all failed")
+        let ended = try #require(
+            stream.output.split(separator: " ").last.flatMap { Double($0.dropLast()) },
+            "\(stream.output)"
+        )
+        let count = try await load.stop()
+        for (what, last) in [
+            ("a TCP stream was open", ended),
+            ("requests on open connections were allowed", count.lastSuccessBoot),
+        ] {
+            let late = Duration.seconds(last) - answered
+            #expect(
+                late <= Self.judgedMax,
+                "\(what) until \(late) after apply had answered; at most \(Self.judgedMax)"
+            )
+        }
+        #expect(count.firstFailure?.reason == "status 403", "\(count)")
+        #expect(count.connections == 2, "\(count)")
+        // The one who may read still may.
+        #expect(try await path.ask().status == 200)
         try await path.stop()
     }
 

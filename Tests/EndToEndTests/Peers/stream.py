@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One TCP stream through proxies: stream.py serve PORT, or stream.py hold SOCKET, or once SOCKET.
 
-`serve` and `hold` say "open" when a line has come through, and "ended" when the stream ends in
-whatever way; neither ends it. `serve` says "listening" first and takes one stream after the other.
+`serve` and `hold` say "open" when a line has come through, and "ended at" with the seconds of
+CLOCK_BOOTTIME when the stream ends in whatever way; neither ends it. `serve` says "listening" first and takes one stream after the other.
 `once` sends a line, ends its side, and writes what comes back until the other side has ended.
 """
 import socket
 import sys
+import time
 
 
 def wait_for_end(connection):
@@ -16,7 +17,7 @@ def wait_for_end(connection):
             pass
     except OSError:
         pass
-    print("ended", flush=True)
+    print("ended at %.6f" % time.clock_gettime(time.CLOCK_BOOTTIME), flush=True)
 
 
 def serve(port):
