@@ -136,12 +136,19 @@ extension ServerLogic {
 
     private func check(_ order: RevocationOrder) throws(APIError) {
         let id = order.spiffeID
-        guard id.trustDomain == trustDomain, !id.path.isEmpty, !id.isReserved else {
+        guard id.trustDomain == trustDomain else {
             throw APIError(
                 .invalidArgument,
                 "identityNotRevocable",
-                "\(id) is no identity of a workload of \(trustDomain); agents are banned with "
-                    + "signet agent ban"
+                "\(id) is of another trust domain than this server's, \(trustDomain): it is revoked "
+                    + "where it was issued"
+            )
+        }
+        guard !id.path.isEmpty, !id.isReserved else {
+            throw APIError(
+                .invalidArgument,
+                "identityNotRevocable",
+                "\(id) is no identity of a workload; agents are banned with signet agent ban"
             )
         }
         guard order.reason.utf8.count <= Self.reasonBytesMax else {

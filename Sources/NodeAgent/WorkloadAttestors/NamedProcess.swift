@@ -9,11 +9,11 @@ final class NamedProcess: Sendable {
     private let pidfd: Int32
     private let credentials: ProcessCredentials
 
-    /// - Throws: `WorkloadAttestationError.processGone` if there is no such process.
+    /// - Throws: `WorkloadAttestationError.processUnknown` if there is no such process.
     init(pid: Int32) throws(WorkloadAttestationError) {
-        guard pid > 0 else { throw .processGone }
+        guard pid > 0 else { throw .processUnknown }
         let pidfd = clinux_pidfd_open(pid)
-        guard pidfd >= 0 else { throw .processGone }
+        guard pidfd >= 0 else { throw .processUnknown }
         do throws(ReadingFailure) {
             credentials = try ProcessReading.credentials(of: pid)
         } catch {

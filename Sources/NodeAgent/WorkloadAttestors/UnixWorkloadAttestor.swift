@@ -53,6 +53,8 @@ package enum WorkloadAttestationError: Error, Hashable, Sendable, CustomStringCo
     /// The process runs another program than when it connected.
     case executableReplaced
     case processGone
+    /// Nothing has the number that somebody asked about.
+    case processUnknown
     /// More groups than are looked at.
     case tooManyGroups
     /// The kernel did not tell.
@@ -62,7 +64,9 @@ package enum WorkloadAttestationError: Error, Hashable, Sendable, CustomStringCo
     package var isTemporary: Bool {
         switch self {
         case .changedMeanwhile: true
-        case .credentialsChanged, .executableReplaced, .processGone, .tooManyGroups: false
+        case .credentialsChanged, .executableReplaced, .processGone, .processUnknown,
+            .tooManyGroups:
+            false
         case .unreadable(_, let isTemporary): isTemporary
         }
     }
@@ -75,6 +79,7 @@ package enum WorkloadAttestationError: Error, Hashable, Sendable, CustomStringCo
         case .executableReplaced:
             "the process runs another program than when it connected; connect again"
         case .processGone: "the process has exited"
+        case .processUnknown: "there is no process with this number"
         case .tooManyGroups:
             "the process is in more than \(UnixWorkloadAttestor.groupsMax) groups"
         case .unreadable(let what, _): "the kernel does not tell about the process: \(what)"

@@ -201,6 +201,8 @@ struct EntryCommand: ParsableCommand {
         }
     }
 
+    /// Every entry that is asked for, by namespace and name: the server's pages are in the order of
+    /// their IDs.
     static func entries(
         _ request: Signet_Admin_V1alpha1_ListEntriesRequest,
         _ server: ServerOptions
@@ -214,7 +216,7 @@ struct EntryCommand: ParsableCommand {
                 entries += page.entries
                 request.pageToken = page.nextPageToken
             } while !request.pageToken.isEmpty
-            return entries
+            return entries.sorted { ($0.namespace, $0.name) < ($1.namespace, $1.name) }
         }
     }
 }

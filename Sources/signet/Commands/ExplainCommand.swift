@@ -26,7 +26,10 @@ struct ExplainCommand: ParsableCommand {
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
-        @Option(help: ArgumentHelp("The process to explain.", valueName: "number"))
+        @Option(
+            help: ArgumentHelp("The process to explain.", valueName: "number"),
+            transform: TypedProcess.read
+        )
         var pid: Int32
         @Option(help: ArgumentHelp("Ask through the server: this agent.", valueName: "name"))
         var agent: String?

@@ -8,21 +8,38 @@ internal import SPIFFE
 struct TypedSPIFFEID: ExpressibleByArgument, Hashable {
     let text: String
 
-    init?(argument: String) {
-        guard (try? SPIFFEID(argument)) != nil else { return nil }
-        text = argument
+    init?(argument: String) { try? self.init(reading: argument) }
+
+    /// - Throws: What is wrong with the text.
+    init(reading text: String) throws(SPIFFEIDError) {
+        _ = try SPIFFEID(text)
+        self.text = text
     }
 
     var defaultValueDescription: String { text }
 
     /// Reads an option's value.
     ///
-    /// - Throws: `ValidationError` with the form.
+    /// - Throws: `ValidationError` with what is wrong, and the form.
     static func read(_ text: String) throws -> Self {
-        guard let id = Self(argument: text) else {
-            throw ValidationError("a SPIFFE ID is written spiffe://trust-domain/path")
+        do throws(SPIFFEIDError) {
+            return try Self(reading: text)
+        } catch {
+            throw ValidationError("\(error); a SPIFFE ID is written spiffe://trust-domain/path")
         }
-        return id
+    }
+}
+
+/// The number of a process as typed.
+enum TypedProcess {
+    /// Reads an option's value; whether there is such a process is another question.
+    ///
+    /// - Throws: `ValidationError` with the form.
+    static func read(_ text: String) throws -> Int32 {
+        guard let pid = Int32(text) else {
+            throw ValidationError("a process is named by its number; `ps -e` lists them")
+        }
+        return pid
     }
 }
 

@@ -5,6 +5,7 @@ internal import Foundation
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
 package import GRPCPeer
+internal import SPIFFE
 
 /// Which server, and how it is reached; shared by every command that administers.
 struct ServerOptions: ParsableArguments {
@@ -67,14 +68,15 @@ struct ServerOptions: ParsableArguments {
             if let identity { return identity.text }
             let text = ProcessInfo.processInfo.environment["SIGNET_IDENTITY"] ?? ""
             guard !text.isEmpty else { return nil }
-            guard let identity = TypedSPIFFEID(argument: text) else {
+            do throws(SPIFFEIDError) {
+                return try TypedSPIFFEID(reading: text).text
+            } catch {
                 throw CommandFailure(
-                    "SIGNET_IDENTITY is \"\(text)\", which is no SPIFFE ID",
+                    "SIGNET_IDENTITY is \"\(text)\", which is no SPIFFE ID: \(error)",
                     remedy: "Write it as spiffe://example.org/people/alice.",
                     status: .usage
                 )
             }
-            return identity.text
         }
     }
 

@@ -10,6 +10,22 @@ internal import Glibc
 enum PeerName: String {
     case agent
     case server
+
+    /// Where sockets are looked for when nobody says where.
+    var socketCandidates: [String] {
+        switch self {
+        case .agent: AgentOptions.socketCandidates
+        case .server: ServerTarget.socketCandidates
+        }
+    }
+
+    /// The environment variable that says where the socket is.
+    var socketVariable: String {
+        switch self {
+        case .agent: "SPIFFE_ENDPOINT_SOCKET"
+        case .server: "SIGNET_SERVER_SOCKET"
+        }
+    }
 }
 
 /// Unix sockets that commands talk to.
@@ -93,6 +109,15 @@ package enum SocketPath {
         }
     }
 
+    /// Every place that was looked at, or could have been, and where no socket is.
+    private static func places(_ path: String, _ peer: PeerName) -> String {
+        let candidates = peer.socketCandidates
+        // A path that somebody named is the only one that was looked at.
+        guard path == candidates.last else { return path }
+        return candidates.filter { $0 == path || !FileManager.default.fileExists(atPath: $0) }
+            .joined(separator: " or ")
+    }
+
     /// Says at once what a client could only say after some time.
     static func checkListener(_ path: String, peer: PeerName) throws(CommandFailure) {
         let option = "--\(peer)-socket"
@@ -100,7 +125,7 @@ package enum SocketPath {
         case 0: return
         case ENOENT:
             throw CommandFailure(
-                "there is no \(peer) socket at \(path)",
+                "there is no \(peer) socket at \(places(path, peer))",
                 remedy: peer == .server
                     ? "Start one with `signet dev`, or say where it is: \(option), --server."
                     : "Start one with `signet dev`, or say where it is: \(option).",
@@ -115,6 +140,12 @@ package enum SocketPath {
             throw CommandFailure(
                 "\(path) has more than \(SystemCalls.socketPathBytesMax) bytes, too long for a socket",
                 remedy: "Name it by a shorter path, for example through a symbolic link.",
+                status: .usage
+            )
+        case _ where SystemCalls.isOccupied(path):
+            throw CommandFailure(
+                "\(path) is there, and is no socket",
+                remedy: "Name the \(peer)'s socket: \(option) or \(peer.socketVariable).",
                 status: .usage
             )
         case let number:

@@ -10,6 +10,12 @@ enum SystemCalls {
         unsafe clinux_unix_probe(path)
     }
 
+    /// Whether something is at a path, or where a link there leads, that is no socket.
+    static func isOccupied(_ path: String) -> Bool {
+        var status = stat()
+        return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFSOCK
+    }
+
     /// Longest path of a Unix socket.
     static var socketPathBytesMax: Int { clinux_unix_path_bytes_max() }
 

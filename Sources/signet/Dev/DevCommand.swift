@@ -228,6 +228,8 @@ struct DevCommand: AsyncParsableCommand {
               everything is below  \(directory.path)
               logs                 \(directory.log(of: "signet-server"))
                                    \(directory.log(of: "signet-agent"))
+              documents to try     \(directory.example)
+                                   \(directory.dataPath) (two services behind proxies)
 
             Type next, in another terminal:
               export SPIFFE_ENDPOINT_SOCKET=\(directory.endpoint)

@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import ControlAPI
 internal import DurableFiles
 internal import GRPCCore
+internal import GRPCPeer
 
 /// What the exit status of every command means; docs/command-line.md has the same table.
 package enum ExitStatus: Int32, CaseIterable, Sendable {
@@ -78,6 +79,7 @@ package struct CommandFailure: Error {
 
     /// Why there is no connection, without what the library says of its own settings.
     private static func reason(_ error: RPCError) -> String {
+        if let cause = error.cause, let text = ConnectionReason.text(of: cause) { return text }
         let advice = "'wait for ready' isn't enabled. "
         let message = error.message.split(separator: advice).last.map(String.init) ?? ""
         return message + (error.cause.map { " (\($0))" } ?? "")

@@ -46,6 +46,11 @@ struct WorkloadStream: Sendable {
                 failure = error as? CommandFailure ?? CommandFailure("\(error)")
             }
             guard !Task.isCancelled else { return }
+            // What was typed wrongly stays so.
+            if failure.status == .usage {
+                report(.failed(failure))
+                return
+            }
             let count = failures.withLock {
                 $0 += 1; return $0 - 1
             }

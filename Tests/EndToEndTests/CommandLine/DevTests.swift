@@ -102,6 +102,7 @@ struct DevTests {
     @Test func `what it says to type next works as it stands`() async throws {
         let place = try TestDirectory()
         let dev = try await Self.start(place)
+        #expect(dev.output.contains("\(place.path)/state/data-path.yaml"), "\(dev.output)")
         let lines = dev.output.split(separator: "\n")
             .drop { !$0.hasPrefix("Type next") }.dropFirst().filter { $0.hasPrefix("  ") }
         #expect(lines.count == 5)

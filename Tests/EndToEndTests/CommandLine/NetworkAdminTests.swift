@@ -153,7 +153,11 @@ struct NetworkAdminTests {
         try await machine.server.stop()
         let away = try await Self.remotely(machine, ["agent", "list"])
         #expect(away.status == 6)
-        #expect(away.errors.contains("cannot reach the server"), "\(away.report)")
+        let address = "127.0.0.1:\(machine.port)"
+        #expect(
+            away.errors.contains("cannot reach the server at \(address): Connection refused\n"),
+            "\(away.report)"
+        )
         try await machine.stop()
     }
 

@@ -73,6 +73,36 @@ struct OutputTests {
         try await machine.stop()
     }
 
+    private struct Named: Decodable, Equatable {
+        var namespace: String
+        var name: String
+    }
+
+    @Test func `entries are listed by namespace and name, in whatever order they were made`()
+        async throws
+    {
+        let machine = try Machine()
+        try await machine.startServer()
+        let places = [("shop", "a"), ("default", "web"), ("cafe", "b"), ("default", "api")]
+        for (namespace, name) in places {
+            let space = """
+                ---
+                apiVersion: core.signet/v1alpha1
+                kind: Namespace
+                metadata: {name: \(namespace)}
+
+                """
+            let entry = Machine.entry(name, workload: "unix:uid:1")
+                .replacing("{name: \(name)}", with: "{name: \(name), namespace: \(namespace)}")
+            try await machine.apply((namespace == "default" ? "" : space) + entry, waits: false)
+        }
+        let listed = try await machine.signet(["entry", "list", "-A", "-o", "json"])
+        let entries = try JSONDecoder().decode([Named].self, from: Data(listed.output.utf8))
+        let sorted = places.sorted { $0 < $1 }.map { Named(namespace: $0.0, name: $0.1) }
+        #expect(entries == sorted, "\(listed.report)")
+        try await machine.stop()
+    }
+
     /// Names and kinds of values; a server issues anew between two questions, so values may differ.
     private static func shape(_ value: Any) -> [String] {
         switch value {

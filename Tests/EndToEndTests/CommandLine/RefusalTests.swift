@@ -41,7 +41,9 @@ struct RefusalTests {
         Case("agent show", 64, "Missing expected argument '<name>'", "signet agent show --help"),
         Case("agent list --server nowhere", 64, "not host:port", "ca.example.org:8081"),
         Case("agent list --server a:1 --server-socket b", 64, "exclude each other"),
-        Case("agent list --identity alice", 64, "'--identity <spiffe-id>'"),
+        Case("agent list --identity alice", 64, "'--identity <spiffe-id>'", "starts with"),
+        Case("entry list --spiffe-id spiffe://Td/a", 64, "\"T\" in the trust domain", "/path"),
+        Case("svid fetch --spiffe-id spiffe://td/a/", 64, "does not end with \"/\"", "/path"),
         Case("apply", 64, "signet apply -f documents.yaml"),
         Case("apply web.yaml", 64, "signet apply -f web.yaml"),
         Case("apply -f x --prune", 64, "Missing value for '--prune <owner>'"),
@@ -53,6 +55,7 @@ struct RefusalTests {
         Case("entry blast-radius --spiffe-id web", 64, "'web' is invalid", "spiffe://"),
         Case("token create --name a --ttl-seconds 0", 64, "--ttl-seconds is above 0"),
         Case("explain workload --pid 0", 64, "--pid is above 0"),
+        Case("explain workload --pid abc", 64, "'abc' is invalid", "its number; `ps -e`"),
         Case("svid revoke", 64, "name an identity, or one certificate with --serial"),
         Case("svid revoke --serial 01", 64, "34 hexadecimal digits"),
         Case("svid revoke web", 64, "'web' is invalid", "spiffe://"),
@@ -65,6 +68,13 @@ struct RefusalTests {
         Case("explain request --to spiffe://e.org/a --method GET --path x", 64, "begins with /"),
         Case("explain request --to spiffe://e.org/a --port 0", 64, "--port is above 0"),
         Case("explain decision abc", 64, "26 letters a to z"),
+        Case(
+            "explain decision --socket x mzxw6ytboi2dmnzqgaydamrrge",
+            64,
+            "Unknown option '--socket'",
+            "`signet explain decision --help`"
+        ),
+        Case("svid revoke --resaon=x web", 64, "'--resaon'. Did you mean '--reason'?"),
         Case("decisions verify --accept-store a0", 64, "32 hexadecimal digits"),
         Case("audit query --limit 1001", 64, "1 to 1000", "signet audit export"),
         Case("audit query --since yesterday", 64, "\"yesterday\" is no time", "15m"),
@@ -82,8 +92,8 @@ struct RefusalTests {
         Case(
             "agent list",
             64,
-            "SIGNET_IDENTITY is \"me\"",
-            "spiffe://",
+            "SIGNET_IDENTITY is \"me\", which is no SPIFFE ID: a SPIFFE ID starts with",
+            "spiffe://example.org/people/alice",
             environment: [
                 "SIGNET_SERVER": "ca:1", "SIGNET_SERVER_SOCKET": "", "SIGNET_IDENTITY": "me",
             ]
@@ -94,6 +104,13 @@ struct RefusalTests {
             "names no Unix socket",
             "unix:///run/signet/agent/workload.sock",
             environment: ["SPIFFE_ENDPOINT_SOCKET": "tcp://127.0.0.1:1"]
+        ),
+        Case(
+            "svid fetch",
+            64,
+            "/etc/passwd is there, and is no socket",
+            "--agent-socket or SPIFFE_ENDPOINT_SOCKET",
+            environment: ["SPIFFE_ENDPOINT_SOCKET": "unix:///etc/passwd"]
         ),
     ]
 
@@ -106,7 +123,10 @@ struct RefusalTests {
     static let absent = [
         Case("agent list", 6, "there is no server socket", "--server-socket, --server"),
         Case("svid fetch", 6, "there is no agent socket", "--agent-socket"),
-        Case("svid fetch --agent-socket file", 6, "nobody answers", "Is the agent running?"),
+        Case("svid fetch --agent-socket file", 64, "file is there, and is no", "--agent-socket"),
+        Case("svid watch --write-dir d --agent-socket file", 64, "file is there, and is no"),
+        Case("svid fetch --agent-socket file/socket", 6, "nobody answers", "Not a directory"),
+        Case("agent list --server-socket empty", 64, "empty is there, and is no", "--server-sock"),
         Case("agent list --server-socket \(String(repeating: "x", count: 200))", 64, "too long"),
         Case("apply -f none.yaml", 1, "there is no file or folder none.yaml", "after -f"),
         Case("apply -f empty", 1, "holds no *.yaml", "further -f"),
@@ -136,6 +156,20 @@ struct RefusalTests {
         try await Self.check(line, machine)
     }
 
+    /// After `signet dev` has ended, say: nobody has named a place.
+    @Test(.enabled(if: !FileManager.default.fileExists(atPath: "/run/signet")))
+    func `every place that was looked at is named`() async throws {
+        let machine = try Machine()
+        let nowhere = ["SPIFFE_ENDPOINT_SOCKET": "", "SIGNET_SERVER_SOCKET": ""]
+        for (line, name, file) in [
+            ("svid fetch", "agent", "agent/workload.sock"),
+            ("agent list", "server", "server/admin.sock"),
+        ] {
+            let says = "there is no \(name) socket at .signet/\(file) or /run/signet/\(file)"
+            try await Self.check(Case(line, 6, says, "signet dev", environment: nowhere), machine)
+        }
+    }
+
     @Test func `the health of who is not there is shown, and has the status for that`()
         async throws
     {
@@ -155,7 +189,7 @@ struct RefusalTests {
         Case("agent show nope", 1, "no agent nope", "`signet agent list`"),
         Case("agent ban nope", 1, "no agent nope", "`signet agent list`"),
         Case("explain workload --pid 1 --agent nope", 1, "not connected", "`signet agent list`"),
-        Case("explain workload --pid 2147483647", 1, "attests to nothing", "`ps -e`"),
+        Case("explain workload --pid 2147483647", 1, "no process with this number", "`ps -e`"),
         Case("token create --name a/b", 1, "agent name \"a/b\"", "letters, digits"),
         Case("token create --name machine", 1, "agent machine exists", "evict it first"),
         Case("token create --name a --selector web", 1, "type:value"),
@@ -164,6 +198,7 @@ struct RefusalTests {
         Case("token create --name a --ttl-seconds 9999999", 1, "1 to 604800 seconds"),
         Case("svid revoke spiffe://example.org/no", 1, "no entry gives", "`signet entry list -A`"),
         Case("svid revoke spiffe://example.org/signet/agent/a", 1, "signet agent ban"),
+        Case("svid revoke spiffe://other.example/web", 1, "another trust domain", "issued"),
         Case("proxy status nope", 1, "no connected agent", "`signet proxy list -A`"),
         Case("proxy connections nope", 1, "proxy default/nope", "`signet proxy list -A`"),
         Case("explain decision \(String(repeating: "a", count: 26))", 1, "no attached proxy made"),
@@ -207,6 +242,10 @@ struct RefusalTests {
         }
         try await machine.apply(Machine.entry("shop", workload: "unix:uid:1"))
         for line in Self.refused { try await Self.check(line, machine) }
+        // It leaves its socket behind.
+        try await machine.agent.stop(.kill)
+        let dead = Case("svid fetch", 6, "nobody answers", "refused", "Is the agent running?")
+        try await Self.check(dead, machine)
         try await machine.stop()
     }
 
