@@ -144,6 +144,63 @@ struct FaultTests {
         }
     }
 
+    private static let web = "spiffe://example.org/web"
+
+    /// The ban or eviction is committed before what it revokes is.
+    @Test(arguments: ["ban", "evict"])
+    func `what a ban or eviction could not revoke is said, and revoked by the next try`(
+        _ act: String
+    ) async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let entry = try await server.register("web")
+            let request = try signingRequest(entry: entry, spiffeID: Self.web)
+            let signed = try await server.sign([request], as: agent)
+            let chain = try #require(signed.first).signed.certificateChain
+            let held = try LeafCertificate(der: Array(try #require(chain.first))).serial
+            let thief = try DatabaseQueue(path: server.core.configuration.databasePath)
+            try await thief.write { database in
+                try database.execute(
+                    sql: """
+                        CREATE TRIGGER no_revocation BEFORE INSERT ON revoked_certificates
+                        BEGIN SELECT RAISE(ABORT, 'no revocation today'); END
+                        """
+                )
+            }
+            func tryOnce() async throws -> Signet_Admin_V1alpha1_Node {
+                let action = Signet_Admin_V1alpha1_NodeActionRequest.with {
+                    ($0.name, $0.reason) = ("web-1", "stolen")
+                }
+                return act == "ban"
+                    ? try await server.administration.banNode(action)
+                    : try await server.administration.evictNode(action)
+            }
+            // The second one of an eviction finds no node any more, and fails in the same way.
+            for attempt in 1...2 {
+                let error = await refusal { try await tryOnce() }
+                #expect(error?.kind == .unavailable, "\(attempt): \(String(describing: error))")
+                #expect(error?.reason == "certificatesNotRevoked", "\(attempt)")
+                #expect(error?.message.contains("run the command again") == true, "\(attempt)")
+                let nodes = try await server.administration.listNodes(.init()).nodes
+                #expect(nodes.map(\.banned) == (act == "ban" ? [true] : []), "\(attempt)")
+                let listed = try await server.administration.listRevocations(.init())
+                #expect(listed.certificates.isEmpty, "\(attempt)")
+            }
+            #expect(try await server.records("nodeCertificatesRevoked").isEmpty)
+            // Nothing more is signed for it meanwhile.
+            let refused = await refusal { try await server.sign([request], as: agent) }
+            #expect(refused != nil)
+            try await thief.write { try $0.execute(sql: "DROP TRIGGER no_revocation") }
+            try thief.close()
+            let done = try await tryOnce()
+            #expect(done.name == "web-1" && done.certificatesRevoked == 1)
+            #expect(done.certificatesNotRevoked == 0)
+            let listed = try await server.administration.listRevocations(.init())
+            #expect(listed.certificates.map { Array($0.serial) } == [held])
+            try await server.requireIntactLog()
+        }
+    }
+
     @Test func `a log that cannot be written stops everything after a grace, and shows it`()
         async throws
     {

@@ -203,8 +203,6 @@ struct SyncSubscriberTests {
         _ = receive(&subscriber, snapshot: next, [])
         _ = subscriber.applied(refusing: [])
         #expect(subscriber.resources == [revocation: [1]])
-        #expect(subscriber.revocationsExpired([revocation, entry]) == [.persist])
-        #expect(subscriber.resources == [:])
     }
 
     @Test func `a revocation is not replaced by what another epoch knows of it`() {
@@ -228,12 +226,6 @@ struct SyncSubscriberTests {
         var subscriber = settled()
         let actions = receive(&subscriber, snapshot: at(6), [Resource(key: entry, payload: [1])])
         #expect(actions == [.apply(at(6), [.remove(revocation), .remove(bundle)])])
-    }
-
-    @Test func `a revocation in force is not dropped as expired`() {
-        var subscriber = settled()
-        #expect(subscriber.revocationsExpired([revocation]) == [])
-        #expect(subscriber.resources[revocation] == [1])
     }
 
     @Test func `a Delta or Watermark of another epoch ends the stream`() {

@@ -34,7 +34,7 @@ struct RevocationSet: Sendable {
     /// Puts in and takes out by name; costs as much as there are revocations, once per batch.
     ///
     /// Leaves that have ended are not taken in: after a change of epoch those of the old one stay
-    /// until nobody can be shown them (decision 0003).
+    /// among the resources (decision 0003).
     ///
     /// - Returns: The authorities that are tainted now and were not before.
     mutating func change(_ changes: [String: Revocation?], now: Date) -> Set<[UInt8]> {

@@ -246,17 +246,6 @@ package struct SyncSubscriber: Sendable {
         return actions + [.acknowledge(acknowledgement(of: application.revision))]
     }
 
-    /// Revocations kept beyond their epoch have lost their meaning, because everything they
-    /// revoked has expired.
-    package mutating func revocationsExpired(_ keys: [ResourceKey]) -> [Action] {
-        let expired = keys.filter { $0.type == .revocation && retained.contains($0) }
-        for key in expired {
-            retained.remove(key)
-            drop(key)
-        }
-        return expired.isEmpty ? [] : [.persist]
-    }
-
     // MARK: Messages
 
     private mutating func deltaReceived(_ delta: SyncDelta) throws(SyncViolation) -> [Action] {
