@@ -257,10 +257,10 @@ let package = Package(
         .executableTarget(
             name: "signet-bench",
             dependencies: [
-                "AuditLog", "Authorization", "CLinux", "ControlAPI", "ControlAPIProtos",
-                "Datastore", "GRPCPeer", "HTTPSemantics", "Issuance", "NodeAttestation",
-                "NodeSync", "SPIFFE", .argumentParser, .asn1, .crypto, .grpc, .grpcTransport,
-                .protobuf, .x509,
+                "AuditLog", "Authorization", "CLinux", "Clocks", "ControlAPI",
+                "ControlAPIProtos", "Datastore", "GRPCPeer", "HTTPSemantics", "Issuance",
+                "NodeAttestation", "NodeSync", "SPIFFE", .argumentParser, .asn1, .crypto, .grpc,
+                .grpcTransport, .protobuf, .x509,
             ],
             path: "Tests/Benchmarks/Runner",
             swiftSettings: settings

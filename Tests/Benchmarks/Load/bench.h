@@ -29,6 +29,8 @@ struct options {
     int port;    // where to connect
     int listen;  // where to listen; 0: any free port
     int count;   // how many free ports are wanted
+    int from;    // the number of the first certificate that is watched
+    const char *folder; // where certificates are by number
     enum mode mode;
     int connections;
     double seconds;
@@ -56,11 +58,14 @@ int backend_run(const struct options *options);
 int load_run(const struct options *options);
 int probe_run(const struct options *options);
 int tap_run(const struct options *options);
+int watch_run(const struct options *options);
 
 // MARK: Clocks (meter.c)
 
 // Nanoseconds of CLOCK_MONOTONIC.
 uint64_t now_ns(void);
+// Nanoseconds of CLOCK_BOOTTIME, which signet-bench reads too.
+uint64_t boot_ns(void);
 
 // What processes and the machine have used up to a moment.
 struct meter {

@@ -8,6 +8,9 @@
 //   load     many requests; prints what was done and what the watched processes used for it.
 //   probe    one request or one raw stream; prints what came of it.
 //   tap      passes connections on, one by one, and prints what the TLS server chose.
+//   watch    holds a connection open for each of many certificates, FOLDER/N.pem and FOLDER/N.key
+//            from a number on; says on standard error `watching COUNT` when all are served, and
+//            `closed N at NANOSECONDS` of CLOCK_BOOTTIME when the other side ends one.
 //   ports    prints free ports below the range that the kernel gives to outgoing connections.
 //   await    waits until a port is open.
 //   run      becomes another program, on one core: run CORE PROGRAM ARGUMENT...
@@ -108,6 +111,7 @@ enum option_key {
     KEY_PORT = 1, KEY_LISTEN, KEY_COUNT, KEY_MODE, KEY_CONNECTIONS, KEY_SECONDS, KEY_WARM_UP,
     KEY_RATE, KEY_PATH, KEY_METHOD, KEY_SEND, KEY_EXPECT, KEY_FIELD, KEY_AUTHORITIES,
     KEY_CERTIFICATE, KEY_KEY, KEY_GROUPS, KEY_SERVER_NAME, KEY_OLD_TLS, KEY_WATCH, KEY_REQUESTS,
+    KEY_FROM, KEY_FOLDER,
 };
 
 static const struct option long_options[] = {
@@ -132,6 +136,8 @@ static const struct option long_options[] = {
     {"server-name", required_argument, NULL, KEY_SERVER_NAME},
     {"old-tls", no_argument, NULL, KEY_OLD_TLS},
     {"watch", required_argument, NULL, KEY_WATCH},
+    {"from", required_argument, NULL, KEY_FROM},
+    {"folder", required_argument, NULL, KEY_FOLDER},
     {0},
 };
 
@@ -140,6 +146,8 @@ static void take(struct options *options, int key) {
     case KEY_PORT: options->port = atoi(optarg); break;
     case KEY_LISTEN: options->listen = atoi(optarg); break;
     case KEY_COUNT: options->count = atoi(optarg); break;
+    case KEY_FROM: options->from = atoi(optarg); break;
+    case KEY_FOLDER: options->folder = optarg; break;
     case KEY_MODE: options->mode = parse_mode(optarg); break;
     case KEY_CONNECTIONS: options->connections = atoi(optarg); break;
     case KEY_SECONDS: options->seconds = atof(optarg); break;
@@ -211,6 +219,12 @@ int main(int count, char **arguments) {
     if (strcmp(command, "load") == 0) return load_run(&options);
     if (strcmp(command, "probe") == 0) return probe_run(&options);
     if (strcmp(command, "tap") == 0) return tap_run(&options);
+    if (strcmp(command, "watch") == 0) {
+        if (options.folder == NULL || options.authorities == NULL) {
+            usage("watch takes --folder and --authorities");
+        }
+        return watch_run(&options);
+    }
     if (strcmp(command, "ports") == 0) return print_free_ports(options.count);
     if (strcmp(command, "await") == 0) return await_port(options.port);
     usage("unknown command");

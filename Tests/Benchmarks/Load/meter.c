@@ -19,6 +19,8 @@ static uint64_t read_clock(clockid_t clock) {
 
 uint64_t now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
 
+uint64_t boot_ns(void) { return read_clock(CLOCK_BOOTTIME); }
+
 // User and system time of all threads, those that have ended as well, in nanoseconds;
 // /proc/PID/stat says the same in steps of 10 ms.
 static uint64_t process_ns(int pid) {

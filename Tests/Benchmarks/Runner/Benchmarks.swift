@@ -6,8 +6,8 @@ enum Benchmarks {
 
     private static let control: [Benchmark] = [
         IssuanceCore.benchmark, IssuanceService.benchmark, FirstIdentity.benchmark,
-        EntryChange.benchmark, ServerRestart.benchmark, IdleFleet.benchmark,
-        AgentMemory.benchmark, ProxyProcessMemory.benchmark, ServerStart.benchmark,
-        PolicyDecision.benchmark,
+        EntryChange.benchmark, RevocationFanout.benchmark, ServerRestart.benchmark,
+        IdleFleet.benchmark, AgentMemory.benchmark, ProxyProcessMemory.benchmark,
+        ServerStart.benchmark, PolicyDecision.benchmark,
     ]
 }

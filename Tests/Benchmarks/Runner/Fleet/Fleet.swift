@@ -26,17 +26,28 @@ struct Fleet: Sendable {
     func run<Result: Sendable>(
         _ body: @escaping @Sendable (FleetLog) async throws -> Result
     ) async throws -> Result {
+        try await Self.keep(nodes.indices) { index in
+            await SimulatedAgent(index: index, fleet: self).run()
+        } during: {
+            try await connected()
+            return try await body(log)
+        }
+    }
+
+    /// Keeps agents running until `body` has ended.
+    static func keep<Result: Sendable>(
+        _ agents: Range<Int>,
+        _ agent: @escaping @Sendable (Int) async -> Void,
+        during body: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
         try await withThrowingTaskGroup(of: Result?.self) { group in
-            for index in nodes.indices {
+            for index in agents {
                 group.addTask {
-                    await SimulatedAgent(index: index, fleet: self).run()
+                    await agent(index)
                     return nil
                 }
             }
-            group.addTask {
-                try await connected()
-                return try await body(log)
-            }
+            group.addTask { try await body() }
             defer { group.cancelAll() }
             while let result = try await group.next() {
                 if let result { return result }

@@ -96,6 +96,15 @@ struct LoadProgram: Sendable {
         pinned(to: .load, executable, arguments)
     }
 
+    /// Where a `backend` listens.
+    static func port(of backend: ChildProcess) async throws -> Int {
+        let line = try await backend.line(with: "backend port=")
+        guard let port = line.split(separator: "=").last.flatMap({ Int($0) }) else {
+            throw BenchmarkError("no port in \(line)")
+        }
+        return port
+    }
+
     func load(_ arguments: [String], watching processes: [ChildProcess]) async throws -> Result {
         let watched = processes.flatMap { ["--watch", "\($0.pid)"] }
         let command = command(["load"] + arguments + watched)

@@ -23,10 +23,7 @@ struct ProxyStand: Sendable {
         let command = load.command(["backend"])
         let backend = try ChildProcess(command.executable, command.arguments)
         do {
-            let line = try await backend.line(with: "backend port=")
-            guard let port = line.split(separator: "=").last.flatMap({ Int($0) }) else {
-                throw BenchmarkError("no port in \(line)")
-            }
+            let port = try await LoadProgram.port(of: backend)
             let value = try await body(
                 ProxyStand(
                     folder: folder,

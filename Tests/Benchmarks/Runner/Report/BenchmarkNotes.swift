@@ -20,6 +20,22 @@ enum BenchmarkNotes {
         workload's hands: commit, push, key, request, signature, delivery. 200 changes in a run. \
         999 simulated agents and the one concerned are connected. *To all*: every agent is \
         concerned, counted to its Delta.
+        - **Revocation**: counted from sending the call, so that the commit and its sync to disk \
+        are in it; certificates and identities take turns, 100 revocations in a run, one at a \
+        time. *To the last of 1,000 agents*: 999 simulated agents, each with a TLS connection, a \
+        sync stream and the subscriber of a real one, and one real agent with its signet-proxy. \
+        Every proxy has a connection that shows what is revoked. A simulated one is done when its \
+        agent has applied the revocation, and the rule that proxies have says that it refuses the \
+        connection; the real one when the other end of the connection sees its end. The slowest of \
+        all counts, and where not all confirm it there is no value. All agents share two cores \
+        with the server, so *peer* is the same way of something that takes nothing away: after \
+        each revocation an entry of every agent changes, counted to the last simulated one that \
+        has applied it. *One node alone*: later, with only the real agent connected, whose list of \
+        revocations is longer by then: server, agent, signet-proxy, end of the connection. *Sum*: \
+        the two p99 added up, because 1,000 nodes with their proxies do not fit on this machine, \
+        where their work would stand in line that is done at once on 1,000 machines. The way from \
+        end to end was measured only for the real node among the 1,000, and is told beside. The \
+        sum holds the commit and the way to one agent twice.
         - **Server restart**: the server is killed; every agent has missed one change and \
         reconnects with the waits of a real one. Counted from the kill.
         - **Idle agents**: 90 s in a run, the pause between two signs of life on a \
