@@ -96,14 +96,17 @@ final class ChildProcess: Sendable {
     }
 
     /// Processor time used so far, in seconds, in the program and in the kernel for it.
-    func processorSeconds() throws -> Double {
+    func processorSeconds() throws -> Double { try Self.processorSeconds(of: pid) }
+
+    /// The same of any process.
+    static func processorSeconds(of pid: Int32) throws -> Double {
         let stat = try String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
         // The name in parentheses may hold anything; utime and stime are fields 14 and 15.
         guard let end = stat.lastIndex(of: ")") else { throw BenchmarkError("no stat") }
         let fields = stat[end...].split(separator: " ")
         guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13])
         else { throw BenchmarkError("no times of process \(pid)") }
-        return (user + system) / Self.ticksPerSecond
+        return (user + system) / ticksPerSecond
     }
 }
 

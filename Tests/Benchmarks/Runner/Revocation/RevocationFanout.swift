@@ -94,7 +94,9 @@ enum RevocationFanout {
                     + "\(among.times(\.last, of: .identity)); certificates "
                     + "\(among.times(\.last, of: .certificate)); answer to the admin "
                     + "\(among.times(\.answered)); end of the real proxy's connection "
-                    + "\(among.times(\.closed)); an entry's change \(among.changes)\(lost)"
+                    + "\(among.times(\.closed)); an entry's change \(among.changes); processor "
+                    + "time for each of both: server \(Figure.text(among.server)) ms, simulated "
+                    + "agents \(Figure.text(among.load)) ms\(lost)"
             ),
             Reading(
                 row: node,
@@ -147,6 +149,9 @@ enum RevocationFanout {
         /// To the last agent with a changed entry.
         var changes = Times(values: [])
         var streamsLost = 0
+        /// Processor time for each change, in milliseconds.
+        var server = 0.0
+        var load = 0.0
 
         func times(_ part: (Sample) -> Double, of kind: Kind? = nil) -> Times {
             Times(values: samples.filter { kind == nil || $0.kind == kind }.map(part))
@@ -177,6 +182,7 @@ private struct Trial: Sendable {
     /// - Throws: `BenchmarkError` when one of them is not refused everywhere.
     func run(_ numbers: Range<Int>, compares: Bool) async throws -> RevocationFanout.Run {
         let lostBefore = log.streamsLost
+        let (serverBefore, loadBefore) = try processorMilliseconds()
         var run = RevocationFanout.Run(simulated: log.count)
         var changes: [Double] = []
         run.samples = try await node.watching(numbers, of: callers) { watch in
@@ -190,6 +196,9 @@ private struct Trial: Sendable {
             }
             return samples
         }
+        let (server, load) = try processorMilliseconds()
+        let count = Double(run.samples.count + changes.count)
+        (run.server, run.load) = ((server - serverBefore) / count, (load - loadBefore) / count)
         run.changes = RevocationFanout.Times(values: changes)
         run.streamsLost = log.streamsLost - lostBefore
         // Of either kind one.
@@ -197,6 +206,14 @@ private struct Trial: Sendable {
             throw BenchmarkError("caller \(number) was revoked and is let in")
         }
         return run
+    }
+
+    /// What the server has used, and this process with its agents.
+    private func processorMilliseconds() throws -> (server: Double, load: Double) {
+        (
+            try server.child().processorSeconds() * 1000,
+            try ChildProcess.processorSeconds(of: getpid()) * 1000
+        )
     }
 
     private func revoke(
