@@ -39,6 +39,8 @@ enum RevocationFanout {
         _ settings: BenchmarkSettings
     ) async throws -> [Reading] {
         let size = settings.size(100, quick: 4)
+        // What a thousand streams leave to do when they have begun, and when they have ended.
+        let settle = settings.size(Duration.seconds(10), quick: .milliseconds(200))
         let enrolment = try await Enrolment(server)
         let nodes = try await enrolment.nodes(
             "node",
@@ -60,6 +62,7 @@ enum RevocationFanout {
                     )
                 }
                 let among = try await ProxyFleet(enrolment, nodes).run { log in
+                    try await Waiting.pause(settle)
                     var runs: [Run] = []
                     for run in 0..<settings.runs {
                         let numbers = run * size..<(run + 1) * size
@@ -67,8 +70,7 @@ enum RevocationFanout {
                     }
                     return runs
                 }
-                // What a thousand streams leave behind when they end.
-                try await Waiting.pause(settings.size(.seconds(10), quick: .milliseconds(200)))
+                try await Waiting.pause(settle)
                 let nobody = trial(ProxyFleetLog(count: 0))
                 var readings: [Reading] = []
                 for (index, run) in among.enumerated() {
