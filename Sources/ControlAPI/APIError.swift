@@ -24,6 +24,9 @@ package struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
         case unimplemented
     }
 
+    /// The reason of a refusal that is due to the rate alone.
+    package static let signingRate = "signingRate"
+
     /// Metadata key under which the reason travels beside the status.
     package static let reasonKey = "signet-reason"
 

@@ -49,6 +49,8 @@ extension RegistrationEntry {
             workloadSelectors: try selectors(message.workloadSelectors, "entry.workload_selectors"),
             x509SVIDTTLSeconds: message.x509SvidTtlSeconds == 0
                 ? nil : Int(message.x509SvidTtlSeconds),
+            jwtSVIDTTLSeconds: message.jwtSvidTtlSeconds == 0
+                ? nil : Int(message.jwtSvidTtlSeconds),
             dnsNames: message.dnsNames,
             federatesWith: message.federatesWith,
             hint: message.hint,
@@ -71,6 +73,7 @@ extension RegistrationEntry {
             $0.nodeSelectors = nodeSelectors.map(\.description)
             $0.workloadSelectors = workloadSelectors.map(\.description)
             $0.x509SvidTtlSeconds = UInt32(clamping: x509SVIDTTLSeconds ?? 0)
+            $0.jwtSvidTtlSeconds = UInt32(clamping: jwtSVIDTTLSeconds ?? 0)
             $0.dnsNames = dnsNames
             $0.federatesWith = federatesWith
             $0.hint = hint
@@ -116,9 +119,17 @@ extension TrustBundle {
         do { trustDomain = try TrustDomain(message.trustDomain) } catch {
             throw .field("bundle.trust_domain", error.description)
         }
+        guard message.jwtAuthorities.count <= Self.authoritiesMax else {
+            throw .tooMany("bundle.jwt_authorities", max: Self.authoritiesMax)
+        }
+        let certificates = message.x509Authorities.map { Array($0) }
         self.init(
             trustDomain: trustDomain,
-            x509Authorities: message.x509Authorities.map { Array($0) },
+            x509Authorities: certificates,
+            jwtAuthorities: try JWTAuthority.list(
+                parsing: message.jwtAuthorities,
+                beside: certificates
+            ),
             sequenceNumber: message.sequenceNumber,
             refreshHintSeconds: Int(message.refreshHintSeconds)
         )
@@ -131,6 +142,66 @@ extension TrustBundle {
             $0.x509Authorities = x509Authorities.map { Data($0) }
             $0.sequenceNumber = sequenceNumber
             $0.refreshHintSeconds = UInt32(clamping: refreshHintSeconds)
+            $0.jwtAuthorities = jwtAuthorities.map(\.message)
+        }
+    }
+}
+
+extension JWTAuthority {
+    private static let field = "bundle.jwt_authorities"
+
+    /// Reads the wire form of a bundle's keys; their IDs are their thumbprints.
+    ///
+    /// A key of a kind that is not known here is left out, which only narrows trust; so is one whose
+    /// authority may be among the certificates that cannot be read here.
+    ///
+    /// - Throws: `WireError` for a key whose authority is not beside it, or has another one.
+    fileprivate static func list(
+        parsing messages: [Signet_Node_V1alpha1_JWTAuthority],
+        beside certificates: [[UInt8]]
+    ) throws(WireError) -> [JWTAuthority] {
+        guard !messages.isEmpty else { return [] }
+        let readable = certificates.compactMap { try? LeafCertificate(der: $0) }
+        let authorities = Set(readable.compactMap(\.subjectKeyID))
+        var seen: Set<[UInt8]> = []
+        var keys: [JWTAuthority] = []
+        for message in messages {
+            let authority = Array(message.authorityKeyID)
+            guard authorities.contains(authority) else {
+                if readable.count < certificates.count { continue }
+                throw .field(field, "a key of an authority that the bundle does not have")
+            }
+            guard seen.insert(authority).inserted else {
+                throw .field(field, "an authority has two keys")
+            }
+            guard
+                let key = try? JSONWebKey(
+                    subjectPublicKeyInfo: Array(message.subjectPublicKeyInfo)
+                ),
+                let algorithm = JWSAlgorithm(rawValue: message.algorithm),
+                algorithm.fits(key.kind)
+            else { continue }
+            guard !keys.contains(where: { $0.keyID == key.thumbprint }) else {
+                throw .field(field, "a key stands there twice")
+            }
+            keys.append(
+                JWTAuthority(
+                    keyID: key.thumbprint,
+                    key: key,
+                    algorithm: algorithm,
+                    authorityKeyID: authority
+                )
+            )
+        }
+        return keys
+    }
+
+    /// The wire form.
+    fileprivate var message: Signet_Node_V1alpha1_JWTAuthority {
+        .with {
+            $0.subjectPublicKeyInfo = Data(key.subjectPublicKeyInfo)
+            $0.algorithm = algorithm?.rawValue ?? ""
+            $0.authorityKeyID = Data(authorityKeyID ?? [])
         }
     }
 }

@@ -41,6 +41,10 @@ extension Row {
         Array(try value(column, as: Data.self))
     }
 
+    func optionalBytes(_ column: String) throws(DatastoreError) -> [UInt8]? {
+        try optional(column, as: Data.self).map { Array($0) }
+    }
+
     func date(_ column: String) throws(DatastoreError) -> Date {
         Date(storedMilliseconds: try value(column))
     }

@@ -19,6 +19,8 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
     /// The state's name in the rotation (`prepared`, `active`, `old`, `tainted`, `revoked`).
     package let state: String
     package let certificateDER: [UInt8]
+    /// SubjectPublicKeyInfo of the key that signs JWT-SVIDs; nil if it has none.
+    package let tokenKeySPKI: [UInt8]?
     package let publishedAt: Date
     package let activatedAt: Date?
     package let notBefore: Date
@@ -31,6 +33,7 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
         serverID: String,
         state: String,
         certificateDER: [UInt8],
+        tokenKeySPKI: [UInt8]?,
         publishedAt: Date,
         activatedAt: Date?,
         notBefore: Date,
@@ -41,6 +44,7 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
         self.serverID = serverID
         self.state = state
         self.certificateDER = certificateDER
+        self.tokenKeySPKI = tokenKeySPKI
         self.publishedAt = publishedAt
         self.activatedAt = activatedAt
         self.notBefore = notBefore
@@ -121,12 +125,13 @@ extension Transaction {
     package func put(_ authority: AuthorityRecord) throws(DatastoreError) {
         try execute(
             """
-            INSERT INTO authorities (id, server_id, state, certificate_der, published_at,
+            INSERT INTO authorities (id, server_id, state, certificate_der, token_key, published_at,
                 activated_at, not_before, not_after, tainted_at, revoked_at, distrust_reason,
                 distrusted_by)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET server_id = excluded.server_id,
                 state = excluded.state, certificate_der = excluded.certificate_der,
+                token_key = excluded.token_key,
                 published_at = excluded.published_at, activated_at = excluded.activated_at,
                 not_before = excluded.not_before, not_after = excluded.not_after,
                 tainted_at = excluded.tainted_at, revoked_at = excluded.revoked_at,
@@ -135,7 +140,8 @@ extension Transaction {
             """,
             [
                 authority.id, authority.serverID, authority.state,
-                authority.certificateDER.stored, authority.publishedAt.storedMilliseconds,
+                authority.certificateDER.stored, authority.tokenKeySPKI?.stored,
+                authority.publishedAt.storedMilliseconds,
                 authority.activatedAt?.storedMilliseconds,
                 authority.notBefore.storedMilliseconds, authority.notAfter.storedMilliseconds,
                 authority.distrust?.taintedAt?.storedMilliseconds,
@@ -169,11 +175,11 @@ extension Transaction {
         try execute("DELETE FROM authorities WHERE id = ?", [id]) == 1
     }
 
-    /// Raises the end of the last certificate issued under an authority.
+    /// Raises the end of the last SVID, certificate or token, issued under an authority.
     ///
     /// - Throws: `DatastoreError.constraint` when there is no such authority: nothing is issued
     ///   under an authority that the bundle does not hold.
-    func raiseLastIssued(authorityID: String, notAfter: Date) throws(DatastoreError) {
+    package func raiseLastIssued(authorityID: String, notAfter: Date) throws(DatastoreError) {
         let time = notAfter.storedMilliseconds
         let raised = try execute(
             """
@@ -193,6 +199,7 @@ extension AuthorityRecord {
             serverID: try row.value("server_id"),
             state: try row.value("state"),
             certificateDER: try row.bytes("certificate_der"),
+            tokenKeySPKI: try row.optionalBytes("token_key"),
             publishedAt: try row.date("published_at"),
             activatedAt: try row.optionalDate("activated_at"),
             notBefore: try row.date("not_before"),

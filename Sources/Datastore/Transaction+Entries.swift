@@ -185,16 +185,18 @@ extension Transaction {
             """
             INSERT INTO entries (id, namespace, name, revision, created_at, spiffe_id,
                 variable_bounds, anchor, node_selectors, workload_selectors,
-                x509_svid_ttl_seconds, dns_names, federates_with, hint, labels, expires)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                x509_svid_ttl_seconds, jwt_svid_ttl_seconds, dns_names, federates_with, hint,
+                labels, expires)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 entry.id, entry.namespace, entry.name, entry.revision.stored,
                 entry.createdAt.storedMilliseconds, entry.spiffeID,
                 try storedJSON(entry.variableBounds), anchor, entry.nodeSelectors.stored,
                 entry.workloadSelectors.stored, entry.x509SVIDTTLSeconds,
-                try storedJSON(entry.dnsNames), try storedJSON(entry.federatesWith), entry.hint,
-                try storedJSON(entry.labels), entry.expires?.storedMilliseconds,
+                entry.jwtSVIDTTLSeconds, try storedJSON(entry.dnsNames),
+                try storedJSON(entry.federatesWith), entry.hint, try storedJSON(entry.labels),
+                entry.expires?.storedMilliseconds,
             ]
         )
     }
@@ -278,6 +280,7 @@ extension RegistrationEntry {
             nodeSelectors: try row.selectors("node_selectors"),
             workloadSelectors: try row.selectors("workload_selectors"),
             x509SVIDTTLSeconds: try row.optional("x509_svid_ttl_seconds"),
+            jwtSVIDTTLSeconds: try row.optional("jwt_svid_ttl_seconds"),
             dnsNames: try row.json("dns_names", default: []),
             federatesWith: try row.json("federates_with", default: []),
             hint: try row.value("hint"),

@@ -82,9 +82,9 @@ extension ReadTransaction {
     }
 }
 
-/// What is valid of an authority's certificates, as far as it is on record.
+/// What is valid of an authority's SVIDs, as far as it is on record.
 package struct IssuedUnder: Hashable, Sendable {
-    /// Certificates that have not expired.
+    /// Certificates that have not expired, and holders of JWT-SVIDs that have not.
     package internal(set) var valid: UInt64
     /// Of them, those whose holder has no newer one under another authority.
     package internal(set) var notReplaced: UInt64
@@ -127,6 +127,10 @@ extension ReadTransaction {
         for (authority, count) in newest {
             result[authority, default: IssuedUnder()].notReplaced = count
         }
+        for (authority, count) in try tokenHolderCounts(validAt: now) {
+            result[authority, default: IssuedUnder()].valid += count
+            result[authority, default: IssuedUnder()].notReplaced += count
+        }
         return result
     }
 
@@ -139,10 +143,12 @@ extension ReadTransaction {
     ) throws(DatastoreError) -> [String] {
         try all(
             """
-            SELECT DISTINCT spiffe_id FROM (\(Self.newestOfHolders)) WHERE authority = ?
+            SELECT spiffe_id FROM (\(Self.newestOfHolders)) WHERE authority = ?
+            UNION
+            SELECT spiffe_id FROM token_holders WHERE not_after > ? AND authority = ?
             ORDER BY spiffe_id LIMIT ?
             """,
-            [now.storedMilliseconds, authorityID, limit]
+            [now.storedMilliseconds, authorityID, now.storedMilliseconds, authorityID, limit]
         ) { row in
             try row.value("spiffe_id")
         }

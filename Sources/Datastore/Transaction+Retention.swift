@@ -29,6 +29,10 @@ extension Transaction {
                 expiredBefore: now.addingTimeInterval(-Retention.expiredIntentSeconds),
                 limit: limit
             ),
+            try trimTokenHolders(
+                expiredBefore: now.addingTimeInterval(-Retention.expiredIntentSeconds),
+                limit: limit
+            ),
             try trimJoinTokens(
                 expiredBefore: now.addingTimeInterval(-Retention.expiredTokenSeconds),
                 limit: limit

@@ -125,8 +125,8 @@ extension ReadTransaction {
         return Dictionary(counts) { $1 }
     }
 
-    /// The same certificates themselves, of identities of which there are at most `each`, those that
-    /// end last first, at most `limit`.
+    /// The same certificates themselves, of identities of which there are at most `each` and no
+    /// live JWT-SVIDs, those that end last first, at most `limit`.
     package func heldCertificates(
         node: String,
         validAfter time: Date,
@@ -140,9 +140,12 @@ extension ReadTransaction {
                 WHERE \(Self.isHeld))
             SELECT * FROM held WHERE spiffe_id IN (
                 SELECT spiffe_id FROM held GROUP BY spiffe_id HAVING count(*) <= ?)
+                AND spiffe_id NOT IN (\(Self.liveTokens))
             ORDER BY not_after DESC, serial LIMIT ?
             """,
-            [time.storedMilliseconds, node, each, limit],
+            [
+                time.storedMilliseconds, node, each, node, time.storedMilliseconds, limit,
+            ],
             IssuanceIntent.init
         )
     }

@@ -103,6 +103,11 @@ struct CatalogTests {
             as: agent
         )
         #expect(results.map { $0.signed.certificateChain.count } == [1, 0])
+        let tokens = try await server.tokens(
+            [(entry, "spiffe://example.org/web", ["api"])],
+            as: agent
+        )
+        #expect(tokens.map(\.refusal.code) == [""])
         let text = entryDocument("api", spiffeID: "spiffe://example.org/api")
         _ = try await server.apply(text, isDryRun: true)
         _ = await refusal { try await server.apply("nonsense: 1") }
@@ -290,6 +295,7 @@ extension AuthorityRecord {
             serverID: serverID,
             state: state,
             certificateDER: certificateDER,
+            tokenKeySPKI: tokenKeySPKI,
             publishedAt: publishedAt,
             activatedAt: activatedAt,
             notBefore: notBefore,

@@ -114,6 +114,35 @@ struct KeyVaultTests {
         #expect(problem { try reader.auditKey(isNew: false) } == .sealed(.notOpened))
     }
 
+    @Test func `an authority's two keys are kept apart and go together`() throws {
+        let directory = try TestDirectory()
+        let first = try vault(directory)
+        let (own, tokens) = (try first.makeAuthorityKey(), try first.makeAuthorityKey())
+        try first.keep(own, authorityID: "01")
+        try first.keep(tokens, authorityID: "01", for: .tokens)
+        try first.keep(try first.makeAuthorityKey(), authorityID: "02")
+        let reader = try vault(directory)
+        let found = try reader.signer(authorityID: "01", for: .tokens)
+        #expect(found?.subjectPublicKeyInfo == tokens.subjectPublicKeyInfo)
+        #expect(try reader.signer(authorityID: "02", for: .tokens) == nil)
+        // Neither file opens in the other's place.
+        let keys = "\(directory.path)/keys"
+        try FileManager.default.copyItem(
+            atPath: "\(keys)/authority-02.key",
+            toPath: "\(keys)/jwt-02.key"
+        )
+        let moved = try vault(directory)
+        let refused = problem { try moved.signer(authorityID: "02", for: .tokens) }
+        #expect(refused == .sealed(.notOpened))
+        func names() throws -> [String] {
+            try FileManager.default.contentsOfDirectory(atPath: keys).sorted()
+        }
+        try reader.sweep(keeping: ["01"])
+        #expect(try names() == ["authority-01.key", "jwt-01.key"])
+        try reader.drop(authorityID: "01")
+        #expect(try names() == [])
+    }
+
     @Test func `files are written anew from plain and from another passphrase, once`() throws {
         let directory = try TestDirectory()
         let plain = try vault(directory, .plain)

@@ -17,6 +17,7 @@ import Testing
             dataDirectory: shipped.dataDirectory
         )
         #expect(shipped.lifetimes == plain.lifetimes)
+        #expect(shipped.tokenLifetimes == plain.tokenLifetimes)
         #expect(shipped.listen == plain.listen)
         #expect(shipped.adminSocket == plain.adminSocket)
         #expect(shipped.telemetryPort == plain.telemetryPort)
@@ -65,6 +66,8 @@ import Testing
         let module = try refusal("keyStorage: pkcs11\npkcs11Token: t")
         #expect(module.contains("pkcs11Module: is missing"), "\(module)")
         #expect(module.contains("pkcs11PIN: is missing"), "\(module)")
+        let tokens = try refusal("jwtSVIDTTL: 2h")
+        #expect(tokens.contains("jwtSVIDTTL") && tokens.contains("30s to 1h"), "\(tokens)")
         let unused = try refusal("keyStorage: plain\npkcs11Token: t")
         #expect(unused.contains("write keyStorage: pkcs11 to use it"), "\(unused)")
         let former = try refusal("keysInMemory: true")

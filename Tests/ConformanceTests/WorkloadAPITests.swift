@@ -6,9 +6,12 @@ import Testing
 /// SPIFFE Workload API, X.509 profile, asked by another gRPC library (grpcio).
 @Suite(.sharedMachine, .timeLimit(.minutes(3)))
 struct WorkloadAPITests {
-    @Test func `A-1 the X.509 profile is complete, the others answer UNIMPLEMENTED`() async throws {
+    @Test func `A-1 the X.509 and JWT profiles are complete, WIT answers UNIMPLEMENTED`()
+        async throws
+    {
         let machine = try SharedMachine.machine
         let workload = try await machine.registered("a1")
+        try await machine.check("tokens", ["spiffe://example.org/a1"], as: workload)
         try await machine.check("profiles", as: workload)
         try await machine.check("whole", ["spiffe://example.org/a1"], as: workload)
     }
@@ -127,6 +130,24 @@ struct WorkloadAPITests {
                 Machine.entry("a8d", workload: workload.selector, more: ["hint: \(long)"])
             )
         }
+    }
+
+    @Test func `A-6 A-7 A-9 A-10 each identity has a token that other libraries verify`()
+        async throws
+    {
+        let machine = try SharedMachine.machine
+        let workload = try await machine.registered("a9")
+        try await machine.apply(Machine.entry("a9b", workload: workload.selector))
+        try await machine.check(
+            "tokens",
+            ["spiffe://example.org/a9", "spiffe://example.org/a9b"],
+            as: workload
+        )
+    }
+
+    @Test func `A-9 a process without entry gets no token`() async throws {
+        let machine = try SharedMachine.machine
+        try await machine.check("tokens_denied", as: try await machine.makeWorkload("a9-nobody"))
     }
 
     @Test func `A-11 the order of identities is the same in every answer`() async throws {

@@ -41,6 +41,7 @@ import Testing
             nodeSelectors: [try Selector("role:web"), try Selector("unix:path:/a b:c")],
             workloadSelectors: [try Selector("unix:user:www"), try Selector("unix:uid:7")],
             x509SVIDTTLSeconds: 600,
+            jwtSVIDTTLSeconds: 120,
             dnsNames: ["web.example.org"],
             federatesWith: ["other.example"],
             hint: "main",

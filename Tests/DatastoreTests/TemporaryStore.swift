@@ -123,6 +123,7 @@ extension AuthorityRecord {
             serverID: "s1",
             state: state,
             certificateDER: [0x30, 0x00],
+            tokenKeySPKI: nil,
             publishedAt: noon,
             activatedAt: nil,
             notBefore: noon - 60,

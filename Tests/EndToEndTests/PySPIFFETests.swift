@@ -43,4 +43,26 @@ struct PySPIFFETests {
         #expect(!activated.output.contains("/signet/agent/"), "\(activated.report)")
         try await machine.stop()
     }
+
+    /// Tokens outlive the activation of the next authority, whose key signs those that follow.
+    @Test func `a JwtSource gets good tokens over the rotation of the authority`() async throws {
+        let machine = try Machine {
+            $0.serverLines = [
+                "authorityTTL: 60s", "workloadSVIDTTL: 10s", "workloadSVIDTTLMax: 10s",
+                "agentSVIDTTL: 10s",
+            ]
+        }
+        try await machine.startServer()
+        try await machine.startAgent()
+        let workload = try await machine.makeWorkload("web")
+        try await machine.register(workload, as: "web", more: ["jwtSVIDTTL: 30s"])
+        let result = try await machine.run(workload, "spiffe_tokens.py", ["4", "2"])
+        #expect(result.isSuccess, "\(result.report)")
+        #expect(result.output.contains("4 tokens by "), "\(result.report)")
+        let signed = try await machine.signet(
+            ["audit", "query", "--event", "jwtSVIDsIssued", "-o", "json"]
+        )
+        #expect(signed.output.ranges(of: "jwtSVIDsIssued").count >= 4, "\(signed.report)")
+        try await machine.stop()
+    }
 }

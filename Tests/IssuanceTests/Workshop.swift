@@ -78,6 +78,7 @@ struct Workshop {
         bounds: [String: VariableBound] = [:],
         nodeSelectors: [String] = ["role:web"],
         lifetimeSeconds: Int? = nil,
+        tokenLifetimeSeconds: Int? = nil,
         dnsNames: [String] = [],
         expires: Date? = nil
     ) throws -> RegistrationEntry {
@@ -92,6 +93,7 @@ struct Workshop {
             nodeSelectors: try nodeSelectors.map { try Selector($0) },
             workloadSelectors: [try Selector("unix:uid:1000")],
             x509SVIDTTLSeconds: lifetimeSeconds,
+            jwtSVIDTTLSeconds: tokenLifetimeSeconds,
             dnsNames: dnsNames,
             expires: expires
         )

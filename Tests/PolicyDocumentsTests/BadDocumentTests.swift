@@ -46,7 +46,7 @@ struct BadDocumentTests {
             "hint: x",
             with: "admin: true",
             "13:3: unknown key \"admin\" in spec; write one of dnsNames, federatesWith, hint, "
-                + "nodeSelectors, spiffeID, variables, workloadSelectors, x509SVIDTTL"
+                + "jwtSVIDTTL, nodeSelectors, spiffeID, variables, workloadSelectors, x509SVIDTTL"
         ),
         .entry(
             "a key twice",

@@ -157,6 +157,13 @@ struct RegistrationEntrySpecTests {
                 + "24h, for example 1h or 90s"
         ),
         .entry(
+            "a lifetime of tokens that is too long",
+            "hint: x",
+            with: "jwtSVIDTTL: 61m",
+            "13:15: spec.jwtSVIDTTL: 61m is outside 30s to 1h; write a duration from 30s to 1h, "
+                + "for example 1h or 90s"
+        ),
+        .entry(
             "a lifetime without unit",
             "1h",
             with: "3600",
@@ -203,6 +210,15 @@ struct RegistrationEntrySpecTests {
     func `a lifetime is read in hours, minutes and seconds`(text: String, seconds: Int) throws {
         let document = try Self.entry(BadDocument.sampleEntry.replacing("1h", with: text))
         #expect(document.spec.x509SVIDTTLSeconds == seconds)
+    }
+
+    @Test func `tokens have a lifetime of their own`() throws {
+        let text = BadDocument.sampleEntry.replacing("hint: x", with: "jwtSVIDTTL: 90s")
+        let document = try Self.entry(text)
+        #expect(document.spec.x509SVIDTTLSeconds == 3_600)
+        #expect(document.spec.jwtSVIDTTLSeconds == 90)
+        let shown = String(decoding: document.document.canonicalJSON, as: UTF8.self)
+        #expect(shown.contains(#""jwtSVIDTTL":"1m30s""#), "\(shown)")
     }
 
     @Test(arguments: ["", "h", "1", "1H", "-1h", "+1h", "1.5h", "1 h", "1m1h", "1h1h", "1234567s"])
@@ -267,6 +283,7 @@ struct RegistrationEntrySpecTests {
             nodeSelectors: [try Selector("role:web")],
             workloadSelectors: [try Selector("unix:uid:1000")],
             x509SVIDTTLSeconds: 3_600,
+            jwtSVIDTTLSeconds: nil,
             dnsNames: ["w.example.org"],
             federatesWith: ["partner.example"],
             hint: "",

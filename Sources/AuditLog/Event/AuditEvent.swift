@@ -22,6 +22,7 @@ package enum AuditEvent: Hashable, Sendable {
     case decisionDigest(DecisionDigest)
     case documentsApplied(DocumentChanges)
     case identityRevoked(IdentityRevocation)
+    case jwtSVIDsIssued(JWTSVIDIssuance)
     case nodeAttestationRepeated(NodeAttestationRepetition)
     case nodeAttested(NodeAttestation)
     case nodeBanned(NodeStanding)
@@ -50,6 +51,7 @@ package enum AuditEvent: Hashable, Sendable {
         case decisionDigest
         case documentsApplied
         case identityRevoked
+        case jwtSVIDsIssued
         case nodeAttestationRepeated
         case nodeAttested
         case nodeBanned
@@ -79,6 +81,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .decisionDigest: .decisionDigest
         case .documentsApplied: .documentsApplied
         case .identityRevoked: .identityRevoked
+        case .jwtSVIDsIssued: .jwtSVIDsIssued
         case .nodeAttestationRepeated: .nodeAttestationRepeated
         case .nodeAttested: .nodeAttested
         case .nodeBanned: .nodeBanned
@@ -108,6 +111,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .decisionDigest(let payload): payload
         case .documentsApplied(let payload): payload
         case .identityRevoked(let payload): payload
+        case .jwtSVIDsIssued(let payload): payload
         case .nodeAttestationRepeated(let payload): payload
         case .nodeAttested(let payload): payload
         case .nodeBanned(let payload), .nodeEvicted(let payload), .nodeUnbanned(let payload):
@@ -138,6 +142,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .decisionDigest: .decisionDigest(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
             case .identityRevoked: .identityRevoked(try .init(&fields))
+            case .jwtSVIDsIssued: .jwtSVIDsIssued(try .init(&fields))
             case .nodeAttestationRepeated: .nodeAttestationRepeated(try .init(&fields))
             case .nodeAttested: .nodeAttested(try .init(&fields))
             case .nodeBanned: .nodeBanned(try .init(&fields))
@@ -158,6 +163,7 @@ package enum AuditEvent: Hashable, Sendable {
     var itemCount: Int {
         switch self {
         case .documentsApplied(let payload): payload.documents.count
+        case .jwtSVIDsIssued(let payload): payload.tokens.count
         case .svidsIssued(let payload): payload.svids.count
         default: 1
         }
@@ -169,6 +175,9 @@ package enum AuditEvent: Hashable, Sendable {
         case .documentsApplied(var payload):
             payload.documents = Array(payload.documents[items])
             return .documentsApplied(payload)
+        case .jwtSVIDsIssued(var payload):
+            payload.tokens = Array(payload.tokens[items])
+            return .jwtSVIDsIssued(payload)
         case .svidsIssued(var payload):
             payload.svids = Array(payload.svids[items])
             return .svidsIssued(payload)

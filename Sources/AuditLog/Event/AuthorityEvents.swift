@@ -14,6 +14,8 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
     package let serverID: String
     /// What key it is; nil in leaves of versions that did not say it.
     package let key: Key?
+    /// The ID of the second key, which signs JWT-SVIDs; nil if the authority has none.
+    package let tokenKeyID: String?
 
     /// What an authority's key is and where it is kept.
     package struct Key: Hashable, Sendable {
@@ -34,9 +36,11 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
         notBefore: AuditTime,
         notAfter: AuditTime,
         serverID: String,
-        key: Key?
+        key: Key?,
+        tokenKeyID: String? = nil
     ) {
         self.key = key
+        self.tokenKeyID = tokenKeyID
         self.authority = authority
         self.certificateSHA256 = certificateSHA256
         self.notBefore = notBefore
@@ -54,6 +58,7 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
         fields.set("notAfter", notAfter)
         fields.set("notBefore", notBefore)
         fields.set("serverID", serverID)
+        if let tokenKeyID { fields.set("tokenKeyID", tokenKeyID) }
     }
 
     init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
@@ -67,7 +72,8 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
                 ? Key(
                     type: try fields.text("keyType"),
                     storage: try fields.text("keyStorage")
-                ) : nil
+                ) : nil,
+            tokenKeyID: fields.has("tokenKeyID") ? try fields.text("tokenKeyID") : nil
         )
     }
 

@@ -82,6 +82,11 @@ package final class SigningLine: Sendable {
         }
     }
 
+    /// How many an agent may ask for now, before others of its requests take of it.
+    package func budget(of agent: String, now: Duration) -> Int {
+        state.withLock { $0.admission.budget(of: agent, now: now) }
+    }
+
     /// The batch has been answered.
     package func leave(_ id: UInt64) {
         transition { $0.finished(id) }
@@ -118,8 +123,8 @@ package final class SigningLine: Sendable {
         case .refuse(let id, let retryAfter):
             let error = APIError(
                 .exhausted,
-                "signingRate",
-                "more certificates are asked for than may be signed; try again in \(retryAfter)"
+                APIError.signingRate,
+                "more is asked for than may be signed; try again in \(retryAfter)"
             )
             return (id, .failure(error))
         case .start(let id): return (id, .success(()))

@@ -22,6 +22,7 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case decisionQuotaMiB
     case decisionRetention
     case hostName
+    case jwtSVIDTTL
     case keyPassphrase
     case keyStorage
     case listen
@@ -103,6 +104,7 @@ extension ServerConfiguration {
         reader.set(.decisionQuotaMiB, &result.decisionQuotaMiB, Self.quota)
         reader.set(.decisionRetention, &result.decisionRetention, Self.retention)
         result.lifetimes = try reader.lifetimes()
+        result.tokenLifetimes = try reader.tokenLifetimes()
         guard result.signingBurst >= Double(IssuanceBatch.certificatesMax) else {
             reader.refuse(.signingBurst, "must be at least \(IssuanceBatch.certificatesMax)")
             throw reader.failure
@@ -156,6 +158,22 @@ extension ConfigurationReader<ServerConfigurationKey> {
             case .workloadExceedsMax: refuse(.workloadSVIDTTL, error.description + values)
             default: refuse(.authorityTTL, error.description)
             }
+            throw failure
+        }
+    }
+
+    fileprivate mutating func tokenLifetimes() throws(ConfigurationError) -> TokenLifetimes {
+        var token = TokenLifetimes.standard.token
+        set(.jwtSVIDTTL, &token, ConfigurationValue.duration)
+        do {
+            return try TokenLifetimes(token: token)
+        } catch {
+            let (least, most) = (TokenLifetimes.tokenMin, TokenLifetimes.tokenMax)
+            refuse(
+                .jwtSVIDTTL,
+                "\(error.description); write \(SVIDLifetimes.text(least)) to "
+                    + SVIDLifetimes.text(most)
+            )
             throw failure
         }
     }

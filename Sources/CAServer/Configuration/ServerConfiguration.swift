@@ -22,6 +22,7 @@ package struct ServerConfiguration: Sendable {
     /// Health and metrics, on the loopback interface.
     package var telemetryPort: UInt16 = 9811
     package var lifetimes = SVIDLifetimes.standard
+    package var tokenLifetimes = TokenLifetimes.standard
     /// What the next authority's key is.
     package var authorityKeyType = AuthorityKeyType.p256
     /// Where authorities' keys are kept.

@@ -13,18 +13,22 @@ package enum KeyFileForm: Sendable {
     case plain
 }
 
-/// The key files of one server: `authority-<id>.key` and `audit.key`.
+/// The key files of one server: `authority-<id>.key`, `jwt-<id>.key` and `audit.key`.
 struct KeyFiles: Sendable {
     /// A key of the server, with its file and what binds the file to it.
     enum Name: Hashable, Sendable {
         case audit
         case authority(String)
+        /// The key that an authority signs JWT-SVIDs with.
+        case token(String)
 
         init?(file: String) {
             if file == "audit.key" {
                 self = .audit
             } else if file.hasPrefix("authority-"), file.hasSuffix(".key") {
                 self = .authority(String(file.dropFirst("authority-".count).dropLast(4)))
+            } else if file.hasPrefix("jwt-"), file.hasSuffix(".key") {
+                self = .token(String(file.dropFirst("jwt-".count).dropLast(4)))
             } else {
                 return nil
             }
@@ -34,6 +38,7 @@ struct KeyFiles: Sendable {
             switch self {
             case .audit: "audit.key"
             case .authority(let id): "authority-\(id).key"
+            case .token(let id): "jwt-\(id).key"
             }
         }
 
@@ -41,6 +46,7 @@ struct KeyFiles: Sendable {
             switch self {
             case .audit: "audit"
             case .authority(let id): "authority:\(id)"
+            case .token(let id): "jwt:\(id)"
             }
         }
     }

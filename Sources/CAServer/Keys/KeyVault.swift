@@ -19,6 +19,30 @@ package enum AuthorityKeyPlace: Sendable {
     case token(PKCS11Keys)
 }
 
+/// One of the two keys of an authority (docs/decisions/0017-jwt-keys-and-services.md).
+package struct AuthorityKey: Hashable, Sendable {
+    /// What a key signs.
+    package enum Purpose: Hashable, Sendable {
+        case certificates
+        case tokens
+    }
+
+    let authorityID: String
+    let purpose: Purpose
+
+    init(_ authorityID: String, for purpose: Purpose = .certificates) {
+        self.authorityID = authorityID
+        self.purpose = purpose
+    }
+
+    fileprivate var file: KeyFiles.Name {
+        switch purpose {
+        case .certificates: .authority(authorityID)
+        case .tokens: .token(authorityID)
+        }
+    }
+}
+
 /// The private keys of one server: its authorities', its audit log's.
 ///
 /// No other part of the server ever sees the bytes of a key. Calls may wait for a disk, for a
@@ -30,7 +54,7 @@ package final class KeyVault: Sendable {
     private let place: AuthorityKeyPlace
     private let files: KeyFiles
     private let keyType: AuthorityKeyType
-    private let signers = Mutex<[String: any Signer]>([:])
+    private let signers = Mutex<[AuthorityKey: any Signer]>([:])
     private let queue = DispatchQueue(label: "signet.server.keys", attributes: .concurrent)
 
     /// Prepares the directory; a key that a crash left half written is destroyed.
@@ -89,17 +113,22 @@ package final class KeyVault: Sendable {
     /// Keeps the key of an authority; it is where it shall be when this returns.
     ///
     /// - Throws: `FileError`, `KeyFileError`, `PKCS11Error`, `SignerError`.
-    package func keep(_ signer: any Signer, authorityID: String) throws {
+    package func keep(
+        _ signer: any Signer,
+        authorityID: String,
+        for purpose: AuthorityKey.Purpose = .certificates
+    ) throws {
+        let name = AuthorityKey(authorityID, for: purpose)
         var kept = signer
         switch (place, signer) {
         case (.files, let signer as MemorySigner):
-            try files.write(signer.pkcs8DER, .authority(authorityID))
+            try files.write(signer.pkcs8DER, name.file)
         case (.memory, is MemorySigner): break
         case (.token(let keys), let signer as PKCS11Signer):
-            kept = try keys.keep(signer, authorityID: authorityID)
+            kept = try keys.keep(signer, name)
         default: throw SignerError.keyUnreadable(reason: "the key was made for another place")
         }
-        signers.withLock { [kept] in $0[authorityID] = kept }
+        signers.withLock { [kept] in $0[name] = kept }
     }
 
     /// The key of an authority, nil when this server does not hold it.
@@ -107,32 +136,38 @@ package final class KeyVault: Sendable {
     /// - Throws: `FileError` when the file is there and must not be used, `KeyFileError` when it is
     ///   in another form or does not open, `SignerError` when it holds no key; `PKCS11Error` when
     ///   the token is away, which is not the same as not holding it.
-    package func signer(authorityID: String) throws -> (any Signer)? {
-        if let signer = signers.withLock({ $0[authorityID] }) { return signer }
+    package func signer(
+        authorityID: String,
+        for purpose: AuthorityKey.Purpose = .certificates
+    ) throws -> (any Signer)? {
+        let name = AuthorityKey(authorityID, for: purpose)
+        if let signer = signers.withLock({ $0[name] }) { return signer }
         let found: (any Signer)? =
             switch place {
-            case .files: try fileSigner(authorityID)
+            case .files: try fileSigner(name)
             case .memory: nil
-            case .token(let keys):
-                try keys.signer(authorityID: authorityID) ?? fileSigner(authorityID)
+            case .token(let keys): try keys.signer(name) ?? fileSigner(name)
             }
-        if let found { signers.withLock { $0[authorityID] = found } }
+        if let found { signers.withLock { $0[name] = found } }
         return found
     }
 
-    private func fileSigner(_ authorityID: String) throws -> MemorySigner? {
-        try files.read(.authority(authorityID)).map { try MemorySigner(pkcs8DER: $0) }
+    private func fileSigner(_ name: AuthorityKey) throws -> MemorySigner? {
+        try files.read(name.file).map { try MemorySigner(pkcs8DER: $0) }
     }
 
-    /// Forgets the key of an authority that has left the bundle.
+    /// Destroys both keys of an authority that signs no more.
     package func drop(authorityID: String) throws {
-        signers.withLock { $0[authorityID] = nil }
-        switch place {
-        case .files: break
-        case .memory: return
-        case .token(let keys): try keys.destroy(authorityID: authorityID)
+        for purpose in [AuthorityKey.Purpose.certificates, .tokens] {
+            let name = AuthorityKey(authorityID, for: purpose)
+            signers.withLock { $0[name] = nil }
+            switch place {
+            case .files: break
+            case .memory: continue
+            case .token(let keys): try keys.destroy(name)
+            }
+            try files.remove(name.file)
         }
-        try files.remove(.authority(authorityID))
     }
 
     /// Destroys keys that a crash, or a change of `keyStorage`, has left behind.
@@ -140,10 +175,16 @@ package final class KeyVault: Sendable {
     /// - Parameter kept: The authorities that sign or will sign.
     /// - Throws: when the directory cannot be read or a file cannot be removed.
     package func sweep(keeping kept: Set<String>) throws {
-        for name in try files.names() {
-            guard case .authority(let id) = name, !kept.contains(id) else { continue }
-            signers.withLock { $0[id] = nil }
-            try files.remove(name)
+        for file in try files.names() {
+            let name: AuthorityKey
+            switch file {
+            case .audit: continue
+            case .authority(let id): name = AuthorityKey(id)
+            case .token(let id): name = AuthorityKey(id, for: .tokens)
+            }
+            guard !kept.contains(name.authorityID) else { continue }
+            signers.withLock { $0[name] = nil }
+            try files.remove(file)
         }
         if case .token(let keys) = place { try keys.sweep(keeping: kept) }
     }

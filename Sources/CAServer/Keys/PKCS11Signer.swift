@@ -4,6 +4,7 @@ internal import Crypto
 internal import CryptoExtras
 internal import FoundationEssentials
 internal import Issuance
+internal import SPIFFE
 
 /// An authority's key in a token: it signs there and never leaves it.
 struct PKCS11Signer: Signer {
@@ -123,6 +124,8 @@ package struct PKCS11Keys: Sendable {
     private let token: PKCS11Token
     /// What the labels of this server's keys begin with, and no other server's.
     private let prefix: String
+    /// The same of keys for JWT-SVIDs, which a release that has none does not take for its own.
+    private let tokenPrefix: String
 
     /// The keys of a server in a token; the module is loaded, and nothing opened yet.
     ///
@@ -144,6 +147,7 @@ package struct PKCS11Keys: Sendable {
             pin: pin
         )
         prefix = "signet:\(serverID):"
+        tokenPrefix = "signet-jwt:\(serverID):"
     }
 
     /// Makes a key; it has a name of its own until it is kept.
@@ -157,28 +161,45 @@ package struct PKCS11Keys: Sendable {
     }
 
     /// Names a key after its authority.
-    func keep(_ signer: PKCS11Signer, authorityID: String) throws(PKCS11Error) -> PKCS11Signer {
-        try signer.renamed(prefix + authorityID, id: keyIdentifier(ofAuthority: authorityID))
+    func keep(_ signer: PKCS11Signer, _ name: AuthorityKey) throws(PKCS11Error) -> PKCS11Signer {
+        let id =
+            switch name.purpose {
+            case .certificates: keyIdentifier(ofAuthority: name.authorityID)
+            // What tokens name it by (`kid`), so that an operator finds it.
+            case .tokens:
+                (try? JSONWebKey(subjectPublicKeyInfo: signer.subjectPublicKeyInfo))
+                    .flatMap { Base64Form.url.bytes($0.thumbprint.utf8) } ?? []
+            }
+        return try signer.renamed(label(name), id: id)
     }
 
     /// The key of an authority; nil if the token does not hold it.
     ///
     /// - Throws: `PKCS11Error`, also when the token is away: that is not the same.
-    func signer(authorityID: String) throws(PKCS11Error) -> PKCS11Signer? {
-        let label = prefix + authorityID
+    func signer(_ name: AuthorityKey) throws(PKCS11Error) -> PKCS11Signer? {
+        let label = label(name)
         guard let publicKey = try token.publicKey(label: label) else { return nil }
         return try PKCS11Signer(publicKey, label: label, in: token)
     }
 
-    func destroy(authorityID: String) throws(PKCS11Error) {
-        try token.destroy(label: prefix + authorityID)
+    func destroy(_ name: AuthorityKey) throws(PKCS11Error) {
+        try token.destroy(label: label(name))
+    }
+
+    private func label(_ name: AuthorityKey) -> String {
+        switch name.purpose {
+        case .certificates: prefix + name.authorityID
+        case .tokens: tokenPrefix + name.authorityID
+        }
     }
 
     /// Destroys all keys of this server but those of some authorities.
     func sweep(keeping kept: Set<String>) throws(PKCS11Error) {
-        for label in try token.labels(beginningWith: prefix)
-        where !kept.contains(String(label.dropFirst(prefix.count))) {
-            try token.destroy(label: label)
+        for prefix in [prefix, tokenPrefix] {
+            for label in try token.labels(beginningWith: prefix)
+            where !kept.contains(String(label.dropFirst(prefix.count))) {
+                try token.destroy(label: label)
+            }
         }
     }
 

@@ -44,6 +44,7 @@ extension ServerLogic {
         guard try transaction.authority(id: authority.id) == nil else {
             throw DatastoreError.constraint("there is an authority \(authority.id) already")
         }
+        try requireNewKeys(of: authority, in: transaction)
         var published = authority
         published.publishedAt = now
         try transaction.put(AuthorityRecord(published))
@@ -57,10 +58,30 @@ extension ServerLogic {
             key: AuthorityPreparation.Key(
                 type: try authority.keyAlgorithm().description,
                 storage: storage.rawValue
-            )
+            ),
+            tokenKeyID: try authority.tokenAuthority()?.keyID
         )
         try transaction.append(.authorityPrepared(preparation), by: actor, at: now)
         return published
+    }
+
+    /// A key that was an authority's, as either of its two, never becomes one again: it may have been
+    /// revoked.
+    private func requireNewKeys(of authority: Authority, in transaction: Transaction) throws {
+        func keys(_ certificate: [UInt8], _ second: [UInt8]?) -> [[UInt8]] {
+            let first = try? LeafCertificate(der: certificate).spkiBytes
+            return [first, second].compactMap(\.self)
+        }
+        let own = keys(authority.certificateDER, authority.tokenKeySPKI)
+        guard Set(own).count == own.count else {
+            throw DatastoreError.constraint("an authority has two keys, not one for both")
+        }
+        for known in try transaction.authorities() {
+            let taken = keys(known.certificateDER, known.tokenKeySPKI)
+            guard Set(taken).isDisjoint(with: own) else {
+                throw DatastoreError.constraint("a key of it is or was authority \(known.id)'s")
+            }
+        }
     }
 
     /// Lets `id` sign from now on, and the one before no more.
@@ -300,6 +321,7 @@ extension AuthorityRecord {
             serverID: authority.serverID,
             state: authority.state.rawValue,
             certificateDER: authority.certificateDER,
+            tokenKeySPKI: authority.tokenKeySPKI,
             publishedAt: authority.publishedAt ?? authority.notBefore,
             activatedAt: authority.activatedAt,
             notBefore: authority.notBefore,
@@ -318,6 +340,7 @@ extension AuthorityRecord {
             serverID: serverID,
             state: state.rawValue,
             certificateDER: certificateDER,
+            tokenKeySPKI: tokenKeySPKI,
             publishedAt: publishedAt,
             activatedAt: newlyActivated ?? activatedAt,
             notBefore: notBefore,
@@ -348,6 +371,7 @@ extension Authority {
             serverID: record.serverID,
             state: try record.knownState(),
             certificateDER: record.certificateDER,
+            tokenKeySPKI: record.tokenKeySPKI,
             publishedAt: record.publishedAt,
             activatedAt: record.activatedAt,
             lastSVIDNotAfter: try transaction.lastIssuedNotAfter(authorityID: record.id),

@@ -110,6 +110,9 @@ extension ServerLogic {
     /// Certificates of one identity beyond which a node is taken to have asked for them so that they
     /// cannot all be named: a workload and some proxies have two each for a while.
     static let heldPerIdentityMax = 8
+    /// Identities that bans and evictions leave room for: an admin who names one is not kept waiting
+    /// by a node that had thousands.
+    static let placesOfAdmins = 1_000
     /// Most certificates that are revoked in one transaction: below what agents still get as a
     /// difference.
     static let certificatesPerActMax = 1_000
@@ -140,7 +143,11 @@ extension ServerLogic {
         in transaction: ReadTransaction
     ) throws -> HeldCertificates {
         let counts = try transaction.heldCertificates(node: name, validAfter: since)
-        let isFew = { (count: Int) in count <= Self.heldPerIdentityMax }
+        // Tokens have no serial number: whoever may hold one is revoked as an identity.
+        let tokens = Set(try transaction.tokenIdentities(node: name, validAfter: since))
+        let few = counts.filter {
+            $0.value <= Self.heldPerIdentityMax && !tokens.contains($0.key)
+        }
         return HeldCertificates(
             intents: try transaction.heldCertificates(
                 node: name,
@@ -148,8 +155,8 @@ extension ServerLogic {
                 each: Self.heldPerIdentityMax,
                 limit: RevokedCertificate.countMax
             ),
-            count: counts.values.filter(isFew).reduce(0, +),
-            identities: counts.filter { !isFew($0.value) }.keys.sorted()
+            count: few.values.reduce(0, +),
+            identities: tokens.union(counts.keys).subtracting(few.keys).sorted()
         )
     }
 
@@ -194,7 +201,9 @@ extension ServerLogic {
             revocation(of: $0, reason: reason, by: caller)
         }
         let known = try identities.count { try transaction.revocation(of: SPIFFEID($0)) != nil }
-        let places = RevokedIdentity.countMax - part.identitiesOnRecord + known
+        // A node that had many identities leaves places for those that an admin names.
+        let places =
+            RevokedIdentity.countMax - Self.placesOfAdmins - part.identitiesOnRecord + known
         let named = identities.prefix(max(0, places))
         if !part.certificates.isEmpty || !named.isEmpty {
             let revision = try transaction.advanceRevision()

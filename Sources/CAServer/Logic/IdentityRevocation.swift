@@ -74,7 +74,8 @@ extension ServerLogic {
         try check(order)
         let issuance = try transaction.issuance(of: id)
         let named = try naming(id, at: caller.now, in: transaction)
-        guard issuance != nil || !named.isEmpty else {
+        let tokens = try transaction.tokenIssuance(of: id)
+        guard issuance != nil || tokens != nil || !named.isEmpty else {
             throw APIError(
                 .notFound,
                 "identityUnknown",
@@ -114,6 +115,7 @@ extension ServerLogic {
         let revocation = revocation(
             order,
             try transaction.issuance(of: id),
+            try transaction.tokenIssuance(of: id),
             try transaction.revocation(of: id),
             isClockBelieved: isClockBelieved,
             by: caller
@@ -171,6 +173,7 @@ extension ServerLogic {
     private func revocation(
         _ order: RevocationOrder,
         _ issuance: (lastNotBefore: Date?, lastNotAfter: Date)?,
+        _ tokens: (issuedAt: Date, notAfter: Date)?,
         _ known: RevokedIdentity?,
         isClockBelieved: Bool,
         by caller: AdminStanding
@@ -180,7 +183,7 @@ extension ServerLogic {
         // Where a record of before migration 0010 does not tell its beginning, its end is after it.
         let unclear = isClockBelieved ? nil : issuance?.lastNotAfter
         let issued = issuance?.lastNotBefore?.addingTimeInterval(backdate) ?? unclear
-        let last = max(now, issued ?? now).timeIntervalSince1970
+        let last = max(now, issued ?? now, tokens?.issuedAt ?? now).timeIntervalSince1970
         let asked = now.timeIntervalSince1970 + Double(order.seconds)
         let seconds = max(last.rounded(.down) + 1, asked.rounded(.up))
         let before = max(
@@ -188,9 +191,15 @@ extension ServerLogic {
             known?.issuedBefore ?? .distantPast
         )
         // Also what this datastore does not know of: it may have been restored from a backup.
-        let unknown = caller.now.addingTimeInterval(lifetimes.workloadMax / .seconds(1))
-        let ends = max(before, unknown, issuance?.lastNotAfter ?? before)
-            .addingTimeInterval(Self.clockSkewSeconds)
+        let longest = max(lifetimes.workloadMax, TokenLifetimes.tokenMax)
+        let unknown = caller.now.addingTimeInterval(longest / .seconds(1))
+        let ends = max(
+            before,
+            unknown,
+            issuance?.lastNotAfter ?? before,
+            tokens?.notAfter ?? before
+        )
+        .addingTimeInterval(Self.clockSkewSeconds)
         return RevokedIdentity(
             spiffeID: order.spiffeID,
             name: Self.name(ofRevoked: order.spiffeID),
@@ -222,7 +231,12 @@ extension ServerLogic {
             validAfter: now,
             limit: Self.grantingEntriesMax
         )
-        for entryID in Set(issued.compactMap(\.entryID)) {
+        let tokens = try transaction.tokenEntries(
+            of: id,
+            validAfter: now,
+            limit: Self.grantingEntriesMax
+        )
+        for entryID in Set(issued.compactMap(\.entryID) + tokens) {
             guard !found.contains(where: { $0.id == entryID }),
                 let entry = try transaction.entry(id: entryID)
             else { continue }

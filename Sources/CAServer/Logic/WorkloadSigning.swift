@@ -62,17 +62,32 @@ extension ServerLogic {
         requests: [WorkloadSigningRequest],
         in transaction: ReadTransaction
     ) throws -> SigningBasis {
-        let node = try standing(of: peer, in: transaction)
-        var entries: [String: RegistrationEntry] = [:]
-        for id in Set(requests.map(\.entryID)) { entries[id] = try transaction.entry(id: id) }
         var proxies: [String: ProxyGrant] = [:]
         for reference in Set(requests.compactMap(\.proxy)) {
             proxies[reference] = try transaction.proxyGrant(reference)
         }
+        return try signingBasis(
+            for: peer,
+            entries: Set(requests.map(\.entryID)),
+            ids: Set(requests.map(\.spiffeID)),
+            proxies: proxies,
+            in: transaction
+        )
+    }
+
+    /// The same of requests for SVIDs of either kind.
+    func signingBasis(
+        for peer: VerifiedPeer,
+        entries entryIDs: Set<String>,
+        ids: Set<String>,
+        proxies: [String: ProxyGrant] = [:],
+        in transaction: ReadTransaction
+    ) throws -> SigningBasis {
+        let node = try standing(of: peer, in: transaction)
+        var entries: [String: RegistrationEntry] = [:]
+        for id in entryIDs { entries[id] = try transaction.entry(id: id) }
         var revokedUntil: [String: Date] = [:]
-        for id in Set(requests.map(\.spiffeID)) {
-            revokedUntil[id] = try transaction.revocation(of: id)?.issuedBefore
-        }
+        for id in ids { revokedUntil[id] = try transaction.revocation(of: id)?.issuedBefore }
         return SigningBasis(
             node: node,
             entries: entries,
@@ -110,11 +125,7 @@ extension ServerLogic {
         now: Date
     ) throws -> IssuanceWarrant {
         guard let entry = basis.entries[request.entryID] else {
-            throw APIError(
-                .notFound,
-                "entryUnknown",
-                "there is no registration entry \(request.entryID); it may have been deleted"
-            )
+            throw APIError(entryUnknown: request.entryID)
         }
         if let proxy = request.proxy {
             try approve(proxy, holding: request, of: entry, on: basis, now: now)
@@ -157,6 +168,51 @@ extension ServerLogic {
         now: Date,
         in transaction: Transaction
     ) throws {
+        try requireUnchanged(basis, of: peer, in: transaction)
+        try requireUnchanged(Set(proxies.values), of: basis, in: transaction)
+        try requireUnrevoked(certificates, in: transaction)
+        try record(
+            certificates,
+            proxies: proxies,
+            namespaces: basis.entries.mapValues(\.namespace),
+            agent: peer.id,
+            node: basis.node.name,
+            by: .spiffe(peer.id),
+            now: now,
+            in: transaction
+        )
+        try record(
+            refusals.map {
+                SigningRefusal(
+                    entryID: $0.request.entryID,
+                    spiffeID: $0.request.spiffeID,
+                    error: $0.error
+                )
+            },
+            what: "sign entry",
+            leavesMax: leavesMax,
+            on: basis,
+            for: peer,
+            now: now,
+            in: transaction
+        )
+    }
+
+    /// A request of a batch that is not signed.
+    struct SigningRefusal {
+        let entryID: String
+        let spiffeID: String
+        let error: APIError
+    }
+
+    /// Requires that node and entries are what an approval rests on.
+    ///
+    /// - Throws: `APIError` (`entryChanged`), or why the node may not speak.
+    func requireUnchanged(
+        _ basis: SigningBasis,
+        of peer: VerifiedPeer,
+        in transaction: ReadTransaction
+    ) throws {
         let node = try standing(of: peer, in: transaction)
         let isUnchanged = try basis.entries.allSatisfy { id, entry in
             try transaction.entry(id: id)?.revision == entry.revision
@@ -169,30 +225,29 @@ extension ServerLogic {
                 "an entry has just changed; ask again"
             )
         }
-        try requireUnchanged(Set(proxies.values), of: basis, in: transaction)
-        try requireUnrevoked(certificates, in: transaction)
+    }
+
+    /// Records the first refusals of a batch, each with a leaf.
+    func record(
+        _ refusals: [SigningRefusal],
+        what: String,
+        leavesMax: Int,
+        on basis: SigningBasis,
+        for peer: VerifiedPeer,
+        now: Date,
+        in transaction: Transaction
+    ) throws {
         let leaves = min(leavesMax, Self.refusalLeavesMax)
-        try record(
-            certificates,
-            proxies: proxies,
-            namespaces: basis.entries.mapValues(\.namespace),
-            agent: peer.id,
-            node: basis.node.name,
-            by: .spiffe(peer.id),
-            now: now,
-            in: transaction
-        )
         for refusal in refusals.prefix(leaves) {
-            let entry = basis.entries[refusal.request.entryID]
             let more = refusals.count - leaves
             try transaction.append(
                 .requestRefused(
                     RequestRefusal(
-                        what: "sign entry \(refusal.request.entryID)",
+                        what: "\(what) \(refusal.entryID)",
                         reason: refusal.error.description
                             + (more > 0 ? " (and \(more) more refusals in the batch)" : ""),
-                        namespace: entry?.namespace ?? "",
-                        spiffeID: try? SPIFFEID(refusal.request.spiffeID)
+                        namespace: basis.entries[refusal.entryID]?.namespace ?? "",
+                        spiffeID: try? SPIFFEID(refusal.spiffeID)
                     )
                 ),
                 by: .spiffe(peer.id),

@@ -85,6 +85,7 @@ package struct RotationService: Sendable {
         }
     }
 
+    /// Whether the key for certificates is here; without the one for tokens it signs all the same.
     private func holdsKey(of authorityID: String) async throws -> Bool {
         try await core.keys.apart { try $0.signer(authorityID: authorityID) != nil }
     }
@@ -342,16 +343,18 @@ package struct RotationService: Sendable {
         core.metrics.set(.authoritySVIDsNotReplaced, to: Double(left))
     }
 
-    /// The key is on disk before the bundle names it: a crash between leaves a file without use,
+    /// The keys are on disk before the bundle names them: a crash between leaves files without use,
     /// never an authority without key.
     private func prepare(
         _ permit: @escaping ActPermit = RotationService.schedule,
         now: Date
     ) async throws -> Authority {
         let (logic, storage) = (core.logic, core.configuration.keyStorage)
-        let signer = try await core.keys.apart { try $0.makeAuthorityKey() }
+        let (signer, tokenSigner) = try await core.keys.apart {
+            (try $0.makeAuthorityKey(), try $0.makeAuthorityKey())
+        }
         var generator = core.randomness
-        let authority = try Authority.selfSigned(
+        var authority = try Authority.selfSigned(
             trustDomain: logic.trustDomain,
             serverID: logic.serverID,
             lifetimes: logic.lifetimes,
@@ -359,8 +362,12 @@ package struct RotationService: Sendable {
             now: now,
             using: &generator
         )
-        try await core.keys.apart { try $0.keep(signer, authorityID: authority.id) }
-        return try await core.write {
+        authority.tokenKeySPKI = tokenSigner.subjectPublicKeyInfo
+        try await core.keys.apart { [id = authority.id] vault in
+            try vault.keep(signer, authorityID: id)
+            try vault.keep(tokenSigner, authorityID: id, for: .tokens)
+        }
+        return try await core.write { [authority] in
             let actor = try permit($0)
             return try logic.publish(authority, keptIn: storage, by: actor, now: now, in: $0)
         }

@@ -57,7 +57,10 @@ package struct Server: Sendable {
         try configuration.listen.requireListenable()
         let datastore = try Self.openDatastore(configuration.databasePath)
         let metrics = MetricRegistry(of: .server)
-        let health = Health(ready: Self.readyConditions, noted: [DecisionKeeper.condition])
+        let health = Health(
+            ready: Self.readyConditions,
+            noted: [DecisionKeeper.condition, ServerCore.tokenCondition]
+        )
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let keys = try configuration.openKeys(serverID: stored.serverID)
         for path in try resealsKeysFrom.map({ try keys.reseal(from: $0) }) ?? [] {
@@ -175,6 +178,7 @@ package struct Server: Sendable {
             group.addTask { await maintain() }
             group.addTask { await watchDatastore() }
             group.addTask { await core.watchSigner() }
+            group.addTask { await core.watchTokenSigner() }
             group.addTask { await summarize() }
             group.addTask { try await endpoint.run() }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }

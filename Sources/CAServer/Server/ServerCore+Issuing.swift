@@ -130,7 +130,7 @@ extension ServerCore {
 
     /// Tries again when what was prepared rests on something that changed before the commit, as an
     /// edit or a step of rotation may do at any moment.
-    private func retrying<Value>(
+    func retrying<Value>(
         _ attempt: () async throws(APIError) -> Value
     ) async throws(APIError) -> Value {
         for _ in 1..<Self.issuanceAttemptsMax {
@@ -288,7 +288,7 @@ extension ServerCore {
     static let refusalsNotRecorded = "refusalsNotRecordedOneByOne"
 
     /// How many of a batch's refusals get a leaf: one agent must not fill the log.
-    private func leavesAllowed(for refusals: Int, of actor: Actor) -> Int {
+    func leavesAllowed(for refusals: Int, of actor: Actor) -> Int {
         var allowed = 0
         while allowed < min(refusals, ServerLogic.refusalLeavesMax),
             refusalLimiter.take(1, of: actor.description, now: clock.bootTime) == nil

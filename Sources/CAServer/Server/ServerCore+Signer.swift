@@ -43,7 +43,7 @@ extension ServerCore {
     /// How often a signer that failed is tried until it signs.
     static let signerRetryInterval: Duration = .seconds(5)
     /// What is signed then: no certificate, and nothing that could be read as one.
-    private static let signerProbe = Array("signet: does this key sign?".utf8)
+    static let signerProbe = Array("signet: does this key sign?".utf8)
 
     /// Refuses what the authority's key could not sign, before anything of it is committed.
     func requireSigner() throws(APIError) {

@@ -20,6 +20,15 @@ package struct ServerTrust: Sendable {
     package let signer: any Signer
     package let bundle: TrustBundle
     package let verifier: PeerVerifier
+    /// Or why none are signed: the active authority has no key for them, or it cannot be used.
+    package let tokens: Result<TokenTrust, APIError>
+}
+
+/// What the server signs JWT-SVIDs with.
+package struct TokenTrust: Sendable {
+    package let authorityID: String
+    package let issuer: TokenIssuer
+    package let signer: any Signer
 }
 
 /// Thrown out of a transaction that is to leave nothing behind.
@@ -68,6 +77,9 @@ package final class ServerCore: Sendable {
     let datastoreTrouble = Signal()
     /// The authority's key did not sign.
     let signerTrouble = SignerTrouble()
+    /// Its second key did not.
+    let tokenTrouble = SignerTrouble()
+    let tokenLine: SigningLine
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)
@@ -123,6 +135,14 @@ package final class ServerCore: Sendable {
                 agentBurst: configuration.signingBurst,
                 signingMax: Self.batchesAtOnceMax,
                 waitingMax: Self.batchesWaitingMax
+            )
+        )
+        tokenLine = SigningLine(
+            limits: SigningAdmission.Limits(
+                agentRate: Self.tokensPerSecondMax,
+                agentBurst: Self.tokensAtOnceMax,
+                signingMax: Self.tokenBatchesAtOnceMax,
+                waitingMax: Self.tokenBatchesWaitingMax
             )
         )
         attestationLimiter = SourceLimiter(
@@ -186,7 +206,8 @@ package final class ServerCore: Sendable {
             issuer: issuer,
             signer: signer,
             bundle: bundle,
-            verifier: verifier
+            verifier: verifier,
+            tokens: await tokenTrust(of: active)
         )
         trustReads.withLock { reads in
             guard turn > reads.trust else { return }

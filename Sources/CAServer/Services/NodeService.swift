@@ -57,6 +57,33 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
         }
     }
 
+    func signJWTSVIDs(
+        request: Signet_Node_V1alpha1_SignJWTSVIDsRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_SignJWTSVIDsResponse {
+        let peer = try context.verifiedPeer
+        let requests = request.requests.map {
+            TokenSigningRequest(
+                entryID: $0.entryID,
+                spiffeID: $0.spiffeID,
+                audiences: $0.audiences,
+                variables: $0.variables
+            )
+        }
+        let results = try await core.signTokens(requests, for: peer)
+        return .with {
+            $0.results = results.map { result in
+                .with {
+                    switch result {
+                    case .success(let token): $0.token = token
+                    case .failure(let error): $0.refusal = error.refusalMessage
+                    }
+                }
+            }
+            $0.checkpoint = core.checkpointUpdate(since: request.checkpointHave.size)
+        }
+    }
+
     func storeDecisions(
         request: Signet_Node_V1alpha1_StoreDecisionsRequest,
         context: ServerContext

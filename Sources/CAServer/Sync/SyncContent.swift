@@ -2,6 +2,7 @@
 
 internal import ControlAPI
 package import Datastore
+internal import Issuance
 package import NodeSync
 package import SPIFFE
 
@@ -119,6 +120,11 @@ package enum SyncContent {
         return TrustBundle(
             trustDomain: identity.trustDomain,
             x509Authorities: authorities.map(\.certificateDER),
+            // A second key that cannot be read takes nothing but tokens away.
+            jwtAuthorities: try authorities.compactMap {
+                let authority = try Authority($0, in: transaction)
+                return (try? authority.tokenAuthority())?.published
+            },
             sequenceNumber: try transaction.bundleSequenceNumber(),
             refreshHintSeconds: 300
         )

@@ -841,6 +841,19 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "SignJWTSVIDs" metadata.
+        package enum SignJWTSVIDs: Sendable {
+            /// Request type for "SignJWTSVIDs".
+            package typealias Input = Signet_Node_V1alpha1_SignJWTSVIDsRequest
+            /// Response type for "SignJWTSVIDs".
+            package typealias Output = Signet_Node_V1alpha1_SignJWTSVIDsResponse
+            /// Descriptor for "SignJWTSVIDs".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.node.v1alpha1.Node"),
+                method: "SignJWTSVIDs",
+                type: .unary
+            )
+        }
         /// Namespace for "StoreDecisions" metadata.
         package enum StoreDecisions: Sendable {
             /// Request type for "StoreDecisions".
@@ -871,6 +884,7 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             Renew.descriptor,
             SignX509SVIDs.descriptor,
+            SignJWTSVIDs.descriptor,
             StoreDecisions.descriptor,
             Sync.descriptor
         ]
@@ -938,6 +952,24 @@ extension Signet_Node_V1alpha1_Node {
             request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_SignX509SVIDsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>
+
+        /// Handle the "SignJWTSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > JWT-SVIDs for workloads, at most 100 in one request. Each gets its own answer.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Node_V1alpha1_SignJWTSVIDsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Node_V1alpha1_SignJWTSVIDsResponse` messages.
+        func signJWTSVIDs(
+            request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>
 
         /// Handle the "StoreDecisions" method.
         ///
@@ -1024,6 +1056,24 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>
 
+        /// Handle the "SignJWTSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > JWT-SVIDs for workloads, at most 100 in one request. Each gets its own answer.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_SignJWTSVIDsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Node_V1alpha1_SignJWTSVIDsResponse` message.
+        func signJWTSVIDs(
+            request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>
+
         /// Handle the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1107,6 +1157,24 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Node_V1alpha1_SignX509SVIDsResponse
 
+        /// Handle the "SignJWTSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > JWT-SVIDs for workloads, at most 100 in one request. Each gets its own answer.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Node_V1alpha1_SignJWTSVIDsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Node_V1alpha1_SignJWTSVIDsResponse` to respond with.
+        func signJWTSVIDs(
+            request: Signet_Node_V1alpha1_SignJWTSVIDsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Node_V1alpha1_SignJWTSVIDsResponse
+
         /// Handle the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1173,6 +1241,17 @@ extension Signet_Node_V1alpha1_Node.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Node_V1alpha1_Node.Method.SignJWTSVIDs.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_SignJWTSVIDsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_SignJWTSVIDsResponse>(),
+            handler: { request, context in
+                try await self.signJWTSVIDs(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Node_V1alpha1_Node.Method.StoreDecisions.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_StoreDecisionsRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_StoreDecisionsResponse>(),
@@ -1222,6 +1301,17 @@ extension Signet_Node_V1alpha1_Node.ServiceProtocol {
         return GRPCCore.StreamingServerResponse(single: response)
     }
 
+    package func signJWTSVIDs(
+        request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse> {
+        let response = try await self.signJWTSVIDs(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     package func storeDecisions(
         request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
         context: GRPCCore.ServerContext
@@ -1256,6 +1346,19 @@ extension Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse> {
         return GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>(
             message: try await self.signX509SVIDs(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func signJWTSVIDs(
+        request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse> {
+        return GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>(
+            message: try await self.signJWTSVIDs(
                 request: request.message,
                 context: context
             ),
@@ -1351,6 +1454,29 @@ extension Signet_Node_V1alpha1_Node {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_SignX509SVIDsResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_SignX509SVIDsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "SignJWTSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > JWT-SVIDs for workloads, at most 100 in one request. Each gets its own answer.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_SignJWTSVIDsRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_SignJWTSVIDsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_SignJWTSVIDsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func signJWTSVIDs<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_SignJWTSVIDsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StoreDecisions" method.
@@ -1488,6 +1614,40 @@ extension Signet_Node_V1alpha1_Node {
             )
         }
 
+        /// Call the "SignJWTSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > JWT-SVIDs for workloads, at most 100 in one request. Each gets its own answer.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_SignJWTSVIDsRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_SignJWTSVIDsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_SignJWTSVIDsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func signJWTSVIDs<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_SignJWTSVIDsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Node_V1alpha1_Node.Method.SignJWTSVIDs.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1617,6 +1777,35 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
         )
     }
 
+    /// Call the "SignJWTSVIDs" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > JWT-SVIDs for workloads, at most 100 in one request. Each gets its own answer.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Node_V1alpha1_SignJWTSVIDsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func signJWTSVIDs<Result>(
+        request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.signJWTSVIDs(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_SignJWTSVIDsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_SignJWTSVIDsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "StoreDecisions" method.
     ///
     /// > Source IDL Documentation:
@@ -1737,6 +1926,39 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
             metadata: metadata
         )
         return try await self.signX509SVIDs(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "SignJWTSVIDs" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > JWT-SVIDs for workloads, at most 100 in one request. Each gets its own answer.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func signJWTSVIDs<Result>(
+        _ message: Signet_Node_V1alpha1_SignJWTSVIDsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.signJWTSVIDs(
             request: request,
             options: options,
             onResponse: handleResponse

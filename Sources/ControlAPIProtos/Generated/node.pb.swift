@@ -140,6 +140,29 @@ package nonisolated struct Signet_Node_V1alpha1_TrustBundle: Sendable {
 
   package var refreshHintSeconds: UInt32 = 0
 
+  /// The keys that sign JWT-SVIDs; never believed before the server is verified.
+  package var jwtAuthorities: [Signet_Node_V1alpha1_JWTAuthority] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// docs/decisions/0017-jwt-keys-and-services.md
+package nonisolated struct Signet_Node_V1alpha1_JWTAuthority: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// DER of the SubjectPublicKeyInfo; its RFC 7638 thumbprint is the key's ID.
+  package var subjectPublicKeyInfo: Data = Data()
+
+  /// The algorithm's name in tokens (RFC 7518 section 3.1).
+  package var algorithm: String = String()
+
+  /// Subject key identifier of the X.509 authority that it is distrusted together with.
+  package var authorityKeyID: Data = Data()
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -401,6 +424,110 @@ package nonisolated struct Signet_Node_V1alpha1_SignedX509SVID: Sendable {
   package var certificateChain: [Data] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_SignJWTSVIDsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var requests: [Signet_Node_V1alpha1_SignJWTSVID] = []
+
+  package var checkpointHave: Signet_Node_V1alpha1_CheckpointHave {
+    get {_checkpointHave ?? Signet_Node_V1alpha1_CheckpointHave()}
+    set {_checkpointHave = newValue}
+  }
+  /// Returns true if `checkpointHave` has been explicitly set.
+  package var hasCheckpointHave: Bool {self._checkpointHave != nil}
+  /// Clears the value of `checkpointHave`. Subsequent reads from it will return its default value.
+  package mutating func clearCheckpointHave() {self._checkpointHave = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _checkpointHave: Signet_Node_V1alpha1_CheckpointHave? = nil
+}
+
+package nonisolated struct Signet_Node_V1alpha1_SignJWTSVID: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var entryID: String = String()
+
+  /// The ID the entry's template resolved to; equal to the entry's ID when that is literal.
+  package var spiffeID: String = String()
+
+  /// 1 to 8, in the order that the token will have.
+  package var audiences: [String] = []
+
+  /// Agent-asserted template variables, by name.
+  package var variables: Dictionary<String,String> = [:]
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_SignJWTSVIDsResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// One per request, in the same order.
+  package var results: [Signet_Node_V1alpha1_SignJWTSVIDResult] = []
+
+  package var checkpoint: Signet_Node_V1alpha1_CheckpointUpdate {
+    get {_checkpoint ?? Signet_Node_V1alpha1_CheckpointUpdate()}
+    set {_checkpoint = newValue}
+  }
+  /// Returns true if `checkpoint` has been explicitly set.
+  package var hasCheckpoint: Bool {self._checkpoint != nil}
+  /// Clears the value of `checkpoint`. Subsequent reads from it will return its default value.
+  package mutating func clearCheckpoint() {self._checkpoint = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _checkpoint: Signet_Node_V1alpha1_CheckpointUpdate? = nil
+}
+
+package nonisolated struct Signet_Node_V1alpha1_SignJWTSVIDResult: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var result: Signet_Node_V1alpha1_SignJWTSVIDResult.OneOf_Result? = nil
+
+  /// The token in compact serialization.
+  package var token: String {
+    get {
+      if case .token(let v)? = result {return v}
+      return String()
+    }
+    set {result = .token(newValue)}
+  }
+
+  package var refusal: Signet_Node_V1alpha1_Refusal {
+    get {
+      if case .refusal(let v)? = result {return v}
+      return Signet_Node_V1alpha1_Refusal()
+    }
+    set {result = .refusal(newValue)}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Result: Equatable, Sendable {
+    /// The token in compact serialization.
+    case token(String)
+    case refusal(Signet_Node_V1alpha1_Refusal)
+
+  }
 
   package init() {}
 }
@@ -1944,6 +2071,9 @@ package nonisolated struct Signet_Node_V1alpha1_RegistrationEntry: Sendable {
   /// 0: never.
   package var expiresUnixMilliseconds: Int64 = 0
 
+  /// 0: the server's default.
+  package var jwtSvidTtlSeconds: UInt32 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -2037,7 +2167,7 @@ nonisolated extension Signet_Node_V1alpha1_GetBundleRequest: SwiftProtobuf.Messa
 
 nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".TrustBundle"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{3}x509_authorities\0\u{3}sequence_number\0\u{3}refresh_hint_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{3}x509_authorities\0\u{3}sequence_number\0\u{3}refresh_hint_seconds\0\u{3}jwt_authorities\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2049,6 +2179,7 @@ nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, S
       case 2: try { try decoder.decodeRepeatedBytesField(value: &self.x509Authorities) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.sequenceNumber) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.refreshHintSeconds) }()
+      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.jwtAuthorities) }()
       default: break
       }
     }
@@ -2067,6 +2198,9 @@ nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, S
     if self.refreshHintSeconds != 0 {
       try visitor.visitSingularUInt32Field(value: self.refreshHintSeconds, fieldNumber: 4)
     }
+    if !self.jwtAuthorities.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.jwtAuthorities, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2075,6 +2209,47 @@ nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, S
     if lhs.x509Authorities != rhs.x509Authorities {return false}
     if lhs.sequenceNumber != rhs.sequenceNumber {return false}
     if lhs.refreshHintSeconds != rhs.refreshHintSeconds {return false}
+    if lhs.jwtAuthorities != rhs.jwtAuthorities {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_JWTAuthority: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".JWTAuthority"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}subject_public_key_info\0\u{1}algorithm\0\u{3}authority_key_id\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.subjectPublicKeyInfo) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.algorithm) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.authorityKeyID) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.subjectPublicKeyInfo.isEmpty {
+      try visitor.visitSingularBytesField(value: self.subjectPublicKeyInfo, fieldNumber: 1)
+    }
+    if !self.algorithm.isEmpty {
+      try visitor.visitSingularStringField(value: self.algorithm, fieldNumber: 2)
+    }
+    if !self.authorityKeyID.isEmpty {
+      try visitor.visitSingularBytesField(value: self.authorityKeyID, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_JWTAuthority, rhs: Signet_Node_V1alpha1_JWTAuthority) -> Bool {
+    if lhs.subjectPublicKeyInfo != rhs.subjectPublicKeyInfo {return false}
+    if lhs.algorithm != rhs.algorithm {return false}
+    if lhs.authorityKeyID != rhs.authorityKeyID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2557,6 +2732,191 @@ nonisolated extension Signet_Node_V1alpha1_SignedX509SVID: SwiftProtobuf.Message
 
   package static func ==(lhs: Signet_Node_V1alpha1_SignedX509SVID, rhs: Signet_Node_V1alpha1_SignedX509SVID) -> Bool {
     if lhs.certificateChain != rhs.certificateChain {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_SignJWTSVIDsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SignJWTSVIDsRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}requests\0\u{3}checkpoint_have\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.requests) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._checkpointHave) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.requests.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.requests, fieldNumber: 1)
+    }
+    try { if let v = self._checkpointHave {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_SignJWTSVIDsRequest, rhs: Signet_Node_V1alpha1_SignJWTSVIDsRequest) -> Bool {
+    if lhs.requests != rhs.requests {return false}
+    if lhs._checkpointHave != rhs._checkpointHave {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_SignJWTSVID: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SignJWTSVID"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}entry_id\0\u{3}spiffe_id\0\u{1}audiences\0\u{1}variables\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.entryID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.audiences) }()
+      case 4: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.variables) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.entryID.isEmpty {
+      try visitor.visitSingularStringField(value: self.entryID, fieldNumber: 1)
+    }
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 2)
+    }
+    if !self.audiences.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.audiences, fieldNumber: 3)
+    }
+    if !self.variables.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.variables, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_SignJWTSVID, rhs: Signet_Node_V1alpha1_SignJWTSVID) -> Bool {
+    if lhs.entryID != rhs.entryID {return false}
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.audiences != rhs.audiences {return false}
+    if lhs.variables != rhs.variables {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_SignJWTSVIDsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SignJWTSVIDsResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}results\0\u{1}checkpoint\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.results) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._checkpoint) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.results.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.results, fieldNumber: 1)
+    }
+    try { if let v = self._checkpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_SignJWTSVIDsResponse, rhs: Signet_Node_V1alpha1_SignJWTSVIDsResponse) -> Bool {
+    if lhs.results != rhs.results {return false}
+    if lhs._checkpoint != rhs._checkpoint {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_SignJWTSVIDResult: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SignJWTSVIDResult"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}token\0\u{1}refusal\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.result != nil {try decoder.handleConflictingOneOf()}
+          self.result = .token(v)
+        }
+      }()
+      case 2: try {
+        var v: Signet_Node_V1alpha1_Refusal?
+        var hadOneofValue = false
+        if let current = self.result {
+          hadOneofValue = true
+          if case .refusal(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.result = .refusal(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.result {
+    case .token?: try {
+      guard case .token(let v)? = self.result else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 1)
+    }()
+    case .refusal?: try {
+      guard case .refusal(let v)? = self.result else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_SignJWTSVIDResult, rhs: Signet_Node_V1alpha1_SignJWTSVIDResult) -> Bool {
+    if lhs.result != rhs.result {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5458,7 +5818,7 @@ nonisolated extension Signet_Node_V1alpha1_AgentStatus: SwiftProtobuf.Message, S
 
 nonisolated extension Signet_Node_V1alpha1_RegistrationEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RegistrationEntry"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}namespace\0\u{1}name\0\u{1}revision\0\u{3}created_at_unix_milliseconds\0\u{3}spiffe_id\0\u{3}variable_bounds\0\u{3}node_selectors\0\u{3}workload_selectors\0\u{3}x509_svid_ttl_seconds\0\u{3}dns_names\0\u{3}federates_with\0\u{1}hint\0\u{1}labels\0\u{3}expires_unix_milliseconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}namespace\0\u{1}name\0\u{1}revision\0\u{3}created_at_unix_milliseconds\0\u{3}spiffe_id\0\u{3}variable_bounds\0\u{3}node_selectors\0\u{3}workload_selectors\0\u{3}x509_svid_ttl_seconds\0\u{3}dns_names\0\u{3}federates_with\0\u{1}hint\0\u{1}labels\0\u{3}expires_unix_milliseconds\0\u{3}jwt_svid_ttl_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5481,6 +5841,7 @@ nonisolated extension Signet_Node_V1alpha1_RegistrationEntry: SwiftProtobuf.Mess
       case 13: try { try decoder.decodeSingularStringField(value: &self.hint) }()
       case 14: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.labels) }()
       case 15: try { try decoder.decodeSingularInt64Field(value: &self.expiresUnixMilliseconds) }()
+      case 16: try { try decoder.decodeSingularUInt32Field(value: &self.jwtSvidTtlSeconds) }()
       default: break
       }
     }
@@ -5532,6 +5893,9 @@ nonisolated extension Signet_Node_V1alpha1_RegistrationEntry: SwiftProtobuf.Mess
     if self.expiresUnixMilliseconds != 0 {
       try visitor.visitSingularInt64Field(value: self.expiresUnixMilliseconds, fieldNumber: 15)
     }
+    if self.jwtSvidTtlSeconds != 0 {
+      try visitor.visitSingularUInt32Field(value: self.jwtSvidTtlSeconds, fieldNumber: 16)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5551,6 +5915,7 @@ nonisolated extension Signet_Node_V1alpha1_RegistrationEntry: SwiftProtobuf.Mess
     if lhs.hint != rhs.hint {return false}
     if lhs.labels != rhs.labels {return false}
     if lhs.expiresUnixMilliseconds != rhs.expiresUnixMilliseconds {return false}
+    if lhs.jwtSvidTtlSeconds != rhs.jwtSvidTtlSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

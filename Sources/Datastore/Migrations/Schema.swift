@@ -31,6 +31,7 @@ package enum Schema {
             name: "0012-revoked-certificates",
             apply: Migration0012RevokedCertificates.apply
         ),
+        Migration(name: "0013-token-keys", apply: Migration0013TokenKeys.apply),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

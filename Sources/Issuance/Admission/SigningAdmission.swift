@@ -117,6 +117,11 @@ package struct SigningAdmission: Sendable {
         return actions
     }
 
+    /// How many an agent may ask for now; `now` is time since boot.
+    package func budget(of agent: String, now: Duration) -> Int {
+        (buckets[agent] ?? newBucket(now: now)).available(now: now)
+    }
+
     /// A started batch has been answered, with or without success.
     package mutating func finished(_ id: UInt64) -> [Action] {
         signing.remove(id)

@@ -33,6 +33,13 @@ package struct TokenBucket: Hashable, Sendable {
         return .seconds((needed - tokens) / rate)
     }
 
+    /// How many tokens there are, whole ones.
+    package func available(now: Duration) -> Int {
+        var copy = self
+        copy.refill(now: now)
+        return max(0, Int(copy.tokens))
+    }
+
     /// Whether the bucket is as good as new.
     package func isFull(now: Duration) -> Bool {
         var copy = self

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
+internal import SPIFFE
 
 /// One CA key of one server and its self-signed certificate: what the datastore keeps of it.
 ///
@@ -32,6 +33,9 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
     package let serverID: String
     package var state: State
     package let certificateDER: [UInt8]
+    /// SubjectPublicKeyInfo of the second key, which signs JWT-SVIDs; nil of an authority that was
+    /// made before there were such keys.
+    package var tokenKeySPKI: [UInt8]?
     /// When the bundle with this authority was committed; nil before.
     package var publishedAt: Date?
     /// When it began to sign; nil before.
@@ -48,6 +52,7 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
         serverID: String,
         state: State,
         certificateDER: [UInt8],
+        tokenKeySPKI: [UInt8]? = nil,
         publishedAt: Date? = nil,
         activatedAt: Date? = nil,
         lastSVIDNotAfter: Date? = nil,
@@ -58,6 +63,7 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
         self.serverID = serverID
         self.state = state
         self.certificateDER = certificateDER
+        self.tokenKeySPKI = tokenKeySPKI
         self.publishedAt = publishedAt
         self.activatedAt = activatedAt
         self.lastSVIDNotAfter = lastSVIDNotAfter
@@ -79,6 +85,25 @@ extension Authority {
                 subjectPublicKeyInfo: Array(reading.subjectPublicKeyInfo)
             ).algorithm
         } catch { throw .keyUnsupported(error) }
+    }
+}
+
+extension Authority {
+    /// Who signs the JWT-SVIDs of this authority; nil if it has no key for them.
+    ///
+    /// - Throws: `TokenError.keyUnsupported` or `.algorithmDoesNotFitKey`.
+    package func tokenAuthority() throws(TokenError) -> TokenAuthority? {
+        guard let tokenKeySPKI else { return nil }
+        guard let key = try? SubjectPublicKey(subjectPublicKeyInfo: tokenKeySPKI) else {
+            throw .algorithmDoesNotFitKey
+        }
+        return try TokenAuthority(
+            subjectPublicKeyInfo: tokenKeySPKI,
+            signatureAlgorithm: key.algorithm.signatureAlgorithm,
+            authorityKeyID: Hexadecimal.bytes(id),
+            notBefore: notBefore,
+            notAfter: notAfter
+        )
     }
 }
 

@@ -23,12 +23,14 @@ package struct TokenAuthority: Hashable, Sendable {
     /// - Parameters:
     ///   - subjectPublicKeyInfo: `Signer.subjectPublicKeyInfo`.
     ///   - signatureAlgorithm: `Signer.signatureAlgorithm`.
+    ///   - authorityKeyID: The X.509 authority that it is made and distrusted together with.
     ///   - notBefore: When it may begin to sign.
     ///   - notAfter: The end of what it signs.
     /// - Throws: `TokenError.keyUnsupported` or `.algorithmDoesNotFitKey`.
     package init(
         subjectPublicKeyInfo: [UInt8],
         signatureAlgorithm: SignatureAlgorithm,
+        authorityKeyID: [UInt8]? = nil,
         notBefore: Date,
         notAfter: Date
     ) throws(TokenError) {
@@ -40,7 +42,12 @@ package struct TokenAuthority: Hashable, Sendable {
         }
         algorithm = signatureAlgorithm.jwsAlgorithm
         guard algorithm.fits(key.kind) else { throw .algorithmDoesNotFitKey }
-        published = JWTAuthority(keyID: key.thumbprint, key: key, algorithm: algorithm)
+        published = JWTAuthority(
+            keyID: key.thumbprint,
+            key: key,
+            algorithm: algorithm,
+            authorityKeyID: authorityKeyID
+        )
         self.subjectPublicKeyInfo = subjectPublicKeyInfo
         self.notBefore = notBefore
         self.notAfter = notAfter

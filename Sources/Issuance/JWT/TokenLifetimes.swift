@@ -2,8 +2,12 @@
 
 /// How long JWT-SVIDs live; whole seconds.
 package struct TokenLifetimes: Hashable, Sendable {
-    /// As for certificates: below it a renewal at half life would meet the skew of real clocks.
-    package static let tokenMin = SVIDLifetimes.svidMin
+    /// Agents give out no token in its last 10 s: what lives less than this would be signed anew for
+    /// each who asks.
+    package static let tokenMin: Duration = .seconds(30)
+    /// What is left of a token at least that ends early, with its entry or its key: agents give it out
+    /// for some seconds, and authorities are replaced 20 s before their end at the latest.
+    package static let cutMin: Duration = .seconds(15)
     /// Whoever has a token is the workload, and verifiers that are not ours learn of no revocation:
     /// beyond an hour it would be a password.
     package static let tokenMax: Duration = .seconds(3600)

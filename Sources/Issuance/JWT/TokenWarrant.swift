@@ -37,12 +37,6 @@ package struct TokenWarrant: ~Copyable, Sendable {
 ///
 /// A new value is made whenever one of them changes; it is cheap to copy and holds no private key.
 package struct TokenIssuer: Sendable {
-    /// Most audiences of one token; JWT-SVID section 3.2 asks for one, for each of them can use the
-    /// token towards the others.
-    package static let audiencesMax = 8
-    /// Longest audience in bytes: names in use are shorter, and `audiencesMax` of them with the
-    /// longest ID are still a token that is read (`CompactJWS.bytesMax`), however they are escaped.
-    package static let audienceBytesMax = 512
     /// Longest name of the issuer in bytes: a URL with the longest host.
     package static let issuerBytesMax = 512
 
@@ -62,7 +56,9 @@ package struct TokenIssuer: Sendable {
         issuer: String? = nil
     ) throws(TokenError) {
         if let issuer {
-            guard Self.isWord(issuer, bytesMax: Self.issuerBytesMax) else { throw .issuerMalformed }
+            guard TokenAudiences.isWord(issuer, bytesMax: Self.issuerBytesMax) else {
+                throw .issuerMalformed
+            }
         }
         self.trustDomain = trustDomain
         self.lifetimes = lifetimes
@@ -76,7 +72,6 @@ package struct TokenIssuer: Sendable {
     ///   - entry: The entry as it is in the datastore now.
     ///   - id: The ID that the agent asked for.
     ///   - audiences: Who the token is for, in the order asked for.
-    ///   - lifetimeSeconds: What the entry says; nil takes the server's default.
     ///   - node: The agent as the server has verified and attested it.
     ///   - workload: The template variables that the agent asserts.
     ///   - now: The wall clock.
@@ -86,13 +81,11 @@ package struct TokenIssuer: Sendable {
     package func approve(
         entry: RegistrationEntry,
         claiming id: SPIFFEID,
-        audiences: [String],
-        lifetimeSeconds: Int? = nil,
+        audiences: TokenAudiences,
         node: TemplateNode,
         workload: [String: String] = [:],
         now: Date
     ) throws(TokenRefusal) -> TokenWarrant {
-        try Self.check(audiences)
         do throws(IssuanceRefusal) {
             try entry.checkGrant(
                 of: id,
@@ -105,11 +98,11 @@ package struct TokenIssuer: Sendable {
             throw .grant(error)
         }
         guard let issuedAt = CertificateTime(now) else { throw .clockOutOfRange }
-        let lifetime = lifetimeSeconds.map { Duration.seconds($0) } ?? lifetimes.token
+        let lifetime = entry.jwtSVIDTTLSeconds.map { Duration.seconds($0) } ?? lifetimes.token
         return TokenWarrant(
             id: id,
             entry: EntryReference(id: entry.id, revision: entry.revision),
-            audiences: audiences,
+            audiences: audiences.texts,
             keyID: authority.keyID,
             issuedAt: issuedAt,
             notAfter: try end(lifetime, from: issuedAt, now: now, expires: entry.expires)
@@ -128,7 +121,7 @@ package struct TokenIssuer: Sendable {
         guard let asked = issuedAt.adding(min(lifetime, lifetimes.entryMax)),
             let authorityEnd = CertificateTime(authority.notAfter)
         else { throw .clockOutOfRange }
-        let room = TokenLifetimes.tokenMin.components.seconds
+        let room = TokenLifetimes.cutMin.components.seconds
         func leaves(_ end: CertificateTime) -> Bool {
             end.secondsSince1970 - issuedAt.secondsSince1970 >= room
         }
@@ -139,35 +132,10 @@ package struct TokenIssuer: Sendable {
         guard leaves(entryEnd) else { throw .grant(.entryExpired) }
         return min(asked, authorityEnd, entryEnd)
     }
-
-    private static func check(_ audiences: [String]) throws(TokenRefusal) {
-        guard !audiences.isEmpty else { throw .audienceMissing }
-        guard audiences.count <= audiencesMax else { throw .audiencesTooMany(audiences.count) }
-        var seen: Set<[UInt8]> = []
-        for (index, audience) in audiences.enumerated() {
-            guard isWord(audience, bytesMax: audienceBytesMax) else {
-                throw .audienceMalformed(index: index)
-            }
-            guard seen.insert(Array(audience.utf8)).inserted else {
-                throw .audienceTwice(index: index)
-            }
-        }
-    }
-
-    /// Whether a text has something in it, is not too long and has no control characters.
-    private static func isWord(_ text: String, bytesMax: Int) -> Bool {
-        (1...bytesMax).contains(text.utf8.count)
-            && text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
-    }
 }
 
 /// The rule that a request for a JWT-SVID breaks.
 package enum TokenRefusal: Error, Hashable, Sendable, CustomStringConvertible {
-    /// An audience, counted from 0, is empty, too long or has control characters.
-    case audienceMalformed(index: Int)
-    case audienceMissing
-    case audienceTwice(index: Int)
-    case audiencesTooMany(Int)
     /// The key has less time left than any token needs; a new one must be activated.
     case authorityExpiresTooSoon
     case authorityNotYetValid
@@ -179,15 +147,6 @@ package enum TokenRefusal: Error, Hashable, Sendable, CustomStringConvertible {
 
     package var description: String {
         switch self {
-        case .audienceMalformed(let index):
-            """
-            audience \(index) has not 1 to \(TokenIssuer.audienceBytesMax) bytes without control \
-            characters
-            """
-        case .audienceMissing: "the request names no audience; name who the token is for"
-        case .audienceTwice(let index): "audience \(index) is named twice"
-        case .audiencesTooMany(let count):
-            "\(count) audiences; a token has at most \(TokenIssuer.audiencesMax), best one"
         case .authorityExpiresTooSoon:
             "the key for JWT-SVIDs expires before a token would; rotate the authority"
         case .authorityNotYetValid:

@@ -68,6 +68,9 @@ package final class AgentCore: Sendable {
     let readmissions: AsyncStream<Void>
     let timer: DeadlineTimer
     let proxies: ProxyDesk
+    /// JWT-SVIDs of this node.
+    let tokenDesk = TokenDesk()
+    let tokenVerifiers = TokenVerifiers()
     /// The decision log of this node.
     package let decisions: DecisionSpool
     private let connectOutlet: AsyncStream<Void>.Continuation
@@ -130,6 +133,7 @@ package final class AgentCore: Sendable {
         metrics.set(.syncRevision, to: Double(logic.persistedSync?.revision.number ?? 0))
         metrics.set(.cachedEntries, to: Double(logic.cache.entryCount))
         metrics.set(.cachedSVIDs, to: 0)
+        metrics.set(.cachedTokens, to: 0)
         metrics.set(.syncConnected, to: 0)
         metrics.set(.workloadStreams, to: 0)
         metrics.set(.agentProxies, to: 0)
@@ -202,15 +206,28 @@ package final class AgentCore: Sendable {
             "connection to the server ended",
             metadata: ["reason": "\(reason)"]
         )
-        state.withLock { state in
-            state.outlets?.sync.finish()
-            state.outlets?.calls.finish()
-            state.outlets = nil
+        let outlets = state.withLock { state in
+            defer { state.outlets = nil }
+            return state.outlets
         }
+        // Not under the lock: what ends with them may take it.
+        outlets?.sync.finish()
+        outlets?.calls.finish()
         metrics.set(.syncConnected, to: 0)
         metrics.increment(.syncReconnects)
         transition {
             $0.disconnected(refusal: refusal, isTurnedAway: isTurnedAway, now: $1, using: &$2)
+        }
+    }
+
+    /// Asks the server something beside the sync stream.
+    ///
+    /// - Returns: Whether there is a connection on which it may be asked.
+    func callServer(_ call: ServerCall) -> Bool {
+        state.withLock { state in
+            guard let calls = state.outlets?.calls else { return false }
+            if case .terminated = calls.yield(call) { return false }
+            return true
         }
     }
 

@@ -32,7 +32,7 @@ struct AttestationAnswer: Sendable {
         key: NodeKey,
         now: Date
     ) async throws {
-        let bundle = try TrustBundle(parsing: message.bundle)
+        let bundle = try TrustBundle(parsing: message.bundle).withoutJWTAuthorities
         guard bundle.trustDomain == trustDomain else {
             throw AttestationAnswerError.bundleOfOther(bundle.trustDomain)
         }

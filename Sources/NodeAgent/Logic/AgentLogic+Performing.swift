@@ -161,10 +161,15 @@ extension AgentLogic {
         case .upsert(let key, let payload):
             switch try ResourcePayload(key, payload) {
             case .bundle(let new):
-                guard new.trustDomain == trustDomain else { return .bundle(new) }
+                guard new.trustDomain == trustDomain else {
+                    guard new.jwtAuthorities.isEmpty else {
+                        throw .field("\(key)", "it has keys for another trust domain's JWT-SVIDs")
+                    }
+                    return .bundle(new)
+                }
                 // After a restart the bundle beside the SVID may be the newer one.
                 if isRestoring, new.sequenceNumber < bundle.sequenceNumber {
-                    return .bundle(bundle)
+                    return .bundle(bundle.keepingJWTAuthorities(of: new))
                 }
                 guard new.x509Authorities.contains(where: { Self.isReadable($0) }) else {
                     throw .field("\(key)", "no authority of it can be read")

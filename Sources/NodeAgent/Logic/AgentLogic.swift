@@ -262,6 +262,8 @@ package struct AgentLogic: Sendable {
         own.renewed(validity, authorityKeyID: authorityKeyID, now: now, using: &generator)
         showsOldSVID = isOnline
         if new.trustDomain == trustDomain, new.sequenceNumber > bundle.sequenceNumber {
+            // Of the answer only its certificates count.
+            let new = new.keepingJWTAuthorities(of: bundle)
             bundle = new
             actions.append(.trust(new))
             actions += perform(

@@ -21,7 +21,7 @@ extension ProxyView.Trust {
     ) -> Signet_Proxy_V1alpha1_Trust {
         .with {
             $0.trustDomain = trustDomain.name
-            $0.bundles = bundles.map(\.message)
+            $0.bundles = bundles.map(\.withoutJWTAuthorities.message)
             // The cache tells of none of nodes; all others have a form.
             $0.revocations = revocations.filter { $0.isKnown(to: capabilities) }
                 .compactMap { try? $0.message }

@@ -28,6 +28,7 @@ package enum ServerCall: Sendable {
     case query(Signet_Node_V1alpha1_Query)
     case renew
     case sign(SigningBatch)
+    case tokens(TokenCall)
 }
 
 /// The agent's connections to its servers, one at a time.
@@ -195,6 +196,8 @@ struct ServerConnection {
                 case .renew: group.addTask { await OwnSVIDCalls(core: core).renew(on: node) }
                 case .sign(let batch):
                     group.addTask { await WorkloadSigning(core: core).sign(batch, on: node) }
+                case .tokens(let call):
+                    group.addTask { await TokenSigning(core: core).sign(call, on: node) }
                 case .query(let query):
                     let answers = ServerQueries(core: core, attestor: attestor)
                     guard open.enter() else {

@@ -11,7 +11,7 @@ internal import SPIFFE
 internal import SwiftProtobuf
 internal import Telemetry
 
-/// The SPIFFE Workload API, X.509 profile.
+/// The SPIFFE Workload API; the JWT profile is in an extension.
 ///
 /// The caller is known by the kernel alone.
 ///
@@ -26,8 +26,10 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         response: RPCWriter<X509SVIDResponse>,
         context: ServerContext
     ) async throws {
+        let shown = LastMessage<X509SVIDResponse>()
         try await serve("FetchX509SVID", .svids, context) { view in
-            try await response.write(view.x509SVIDResponse)
+            let message = view.x509SVIDResponse
+            if shown.replace(by: message) { try await response.write(message) }
         }
     }
 
@@ -36,34 +38,14 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         response: RPCWriter<X509BundlesResponse>,
         context: ServerContext
     ) async throws {
+        let shown = LastMessage<X509BundlesResponse>()
         try await serve("FetchX509Bundles", .bundles, context) { view in
-            try await response.write(view.x509BundlesResponse)
+            let message = view.x509BundlesResponse
+            if shown.replace(by: message) { try await response.write(message) }
         }
     }
 
     // MARK: - Profiles that this version does not have
-
-    func fetchJWTSVID(
-        request: JWTSVIDRequest,
-        context: ServerContext
-    ) async throws -> JWTSVIDResponse {
-        throw Self.unimplemented("JWT")
-    }
-
-    func fetchJWTBundles(
-        request: JWTBundlesRequest,
-        response: RPCWriter<JWTBundlesResponse>,
-        context: ServerContext
-    ) async throws {
-        throw Self.unimplemented("JWT")
-    }
-
-    func validateJWTSVID(
-        request: ValidateJWTSVIDRequest,
-        context: ServerContext
-    ) async throws -> ValidateJWTSVIDResponse {
-        throw Self.unimplemented("JWT")
-    }
 
     func fetchWITSVID(
         request: WITSVIDRequest,
@@ -87,13 +69,19 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
 
     // MARK: - One stream
 
-    /// Attests the caller and shows it its view, now and after each change, until it leaves.
-    private func serve(
+    /// Attests the caller, who has a place among its user's as long as `body` runs.
+    ///
+    /// - Parameters:
+    ///   - method: For metrics and the log.
+    ///   - context: Of the call.
+    ///   - body: What is done for the caller.
+    /// - Returns: What `body` returns.
+    /// - Throws: `RPCError` if the caller has no place or is not attested, and what `body` throws.
+    func withCaller<Result>(
         _ method: String,
-        _ interest: WorkloadInterest,
         _ context: ServerContext,
-        _ send: @escaping @Sendable (WorkloadView) async throws -> Void
-    ) async throws {
+        _ body: (LocalPeer, WorkloadAttestation) async throws -> Result
+    ) async throws -> Result {
         let start = core.clock.bootTime
         guard case .local(let peer) = try context.peer else {
             throw RPCError(code: .permissionDenied, message: "only processes of this machine")
@@ -108,6 +96,30 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         defer { places.leave(uid: peer.uid) }
         let attestation = try await attest(peer, method)
         core.metrics.observe(.attestationDuration, core.clock.bootTime - start)
+        return try await body(peer, attestation)
+    }
+
+    /// Attests the caller and shows it its view, now and after each change, until it leaves.
+    func serve(
+        _ method: String,
+        _ interest: WorkloadInterest,
+        _ context: ServerContext,
+        _ send: @escaping @Sendable (WorkloadView) async throws -> Void
+    ) async throws {
+        let start = core.clock.bootTime
+        try await withCaller(method, context) { peer, attestation in
+            try await show(peer, attestation, interest, method, since: start, send)
+        }
+    }
+
+    private func show(
+        _ peer: LocalPeer,
+        _ attestation: WorkloadAttestation,
+        _ interest: WorkloadInterest,
+        _ method: String,
+        since start: Duration,
+        _ send: @escaping @Sendable (WorkloadView) async throws -> Void
+    ) async throws {
         let stream = WorkloadStream()
         try await withRPCCancellationHandler {
             let id = core.subscribe(
@@ -178,7 +190,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         }
     }
 
-    private func count(_ method: String, _ result: String, _ peer: LocalPeer) {
+    func count(_ method: String, _ result: String, _ peer: LocalPeer) {
         core.metrics.increment(.workloadAPIRequests, method, result)
         core.logger.debug(
             "workload request",

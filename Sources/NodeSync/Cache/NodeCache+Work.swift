@@ -93,17 +93,11 @@ extension NodeCache {
         guard let id = classesBySubscriber[subscriber],
             case .workloads(let selectors)? = classes[id]?.audience
         else { return false }
-        return selectors.contains { anchor in
-            entriesByAnchor[anchor, default: []].contains { id in
-                guard let cached = entries[id], cached.isActive else { return false }
-                return cached.entry.matches(workload: selectors)
-                    && cached.identity(for: selectors, trustDomain: trustDomain, node: node) == nil
-            }
-        }
+        return mayBeGranted(to: selectors)
     }
 
     /// What the entries grant to a workload, the oldest entry first.
-    private func identities(for selectors: Set<Selector>) -> [IdentityKey] {
+    func identities(for selectors: Set<Selector>) -> [IdentityKey] {
         var granted: [(createdAt: Date, key: IdentityKey)] = []
         for anchor in selectors {
             for id in entriesByAnchor[anchor] ?? [] {
@@ -231,7 +225,7 @@ extension NodeCache {
                 isAwaiting = true
             }
         }
-        let bundle = bundles[trustDomain]
+        let bundle = tokenBundle
         let isReady =
             !svids.isEmpty && bundle != nil && (workloads.hasOpened || !isAwaiting)
         return WorkloadView(

@@ -101,6 +101,9 @@ package struct NodeCache: Sendable {
         revocations.distrust(of: keyID)
     }
 
+    /// Before which moment what was issued for an identity is refused; nil if it is not revoked.
+    func revokedBefore(_ id: SPIFFEID) -> Date? { revocations.before(of: id) }
+
     /// Why an entry's ID cannot be said on this node; nil if it can, or if the entry is unknown.
     package func problem(ofEntry id: String) -> IDTemplateError? { entries[id]?.problem }
 
@@ -209,8 +212,11 @@ package struct NodeCache: Sendable {
             pending.recheckRevocations = true
         }
         if !revocationChanges.isEmpty {
+            let distrusted = revocations.authorities
             pending.newlyTainted = revocations.change(revocationChanges, now: now)
             pending.recheckRevocations = true
+            // Whose key has signed tokens shows in every bundle.
+            if revocations.authorities != distrusted { pending.review.formUnion(classes.keys) }
             reviewProxies()
         }
         return finish(now: now)

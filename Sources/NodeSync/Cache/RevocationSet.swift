@@ -19,7 +19,7 @@ struct RevocationSet: Sendable {
     }
 
     private var revocations: [String: Revocation] = [:]
-    private var authorities: Set<[UInt8]> = []
+    private(set) var authorities: Set<[UInt8]> = []
     private var taintedAuthorities: Set<[UInt8]> = []
     private var identities: [SPIFFEID: Date] = [:]
     private var leaves: [Leaf: Date] = [:]
@@ -87,6 +87,9 @@ struct RevocationSet: Sendable {
         if authorities.contains(keyID) { return .revoked }
         return taintedAuthorities.contains(keyID) ? .tainted : nil
     }
+
+    /// Before which moment what was issued for an identity is refused; nil if it is not revoked.
+    func before(of id: SPIFFEID) -> Date? { identities[id] }
 
     /// Whether an SVID on a node may no longer be served.
     func revokes(_ issued: IssuedSVID, on node: String) -> Bool {

@@ -21,12 +21,19 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
     package static let ttlSecondsMin = 10
     /// No SVID outlives the 24 hours that an authority lives by default.
     package static let ttlSecondsMax = 24 * 3600
+    /// Agents keep tokens and give none out that is about to end, so a shorter one would be signed anew
+    /// for each who asks.
+    package static let jwtTTLSecondsMin = 30
+    /// Verifiers that are not told of revocations take a token until it ends: beyond an hour it would
+    /// be a password.
+    package static let jwtTTLSecondsMax = 3600
 
     /// A SPIFFE ID or a template of one, never in the reserved part.
     package let spiffeID: String
     package let nodeSelectors: [Selector]
     package let workloadSelectors: [Selector]
     package let x509SVIDTTLSeconds: Int?
+    package let jwtSVIDTTLSeconds: Int?
     package let dnsNames: [String]
     package let federatesWith: [TrustDomain]
     package let hint: String?
@@ -38,6 +45,7 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
         nodeSelectors: [Selector],
         workloadSelectors: [Selector],
         x509SVIDTTLSeconds: Int? = nil,
+        jwtSVIDTTLSeconds: Int? = nil,
         dnsNames: [String] = [],
         federatesWith: [TrustDomain] = [],
         hint: String? = nil,
@@ -47,6 +55,7 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
         self.nodeSelectors = nodeSelectors
         self.workloadSelectors = workloadSelectors
         self.x509SVIDTTLSeconds = x509SVIDTTLSeconds
+        self.jwtSVIDTTLSeconds = jwtSVIDTTLSeconds
         self.dnsNames = dnsNames
         self.federatesWith = federatesWith
         self.hint = hint
@@ -66,6 +75,7 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
             nodeSelectors: nodeSelectors,
             workloadSelectors: workloadSelectors,
             x509SVIDTTLSeconds: x509SVIDTTLSeconds,
+            jwtSVIDTTLSeconds: jwtSVIDTTLSeconds,
             dnsNames: dnsNames,
             federatesWith: federatesWith.map(\.name),
             hint: hint ?? "",
@@ -81,7 +91,16 @@ extension DocumentParser {
         let idNode = required("spiffeID", of: &fields)
         let nodeSelectors = selectors("nodeSelectors", of: &fields)
         let workloadSelectors = selectors("workloadSelectors", of: &fields, areOfProcess: true)
-        let ttl = fields.take("x509SVIDTTL").flatMap { lifetime($0) }
+        let ttl = lifetime(
+            "x509SVIDTTL",
+            of: &fields,
+            in: RegistrationEntrySpec.ttlSecondsMin...RegistrationEntrySpec.ttlSecondsMax
+        )
+        let tokenTTL = lifetime(
+            "jwtSVIDTTL",
+            of: &fields,
+            in: RegistrationEntrySpec.jwtTTLSecondsMin...RegistrationEntrySpec.jwtTTLSecondsMax
+        )
         let dnsNames = fields.take("dnsNames").flatMap {
             list($0, path: "spec.dnsNames", max: RegistrationEntrySpec.dnsNamesMax) {
                 $0.dnsName($1, path: $2)
@@ -105,6 +124,7 @@ extension DocumentParser {
             nodeSelectors: nodeSelectors,
             workloadSelectors: workloadSelectors,
             x509SVIDTTLSeconds: ttl,
+            jwtSVIDTTLSeconds: tokenTTL,
             dnsNames: dnsNames ?? [],
             federatesWith: federatesWith ?? [],
             hint: hint,
@@ -162,9 +182,13 @@ extension DocumentParser {
         }
     }
 
-    private mutating func lifetime(_ node: YAMLNode) -> Int? {
-        let path = "spec.x509SVIDTTL"
-        let range = RegistrationEntrySpec.ttlSecondsMin...RegistrationEntrySpec.ttlSecondsMax
+    private mutating func lifetime(
+        _ key: String,
+        of fields: inout Fields,
+        in range: ClosedRange<Int>
+    ) -> Int? {
+        guard let node = fields.take(key) else { return nil }
+        let path = fields.path(of: key)
         let bounds =
             "\(DurationText.text(seconds: range.lowerBound)) to "
             + DurationText.text(seconds: range.upperBound)

@@ -61,6 +61,7 @@ extension RegistrationEntrySpec {
             "workloadSelectors": .array(workloadSelectors.map { .string($0.description) }),
         ]
         members["x509SVIDTTL"] = x509SVIDTTLSeconds.map { .string(DurationText.text(seconds: $0)) }
+        members["jwtSVIDTTL"] = jwtSVIDTTLSeconds.map { .string(DurationText.text(seconds: $0)) }
         if !dnsNames.isEmpty { members["dnsNames"] = .array(dnsNames.map(JSONValue.string)) }
         if !federatesWith.isEmpty {
             members["federatesWith"] = .array(federatesWith.map { .string($0.name) })

@@ -11,11 +11,21 @@ package struct JWTAuthority: Hashable, Sendable {
     package let key: JSONWebKey
     /// The one algorithm that the bundle allows the key; nil for every one that fits.
     package let algorithm: JWSAlgorithm?
+    /// The subject key identifier of the X.509 authority that is made and distrusted together with
+    /// the key (docs/decisions/0017-jwt-keys-and-services.md); nil if the key's owner has no such
+    /// pairs, or does not say.
+    package let authorityKeyID: [UInt8]?
 
-    package init(keyID: String, key: JSONWebKey, algorithm: JWSAlgorithm? = nil) {
+    package init(
+        keyID: String,
+        key: JSONWebKey,
+        algorithm: JWSAlgorithm? = nil,
+        authorityKeyID: [UInt8]? = nil
+    ) {
         self.keyID = keyID
         self.key = key
         self.algorithm = algorithm
+        self.authorityKeyID = authorityKeyID
     }
 
     /// Whether signatures of this algorithm may be the key's.

@@ -25,6 +25,40 @@ package struct TrustBundle: Hashable, Sendable {
         x509Authorities.compactMap { (try? LeafCertificate(der: $0))?.notAfter }.max()
     }
 
+    /// The key identifiers of the X.509 authorities that can be read.
+    package var authorityKeyIDs: Set<[UInt8]> {
+        Set(x509Authorities.compactMap { (try? LeafCertificate(der: $0))?.subjectKeyID })
+    }
+
+    /// This bundle with the keys for JWT-SVIDs that another one has of the same authorities.
+    ///
+    /// Only Sync brings such keys: a newer bundle that came otherwise neither loses all of them nor
+    /// keeps one whose authority has left (docs/decisions/0017-jwt-keys-and-services.md).
+    package func keepingJWTAuthorities(of other: TrustBundle) -> TrustBundle {
+        let known = authorityKeyIDs
+        return TrustBundle(
+            trustDomain: trustDomain,
+            x509Authorities: x509Authorities,
+            jwtAuthorities: other.trustDomain != trustDomain
+                ? []
+                : other.jwtAuthorities.filter { key in
+                    key.authorityKeyID.map(known.contains) ?? false
+                },
+            sequenceNumber: sequenceNumber,
+            refreshHintSeconds: refreshHintSeconds
+        )
+    }
+
+    /// The bundle for those who verify certificates only.
+    package var withoutJWTAuthorities: TrustBundle {
+        TrustBundle(
+            trustDomain: trustDomain,
+            x509Authorities: x509Authorities,
+            sequenceNumber: sequenceNumber,
+            refreshHintSeconds: refreshHintSeconds
+        )
+    }
+
     package init(
         trustDomain: TrustDomain,
         x509Authorities: [[UInt8]],

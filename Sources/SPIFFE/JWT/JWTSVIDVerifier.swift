@@ -22,15 +22,10 @@ package struct JWTSVIDVerifier: Sendable {
 
     /// Takes the JWT authorities of every bundle.
     ///
-    /// - Parameters:
-    ///   - bundles: The bundle of each trusted trust domain. A bundle under another name than its
-    ///     own, or with more than `TrustBundle.authoritiesMax` authorities, is left out whole.
-    ///   - revokedAuthorities: SHA-256 of the SubjectPublicKeyInfo of keys that verify nothing,
-    ///     whether a bundle still holds them or not.
-    package init(
-        bundles: [TrustDomain: TrustBundle],
-        revokedAuthorities: Set<[UInt8]> = []
-    ) {
+    /// - Parameter bundles: The bundle of each trusted trust domain, without the keys of authorities
+    ///   that are revoked. A bundle under another name than its own, or with more than
+    ///   `TrustBundle.authoritiesMax` authorities, is left out whole.
+    package init(bundles: [TrustDomain: TrustBundle]) {
         var keys: [TrustDomain: [Key]] = [:]
         for (trustDomain, bundle) in bundles {
             let authorities = bundle.jwtAuthorities
@@ -38,10 +33,7 @@ package struct JWTSVIDVerifier: Sendable {
                 authorities.count <= TrustBundle.authoritiesMax
             else { continue }
             keys[trustDomain] = authorities.compactMap { authority in
-                guard let key = authority.key.verificationKey,
-                    !revokedAuthorities.contains(sha256(authority.key.subjectPublicKeyInfo))
-                else { return nil }
-                return Key(authority: authority, verificationKey: key)
+                authority.key.verificationKey.map { Key(authority: authority, verificationKey: $0) }
             }
         }
         self.keys = keys

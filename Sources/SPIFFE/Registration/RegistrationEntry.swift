@@ -23,6 +23,8 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
     package let workloadSelectors: [Selector]
     /// Lifetime of the X.509-SVID in seconds; nil takes the server's default.
     package let x509SVIDTTLSeconds: Int?
+    /// Lifetime of JWT-SVIDs in seconds; nil takes the server's default.
+    package let jwtSVIDTTLSeconds: Int?
     package let dnsNames: [String]
     package let federatesWith: [String]
     /// Sent to the workload to tell several identities apart (Workload API section 4.4).
@@ -43,6 +45,7 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
         nodeSelectors: [Selector],
         workloadSelectors: [Selector],
         x509SVIDTTLSeconds: Int? = nil,
+        jwtSVIDTTLSeconds: Int? = nil,
         dnsNames: [String] = [],
         federatesWith: [String] = [],
         hint: String = "",
@@ -59,6 +62,7 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
         self.nodeSelectors = Array(Set(nodeSelectors)).sorted()
         self.workloadSelectors = Array(Set(workloadSelectors)).sorted()
         self.x509SVIDTTLSeconds = x509SVIDTTLSeconds
+        self.jwtSVIDTTLSeconds = jwtSVIDTTLSeconds
         self.dnsNames = dnsNames
         self.federatesWith = federatesWith
         self.hint = hint
@@ -84,6 +88,7 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
             nodeSelectors: try fields.decode([Selector].self, forKey: .nodeSelectors),
             workloadSelectors: try fields.decode([Selector].self, forKey: .workloadSelectors),
             x509SVIDTTLSeconds: try fields.decodeIfPresent(Int.self, forKey: .x509SVIDTTLSeconds),
+            jwtSVIDTTLSeconds: try fields.decodeIfPresent(Int.self, forKey: .jwtSVIDTTLSeconds),
             dnsNames: try fields.decode([String].self, forKey: .dnsNames),
             federatesWith: try fields.decode([String].self, forKey: .federatesWith),
             hint: try fields.decode(String.self, forKey: .hint),

@@ -59,6 +59,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case auditAlarms = "signet_agent_audit_alarms_total"
     case cachedEntries = "signet_agent_cached_entries"
     case cachedSVIDs = "signet_agent_cached_svids"
+    case cachedTokens = "signet_agent_cached_tokens"
     case clockSkew = "signet_agent_clock_skew_seconds"
     case fetchDuration = "signet_agent_fetch_duration_seconds"
     case agentProxies = "signet_agent_proxies_attached"

@@ -21,7 +21,7 @@ extension Metric {
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
             .authorityNotAfter, .authoritySVIDsNotReplaced, .buildInfo, .cachedEntries,
-            .cachedSVIDs,
+            .cachedSVIDs, .cachedTokens,
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
             .entries, .observedEndpoints, .proxies,
@@ -88,7 +88,8 @@ extension Metric {
             .stateRevision,
             .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
             .auditCheckpointTime, .auditTreeSize, .authoritySVIDsNotReplaced, .cachedEntries,
-            .cachedSVIDs, .clockSkew, .clockSteps, .commitDuration, .commitTransactions,
+            .cachedSVIDs, .cachedTokens, .clockSkew, .clockSteps, .commitDuration,
+            .commitTransactions,
             .decisionBytes, .decisionLosses,
             .decisionSpoolBytes, .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
             .decisionStoreUp, .decisionStored, .entries, .fetchDuration, .proxyAccessLogDropped,
@@ -123,6 +124,7 @@ extension Metric {
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
         case .cachedSVIDs: "Workload certificates this agent holds."
+        case .cachedTokens: "JWT-SVIDs this agent holds."
         case .clockRefused: "1 while nothing is signed because of the clock, by problem."
         case .clockSkew: "Wall clock minus the server's, at the last exchange."
         case .clockSteps: "Steps of the wall clock over 5 s."
@@ -158,7 +160,7 @@ extension Metric {
         case .rpcs: "Requests answered, by method and status code."
         case .startTime: "When this process started, in Unix time."
         case .svidRenewals: "Renewals of the agent's own certificate, by result."
-        case .svidsIssued: "Certificates signed, by kind."
+        case .svidsIssued: "SVIDs signed, by kind; `jwt` are tokens."
         case .syncAlarms: "Sync messages that contradict what is applied, by reason."
         case .syncConnected: "1 while the sync stream is open."
         case .syncConvergenceDuration:

@@ -73,7 +73,7 @@ struct AgentCommand: ParsableCommand {
             )
             if let identities = identitiesRevoked, identities > 0 {
                 Terminal.error(
-                    "\(identities) identities were revoked, because it held many certificates of each"
+                    "\(identities) identities were revoked, because it held a token or many certificates of each"
                 )
             }
             guard left > 0 else { return }

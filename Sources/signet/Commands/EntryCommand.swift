@@ -21,6 +21,7 @@ struct EntryCommand: ParsableCommand {
         var nodeSelectors: [String]
         var workloadSelectors: [String]
         var x509SVIDTTLSeconds: UInt32
+        var jwtSVIDTTLSeconds: UInt32
         var dnsNames: [String]
         var federatesWith: [String]
         var hint: String
@@ -37,6 +38,7 @@ struct EntryCommand: ParsableCommand {
             nodeSelectors = entry.nodeSelectors
             workloadSelectors = entry.workloadSelectors
             x509SVIDTTLSeconds = entry.x509SvidTtlSeconds
+            jwtSVIDTTLSeconds = entry.jwtSvidTtlSeconds
             dnsNames = entry.dnsNames
             federatesWith = entry.federatesWith
             hint = entry.hint
@@ -111,14 +113,16 @@ struct EntryCommand: ParsableCommand {
                 )
             }
             let view = View(entry)
-            let lifetime = view.x509SVIDTTLSeconds
+            func lifetime(_ seconds: UInt32) -> String {
+                seconds == 0 ? "the server's" : Moment.span(seconds: Double(seconds))
+            }
             try output.print(view) {
                 .fields([
                     "namespace": view.namespace, "name": view.name, "SPIFFE ID": view.spiffeID,
                     "node selectors": view.nodeSelectors.joined(separator: " "),
                     "workload selectors": view.workloadSelectors.joined(separator: " "),
-                    "SVID lifetime": lifetime == 0
-                        ? "the server's" : Moment.span(seconds: Double(lifetime)),
+                    "SVID lifetime": lifetime(view.x509SVIDTTLSeconds),
+                    "token lifetime": lifetime(view.jwtSVIDTTLSeconds),
                     "DNS names": view.dnsNames.joined(separator: " "),
                     "federates with": view.federatesWith.joined(separator: " "),
                     "hint": view.hint,

@@ -16,12 +16,14 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
             they hold. The identity itself stays: whoever is entitled to it gets a new SVID, with \
             --for only after that time. Until then the listeners of proxies that speak for it are \
             closed, and who calls them or calls through them is refused. To end it, delete the \
-            entries that the command names.
+            entries that the command names. JWT-SVIDs of it are refused by agents that are asked to \
+            validate them; who verifies them by the keys alone takes them until they end.
 
             A revocation cannot be taken back, and lasts no longer than what it refuses.
 
             With --serial one certificate is refused in place of all of an identity: its holder gets \
-            another one, whoever has copied its key does not. `signet audit query --event \
+            another one, whoever has copied its key does not. Its holder's tokens have no serial \
+            numbers and stay good. `signet audit query --event \
             svidsIssued` shows serial numbers.
 
             The command says who has applied it within 2 s, and who has not; with --wait it waits \

@@ -22,7 +22,7 @@ struct WorkloadStream: Sendable {
 
     /// Without it an agent refuses every call: a browser cannot be made to send it (Workload
     /// Endpoint section 5).
-    private static let header: Metadata = ["workload.spiffe.io": "true"]
+    static let header: Metadata = ["workload.spiffe.io": "true"]
 
     let path: String
     let clock = SystemClock()
@@ -108,7 +108,7 @@ struct WorkloadStream: Sendable {
         }
     }
 
-    private static func failure(_ error: RPCError, at path: String) -> CommandFailure {
+    static func failure(_ error: RPCError, at path: String) -> CommandFailure {
         // An answer of the agent, who was reached, and not what the library says of a connection.
         if error.code == .unavailable, error.cause == nil {
             return CommandFailure(

@@ -164,12 +164,13 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                     notBefore: AuditTime(time),
                     notAfter: later,
                     serverID: "one",
-                    key: .init(type: "ec-p256", storage: "encrypted")
+                    key: .init(type: "ec-p256", storage: "encrypted"),
+                    tokenKeyID: "c2lnbmV0"
                 )
             ),
             by: .system("rotation"),
             #"""
-            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1}
+            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenKeyID":"c2lnbmV0","v":1}
             """#
         ),
         GoldenRecord(
@@ -349,6 +350,29 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             by: .spiffe(agent),
             #"""
             {"actor":"spiffe://example.org/signet/agent/web-1","event":"requestRefused","namespace":"shop","reason":"the entry “web” is not scoped to this node\n","spiffeID":"spiffe://example.org/ns/shop/sa/web","time":"2026-01-02T03:04:05.678Z","v":1,"what":"sign"}
+            """#
+        ),
+        GoldenRecord(
+            .jwtSVIDsIssued(
+                JWTSVIDIssuance(
+                    agent: agent,
+                    authority: keyID,
+                    keyID: "c2lnbmV0",
+                    tokens: [
+                        IssuedJWTSVID(
+                            spiffeID: id("/ns/shop/sa/web"),
+                            audiences: ["api.example.org"],
+                            tokenID: "dG9rZW4",
+                            notAfter: later,
+                            signingInputSHA256: sha256,
+                            entry: .init(id: "e-1", namespace: "shop", revision: 42)
+                        )
+                    ]
+                )
+            ),
+            by: .spiffe(agent),
+            #"""
+            {"actor":"spiffe://example.org/signet/agent/web-1","agent":"spiffe://example.org/signet/agent/web-1","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","event":"jwtSVIDsIssued","keyID":"c2lnbmV0","time":"2026-01-02T03:04:05.678Z","tokens":[{"audiences":["api.example.org"],"entry":"e-1","entryRevision":42,"namespace":"shop","notAfter":"2026-01-02T04:04:05.678Z","signingInputSHA256":"abababababababababababababababababababababababababababababababab","spiffeID":"spiffe://example.org/ns/shop/sa/web","tokenID":"dG9rZW4"}],"v":1}
             """#
         ),
         GoldenRecord(

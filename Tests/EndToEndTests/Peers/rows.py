@@ -149,12 +149,95 @@ def not_extended():
 
 
 def profiles():
-    """A-1, A-9, A-10: what is not provided says so."""
+    """A-1: what is not provided says so."""
     with channel() as connection:
         for method, streams in METHODS.items():
-            if "JWT" in method or "WIT" in method:
+            if "WIT" in method:
                 found = code(connection, method, streams=streams)
                 expect(found, "UNIMPLEMENTED", method)
+
+
+def refused(call, request, wanted, what):
+    """The code of a call that must fail."""
+    try:
+        call(request, metadata=api.HEADER, timeout=api.PATIENCE)
+    except grpc.RpcError as error:
+        return expect(error.code().name, wanted, "%s: %s" % (what, error.details()))
+    raise AssertionError(what + " was answered")
+
+
+def tokens(*identities):
+    """A-6, A-7, A-9, A-10: tokens, key sets and validation, looked at by another JOSE library."""
+    import json
+
+    import jwt
+
+    caller = Caller()
+    messages, stub = caller.messages, caller.stub
+    call = stub.FetchJWTBundles(
+        messages.JWTBundlesRequest(), metadata=api.HEADER, timeout=api.PATIENCE)
+    bundles = next(call).bundles
+    call.cancel()
+    expect(list(bundles), ["spiffe://example.org"])
+    keys = json.loads(bundles["spiffe://example.org"])["keys"]
+    assert keys, "no key"
+    for key in keys:
+        expect(key["use"], "jwt-svid")
+        assert key["kid"] and "x5c" not in key, key
+    known = {key["kid"]: jwt.PyJWK(key) for key in keys}
+    expect(len(known), len(keys), "key IDs")
+
+    request = messages.JWTSVIDRequest(audience=["api", "db"])
+    response = stub.FetchJWTSVID(request, metadata=api.HEADER, timeout=api.PATIENCE)
+    expect([svid.spiffe_id for svid in response.svids], list(identities))
+    for svid in response.svids:
+        header = jwt.get_unverified_header(svid.svid)
+        expect(sorted(header), ["alg", "kid", "typ"])
+        claims = jwt.decode(
+            svid.svid, known[header["kid"]].key, algorithms=["ES256"], audience="db",
+            options={"require": ["aud", "exp", "iat", "jti", "sub"]})
+        expect(claims["sub"], svid.spiffe_id)
+        expect(claims["aud"], ["api", "db"])
+    # The second time it comes from the agent's memory.
+    again = stub.FetchJWTSVID(request, metadata=api.HEADER, timeout=api.PATIENCE)
+    expect([svid.svid for svid in again.svids], [svid.svid for svid in response.svids])
+
+    one = stub.FetchJWTSVID(
+        messages.JWTSVIDRequest(audience=["api"], spiffe_id=identities[-1]),
+        metadata=api.HEADER, timeout=api.PATIENCE)
+    expect([svid.spiffe_id for svid in one.svids], [identities[-1]])
+    token = one.svids[0].svid
+    valid = stub.ValidateJWTSVID(
+        messages.ValidateJWTSVIDRequest(audience="api", svid=token),
+        metadata=api.HEADER, timeout=api.PATIENCE)
+    expect(valid.spiffe_id, identities[-1])
+    expect(list(valid.claims["aud"]), ["api"])
+    expect(valid.claims["sub"], identities[-1])
+
+    def validate(audience, svid):
+        return messages.ValidateJWTSVIDRequest(audience=audience, svid=svid)
+
+    refused(stub.ValidateJWTSVID, validate("db", token), "INVALID_ARGUMENT", "another audience")
+    refused(stub.ValidateJWTSVID, validate("", token), "INVALID_ARGUMENT", "no audience")
+    refused(stub.ValidateJWTSVID, validate("api", token[:-4] + "AAAA"), "INVALID_ARGUMENT",
+            "a changed signature")
+    refused(stub.FetchJWTSVID, messages.JWTSVIDRequest(), "INVALID_ARGUMENT", "no audience")
+    refused(
+        stub.FetchJWTSVID,
+        messages.JWTSVIDRequest(audience=["api"], spiffe_id="spiffe://example.org/nobody"),
+        "PERMISSION_DENIED", "another identity")
+
+
+def tokens_denied():
+    """A-9, A-12: who is entitled to nothing gets no token, no keys and no validation."""
+    caller = Caller()
+    messages, stub = caller.messages, caller.stub
+    refused(stub.FetchJWTSVID, messages.JWTSVIDRequest(audience=["api"]), "PERMISSION_DENIED",
+            "a token")
+    refused(stub.ValidateJWTSVID, messages.ValidateJWTSVIDRequest(audience="api", svid="x"),
+            "PERMISSION_DENIED", "validation")
+    with channel() as connection:
+        expect(code(connection, "FetchJWTBundles"), "PERMISSION_DENIED")
 
 
 def whole(identity):

@@ -221,13 +221,6 @@ struct WorkloadAPITests {
                 let api = SpiffeWorkloadAPI.Client(wrapping: client)
                 let header = ServingAgent.header
                 return [
-                    await code { _ = try await api.fetchJWTSVID(.init(), metadata: header) },
-                    await code { _ = try await api.validateJWTSVID(.init(), metadata: header) },
-                    await code {
-                        try await api.fetchJWTBundles(.init(), metadata: header) { response in
-                            for try await _ in response.messages {}
-                        }
-                    },
                     await code {
                         try await api.fetchWITSVID(.init(), metadata: header) { response in
                             for try await _ in response.messages {}
@@ -240,7 +233,7 @@ struct WorkloadAPITests {
                     },
                 ]
             }
-            #expect(codes == Array(repeating: .unimplemented, count: 5))
+            #expect(codes == Array(repeating: .unimplemented, count: 2))
         }
     }
 

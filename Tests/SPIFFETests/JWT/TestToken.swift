@@ -38,13 +38,9 @@ struct TestToken {
         )
     }
 
-    static func verifier(
-        _ bundles: TrustBundle...,
-        revoking revoked: Set<[UInt8]> = []
-    ) -> JWTSVIDVerifier {
+    static func verifier(_ bundles: TrustBundle...) -> JWTSVIDVerifier {
         JWTSVIDVerifier(
-            bundles: Dictionary(uniqueKeysWithValues: bundles.map { ($0.trustDomain, $0) }),
-            revokedAuthorities: revoked
+            bundles: Dictionary(uniqueKeysWithValues: bundles.map { ($0.trustDomain, $0) })
         )
     }
 

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import ControlAPI
+package import FoundationEssentials
+package import NodeSync
+internal import Synchronization
+
+/// A JWT-SVID that somebody waits for, or that is renewed beside.
+package final class TokenFlight: Sendable {
+    private typealias Waiter = CheckedContinuation<Result<KeptToken, APIError>, Never>
+
+    private struct State {
+        var result: Result<KeptToken, APIError>?
+        var waiting: [Waiter] = []
+    }
+
+    package let key: TokenKey
+    package let grant: TokenGrant
+    /// The user whose process asked first.
+    package let uid: UInt32
+    /// Whether there is a token already: then nobody has to wait, and everybody would lose something.
+    let isRenewal: Bool
+    /// In time since boot.
+    let askedAt: Duration
+    private let state = Mutex(State())
+
+    init(_ key: TokenKey, _ grant: TokenGrant, uid: UInt32, isRenewal: Bool, askedAt: Duration) {
+        self.key = key
+        self.grant = grant
+        self.uid = uid
+        self.isRenewal = isRenewal
+        self.askedAt = askedAt
+    }
+
+    /// What came of it, as soon as that is known; every flight ends.
+    package func value() async -> Result<KeptToken, APIError> {
+        await withCheckedContinuation { continuation in
+            let known = state.withLock { state in
+                if state.result == nil { state.waiting.append(continuation) }
+                return state.result
+            }
+            if let known { continuation.resume(returning: known) }
+        }
+    }
+
+    func finish(_ result: Result<KeptToken, APIError>) {
+        let waiting = state.withLock { state -> [Waiter] in
+            guard state.result == nil else { return [] }
+            state.result = result
+            defer { state.waiting = [] }
+            return state.waiting
+        }
+        for continuation in waiting { continuation.resume(returning: result) }
+    }
+}
+
+/// One request to the server.
+///
+/// It is answered and then given up, so that the next one can be made; both happen in the end if
+/// nobody holds it any more.
+package final class TokenCall: Sendable {
+    /// One for each flight, in their order.
+    package typealias Results = [Result<KeptToken, APIError>]
+
+    package let flights: [TokenFlight]
+    private let onAnswer: @Sendable (Results) -> Void
+    private let onRelease: @Sendable () -> Void
+    private let progress = Mutex((isAnswered: false, isReleased: false))
+
+    init(
+        _ flights: [TokenFlight],
+        onAnswer: @escaping @Sendable (Results) -> Void,
+        onRelease: @escaping @Sendable () -> Void
+    ) {
+        self.flights = flights
+        self.onAnswer = onAnswer
+        self.onRelease = onRelease
+    }
+
+    deinit {
+        fail(Self.serverAway)
+        release()
+    }
+
+    /// Answers each flight, in their order; the first answer counts.
+    func finish(_ results: Results) {
+        let isFirst = progress.withLock { progress in
+            defer { progress.isAnswered = true }
+            return !progress.isAnswered
+        }
+        if isFirst { onAnswer(results) }
+    }
+
+    /// Answers all with the same error.
+    func fail(_ error: APIError) { finish(flights.map { _ in .failure(error) }) }
+
+    /// Lets the next request be made.
+    func release() {
+        let isFirst = progress.withLock { progress in
+            defer { progress.isReleased = true }
+            return !progress.isReleased
+        }
+        if isFirst { onRelease() }
+    }
+
+    static let serverAway = APIError(
+        .unavailable,
+        "serverAway",
+        "the agent has no connection to its server, and no token at hand; try again"
+    )
+}
+
+/// Flights of several users, taken in turn.
+private struct Turns {
+    private var queues: [UInt32: [TokenFlight]] = [:]
+    /// Users with something in their queue; the first is next.
+    private var users: [UInt32] = []
+
+    mutating func append(_ flight: TokenFlight) {
+        if queues[flight.uid] == nil { users.append(flight.uid) }
+        queues[flight.uid, default: []].append(flight)
+    }
+
+    /// Those that were taken and not served are the next again, in their order.
+    mutating func putBack(_ flights: [TokenFlight]) {
+        for flight in flights.reversed() {
+            users.removeAll { $0 == flight.uid }
+            users.insert(flight.uid, at: 0)
+            queues[flight.uid, default: []].insert(flight, at: 0)
+        }
+    }
+
+    mutating func next() -> TokenFlight? {
+        guard !users.isEmpty else { return nil }
+        let uid = users.removeFirst()
+        guard var queue = queues.removeValue(forKey: uid), !queue.isEmpty else { return next() }
+        let flight = queue.removeFirst()
+        if !queue.isEmpty {
+            queues[uid] = queue
+            users.append(uid)
+        }
+        return flight
+    }
+}
+
+/// The JWT-SVIDs of a node: what is kept, who waits, and in which order the server is asked
+/// (docs/decisions/0017-jwt-keys-and-services.md).
+package final class TokenDesk: Sendable {
+    /// Most requests of one user that wait for the server, so that audiences out of a generator do not
+    /// keep others from being served.
+    package static let waitingPerUserMax = 32
+    /// Most tokens in one request to the server, as many as it takes.
+    package static let tokensPerCallMax = 100
+    /// Longest time that somebody waits while the server says that the node asks for too much.
+    package static let waitMax: Duration = .seconds(10)
+
+    fileprivate struct State {
+        var memory = TokenMemory()
+        /// What is asked for, sent or not.
+        var flights: [TokenKey: TokenFlight] = [:]
+        /// What is not sent yet; renewals come before everything else, of whichever user.
+        var renewals = Turns()
+        var missing = Turns()
+        var isAsking = false
+        var waitingByUser: [UInt32: Int] = [:]
+    }
+
+    /// What there is for a request at once, and what has to be waited for.
+    package struct Found: Sendable {
+        package var tokens: [TokenKey: KeptToken] = [:]
+        package var flights: [TokenFlight] = []
+    }
+
+    private let state = Mutex(State())
+
+    package init() {}
+
+    package var keptCount: Int { state.withLock { $0.memory.count } }
+
+    /// Looks for tokens, and notes what is to be asked for; if something is to be waited for, `leave`
+    /// must follow.
+    ///
+    /// - Parameters:
+    ///   - wanted: What is asked for.
+    ///   - uid: The user of the process that asks.
+    ///   - now: The wall clock.
+    ///   - boot: Time since boot.
+    ///   - judge: How a kept token stands.
+    /// - Returns: What was found.
+    /// - Throws: `APIError` (`exhausted`) if too many requests of the user wait.
+    package func find(
+        _ wanted: [(key: TokenKey, grant: TokenGrant)],
+        uid: UInt32,
+        now: Date,
+        boot: Duration,
+        _ judge: (TokenKey, KeptToken) -> TokenMemory.Standing
+    ) throws(APIError) -> Found {
+        let found: Found? = state.withLock { state in
+            state.memory.expire(now: now)
+            var found = Found()
+            var missing: [(key: TokenKey, grant: TokenGrant)] = []
+            for one in wanted {
+                switch state.memory.answer(for: one.key, now: now, boot: boot, judge) {
+                case .none: missing.append(one)
+                case .token(let token, let isFresh):
+                    found.tokens[one.key] = token
+                    if !isFresh { _ = state.flight(for: one, uid: uid, isRenewal: true, boot) }
+                }
+            }
+            guard !missing.isEmpty else { return found }
+            let waiting = state.waitingByUser[uid, default: 0]
+            guard waiting < Self.waitingPerUserMax else { return nil }
+            state.waitingByUser[uid] = waiting + 1
+            found.flights = missing.map {
+                state.flight(for: $0, uid: uid, isRenewal: false, boot)
+            }
+            return found
+        }
+        guard let found else {
+            throw APIError(
+                .exhausted,
+                "tokensWaiting",
+                "\(Self.waitingPerUserMax) requests of this user wait for tokens; try again"
+            )
+        }
+        return found
+    }
+
+    /// A request that `find` let wait does not wait any more.
+    package func leave(uid: UInt32) {
+        state.withLock { state in
+            let left = state.waitingByUser[uid, default: 1] - 1
+            state.waitingByUser[uid] = left > 0 ? left : nil
+        }
+    }
+
+    /// What the server is to be asked now, renewals first, filled in turn from the users; nil if there
+    /// is nothing, or a request is under way.
+    package func next() -> [TokenFlight]? {
+        state.withLock { state in
+            guard !state.isAsking else { return nil }
+            var flights: [TokenFlight] = []
+            while flights.count < Self.tokensPerCallMax,
+                let flight = state.renewals.next() ?? state.missing.next()
+            {
+                flights.append(flight)
+            }
+            state.isAsking = !flights.isEmpty
+            return flights.isEmpty ? nil : flights
+        }
+    }
+
+    /// The server has answered, or cannot.
+    ///
+    /// What it refuses because the node asks for too much is asked for again, before everything else
+    /// of its kind, for `waitMax` in all.
+    package func answered(
+        _ flights: [TokenFlight],
+        _ results: TokenCall.Results,
+        boot: Duration
+    ) {
+        var done: [(TokenFlight, Result<KeptToken, APIError>)] = []
+        state.withLock { state in
+            var again: [TokenFlight] = []
+            for (flight, result) in zip(flights, results) {
+                if case .failure(let error) = result, error.reason == APIError.signingRate,
+                    boot < flight.askedAt + Self.waitMax
+                {
+                    again.append(flight)
+                    continue
+                }
+                state.flights[flight.key] = nil
+                if case .success(let token) = result {
+                    state.memory.keep(token, for: flight.key, uid: flight.uid)
+                }
+                done.append((flight, result))
+            }
+            state.renewals.putBack(again.filter(\.isRenewal))
+            state.missing.putBack(again.filter { !$0.isRenewal })
+        }
+        for (flight, result) in done { flight.finish(result) }
+    }
+
+    /// The next request may be made.
+    package func released() { state.withLock { $0.isAsking = false } }
+}
+
+extension TokenDesk.State {
+    /// What is asked for already, or from now on.
+    fileprivate mutating func flight(
+        for one: (key: TokenKey, grant: TokenGrant),
+        uid: UInt32,
+        isRenewal: Bool,
+        _ boot: Duration
+    ) -> TokenFlight {
+        if let known = flights[one.key] { return known }
+        let flight = TokenFlight(
+            one.key,
+            one.grant,
+            uid: uid,
+            isRenewal: isRenewal,
+            askedAt: boot
+        )
+        flights[one.key] = flight
+        if isRenewal { renewals.append(flight) } else { missing.append(flight) }
+        return flight
+    }
+}

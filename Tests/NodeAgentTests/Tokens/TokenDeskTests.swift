@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ControlAPI
+import FoundationEssentials
+import NodeAgent
+import NodeSync
+import SPIFFE
+import Testing
+
+/// Who waits for tokens, and in which order the server is asked.
+struct TokenDeskTests {
+    private static let now = Date(timeIntervalSince1970: 1_800_000_000)
+    private let desk = TokenDesk()
+
+    private func wanted(_ audience: String) throws -> (key: TokenKey, grant: TokenGrant) {
+        let id = try SPIFFEID("spiffe://example.org/web")
+        let key = TokenKey(
+            entryID: "e",
+            entryRevision: 1,
+            spiffeID: id,
+            audiences: try TokenAudiences([audience])
+        )
+        let grant = TokenGrant(
+            entryID: "e",
+            entryRevision: 1,
+            spiffeID: id,
+            hint: "",
+            variables: [:]
+        )
+        return (key, grant)
+    }
+
+    private func find(
+        _ audiences: [String],
+        uid: UInt32 = 1,
+        after seconds: TimeInterval = 0
+    ) throws -> TokenDesk.Found {
+        try desk.find(
+            audiences.map(wanted),
+            uid: uid,
+            now: Self.now.addingTimeInterval(seconds),
+            boot: .seconds(seconds)
+        ) { _, _ in .good }
+    }
+
+    private func token(_ flight: TokenFlight) -> KeptToken {
+        KeptToken(
+            token: flight.key.audiences.texts[0],
+            issuedAt: Self.now,
+            notAfter: Self.now.addingTimeInterval(300),
+            keyID: "k",
+            receivedAt: .zero
+        )
+    }
+
+    private func answer(_ flights: [TokenFlight]) {
+        end(flights, flights.map { .success(token($0)) })
+    }
+
+    private func end(
+        _ flights: [TokenFlight],
+        _ results: TokenCall.Results,
+        after seconds: TimeInterval = 0
+    ) {
+        desk.answered(flights, results, boot: .seconds(seconds))
+        desk.released()
+    }
+
+    /// What the server says to who asks for too much.
+    private static let refusedForRate = APIError(.unavailable, APIError.signingRate, "too much")
+
+    @Test func `who asks for the same waits for the same answer`() async throws {
+        let first = try find(["api"])
+        let second = try find(["api"], uid: 2)
+        #expect(first.tokens.isEmpty && first.flights.count == 1)
+        #expect(first.flights[0] === second.flights[0])
+        let asked = try #require(desk.next())
+        #expect(asked.count == 1)
+        // One request at a time.
+        _ = try find(["db"])
+        #expect(desk.next() == nil)
+        answer(asked)
+        #expect(try await first.flights[0].value().get().token == "api")
+        #expect(try find(["api"]).tokens.count == 1)
+        #expect(desk.next()?.map(\.key.audiences.texts) == [["db"]])
+    }
+
+    @Test func `a kept token is the answer while a new one is asked for beside`() async throws {
+        _ = try find(["api"])
+        answer(try #require(desk.next()))
+        let found = try find(["api"], after: 200)
+        #expect(found.flights.isEmpty && found.tokens.count == 1)
+        let asked = try #require(desk.next())
+        #expect(asked.count == 1)
+        // That it fails hurts nobody.
+        end(asked, [.failure(APIError(.unavailable, "away", "away"))])
+        #expect(try find(["api"], after: 200).tokens.count == 1)
+    }
+
+    @Test func `a failure is told to all who wait, and not kept`() async throws {
+        let found = try find(["api"])
+        let asked = try #require(desk.next())
+        end(asked, [.failure(APIError(.permissionDenied, "no", "no"))])
+        guard case .failure(let error) = await found.flights[0].value() else {
+            Issue.record("it succeeded")
+            return
+        }
+        #expect(error.reason == "no")
+        #expect(try find(["api"]).flights.count == 1)
+    }
+
+    @Test func `users are served in turn, and one has few requests waiting`() throws {
+        for number in 0..<TokenDesk.waitingPerUserMax {
+            let audiences = (0..<4).map { "a\(number)-\($0)" }
+            _ = try find(audiences)
+        }
+        #expect(throws: APIError.self) { try find(["one-more"]) }
+        // What is there is still given, and others may wait.
+        _ = try find(["theirs"], uid: 2)
+        let asked = try #require(desk.next())
+        #expect(asked.count == TokenDesk.tokensPerCallMax)
+        #expect(asked.prefix(2).map(\.uid) == [1, 2])
+        desk.leave(uid: 1)
+        _ = try find(["one-more"])
+    }
+
+    @Test func `a flood of one user puts off no renewal of another`() async throws {
+        _ = try find(["theirs"], uid: 2)
+        answer(try #require(desk.next()))
+        for number in 0..<TokenDesk.waitingPerUserMax {
+            _ = try find((0..<20).map { "flood\(number)-\($0)" }, after: 200)
+        }
+        // Theirs is past half its life by now.
+        #expect(try find(["theirs"], uid: 2, after: 200).tokens.count == 1)
+        let asked = try #require(desk.next())
+        #expect(asked.count == TokenDesk.tokensPerCallMax)
+        #expect(asked[0].uid == 2)
+        // The server has a budget for none: the renewal is the first again.
+        end(asked, asked.map { _ in .failure(Self.refusedForRate) }, after: 201)
+        let again = try #require(desk.next())
+        #expect(again.map(\.key) == asked.map(\.key))
+        // It has one for a token.
+        let results = again.indices.map { index -> Result<KeptToken, APIError> in
+            index == 0 ? .success(token(again[0])) : .failure(Self.refusedForRate)
+        }
+        end(again, results, after: 202)
+        let rest = try #require(desk.next())
+        #expect(rest.map(\.key).prefix(99) == again.map(\.key).dropFirst())
+    }
+
+    @Test func `who is refused for the rate waits, but not for ever`() async throws {
+        let found = try find(["api"])
+        var asked = try #require(desk.next())
+        end(asked, [.failure(Self.refusedForRate)], after: 9)
+        asked = try #require(desk.next())
+        end(asked, [.failure(Self.refusedForRate)], after: 10)
+        guard case .failure(let error) = await found.flights[0].value() else {
+            Issue.record("it succeeded")
+            return
+        }
+        #expect(error == Self.refusedForRate)
+        #expect(desk.next() == nil)
+    }
+
+    @Test func `nothing is asked for until the request before is given up`() throws {
+        _ = try find(["api"])
+        let asked = try #require(desk.next())
+        _ = try find(["db"])
+        desk.answered(asked, asked.map { .success(token($0)) }, boot: .zero)
+        #expect(desk.next() == nil)
+        desk.released()
+        #expect(desk.next()?.count == 1)
+    }
+}
