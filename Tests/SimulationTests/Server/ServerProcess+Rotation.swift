@@ -74,7 +74,7 @@ extension ServerProcess {
         }
         try keys.drop(authorityID: old.id)
         try reloadTrust()
-        if ownAuthorityID == old.id { try renewOwn() }
+        if ownAuthorityID == old.id { try renewOwnAtOnce() }
         guard var rotation else { return }
         for action in rotation.recordsChanged(try records(), now: now) {
             if case .scheduleTimer = action { continue }

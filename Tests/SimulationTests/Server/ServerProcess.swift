@@ -308,6 +308,22 @@ final class ServerProcess {
         }
     }
 
+    /// As `ServerIdentity.run` when it hears that the authority is distrusted: what fails, as with a
+    /// clock that went back behind the next authority, is tried again until it succeeds.
+    func renewOwnAtOnce() throws {
+        do {
+            try renewOwn()
+        } catch let gone as ServerGone {
+            throw gone
+        } catch {
+            ownRenewAt = .distantPast
+            after(.seconds(5), "server retries its own SVID") { [self] in
+                guard let ownRenewAt, ownRenewAt <= clock.wallTime else { return }
+                try renewOwnAtOnce()
+            }
+        }
+    }
+
     /// Rows whose time is over are deleted, seldom enough not to fill the run.
     private func planMaintenance() {
         after(.seconds(900), "server trims") { [self] in
