@@ -86,8 +86,12 @@ extension ReadTransaction {
 package struct IssuedUnder: Hashable, Sendable {
     /// Certificates that have not expired, and holders of JWT-SVIDs that have not.
     package internal(set) var valid: UInt64
-    /// Of them, those whose holder has no newer one under another authority.
+    /// Of the certificates, those whose holder has no newer one under another authority.
     package internal(set) var notReplaced: UInt64
+    /// Of them, the holders of JWT-SVIDs, which nothing replaces.
+    package internal(set) var tokenHolders: UInt64 = 0
+    /// When the last of their JWT-SVIDs ends.
+    package internal(set) var tokensEnd: Date?
 
     package init(valid: UInt64 = 0, notReplaced: UInt64 = 0) {
         self.valid = valid
@@ -127,9 +131,10 @@ extension ReadTransaction {
         for (authority, count) in newest {
             result[authority, default: IssuedUnder()].notReplaced = count
         }
-        for (authority, count) in try tokenHolderCounts(validAt: now) {
-            result[authority, default: IssuedUnder()].valid += count
-            result[authority, default: IssuedUnder()].notReplaced += count
+        for (authority, holders) in try tokenHolders(validAt: now) {
+            result[authority, default: IssuedUnder()].valid += holders.count
+            result[authority, default: IssuedUnder()].tokenHolders = holders.count
+            result[authority, default: IssuedUnder()].tokensEnd = holders.lastEnd
         }
         return result
     }
@@ -143,12 +148,10 @@ extension ReadTransaction {
     ) throws(DatastoreError) -> [String] {
         try all(
             """
-            SELECT spiffe_id FROM (\(Self.newestOfHolders)) WHERE authority = ?
-            UNION
-            SELECT spiffe_id FROM token_holders WHERE not_after > ? AND authority = ?
+            SELECT DISTINCT spiffe_id FROM (\(Self.newestOfHolders)) WHERE authority = ?
             ORDER BY spiffe_id LIMIT ?
             """,
-            [now.storedMilliseconds, authorityID, now.storedMilliseconds, authorityID, limit]
+            [now.storedMilliseconds, authorityID, limit]
         ) { row in
             try row.value("spiffe_id")
         }

@@ -97,19 +97,22 @@ extension ReadTransaction {
         }
     }
 
-    /// How many holders have a JWT-SVID by each authority that is valid at `now`: one for another
-    /// audience replaces none.
-    package func tokenHolderCounts(
+    /// How many holders have a JWT-SVID by each authority that is valid at `now`, and when the last
+    /// ends: one for another audience replaces none.
+    package func tokenHolders(
         validAt now: Date
-    ) throws(DatastoreError) -> [String: UInt64] {
+    ) throws(DatastoreError) -> [String: (count: UInt64, lastEnd: Date)] {
         let counts = try all(
             """
-            SELECT authority, count(*) AS n FROM token_holders WHERE not_after > ?
-            GROUP BY authority
+            SELECT authority, count(*) AS n, max(not_after) AS last FROM token_holders
+            WHERE not_after > ? GROUP BY authority
             """,
             [now.storedMilliseconds]
         ) { row in
-            (try row.value("authority", as: String.self), try row.number("n"))
+            (
+                try row.value("authority", as: String.self),
+                (count: try row.number("n"), lastEnd: try row.date("last"))
+            )
         }
         return Dictionary(counts) { $1 }
     }

@@ -125,6 +125,12 @@ package struct AuthorityOutlook: Sendable {
                         + "one; signet authority taint has them replaced"
                 )
             }
+            if verb == .authorityRevoke, issued.tokenHolders > 0, let end = issued.tokensEnd {
+                result.append(
+                    "\(issued.tokenHolders) holder(s) have JWT-SVIDs of it, which nothing replaces; "
+                        + "the last one ends in \(max(1, Int(end.timeIntervalSince(now)))) s"
+                )
+            }
             let lacking = agents.waiting + agents.absent
             if lacking > 0 {
                 result.append(

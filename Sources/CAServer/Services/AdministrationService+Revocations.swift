@@ -170,8 +170,9 @@ extension AdministrationService {
             result.certificates += done.certificates.count
             result.identities += done.identities
             result.left -= done.certificates.count + done.identities
-            // There is no more room, or nothing else that could be named.
-            if done.certificates.count < some.count || done.identities < few.count { break }
+            // Where there is no more room of one kind, there may be of the other.
+            if done.certificates.count < some.count { intents = [] }
+            if done.identities < few.count { names = [] }
             if intents.isEmpty, names.isEmpty { break }
         }
         return result

@@ -140,7 +140,7 @@ package nonisolated struct Signet_Node_V1alpha1_TrustBundle: Sendable {
 
   package var refreshHintSeconds: UInt32 = 0
 
-  /// The keys that sign JWT-SVIDs; never believed before the server is verified.
+  /// The keys that sign JWT-SVIDs; believed from Sync alone.
   package var jwtAuthorities: [Signet_Node_V1alpha1_JWTAuthority] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()

@@ -6,7 +6,7 @@ package struct TokenLifetimes: Hashable, Sendable {
     /// each who asks.
     package static let tokenMin: Duration = .seconds(30)
     /// What is left of a token at least that ends early, with its entry or its key: agents give it out
-    /// for some seconds, and authorities are replaced 20 s before their end at the latest.
+    /// for some seconds, and authorities are replaced 20 s before their end as a rule.
     package static let cutMin: Duration = .seconds(15)
     /// Whoever has a token is the workload, and verifiers that are not ours learn of no revocation:
     /// beyond an hour it would be a password.

@@ -32,7 +32,7 @@ package struct TokenSigning {
                     request.requests = call.flights.map(\.message)
                     if let mark { request.checkpointHave = mark.message }
                 },
-                options: .besideStream(timeout: ServerConnection.signingTimeout)
+                options: .besideStream(timeout: TokenDesk.waitMax)
             )
             guard response.results.count == call.flights.count else {
                 throw WireError.field("results", "not as many as requests")

@@ -76,11 +76,14 @@ extension AgentCore {
         )
         metrics.set(.cachedTokens, to: Double(tokenDesk.keptCount))
         askForTokens()
-        var refusal: APIError?
+        var refusal = found.refusal
         if !found.flights.isEmpty {
             defer { tokenDesk.leave(uid: uid) }
+            // Nobody who holds a token waits long for another one.
+            let deadline = found.tokens.isEmpty ? nil : clock.bootTime + Self.restWait
             for flight in found.flights {
-                switch await flight.value() {
+                switch await value(of: flight, by: deadline) {
+                case nil: break
                 case .success(let token): found.tokens[flight.key] = token
                 case .failure(let error): refusal = refusal ?? error
                 }
@@ -99,6 +102,27 @@ extension AgentCore {
         }
         guard !given.isEmpty else { throw refusal ?? Self.overtaken }
         return given
+    }
+
+    /// How long a process that holds a token of one identity waits for those of others.
+    static let restWait: Duration = .seconds(2)
+
+    /// What comes of a flight; nil if that is not known in time.
+    private func value(
+        of flight: TokenFlight,
+        by deadline: Duration?
+    ) async -> Result<KeptToken, APIError>? {
+        guard let deadline else { return await flight.value() }
+        let clock = clock
+        return await withTaskGroup(of: Result<KeptToken, APIError>?.self) { group in
+            group.addTask { await flight.value() }
+            group.addTask {
+                try? await clock.sleep(untilBoot: deadline)
+                return nil
+            }
+            defer { group.cancelAll() }
+            return await group.next().flatMap(\.self)
+        }
     }
 
     private static let overtaken = APIError(

@@ -7,11 +7,12 @@ internal import Synchronization
 
 /// A JWT-SVID that somebody waits for, or that is renewed beside.
 package final class TokenFlight: Sendable {
-    private typealias Waiter = CheckedContinuation<Result<KeptToken, APIError>, Never>
+    private typealias Waiter = CheckedContinuation<Result<KeptToken, APIError>?, Never>
 
     private struct State {
         var result: Result<KeptToken, APIError>?
-        var waiting: [Waiter] = []
+        var waiting: [UInt64: Waiter] = [:]
+        var nextWaiter: UInt64 = 0
     }
 
     package let key: TokenKey
@@ -33,13 +34,27 @@ package final class TokenFlight: Sendable {
     }
 
     /// What came of it, as soon as that is known; every flight ends.
-    package func value() async -> Result<KeptToken, APIError> {
-        await withCheckedContinuation { continuation in
-            let known = state.withLock { state in
-                if state.result == nil { state.waiting.append(continuation) }
-                return state.result
+    ///
+    /// - Returns: Nil if the task was cancelled before.
+    package func value() async -> Result<KeptToken, APIError>? {
+        let id = state.withLock { state in
+            state.nextWaiter += 1
+            return state.nextWaiter
+        }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let (isKnown, known) = state.withLock { state in
+                    if state.result == nil, !Task.isCancelled {
+                        state.waiting[id] = continuation
+                        return (false, state.result)
+                    }
+                    return (true, state.result)
+                }
+                if isKnown { continuation.resume(returning: known) }
             }
-            if let known { continuation.resume(returning: known) }
+        } onCancel: {
+            let waiter = state.withLock { $0.waiting.removeValue(forKey: id) }
+            waiter?.resume(returning: nil)
         }
     }
 
@@ -47,8 +62,8 @@ package final class TokenFlight: Sendable {
         let waiting = state.withLock { state -> [Waiter] in
             guard state.result == nil else { return [] }
             state.result = result
-            defer { state.waiting = [] }
-            return state.waiting
+            defer { state.waiting = [:] }
+            return Array(state.waiting.values)
         }
         for continuation in waiting { continuation.resume(returning: result) }
     }
@@ -153,12 +168,23 @@ package final class TokenDesk: Sendable {
     package static let tokensPerCallMax = 100
     /// Longest time that somebody waits while the server says that the node asks for too much.
     package static let waitMax: Duration = .seconds(10)
+    /// How long the server is not asked again for what it has refused.
+    package static let refusalKept: Duration = .seconds(5)
+    /// The same if it could not answer.
+    package static let failureKept: Duration = .seconds(1)
+    /// Most refusals that are kept.
+    package static let refusalsMax = 1_024
+    /// Renewals that come before first tokens in a request to the server, which has a budget of twenty
+    /// a second; the others come after them.
+    static let renewalsFirst = 16
 
     fileprivate struct State {
         var memory = TokenMemory()
         /// What is asked for, sent or not.
         var flights: [TokenKey: TokenFlight] = [:]
-        /// What is not sent yet; renewals come before everything else, of whichever user.
+        /// What was refused lately, and until when that is the answer.
+        var refused: [TokenKey: (error: APIError, until: Duration)] = [:]
+        /// What is not sent yet.
         var renewals = Turns()
         var missing = Turns()
         var isAsking = false
@@ -169,6 +195,8 @@ package final class TokenDesk: Sendable {
     package struct Found: Sendable {
         package var tokens: [TokenKey: KeptToken] = [:]
         package var flights: [TokenFlight] = []
+        /// Why there is none of the others, for one of them.
+        package var refusal: APIError?
     }
 
     private let state = Mutex(State())
@@ -200,16 +228,22 @@ package final class TokenDesk: Sendable {
             var found = Found()
             var missing: [(key: TokenKey, grant: TokenGrant)] = []
             for one in wanted {
+                let refusal = state.refusal(of: one.key, boot: boot)
                 switch state.memory.answer(for: one.key, now: now, boot: boot, judge) {
-                case .none: missing.append(one)
+                case .none:
+                    if let refusal { found.refusal = refusal } else { missing.append(one) }
                 case .token(let token, let isFresh):
                     found.tokens[one.key] = token
-                    if !isFresh { _ = state.flight(for: one, uid: uid, isRenewal: true, boot) }
+                    guard !isFresh, refusal == nil else { continue }
+                    _ = state.flight(for: one, uid: uid, isRenewal: true, boot)
                 }
             }
             guard !missing.isEmpty else { return found }
             let waiting = state.waitingByUser[uid, default: 0]
-            guard waiting < Self.waitingPerUserMax else { return nil }
+            // Who holds a token of another identity gets that.
+            guard waiting < Self.waitingPerUserMax else {
+                return found.tokens.isEmpty ? nil : found
+            }
             state.waitingByUser[uid] = waiting + 1
             found.flights = missing.map {
                 state.flight(for: $0, uid: uid, isRenewal: false, boot)
@@ -234,14 +268,20 @@ package final class TokenDesk: Sendable {
         }
     }
 
-    /// What the server is to be asked now, renewals first, filled in turn from the users; nil if there
-    /// is nothing, or a request is under way.
+    /// What the server is to be asked now, filled in turn from the users; nil if there is nothing, or a
+    /// request is under way.
+    ///
+    /// Some renewals come first, then first tokens, then the other renewals: neither kind keeps the
+    /// other from being served.
     package func next() -> [TokenFlight]? {
         state.withLock { state in
             guard !state.isAsking else { return nil }
             var flights: [TokenFlight] = []
+            while flights.count < Self.renewalsFirst, let flight = state.renewals.next() {
+                flights.append(flight)
+            }
             while flights.count < Self.tokensPerCallMax,
-                let flight = state.renewals.next() ?? state.missing.next()
+                let flight = state.missing.next() ?? state.renewals.next()
             {
                 flights.append(flight)
             }
@@ -270,7 +310,9 @@ package final class TokenDesk: Sendable {
                     continue
                 }
                 state.flights[flight.key] = nil
-                if case .success(let token) = result {
+                switch result {
+                case .failure(let error): state.keep(error, of: flight.key, boot: boot)
+                case .success(let token):
                     state.memory.keep(token, for: flight.key, uid: flight.uid)
                 }
                 done.append((flight, result))
@@ -286,6 +328,25 @@ package final class TokenDesk: Sendable {
 }
 
 extension TokenDesk.State {
+    fileprivate mutating func refusal(of key: TokenKey, boot: Duration) -> APIError? {
+        guard let known = refused[key] else { return nil }
+        guard boot < known.until else {
+            refused[key] = nil
+            return nil
+        }
+        return known.error
+    }
+
+    fileprivate mutating func keep(_ error: APIError, of key: TokenKey, boot: Duration) {
+        if refused.count >= TokenDesk.refusalsMax {
+            refused = refused.filter { boot < $0.value.until }
+        }
+        guard refused.count < TokenDesk.refusalsMax else { return }
+        let isFailure = error.kind == .unavailable
+        let kept = isFailure ? TokenDesk.failureKept : TokenDesk.refusalKept
+        refused[key] = (error, boot + kept)
+    }
+
     /// What is asked for already, or from now on.
     fileprivate mutating func flight(
         for one: (key: TokenKey, grant: TokenGrant),

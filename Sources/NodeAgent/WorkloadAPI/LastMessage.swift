@@ -1,17 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Crypto
+internal import FoundationEssentials
+internal import SwiftProtobuf
 internal import Synchronization
 
 /// What a stream of the Workload API has sent last: a view may change in what a profile does not
 /// show, and nothing is said twice.
-final class LastMessage<Message: Equatable & Sendable>: Sendable {
-    private let last = Mutex<Message?>(nil)
+///
+/// Only its digest is kept: a stream that waits costs little, and holds no key.
+final class LastMessage<Message: SwiftProtobuf.Message>: Sendable {
+    private let last = Mutex<[UInt8]?>(nil)
 
     /// Notes a message; whether it is to be sent, because it says something else than the last.
     func replace(by message: Message) -> Bool {
-        last.withLock { last in
-            guard last != message else { return false }
-            last = message
+        var options = BinaryEncodingOptions()
+        options.useDeterministicOrdering = true
+        guard let bytes: [UInt8] = try? message.serializedBytes(options: options) else {
+            return true
+        }
+        let digest = Array(SHA256.hash(data: bytes))
+        return last.withLock { last in
+            guard last != digest else { return false }
+            last = digest
             return true
         }
     }

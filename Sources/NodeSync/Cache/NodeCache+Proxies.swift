@@ -131,7 +131,8 @@ extension NodeCache {
             granted.append(ProxyView.Identity(id: key.spiffeID, svid: issued?.svid))
             if issued == nil, identity?.isRefused != true { isAwaiting = true }
         }
-        let own = [bundles[trustDomain]].compactMap(\.self)
+        // Keys for tokens are none of theirs, and no reason to tell them anything.
+        let own = [bundles[trustDomain]?.withoutJWTAuthorities].compactMap(\.self)
         return ProxyView(
             proxy: proxy,
             trust: ProxyView.Trust(

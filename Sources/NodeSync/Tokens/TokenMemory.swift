@@ -135,7 +135,12 @@ package struct TokenMemory: Sendable {
     package mutating func keep(_ token: KeptToken, for key: TokenKey, uid: UInt32) {
         remove(key)
         if countByUser[uid, default: 0] >= Self.perUserMax { removeOldest { $0.uid == uid } }
-        if places.count >= Self.countMax { removeOldest { _ in true } }
+        // Whoever has most makes room.
+        if places.count >= Self.countMax,
+            let most = countByUser.max(by: { $0.value < $1.value })?.key
+        {
+            removeOldest { $0.uid == most }
+        }
         uses += 1
         places[key] = Place(token: token, uid: uid, usedAt: uses)
         countByUser[uid, default: 0] += 1

@@ -89,9 +89,8 @@ extension Metric {
             .agentSVIDNotAfter, .agentsConnected, .agentsKnown, .attestationDuration,
             .auditCheckpointTime, .auditTreeSize, .authoritySVIDsNotReplaced, .cachedEntries,
             .cachedSVIDs, .cachedTokens, .clockSkew, .clockSteps, .commitDuration,
-            .commitTransactions,
-            .decisionBytes, .decisionLosses,
-            .decisionSpoolBytes, .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
+            .commitTransactions, .decisionBytes, .decisionLosses, .decisionSpoolBytes,
+            .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
             .decisionStoreUp, .decisionStored, .entries, .fetchDuration, .proxyAccessLogDropped,
             .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
@@ -179,7 +178,7 @@ extension Metric {
         switch self {
         case .authorityNotAfter: "End of each X.509 authority, in Unix time."
         case .authoritySVIDsNotReplaced:
-            "Valid SVIDs under tainted authorities whose holder was issued no newer one."
+            "Valid certificates under tainted authorities whose holder was issued no newer one."
         case .revocations: "Identities whose SVIDs issued before a moment are refused."
         case .revokedCertificates: "Certificates that are refused although they have not expired."
         case .rotationAgentsMissing: "Live agents that have not applied the next authority."

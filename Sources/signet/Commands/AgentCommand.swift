@@ -148,7 +148,9 @@ struct AgentCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Refuse an agent from now on, also by its key.",
             discussion: """
-                Its streams are closed at once and it can neither renew nor come back.
+                Its streams are closed at once and it can neither renew nor come back. What its \
+                workloads and proxies hold is refused; an identity of which they had a JWT-SVID, or \
+                many certificates, is revoked everywhere, and its other holders get new ones.
 
                 Example: signet agent ban web-1 --reason "disk stolen"
                 """
@@ -195,7 +197,11 @@ struct AgentCommand: ParsableCommand {
     struct Evict: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Forget an agent; it needs a new join token to come back.",
-            discussion: "Example: signet agent evict web-1 --reason \"machine replaced\""
+            discussion: """
+                What its workloads and proxies hold is refused, as by a ban.
+
+                Example: signet agent evict web-1 --reason "machine replaced"
+                """
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions

@@ -80,7 +80,7 @@ struct TokenDeskTests {
         _ = try find(["db"])
         #expect(desk.next() == nil)
         answer(asked)
-        #expect(try await first.flights[0].value().get().token == "api")
+        #expect(try #require(await first.flights[0].value()).get().token == "api")
         #expect(try find(["api"]).tokens.count == 1)
         #expect(desk.next()?.map(\.key.audiences.texts) == [["db"]])
     }
@@ -92,9 +92,12 @@ struct TokenDeskTests {
         #expect(found.flights.isEmpty && found.tokens.count == 1)
         let asked = try #require(desk.next())
         #expect(asked.count == 1)
-        // That it fails hurts nobody.
-        end(asked, [.failure(APIError(.unavailable, "away", "away"))])
+        // That it fails hurts nobody, and it is tried again a second later.
+        end(asked, [.failure(APIError(.unavailable, "away", "away"))], after: 200)
         #expect(try find(["api"], after: 200).tokens.count == 1)
+        #expect(desk.next() == nil)
+        #expect(try find(["api"], after: 201).tokens.count == 1)
+        #expect(desk.next()?.count == 1)
     }
 
     @Test func `a failure is told to all who wait, and not kept`() async throws {
@@ -106,7 +109,12 @@ struct TokenDeskTests {
             return
         }
         #expect(error.reason == "no")
-        #expect(try find(["api"]).flights.count == 1)
+        // Whoever asks again hears it again, and the server is asked later.
+        let again = try find(["api", "db"], after: 4)
+        #expect(
+            again.refusal?.reason == "no" && again.flights.map(\.key.audiences.texts) == [["db"]]
+        )
+        #expect(try find(["api"], after: 5).flights.count == 1)
     }
 
     @Test func `users are served in turn, and one has few requests waiting`() throws {
@@ -170,5 +178,38 @@ struct TokenDeskTests {
         #expect(desk.next() == nil)
         desk.released()
         #expect(desk.next()?.count == 1)
+    }
+
+    @Test func `renewals keep nobody from a first token`() throws {
+        let names = (0..<200).map { "kept\($0)" }
+        for part in stride(from: 0, to: 200, by: 100) {
+            _ = try find(Array(names[part..<part + 100]))
+            answer(try #require(desk.next()))
+        }
+        _ = try find(names, after: 200)
+        _ = try find(["first"], uid: 2, after: 200)
+        let asked = try #require(desk.next())
+        #expect(asked.count == TokenDesk.tokensPerCallMax)
+        // Within what the server signs for a node in a second.
+        #expect(asked.prefix(20).contains { $0.uid == 2 })
+    }
+
+    @Test func `who holds a token of one identity is not refused for others`() throws {
+        _ = try find(["held"])
+        answer(try #require(desk.next()))
+        desk.leave(uid: 1)
+        for number in 0..<TokenDesk.waitingPerUserMax { _ = try find(["wait\(number)"]) }
+        let found = try find(["held", "more"])
+        #expect(found.tokens.count == 1 && found.flights.isEmpty)
+        #expect(throws: APIError.self) { try find(["more"]) }
+    }
+
+    @Test func `who is gone waits no more`() async throws {
+        let flight = try #require(try find(["api"]).flights.first)
+        let waiting = Task { await flight.value() }
+        waiting.cancel()
+        #expect(await waiting.value == nil)
+        answer(try #require(desk.next()))
+        #expect(try await #require(flight.value()).get().token == "api")
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CLinux
+internal import Glibc
 
 /// A process that somebody asks about by its number, held so that the number cannot come to mean
 /// another one unnoticed.
@@ -13,7 +14,11 @@ final class NamedProcess: Sendable {
     init(pid: Int32) throws(WorkloadAttestationError) {
         guard pid > 0 else { throw .processUnknown }
         let pidfd = clinux_pidfd_open(pid)
-        guard pidfd >= 0 else { throw .processUnknown }
+        guard pidfd >= 0 else {
+            guard pidfd != -ESRCH else { throw .processUnknown }
+            let isTemporary = pidfd == -EMFILE || pidfd == -ENFILE
+            throw .unreadable("pidfd_open: error \(-pidfd)", isTemporary: isTemporary)
+        }
         do throws(ReadingFailure) {
             credentials = try ProcessReading.credentials(of: pid)
         } catch {
