@@ -237,9 +237,10 @@ struct DataPathAvailabilityTests {
         let count = try await flood.stop()
         #expect(count.failures == 0, "\(count)")
         let (usual, slowed) = (Self.median(calm), Self.median(flooded))
-        // What waited in a queue of denials would take seconds.
+        // All share two processors with the flood itself, which takes what it gets; what waited in a
+        // queue of denials would take seconds.
         #expect(
-            slowed < usual * 2 + .milliseconds(100),
+            slowed < usual * 3 + .milliseconds(100),
             "a median of \(usual) became one of \(slowed) beside \(beside)"
         )
         try await path.stop()
