@@ -355,8 +355,9 @@ package struct NodeCache: Sendable {
                 discarded.append(key)
                 continue
             }
-            // An answer that was overtaken by a newer one changes nothing.
-            if let present = identity.issued, present.svid.issuedAt > new.svid.issuedAt { continue }
+            // An answer that was overtaken by a newer one changes nothing. Which is newer is said by the
+            // clock of the server, which does not go back as a node's may.
+            if let present = identity.issued, present.notBefore > new.notBefore { continue }
             identities[key]?.issued = new
             identities[key]?.isRefused = false
             deadlines.set(.svid(key), to: new.svid.notAfter)
