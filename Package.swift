@@ -357,7 +357,10 @@ let package = Package(
         tests("HTTPCodecTests", ["HTTPCodec", "HTTPSemantics"]),
         tests(
             "IssuanceTests",
-            ["Issuance", "SPIFFE", "TestPKI", .asn1, .crypto, .cryptoExtras, .x509]
+            [
+                "Issuance", "SPIFFE", "TestPKI", "TestPrograms", .asn1, .crypto, .cryptoExtras,
+                .x509,
+            ]
         ),
         tests(
             "NodeAgentTests",

@@ -11,24 +11,7 @@ import X509
 
 /// Each kind of authority key, as swift-certificates and SPIFFE's own reader see what it signs.
 struct AuthorityKeyTests {
-    /// RSA keys take a while to make: one of each kind for all tests.
-    private static let rsa2048 = Result { try _RSA.Signing.PrivateKey(keySize: .bits2048) }
     private static let rsa3072 = Result { try _RSA.Signing.PrivateKey(keySize: .bits3072) }
-    private static let rsa4096 = Result { try _RSA.Signing.PrivateKey(keySize: .bits4096) }
-
-    private static func pkcs8(_ type: AuthorityKeyType) throws -> [UInt8] {
-        switch type {
-        case .p256: Array(try Workshop.key(1).derRepresentation)
-        case .p384:
-            Array(
-                try P384.Signing.PrivateKey(
-                    rawRepresentation: [UInt8](repeating: 1, count: 48)
-                ).derRepresentation
-            )
-        case .rsa2048: Array(try rsa2048.get().pkcs8DERRepresentation)
-        case .rsa4096: Array(try rsa4096.get().pkcs8DERRepresentation)
-        }
-    }
 
     private static func algorithm(_ type: AuthorityKeyType) -> Certificate.SignatureAlgorithm {
         switch type {
@@ -46,7 +29,7 @@ struct AuthorityKeyTests {
 
     @Test(arguments: AuthorityKeyType.allCases)
     func `what an authority signs verifies elsewhere`(type: AuthorityKeyType) async throws {
-        let signer = try MemorySigner(pkcs8DER: Self.pkcs8(type))
+        let signer = try Workshop.signer(of: type)
         #expect(signer.keyType == type)
         let workshop = try Workshop(signer: signer)
         let root = try Certificate(derEncoded: workshop.authority.certificateDER)
@@ -82,14 +65,14 @@ struct AuthorityKeyTests {
         type: AuthorityKeyType,
         identifier: String
     ) throws {
-        let workshop = try Workshop(signer: MemorySigner(pkcs8DER: Self.pkcs8(type)))
+        let workshop = try Workshop(signer: Workshop.signer(of: type))
         let der = Golden.hexadecimal(try Self.leaf(workshop).der)
         #expect(der.components(separatedBy: identifier).count == 3, "\(der)")
     }
 
     @Test(arguments: AuthorityKeyType.allCases)
     func `a key comes back as it was given`(type: AuthorityKeyType) throws {
-        let signer = try MemorySigner(pkcs8DER: Self.pkcs8(type))
+        let signer = try Workshop.signer(of: type)
         let again = try MemorySigner(pkcs8DER: signer.pkcs8DER)
         #expect(again.subjectPublicKeyInfo == signer.subjectPublicKeyInfo)
         #expect("\(signer)" == "MemorySigner(\(type.rawValue))")
@@ -147,11 +130,11 @@ struct AuthorityKeyTests {
             case .p256: try Workshop.signer(7)
             case .p384:
                 try MemorySigner(pkcs8DER: Array(P384.Signing.PrivateKey().derRepresentation))
-            case .rsa2048: try MemorySigner(pkcs8DER: Self.pkcs8(.rsa4096))
-            case .rsa4096: try MemorySigner(pkcs8DER: Self.pkcs8(.rsa2048))
+            case .rsa2048: try Workshop.signer(of: .rsa4096)
+            case .rsa4096: try Workshop.signer(of: .rsa2048)
             }
         let signer = ForeignSigner(
-            shown: try MemorySigner(pkcs8DER: Self.pkcs8(type)),
+            shown: try Workshop.signer(of: type),
             used: other
         )
         var generator = SeededGenerator(seed: 5)

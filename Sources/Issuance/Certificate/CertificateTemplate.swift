@@ -56,13 +56,7 @@ struct CertificateTemplate {
                 $0.append(contentsOf: KeyIdentifier(of: publicKey).bytes)
             }
         }
-        der.appendExtension(.authorityKeyIdentifier, isCritical: false) { der in
-            der.appendConstructedNode(identifier: .sequence) { der in
-                der.appendPrimitiveNode(identifier: .keyIdentifierTag) {
-                    $0.append(contentsOf: authorityKeyIdentifier.bytes)
-                }
-            }
-        }
+        der.appendAuthorityKeyIdentifier(authorityKeyIdentifier)
         // RFC 5280 section 4.2.1.6: critical exactly if the subject is empty.
         der.appendExtension(.subjectAltName, isCritical: subject == Self.emptyName) { der in
             der.appendConstructedNode(identifier: .sequence) { der in
@@ -142,6 +136,7 @@ struct EncodedIdentifier {
 
     static let authorityKeyIdentifier = Self(bytes: [0x55, 0x1D, 0x23])
     static let basicConstraints = Self(bytes: [0x55, 0x1D, 0x13])
+    static let cRLNumber = Self(bytes: [0x55, 0x1D, 0x14])
     static let clientAuth = Self(bytes: [0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02])
     static let extendedKeyUsage = Self(bytes: [0x55, 0x1D, 0x25])
     static let keyUsage = Self(bytes: [0x55, 0x1D, 0x0F])
@@ -181,6 +176,17 @@ extension DER.Serializer {
                 bytes.appendTwoDigits(field)
             }
             bytes.append(UInt8(ascii: "Z"))
+        }
+    }
+
+    /// The extension that names the signing key, with nothing but its identifier.
+    mutating func appendAuthorityKeyIdentifier(_ keyIdentifier: KeyIdentifier) {
+        appendExtension(.authorityKeyIdentifier, isCritical: false) { der in
+            der.appendConstructedNode(identifier: .sequence) { der in
+                der.appendPrimitiveNode(identifier: .keyIdentifierTag) {
+                    $0.append(contentsOf: keyIdentifier.bytes)
+                }
+            }
         }
     }
 

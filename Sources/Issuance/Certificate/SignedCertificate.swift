@@ -11,14 +11,7 @@ struct SignedCertificate {
     /// DER of the Certificate (RFC 5280 section 4.1).
     func encoded() -> [UInt8] {
         var der = DER.Serializer()
-        der.appendConstructedNode(identifier: .sequence) { der in
-            der.serializeRawBytes(tbs)
-            der.serializeRawBytes(algorithm.identifierDER)
-            der.appendPrimitiveNode(identifier: .bitString) {
-                $0.append(0)
-                $0.append(contentsOf: signature)
-            }
-        }
+        der.appendSigned(tbs, algorithm, signature)
         return der.serializedBytes
     }
 
@@ -29,5 +22,24 @@ struct SignedCertificate {
             let key = try? SubjectPublicKey.read(node).verifier
         else { return false }
         return key.verifies(signature[...], of: tbs[...], hashedBy: algorithm.hash)
+    }
+}
+
+extension DER.Serializer {
+    /// What is signed, how, and the signature: the form of certificates and of revocation lists
+    /// (RFC 5280 sections 4.1 and 5.1).
+    mutating func appendSigned(
+        _ tbs: [UInt8],
+        _ algorithm: SignatureAlgorithm,
+        _ signature: [UInt8]
+    ) {
+        appendConstructedNode(identifier: .sequence) { der in
+            der.serializeRawBytes(tbs)
+            der.serializeRawBytes(algorithm.identifierDER)
+            der.appendPrimitiveNode(identifier: .bitString) {
+                $0.append(0)
+                $0.append(contentsOf: signature)
+            }
+        }
     }
 }

@@ -27,33 +27,22 @@ package struct Issuer: Sendable {
     /// made.
     ///
     /// - Throws: `AuthorityError`: `.notActive`, `.certificateUnreadable`, `.keyUnsupported`,
-    ///   `.trustDomainDiffers` or `.recordDiffers`.
+    ///   `.recordDiffers` or `.trustDomainDiffers`.
     package init(
         trustDomain: TrustDomain,
         lifetimes: SVIDLifetimes,
         authority: Authority
     ) throws(AuthorityError) {
         guard authority.state == .active else { throw .notActive }
-        let reading: CertificateReading
-        do {
-            reading = try CertificateReading(certificate: authority.certificateDER)
-        } catch { throw .certificateUnreadable }
-        do {
-            authorityKey = try SubjectPublicKey(
-                subjectPublicKeyInfo: Array(reading.subjectPublicKeyInfo)
-            )
-        } catch { throw .keyUnsupported(error) }
-        guard reading.subjectAltNames?.uris == [trustDomain.id.description] else {
+        let certificate = try AuthorityCertificate(of: authority)
+        guard certificate.uris == [trustDomain.id.description] else {
             throw .trustDomainDiffers
         }
-        authorityKeyIdentifier = KeyIdentifier(of: authorityKey)
-        guard authority.id == authorityKeyIdentifier.description,
-            authority.notBefore == reading.notBefore.date,
-            authority.notAfter == reading.notAfter.date
-        else { throw .recordDiffers }
-        authorityName = Array(reading.subject)
-        authorityNotBefore = reading.notBefore
-        authorityNotAfter = reading.notAfter
+        authorityKey = certificate.key
+        authorityKeyIdentifier = certificate.keyIdentifier
+        authorityName = certificate.name
+        authorityNotBefore = certificate.notBefore
+        authorityNotAfter = certificate.notAfter
         self.trustDomain = trustDomain
         self.lifetimes = lifetimes
         self.authority = authority

@@ -130,7 +130,7 @@ package struct TokenBatch: ~Copyable, Sendable {
             } catch {
                 throw .signer(error)
             }
-            guard let signature = signer.signatureAlgorithm.jwsSignature(signature) else {
+            guard let signature = authority.algorithm.signature(ofX509: signature) else {
                 throw .signatureDoesNotVerify
             }
             let token = prepared.signingInput + ".\(Base64Form.url.text(signature))".utf8

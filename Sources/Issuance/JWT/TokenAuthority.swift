@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Crypto
 package import FoundationEssentials
 package import SPIFFE
 
@@ -61,24 +60,6 @@ extension SignatureAlgorithm {
         case .ecdsaWithSHA256: .es256
         case .ecdsaWithSHA384: .es384
         case .sha256WithRSAEncryption: .rs256
-        }
-    }
-
-    /// A signature of a `Signer` in the form of tokens: for ECDSA r and s, each as wide as the
-    /// curve (RFC 7518 section 3.4).
-    ///
-    /// - Returns: nil if the signature is not in the signer's own form.
-    func jwsSignature(_ signature: [UInt8]) -> [UInt8]? {
-        switch self {
-        case .ecdsaWithSHA256:
-            (try? P256.Signing.ECDSASignature(derRepresentation: signature)).map {
-                Array($0.rawRepresentation)
-            }
-        case .ecdsaWithSHA384:
-            (try? P384.Signing.ECDSASignature(derRepresentation: signature)).map {
-                Array($0.rawRepresentation)
-            }
-        case .sha256WithRSAEncryption: signature
         }
     }
 }

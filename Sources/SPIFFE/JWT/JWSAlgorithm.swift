@@ -27,6 +27,48 @@ package enum JWSAlgorithm: String, CaseIterable, Hashable, Sendable {
     }
 }
 
+extension JWSAlgorithm {
+    /// The algorithm that is the same in certificates and revocation lists, of those that
+    /// authorities sign with.
+    ///
+    /// - Parameter x509Identifier: DER of the AlgorithmIdentifier (RFC 5758 section 3.2, RFC 4055
+    ///   section 5); parameters must be as they say there.
+    init?(x509Identifier: [UInt8]) {
+        switch x509Identifier {
+        case [0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02]:
+            self = .es256
+        case [0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x03]:
+            self = .es384
+        case [
+            0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0B, 0x05,
+            0x00,
+        ]:
+            self = .rs256
+        default: return nil
+        }
+    }
+
+    /// A signature of a certificate or a revocation list in the form of tokens: for ECDSA r and s,
+    /// each as wide as the curve (RFC 7518 section 3.4), in place of the DER of ECDSA-Sig-Value.
+    ///
+    /// - Parameter signature: The content of the signature's bit string.
+    /// - Returns: nil if it is not in that form, or no authority signs so.
+    package func signature(ofX509 signature: [UInt8]) -> [UInt8]? {
+        switch self {
+        case .es256:
+            (try? P256.Signing.ECDSASignature(derRepresentation: signature)).map {
+                Array($0.rawRepresentation)
+            }
+        case .es384:
+            (try? P384.Signing.ECDSASignature(derRepresentation: signature)).map {
+                Array($0.rawRepresentation)
+            }
+        case .rs256: signature
+        default: nil
+        }
+    }
+}
+
 /// A public key in the form that verifies signatures, which is costly to make twice.
 enum JWSVerificationKey: Sendable {
     case p256(P256.Signing.PublicKey)

@@ -22,24 +22,8 @@ struct CertificateExtensions {
     /// Reads the extensions field, if it is next.
     init(reading fields: inout DERReader) throws(LeafCertificateError) {
         guard let tagged = try fields.readOptional(.contextConstructed3) else { return }
-        var inside = DERReader(inside: tagged)
-        var list = DERReader(inside: try inside.read(.sequence))
-        try inside.finish()
-        guard !list.isAtEnd else { throw .sequenceEmpty }
-        var seen: Set<[UInt8]> = []
-        while !list.isAtEnd {
-            var element = DERReader(inside: try list.read(.sequence))
-            let identifier = try element.read(.objectIdentifier).objectIdentifier()
-            var isCritical = false
-            if let critical = try element.readOptional(.boolean) {
-                isCritical = try critical.boolean()
-                guard isCritical else { throw .defaultEncoded }
-            }
-            let value = try element.read(.octetString)
-            try element.finish()
-            guard seen.insert(identifier).inserted else { throw .extensionRepeated }
-            guard seen.count <= LeafCertificate.extensionsMax else { throw .extensionsTooMany }
-            try read(identifier, value, isCritical: isCritical)
+        for element in try DERExtension.list(inside: tagged) {
+            try read(element.identifier, element.value, isCritical: element.isCritical)
         }
     }
 
@@ -157,5 +141,44 @@ struct CertificateExtensions {
             usages.append(try list.read(.objectIdentifier).objectIdentifier())
         }
         return usages
+    }
+}
+
+/// One Extension, of a certificate or a revocation list (RFC 5280 section 4.1).
+struct DERExtension {
+    /// The object identifier's content bytes.
+    let identifier: [UInt8]
+    let isCritical: Bool
+    /// The OCTET STRING, whose contents depend on the identifier.
+    let value: DERValue
+
+    /// Reads the Extensions inside an explicit tag: at least one, none of them twice.
+    static func list(inside tagged: DERValue) throws(LeafCertificateError) -> [Self] {
+        var inside = DERReader(inside: tagged)
+        var list = DERReader(inside: try inside.read(.sequence))
+        try inside.finish()
+        guard !list.isAtEnd else { throw .sequenceEmpty }
+        var extensions: [Self] = []
+        var seen: Set<[UInt8]> = []
+        while !list.isAtEnd {
+            let element = try Self(reading: &list)
+            guard seen.insert(element.identifier).inserted else { throw .extensionRepeated }
+            guard seen.count <= LeafCertificate.extensionsMax else { throw .extensionsTooMany }
+            extensions.append(element)
+        }
+        return extensions
+    }
+
+    private init(reading list: inout DERReader) throws(LeafCertificateError) {
+        var element = DERReader(inside: try list.read(.sequence))
+        identifier = try element.read(.objectIdentifier).objectIdentifier()
+        var isCritical = false
+        if let critical = try element.readOptional(.boolean) {
+            isCritical = try critical.boolean()
+            guard isCritical else { throw .defaultEncoded }
+        }
+        self.isCritical = isCritical
+        value = try element.read(.octetString)
+        try element.finish()
     }
 }

@@ -11,10 +11,13 @@ struct CertificateFields {
     let signatureAlgorithm: [UInt8]
     let notBefore: Date
     let notAfter: Date
-    let hasEmptySubject: Bool
+    /// Encoded Name.
+    let subject: [UInt8]
     let isSelfIssued: Bool
     let spki: [UInt8]
     let extensions: CertificateExtensions
+
+    var hasEmptySubject: Bool { subject == [DERTag.sequence.rawValue, 0] }
 
     var serialIsNegative: Bool { serial.first.map { $0 >= 0x80 } ?? false }
 
@@ -41,7 +44,7 @@ struct CertificateFields {
         let issuer = try Self.readName(&fields)
         (notBefore, notAfter) = try Self.readValidity(&fields)
         let subject = try Self.readName(&fields)
-        hasEmptySubject = subject.contents.isEmpty
+        self.subject = subject.encodedBytes
         isSelfIssued = subject.encodedBytes == issuer.encodedBytes
         spki = try Self.readPublicKey(&fields)
         // The unique identifiers of version 2 are refused: no conforming CA writes them, and
@@ -59,7 +62,8 @@ struct CertificateFields {
         guard version == [2] else { throw .versionNot3 }
     }
 
-    private static func readAlgorithm(_ value: DERValue) throws(LeafCertificateError) -> [UInt8] {
+    /// Reads an AlgorithmIdentifier and returns its object identifier.
+    static func readAlgorithm(_ value: DERValue) throws(LeafCertificateError) -> [UInt8] {
         var inside = DERReader(inside: value)
         let identifier = try inside.read(.objectIdentifier).objectIdentifier()
         if !inside.isAtEnd { _ = try inside.readAny() }
@@ -68,7 +72,7 @@ struct CertificateFields {
     }
 
     /// Reads a Name, checks its form and returns it.
-    private static func readName(
+    static func readName(
         _ fields: inout DERReader
     ) throws(LeafCertificateError) -> DERValue {
         let name = try fields.read(.sequence)

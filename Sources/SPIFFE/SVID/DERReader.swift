@@ -3,25 +3,36 @@
 /// Reads DER values one after the other from a range of bytes.
 ///
 /// Every length is checked against the range before a byte of the value is touched, so no input
-/// makes it trap. Only what certificates need is known: one-byte tags and definite lengths in
-/// their shortest form (X.690 sections 8.1.2, 10.1).
+/// makes it trap. Only what certificates and revocation lists need is known: one-byte tags and
+/// definite lengths in their shortest form (X.690 sections 8.1.2, 10.1).
 struct DERReader {
+    /// How long a value may be.
+    enum Lengths {
+        /// Two length bytes reach 65,535, four times the largest certificate accepted.
+        case ofCertificates
+        /// Three length bytes reach 16 MiB, far above the largest list accepted.
+        case ofLists
+    }
+
     private let bytes: [UInt8]
     private var position: Int
     private let end: Int
+    private let lengths: Lengths
 
     /// Reads the whole of `bytes`.
-    init(_ bytes: [UInt8]) {
+    init(_ bytes: [UInt8], lengths: Lengths = .ofCertificates) {
         self.bytes = bytes
         self.position = 0
         self.end = bytes.count
+        self.lengths = lengths
     }
 
     /// Reads the values inside `value`.
-    init(inside value: DERValue) {
+    init(inside value: DERValue, lengths: Lengths = .ofCertificates) {
         self.bytes = value.bytes
         self.position = value.contents.lowerBound
         self.end = value.contents.upperBound
+        self.lengths = lengths
     }
 
     var isAtEnd: Bool { position >= end }
@@ -67,8 +78,7 @@ struct DERReader {
     private mutating func readLength() throws(LeafCertificateError) -> Int {
         let first = try readByte()
         guard first >= 0x80 else { return Int(first) }
-        // Two length bytes reach 65,535, four times the largest certificate accepted; 0x80 itself
-        // announces the indefinite form of BER.
+        // 0x80 itself announces the indefinite form of BER.
         switch first {
         case 0x81:
             let length = Int(try readByte())
@@ -79,13 +89,19 @@ struct DERReader {
             let length = high << 8 | Int(try readByte())
             guard length > 0xFF else { throw .lengthNotMinimal }
             return length
+        case 0x83 where lengths == .ofLists:
+            let high = Int(try readByte())
+            let middle = Int(try readByte())
+            let length = high << 16 | middle << 8 | Int(try readByte())
+            guard length > 0xFFFF else { throw .lengthNotMinimal }
+            return length
         case 0x83...0xFE: throw .truncated
         default: throw .lengthNotMinimal
         }
     }
 }
 
-/// The tags that certificates use (X.680 section 8.4; class and form included).
+/// The tags that certificates and revocation lists use (X.680 section 8.4; class and form included).
 enum DERTag: UInt8 {
     case boolean = 0x01
     case integer = 0x02

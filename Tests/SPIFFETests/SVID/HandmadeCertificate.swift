@@ -68,7 +68,11 @@ struct HandmadeCertificate {
         switch contents.count {
         case ..<0x80: [tag, UInt8(contents.count)] + contents
         case ..<0x100: [tag, 0x81, UInt8(contents.count)] + contents
-        default: [tag, 0x82, UInt8(contents.count >> 8), UInt8(contents.count & 0xFF)] + contents
+        case ..<0x10000:
+            [tag, 0x82, UInt8(contents.count >> 8), UInt8(contents.count & 0xFF)] + contents
+        default:
+            [tag, 0x83, UInt8(contents.count >> 16)]
+                + [UInt8(contents.count >> 8 & 0xFF), UInt8(contents.count & 0xFF)] + contents
         }
     }
 
