@@ -10,8 +10,17 @@ final class ChildProcess: Sendable {
     /// USER_HZ of every Linux that Swift runs on: /proc counts time in hundredths of a second.
     private static let ticksPerSecond = 100.0
 
+    /// What was read of a program so far.
+    private struct Output {
+        var lines: [String] = []
+        /// What has come of a line that is not whole.
+        var rest: [UInt8] = []
+        /// Whether the program will write nothing more.
+        var isWhole = false
+    }
+
     private let process: Process
-    private let lines = Mutex<[String]>([])
+    private let written = Mutex(Output())
     private let started = ContinuousClock.now
 
     var pid: Int32 { process.processIdentifier }
@@ -32,11 +41,8 @@ final class ChildProcess: Sendable {
         }
         pipe.fileHandleForReading.readabilityHandler = { [weak self] handle in
             let data = handle.availableData
-            if data.isEmpty {
-                handle.readabilityHandler = nil
-            } else {
-                self?.keep(String(decoding: data, as: UTF8.self))
-            }
+            if data.isEmpty { handle.readabilityHandler = nil }
+            self?.keep(data)
         }
         try process.run()
     }
@@ -45,13 +51,21 @@ final class ChildProcess: Sendable {
     var age: Duration { .now - started }
 
     /// The last lines that the program wrote.
-    var output: String { lines.withLock { $0.joined(separator: "\n") } }
+    var output: String { written.withLock { $0.lines.joined(separator: "\n") } }
 
-    private func keep(_ text: String) {
-        lines.withLock { lines in
-            // A line may come in two parts; then it is two lines here, which a reader can bear.
-            lines += text.split(separator: "\n").map(String.init)
-            lines.removeFirst(max(0, lines.count - Self.linesMax))
+    /// Takes what was written; nothing at the end.
+    private func keep(_ data: Data) {
+        written.withLock { written in
+            written.isWhole = data.isEmpty
+            var parts = (written.rest + data).split(
+                separator: UInt8(ascii: "\n"),
+                omittingEmptySubsequences: false
+            )
+            // A line may come in two parts, of which the second is still to come.
+            written.rest = data.isEmpty ? [] : parts.popLast().map(Array.init) ?? []
+            written.lines += parts.filter { !$0.isEmpty }
+                .map { String(decoding: $0, as: UTF8.self) }
+            written.lines.removeFirst(max(0, written.lines.count - Self.linesMax))
         }
     }
 
@@ -59,10 +73,12 @@ final class ChildProcess: Sendable {
     func line(with texts: String...) async throws -> String {
         var found: String?
         try await Waiting.until("\(texts) of \(process.executableURL?.lastPathComponent ?? "")") {
-            found = lines.withLock { lines in
-                lines.first { line in texts.allSatisfy { line.contains($0) } }
+            let isWhole = written.withLock { written in
+                found = written.lines.first { line in texts.allSatisfy { line.contains($0) } }
+                return written.isWhole
             }
-            guard found != nil || process.isRunning else {
+            // Its last lines are read after its end.
+            guard found != nil || process.isRunning || !isWhole else {
                 throw BenchmarkError("the process has ended: \(output)")
             }
             return found != nil
