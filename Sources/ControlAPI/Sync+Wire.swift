@@ -180,6 +180,8 @@ package enum ResourcePayload: Hashable, Sendable {
     case proxy(ProxyState)
     /// A revocation under the name that its server gave it.
     case revocation(name: String, Revocation)
+    /// The list of an authority, read but not verified, and named by what it says of its signer.
+    case revocationList(CertificateRevocationList)
 
     /// Reads a payload whose type is `key`'s.
     ///
@@ -220,6 +222,17 @@ package enum ResourcePayload: Hashable, Sendable {
                 throw .field("\(key)", "not a Revocation")
             }
             self = .revocation(name: key.name, try Revocation(parsing: message))
+        case .revocationList:
+            let list: CertificateRevocationList
+            do throws(RevocationListError) {
+                list = try CertificateRevocationList(der: payload)
+            } catch {
+                throw .field("\(key)", error.description)
+            }
+            guard Hexadecimal.text(list.authorityKeyID) == key.name else {
+                throw .field("\(key)", "it is the list of another authority")
+            }
+            self = .revocationList(list)
         case .document:
             throw .field("\(key)", "this version does not know the type")
         }
@@ -248,6 +261,11 @@ package enum ResourcePayload: Hashable, Sendable {
                     return Resource(
                         key: ResourceKey(.revocation, name),
                         payload: try revocation.message.serializedBytes()
+                    )
+                case .revocationList(let list):
+                    return Resource(
+                        key: ResourceKey(.revocationList, Hexadecimal.text(list.authorityKeyID)),
+                        payload: list.der
                     )
                 }
             } catch {

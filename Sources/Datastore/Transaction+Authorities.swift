@@ -115,6 +115,20 @@ extension ReadTransaction {
             try row.optionalDate("last_issued_not_after")
         } ?? nil
     }
+
+    /// The end of the last certificate with an entry that an authority signed, nil if it signed none:
+    /// until then its revocation lists may have to name one.
+    ///
+    /// Of an authority from before migration 0014 it is the end of everything that it signed till
+    /// then.
+    package func lastListedNotAfter(authorityID: String) throws(DatastoreError) -> Date? {
+        try first(
+            "SELECT last_listed_not_after FROM authorities WHERE id = ?",
+            [authorityID]
+        ) { row in
+            try row.optionalDate("last_listed_not_after")
+        } ?? nil
+    }
 }
 
 extension Transaction {
@@ -189,6 +203,18 @@ extension Transaction {
             [time, time, authorityID]
         )
         guard raised == 1 else { throw .constraint("there is no authority \(authorityID)") }
+    }
+
+    /// Raises the end of the last certificate with an entry that an authority signed.
+    func raiseLastListed(authorityID: String, notAfter: Date) throws(DatastoreError) {
+        let time = notAfter.storedMilliseconds
+        try execute(
+            """
+            UPDATE authorities
+            SET last_listed_not_after = max(coalesce(last_listed_not_after, ?), ?) WHERE id = ?
+            """,
+            [time, time, authorityID]
+        )
     }
 }
 

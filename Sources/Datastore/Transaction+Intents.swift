@@ -164,13 +164,12 @@ extension Transaction {
     /// - Throws: `DatastoreError.constraint` when a serial was used before, or an authority does
     ///   not exist.
     package func record(_ intents: [IssuanceIntent]) throws(DatastoreError) {
-        var last: [String: Date] = [:]
-        for intent in intents {
-            last[intent.authorityID, default: .distantPast] =
-                max(last[intent.authorityID, default: .distantPast], intent.notAfter)
-        }
-        for (authorityID, notAfter) in last {
+        for (authorityID, notAfter) in Self.lastEnds(of: intents) {
             try raiseLastIssued(authorityID: authorityID, notAfter: notAfter)
+        }
+        // Agents' and servers' certificates are on no revocation list.
+        for (authorityID, notAfter) in Self.lastEnds(of: intents.filter { $0.entryID != nil }) {
+            try raiseLastListed(authorityID: authorityID, notAfter: notAfter)
         }
         for intent in intents {
             try execute(
@@ -187,6 +186,15 @@ extension Transaction {
                 ]
             )
         }
+    }
+
+    private static func lastEnds(of intents: [IssuanceIntent]) -> [String: Date] {
+        var last: [String: Date] = [:]
+        for intent in intents {
+            last[intent.authorityID, default: .distantPast] =
+                max(last[intent.authorityID, default: .distantPast], intent.notAfter)
+        }
+        return last
     }
 
     /// Deletes intents whose certificate expired before `time`, at most `limit`; their audit

@@ -58,6 +58,11 @@ struct SignetAgent: AsyncParsableCommand {
     @Option(name: .customLong("trust-domain"), help: "Refuse to start in any other trust domain.")
     var trustDomain: String?
     @Option(
+        name: .customLong("workload-crls"),
+        help: "Show workloads revocation lists: true or false. (default: \(defaults.workloadCRLs))"
+    )
+    var workloadCRLs: String?
+    @Option(
         name: .customLong("telemetry-port"),
         help: "Health and metrics on 127.0.0.1; 0: any. (default: \(defaults.telemetryPort))"
     )
@@ -104,7 +109,7 @@ struct SignetAgent: AsyncParsableCommand {
             (.dataDirectory, dataDirectory), (.joinTokenFile, joinTokenFile), (.socket, socket),
             (.socketMode, socketMode), (.proxySocket, proxySocket),
             (.proxySocketMode, proxySocketMode), (.proxySocketGroup, proxySocketGroup),
-            (.trustDomain, trustDomain),
+            (.trustDomain, trustDomain), (.workloadCRLs, workloadCRLs),
             (.telemetryPort, telemetryPort), (.logFormat, logFormat), (.logLevel, logLevel),
         ]
         for case (let key, let value?) in single { try settings.set(key, [value]) }

@@ -14,7 +14,7 @@ import SPIFFE
 import SwiftProtobuf
 import Testing
 
-private typealias Outcome = Signet_Admin_V1alpha1_AuthorityActionResponse
+typealias AuthorityOutcome = Signet_Admin_V1alpha1_AuthorityActionResponse
 
 extension TestServer {
     /// The authorities and their states, in the order of their publication.
@@ -25,7 +25,7 @@ extension TestServer {
     /// Has the next authority sign now.
     ///
     /// - Returns: The IDs of the one before and of the new one.
-    fileprivate func rotate() async throws -> (old: String, new: String) {
+    func rotate() async throws -> (old: String, new: String) {
         let before = try await administration.listAuthorities(.init()).authorities
         let old = try #require(before.first { $0.state == "active" }).id
         let new = try await administration.prepareAuthority(.init()).authority
@@ -46,11 +46,11 @@ extension TestServer {
         }
     }
 
-    fileprivate func taint(
+    func taint(
         _ id: String,
         now: Bool = true,
         rehearse: Bool = false
-    ) async throws -> Outcome {
+    ) async throws -> AuthorityOutcome {
         try await administration.taintAuthority(
             .with {
                 ($0.id, $0.reason, $0.now, $0.rehearse) = (id, "backup lost", now, rehearse)
@@ -58,11 +58,11 @@ extension TestServer {
         )
     }
 
-    fileprivate func revokeAuthority(
+    func revokeAuthority(
         _ id: String,
         now: Bool = true,
         rehearse: Bool = false
-    ) async throws -> Outcome {
+    ) async throws -> AuthorityOutcome {
         try await administration.revokeAuthority(
             .with {
                 ($0.id, $0.reason, $0.now, $0.rehearse) = (id, "backup lost", now, rehearse)

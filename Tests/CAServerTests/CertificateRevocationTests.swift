@@ -13,7 +13,8 @@ import SwiftProtobuf
 import Testing
 
 extension TestServer {
-    fileprivate func revokeCertificate(
+    @discardableResult
+    func revokeCertificate(
         _ serial: [UInt8]
     ) async throws -> Signet_Admin_V1alpha1_RevokeCertificateResponse {
         try await administration.revokeCertificate(
@@ -22,7 +23,7 @@ extension TestServer {
     }
 
     /// Has one SVID signed and returns its leaf.
-    fileprivate func leaf(
+    func leaf(
         _ request: Signet_Node_V1alpha1_SignX509SVID,
         as agent: TestAgent
     ) async throws -> LeafCertificate {

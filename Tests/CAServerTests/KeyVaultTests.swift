@@ -53,7 +53,7 @@ struct KeyVaultTests {
         #expect(SealedKey.isSealed(file) && file.firstRange(of: plain.suffix(16)) == nil)
         let found = try vault(directory).signer(authorityID: "01")
         #expect(found?.subjectPublicKeyInfo == made.subjectPublicKeyInfo)
-        try first.drop(authorityID: "01")
+        try first.sweep(keeping: [])
         #expect(try vault(directory).signer(authorityID: "01") == nil)
     }
 
@@ -114,7 +114,7 @@ struct KeyVaultTests {
         #expect(problem { try reader.auditKey(isNew: false) } == .sealed(.notOpened))
     }
 
-    @Test func `an authority's two keys are kept apart and go together`() throws {
+    @Test func `an authority's two keys are kept apart and go one by one`() throws {
         let directory = try TestDirectory()
         let first = try vault(directory)
         let (own, tokens) = (try first.makeAuthorityKey(), try first.makeAuthorityKey())
@@ -137,9 +137,12 @@ struct KeyVaultTests {
         func names() throws -> [String] {
             try FileManager.default.contentsOfDirectory(atPath: keys).sorted()
         }
-        try reader.sweep(keeping: ["01"])
+        try reader.sweep(keeping: [AuthorityKey("01"), AuthorityKey("01", for: .tokens)])
         #expect(try names() == ["authority-01.key", "jwt-01.key"])
-        try reader.drop(authorityID: "01")
+        try reader.sweep(keeping: [AuthorityKey("01")])
+        #expect(try names() == ["authority-01.key"])
+        #expect(try reader.signer(authorityID: "01", for: .tokens) == nil)
+        try reader.sweep(keeping: [])
         #expect(try names() == [])
     }
 
@@ -168,10 +171,39 @@ struct KeyVaultTests {
             try writer.keep(try writer.makeAuthorityKey(), authorityID: id)
         }
         _ = try writer.auditKey(isNew: true)
-        try writer.sweep(keeping: ["02"])
+        try writer.sweep(keeping: [AuthorityKey("02")])
         #expect(try writer.signer(authorityID: "01") == nil)
         #expect(try writer.signer(authorityID: "02") != nil)
         _ = try writer.auditKey(isNew: false)
+    }
+
+    @Test func `a key that cannot be destroyed saves no other`() throws {
+        let directory = try TestDirectory()
+        let writer = try vault(directory)
+        for id in ["01", "03"] {
+            try writer.keep(try writer.makeAuthorityKey(), authorityID: id)
+        }
+        // No file, and so not removed as one.
+        let stubborn = "\(directory.path)/keys/authority-02.key"
+        try FileManager.default.createDirectory(
+            atPath: "\(stubborn)/full",
+            withIntermediateDirectories: true
+        )
+        #expect(throws: FileError.self) { try writer.sweep(keeping: []) }
+        let names = try FileManager.default.contentsOfDirectory(atPath: "\(directory.path)/keys")
+        #expect(names == ["authority-02.key"])
+        try FileManager.default.removeItem(atPath: stubborn)
+        try writer.sweep(keeping: [])
+    }
+
+    @Test func `keys in memory go as those in files do`() throws {
+        let memory = try vault(try TestDirectory(), place: .memory)
+        for purpose in AuthorityKey.Purpose.allCases {
+            try memory.keep(try memory.makeAuthorityKey(), authorityID: "01", for: purpose)
+        }
+        try memory.sweep(keeping: [AuthorityKey("01")])
+        #expect(try memory.signer(authorityID: "01") != nil)
+        #expect(try memory.signer(authorityID: "01", for: .tokens) == nil)
     }
 }
 

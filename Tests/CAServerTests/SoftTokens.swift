@@ -8,7 +8,9 @@ struct SoftTokens: Sendable {
     static let modulePath = "/usr/lib/softhsm/libsofthsm2.so"
     static let pin = Secret(bytes: Array("4711".utf8))
     /// One for each test, so that none sees the keys of another.
-    static let labels = ["away", "keys", "lost", "pin", "server", "shared", "threads"]
+    static let labels = [
+        "away", "keys", "lists", "lost", "pin", "server", "shared", "threads",
+    ]
     static let shared = Result { try SoftTokens() }
 
     /// The directory of each token.

@@ -166,7 +166,7 @@ struct WorkloadAPITests {
         try await machine.check("denied", as: try await machine.makeWorkload("a12"))
     }
 
-    @Test func `A-13 the crl fields are empty`() async throws {
+    @Test func `A-13 the crl fields have the list of each authority in the bundle`() async throws {
         let machine = try SharedMachine.machine
         try await machine.check("crl", as: try await machine.registered("a13"))
     }

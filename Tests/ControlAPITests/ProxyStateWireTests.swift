@@ -278,10 +278,12 @@ struct ProxyStateWireTests {
     {
         let keys = [
             ResourceKey(.document, "a"), ResourceKey(.proxy, "a/b"), ResourceKey(.entry, "a"),
-            ResourceKey(.bundle, "a"), ResourceKey(.revocation, "a"),
+            ResourceKey(.revocationList, "a"), ResourceKey(.bundle, "a"),
+            ResourceKey(.revocation, "a"),
         ]
         #expect(
-            keys.sorted().map(\.type) == [.revocation, .bundle, .entry, .proxy, .document]
+            keys.sorted().map(\.type)
+                == [.revocation, .bundle, .revocationList, .entry, .proxy, .document]
         )
     }
 

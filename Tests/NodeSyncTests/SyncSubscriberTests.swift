@@ -32,7 +32,16 @@ struct SyncSubscriberTests {
         .delta(SyncDelta(epoch: epoch, from: from, to: to, changes: changes))
     }
 
-    func restoring(_ persisted: PersistedSync?) -> SyncSubscriber {
+    func restoring(_ state: PersistedSync?) -> SyncSubscriber {
+        let persisted = state.map {
+            PersistedSync(
+                revision: $0.revision,
+                resources: $0.resources,
+                refused: $0.refused,
+                retained: $0.retained,
+                capabilities: ["x"]
+            )
+        }
         var subscriber = SyncSubscriber(restoring: persisted, capabilities: ["x"])
         _ = subscriber.started()
         _ = subscriber.applied(refusing: [])
@@ -111,6 +120,23 @@ struct SyncSubscriberTests {
             PersistedSync(revision: at(5), resources: [:], refused: [entry])
         )
         #expect(subscriber.connected() == [.sendHello(SyncHello(have: nil, capabilities: ["x"]))])
+    }
+
+    @Test(arguments: [[], ["x"], ["x", "y"], ["y", "z"]] as [Set<String>])
+    func `who understands more than when he was told asks for everything`(told: Set<String>) {
+        let persisted = PersistedSync(revision: at(5), resources: [:], capabilities: told)
+        var subscriber = SyncSubscriber(restoring: persisted, capabilities: ["x"])
+        _ = subscriber.started()
+        _ = subscriber.applied(refusing: [])
+        let have = told.contains("x") ? at(5) : nil
+        #expect(
+            subscriber.connected() == [.sendHello(SyncHello(have: have, capabilities: ["x"]))]
+        )
+        // What is not understood any more was not told from now on.
+        #expect(subscriber.persisted?.capabilities == told.intersection(["x"]))
+        _ = receive(&subscriber, snapshot: at(6), [])
+        _ = subscriber.applied(refusing: [])
+        #expect(subscriber.persisted?.capabilities == ["x"])
     }
 
     // MARK: Delta

@@ -32,6 +32,8 @@ package enum AuditEvent: Hashable, Sendable {
     case nodeRenewed(NodeRenewal)
     case nodeUnbanned(NodeStanding)
     case requestRefused(RequestRefusal)
+    /// A revocation list was signed, and agents are told of it.
+    case revocationListSigned(RevocationListSigning)
     case serverStarted(ServerStart)
     case svidsIssued(SVIDIssuance)
     case tokenCreated(TokenCreation)
@@ -61,6 +63,7 @@ package enum AuditEvent: Hashable, Sendable {
         case nodeRenewed
         case nodeUnbanned
         case requestRefused
+        case revocationListSigned
         case serverStarted
         case svidsIssued
         case tokenCreated
@@ -91,6 +94,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeRenewed: .nodeRenewed
         case .nodeUnbanned: .nodeUnbanned
         case .requestRefused: .requestRefused
+        case .revocationListSigned: .revocationListSigned
         case .serverStarted: .serverStarted
         case .svidsIssued: .svidsIssued
         case .tokenCreated: .tokenCreated
@@ -120,6 +124,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeReadmitted(let payload): payload
         case .nodeRenewed(let payload): payload
         case .requestRefused(let payload): payload
+        case .revocationListSigned(let payload): payload
         case .serverStarted(let payload): payload
         case .svidsIssued(let payload): payload
         case .tokenCreated(let payload): payload
@@ -152,6 +157,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .nodeRenewed: .nodeRenewed(try .init(&fields))
             case .nodeUnbanned: .nodeUnbanned(try .init(&fields))
             case .requestRefused: .requestRefused(try .init(&fields))
+            case .revocationListSigned: .revocationListSigned(try .init(&fields))
             case .serverStarted: .serverStarted(try .init(&fields))
             case .svidsIssued: .svidsIssued(try .init(&fields))
             case .tokenCreated: .tokenCreated(try .init(&fields))

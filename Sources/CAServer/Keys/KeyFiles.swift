@@ -87,7 +87,10 @@ struct KeyFiles: Sendable {
 
     /// The keys that have a file.
     func names() throws -> [Name] {
-        try FileManager.default.contentsOfDirectory(atPath: directory).compactMap(Name.init(file:))
+        // The directory is made with the first file.
+        guard FileManager.default.fileExists(atPath: directory) else { return [] }
+        return try FileManager.default.contentsOfDirectory(atPath: directory)
+            .compactMap(Name.init(file:))
     }
 
     /// Writes each file that opens in another form in the configured one; those that are in it stay.

@@ -22,7 +22,8 @@ package enum AuthorityKeyPlace: Sendable {
 /// One of the two keys of an authority (docs/decisions/0017-jwt-keys-and-services.md).
 package struct AuthorityKey: Hashable, Sendable {
     /// What a key signs.
-    package enum Purpose: Hashable, Sendable {
+    package enum Purpose: Hashable, Sendable, CaseIterable {
+        /// Certificates and revocation lists.
         case certificates
         case tokens
     }
@@ -30,9 +31,18 @@ package struct AuthorityKey: Hashable, Sendable {
     let authorityID: String
     let purpose: Purpose
 
-    init(_ authorityID: String, for purpose: Purpose = .certificates) {
+    package init(_ authorityID: String, for purpose: Purpose = .certificates) {
         self.authorityID = authorityID
         self.purpose = purpose
+    }
+
+    /// The key that a file holds; nil for the audit log's.
+    fileprivate init?(_ file: KeyFiles.Name) {
+        switch file {
+        case .audit: return nil
+        case .authority(let id): self.init(id)
+        case .token(let id): self.init(id, for: .tokens)
+        }
     }
 
     fileprivate var file: KeyFiles.Name {
@@ -156,37 +166,26 @@ package final class KeyVault: Sendable {
         try files.read(name.file).map { try MemorySigner(pkcs8DER: $0) }
     }
 
-    /// Destroys both keys of an authority that signs no more.
-    package func drop(authorityID: String) throws {
-        for purpose in [AuthorityKey.Purpose.certificates, .tokens] {
-            let name = AuthorityKey(authorityID, for: purpose)
-            signers.withLock { $0[name] = nil }
-            switch place {
-            case .files: break
-            case .memory: continue
-            case .token(let keys): try keys.destroy(name)
-            }
-            try files.remove(name.file)
-        }
-    }
-
-    /// Destroys keys that a crash, or a change of `keyStorage`, has left behind.
+    /// Destroys every key of an authority but some: those that are of no more use, and what a crash
+    /// or a change of `keyStorage` has left behind.
     ///
-    /// - Parameter kept: The authorities that sign or will sign.
-    /// - Throws: when the directory cannot be read or a file cannot be removed.
-    package func sweep(keeping kept: Set<String>) throws {
-        for file in try files.names() {
-            let name: AuthorityKey
-            switch file {
-            case .audit: continue
-            case .authority(let id): name = AuthorityKey(id)
-            case .token(let id): name = AuthorityKey(id, for: .tokens)
+    /// - Parameter kept: What is of use: `AuthorityKey.kept(of:ended:now:)`.
+    /// - Throws: The first of what went wrong; everything else is destroyed all the same.
+    package func sweep(keeping kept: Set<AuthorityKey>) throws {
+        signers.withLock { signers in signers = signers.filter { kept.contains($0.key) } }
+        var problem: (any Error)?
+        do {
+            for file in try files.names() {
+                guard let name = AuthorityKey(file), !kept.contains(name) else { continue }
+                do { try files.remove(file) } catch { problem = problem ?? error }
             }
-            guard !kept.contains(name.authorityID) else { continue }
-            signers.withLock { $0[name] = nil }
-            try files.remove(file)
+        } catch {
+            problem = error
         }
-        if case .token(let keys) = place { try keys.sweep(keeping: kept) }
+        if case .token(let keys) = place {
+            do { try keys.sweep(keeping: kept) } catch { problem = problem ?? error }
+        }
+        if let problem { throw problem }
     }
 
     /// The Ed25519 key that signs the audit log's checkpoints, made at the first call.

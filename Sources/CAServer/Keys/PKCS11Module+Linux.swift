@@ -109,12 +109,15 @@ struct PKCS11Module: Hashable, Sendable {
     enum Mechanism {
         /// Over a digest; r and s, one after the other.
         case ecdsa
+        /// Over the DigestInfo of a digest.
+        case rsaPKCS
         /// Over the bytes themselves.
         case sha256RSAPKCS
 
         fileprivate var number: UInt {
             switch self {
             case .ecdsa: CPKCS11_ECDSA
+            case .rsaPKCS: CPKCS11_RSA_PKCS
             case .sha256RSAPKCS: CPKCS11_SHA256_RSA_PKCS
             }
         }

@@ -8,6 +8,15 @@ internal import SPIFFE
 
 /// An authority's key in a token: it signs there and never leaves it.
 struct PKCS11Signer: Signer {
+    /// Longest message that a module hashes itself for RSA: no certificate is longer, and some
+    /// modules take no more at once.
+    static let messageBytesMax = 4 * 1024
+    /// What comes before a SHA-256 digest in its DigestInfo (RFC 8017 section 9.2, note 1).
+    private static let digestInfo: [UInt8] = [
+        0x30, 0x31, 0x30, 0x0D, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
+        0x05, 0x00, 0x04, 0x20,
+    ]
+
     let subjectPublicKeyInfo: [UInt8]
     let signatureAlgorithm: SignatureAlgorithm
     /// The key's label in the token.
@@ -63,12 +72,16 @@ struct PKCS11Signer: Signer {
                 try require(key.isValidSignature(signature, for: digest))
                 return Array(signature.derRepresentation)
             case .sha256WithRSAEncryption:
-                let raw = try token.sign(bytes, label: label, .sha256RSAPKCS)
+                let digest = SHA256.hash(data: bytes)
+                let raw =
+                    bytes.count > Self.messageBytesMax
+                    ? try token.sign(Self.digestInfo + digest, label: label, .rsaPKCS)
+                    : try token.sign(bytes, label: label, .sha256RSAPKCS)
                 let key = try _RSA.Signing.PublicKey(derRepresentation: subjectPublicKeyInfo)
                 // "Insecure" is its use for encryption; as a signature it is what RFC 4055 names.
                 let isValid = key.isValidSignature(
                     _RSA.Signing.RSASignature(rawRepresentation: raw),
-                    for: SHA256.hash(data: bytes),
+                    for: digest,
                     padding: .insecurePKCS1v1_5
                 )
                 try require(isValid)
@@ -182,10 +195,6 @@ package struct PKCS11Keys: Sendable {
         return try PKCS11Signer(publicKey, label: label, in: token)
     }
 
-    func destroy(_ name: AuthorityKey) throws(PKCS11Error) {
-        try token.destroy(label: label(name))
-    }
-
     private func label(_ name: AuthorityKey) -> String {
         switch name.purpose {
         case .certificates: prefix + name.authorityID
@@ -193,14 +202,22 @@ package struct PKCS11Keys: Sendable {
         }
     }
 
-    /// Destroys all keys of this server but those of some authorities.
-    func sweep(keeping kept: Set<String>) throws(PKCS11Error) {
+    /// Destroys all keys of this server but some.
+    ///
+    /// - Throws: The first of what went wrong; everything else is destroyed all the same.
+    func sweep(keeping kept: Set<AuthorityKey>) throws(PKCS11Error) {
+        let labels = Set(kept.map(label))
+        var problem: PKCS11Error?
         for prefix in [prefix, tokenPrefix] {
-            for label in try token.labels(beginningWith: prefix)
-            where !kept.contains(String(label.dropFirst(prefix.count))) {
-                try token.destroy(label: label)
+            for label in try token.labels(beginningWith: prefix) where !labels.contains(label) {
+                do throws(PKCS11Error) {
+                    try token.destroy(label: label)
+                } catch {
+                    problem = problem ?? error
+                }
             }
         }
+        if let problem { throw problem }
     }
 
     /// Lets all sessions end behind the token's back; for tests of what happens then.

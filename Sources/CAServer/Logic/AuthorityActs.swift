@@ -17,6 +17,7 @@ extension ServerLogic {
     ///
     /// - Parameters:
     ///   - authority: The new one, not yet in the datastore.
+    ///   - list: Its first revocation list: from the commit on agents have both.
     ///   - storage: Where its key is kept, for the leaf.
     ///   - actor: Who asked for it: the schedule or an admin.
     ///   - now: The wall clock.
@@ -26,6 +27,7 @@ extension ServerLogic {
     ///   is not believed.
     package func publish(
         _ authority: Authority,
+        list: SignedRevocationList,
         keptIn storage: KeyStorage,
         by actor: Actor = rotation,
         now: Date,
@@ -48,7 +50,7 @@ extension ServerLogic {
         var published = authority
         published.publishedAt = now
         try transaction.put(AuthorityRecord(published))
-        try transaction.recordBundleChange()
+        let revision = try transaction.recordBundleChange()
         let preparation = AuthorityPreparation(
             authority: keyIdentifier(ofAuthority: authority.id),
             certificateSHA256: Array(SHA256.hash(data: authority.certificateDER)),
@@ -62,6 +64,12 @@ extension ServerLogic {
             tokenKeyID: try authority.tokenAuthority()?.keyID
         )
         try transaction.append(.authorityPrepared(preparation), by: actor, at: now)
+        try put(
+            list,
+            number: revision.number,
+            now: now,
+            in: transaction
+        )
         return published
     }
 
@@ -132,7 +140,8 @@ extension ServerLogic {
             throw Self.wrongState(record)
         case .old, .prepared:
             try transaction.deleteAuthority(id: id)
-            try transaction.recordBundleChange()
+            let revision = try transaction.recordBundleChange()
+            try transaction.deleteRevocationList(of: id, number: revision.number)
             try transaction.append(.authorityRemoved(step), by: Self.rotation, at: now)
         case .tainted:
             let distrust = record.distrust
@@ -241,6 +250,7 @@ extension ServerLogic {
         try transaction.put(revoked)
         let revision = try transaction.recordBundleChange()
         try transaction.recordDistrust(of: record.id, number: revision.number, isRemoval: false)
+        try transaction.deleteRevocationList(of: record.id, number: revision.number)
         let act = AuthorityDistrustAct(
             authority: keyIdentifier(ofAuthority: record.id),
             reason: reason,

@@ -38,10 +38,13 @@ package struct RotationService: Sendable {
     package static let checkInterval: Duration = .seconds(30)
     /// How often the agents without the next authority are counted while one is prepared.
     package static let countInterval: Duration = .seconds(1)
+    /// How often keys that are of no more use are looked for: destroying one may have failed.
+    package static let keyInterval: Duration = .seconds(60)
     /// How often SVIDs under tainted authorities are counted: each time all that are valid are read.
     package static let taintCountInterval: Duration = .seconds(30)
 
     let core: ServerCore
+    private let sweepTrouble = LastTold()
 
     package init(core: ServerCore) {
         self.core = core
@@ -70,8 +73,7 @@ package struct RotationService: Sendable {
             )
             authorities = try await records()
         }
-        let signing = Set(authorities.filter(\.state.needsKey).map(\.id))
-        try await core.keys.apart { try $0.sweep(keeping: signing) }
+        await destroyUnneededKeys()
         try await core.reloadTrust()
         return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
     }
@@ -95,6 +97,7 @@ package struct RotationService: Sendable {
         var rotation = rotation
         var steps = ClockStepDetector(startingAt: reading)
         var countAt = core.clock.bootTime
+        var keysAt = core.clock.bootTime + Self.keyInterval
         var disconnectAt: Duration?
         defer { core.rotationDesk.close() }
         while !Task.isCancelled {
@@ -131,6 +134,10 @@ package struct RotationService: Sendable {
             if countAt <= core.clock.bootTime {
                 countAt = core.clock.bootTime + Self.taintCountInterval
                 await countNotReplaced(rotation.authorities)
+            }
+            if keysAt <= core.clock.bootTime {
+                keysAt = core.clock.bootTime + Self.keyInterval
+                await destroyUnneededKeys()
             }
             report(rotation, wakeAt)
             let isIdle = rotation.next == nil && !core.isTrustStale && disconnectAt == nil
@@ -186,7 +193,7 @@ package struct RotationService: Sendable {
             case .remove(let id):
                 let logic = core.logic
                 try await core.write { try logic.remove(id, now: now, in: $0) }
-                await drop(id)
+                await destroyUnneededKeys()
                 await core.refreshTrust()
                 core.logger.notice("authority removed", metadata: ["authority": "\(id)"])
                 return rotation.removed(id: id, now: now)
@@ -220,8 +227,7 @@ package struct RotationService: Sendable {
             now: now
         )
         await core.refreshTrust()
-        // It signs no more: batches under way hold it for themselves.
-        if let retiring { await drop(retiring) }
+        await destroyUnneededKeys()
         core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
         return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
     }
@@ -318,10 +324,7 @@ package struct RotationService: Sendable {
         await core.refreshTrust()
         do {
             let authorities = try await records()
-            let kept = Set(authorities.filter(\.state.needsKey).map(\.id))
-            for gone in rotation.authorities where gone.state.needsKey && !kept.contains(gone.id) {
-                await drop(gone.id)
-            }
+            await destroyUnneededKeys()
             return rotation.recordsChanged(authorities, now: core.clock.wallTime)
         } catch {
             core.logger.error("authorities cannot be read", metadata: ["error": "\(error)"])
@@ -367,10 +370,24 @@ package struct RotationService: Sendable {
             try vault.keep(signer, authorityID: id)
             try vault.keep(tokenSigner, authorityID: id, for: .tokens)
         }
-        return try await core.write { [authority] in
-            let actor = try permit($0)
-            return try logic.publish(authority, keptIn: storage, by: actor, now: now, in: $0)
+        // With the key as it is found again: in a token it has another name now.
+        let list = try await core.keys.apart { [authority] vault in
+            let kept = try vault.signer(authorityID: authority.id) ?? signer
+            return try ServerLogic.firstList(of: authority, signedWith: kept, now: now)
         }
+        let published = try await core.write { [authority] in
+            let actor = try permit($0)
+            return try logic.publish(
+                authority,
+                list: list,
+                keptIn: storage,
+                by: actor,
+                now: now,
+                in: $0
+            )
+        }
+        core.metrics.increment(.revocationListsSigned)
+        return published
     }
 
     @discardableResult
@@ -395,14 +412,27 @@ package struct RotationService: Sendable {
         }
     }
 
-    /// Destroys the key of an authority that signs no more; at the next start it would be swept.
-    private func drop(_ id: String) async {
+    /// Destroys every key that the records give no use, also one that could not be destroyed before.
+    ///
+    /// Only this task makes keys, so none goes between its making and its publication.
+    private func destroyUnneededKeys() async {
+        let (serverID, now) = (core.logic.serverID, core.clock.wallTime)
+        let believed = await core.isClockBelieved() ? now : nil
         do {
-            try await core.keys.apart { try $0.drop(authorityID: id) }
+            let kept = try await core.read { transaction in
+                let own = try transaction.authorities()
+                    .filter { $0.serverID == serverID }
+                    .map { try Authority($0, in: transaction) }
+                let ended = try transaction.authoritiesWithLastList()
+                return AuthorityKey.kept(of: own, ended: ended, now: believed)
+            }
+            try await core.keys.apart { try $0.sweep(keeping: kept) }
+            _ = sweepTrouble.isNews(nil)
         } catch {
+            guard sweepTrouble.isNews("\(error)") else { return }
             core.logger.error(
-                "the key of a retired authority cannot be removed",
-                metadata: ["authority": "\(id)", "error": "\(error)"]
+                "keys that are of no more use cannot be destroyed; it is tried again each minute",
+                metadata: ["error": "\(error)"]
             )
         }
     }

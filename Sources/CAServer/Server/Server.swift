@@ -59,7 +59,10 @@ package struct Server: Sendable {
         let metrics = MetricRegistry(of: .server)
         let health = Health(
             ready: Self.readyConditions,
-            noted: [DecisionKeeper.condition, ServerCore.tokenCondition]
+            noted: [
+                DecisionKeeper.condition, RevocationListService.condition,
+                ServerCore.tokenCondition,
+            ]
         )
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let keys = try configuration.openKeys(serverID: stored.serverID)
@@ -155,6 +158,8 @@ package struct Server: Sendable {
         let rotation = RotationService(core: core)
         let machine = try await rotation.start()
         try await recordStart()
+        let lists = RevocationListService(core: core)
+        let listMemory = await lists.start()
         try await core.refreshProxies()
         try await rememberNodes()
         try await identity.renew()
@@ -174,6 +179,7 @@ package struct Server: Sendable {
             group.addTask { await core.audit.run() }
             group.addTask { await core.decisions.run(core) }
             group.addTask { await rotation.run(machine) }
+            group.addTask { await lists.run(listMemory) }
             group.addTask { await identity.run() }
             group.addTask { await maintain() }
             group.addTask { await watchDatastore() }

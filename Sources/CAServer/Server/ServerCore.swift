@@ -59,6 +59,11 @@ package final class ServerCore: Sendable {
     package let decisions: DecisionKeeper
     package let anonymous: AnonymousCounters
     let signingLine: SigningLine
+    /// What waits for agents to read it.
+    let largeMessages = LargeMessages(
+        atOnceMax: SyncStream.largeMessagesMax,
+        perSourceMax: SyncStream.largeMessagesMax
+    )
     let attestationLimiter: SourceLimiter
     /// Refusals recorded one by one for each caller; what is beyond it is counted.
     let refusalLimiter = SourceLimiter(rate: 1, burst: 20)

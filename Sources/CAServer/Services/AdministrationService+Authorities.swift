@@ -45,6 +45,36 @@ extension AdministrationService {
         }
     }
 
+    func listRevocationLists(
+        request: Signet_Admin_V1alpha1_ListRevocationListsRequest,
+        context: ServerContext
+    ) async throws -> Signet_Admin_V1alpha1_ListRevocationListsResponse {
+        let id = request.authorityID
+        let logic = core.logic
+        let lists = try await gate.read(.exactly(.authorityShow), context) { transaction, _ in
+            guard !id.isEmpty else { return try transaction.revocationLists() }
+            _ = try logic.requireAuthority(id, in: transaction)
+            guard let list = try transaction.revocationList(of: id) else {
+                throw APIError(
+                    .notFound,
+                    "revocationListMissing",
+                    "authority \(id) has no revocation list; signet health says why, if its bundle "
+                        + "names it"
+                )
+            }
+            return [list]
+        }
+        return .with {
+            $0.lists = lists.map { list in
+                .with {
+                    $0.authorityID = list.authorityID
+                    $0.isLast = list.isLast
+                    $0.der = Data(list.der)
+                }
+            }
+        }
+    }
+
     private func message(
         _ authority: Authority,
         _ record: AuthorityRecord,

@@ -112,8 +112,13 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
     ) async throws {
         let peer = try context.verifiedPeer
         do {
-            try await SyncStream(core: core, peer: peer, source: try context.address)
-                .serve(request, response)
+            let stream = SyncStream(
+                core: core,
+                peer: peer,
+                stream: context.stream,
+                source: try context.address
+            )
+            try await stream.serve(request, response)
         } catch {
             await core.record(error, of: "sync", by: peer)
             throw error

@@ -6,6 +6,7 @@ internal import ControlAPIProtos
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
+internal import GRPCPeer
 internal import HTTPSemantics
 internal import Issuance
 internal import Logging
@@ -29,8 +30,13 @@ struct SyncStream {
     /// Largest message of endpoints: what is urgent waits for no more.
     static let endpointsBytesMax = 64 * 1024
 
+    /// Most large messages that wait for their agents at a time, of at most 1 MiB each.
+    static let largeMessagesMax = 64
+
     let core: ServerCore
     let peer: VerifiedPeer
+    /// On which the agent reads.
+    let stream: RequestStream?
     /// From where the agent's connection comes; nil if that makes no address.
     let source: IPAddress?
 
@@ -38,8 +44,8 @@ struct SyncStream {
     private struct Opened: Sendable {
         let agent: String
         let orders: StreamOrders
-        /// Whether the agent knows the resource type `proxy`.
-        let takesProxies: Bool
+        /// The types of resources that the agent does not know.
+        let unknownTypes: Set<ResourceType>
         /// Whether it knows the message of endpoints.
         let takesEndpoints: Bool
         let welcome: Signet_Node_V1alpha1_SyncResponse
@@ -157,7 +163,7 @@ struct SyncStream {
         return Opened(
             agent: node.name,
             orders: orders,
-            takesProxies: capabilities.contains(SyncCapability.proxy),
+            unknownTypes: Self.unknownTypes(to: capabilities),
             takesEndpoints: capabilities.contains(SyncCapability.observedEndpoints),
             welcome: welcome
         )
@@ -198,6 +204,15 @@ struct SyncStream {
         return Set(words.filter { $0.utf8.count <= capabilityBytesMax })
     }
 
+    private static func unknownTypes(to capabilities: Set<String>) -> Set<ResourceType> {
+        var unknown: Set<ResourceType> = []
+        if !capabilities.contains(SyncCapability.proxy) { unknown.insert(.proxy) }
+        if !capabilities.contains(SyncCapability.revocationLists) {
+            unknown.insert(.revocationList)
+        }
+        return unknown
+    }
+
     private func write(
         _ stream: Opened,
         _ response: RPCWriter<Signet_Node_V1alpha1_SyncResponse>
@@ -218,7 +233,7 @@ struct SyncStream {
                     try SyncContent.delta(
                         from: from,
                         node: selectors,
-                        takesProxies: stream.takesProxies,
+                        without: stream.unknownTypes,
                         in: transaction,
                         leftOut: leftOut
                     )
@@ -227,7 +242,7 @@ struct SyncStream {
                 try await send(stream, response, &hasProxies) { selectors, transaction in
                     try SyncContent.snapshot(
                         node: selectors,
-                        takesProxies: stream.takesProxies,
+                        without: stream.unknownTypes,
                         in: transaction,
                         leftOut: leftOut
                     )
@@ -252,7 +267,7 @@ struct SyncStream {
     ///
     /// - Returns: Whether the agent's node has Proxies.
     private func observe(_ stream: Opened) async throws -> Bool {
-        guard stream.takesProxies else { return false }
+        guard !stream.unknownTypes.contains(.proxy) else { return false }
         let (logic, peer, source) = (core.logic, peer, source)
         let (session, now) = (stream.orders.session, core.clock.wallTime)
         let reported = core.hub.takeReport(of: session)
@@ -298,7 +313,7 @@ struct SyncStream {
         _ hasProxies: inout Bool,
         _ content: @escaping @Sendable (Set<Selector>, ReadTransaction) throws -> [SyncMessage]
     ) async throws {
-        let (logic, peer) = (core.logic, peer)
+        let (logic, peer, clock) = (core.logic, peer, core.clock)
         let messages = try await core.read { transaction in
             let node = try logic.standing(of: peer, in: transaction)
             return try content(node.selectors, transaction)
@@ -306,7 +321,18 @@ struct SyncStream {
         var reached: UInt64?
         for message in messages {
             try Task.checkCancellation()
-            try await response.write(message.message)
+            // An agent that is slow is ended by the hub, which waits for its acknowledgement.
+            try await core.largeMessages.send(
+                bytes: message.sizeBytes,
+                to: .identity(peer.id),
+                on: self.stream,
+                turn: {
+                    try await clock.sleep(untilBoot: clock.bootTime + LargeMessages.turnDuration)
+                },
+                isLate: {}
+            ) {
+                try await response.write(message.message)
+            }
             switch message {
             case .delta(let delta): reached = delta.to
             case .snapshotBegin(let revision): reached = revision.number

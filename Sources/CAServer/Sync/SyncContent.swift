@@ -13,20 +13,20 @@ package enum SyncContent {
 
     /// Everything that changed in a node's scope after `from`, or a snapshot if that is not known.
     ///
-    /// `takesProxies` and `leftOut` are as for `snapshot`.
+    /// `unknown` and `leftOut` are as for `snapshot`.
     ///
     /// - Throws: `DatastoreError`, `WireError`.
     package static func delta(
         from: UInt64,
         node selectors: Set<Selector>,
-        takesProxies: Bool = true,
+        without unknown: Set<ResourceType> = [],
         in transaction: ReadTransaction,
         leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
         func everything() throws -> [SyncMessage] {
             try snapshot(
                 node: selectors,
-                takesProxies: takesProxies,
+                without: unknown,
                 in: transaction,
                 leftOut: leftOut
             )
@@ -36,7 +36,7 @@ package enum SyncContent {
         guard case .delta(let changes) = stored else { return try everything() }
         var result: [ResourceChange] = []
         var size = 0
-        for change in changes where takesProxies || change.key.type != .proxy {
+        for change in changes where !unknown.contains(change.key.type) {
             let item = try self.change(change, node: selectors, in: transaction)
             size += item.sizeBytes
             guard size <= SyncLimits.messageBytesMax else { return try everything() }
@@ -58,7 +58,7 @@ package enum SyncContent {
     ///
     /// - Parameters:
     ///   - selectors: What the node shows.
-    ///   - takesProxies: Whether the agent knows the resource type `proxy`.
+    ///   - unknown: The types of resources that the agent does not know.
     ///   - transaction: What is known.
     ///   - leftOut: Told what no message can hold: agents refuse a longer one, so sent it would keep
     ///     everything else from the node too.
@@ -66,7 +66,7 @@ package enum SyncContent {
     /// - Throws: `DatastoreError`, `WireError`.
     package static func snapshot(
         node selectors: Set<Selector>,
-        takesProxies: Bool = true,
+        without unknown: Set<ResourceType> = [],
         in transaction: ReadTransaction,
         leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
@@ -84,10 +84,13 @@ package enum SyncContent {
         if let bundle = try bundle(in: transaction) {
             resources.append(try ResourcePayload.bundle(bundle).resource)
         }
+        if !unknown.contains(.revocationList) {
+            resources += try transaction.revocationLists().map(resource)
+        }
         for entry in try transaction.entries(node: selectors) {
             resources.append(try ResourcePayload.entry(entry).resource)
         }
-        if takesProxies {
+        if !unknown.contains(.proxy) {
             resources += try transaction.proxies(node: selectors).map(resource)
         }
         var messages: [SyncMessage] = [.snapshotBegin(revision)]
@@ -146,6 +149,7 @@ package enum SyncContent {
                 number: revision.number,
                 scopes: nil,
                 isUrgent: true,
+                concernsLists: true,
                 proxies: nil,
                 proxyScopes: try transaction.proxyScopes()
             )
@@ -161,7 +165,9 @@ package enum SyncContent {
             let single = CommittedChange(
                 number: change.number,
                 scopes: try scopes(of: change, in: transaction),
-                isUrgent: change.isRemoval || change.key.type == .revocation,
+                isUrgent: isUrgent(change),
+                concernsLists: [.bundle, .revocation].contains(change.key.type),
+                isListAlone: change.key.type == .revocationList,
                 proxies: Set(proxyScopes.keys),
                 proxyScopes: proxyScopes
             )
@@ -174,6 +180,16 @@ package enum SyncContent {
         return (revision, result)
     }
 
+    /// A list overtakes nothing, whatever it says or leaves out: proxies and agents go by revocations,
+    /// which must not wait for it.
+    private static func isUrgent(_ change: StoredChange) -> Bool {
+        switch change.key.type {
+        case .revocation: true
+        case .revocationList: false
+        case .bundle, .document, .entry, .proxy: change.isRemoval
+        }
+    }
+
     /// What nodes show that a change concerns; nil: it concerns all.
     private static func scopes(
         of change: StoredChange,
@@ -183,7 +199,7 @@ package enum SyncContent {
         switch change.key.type {
         case .entry: now = try transaction.entry(id: change.key.name)?.nodeSelectors
         case .proxy: now = try transaction.proxyGrant(change.key.name)?.nodeSelectors
-        case .bundle, .document, .revocation: return nil
+        case .bundle, .document, .revocation, .revocationList: return nil
         }
         return [change.priorNodeSelectors, change.isRemoval ? nil : now].compactMap(\.self)
     }
@@ -208,6 +224,8 @@ package enum SyncContent {
                 try transaction.proxy(change.key.name)
                     .flatMap { $0.matches(node: selectors) ? self.resource($0) : nil }
             case .revocation: try revocation(named: change.key.name, in: transaction)
+            case .revocationList:
+                try transaction.revocationList(of: change.key.name).map(self.resource)
             }
         guard let resource else { return .remove(change.key) }
         return .upsert(change.key, payload: resource.payload)
@@ -257,6 +275,10 @@ package enum SyncContent {
         )
     }
 
+    private static func resource(_ list: RevocationListRecord) -> Resource {
+        Resource(key: ResourceKey(.revocationList, list.authorityID), payload: list.der)
+    }
+
     /// Composed when something of it changed, so it is of the revision that is read here.
     private static func resource(_ proxy: ProxyRecord) -> Resource {
         Resource(key: ResourceKey(.proxy, proxy.reference), payload: proxy.state)
@@ -270,6 +292,10 @@ package struct CommittedChange: Hashable, Sendable {
     package let scopes: [[Selector]]?
     /// Whether something is taken away, so that it overtakes what is under way.
     package let isUrgent: Bool
+    /// Whether revocation lists may have to tell of it.
+    package let concernsLists: Bool
+    /// Whether it is of revocation lists and of nothing else, and concerns whoever takes these.
+    package let isListAlone: Bool
     /// The Proxies whose state it changed, `namespace/name`; nil: perhaps all.
     package let proxies: Set<String>?
     /// What a node must show now for each of them; a Proxy that is gone shows up as one for nobody,
@@ -280,12 +306,16 @@ package struct CommittedChange: Hashable, Sendable {
         number: UInt64,
         scopes: [[Selector]]?,
         isUrgent: Bool,
+        concernsLists: Bool = false,
+        isListAlone: Bool = false,
         proxies: Set<String>? = [],
         proxyScopes: [String: [Selector]] = [:]
     ) {
         self.number = number
         self.scopes = scopes
         self.isUrgent = isUrgent
+        self.concernsLists = concernsLists
+        self.isListAlone = isListAlone
         self.proxies = proxies
         self.proxyScopes = proxyScopes
     }
@@ -296,6 +326,8 @@ package struct CommittedChange: Hashable, Sendable {
             number: number,
             scopes: scopes.flatMap { known in other.scopes.map { known + $0 } },
             isUrgent: isUrgent || other.isUrgent,
+            concernsLists: concernsLists || other.concernsLists,
+            isListAlone: isListAlone && other.isListAlone,
             proxies: proxies.flatMap { known in other.proxies.map { known.union($0) } },
             proxyScopes: proxyScopes.merging(other.proxyScopes) { $1 }
         )

@@ -58,6 +58,8 @@ package final class SyncHub: Sendable {
     private let logger: Logger
     let metrics: MetricRegistry
     let endpoints: EndpointHub
+    /// Whom to tell that lists may have to tell of a change.
+    let listDesk = RevocationListDesk()
 
     /// Begins at the revision that the datastore holds.
     package init(
@@ -125,11 +127,12 @@ package final class SyncHub: Sendable {
             }
             guard revision.number > last else { return }
             metrics.set(.revision, to: Double(revision.number))
+            if changes.contains(where: \.concernsLists) { listDesk.changed() }
             transition { state in
                 var actions: [SyncPublisher.Action] = []
                 let now = self.clock.bootTime
                 for change in changes {
-                    let agents = change.agents(in: state.publisher.scope)
+                    let agents = state.affected(by: change)
                     state.note(change.number, agents, change.proxies)
                     actions += state.publisher.committed(
                         change.number,

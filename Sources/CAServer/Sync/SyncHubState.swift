@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Clocks
+internal import ControlAPI
 internal import ControlAPIProtos
 internal import FoundationEssentials
 internal import NodeSync
@@ -57,6 +58,12 @@ extension SyncHubState {
     private static var recentMax: Int { 1024 }
     /// Commits whose way to the agents is measured at a time; more are not.
     private static var measuredMax: Int { 64 }
+
+    /// Whom a change concerns; lists alone only those who take them.
+    func affected(by change: CommittedChange) -> AffectedAgents {
+        guard change.isListAlone else { return change.agents(in: publisher.scope) }
+        return .agents(publisher.agents(having: SyncCapability.revocationLists))
+    }
 
     /// What transitions have brought to an end.
     struct Settled {

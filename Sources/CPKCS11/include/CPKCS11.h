@@ -58,8 +58,9 @@
 #define CPKCS11_PUBLIC_KEY 0x002UL
 #define CPKCS11_PRIVATE_KEY 0x003UL
 
-// Mechanisms that sign: over a digest; over the bytes themselves.
+// Mechanisms that sign: over a digest, twice; over the bytes themselves.
 #define CPKCS11_ECDSA 0x1041UL
+#define CPKCS11_RSA_PKCS 0x001UL
 #define CPKCS11_SHA256_RSA_PKCS 0x040UL
 
 // MARK: Modules

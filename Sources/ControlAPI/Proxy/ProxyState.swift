@@ -64,4 +64,6 @@ package enum SyncCapability {
     package static let distrustedAuthorities = "distrustedAuthorities"
     /// Revocations of single certificates (docs/decisions/0015-revocation-of-certificates.md).
     package static let revokedCertificates = "revokedCertificates"
+    /// Resource type `revocationList` (docs/decisions/0018-certificate-revocation-lists.md).
+    package static let revocationLists = "revocationLists"
 }

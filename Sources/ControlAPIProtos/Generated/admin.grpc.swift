@@ -1246,6 +1246,19 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ListRevocationLists" metadata.
+        package enum ListRevocationLists: Sendable {
+            /// Request type for "ListRevocationLists".
+            package typealias Input = Signet_Admin_V1alpha1_ListRevocationListsRequest
+            /// Response type for "ListRevocationLists".
+            package typealias Output = Signet_Admin_V1alpha1_ListRevocationListsResponse
+            /// Descriptor for "ListRevocationLists".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ListRevocationLists",
+                type: .unary
+            )
+        }
         /// Namespace for "ListEntries" metadata.
         package enum ListEntries: Sendable {
             /// Request type for "ListEntries".
@@ -1476,6 +1489,7 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             EvictNode.descriptor,
             GetBundle.descriptor,
             ListAuthorities.descriptor,
+            ListRevocationLists.descriptor,
             ListEntries.descriptor,
             PrepareAuthority.descriptor,
             ActivateAuthority.descriptor,
@@ -1616,6 +1630,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListAuthoritiesRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListAuthoritiesResponse>
+
+        /// Handle the "ListRevocationLists" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The certificate revocation lists that workloads are given.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ListRevocationListsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ListRevocationListsResponse` messages.
+        func listRevocationLists(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>
 
         /// Handle the "ListEntries" method.
         ///
@@ -2011,6 +2043,24 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListAuthoritiesResponse>
 
+        /// Handle the "ListRevocationLists" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The certificate revocation lists that workloads are given.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationListsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ListRevocationListsResponse` message.
+        func listRevocationLists(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>
+
         /// Handle the "ListEntries" method.
         ///
         /// - Parameters:
@@ -2403,6 +2453,24 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_ListAuthoritiesResponse
 
+        /// Handle the "ListRevocationLists" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The certificate revocation lists that workloads are given.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ListRevocationListsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ListRevocationListsResponse` to respond with.
+        func listRevocationLists(
+            request: Signet_Admin_V1alpha1_ListRevocationListsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ListRevocationListsResponse
+
         /// Handle the "ListEntries" method.
         ///
         /// - Parameters:
@@ -2774,6 +2842,17 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ListRevocationLists.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListRevocationListsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListRevocationListsResponse>(),
+            handler: { request, context in
+                try await self.listRevocationLists(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Admin_V1alpha1_Administration.Method.ListEntries.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListEntriesRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListEntriesResponse>(),
@@ -3037,6 +3116,17 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListAuthoritiesResponse> {
         let response = try await self.listAuthorities(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func listRevocationLists(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse> {
+        let response = try await self.listRevocationLists(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -3318,6 +3408,19 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListAuthoritiesResponse> {
         return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListAuthoritiesResponse>(
             message: try await self.listAuthorities(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func listRevocationLists(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>(
+            message: try await self.listRevocationLists(
                 request: request.message,
                 context: context
             ),
@@ -3687,6 +3790,29 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListAuthoritiesResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListAuthoritiesResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListRevocationLists" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The certificate revocation lists that workloads are given.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationListsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListRevocationListsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListRevocationListsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listRevocationLists<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListRevocationListsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ListEntries" method.
@@ -4281,6 +4407,40 @@ extension Signet_Admin_V1alpha1_Administration {
             try await self.client.unary(
                 request: request,
                 descriptor: Signet_Admin_V1alpha1_Administration.Method.ListAuthorities.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListRevocationLists" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The certificate revocation lists that workloads are given.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationListsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListRevocationListsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListRevocationListsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func listRevocationLists<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListRevocationListsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ListRevocationLists.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -5027,6 +5187,35 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
         )
     }
 
+    /// Call the "ListRevocationLists" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The certificate revocation lists that workloads are given.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListRevocationListsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listRevocationLists<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listRevocationLists(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListRevocationListsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListRevocationListsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "ListEntries" method.
     ///
     /// - Parameters:
@@ -5702,6 +5891,39 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.listAuthorities(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListRevocationLists" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The certificate revocation lists that workloads are given.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listRevocationLists<Result>(
+        _ message: Signet_Admin_V1alpha1_ListRevocationListsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listRevocationLists(
             request: request,
             options: options,
             onResponse: handleResponse

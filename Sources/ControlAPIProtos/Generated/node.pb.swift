@@ -36,6 +36,9 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
   case revocation // = 3
   case document // = 4
   case proxy // = 5
+
+  /// For agents with the capability revocationLists.
+  case revocationList // = 6
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -50,6 +53,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     case 3: self = .revocation
     case 4: self = .document
     case 5: self = .proxy
+    case 6: self = .revocationList
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -62,6 +66,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     case .revocation: return 3
     case .document: return 4
     case .proxy: return 5
+    case .revocationList: return 6
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -74,6 +79,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     .revocation,
     .document,
     .proxy,
+    .revocationList,
   ]
 
 }
@@ -886,7 +892,8 @@ package nonisolated struct Signet_Node_V1alpha1_Resource: Sendable {
   package var removed: Bool = false
 
   /// Encoded RegistrationEntry for entries, TrustBundle for bundles, Revocation for revocations,
-  /// ProxyState for proxies.
+  /// ProxyState for proxies. Of a revocation list, which is named by its authority's subject key
+  /// identifier in hexadecimal, the list itself: DER of an X.509 CertificateList (RFC 5280).
   package var payload: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -2139,7 +2146,7 @@ package nonisolated struct Signet_Node_V1alpha1_VariableValues: Sendable {
 fileprivate nonisolated let _protobuf_package = "signet.node.v1alpha1"
 
 nonisolated extension Signet_Node_V1alpha1_ResourceType: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0RESOURCE_TYPE_UNSPECIFIED\0\u{1}RESOURCE_TYPE_ENTRY\0\u{1}RESOURCE_TYPE_BUNDLE\0\u{1}RESOURCE_TYPE_REVOCATION\0\u{1}RESOURCE_TYPE_DOCUMENT\0\u{1}RESOURCE_TYPE_PROXY\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0RESOURCE_TYPE_UNSPECIFIED\0\u{1}RESOURCE_TYPE_ENTRY\0\u{1}RESOURCE_TYPE_BUNDLE\0\u{1}RESOURCE_TYPE_REVOCATION\0\u{1}RESOURCE_TYPE_DOCUMENT\0\u{1}RESOURCE_TYPE_PROXY\0\u{1}RESOURCE_TYPE_REVOCATION_LIST\0")
 }
 
 nonisolated extension Signet_Node_V1alpha1_TrafficProtocol: SwiftProtobuf._ProtoNameProviding {

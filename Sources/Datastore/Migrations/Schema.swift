@@ -32,6 +32,7 @@ package enum Schema {
             apply: Migration0012RevokedCertificates.apply
         ),
         Migration(name: "0013-token-keys", apply: Migration0013TokenKeys.apply),
+        Migration(name: "0014-revocation-lists", apply: Migration0014RevocationLists.apply),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

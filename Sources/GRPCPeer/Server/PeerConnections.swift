@@ -149,8 +149,14 @@ package final class PeerConnections: Sendable {
         }
     }
 
-    func context(label: String) -> PeerContext? {
-        state.withLock { $0.byLabel[label] }?.context
+    /// Where the request with a label comes from.
+    func origin(label: String) -> RequestOrigin? {
+        let parts = label.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count == 2, let number = UInt64(parts[1]),
+            let connection = state.withLock({ $0.byLabel[String(parts[0])] }),
+            let stream = connection.stream(number)
+        else { return nil }
+        return RequestOrigin(peer: connection.context, stream: stream)
     }
 }
 
@@ -181,6 +187,12 @@ final class PeerConnection: Sendable {
     let channel: any Channel
     let origin: Origin
     private let verified = Mutex<VerifiedPeer?>(nil)
+    private let streams = Mutex(Streams())
+
+    private struct Streams {
+        var next: UInt64 = 0
+        var open: [UInt64: RequestStream] = [:]
+    }
 
     init(channel: any Channel, origin: Origin) {
         var random = SystemRandomNumberGenerator()
@@ -214,6 +226,23 @@ final class PeerConnection: Sendable {
         case .remote(let address, _): .remote(address: address, verifiedPeer)
         }
     }
+
+    /// Keeps a stream while it is open.
+    ///
+    /// - Returns: Its number on this connection.
+    func opened(_ stream: RequestStream) -> UInt64 {
+        streams.withLock { streams in
+            streams.next += 1
+            streams.open[streams.next] = stream
+            return streams.next
+        }
+    }
+
+    func closed(_ number: UInt64) {
+        streams.withLock { streams in _ = streams.open.removeValue(forKey: number) }
+    }
+
+    func stream(_ number: UInt64) -> RequestStream? { streams.withLock { $0.open[number] } }
 
     func record(_ peer: VerifiedPeer) {
         verified.withLock { $0 = peer }

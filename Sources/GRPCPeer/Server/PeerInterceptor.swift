@@ -58,12 +58,12 @@ package struct PeerInterceptor: ServerInterceptor {
         var context = context
         let labels = Array(request.metadata[stringValues: StreamLabelHandler.headerName])
         request.metadata.removeAllValues(forKey: StreamLabelHandler.headerName)
-        guard labels.count == 1, let peer = connections.context(label: labels[0]) else {
+        guard labels.count == 1, let origin = connections.origin(label: labels[0]) else {
             throw RPCError(code: .internalError, message: "the peer of this request is unknown")
         }
         try check(metadata: request.metadata, service: context.descriptor.service)
-        try check(peer)
-        context.transportSpecific = peer
+        try check(origin.peer)
+        context.transportSpecific = origin
         return try await next(request, context)
     }
 

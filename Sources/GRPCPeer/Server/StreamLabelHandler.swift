@@ -5,11 +5,12 @@ internal import NIOCore
 internal import NIOHPACK
 internal import NIOHTTP2
 
-/// Puts the label of its connection into the head of each request, in place of whatever the client
-/// may have sent under that name.
+/// Puts the label of its connection and stream into the head of each request, in place of whatever
+/// the client may have sent under that name.
 ///
 /// It is the first handler of every stream: nothing of the request has been read before it. It also
-/// holds anonymous peers to their fewer and smaller requests.
+/// holds anonymous peers to their fewer and smaller requests, and tells the stream when its peer
+/// takes more.
 final class StreamLabelHandler: ChannelInboundHandler {
     typealias InboundIn = HTTP2Frame.FramePayload
     typealias InboundOut = HTTP2Frame.FramePayload
@@ -18,12 +19,14 @@ final class StreamLabelHandler: ChannelInboundHandler {
     static let headerName = "signet-connection-label"
 
     private let label: String
+    private let stream: RequestStream
     private var headSeen = false
     private var bytesLeft: Int?
     private var isRefused: Bool
 
-    private init(label: String, admission: StreamAdmission) {
+    private init(label: String, stream: RequestStream, admission: StreamAdmission) {
         self.label = label
+        self.stream = stream
         self.isRefused = admission == .refused
         if case .requestBytes(let max) = admission { self.bytesLeft = max }
     }
@@ -39,14 +42,27 @@ final class StreamLabelHandler: ChannelInboundHandler {
             type: ConnectionHandler.self
         )
         if let connection {
+            let peer = connection.connection
+            let request = RequestStream(stream)
+            let number = peer.opened(request)
             let handler = StreamLabelHandler(
-                label: connection.connection.label,
+                label: "\(peer.label)/\(number)",
+                stream: request,
                 admission: connection.streamOpened()
             )
-            stream.closeFuture.assumeIsolated().whenComplete { _ in connection.streamClosed() }
+            stream.closeFuture.assumeIsolated().whenComplete { _ in
+                connection.streamClosed()
+                peer.closed(number)
+                request.changed(hasEnded: true)
+            }
             try? stream.pipeline.syncOperations.addHandler(handler, position: .first)
         }
         return stream.eventLoop.makeSucceededVoidFuture()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        stream.changed(hasEnded: false)
+        context.fireChannelWritabilityChanged()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {

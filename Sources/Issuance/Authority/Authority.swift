@@ -13,7 +13,8 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
         case prepared
         /// Signs.
         case active
-        /// Signs nothing any more; stays in the bundle until its last SVID has expired.
+        /// Signs revocation lists and nothing else; stays in the bundle until its last SVID has
+        /// expired.
         case old
         /// As `old`, but not trusted to be its server's alone: what it signed is being replaced.
         case tainted
@@ -22,9 +23,6 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
 
         /// Whether the bundle holds it.
         package var isPublished: Bool { self != .revoked }
-
-        /// Whether its private key is of use: it signs, or may do so later.
-        package var needsKey: Bool { self == .active || self == .prepared }
     }
 
     /// The subject key identifier in lower-case hexadecimal.

@@ -44,6 +44,9 @@ package struct ListedAuthority: Hashable, Sendable {
         self.previous = previous
     }
 
+    /// Whether a list of it can be signed now.
+    package func canSign(now: Date) -> Bool { thisUpdate(now: now) != nil }
+
     /// `thisUpdate` of a list that is signed now; nil if none can be.
     func thisUpdate(now: Date) -> CertificateTime? {
         guard hasKey, previous?.isLast != true, let second = CertificateTime(now),

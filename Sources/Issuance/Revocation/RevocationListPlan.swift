@@ -56,25 +56,40 @@ package struct RevocationListPlan: Hashable, Sendable {
         /// When that was done, not the moment up to which it is refused.
         package let revokedAt: Date
         /// Every one that begins before that moment, in any order; ended ones may be missing.
-        ///
-        /// Of an identity with more than `placesMax`, one more than that suffices.
         package let certificates: [Certificate]
+        /// How many there are by authority, if they were not read: it then gets no place.
+        package let unread: [String: Int]
 
+        /// Takes an identity whose certificates were all read.
         package init(spiffeID: SPIFFEID, revokedAt: Date, certificates: [Certificate]) {
             self.spiffeID = spiffeID
             self.revokedAt = revokedAt
             self.certificates = certificates
+            unread = [:]
+        }
+
+        /// Takes an identity with more certificates than can have places.
+        package init(spiffeID: SPIFFEID, revokedAt: Date, unread: [String: Int]) {
+            self.spiffeID = spiffeID
+            self.revokedAt = revokedAt
+            certificates = []
+            self.unread = unread
         }
     }
 
     /// What is revoked and has no place on a list.
     package struct LeftOut: Hashable, Sendable {
-        /// The identities, each with the number of its certificates, or of those that were counted.
+        /// The identities, each with how many of its certificates have no place, or were counted.
         package internal(set) var identities: [SPIFFEID: Int] = [:]
         /// Certificates that are revoked by serial number; none unless there are more than places.
         package internal(set) var serials: [Certificate] = []
+        /// Certificates that belong on a list which cannot be signed now.
+        package internal(set) var waiting: [Certificate] = []
         /// How many certificates by authority, those whose record is gone included.
         package internal(set) var certificates: [String: Int] = [:]
+
+        /// Every certificate has its place.
+        package init() {}
 
         /// Whether every certificate has its place.
         package var isEmpty: Bool { certificates.isEmpty && identities.isEmpty }

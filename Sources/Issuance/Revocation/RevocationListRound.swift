@@ -10,7 +10,8 @@ struct RevocationListRound {
     private(set) var leftOut = RevocationListPlan.LeftOut()
     private let now: Date
     private let places: Int
-    /// What is on lists that cannot be signed now.
+    /// What is on lists that cannot be signed now, by the IDs of their authorities.
+    private var fixed: [String: Set<[UInt8]>] = [:]
     private let fixedCount: Int
     /// Those that can, by the IDs of their authorities.
     private var drafts: [String: Draft]
@@ -20,16 +21,15 @@ struct RevocationListRound {
         self.now = now
         self.places = places
         var drafts: [String: Draft] = [:]
-        var fixedCount = 0
         for authority in authorities {
             if let thisUpdate = authority.thisUpdate(now: now) {
                 drafts[authority.id] = Draft(authority, thisUpdate)
-            } else {
-                fixedCount += authority.previous?.entries.count ?? 0
+            } else if authority.previous?.isLast != true {
+                fixed[authority.id] = Set((authority.previous?.entries ?? []).map(\.serial))
             }
         }
         self.drafts = drafts
-        self.fixedCount = fixedCount
+        fixedCount = fixed.values.reduce(0) { $0 + $1.count }
     }
 
     /// One authority's next list while it is made.
@@ -143,9 +143,21 @@ struct RevocationListRound {
         }
     }
 
+    /// Notes a revoked certificate that is not on its list, if that cannot be signed now.
+    private mutating func noteWaiting(_ certificate: RevocationListPlan.Certificate) {
+        let id = certificate.authorityID
+        let since = now.addingTimeInterval(-(RevocationListPlan.backdate / .seconds(1)))
+        guard certificate.notAfter >= since,
+            fixed[id]?.insert(certificate.serial).inserted == true
+        else { return }
+        leftOut.waiting.append(certificate)
+        leftOut.add(1, of: id)
+    }
+
     /// Gives certificates that are revoked by serial number the first places.
     mutating func place(_ serials: [RevocationListPlan.RevokedSerial]) {
         for revoked in serials {
+            noteWaiting(revoked.certificate)
             let id = revoked.certificate.authorityID
             switch drafts[id]?.place(revoked, hasRoom: usedCount < places) {
             case .placed: usedCount += 1
@@ -159,16 +171,19 @@ struct RevocationListRound {
 
     /// Gives revoked identities places, each whole or not at all, the smallest first.
     mutating func place(_ identities: [RevocationListPlan.RevokedHolder]) {
+        for holder in identities { holder.certificates.forEach { noteWaiting($0) } }
         let claims = identities.map { Claim($0, drafts) }.sorted()
-        for claim in claims where claim.count > 0 || claim.isCut {
+        for claim in claims where claim.count > 0 || !claim.unread.isEmpty {
             let fits = usedCount + fixedCount + claim.count <= places
-            if fits, !claim.isCut {
+            if fits, claim.unread.isEmpty {
                 for (id, entries) in claim.entries {
                     drafts[id]?.placed.merge(entries) { known, _ in known }
                 }
                 usedCount += claim.count
             } else {
-                leftOut.identities[claim.spiffeID] = claim.certificatesCount
+                let count = claim.count + claim.unread.values.reduce(0, +)
+                leftOut.identities[claim.spiffeID] = count
+                for (id, count) in claim.unread { leftOut.add(count, of: id) }
                 for (id, entries) in claim.entries {
                     drafts[id]?.refused.formUnion(entries.keys)
                     leftOut.add(entries.count, of: id)
@@ -180,20 +195,16 @@ struct RevocationListRound {
     /// The places that an identity needs beside those of its certificates that have one.
     private struct Claim: Comparable {
         let spiffeID: SPIFFEID
-        /// Whether it has more certificates than there are places, and not all were counted.
-        let isCut: Bool
-        /// Of one that is cut, how many were looked at.
-        var certificatesCount: Int { isCut ? lookedAtCount : count }
+        /// How many certificates it has that were not read, by authority.
+        let unread: [String: Int]
         private(set) var entries: [String: [[UInt8]: Entry]] = [:]
         private(set) var count = 0
-        private let lookedAtCount: Int
         private let name: String
 
         init(_ holder: RevocationListPlan.RevokedHolder, _ drafts: [String: Draft]) {
             spiffeID = holder.spiffeID
             name = holder.spiffeID.description
-            lookedAtCount = holder.certificates.count
-            isCut = lookedAtCount > RevocationListPlan.placesMax
+            unread = holder.unread
             for certificate in holder.certificates {
                 let id = certificate.authorityID
                 guard

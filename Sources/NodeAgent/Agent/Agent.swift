@@ -74,6 +74,7 @@ package struct Agent: Sendable {
         let core = try AgentCore(
             stored,
             directory: directory,
+            takesLists: configuration.workloadCRLs,
             clock: clock,
             logger: logger,
             metrics: metrics,

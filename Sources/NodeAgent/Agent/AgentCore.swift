@@ -84,10 +84,11 @@ package final class AgentCore: Sendable {
     package static let readyConditions =
         AgentLogic.Condition.allCases.map(\.rawValue) + [AgentDisk.condition]
 
-    /// Begins with what is on disk.
+    /// Begins with what is on disk; `takesLists` says whether workloads are shown revocation lists.
     package init(
         _ stored: StoredAgent,
         directory: AgentDirectory,
+        takesLists: Bool = true,
         clock: any NodeClock,
         logger: Logger,
         metrics: MetricRegistry,
@@ -102,13 +103,15 @@ package final class AgentCore: Sendable {
         trustDomain = stored.identity.trustDomain
         name = stored.identity.id.agentName(in: stored.identity.trustDomain) ?? ""
         var generator = SystemRandomness()
+        var capabilities: Set = [
+            SyncCapability.proxy, SyncCapability.observedEndpoints,
+            SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
+        ]
+        if takesLists { capabilities.insert(SyncCapability.revocationLists) }
         let logic = AgentLogic(
             stored,
             name: name,
-            capabilities: [
-                SyncCapability.proxy, SyncCapability.observedEndpoints,
-                SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
-            ],
+            capabilities: capabilities,
             now: clock.reading,
             using: &generator
         )

@@ -36,6 +36,8 @@ package struct AgentConfiguration: Sendable {
     package var telemetryPort: UInt16 = 9812
     package var logLevel = Logger.Level.info
     package var logFormat = LogFormat.text
+    /// Whether workloads are shown certificate revocation lists.
+    package var workloadCRLs = true
 
     package init() {}
 
@@ -94,6 +96,9 @@ package struct AgentConfiguration: Sendable {
             do { trustDomain = try TrustDomain(value) } catch {
                 throw Self.wrong(key, value, "a trust domain name: \(error)")
             }
+        case .workloadCRLs:
+            guard let takes = Bool(value) else { throw Self.wrong(key, value, "true or false") }
+            workloadCRLs = takes
         }
     }
 

@@ -15,6 +15,7 @@ package enum AgentConfigurationKey: String, CaseIterable, Sendable {
     case socketMode
     case telemetryPort
     case trustDomain
+    case workloadCRLs
 
     /// Whether the key takes several values.
     package var isList: Bool { self == .serverAddresses }

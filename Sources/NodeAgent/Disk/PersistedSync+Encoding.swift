@@ -6,7 +6,10 @@ package import NodeSync
 ///
 /// Not protobuf, because the whole of it must be read or none: no unknown field is skipped.
 extension PersistedSync {
-    private static let version: UInt8 = 1
+    /// The first version did not say with which capabilities it was told.
+    private static let version: UInt8 = 2
+    /// Most capabilities: a server looks at no more.
+    private static let capabilitiesMax = 64
 
     /// Everything, in an order that depends only on the content.
     package var encoded: [UInt8] {
@@ -25,13 +28,15 @@ extension PersistedSync {
             out.append(integer: UInt32(keys.count))
             for key in keys.sorted() { out.append(key) }
         }
+        out.append(integer: UInt32(capabilities.count))
+        for word in capabilities.sorted() { out.append(text: word) }
         return out.bytes
     }
 
     /// Reads what `encoded` wrote; nil for anything else.
     package init?(encoded bytes: [UInt8]) {
         var input = ByteReader(bytes)
-        guard input.byte() == Self.version,
+        guard let version = input.byte(), (1...Self.version).contains(version),
             let epochBytes = input.bytes(Epoch.byteCount),
             let epoch = try? Epoch(bytes: epochBytes),
             let number: UInt64 = input.integer(),
@@ -44,14 +49,16 @@ extension PersistedSync {
                 resources.updateValue(payload, forKey: key) == nil
             else { return nil }
         }
-        guard let refused = input.keys(), let retained = input.keys(), input.isAtEnd else {
-            return nil
-        }
+        guard let refused = input.keys(), let retained = input.keys(),
+            let capabilities = version == 1 ? [] : input.words(Self.capabilitiesMax),
+            input.isAtEnd
+        else { return nil }
         self.init(
             revision: Revision(epoch: epoch, number: number),
             resources: resources,
             refused: refused,
-            retained: retained
+            retained: retained,
+            capabilities: capabilities
         )
     }
 }
@@ -71,9 +78,13 @@ private struct ByteWriter {
 
     mutating func append(_ key: ResourceKey) {
         append(key.type.rawValue)
-        let name = Array(key.name.utf8)
-        append(integer: UInt16(clamping: name.count))
-        append(contentsOf: name)
+        append(text: key.name)
+    }
+
+    mutating func append(text: String) {
+        let bytes = Array(text.utf8)
+        append(integer: UInt16(clamping: bytes.count))
+        append(contentsOf: bytes)
     }
 }
 
@@ -98,11 +109,26 @@ private struct ByteReader {
     }
 
     mutating func key() -> ResourceKey? {
-        guard let type = byte().flatMap(ResourceType.init(rawValue:)),
-            let length: UInt16 = integer(), length > 0, length <= ResourceKey.nameBytesMax,
-            let name = bytes(Int(length)).flatMap({ String(validating: $0, as: UTF8.self) })
-        else { return nil }
+        guard let type = byte().flatMap(ResourceType.init(rawValue:)), let name = text() else {
+            return nil
+        }
         return ResourceKey(type, name)
+    }
+
+    private mutating func text() -> String? {
+        guard let length: UInt16 = integer(), length > 0, length <= ResourceKey.nameBytesMax else {
+            return nil
+        }
+        return bytes(Int(length)).flatMap { String(validating: $0, as: UTF8.self) }
+    }
+
+    mutating func words(_ countMax: Int) -> Set<String>? {
+        guard let count: UInt32 = integer(), count <= countMax else { return nil }
+        var words: Set<String> = []
+        for _ in 0..<count {
+            guard let word = text(), words.insert(word).inserted else { return nil }
+        }
+        return words
     }
 
     mutating func keys() -> Set<ResourceKey>? {

@@ -179,6 +179,7 @@ extension AgentLogic {
             case .proxy(let state): return .proxy(try proxy(state, payload))
             case .revocation(let name, let revocation):
                 return .revocation(name: name, revocation)
+            case .revocationList(let list): return .revocationList(try readable(list, key))
             }
         case .remove(let key):
             switch key.type {
@@ -190,9 +191,24 @@ extension AgentLogic {
             case .entry: return .entryRemoved(id: key.name)
             case .proxy: return .proxyRemoved(key.name)
             case .revocation: return .revocationRemoved(name: key.name)
+            case .revocationList: return .revocationListRemoved(authorityID: key.name)
             // None was ever taken, so there is nothing to remove.
             case .document: return nil
             }
+        }
+    }
+
+    /// A list that may be kept: its authority has signed it, or is not known yet.
+    private func readable(
+        _ list: CertificateRevocationList,
+        _ key: ResourceKey
+    ) throws(WireError) -> CertificateRevocationList {
+        do throws(RevocationListError) {
+            // Of one step of the server the bundle comes first.
+            _ = try list.verify(in: bundle)
+            return list
+        } catch {
+            throw .field("\(key)", error.description)
         }
     }
 

@@ -103,7 +103,12 @@ package struct AgentLogic: Sendable {
     ) {
         trustDomain = stored.identity.trustDomain
         self.name = name
-        sync = SyncSubscriber(restoring: stored.sync, capabilities: capabilities)
+        let takesLists = capabilities.contains(SyncCapability.revocationLists)
+        sync = SyncSubscriber(
+            // What is not asked for any more would be shown as it was for ever.
+            restoring: takesLists ? stored.sync : stored.sync?.without(.revocationList),
+            capabilities: capabilities
+        )
         cache = NodeCache(
             trustDomain: stored.identity.trustDomain,
             node: TemplateNode(name: name, selectors: [])

@@ -2,6 +2,7 @@
 
 internal import Crypto
 internal import FoundationEssentials
+internal import NodeSync
 internal import SwiftProtobuf
 internal import Synchronization
 
@@ -12,14 +13,19 @@ internal import Synchronization
 final class LastMessage<Message: SwiftProtobuf.Message>: Sendable {
     private let last = Mutex<[UInt8]?>(nil)
 
-    /// Notes a message; whether it is to be sent, because it says something else than the last.
-    func replace(by message: Message) -> Bool {
+    /// Notes a message and the lists that go with it; whether it is to be sent, because it says
+    /// something else than the last.
+    func replace(by message: Message, lists: [ShownRevocationList] = []) -> Bool {
         var options = BinaryEncodingOptions()
         options.useDeterministicOrdering = true
         guard let bytes: [UInt8] = try? message.serializedBytes(options: options) else {
             return true
         }
-        let digest = Array(SHA256.hash(data: bytes))
+        var hash = SHA256()
+        hash.update(data: bytes)
+        // An authority gives a number to one list only. Key identifiers have one length.
+        for list in lists { hash.update(data: list.authorityKeyID + list.number) }
+        let digest = Array(hash.finalize())
         return last.withLock { last in
             guard last != digest else { return false }
             last = digest

@@ -56,14 +56,16 @@ extension WorkloadAPIService {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<JWTBundlesResponse>()
-        try await serve("FetchJWTBundles", .bundles, context) { view in
+        try await serve("FetchJWTBundles", .bundles, context) { view, requireSame in
             let bundles = [view.bundle].compactMap(\.self) + view.federatedBundles
             let message = JWTBundlesResponse.with {
                 $0.bundles = Dictionary(
                     bundles.map { ($0.trustDomain.id.description, Data($0.jwtKeySet())) }
                 ) { first, _ in first }
             }
-            if shown.replace(by: message) { try await response.write(message) }
+            guard shown.replace(by: message) else { return }
+            try requireSame()
+            try await response.write(message)
         }
     }
 

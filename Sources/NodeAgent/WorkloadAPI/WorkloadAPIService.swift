@@ -17,9 +17,16 @@ internal import Telemetry
 ///
 /// - SeeAlso: SPIFFE Workload API sections 4 and 5; docs/conformance.md rows E-* and A-*.
 struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
+    /// Most messages with long lists that wait for their readers at a time: some 8 MB.
+    static let listsAtOnceMax = 16
+    /// Most of them of one user.
+    static let listsPerUserMax = 4
+
     let core: AgentCore
     let attestor: UnixWorkloadAttestor
     let places: WorkloadPlaces
+    /// Long revocation lists go with every message.
+    let large = LargeMessages(atOnceMax: listsAtOnceMax, perSourceMax: listsPerUserMax)
 
     func fetchX509SVID(
         request: X509SVIDRequest,
@@ -27,9 +34,17 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<X509SVIDResponse>()
-        try await serve("FetchX509SVID", .svids, context) { view in
-            let message = view.x509SVIDResponse
-            if shown.replace(by: message) { try await response.write(message) }
+        try await serve("FetchX509SVID", .svids, context) { view, requireSame in
+            let (message, lists) = (view.x509SVIDResponse, view.listsBesideSVIDs)
+            guard shown.replace(by: message, lists: lists) else { return }
+            noteWithheld(lists, of: view)
+            try await send(lists, context) {
+                // It may have waited for its turn.
+                try requireSame()
+                var message = message
+                message.crl = lists.map { Data($0.der) }
+                try await response.write(message)
+            }
         }
     }
 
@@ -39,10 +54,50 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<X509BundlesResponse>()
-        try await serve("FetchX509Bundles", .bundles, context) { view in
-            let message = view.x509BundlesResponse
-            if shown.replace(by: message) { try await response.write(message) }
+        try await serve("FetchX509Bundles", .bundles, context) { view, requireSame in
+            let (message, lists) = (view.x509BundlesResponse, view.listsBesideBundles)
+            guard shown.replace(by: message, lists: lists) else { return }
+            noteWithheld(lists, of: view)
+            try await send(lists, context) {
+                // It may have waited for its turn.
+                try requireSame()
+                var message = message
+                message.crl = lists.map { Data($0.der) }
+                try await response.write(message)
+            }
         }
+    }
+
+    /// Writes a message, in its turn if its lists are long.
+    ///
+    /// A client that does not take it in time is ended: it may connect again.
+    private func send(
+        _ lists: [ShownRevocationList],
+        _ context: ServerContext,
+        _ write: @escaping @Sendable () async throws -> Void
+    ) async throws {
+        guard case .local(let peer) = try context.peer else { return }
+        let (stream, clock) = (context.stream, core.clock)
+        try await large.send(
+            bytes: lists.bytes,
+            to: .uid(peer.uid),
+            on: stream,
+            turn: {
+                try await clock.sleep(untilBoot: clock.bootTime + LargeMessages.turnDuration)
+            },
+            isLate: { stream?.end() },
+            write
+        )
+    }
+
+    /// Says that a message goes without the lists of its view.
+    private func noteWithheld(_ lists: [ShownRevocationList], of view: WorkloadView) {
+        guard lists.isEmpty, !view.lists.isEmpty else { return }
+        core.metrics.increment(.revocationListsWithheld)
+        core.logger.warning(
+            "revocation lists do not fit into a message beside its SVIDs and bundles: it goes without",
+            metadata: ["svids": "\(view.svids.count)", "lists": "\(view.lists.count)"]
+        )
     }
 
     // MARK: - Profiles that this version does not have
@@ -99,12 +154,18 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         return try await body(peer, attestation)
     }
 
+    /// Writes what a view says, and makes sure before that the caller still runs what it ran.
+    typealias Sending =
+        @Sendable (
+            _ view: WorkloadView, _ requireSame: @escaping @Sendable () throws(RPCError) -> Void
+        ) async throws -> Void
+
     /// Attests the caller and shows it its view, now and after each change, until it leaves.
     func serve(
         _ method: String,
         _ interest: WorkloadInterest,
         _ context: ServerContext,
-        _ send: @escaping @Sendable (WorkloadView) async throws -> Void
+        _ send: @escaping Sending
     ) async throws {
         let start = core.clock.bootTime
         try await withCaller(method, context) { peer, attestation in
@@ -118,7 +179,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         _ interest: WorkloadInterest,
         _ method: String,
         since start: Duration,
-        _ send: @escaping @Sendable (WorkloadView) async throws -> Void
+        _ send: @escaping Sending
     ) async throws {
         let stream = WorkloadStream()
         try await withRPCCancellationHandler {
@@ -129,6 +190,8 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             )
             defer { core.unsubscribe(id) }
             var shown: WorkloadView?
+            // When a change of lists alone is told.
+            var listsAt: Duration?
             repeat {
                 let view: WorkloadView
                 switch core.answer(for: id, after: shown) {
@@ -142,7 +205,9 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                 case .unavailable(let reason):
                     count(method, "unavailable", peer)
                     throw RPCError(code: .unavailable, message: reason)
-                case .wait: continue
+                case .wait:
+                    listsAt = nil
+                    continue
                 case .view(let answer): view = answer
                 case .withdrawn:
                     count(method, "denied", peer)
@@ -152,20 +217,26 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                             + "replacement is being signed, connect again"
                     )
                 }
-                guard view != shown else { continue }
-                guard peer.stillRuns(attestation.executable) else {
-                    throw RPCError(
-                        code: .permissionDenied,
-                        message: WorkloadAttestationError.executableReplaced.description
-                    )
+                guard view != shown else {
+                    listsAt = nil
+                    continue
                 }
-                try await send(view)
+                if let shown, view.differsInLists(alone: shown, for: interest) {
+                    let now = core.clock.bootTime
+                    let at = listsAt ?? now + view.listSpread * Double.random(in: 0..<1)
+                    listsAt = at
+                    if now < at { continue }
+                }
+                listsAt = nil
+                try await send(view) { () throws(RPCError) in
+                    try peer.requireStillRuns(attestation.executable)
+                }
                 if shown == nil {
                     count(method, "ok", peer)
                     core.metrics.observe(.fetchDuration, core.clock.bootTime - start)
                 }
                 shown = view
-            } while await stream.wait()
+            } while await stream.wait(until: listsAt, core.clock)
         } onCancelRPC: {
             stream.end()
         }
@@ -196,5 +267,17 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             "workload request",
             metadata: ["method": "\(method)", "result": "\(result)", "peer": "\(peer)"]
         )
+    }
+}
+
+extension LocalPeer {
+    /// Throws unless the caller still runs what it ran when it was attested.
+    fileprivate func requireStillRuns(_ executable: FileIdentity?) throws(RPCError) {
+        guard stillRuns(executable) else {
+            throw RPCError(
+                code: .permissionDenied,
+                message: WorkloadAttestationError.executableReplaced.description
+            )
+        }
     }
 }

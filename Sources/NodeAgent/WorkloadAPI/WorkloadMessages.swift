@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ControlAPIProtos
+package import ControlAPIProtos
 internal import FoundationEssentials
-internal import NodeSync
+package import NodeSync
 internal import SPIFFE
 internal import SwiftProtobuf
 
 /// The messages of the Workload API: each a full snapshot (Workload API section 4.2.2).
 extension WorkloadView {
-    var x509SVIDResponse: X509SVIDResponse {
+    package var x509SVIDResponse: X509SVIDResponse {
         let ownBundle = bundle?.concatenated ?? Data()
         return .with {
             $0.svids = svids.map { svid in
@@ -26,7 +26,7 @@ extension WorkloadView {
         }
     }
 
-    var x509BundlesResponse: X509BundlesResponse {
+    package var x509BundlesResponse: X509BundlesResponse {
         .with {
             for bundle in [bundle].compactMap({ $0 }) + federatedBundles {
                 $0.bundles[bundle.trustDomain.id.description] = bundle.concatenated

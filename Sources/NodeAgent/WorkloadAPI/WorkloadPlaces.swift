@@ -8,7 +8,7 @@ internal import Synchronization
 package final class WorkloadPlaces: Sendable {
     /// Most requests open at once for one user: a few for each of some hundred workloads.
     package static let perUserMax = 1024
-    /// Most requests open at once on the machine, each some 20 KiB.
+    /// Most requests open at once on the machine, each some 20 KiB, and up to 64 KiB of lists that nobody reads.
     package static let allMax = 8192
 
     private struct State {

@@ -26,4 +26,18 @@ final class WorkloadStream: Sendable {
         await signal.wait()
         return !hasEnded.withLock { $0 } && !Task.isCancelled
     }
+
+    /// Waits for the next wake, or until a moment in time since boot if there is one.
+    ///
+    /// - Returns: False when the stream has ended.
+    func wait(until deadline: Duration?, _ clock: any NodeClock) async -> Bool {
+        guard let deadline else { return await wait() }
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { try? await clock.sleep(untilBoot: deadline) }
+            group.addTask { await self.signal.wait() }
+            await group.next()
+            group.cancelAll()
+        }
+        return !hasEnded.withLock { $0 } && !Task.isCancelled
+    }
 }

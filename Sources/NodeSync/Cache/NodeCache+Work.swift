@@ -201,6 +201,7 @@ extension NodeCache {
                 (view.state == .denied) == (workloads.view.state == .denied)
                 && view.bundle == workloads.view.bundle
                 && view.federatedBundles == workloads.view.federatedBundles
+                && view.lists == workloads.view.lists
             for (subscriber, interest) in workloads.subscribers
             where interest == .svids || !areBundlesSame {
                 woken.append(subscriber)
@@ -232,7 +233,8 @@ extension NodeCache {
             state: isReady ? .ready : .awaitingSVIDs,
             svids: isReady ? WorkloadView.uniqueHints(svids) : [],
             bundle: bundle,
-            federatedBundles: bundles(federatedWith: federated)
+            federatedBundles: bundles(federatedWith: federated),
+            lists: lists.shown
         )
     }
 

@@ -46,6 +46,9 @@ package struct NodeCache: Sendable {
         case proxyRemoved(String)
         case revocation(name: String, Revocation)
         case revocationRemoved(name: String)
+        /// A list that was read; it is shown once it verifies with an authority of the bundle.
+        case revocationList(CertificateRevocationList)
+        case revocationListRemoved(authorityID: String)
     }
 
     /// Most SVIDs kept for workloads that went away, in case they come back: each a few KiB.
@@ -78,6 +81,7 @@ package struct NodeCache: Sendable {
     private(set) var classesBySubscriber: [SubscriberID: WorkloadClassID] = [:]
     private var classNumber = 0
     private(set) var revocations = RevocationSet()
+    private(set) var lists = RevocationListShelf()
     private var deadlines = DeadlineQueue<Date, CacheDeadline>()
     private var timerAt: Date?
 
@@ -204,7 +208,12 @@ package struct NodeCache: Sendable {
             case .revocation(let name, let revocation):
                 revocationChanges[name] = .some(revocation)
             case .revocationRemoved(let name): revocationChanges[name] = .some(nil)
+            case .revocationList(let list): lists.put(list)
+            case .revocationListRemoved(let id): lists.remove(authorityID: id)
             }
+        }
+        if changes.contains(where: \.concernsLists), lists.judge(beside: bundles[trustDomain]) {
+            pending.review.formUnion(classes.keys)
         }
         if node != nodeBefore || attested != attestedBefore {
             putEntriesAgain(now: now)
@@ -421,5 +430,15 @@ package struct NodeCache: Sendable {
             actions.append(.scheduleTimer(at: earliest))
         }
         return actions
+    }
+}
+
+extension NodeCache.Change {
+    /// Whether it may change which lists are shown.
+    fileprivate var concernsLists: Bool {
+        switch self {
+        case .bundle, .revocationList, .revocationListRemoved: true
+        default: false
+        }
     }
 }

@@ -24,17 +24,26 @@ package struct WorkloadView: Hashable, Sendable {
     package let bundle: TrustBundle?
     /// The bundles its entries federate with, sorted by trust domain.
     package let federatedBundles: [TrustBundle]
+    /// The revocation lists of authorities in `bundle`, in the order of the authorities' IDs.
+    package let lists: [ShownRevocationList]
 
     package init(
         state: State,
         svids: [X509SVID],
         bundle: TrustBundle?,
-        federatedBundles: [TrustBundle]
+        federatedBundles: [TrustBundle],
+        lists: [ShownRevocationList] = []
     ) {
         self.state = state
         self.svids = svids
         self.bundle = bundle
         self.federatedBundles = federatedBundles
+        self.lists = lists
+    }
+
+    /// The same without lists.
+    package var withoutLists: Self {
+        Self(state: state, svids: svids, bundle: bundle, federatedBundles: federatedBundles)
     }
 
     /// The view of whom no entry means.

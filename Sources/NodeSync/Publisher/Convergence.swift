@@ -103,6 +103,11 @@ extension SyncPublisher {
         }.keys.sorted()
     }
 
+    /// The agents that said they have a capability.
+    package func agents(having capability: String) -> Set<AgentName> {
+        Set(agents.filter { $0.value.capabilities.contains(capability) }.keys)
+    }
+
     /// Somebody wants to know when every live agent concerned has applied a number.
     ///
     /// - Returns: `.converged` at once, or later, when the last one missing has applied it, was

@@ -14,6 +14,8 @@ package enum ResourceType: UInt8, Hashable, Sendable, CaseIterable, Codable {
     case document = 4
     /// Everything declared that one proxy needs, named `namespace/name`.
     case proxy = 5
+    /// The certificate revocation list of an authority, named by the authority's ID.
+    case revocationList = 6
 
     /// The order in which changes of one revision come into force: what takes away comes first,
     /// then the trust that the rest relies on.
@@ -21,9 +23,11 @@ package enum ResourceType: UInt8, Hashable, Sendable, CaseIterable, Codable {
         switch self {
         case .revocation: 0
         case .bundle: 1
-        case .entry: 2
-        case .proxy: 3
-        case .document: 4
+        // After the bundle, with whose authority it is verified.
+        case .revocationList: 2
+        case .entry: 3
+        case .proxy: 4
+        case .document: 5
         }
     }
 }

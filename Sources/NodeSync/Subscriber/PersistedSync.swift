@@ -15,16 +15,32 @@ package struct PersistedSync: Hashable, Sendable {
     package let refused: Set<ResourceKey>
     /// Revocations of an earlier epoch that the current one does not know; never undone by it.
     package let retained: Set<ResourceKey>
+    /// What the agent said it understands when all of this was told to it: who understands more
+    /// lacks what he was not told.
+    package let capabilities: Set<String>
 
     package init(
         revision: Revision,
         resources: [ResourceKey: [UInt8]],
         refused: Set<ResourceKey> = [],
-        retained: Set<ResourceKey> = []
+        retained: Set<ResourceKey> = [],
+        capabilities: Set<String> = []
     ) {
         self.revision = revision
         self.resources = resources
         self.refused = refused
         self.retained = retained
+        self.capabilities = capabilities
+    }
+
+    /// The same without the resources of a type, which is not wanted any more.
+    package func without(_ type: ResourceType) -> Self {
+        Self(
+            revision: revision,
+            resources: resources.filter { $0.key.type != type },
+            refused: refused.filter { $0.type != type },
+            retained: retained,
+            capabilities: capabilities
+        )
     }
 }

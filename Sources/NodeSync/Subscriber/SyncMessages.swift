@@ -25,6 +25,15 @@ package enum SyncMessage: Hashable, Sendable {
     /// Nothing in scope changed up to here.
     case watermark(Revision)
 
+    /// Bytes of resources in it, as `SyncLimits.messageBytesMax` counts them.
+    package var sizeBytes: Int {
+        switch self {
+        case .delta(let delta): delta.changes.reduce(0) { $0 + $1.sizeBytes }
+        case .snapshotPage(_, let resources): resources.reduce(0) { $0 + $1.sizeBytes }
+        case .snapshotBegin, .snapshotEnd, .watermark: 0
+        }
+    }
+
     /// The messages of a whole snapshot, its pages within `SyncLimits.messageBytesMax`.
     ///
     /// - Parameters:

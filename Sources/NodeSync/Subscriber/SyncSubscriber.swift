@@ -74,6 +74,8 @@ package struct SyncSubscriber: Sendable {
     package private(set) var lastHeard: Duration?
 
     private let capabilities: Set<String>
+    /// Those of them with which everything that is applied was told.
+    private var toldWith: Set<String>
     private var refused: [ResourceKey: String] = [:]
     /// Of refused resources: the revision whose state of them is in force.
     private var lastGood: [ResourceKey: Revision] = [:]
@@ -92,10 +94,13 @@ package struct SyncSubscriber: Sendable {
     /// Begins with what was persisted, if all of it was read back intact.
     package init(restoring persisted: PersistedSync?, capabilities: Set<String>) {
         self.capabilities = capabilities
+        let told = capabilities.intersection(persisted?.capabilities ?? [])
+        toldWith = told
         revision = persisted?.revision
         resources = persisted?.resources ?? [:]
         retained = persisted?.retained ?? []
-        needsSnapshot = !(persisted?.refused.isEmpty ?? true)
+        let lacksNothing = persisted.map { $0.refused.isEmpty && told == capabilities }
+        needsSnapshot = !(lacksNothing ?? true)
         resourceBytes = Self.sizeBytes(resources)
         for (key, payload) in resources where key.type == .entry {
             entryRoom.add(key.name.utf8.count + payload.count)
@@ -109,7 +114,8 @@ package struct SyncSubscriber: Sendable {
                 revision: $0,
                 resources: resources,
                 refused: Set(refused.keys),
-                retained: retained
+                retained: retained,
+                capabilities: toldWith
             )
         }
     }
@@ -238,6 +244,7 @@ package struct SyncSubscriber: Sendable {
         revision = application.revision
         retained = application.retained
         needsSnapshot = needsSnapshot && !application.isComplete
+        if application.isComplete { toldWith = capabilities }
         var actions: [Action] = [.persist]
         if let previous, previous != application.revision.epoch {
             actions.append(.alarm(.epochChanged(from: previous, to: application.revision.epoch)))

@@ -152,6 +152,27 @@ package struct CertificateRevocationList: Sendable {
         return VerifiedRevocationList(list: self, authority: authority)
     }
 
+    /// Verifies the list with the authority of a bundle that it names.
+    ///
+    /// - Parameter bundle: Authorities that are trusted.
+    /// - Returns: nil if the authority is not among them.
+    /// - Throws: `RevocationListError` if it is, and has not signed this.
+    package func verify(
+        in bundle: TrustBundle
+    ) throws(RevocationListError) -> VerifiedRevocationList? {
+        for authority in bundle.x509Authorities {
+            do throws(RevocationListError) {
+                return try verify(signedBy: authority)
+            } catch {
+                switch error {
+                case .authorityKeyIDDiffers, .authorityMalformed, .issuerDiffers: continue
+                default: throw error
+                }
+            }
+        }
+        return nil
+    }
+
     private static func places(in list: DERValue) throws(RevocationListError) -> [Place] {
         var reader = DERReader(inside: list, lengths: .ofLists)
         // RFC 5280 section 5.1.2.6: without a revoked certificate there is no such field.

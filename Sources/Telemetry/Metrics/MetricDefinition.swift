@@ -9,7 +9,9 @@ extension Metric {
             .decisionStored, .decisionUploads, .documentApplies,
             .endpointsRefused, .issuanceRefusals, .metricSeriesDropped, .proxyDecisions,
             .proxyRecordsDropped,
-            .proxyRefusals, .proxyStates, .rpcs, .statesReceived, .svidRenewals, .svidsIssued,
+            .proxyRefusals, .proxyStates, .revocationListsSigned, .revocationListsWithheld,
+            .rpcs, .statesReceived,
+            .svidRenewals, .svidsIssued,
             .proxyAccessLogDropped, .proxyDecisionRecords, .proxyDecisionRecordsLost, .proxyEnds,
             .proxyHandshakeFailures, .proxyLongTurns, .proxyServerEnds, .proxyStaleKeys,
             .proxyShadowDifferences, .proxyUncounted, .requests, .syncAlarms, .syncMessages,
@@ -25,7 +27,8 @@ extension Metric {
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
             .entries, .observedEndpoints, .proxies,
-            .proxiesAttached, .proxyConnectionsLive, .revision, .revocations,
+            .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
+            .revocationListLeftOut, .revocationListNextUpdate, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .startTime, .stateRevision,
             .syncConnected, .syncRevision,
             .workloadStreams:
@@ -57,6 +60,8 @@ extension Metric {
             .decisionRecordsLost, .proxyDecisionRecordsLost:
             ["reason"]
         case .auditLeaves: []
+        case .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate:
+            ["authority"]
         case .authorityNotAfter: ["authority", "state"]
         case .clockRefused: ["problem"]
         case .buildInfo: ["version"]
@@ -94,8 +99,9 @@ extension Metric {
             .decisionStoreUp, .decisionStored, .entries, .fetchDuration, .proxyAccessLogDropped,
             .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
-            .proxyStaleKeys, .proxyUncounted, .revision, .revocations, .revokedCertificates,
-            .rotationAgentsMissing, .startTime,
+            .proxyStaleKeys, .proxyUncounted, .revision, .revocationListsSigned,
+            .revocationListsWithheld, .revocations,
+            .revokedCertificates, .rotationAgentsMissing, .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
             .workloadStreams:
             []
@@ -117,8 +123,10 @@ extension Metric {
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
-        case .authorityNotAfter, .authoritySVIDsNotReplaced, .revocations, .revokedCertificates,
-            .rotationAgentsMissing:
+        case .authorityNotAfter, .authoritySVIDsNotReplaced,
+            .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
+            .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
+            .rotationAgentsMissing, .svidRenewals, .svidsIssued:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -158,8 +166,6 @@ extension Metric {
         case .rpcDuration: "Time to answer a request, by method."
         case .rpcs: "Requests answered, by method and status code."
         case .startTime: "When this process started, in Unix time."
-        case .svidRenewals: "Renewals of the agent's own certificate, by result."
-        case .svidsIssued: "SVIDs signed, by kind; `jwt` are tokens."
         case .syncAlarms: "Sync messages that contradict what is applied, by reason."
         case .syncConnected: "1 while the sync stream is open."
         case .syncConvergenceDuration:
@@ -179,9 +185,19 @@ extension Metric {
         case .authorityNotAfter: "End of each X.509 authority, in Unix time."
         case .authoritySVIDsNotReplaced:
             "Valid certificates under tainted authorities whose holder was issued no newer one."
+        case .revocationListCertificates: "Certificates on each authority's revocation list."
+        case .revocationListLeftOut:
+            "Revoked certificates of each authority that have no place on its list."
+        case .revocationListNextUpdate:
+            "Until when each authority's revocation list counts, in Unix time; 0: it has none."
+        case .revocationListsSigned: "Certificate revocation lists signed."
+        case .revocationListsWithheld:
+            "Messages to workloads that had no room for revocation lists."
         case .revocations: "Identities whose SVIDs issued before a moment are refused."
         case .revokedCertificates: "Certificates that are refused although they have not expired."
         case .rotationAgentsMissing: "Live agents that have not applied the next authority."
+        case .svidRenewals: "Renewals of the agent's own certificate, by result."
+        case .svidsIssued: "SVIDs signed, by kind; `jwt` are tokens."
         default: ""
         }
     }

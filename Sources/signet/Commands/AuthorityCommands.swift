@@ -18,7 +18,7 @@ struct AuthorityCommand: ParsableCommand {
         subcommands: [
             Show.self, AuthorityRotateCommand.self, AuthorityPrepareCommand.self,
             AuthorityActivateCommand.self, AuthorityTaintCommand.self,
-            AuthorityRevokeCommand.self,
+            AuthorityRevokeCommand.self, AuthorityCRLCommand.self,
         ]
     )
 

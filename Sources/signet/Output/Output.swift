@@ -101,9 +101,12 @@ extension String {
 
 /// Standard output and standard error, flushed line by line.
 package enum Terminal {
-    static func out(_ text: String) {
+    static func out(_ text: String) { out(bytes: Data((text + "\n").utf8)) }
+
+    /// Writes bytes that are no text to standard output.
+    static func out(bytes: Data) {
         do {
-            try FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))
+            try FileHandle.standardOutput.write(contentsOf: bytes)
         } catch {
             // Nobody reads on (`| head`): end as SIGPIPE would, which NIO has switched off.
             exit(128 + SIGPIPE)

@@ -6,6 +6,8 @@ package import Foundation
 package enum PEM {
     /// One certificate, without the last line feed.
     package static func certificate(_ der: Data) -> String { encode(der, label: "CERTIFICATE") }
+    /// One certificate revocation list, without the last line feed.
+    package static func revocationList(_ der: Data) -> String { encode(der, label: "X509 CRL") }
     /// A PKCS#8 key, without the last line feed.
     package static func privateKey(_ der: Data) -> String { encode(der, label: "PRIVATE KEY") }
 

@@ -174,6 +174,23 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             """#
         ),
         GoldenRecord(
+            .revocationListSigned(
+                RevocationListSigning(
+                    authority: keyID,
+                    number: 1_767_323_045,
+                    thisUpdate: AuditTime(time),
+                    nextUpdate: later,
+                    certificates: 2,
+                    leftOut: 0,
+                    listSHA256: sha256
+                )
+            ),
+            by: .system("lists"),
+            #"""
+            {"actor":"system:lists","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificates":2,"event":"revocationListSigned","leftOut":0,"listSHA256":"abababababababababababababababababababababababababababababababab","nextUpdate":"2026-01-02T04:04:05.678Z","number":1767323045,"thisUpdate":"2026-01-02T03:04:05.678Z","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
             .authorityRemoved(AuthorityStep(authority: keyID)),
             by: .system("rotation"),
             #"""

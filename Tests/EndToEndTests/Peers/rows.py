@@ -263,10 +263,20 @@ def whole(identity):
 
 
 def crl():
-    """A-13: the fields that nobody defines the content of stay empty."""
+    """A-13: X.509 revocation lists, one of each authority in the bundle, in the order of key IDs."""
     caller = Caller()
-    expect(list(caller.first().crl), [])
-    expect(list(next(caller.bundles()).crl), [])
+    message = caller.first()
+    authorities = certificates(message.svids[0].bundle)
+    for lists in (message.crl, next(caller.bundles()).crl):
+        read = [x509.load_der_x509_crl(der) for der in lists]
+        expect(sorted(one.issuer.rfc4514_string() for one in read),
+               sorted(one.subject.rfc4514_string() for one in authorities))
+        for one in read:
+            signer = next(a for a in authorities if a.subject == one.issuer)
+            assert one.is_signature_valid(signer.public_key()), one.issuer
+        named = [one.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+                 .key_identifier for one in read]
+        expect(named, sorted(named))
 
 
 def watch(*wanted):

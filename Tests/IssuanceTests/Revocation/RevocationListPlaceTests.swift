@@ -69,11 +69,24 @@ import Testing
         let plan = server.round(at: .after(0))
         #expect(plan.leftOut.identities == [try id("flood"): count])
         #expect(server.count() == 1)
-        // Also if some of those that were counted have a place of their own.
+        // Also if some have a place of their own.
         server.revoke(serial: ListedServer.serial(0x20, 0))
         let again = server.round(at: .after(1))
-        #expect(again.leftOut.identities == [try id("flood"): count])
+        #expect(again.leftOut.identities == [try id("flood"): count - 1])
         #expect(server.count() == 2)
+    }
+
+    @Test func `an identity whose certificates were not read is left out`() throws {
+        var server = server(places: 100)
+        server.identities = [
+            .init(spiffeID: try id("flood"), revokedAt: .after(0), unread: ["a": 7, "b": 4])
+        ]
+        try server.revoke(identity: "web", first: 0x20, count: 5)
+        let plan = server.round(at: .after(0))
+        #expect(plan.leftOut.identities == [try id("flood"): 11])
+        #expect(plan.leftOut.certificates == ["a": 7, "b": 4])
+        #expect(!plan.leftOut.isEmpty)
+        #expect(server.count() == 5)
     }
 
     @Test func `as many as can be revoked by serial number always fit, beside 1,000`() throws {

@@ -224,6 +224,24 @@ struct RevocationListWalk {
         }
     }
 
+    /// What belongs on a list that cannot be signed is named, once.
+    private func checkWaiting(
+        _ leftOut: RevocationListPlan.LeftOut,
+        _ before: ListedServer
+    ) throws {
+        let revoked = server.serials.map(\.certificate) + server.identities.flatMap(\.certificates)
+        let wanted = Set(revoked).filter { certificate in
+            let id = certificate.authorityID
+            return before.records[id] != nil && before.start(of: id, at: now) == nil
+                && before.committed[id]?.isLast != true
+                && !before.lists(certificate.serial, of: id)
+                && certificate.notAfter >= now.addingTimeInterval(-300)
+        }
+        guard Set(leftOut.waiting) == wanted, leftOut.waiting.count == wanted.count else {
+            throw Broken(description: "at \(now) waiting: \(leftOut.waiting), not \(wanted)")
+        }
+    }
+
     /// What is revoked by serial number is on every list that can be signed, and so is every
     /// identity that is not left out; one that is has nothing on a list that was signed.
     private func checkPresence(
@@ -231,6 +249,7 @@ struct RevocationListWalk {
         _ before: ListedServer
     ) throws {
         guard leftOut.serials.isEmpty else { throw Broken(description: "a serial is left out") }
+        try checkWaiting(leftOut, before)
         let bySerial = Set(server.serials.map(\.certificate.serial))
         func check(_ certificate: RevocationListPlan.Certificate, isWanted: Bool) throws {
             let id = certificate.authorityID

@@ -32,7 +32,8 @@ import Testing
                 ResourceKey(.bundle, "example.org"): [],
             ],
             refused: [ResourceKey(.document, "d")],
-            retained: [ResourceKey(.revocation, "r")]
+            retained: [ResourceKey(.revocation, "r")],
+            capabilities: ["proxy", "revocationLists"]
         )
     }
 
@@ -94,6 +95,12 @@ import Testing
         let bytes = state.encoded
         #expect(PersistedSync(encoded: bytes) == state)
         #expect(PersistedSync(encoded: bytes + [0]) == nil)
+        #expect(PersistedSync(encoded: [3] + bytes.dropFirst()) == nil)
+        // As a release wrote it that did not say with what it was told.
+        let words = 4 + 2 + "proxy".utf8.count + 2 + "revocationLists".utf8.count
+        let old = try #require(PersistedSync(encoded: [1] + bytes.dropFirst().dropLast(words)))
+        #expect(old.resources == state.resources && old.retained == state.retained)
+        #expect(old.capabilities == [])
         for count in bytes.indices {
             #expect(PersistedSync(encoded: Array(bytes[..<count])) == nil, "cut to \(count)")
         }

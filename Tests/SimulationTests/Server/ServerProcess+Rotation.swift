@@ -72,7 +72,7 @@ extension ServerProcess {
             )
             return try transaction.revision().number
         }
-        try keys.drop(authorityID: old.id)
+        try destroyUnneededKeys()
         try reloadTrust()
         if ownAuthorityID == old.id { try renewOwnAtOnce() }
         guard var rotation else { return }
@@ -82,6 +82,11 @@ extension ServerProcess {
         }
         self.rotation = rotation
         try await rotationTick()
+    }
+
+    private func destroyUnneededKeys() throws {
+        let now = clock.wallTime
+        try keys.sweep(keeping: AuthorityKey.kept(of: try records(), ended: [], now: now))
     }
 
     private func perform(
@@ -112,7 +117,7 @@ extension ServerProcess {
                     try logic.remove(id, now: now, in: $0)
                     return try $0.revision().number
                 }
-                try keys.drop(authorityID: id)
+                try destroyUnneededKeys()
                 try reloadTrust()
                 return rotation.removed(id: id, now: now)
             case .scheduleTimer: return []
@@ -136,6 +141,7 @@ extension ServerProcess {
             using: &random
         )
         try keys.keep(signer, authorityID: authority.id)
+        let list = try ServerLogic.firstList(of: authority, signedWith: signer, now: now)
         let (logic, ledger, instant) = (logic, ledger, scheduler.now)
         return try write(claiming: { published, number in
             ledger.published(
@@ -151,6 +157,7 @@ extension ServerProcess {
         }) { transaction in
             let published = try logic.publish(
                 authority,
+                list: list,
                 keptIn: .plain,
                 now: now,
                 in: transaction
