@@ -47,6 +47,7 @@ extension Target.Dependency {
     )
     static let logging: Self = .product(name: "Logging", package: "swift-log")
     static let nio: Self = .product(name: "NIOCore", package: "swift-nio")
+    static let nioEmbedded: Self = .product(name: "NIOEmbedded", package: "swift-nio")
     static let nioHTTP1: Self = .product(name: "NIOHTTP1", package: "swift-nio")
     static let nioHTTP2: Self = .product(name: "NIOHTTP2", package: "swift-nio-http2")
     static let nioHPACK: Self = .product(name: "NIOHPACK", package: "swift-nio-http2")
@@ -179,6 +180,13 @@ let package = Package(
             "PolicyDocuments",
             ["Authorization", "HTTPSemantics", "Routing", "SPIFFE", "StrictYAML"]
         ),
+        library(
+            "PublicEndpoint",
+            [
+                "HTTPCodec", "HTTPSemantics", "SPIFFE", .asn1, .crypto, .nio, .nioPosix, .nioSSL,
+                .x509,
+            ]
+        ),
         .target(
             name: "Reactor",
             dependencies: [
@@ -198,8 +206,8 @@ let package = Package(
                 "ControlAPI", "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
-                "Routing", "SPIFFE", "Telemetry", .crypto, .cryptoExtras, .grpc, .grpcTransport,
-                .lifecycle, .logging, .protobuf,
+                "PublicEndpoint", "Routing", "SPIFFE", "Telemetry", .crypto, .cryptoExtras, .grpc,
+                .grpcTransport, .lifecycle, .logging, .protobuf,
             ]
         ),
         library(
@@ -285,8 +293,8 @@ let package = Package(
             dependencies: [
                 "AuditLog", "Authorization", "ControlAPI", "ControlAPIProtos", "DecisionLog",
                 "HTTPCodec", "HTTPSemantics", "Issuance", "MTLSProxy", "NodeSync",
-                "PolicyDocuments", "Routing", "SPIFFE", "StrictYAML", .asn1, .crypto, .protobuf,
-                .x509, .yams,
+                "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE", "StrictYAML", .asn1,
+                .crypto, .protobuf, .x509, .yams,
             ],
             path: "Tests/Fuzz/Targets",
             swiftSettings: settings
@@ -313,7 +321,7 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: [
                 "AuditLog", "CAServer", "Clocks", "Datastore", "Issuance", "NodeAgent", "NodeSync",
-                "SPIFFE", "TestPrograms", .logging, .yams,
+                "SPIFFE", "TestPKI", "TestPrograms", .logging, .yams,
             ],
             exclude: ["Peers", "Recorder"],
             swiftSettings: settings
@@ -325,8 +333,9 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
-                "NodeAttestation", "NodeSync", "PolicyDocuments", "Routing", "SPIFFE", "Telemetry",
-                .asn1, .crypto, .grdb, .grpc, .grpcTransport, .logging, .protobuf, .x509,
+                "NodeAttestation", "NodeSync", "PolicyDocuments", "PublicEndpoint", "Routing",
+                "SPIFFE", "Telemetry", "TestPKI", .asn1, .crypto, .grdb, .grpc, .grpcTransport,
+                .logging, .nio, .nioPosix, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),
@@ -388,6 +397,13 @@ let package = Package(
             [
                 "Authorization", "HTTPSemantics", "PolicyDocuments", "Routing", "SPIFFE",
                 "StrictYAML", .yams,
+            ]
+        ),
+        tests(
+            "PublicEndpointTests",
+            [
+                "GRPCPeer", "PublicEndpoint", "SPIFFE", "TestPKI", .asn1, .crypto, .nio,
+                .nioEmbedded, .nioPosix, .nioSSL, .x509,
             ]
         ),
         tests("RoutingTests", ["Routing", "SPIFFE"]),

@@ -79,6 +79,14 @@ extension ReadTransaction {
         )
     }
 
+    /// When the last list of each authority that has one begins, which a newer one changes.
+    package func revocationListBeginnings() throws(DatastoreError) -> [String: Date] {
+        let rows = try all("SELECT authority, this_update FROM revocation_lists") { row in
+            (try row.value("authority", as: String.self), try row.date("this_update"))
+        }
+        return Dictionary(uniqueKeysWithValues: rows)
+    }
+
     /// When the last list of an authority ends, nil if it has none.
     package func revocationListEnd(of authorityID: String) throws(DatastoreError) -> Date? {
         try first(

@@ -12,6 +12,7 @@ import GRPCCore
 import GRPCPeer
 import Issuance
 import NodeAttestation
+import PublicEndpoint
 import SPIFFE
 import SwiftProtobuf
 import Telemetry
@@ -22,6 +23,11 @@ import Testing
 @Suite(.timeLimit(.minutes(2)))
 struct CatalogTests {
     private let clock = ShiftedClock()
+    private let publicDirectory: TestDirectory
+
+    init() throws { publicDirectory = try TestDirectory() }
+
+    private var publicSocket: String { "\(publicDirectory.path)/public.sock" }
 
     private func served(
         _ body: (TestServer) async throws -> Void
@@ -32,7 +38,17 @@ struct CatalogTests {
             server: .seconds(100),
             authority: .seconds(600)
         )
-        try await withServer(clock: clock, { $0.lifetimes = lifetimes }, body)
+        let url = try PublicURL(parsing: "https://id.example.org")
+        try await withServer(
+            clock: clock,
+            {
+                $0.lifetimes = lifetimes
+                ($0.publicURL, $0.publicListen) = (url, .socket(publicSocket))
+                // Below what an operator may set: authorities of ten minutes are to be rotated.
+                $0.publicHold = .seconds(30)
+            },
+            body
+        )
     }
 
     /// The value of a metric with these labels, as scrapers read it.
@@ -185,6 +201,14 @@ struct CatalogTests {
         }
     }
 
+    /// A verifier outside comes, and is answered.
+    private func publish() async throws {
+        try await eventually("verifiers outside are served") {
+            let answer = try? await publicAnswer("/keys", at: publicSocket)
+            return answer?.hasPrefix("HTTP/1.1 200") == true
+        }
+    }
+
     /// The clock goes back and is mended.
     private func stepBack(_ server: TestServer) async throws {
         _ = try await server.agent("early")
@@ -227,6 +251,7 @@ struct CatalogTests {
             try await rotate(server)
             try await stepBack(server)
             try await crowd(server)
+            try await publish()
             clock.pass(AnonymousCounters.interval)
             for event in AuditEvent.Name.allCases {
                 try await eventually("\(event) is in the log", attempts: 500) {

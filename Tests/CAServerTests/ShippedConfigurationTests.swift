@@ -82,7 +82,10 @@ import Testing
     @Test func `the shipped configuration has every key`() throws {
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
         // Those that only another choice needs stand behind a "#".
-        let other = Set(["pkcs11Module", "pkcs11PIN", "pkcs11Token"])
+        let other = Set([
+            "pkcs11Module", "pkcs11PIN", "pkcs11Token", "publicCertificate", "publicDocuments",
+            "publicHold", "publicKey", "publicListen", "publicURL", "tokenKeyType",
+        ])
         let keys = text.split(separator: "\n").compactMap { line -> String? in
             let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })
             return line.first?.isLetter == true || other.contains(key) ? key : nil

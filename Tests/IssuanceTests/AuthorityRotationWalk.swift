@@ -11,6 +11,7 @@ import Testing
 struct AuthorityRotationWalk {
     private let lifetimes = SVIDLifetimes.standard
     private let hasDeadAgent: Bool
+    private let hold: Duration
     private var generator: SeededGenerator
     private var now = Workshop.now
     private var machine: AuthorityRotation
@@ -28,7 +29,8 @@ struct AuthorityRotationWalk {
     init(seed: UInt64) {
         generator = SeededGenerator(seed: seed)
         hasDeadAgent = seed.isMultiple(of: 2)
-        machine = AuthorityRotation(authorities: [], lifetimes: lifetimes)
+        hold = seed.isMultiple(of: 3) ? .seconds(3600) : AuthorityRotation.publicationHold
+        machine = AuthorityRotation(authorities: [], lifetimes: lifetimes, hold: hold)
     }
 
     mutating func run(events: Int) throws {
@@ -48,7 +50,11 @@ struct AuthorityRotationWalk {
             now.addTimeInterval(Double.random(in: -3600...3600, using: &generator))
             receive(machine.timerFired(now: now))
         case 1:
-            machine = AuthorityRotation(authorities: records, lifetimes: lifetimes)
+            machine = AuthorityRotation(
+                authorities: records,
+                lifetimes: lifetimes,
+                hold: hold
+            )
             receive(machine.timerFired(now: now))
         case 2:
             if let actions = try? machine.rotationRequested(now: now) { receive(actions) }
@@ -106,7 +112,11 @@ struct AuthorityRotationWalk {
             // The server ends between the record and its publication.
             records.append(authority)
             pending = []
-            machine = AuthorityRotation(authorities: records, lifetimes: lifetimes)
+            machine = AuthorityRotation(
+                authorities: records,
+                lifetimes: lifetimes,
+                hold: hold
+            )
             receive(machine.timerFired(now: now))
             return
         }

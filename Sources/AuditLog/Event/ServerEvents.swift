@@ -11,16 +11,26 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
     package let serverID: String
     /// The version of the program.
     package let version: String
+    /// The issuer of its tokens; empty if they name none.
+    package let publicURL: String
 
-    package init(epoch: [UInt8], revision: UInt64, serverID: String, version: String) {
+    package init(
+        epoch: [UInt8],
+        revision: UInt64,
+        serverID: String,
+        version: String,
+        publicURL: String = ""
+    ) {
         self.epoch = epoch
         self.revision = revision
         self.serverID = serverID
         self.version = version
+        self.publicURL = AuditText.sentence(publicURL)
     }
 
     func write(to fields: inout FieldWriter) {
         fields.set("epoch", epoch)
+        fields.set("publicURL", unlessEmpty: publicURL)
         fields.set("revision", revision)
         fields.set("serverID", serverID)
         fields.set("version", version)
@@ -31,7 +41,8 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
             epoch: try fields.bytes("epoch"),
             revision: try fields.number("revision"),
             serverID: try fields.text("serverID"),
-            version: try fields.text("version")
+            version: try fields.text("version"),
+            publicURL: try fields.textOrEmpty("publicURL")
         )
     }
 

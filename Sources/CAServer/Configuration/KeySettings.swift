@@ -100,7 +100,8 @@ extension ServerConfiguration {
             directory: keyDirectory,
             form: form ?? .plain,
             place: keyPlace(serverID: serverID),
-            keyType: authorityKeyType
+            keyType: authorityKeyType,
+            tokenKeyType: tokenKeyType
         )
     }
 

@@ -6,6 +6,7 @@ internal import DurableFiles
 internal import FoundationEssentials
 internal import GRPCPeer
 internal import Issuance
+internal import PublicEndpoint
 internal import SPIFFE
 
 /// The keys of the server's configuration file; each is described in docs/operations.md.
@@ -29,9 +30,16 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case pkcs11Module
     case pkcs11PIN
     case pkcs11Token
+    case publicCertificate
+    case publicDocuments
+    case publicHold
+    case publicKey
+    case publicListen
+    case publicURL
     case signingBurst
     case signingPerSecond
     case telemetryPort
+    case tokenKeyType
     case trustDomain
     case workloadSVIDTTL
     case workloadSVIDTTLMax
@@ -97,6 +105,15 @@ extension ServerConfiguration {
         }
         reader.set(.keyStorage, &result.keyStorage) { try KeyStorage(parsing: $0) }
         reader.set(.keyPassphrase, &result.keyPassphrase) { try SecretSource(parsing: $0) }
+        reader.set(.tokenKeyType, &result.tokenKeyType) { try AuthorityKeyType(parsing: $0) }
+        reader.set(.publicURL, &result.publicURL) { try PublicURL(parsing: $0) }
+        reader.set(.publicListen, &result.publicListen) { try PublicAddress(parsing: $0) }
+        reader.set(.publicCertificate, &result.publicCertificate) { $0 }
+        reader.set(.publicKey, &result.publicKey) { $0 }
+        reader.set(.publicHold, &result.publicHold, Self.publicHold)
+        reader.setList(.publicDocuments, &result.publicDocuments) {
+            try PublicDocumentKind(parsing: $0)
+        }
         reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)
@@ -110,7 +127,9 @@ extension ServerConfiguration {
             throw reader.failure
         }
         try reader.finish()
-        for problem in result.keyProblems { reader.refuse(problem.key, problem.remedy) }
+        for problem in result.keyProblems + result.publicProblems {
+            reader.refuse(problem.key, problem.remedy)
+        }
         try reader.finish()
         self = result
     }

@@ -3,6 +3,7 @@
 package import Authorization
 package import GRPCPeer
 package import Issuance
+package import PublicEndpoint
 package import SPIFFE
 
 /// What an operator decides about one server; every key is described in docs/operations.md.
@@ -25,6 +26,19 @@ package struct ServerConfiguration: Sendable {
     package var tokenLifetimes = TokenLifetimes.standard
     /// What the next authority's key is.
     package var authorityKeyType = AuthorityKeyType.p256
+    /// What the next authority's key for tokens is; as `authorityKeyType` if not said.
+    package var tokenKeyType: AuthorityKeyType?
+    /// By which verifiers outside come; the issuer of tokens.
+    package var publicURL: PublicURL?
+    /// Where they are served; nil: not by this server.
+    package var publicListen: PublicAddress?
+    /// PEM files for TLS there.
+    package var publicCertificate: String?
+    package var publicKey: String?
+    /// What is served there; discovery and keys if nothing is named.
+    package var publicDocuments: [PublicDocumentKind] = []
+    /// How long a key is published before it signs, with a `publicURL`.
+    package var publicHold: Duration?
     /// Where authorities' keys are kept.
     package var keyStorage = KeyStorage.encrypted
     /// Where the passphrase of key files is.

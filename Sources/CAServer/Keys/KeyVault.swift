@@ -64,6 +64,7 @@ package final class KeyVault: Sendable {
     private let place: AuthorityKeyPlace
     private let files: KeyFiles
     private let keyType: AuthorityKeyType
+    private let tokenKeyType: AuthorityKeyType
     private let signers = Mutex<[AuthorityKey: any Signer]>([:])
     private let queue = DispatchQueue(label: "signet.server.keys", attributes: .concurrent)
 
@@ -75,15 +76,18 @@ package final class KeyVault: Sendable {
     ///   - form: How files in it are written.
     ///   - place: Where authorities' keys are.
     ///   - keyType: What the next authority's key is.
+    ///   - tokenKeyType: What its key for tokens is; the same if not said.
     /// - Throws: `FileError` when the directory cannot be made.
     package init(
         directory: String,
         form: KeyFileForm,
         place: AuthorityKeyPlace,
-        keyType: AuthorityKeyType
+        keyType: AuthorityKeyType,
+        tokenKeyType: AuthorityKeyType? = nil
     ) throws(FileError) {
         self.place = place
         self.keyType = keyType
+        self.tokenKeyType = tokenKeyType ?? keyType
         files = KeyFiles(directory: directory, form: form)
         signaturesWait = if case .token = place { true } else { false }
         try DurableFile.makeDirectory(directory, mode: 0o700)
@@ -99,10 +103,24 @@ package final class KeyVault: Sendable {
         }
     }
 
+    /// The same for what is no key but waits as long.
+    ///
+    /// - Returns: What it returned or threw.
+    package func outcome<Value: Sendable>(
+        _ body: @escaping @Sendable () throws -> Value
+    ) async -> Result<Value, any Error> {
+        await withCheckedContinuation { continuation in
+            queue.async { continuation.resume(returning: Result { try body() }) }
+        }
+    }
+
     /// Makes a new key of the configured type; it is kept by nobody until `keep`.
     ///
     /// - Throws: `SignerError`, `PKCS11Error`.
-    package func makeAuthorityKey() throws -> any Signer {
+    package func makeAuthorityKey(
+        for purpose: AuthorityKey.Purpose = .certificates
+    ) throws -> any Signer {
+        let keyType = purpose == .tokens ? tokenKeyType : keyType
         if case .token(let keys) = place { return try keys.make(keyType) }
         return switch keyType {
         case .p256:

@@ -31,6 +31,7 @@ package struct AuthorityOutlook: Sendable {
     ///   - record: The authority.
     ///   - verb: What is to be done to it.
     ///   - agents: How far the bundle of the moment has reached.
+    ///   - hold: How long an authority is published before it signs.
     ///   - isClockBelieved: Whether anything is signed at the moment.
     ///   - now: The wall clock.
     ///   - transaction: What is known.
@@ -39,6 +40,7 @@ package struct AuthorityOutlook: Sendable {
         _ record: AuthorityRecord,
         verb: AdminVerb,
         agents: AppliedState,
+        hold: Duration,
         isClockBelieved: Bool,
         now: Date,
         in transaction: ReadTransaction
@@ -63,6 +65,7 @@ package struct AuthorityOutlook: Sendable {
             authority,
             issued,
             (waiting: waiting.count, absent: absent.count),
+            hold,
             now
         )
         if !isClockBelieved, verb != .authorityPrepare {
@@ -98,17 +101,21 @@ package struct AuthorityOutlook: Sendable {
         _ authority: Authority,
         _ issued: IssuedUnder,
         _ agents: (waiting: Int, absent: Int),
+        _ hold: Duration,
         _ now: Date
     ) -> [String] {
         var result: [String] = []
         switch verb {
         case .authorityActivate:
-            let hold = AuthorityRotation.publicationHold / .seconds(1)
-            let age = now.timeIntervalSince(authority.publishedAt ?? now)
+            let age = Duration.seconds(now.timeIntervalSince(authority.publishedAt ?? now))
             if age < hold {
+                let whole = Duration.seconds(max(0, age.components.seconds))
                 result.append(
-                    "it is in the bundle for \(max(0, Int(age))) s, and whoever reads bundles has "
-                        + "\(Int(hold)) s to do so"
+                    "it is in the bundle for \(SVIDLifetimes.text(whole)), and whoever reads "
+                        + "bundles has \(SVIDLifetimes.text(hold)) to do so"
+                        + (hold > AuthorityRotation.publicationHold
+                            ? "; verifiers outside may refuse tokens until they fetch keys again"
+                            : "")
                 )
             }
             if agents.waiting > 0 {

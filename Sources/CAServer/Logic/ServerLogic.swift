@@ -26,11 +26,19 @@ package struct ServerLogic: Sendable {
     package let trustDomain: TrustDomain
     package let serverID: String
     package let lifetimes: SVIDLifetimes
+    /// How long an authority is published before it signs.
+    package let hold: Duration
 
-    package init(trustDomain: TrustDomain, serverID: String, lifetimes: SVIDLifetimes) {
+    package init(
+        trustDomain: TrustDomain,
+        serverID: String,
+        lifetimes: SVIDLifetimes,
+        hold: Duration = AuthorityRotation.publicationHold
+    ) {
         self.trustDomain = trustDomain
         self.serverID = serverID
         self.lifetimes = lifetimes
+        self.hold = hold
     }
 
     /// The ID of the agent of a name.

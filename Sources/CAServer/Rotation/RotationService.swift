@@ -73,9 +73,17 @@ package struct RotationService: Sendable {
             )
             authorities = try await records()
         }
+        // Also after a restart: it is said until verifiers have had their time.
+        if let active = authorities.first(where: { $0.state == .active }) {
+            core.signs(active, now: now)
+        }
         await destroyUnneededKeys()
         try await core.reloadTrust()
-        return AuthorityRotation(authorities: authorities, lifetimes: core.logic.lifetimes)
+        return AuthorityRotation(
+            authorities: authorities,
+            lifetimes: core.logic.lifetimes,
+            hold: core.logic.hold
+        )
     }
 
     /// A prepared authority whose key is gone (keys in memory) can never sign: it leaves the bundle.
@@ -108,6 +116,7 @@ package struct RotationService: Sendable {
                 core.logger.warning("the wall clock stepped", metadata: ["by": "\(step)"])
             }
             if core.isTrustStale { await core.refreshTrust() }
+            core.endUnheld(now: core.clock.wallTime)
             let (orders, haveRecordsChanged) = core.rotationDesk.take()
             let now = core.clock.wallTime
             // What is due is decided by what there is, not by what an admin has just changed.
@@ -229,7 +238,9 @@ package struct RotationService: Sendable {
         await core.refreshTrust()
         await destroyUnneededKeys()
         core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
-        return rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
+        let actions = rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
+        if let active = rotation.active { core.signs(active, now: now) }
+        return actions
     }
 
     private func publishNext(
@@ -354,7 +365,7 @@ package struct RotationService: Sendable {
     ) async throws -> Authority {
         let (logic, storage) = (core.logic, core.configuration.keyStorage)
         let (signer, tokenSigner) = try await core.keys.apart {
-            (try $0.makeAuthorityKey(), try $0.makeAuthorityKey())
+            (try $0.makeAuthorityKey(), try $0.makeAuthorityKey(for: .tokens))
         }
         var generator = core.randomness
         var authority = try Authority.selfSigned(
@@ -457,8 +468,8 @@ package struct RotationService: Sendable {
     private func report(_ rotation: AuthorityRotation, _ wakeAt: Date?) {
         let text =
             if let next = rotation.next {
-                "authority \(next.id.prefix(16)) is published and begins to sign when all live "
-                    + "agents have it"
+                "authority \(next.id.prefix(16)) is published and begins to sign when it was so for "
+                    + "\(SVIDLifetimes.text(rotation.hold)) and all live agents have it"
             } else if rotation.active != nil {
                 "the next authority is made at half life of the active one"
             } else {

@@ -62,7 +62,7 @@ package struct Server: Sendable {
             noted: [
                 DecisionKeeper.condition, RevocationListService.condition,
                 ServerCore.tokenCondition,
-            ]
+            ] + configuration.publicConditions
         )
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let keys = try configuration.openKeys(serverID: stored.serverID)
@@ -72,7 +72,8 @@ package struct Server: Sendable {
         let logic = ServerLogic(
             trustDomain: stored.trustDomain,
             serverID: stored.serverID,
-            lifetimes: configuration.lifetimes
+            lifetimes: configuration.lifetimes,
+            hold: configuration.hold
         )
         let revision = try datastore.readNow { try $0.revision() }
         let auditIsNew = try datastore.readNow { try $0.auditSize() } == 0
@@ -155,6 +156,8 @@ package struct Server: Sendable {
     /// - Parameter ready: Called with the TCP port once agents can connect.
     /// - Throws: why the server could not start, or why it ended.
     package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
+        // What cannot be listened on is said before anything is changed.
+        let publication = try Publication(core)
         let rotation = RotationService(core: core)
         let machine = try await rotation.start()
         try await recordStart()
@@ -186,6 +189,7 @@ package struct Server: Sendable {
             group.addTask { await core.watchSigner() }
             group.addTask { await core.watchTokenSigner() }
             group.addTask { await summarize() }
+            if let publication { group.addTask { await publication.run() } }
             group.addTask { try await endpoint.run() }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }
             group.addTask { try await serve(local, services: adminServices) }
@@ -281,24 +285,6 @@ package struct Server: Sendable {
         )
     }
 
-    private func recordStart() async throws {
-        let (core, logic, now) = (core, core.logic, core.clock.wallTime)
-        _ = try await core.write { transaction in
-            let revision = try transaction.revision()
-            let start = ServerStart(
-                epoch: revision.epoch.bytes,
-                revision: revision.number,
-                serverID: logic.serverID,
-                version: SignetVersion.current
-            )
-            return try transaction.append(
-                .serverStarted(start),
-                by: .system("server"),
-                at: now
-            )
-        }
-    }
-
     /// The metrics that only change with what happens later begin with what is there.
     private func reportStart() async throws {
         let metrics = core.metrics
@@ -327,6 +313,7 @@ package struct Server: Sendable {
         metrics.set(.rotationAgentsMissing, to: 0)
         metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
         core.report(nil)
+        for warning in core.configuration.publicWarnings { core.logger.warning("\(warning)") }
     }
 
     /// Tells the hub of the nodes in the datastore.

@@ -4,6 +4,7 @@ internal import AuditLog
 internal import Clocks
 internal import ControlAPI
 internal import Datastore
+internal import FoundationEssentials
 internal import Logging
 internal import SPIFFE
 internal import Synchronization
@@ -26,6 +27,9 @@ final class ClockReport: Sendable {
             return true
         }
     }
+
+    /// Whether the last word was that the clock is believed.
+    var isBelieved: Bool { state.withLock { $0.told == nil } }
 
     /// The news has been recorded, or has to be told again.
     func end(_ problem: ClockRefusal.Problem?, isRecorded: Bool) {
@@ -52,6 +56,14 @@ extension ServerCore {
         let (logic, now) = (logic, clock.wallTime)
         guard clockGuard.problem(wall: now, boot: clock.bootTime) == nil else { return false }
         return (try? await read { try logic.clockProblem(now, in: $0) == nil }) ?? false
+    }
+
+    /// The wall clock; nil while it is not believed, as far as is known without asking anybody.
+    var believedWallTime: Date? {
+        let now = clock.wallTime
+        guard clockReport.isBelieved, clockGuard.problem(wall: now, boot: clock.bootTime) == nil
+        else { return nil }
+        return now
     }
 
     /// Looks at the clock; when it begins or ceases to be believed, or is doubted for another

@@ -6,6 +6,7 @@ package import ControlAPI
 internal import Datastore
 internal import Issuance
 internal import Logging
+internal import PublicEndpoint
 package import SPIFFE
 internal import Synchronization
 internal import Telemetry
@@ -57,7 +58,8 @@ extension ServerCore {
             let issuer = try TokenIssuer(
                 trustDomain: logic.trustDomain,
                 lifetimes: configuration.tokenLifetimes,
-                authority: tokens
+                authority: tokens,
+                issuer: configuration.publicURL?.description
             )
             if !tokenTrouble.isPresent { health.met(Self.tokenCondition) }
             return .success(TokenTrust(authorityID: authority.id, issuer: issuer, signer: signer))

@@ -85,6 +85,8 @@ package final class ServerCore: Sendable {
     /// Its second key did not.
     let tokenTrouble = SignerTrouble()
     let tokenLine: SigningLine
+    /// Until when verifiers outside may not know the key that signs.
+    let unheldUntil = Mutex<Date?>(nil)
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)

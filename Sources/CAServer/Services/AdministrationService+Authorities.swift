@@ -193,7 +193,7 @@ extension AdministrationService {
         if request.rehearse {
             // Whether it may be done at all is for the act to say.
             _ = try await gate.write(question, isRehearsal: true, context, act)
-            return try response(outlook, isRehearsal: true)
+            return advised(try response(outlook, isRehearsal: true), verb)
         }
         // One that signs is refused by the act itself, which names what has to come first.
         let isDone = [standing.state, AuthorityRecord.activeState].contains(outlook.record.state)
@@ -204,7 +204,7 @@ extension AdministrationService {
             "an authority is distrusted",
             metadata: ["authority": "\(record.id)", "state": "\(record.state)"]
         )
-        return try response(outlook.with(record), isRehearsal: false)
+        return advised(try response(outlook.with(record), isRehearsal: false), verb)
     }
 
     // MARK: - What an act would do
@@ -225,7 +225,7 @@ extension AdministrationService {
         _ context: ServerContext,
         _ find: @escaping @Sendable (ReadTransaction) throws -> AuthorityRecord?
     ) async throws -> AuthorityOutlook {
-        let hub = core.hub
+        let (hub, hold) = (core.hub, core.logic.hold)
         let isClockBelieved = await core.isClockBelieved()
         return try await gate.read(question, context) { transaction, standing in
             guard let record = try find(transaction) else {
@@ -239,11 +239,28 @@ extension AdministrationService {
                 record,
                 verb: question.verb,
                 agents: applied,
+                hold: hold,
                 isClockBelieved: isClockBelieved,
                 now: standing.now,
                 in: transaction
             )
         }
+    }
+
+    /// What verifiers outside do not notice (docs/decisions/0019).
+    private static let revocationAdvice =
+        "verifiers outside that keep a key until they meet an unknown one (Vault, Kubernetes API "
+        + "servers) take tokens by this authority until then: rotate once more with --now, and have "
+        + "each of them verify a new token, or restart it"
+
+    private func advised(
+        _ response: Signet_Admin_V1alpha1_AuthorityActionResponse,
+        _ verb: AdminVerb
+    ) -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        guard verb == .authorityRevoke, core.configuration.publicURL != nil else { return response }
+        var response = response
+        response.advice = [Self.revocationAdvice]
+        return response
     }
 
     private func response(

@@ -756,6 +756,9 @@ package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionResponse: Sendab
 
   package var notReplacedIds: [String] = []
 
+  /// What is left to be done by hand, one sentence each.
+  package var advice: [String] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -2908,7 +2911,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AuthorityActionResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0\u{1}rehearsed\0\u{1}objections\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}absent_agents\0\u{3}absent_agent_count\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}not_replaced_ids\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0\u{1}rehearsed\0\u{1}objections\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}absent_agents\0\u{3}absent_agent_count\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}not_replaced_ids\0\u{1}advice\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2926,6 +2929,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.validSvids) }()
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.notReplacedSvids) }()
       case 10: try { try decoder.decodeRepeatedStringField(value: &self.notReplacedIds) }()
+      case 11: try { try decoder.decodeRepeatedStringField(value: &self.advice) }()
       default: break
       }
     }
@@ -2966,6 +2970,9 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
     if !self.notReplacedIds.isEmpty {
       try visitor.visitRepeatedStringField(value: self.notReplacedIds, fieldNumber: 10)
     }
+    if !self.advice.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.advice, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2980,6 +2987,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
     if lhs.validSvids != rhs.validSvids {return false}
     if lhs.notReplacedSvids != rhs.notReplacedSvids {return false}
     if lhs.notReplacedIds != rhs.notReplacedIds {return false}
+    if lhs.advice != rhs.advice {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -9,14 +9,14 @@ internal import Synchronization
 ///
 /// The lock file `<path>.lock` (mode 0600) stays behind; removing it would let two servers hold
 /// locks on two files of the same name.
-final class UnixSocketFile: Sendable {
+package final class UnixSocketFile: Sendable {
     /// Connections that wait for accept; the kernel may lower it (net.core.somaxconn).
     static let backlog: Int32 = 1024
 
     /// What the file is until it belongs to its group, and if it cannot be given to it.
     static let ownerMode: UInt32 = 0o600
 
-    let path: String
+    package let path: String
     let mode: UInt32
     let group: UInt32?
     private let made = Mutex<Made?>(nil)
@@ -27,7 +27,13 @@ final class UnixSocketFile: Sendable {
         let inode: UInt64
     }
 
-    init(path: String, mode: UInt32, group: UInt32? = nil) {
+    /// Describes the file; `listen()` makes it.
+    ///
+    /// - Parameters:
+    ///   - path: An absolute path.
+    ///   - mode: Its permissions, whatever the umask.
+    ///   - group: The group that it is given to.
+    package init(path: String, mode: UInt32, group: UInt32? = nil) {
         self.path = path
         self.mode = mode
         self.group = group
@@ -40,7 +46,7 @@ final class UnixSocketFile: Sendable {
     /// Makes the socket and returns its listening descriptor, which the caller owns.
     ///
     /// - Throws: `UnixSocketError`.
-    func listen() throws(UnixSocketError) -> Int32 {
+    package func listen() throws(UnixSocketError) -> Int32 {
         guard path.utf8.first == UInt8(ascii: "/"), !path.utf8.contains(0) else {
             throw .pathNotAbsolute
         }
@@ -59,7 +65,7 @@ final class UnixSocketFile: Sendable {
     }
 
     /// Removes the file if it is still ours, and releases the lock.
-    func remove() {
+    package func remove() {
         let entry = made.withLock { made in
             defer { made = nil }
             return made

@@ -8,7 +8,9 @@ package import FoundationEssentials
 /// The next authority is prepared at half life. It begins to sign at
 /// `max(published + hold, all live agents applied)`, at the latest at
 /// `notAfter - max(lifetime / 6, 2 x longest SVID)` of the one before it: one agent that is dead or
-/// stuck can delay a rotation but not stop it. An old authority leaves after its last SVID expired.
+/// stuck can delay a rotation but not stop it. One that is made so late that the hold would end
+/// after that waits for the hold alone, until `notAfter - longest SVID`: before that nothing has to
+/// be cut or refused. An old authority leaves after its last SVID expired.
 ///
 /// The machine is a function of the authorities' records: after a restart it is made from what the
 /// datastore holds and asks again for what was not finished. Each action is asked for once; the
@@ -52,7 +54,8 @@ package struct AuthorityRotation: Sendable {
     /// The records as the machine knows them.
     package private(set) var authorities: [Authority]
     private let lifetimes: SVIDLifetimes
-    private let hold: Duration
+    /// How long a published authority waits before it signs.
+    package let hold: Duration
     /// Prepared authorities that no bundle ever held: an earlier process ended in between.
     private let abandoned: Set<String>
     private var isRequested = false
@@ -66,8 +69,9 @@ package struct AuthorityRotation: Sendable {
     /// - Parameters:
     ///   - authorities: All records of the server.
     ///   - lifetimes: The lifetimes now configured.
-    ///   - hold: `publicationHold`, or three times the largest refresh hint once foreign consumers
-    ///     poll the bundle.
+    ///   - hold: `publicationHold`, or what verifiers outside need; at most
+    ///     `SVIDLifetimes.publicationHoldMax`, or the next authority would be of no more use before
+    ///     it signs.
     package init(
         authorities: [Authority],
         lifetimes: SVIDLifetimes,
@@ -94,8 +98,7 @@ package struct AuthorityRotation: Sendable {
     /// while there is none.
     package func activation(now: Date) -> (expected: Date, latest: Date)? {
         guard let next else { return nil }
-        let latest =
-            active.map { max(lastMoment(of: $0), now) } ?? now
+        let latest = active.map { max(latestActivation(of: next, after: $0), now) } ?? now
         return (activationTime(of: next, now: now) ?? latest, latest)
     }
 
@@ -278,9 +281,20 @@ extension AuthorityRotation {
         // A key is published before its first use, whatever else (SPIFFE Federation section 5.2.1).
         guard let publishedAt = next.publishedAt else { return nil }
         guard let active, active.notAfter > now else { return now }
+        let latest = latestActivation(of: next, after: active)
+        guard let missing, missing.isEmpty else { return latest }
+        return min(publishedAt.adding(hold), latest)
+    }
+
+    /// When the prepared authority begins to sign whoever does not have it.
+    ///
+    /// That is the last moment; one that is published too late for it is held all the same, as long
+    /// as the active one signs whole SVIDs.
+    private func latestActivation(of next: Authority, after active: Authority) -> Date {
         let last = lastMoment(of: active)
-        guard let missing, missing.isEmpty else { return last }
-        return min(publishedAt.adding(hold), last)
+        guard let publishedAt = next.publishedAt else { return last }
+        let end = active.notAfter.adding(.zero - lifetimes.longestSVID)
+        return max(last, min(publishedAt.adding(hold), end))
     }
 
     /// When an authority that does not sign leaves.

@@ -73,6 +73,15 @@ package struct SVIDLifetimes: Hashable, Sendable {
     /// The longest that any SVID of these lifetimes is valid after the moment of signing.
     package var longestSVID: Duration { max(workloadMax, agent, server) }
 
+    /// The longest that a published authority can wait before it signs: from half life of the one
+    /// before it to the last moment.
+    ///
+    /// With a longer wait the next authority would be used up before it signs, and the one after it
+    /// sign in the second of its publication.
+    package var publicationHoldMax: Duration {
+        authority / 2 - max(authority / 6, longestSVID * 2)
+    }
+
     /// A lifetime as people write it: `4h`, `20m`, `1h30m`; whole seconds.
     package static func text(_ lifetime: Duration) -> String {
         var rest = lifetime.components.seconds

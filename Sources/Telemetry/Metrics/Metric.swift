@@ -44,6 +44,8 @@ package enum Metric: String, CaseIterable, Sendable {
     case observedEndpoints = "signet_server_observed_endpoints"
     case proxies = "signet_server_proxies"
     case proxiesAttached = "signet_server_proxies_attached"
+    case publicClosings = "signet_server_public_connections_closed_total"
+    case publicResponses = "signet_server_public_responses_total"
     case revision = "signet_server_revision"
     case revocationListCertificates = "signet_server_revocation_list_certificates"
     case revocationListLeftOut = "signet_server_revocation_list_left_out"

@@ -9,8 +9,8 @@ extension Metric {
             .decisionStored, .decisionUploads, .documentApplies,
             .endpointsRefused, .issuanceRefusals, .metricSeriesDropped, .proxyDecisions,
             .proxyRecordsDropped,
-            .proxyRefusals, .proxyStates, .revocationListsSigned, .revocationListsWithheld,
-            .rpcs, .statesReceived,
+            .proxyRefusals, .proxyStates, .publicClosings, .publicResponses, .revocationListsSigned,
+            .revocationListsWithheld, .rpcs, .statesReceived,
             .svidRenewals, .svidsIssued,
             .proxyAccessLogDropped, .proxyDecisionRecords, .proxyDecisionRecordsLost, .proxyEnds,
             .proxyHandshakeFailures, .proxyLongTurns, .proxyServerEnds, .proxyStaleKeys,
@@ -57,7 +57,7 @@ extension Metric {
         case .attestations: ["method", "result"]
         case .auditAlarms, .connectionsRefused, .issuanceRefusals, .proxyEnds,
             .proxyHandshakeFailures, .proxyRefusals, .proxyServerEnds, .syncAlarms,
-            .decisionRecordsLost, .proxyDecisionRecordsLost:
+            .decisionRecordsLost, .proxyDecisionRecordsLost, .publicClosings:
             ["reason"]
         case .auditLeaves: []
         case .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate:
@@ -70,6 +70,7 @@ extension Metric {
             .decisionUploads:
             ["result"]
         case .metricSeriesDropped: ["metric"]
+        case .publicResponses: ["document", "status"]
         case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]
         case .requestBytes, .requestDuration, .requests, .responseBytes:
             [
@@ -123,7 +124,7 @@ extension Metric {
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
-        case .authorityNotAfter, .authoritySVIDsNotReplaced,
+        case .authorityNotAfter, .authoritySVIDsNotReplaced, .publicClosings, .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
             .rotationAgentsMissing, .svidRenewals, .svidsIssued:
@@ -185,6 +186,8 @@ extension Metric {
         case .authorityNotAfter: "End of each X.509 authority, in Unix time."
         case .authoritySVIDsNotReplaced:
             "Valid certificates under tainted authorities whose holder was issued no newer one."
+        case .publicClosings: "Connections of verifiers outside that ended, by reason."
+        case .publicResponses: "Answers to verifiers outside, by document and status."
         case .revocationListCertificates: "Certificates on each authority's revocation list."
         case .revocationListLeftOut:
             "Revoked certificates of each authority that have no place on its list."

@@ -62,6 +62,7 @@ struct AuthorityActOptions: ParsableArguments {
         if now { try confirm(try await ask(rehearse: true)) }
         let view = try await ask(rehearse: rehearse)
         try output.print(view) { view.table }
+        for line in view.advice { Terminal.error(line) }
         guard rehearse else { return }
         for line in view.consequences { Terminal.error(line) }
         Terminal.error(
@@ -126,8 +127,9 @@ struct AuthorityPrepareCommand: AsyncParsableCommand {
         commandName: "prepare",
         abstract: "Make and publish the next authority now.",
         discussion: """
-            It begins to sign by itself: when it is published for 30 s and every live agent has it, \
-            at the latest while the active one still has time for two SVIDs.
+            It begins to sign by itself: when it is published for 30 s (with publicURL for \
+            publicHold) and every live agent has it, at the latest while the active one still has \
+            time for two SVIDs.
 
             Example: signet authority prepare
             """
@@ -151,8 +153,8 @@ struct AuthorityActivateCommand: AsyncParsableCommand {
         commandName: "activate",
         abstract: "Let the prepared authority sign now.",
         discussion: """
-            Without --now only if it is published for 30 s and every live agent has it, when it is \
-            about to do so by itself.
+            Without --now only if it is published for 30 s (with publicURL for publicHold) and every \
+            live agent has it, when it is about to do so by itself.
 
             Example: signet authority activate 3f2a91c07bd4e815
             """
@@ -198,6 +200,10 @@ struct AuthorityRevokeCommand: AsyncParsableCommand {
             It leaves the bundle, proxies end every connection that was verified by it, and agents \
             withdraw its SVIDs. Taint it first: then nobody is without an SVID. The authority that \
             signs cannot be revoked: rotate first. It cannot be taken back.
+
+            With publicURL: Vault and Kubernetes API servers believe its tokens until they meet a key \
+            that they do not know. Rotate once more with --now, and have each of them verify a new \
+            token, or restart it.
 
             Example: signet authority revoke 3f2a91c07bd4e815 --reason "backup lost"
             """

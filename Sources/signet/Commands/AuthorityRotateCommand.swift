@@ -81,7 +81,8 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
                 : "nothing was changed; a new authority would take the place of the one shown"
         )
         Terminal.error(
-            "It would sign once it is published for 30 s and these have it: "
+            "It would sign once it is published long enough (30 s, or publicHold) and these have "
+                + "it: "
                 + (view.waitingAgents.isEmpty
                     ? "every live agent"
                     : AuthorityListView.named(view.waitingAgents, view.waitingAgentCount))

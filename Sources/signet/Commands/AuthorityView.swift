@@ -118,6 +118,8 @@ package struct AuthorityActView: Encodable, Sendable {
     var validSVIDs: UInt64
     var notReplacedSVIDs: UInt64
     var notReplacedIDs: [String]
+    /// What is left to be done by hand.
+    var advice: [String]
 
     /// Takes what a server says.
     package init(_ response: Signet_Admin_V1alpha1_AuthorityActionResponse) {
@@ -131,6 +133,7 @@ package struct AuthorityActView: Encodable, Sendable {
         validSVIDs = response.validSvids
         notReplacedSVIDs = response.notReplacedSvids
         notReplacedIDs = response.notReplacedIds
+        advice = response.advice
     }
 
     /// Whom it hurts, one line each.

@@ -301,12 +301,13 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                     epoch: [UInt8](repeating: 0x0E, count: 16),
                     revision: 41,
                     serverID: "one",
-                    version: "0.1.0"
+                    version: "0.1.0",
+                    publicURL: "https://id.example.org"
                 )
             ),
             by: .system("server"),
             #"""
-            {"actor":"system:server","epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1,"version":"0.1.0"}
+            {"actor":"system:server","epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","publicURL":"https://id.example.org","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1,"version":"0.1.0"}
             """#
         ),
         GoldenRecord(

@@ -44,6 +44,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case proxyReport = "proxy-report"
     /// The state of a proxy, as the server composes it.
     case proxyState = "proxy-state"
+    /// A request of a verifier outside, in pieces and whole, and what is answered.
+    case publicRequest = "public-request"
     /// A certificate revocation list, against another parser and what its key says of it.
     case revocationList = "revocation-list"
     /// A SPIFFE ID, against a grammar written down a second time.
@@ -79,6 +81,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .proxyMessage: try ProxyMessageProperty.check(input)
         case .proxyReport: try ProxyReportProperty.check(input)
         case .proxyState: try ProxyStateProperty.check(input)
+        case .publicRequest: try PublicRequestProperty.check(input)
         case .revocationList: try RevocationListProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)
         case .syncMessage: try SyncMessageProperty.check(input)

@@ -10,8 +10,8 @@ import SPIFFE
 /// Authorities change neither too early nor too late, and whatever is at hand verifies with the
 /// bundle at hand, at all times; an agent that is dead for ever changes nothing of it.
 struct RotationChecker {
-    /// How late a due activation may be: the loop looks this often at a clock that may step, and
-    /// a failed step is repeated after a while.
+    /// How late a due activation may be, beside the hold of an authority that is made late: the loop
+    /// looks this often at a clock that may step, and a failed step is repeated after a while.
     static let latenessMax: Duration =
         RotationService.checkInterval + AuthorityRotation.retryDelay + .seconds(5)
 
@@ -95,20 +95,19 @@ struct RotationChecker {
         }
     }
 
-    /// No authority signs before it was published long enough and every live agent has it, but
-    /// for the latest moment.
+    /// No authority signs before it was published long enough, while the one before it signs whole
+    /// SVIDs, nor before every live agent has it, but for the latest moment.
     private mutating func checkActivations(_ world: World) throws {
         for activation in world.ledger.activations[activationsSeen...] {
             activationsSeen += 1
             guard let retiring = activation.retiring.flatMap({ world.ledger.authorities[$0] }),
                 let next = world.ledger.authorities[activation.id],
-                retiring.notAfter > activation.wall,
-                activation.wall < retiring.lastMoment(world.settings.lifetimes)
+                activation.wall < retiring.holdEnd(world.settings.lifetimes)
             else { continue }
             rotationCount += 1
             guard
-                activation.at - next.publishedAt
-                    >= AuthorityRotation.publicationHold - .seconds(1) || world.serverClockStepped
+                activation.at - next.publishedAt >= world.settings.hold - .seconds(1)
+                    || world.serverClockStepped
             else {
                 throw world.violation(
                     .rotation,
@@ -116,6 +115,7 @@ struct RotationChecker {
                         + "\((activation.at - next.publishedAt).inSeconds) s after publication"
                 )
             }
+            guard activation.wall < retiring.lastMoment(world.settings.lifetimes) else { continue }
             // Live is who was connected lately, whichever process of the server it was to.
             for agent in world.agents {
                 guard let seen = world.seen[agent.name],
@@ -149,7 +149,7 @@ struct RotationChecker {
         let now = world.scheduler.now
         let since = overdueSince ?? now
         overdueSince = since
-        guard now - since <= Self.latenessMax else {
+        guard now - since <= Self.latenessMax + world.settings.hold else {
             throw world.violation(
                 .rotation,
                 "authority \(active.id.prefix(8)) signs after its last moment"
@@ -166,5 +166,10 @@ extension AuthorityFact {
             lifetimes.longestSVID.seconds * 2
         )
         return notAfter.addingTimeInterval(-lead)
+    }
+
+    /// Until when a successor that was made late is held.
+    func holdEnd(_ lifetimes: SVIDLifetimes) -> Date {
+        notAfter.addingTimeInterval(-lifetimes.longestSVID.seconds)
     }
 }

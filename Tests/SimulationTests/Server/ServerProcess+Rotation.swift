@@ -26,7 +26,11 @@ extension ServerProcess {
             authorities = try records()
         }
         try reloadTrust()
-        rotation = AuthorityRotation(authorities: authorities, lifetimes: logic.lifetimes)
+        rotation = AuthorityRotation(
+            authorities: authorities,
+            lifetimes: logic.lifetimes,
+            hold: logic.hold
+        )
     }
 
     /// One turn of the loop of `RotationService.run`.

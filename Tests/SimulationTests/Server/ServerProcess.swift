@@ -85,7 +85,8 @@ final class ServerProcess {
         logic = ServerLogic(
             trustDomain: trustDomain,
             serverID: Self.serverID,
-            lifetimes: machine.lifetimes
+            lifetimes: machine.lifetimes,
+            hold: machine.hold
         )
         let revision = try datastore.readNow { try $0.revision() }
         let auditIsNew = try datastore.readNow { try $0.auditSize() } == 0

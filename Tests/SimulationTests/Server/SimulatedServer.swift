@@ -18,6 +18,7 @@ final class SimulatedServer {
     let clock: SimulatedClock
     let ledger: Ledger
     let lifetimes: SVIDLifetimes
+    let hold: Duration
     let sabotage: Sabotage?
     let directory: String
     private(set) var running: ServerProcess?
@@ -36,12 +37,14 @@ final class SimulatedServer {
         _ scheduler: Scheduler,
         ledger: Ledger,
         lifetimes: SVIDLifetimes,
+        hold: Duration,
         sabotage: Sabotage?,
         directory: String
     ) {
         self.scheduler = scheduler
         self.ledger = ledger
         self.lifetimes = lifetimes
+        self.hold = hold
         self.sabotage = sabotage
         self.directory = directory
         clock = SimulatedClock(

@@ -9,6 +9,9 @@ struct Settings {
     static let bigSeedMin: UInt64 = 1_000_000_000
 
     let lifetimes: SVIDLifetimes
+    /// How long an authority is published before it signs: in every fourth world as for verifiers
+    /// outside.
+    let hold: Duration
     let agentCount: Int
     let entryNameCount: Int
     /// How long the world is watched.
@@ -30,6 +33,7 @@ struct Settings {
             server: longest,
             authority: longest * SVIDLifetimes.authorityPerSVIDMin
         )
+        hold = seed.isMultiple(of: 4) ? longest / 2 : AuthorityRotation.publicationHold
         agentCount = isBig ? Int.random(in: 3...6, using: &random) : 3
         entryNameCount = isBig ? 8 : 4
         // Long enough for one rotation, in big worlds for three.

@@ -43,6 +43,7 @@ final class World {
             scheduler,
             ledger: ledger,
             lifetimes: settings.lifetimes,
+            hold: settings.hold,
             sabotage: sabotage,
             directory: "\(directory)/server"
         )

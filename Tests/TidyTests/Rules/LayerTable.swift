@@ -107,6 +107,12 @@ enum LayerTable {
         ),
         Target(
             2,
+            "PublicEndpoint",
+            ["HTTPCodec", "HTTPSemantics", "SPIFFE"],
+            thirdParty: nio.union(x509).union(["NIOSSL"])
+        ),
+        Target(
+            2,
             "Reactor",
             ["CLinux", "CTLS", "CTLSBoringSSL", "CTLSOpenSSL", "HTTPSemantics", "SPIFFE"],
             thirdParty: ["BasicContainers", "ContainersPreview"]
@@ -119,7 +125,7 @@ enum LayerTable {
             everyEdge.union([
                 "AuditLog", "Authorization", "CPKCS11", "Datastore", "DecisionLog", "DecisionWire",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
-                "Routing", "SPIFFE",
+                "PublicEndpoint", "Routing", "SPIFFE",
             ]),
             thirdParty: daemon.union(["CryptoExtras"])
         ),
@@ -175,12 +181,14 @@ enum LayerTable {
     static let forbidden: [String: Set<String>] = [
         "signet-agent": [
             "Authorization", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
-            "PolicyDocuments",
+            "PolicyDocuments", "PublicEndpoint",
         ],
-        "signet": ["CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy", "NodeAgent"],
+        "signet": [
+            "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy", "NodeAgent", "PublicEndpoint",
+        ],
         "signet-proxy": [
             "CAServer", "Configuration", "Datastore", "GRDB", "Issuance", "NodeAgent",
-            "PolicyDocuments", "StrictYAML", "Yams",
+            "PolicyDocuments", "PublicEndpoint", "StrictYAML", "Yams",
         ],
         "signet-server": ["MTLSProxy", "NodeAgent"],
     ]

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Clocks
+internal import Datastore
+internal import Logging
+internal import NodeSync
+internal import PublicEndpoint
+internal import SPIFFE
+
+extension Server {
+    /// Writes the leaf of a start, and says if tokens name another issuer than before.
+    func recordStart() async throws {
+        let (core, logic, now) = (core, core.logic, core.clock.wallTime)
+        let url = core.configuration.publicURL?.description ?? ""
+        let before = try await core.write { transaction in
+            let before = try Self.lastStart(in: transaction)
+            let revision = try transaction.revision()
+            let start = ServerStart(
+                epoch: revision.epoch.bytes,
+                revision: revision.number,
+                serverID: logic.serverID,
+                version: SignetVersion.current,
+                publicURL: url
+            )
+            _ = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
+            return before
+        }
+        guard let before, before.publicURL != url else { return }
+        core.logger.warning(
+            "publicURL is another one than at the last start, and verifiers compare it",
+            metadata: ["before": "\(before.publicURL)", "now": "\(url)"]
+        )
+    }
+
+    /// The start before this one; nil at the first.
+    private static func lastStart(in transaction: ReadTransaction) throws -> ServerStart? {
+        var filter = AuditLeafFilter()
+        filter.event = AuditEvent.Name.serverStarted.rawValue
+        let leaf = try transaction.queryLeaves(filter, limit: 1, newestFirst: true).first
+        // One that cannot be read says nothing here; `signet audit verify` names it.
+        guard let leaf, let record = try? AuditRecord(parsing: leaf.bytes),
+            case .serverStarted(let start) = record.event
+        else { return nil }
+        return start
+    }
+}
