@@ -69,7 +69,7 @@ struct HelpTests {
             "dev", "apply", "get", "delete", "history", "token create", "agent list", "agent show",
             "agent ban", "agent evict", "bundle show", "authority show",
             "authority rotate", "authority prepare", "authority activate", "authority taint",
-            "authority revoke", "entry list",
+            "authority revoke", "authority crl", "entry list",
             "entry show", "entry blast-radius", "svid fetch", "svid watch", "svid revoke",
             "svid revocations", "proxy list", "proxy status", "proxy connections",
             "explain workload", "explain request", "explain decision", "decisions verify",

@@ -21,10 +21,10 @@ struct AuthorityCRLCommand: AsyncParsableCommand {
             PEM and DER are what other programs read, DER for one authority at a time. With the ID of \
             an authority the table has its revoked certificates.
 
-            Examples:
-              signet authority crl
-              signet bundle show > bundle.pem && signet authority crl -o pem > crl.pem
-              openssl verify -crl_check -CAfile bundle.pem -CRLfile crl.pem svid.pem
+            With `signet bundle show > bundle.pem`, openssl verify -crl_check -CAfile bundle.pem \
+            -CRLfile crl.pem looks at them.
+
+            Example: signet authority crl -o pem > crl.pem
             """
     )
     @OptionGroup var server: ServerOptions
