@@ -95,6 +95,12 @@ struct PublicationHoldTests {
         )
     }
 
+    @Test func `a hold that does not fit the lifetimes puts no rotation off`() {
+        var rotation = rotation(hold: .seconds(4 * 3600 + 1))
+        #expect(rotation.timerFired(now: time(15.5)) == [.prepare])
+        #expect(publish(&rotation, at: 15.5) == [.scheduleTimer(at: time(16))])
+    }
+
     @Test func `the next authority is made early enough for the hold`() {
         var rotation = rotation(hold: .seconds(5 * 3600))
         #expect(rotation.timerFired(now: time(0)) == [.scheduleTimer(at: time(11))])

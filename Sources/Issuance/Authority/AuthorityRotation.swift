@@ -289,10 +289,13 @@ extension AuthorityRotation {
     /// When the prepared authority begins to sign whoever does not have it.
     ///
     /// That is the last moment; one that is published too late for it is held all the same, as long
-    /// as the active one signs whole SVIDs.
+    /// as the active one signs whole SVIDs. With lifetimes so short that no hold fits every one would
+    /// be too late, and tokens would have no time: then the last moment is the last.
     private func latestActivation(of next: Authority, after active: Authority) -> Date {
         let last = lastMoment(of: active)
-        guard let publishedAt = next.publishedAt else { return last }
+        guard let publishedAt = next.publishedAt, hold <= lifetimes.publicationHoldMax else {
+            return last
+        }
         let end = active.notAfter.adding(.zero - lifetimes.longestSVID)
         return max(last, min(publishedAt.adding(hold), end))
     }
