@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SPIFFE
 internal import SwiftASN1
 
 /// Everything that a TBSCertificate says (RFC 5280 section 4.1), before encoding.

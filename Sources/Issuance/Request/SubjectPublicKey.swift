@@ -3,6 +3,7 @@
 internal import Crypto
 internal import CryptoExtras
 internal import FoundationEssentials
+internal import SPIFFE
 internal import SwiftASN1
 
 /// A public key of a kind that Signet certifies, as its SubjectPublicKeyInfo (RFC 5280 section
@@ -163,6 +164,12 @@ package struct SubjectPublicKey: Hashable, Sendable {
             let key = try _RSA.Signing.PublicKey(derRepresentation: parts.key.bytes)
             return (.rsa(bits: bits), .rsa(key))
         } catch { throw .notDER }
+    }
+}
+
+extension KeyIdentifier {
+    init(of key: SubjectPublicKey) {
+        self.init(hashing: key.subjectPublicKeyInfo.suffix(key.bitStringContentBytes))
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SPIFFE
 internal import SwiftASN1
 
 /// Everything that a TBSCertList says (RFC 5280 section 5.1), before encoding.

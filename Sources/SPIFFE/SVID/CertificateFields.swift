@@ -15,6 +15,8 @@ struct CertificateFields {
     let subject: [UInt8]
     let isSelfIssued: Bool
     let spki: [UInt8]
+    /// How many of the last bytes of `spki` are the key itself, the content of the bit string.
+    let publicKeyBytesCount: Int
     let extensions: CertificateExtensions
 
     var hasEmptySubject: Bool { subject == [DERTag.sequence.rawValue, 0] }
@@ -46,7 +48,7 @@ struct CertificateFields {
         let subject = try Self.readName(&fields)
         self.subject = subject.encodedBytes
         isSelfIssued = subject.encodedBytes == issuer.encodedBytes
-        spki = try Self.readPublicKey(&fields)
+        (spki, publicKeyBytesCount) = try Self.readPublicKey(&fields)
         // The unique identifiers of version 2 are refused: no conforming CA writes them, and
         // readers disagree on how they are tagged (RFC 5280 section 4.1.2.8).
         extensions = try CertificateExtensions(reading: &fields)
@@ -102,13 +104,13 @@ struct CertificateFields {
 
     private static func readPublicKey(
         _ fields: inout DERReader
-    ) throws(LeafCertificateError) -> [UInt8] {
+    ) throws(LeafCertificateError) -> (spki: [UInt8], keyBytesCount: Int) {
         let value = try fields.read(.sequence)
         var inside = DERReader(inside: value)
         _ = try readAlgorithm(try inside.read(.sequence))
         let key = try inside.read(.bitString).wholeBytesBitString()
         guard !key.isEmpty else { throw .bitStringMalformed }
         try inside.finish()
-        return value.encodedBytes
+        return (value.encodedBytes, key.count)
     }
 }

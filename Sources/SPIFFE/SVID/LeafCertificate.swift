@@ -52,6 +52,8 @@ package struct LeafCertificate: Hashable, Sendable {
     /// What a signing certificate's name constraints say of URIs; nil if it has none at all.
     let uriConstraints: URIConstraints?
     private let identity: Result<SPIFFEID, X509SVIDError>
+    /// How many of the last bytes of `spkiBytes` are the key itself.
+    private let publicKeyBytesCount: Int
 
     /// Reads one certificate; bytes after it are an error.
     ///
@@ -66,6 +68,7 @@ package struct LeafCertificate: Hashable, Sendable {
         notAfter = fields.notAfter
         spkiBytes = fields.spki
         spkiSHA256 = sha256(fields.spki)
+        publicKeyBytesCount = fields.publicKeyBytesCount
         tbsBytes = fields.tbs
         pathLength = extensions.pathLength
         isSelfIssued = fields.isSelfIssued
@@ -84,6 +87,12 @@ package struct LeafCertificate: Hashable, Sendable {
         hasUnknownCriticalExtensionForAuthority = extensions.hasUnknownCriticalForAuthority
         uriConstraints = extensions.uriConstraints
         identity = Self.identity(uriNames: extensions.uriNames)
+    }
+
+    /// The identifier of the certificate's own key, computed from it: `subjectKeyID` is what the
+    /// certificate says.
+    package var keyIdentifier: KeyIdentifier {
+        KeyIdentifier(hashing: spkiBytes.suffix(publicKeyBytesCount))
     }
 
     /// The SPIFFE ID, with or without a path; nil unless the only URI is one.

@@ -87,6 +87,39 @@ struct RefusedEncoding: Sendable, CustomTestStringConvertible {
         #expect(throws: LeafCertificateError.truncated) { try authoritySPKISHA256([]) }
     }
 
+    @Test func `a key's ID is the one of RFC 7093's example`() throws {
+        // Section 3, method 1.
+        let key = try #require(
+            Hexadecimal.bytes(
+                "047f7f35a79794c950060b8029fc8f363a28f11159692d9d34e6ac948190434735"
+                    + "f833b1a66652dc514337aff7f5c9c75d670c019d95a5d639b72744c64a9128bb"
+            )
+        )
+        #expect(
+            KeyIdentifier(hashing: key).description == "bf37b3e5808fd46d54b28e846311bcce1cad2e1a"
+        )
+    }
+
+    @Test func `a certificate's key has its ID, whatever the certificate calls it`() throws {
+        let lie = try Certificate.Extension(
+            SubjectKeyIdentifier(keyIdentifier: [1, 2, 3]),
+            critical: false
+        )
+        let root = try TestAuthority.root("example.org")
+        let said = try root.intermediate()
+        let silent = try root.intermediate { $0.hasKeyIdentifiers = false }
+        let lying = try root.intermediate {
+            $0.hasKeyIdentifiers = false
+            $0.extraExtensions.append(lie)
+        }
+        for authority in [root, said, silent, lying] {
+            let hash = SHA256.hash(data: authority.key.publicKey.x963Representation)
+            let read = try LeafCertificate(der: authority.der)
+            #expect(read.keyIdentifier.bytes == Array(hash.prefix(20)))
+            #expect(read.subjectKeyID != read.keyIdentifier.bytes)
+        }
+    }
+
     @Test func `a certificate is valid at both ends of its validity`() throws {
         let leaf = try LeafCertificate(
             der: TestAuthority.root("example.org").leaf("spiffe://example.org/web").der

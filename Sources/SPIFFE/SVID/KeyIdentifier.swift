@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The identifier of a key: the leftmost 160 bits of the SHA-256 of its bit string (RFC 7093
+/// section 2, method 1), which needs no SHA-1.
+///
+/// Authorities are named by it, and distrusted by it. It is computed from the key, whatever a
+/// certificate calls it: what a thief signs says what the thief likes.
+package struct KeyIdentifier: Hashable, Sendable, CustomStringConvertible {
+    package static let bytesCount = 20
+
+    package let bytes: [UInt8]
+
+    /// Hashes the content of the subjectPublicKey bit string, without its count of unused bits.
+    package init(hashing bitString: some Sequence<UInt8>) {
+        bytes = Array(sha256(Array(bitString)).prefix(Self.bytesCount))
+    }
+
+    package var description: String { Hexadecimal.text(bytes) }
+}
