@@ -14,27 +14,19 @@ package final class TLSPeer: Sendable {
     package let pathNotAfter: Date
     /// The leaf's serial number in the form of `LeafCertificate.serial`.
     package let serial: [UInt8]
-    /// The subject key identifier of the authority that signed the leaf, or what the leaf calls it.
-    package let authorityKeyID: [UInt8]
-    /// The subject key identifier of the authority of the bundle at the path's end: unlike
-    /// `authorityKeyID`, which an intermediate may say of itself, nobody but the bundle gives it.
-    package let anchorKeyID: [UInt8]
+    /// The computed IDs of the authorities' keys (`KeyIdentifier`), from the one that signed the leaf
+    /// to the bundle's; never empty.
+    package let path: [[UInt8]]
     /// SHA-256 of the leaf certificate.
     package let leafSHA256: [UInt8]
 
-    private init(
-        _ chain: PresentedChain,
-        pathNotAfter: Date,
-        authorityKeyID: [UInt8],
-        anchorKeyID: [UInt8]
-    ) {
+    private init(_ chain: PresentedChain, _ path: CheckedPath) {
         id = chain.id
         notBefore = chain.leaf.notBefore
         notAfter = chain.leaf.notAfter
-        self.pathNotAfter = pathNotAfter
+        pathNotAfter = path.notAfter
         serial = chain.leaf.serial
-        self.authorityKeyID = authorityKeyID
-        self.anchorKeyID = anchorKeyID
+        self.path = path.keyIDs
         leafSHA256 = chain.leafSHA256
     }
 
@@ -61,14 +53,12 @@ package final class TLSPeer: Sendable {
             guard let domain = authorities.domains[presented.id.trustDomain] else {
                 throw .trustDomainUnknown(presented.id.trustDomain)
             }
-            let usable = presented.usable(revoked: authorities.revoked, now: now)
+            let usable = presented.usable(now: now)
             let path = try findPath(usable, domain)
             let authority = domain.certificates[path.authority]
             peer = TLSPeer(
                 presented,
-                pathNotAfter: try presented.checkPath(through: path.presented, to: authority),
-                authorityKeyID: presented.issuerKeyID(through: path.presented, to: authority),
-                anchorKeyID: authority.subjectKeyID ?? []
+                try presented.checkPath(through: path.presented, to: authority)
             )
         } catch {
             throw .verification(error)
@@ -119,7 +109,7 @@ package struct PeerRequirements: Sendable {
 
 /// Whose certificates count no longer although their time is not over.
 package final class PeerRevocations: Sendable {
-    /// A leaf by its authority and serial number.
+    /// A leaf by the computed ID of the key that signed it, and its serial number.
     package struct Leaf: Hashable, Sendable {
         package let authorityKeyID: [UInt8]
         package let serial: [UInt8]
@@ -140,8 +130,8 @@ package final class PeerRevocations: Sendable {
     ///   - leaves: Single certificates.
     ///   - identities: Every certificate of an identity whose validity begins before the instant.
     ///     Authorities date certificates back, so it lies before that of the revocation.
-    ///   - authorities: Everything that these signed, by subject key identifier.
-    ///   - taintedAuthorities: What these signed counts, but nothing outlives its certificate.
+    ///   - authorities: Everything whose path leads through these, by the computed IDs of their keys.
+    ///   - taintedAuthorities: What these vouch for counts, but nothing outlives its certificate.
     package init(
         leaves: Set<Leaf> = [],
         identities: [SPIFFEID: Date] = [:],
@@ -155,23 +145,17 @@ package final class PeerRevocations: Sendable {
     /// Whether an authority of the peer's path is tainted, so that its connections end with its
     /// certificate.
     package func taint(_ peer: TLSPeer) -> Bool {
-        !taintedAuthorities.isEmpty
-            && (taintedAuthorities.contains(peer.anchorKeyID)
-                || taintedAuthorities.contains(peer.authorityKeyID))
+        !taintedAuthorities.isEmpty && peer.path.contains(where: taintedAuthorities.contains)
     }
 
-    /// Whether the peer's certificate is revoked.
+    /// Whether the peer's certificate or an authority of its path is revoked.
     package func contain(_ peer: TLSPeer) -> Bool {
-        if !authorities.isEmpty,
-            authorities.contains(peer.anchorKeyID) || authorities.contains(peer.authorityKeyID)
-        {
-            return true
-        }
+        if !authorities.isEmpty, peer.path.contains(where: authorities.contains) { return true }
         if !identities.isEmpty, let before = identities[peer.id], peer.notBefore < before {
             return true
         }
-        return !leaves.isEmpty
-            && leaves.contains(Leaf(authorityKeyID: peer.authorityKeyID, serial: peer.serial))
+        guard !leaves.isEmpty, let signer = peer.path.first else { return false }
+        return leaves.contains(Leaf(authorityKeyID: signer, serial: peer.serial))
     }
 }
 

@@ -70,18 +70,12 @@ package struct TLSIdentity: Sendable {
     /// Whether anybody of a trust domain is believed.
     package func know(_ trustDomain: TrustDomain) -> Bool { domains[trustDomain] != nil }
 
-    /// SHA-256 of the public keys of authorities that no path may use.
-    let revoked: Set<[UInt8]>
     /// Authorities left out because they do not parse; leaving one out only narrows trust.
     package let unusableAuthorities: [PeerVerifier.UnusableAuthority]
     let provider: TLSProvider
 
     /// Parses the authorities of every bundle, by the rules of `PeerVerifier`.
-    package init(
-        provider: TLSProvider,
-        bundles: [TrustDomain: TrustBundle],
-        revokedAuthorities: Set<[UInt8]> = []
-    ) {
+    package init(provider: TLSProvider, bundles: [TrustDomain: TrustBundle]) {
         var domains: [TrustDomain: Domain] = [:]
         var unusable: [PeerVerifier.UnusableAuthority] = []
         for (trustDomain, bundle) in bundles {
@@ -96,7 +90,7 @@ package struct TLSIdentity: Sendable {
                     unusable.append(.init(trustDomain: trustDomain, index: index))
                     continue
                 }
-                if !revokedAuthorities.contains(read.spkiSHA256) { usable.append((der, read)) }
+                usable.append((der, read))
             }
             if let parsed = unsafe Self.parse(usable.map(\.der), provider) {
                 domains[trustDomain] = unsafe Domain(
@@ -106,7 +100,6 @@ package struct TLSIdentity: Sendable {
             }
         }
         self.domains = domains
-        self.revoked = revokedAuthorities
         self.unusableAuthorities = unusable
         self.provider = provider
     }

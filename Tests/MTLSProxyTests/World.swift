@@ -20,7 +20,8 @@ final class World {
     let root: TestAuthority
     /// What the client's proxy shows; another one counts from the next `applyClient` on.
     var web: TestLeaf
-    let backend: TestLeaf
+    /// What the application's proxy shows, from the next `applyServer` on.
+    var backend: TestLeaf
     let inboundAddress: SocketAddress
     let outboundAddress: SocketAddress
     let application: SocketAddress

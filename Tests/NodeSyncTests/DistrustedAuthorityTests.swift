@@ -46,6 +46,28 @@ struct DistrustedAuthorityTests {
         #expect(cache.standing(ofAuthority: [1]) == .revoked)
     }
 
+    @Test func `each authority of a verified path counts, and the worst of them decides`() throws {
+        var cache = values.cache()
+        _ = cache.received([.bundle(values.bundle(values.trustDomain))], now: start)
+        #expect(cache.standing(ofPath: [[1], [2], [3]]) == nil)
+        _ = cache.received(
+            [
+                .revocation(name: "t", .taintedAuthority(keyID: [1])),
+                .revocation(name: "r", .authority(keyID: [2])),
+            ],
+            now: start
+        )
+        let cases: [(path: [[UInt8]], standing: AuthorityStanding?)] = [
+            ([], nil), ([[3]], nil), ([[3], [4], [5]], nil), ([[1]], .tainted),
+            ([[3], [1]], .tainted), ([[3], [1], [4]], .tainted), ([[3], [4], [1]], .tainted),
+            ([[2]], .revoked), ([[3], [2], [4]], .revoked), ([[3], [4], [2]], .revoked),
+            ([[1], [2]], .revoked), ([[2], [1]], .revoked), ([[1], [3], [2]], .revoked),
+        ]
+        for (path, standing) in cases {
+            #expect(cache.standing(ofPath: path) == standing, "\(path)")
+        }
+    }
+
     @Test func `proxies are told of authorities and leaves after revoked identities`() throws {
         var cache = values.cache()
         _ = cache.received(

@@ -16,11 +16,13 @@ import X509
 @Suite(.timeLimit(.minutes(2))) struct ChainCorpusTests {
     /// What one verifier says, in a form that all of them have.
     enum Verdict: Equatable {
-        case accepted(SPIFFEID)
+        case accepted(SPIFFEID, path: [[UInt8]])
         case refused(PeerVerificationError)
         /// There is no path, or there is one that breaks a rule: who builds paths otherwise finds
         /// the one or the other.
         case pathRefused
+        /// An authority of the path is.
+        case revoked
 
         init(_ error: PeerVerificationError) {
             switch error {
@@ -30,12 +32,11 @@ import X509
         }
 
         static func ofControlPlane(_ chain: [[UInt8]], _ item: CorpusChain) async -> Self {
-            let verifier = PeerVerifier(
-                bundles: item.bundles,
-                revokedAuthorities: item.revokedAuthorities
-            )
+            let verifier = PeerVerifier(bundles: item.bundles)
             do throws(PeerVerificationError) {
-                return .accepted(try await verifier.verify(chain: chain, now: item.now).id)
+                let peer = try await verifier.verify(chain: chain, now: item.now)
+                guard item.revokedAuthorities.isDisjoint(with: peer.path) else { return .revoked }
+                return .accepted(peer.id, path: peer.path)
             } catch {
                 return Self(error)
             }
@@ -48,10 +49,14 @@ import X509
         ) -> Self {
             let requirements = item.requirements(provider)
             do throws(PeerRefusal) {
-                return .accepted(try requirements.verify(chain: chain, now: item.now).id)
+                let peer = try requirements.verify(chain: chain, now: item.now)
+                return .accepted(peer.id, path: peer.path)
             } catch {
-                guard case .verification(let error) = error else { return .pathRefused }
-                return Self(error)
+                switch error {
+                case .revoked: return .revoked
+                case .unexpected: return .pathRefused
+                case .verification(let error): return Self(error)
+                }
             }
         }
     }
@@ -144,7 +149,8 @@ struct CorpusChain {
     let chain: [[UInt8]]
     /// The leaf's, if it can be presented in a handshake.
     var key: [UInt8]?
-    let bundles: [TrustDomain: TrustBundle]
+    var bundles: [TrustDomain: TrustBundle]
+    /// By the IDs of their keys.
     var revokedAuthorities: Set<[UInt8]> = []
     var now = testNow
     let isGood: Bool
@@ -179,11 +185,8 @@ struct CorpusChain {
 
     func requirements(_ provider: TLSProvider) -> PeerRequirements {
         PeerRequirements(
-            authorities: TLSAuthorities(
-                provider: provider,
-                bundles: bundles,
-                revokedAuthorities: revokedAuthorities
-            )
+            authorities: TLSAuthorities(provider: provider, bundles: bundles),
+            revocations: PeerRevocations(authorities: revokedAuthorities)
         )
     }
 
@@ -191,8 +194,8 @@ struct CorpusChain {
 
     static func all() throws -> [CorpusChain] {
         let root = try TestAuthority.root("example.org")
-        return try defects(root) + paths(root) + constraints() + exclusions() + issuers(root)
-            + limits(root) + times(root)
+        return try defects(root) + paths(root) + revoked(root) + constraints() + exclusions()
+            + issuers(root) + limits(root) + times(root)
     }
 
     private static func defects(_ root: TestAuthority) throws -> [CorpusChain] {
@@ -211,10 +214,20 @@ struct CorpusChain {
         let shuffled = [deep.chain[0], deep.chain[2], deep.chain[1]]
         let twin = try TestAuthority.root("example.org") { $0.subject = root.certificate.subject }
         let below = try root.intermediate()
-        var revoked = CorpusChain("revoked intermediate", try below.leaf(uri), [root])
-        revoked.revokedAuthorities = [try authoritySPKISHA256(below.der)]
-        var revokedRoot = CorpusChain("revoked root", try root.leaf(uri), [root])
-        revokedRoot.revokedAuthorities = [try authoritySPKISHA256(root.der)]
+        let p384 = P384.Signing.PrivateKey()
+        let large = try TestAuthority.root("example.org") {
+            ($0.publicKey, $0.signer) = (.init(p384.publicKey), .init(p384))
+        }
+        let underLarge = try large.leaf(uri) { $0.signer = .init(p384) }
+        var pinned = CorpusChain("the leaf itself trusted", try root.leaf(uri), [root])
+        pinned.bundles = [
+            root.trustDomain: TrustBundle(
+                trustDomain: root.trustDomain,
+                x509Authorities: [pinned.chain[0]],
+                sequenceNumber: 1,
+                refreshHintSeconds: 300
+            )
+        ]
         return [
             CorpusChain("direct", try root.leaf(uri), [root], isGood: true),
             CorpusChain("one of two roots", try root.leaf(uri), [other, twin, root], isGood: true),
@@ -230,7 +243,35 @@ struct CorpusChain {
             CorpusChain("intermediate trusted", try below.leaf(uri), [below], isGood: true),
             CorpusChain("nobody trusted", try root.leaf(uri), []),
             CorpusChain("self-signed leaf", try selfSigned(), [root]),
-            revoked, revokedRoot,
+            CorpusChain("root with a P-384 key", underLarge, [large], isGood: true),
+            pinned,
+        ]
+    }
+
+    /// Paths with a revoked authority somewhere, and one beside them.
+    private static func revoked(_ root: TestAuthority) throws -> [CorpusChain] {
+        let upper = try root.intermediate()
+        let lower = try upper.intermediate()
+        let again = try root.intermediate { $0.publicKey = .init(lower.key.publicKey) }
+        let underAgain = try again.leaf(uri) { $0.signer = .init(lower.key) }
+        func revoking(_ authority: TestAuthority, _ item: CorpusChain) throws -> CorpusChain {
+            var item = item
+            item.revokedAuthorities = [
+                try LeafCertificate(der: authority.der).keyIdentifier.bytes
+            ]
+            return item
+        }
+        let deep = try lower.leaf(uri)
+        return [
+            try revoking(root, CorpusChain("revoked root", try root.leaf(uri), [root])),
+            try revoking(root, CorpusChain("revoked root, far above", deep, [root])),
+            try revoking(upper, CorpusChain("revoked in the middle", deep, [root])),
+            try revoking(lower, CorpusChain("revoked signer", deep, [root])),
+            try revoking(lower, CorpusChain("revoked key, certified again", underAgain, [root])),
+            try revoking(
+                lower,
+                CorpusChain("not below the revoked one", try upper.leaf(uri), [root], isGood: true)
+            ),
         ]
     }
 

@@ -255,6 +255,13 @@ struct Fixture {
     }
 }
 
+extension TestAuthority {
+    /// The ID of its key, computed from that alone.
+    var keyID: [UInt8] {
+        Array(SHA256.hash(data: key.publicKey.x963Representation).prefix(KeyIdentifier.bytesCount))
+    }
+}
+
 extension TestLeaf {
     func tlsIdentity(_ names: [String] = []) -> TLSIdentity {
         TLSIdentity(

@@ -44,9 +44,7 @@ import Testing
         #expect(peer.notBefore == testNow.addingTimeInterval(-60))
         #expect(peer.notAfter == testNow.addingTimeInterval(3600))
         #expect(peer.pathNotAfter == testNow.addingTimeInterval(100))
-        #expect(
-            try peer.authorityKeyID == LeafCertificate(der: intermediate.der).subjectKeyID ?? []
-        )
+        #expect(peer.path == [intermediate, fixture.root].map(\.keyID))
         #expect(peer.leafSHA256.count == 32)
     }
 
@@ -137,7 +135,7 @@ import Testing
         let read = try LeafCertificate(der: fixture.web.der)
         let byIdentity = PeerRevocations(identities: [web: testNow])
         let byLeaf = PeerRevocations(leaves: [
-            .init(authorityKeyID: read.authorityKeyID ?? [], serial: read.serial)
+            .init(authorityKeyID: fixture.root.keyID, serial: read.serial)
         ])
         for revocations in [byIdentity, byLeaf] {
             let pair = try fixture.pair(

@@ -14,12 +14,11 @@ internal import Telemetry
 extension ServerCore {
     /// How the authorities of a peer's path are distrusted; nil if they are not.
     ///
-    /// The end of the path counts as well as whoever signed the leaf: only the bundle says what is
-    /// at the end.
+    /// Every one of them counts: whoever has the key of one that is revoked may put others between
+    /// it and the leaf (docs/decisions/0020-authorities-under-another.md).
     package func standing(of peer: VerifiedPeer) -> AuthorityStanding? {
         distrustState.withLock { known in
-            let found = [peer.anchorKeyID, peer.authorityKeyID].compactMap { known[$0] }
-            return found.contains(.revoked) ? .revoked : found.first
+            AuthorityStanding.worst(of: peer.path) { known[$0] }
         }
     }
 
@@ -81,9 +80,9 @@ extension ServerCore {
         }
     }
 
-    /// Ends the connections of whoever was verified by a revoked authority or shows a revoked
-    /// certificate, and of everybody but agents, who have proved the key of their node, by a tainted
-    /// authority.
+    /// Ends the connections of whoever was verified through a revoked authority or shows a revoked
+    /// certificate, and of everybody but agents, who have proved the key of their node, through a
+    /// tainted one.
     func disconnectDistrusted() {
         let isNeeded =
             distrustState.withLock { !$0.isEmpty } || revokedSerials.withLock { !$0.isEmpty }

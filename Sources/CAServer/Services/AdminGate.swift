@@ -178,7 +178,7 @@ struct AdminGate {
                     "this certificate was revoked; get a new SVID"
                 )
             }
-            for keyID in [verified.anchorKeyID, verified.authorityKeyID] {
+            for keyID in verified.path {
                 guard let state = try transaction.authority(id: Hexadecimal.text(keyID))?.state
                 else {
                     continue

@@ -308,17 +308,15 @@ package final class AgentCore: Sendable {
         }
     }
 
-    /// Judges the chain of a server by the bundle, by its ID, and by what is known of its authority:
-    /// whoever has a copy of a tainted one's key could be any server.
+    /// Judges the chain of a server by the bundle, by its ID, and by what is known of the authorities
+    /// of its path: whoever has a copy of a tainted one's key could be any server.
     ///
     /// - Throws: `PeerVerificationError`, `ServerRefusal`.
     func verifyServer(_ chain: [[UInt8]]) async throws -> VerifiedPeer {
         let peer = try await trust.verifyServer(chain, now: clock.wallTime)
-        let isDistrusted = ask { logic in
-            logic.cache.standing(ofAuthority: peer.anchorKeyID) != nil
-                || logic.cache.standing(ofAuthority: peer.authorityKeyID) != nil
+        guard ask({ $0.cache.standing(ofPath: peer.path) }) == nil else {
+            throw ServerRefusal.authorityDistrusted(peer.id)
         }
-        guard !isDistrusted else { throw ServerRefusal.authorityDistrusted(peer.id) }
         return peer
     }
 

@@ -12,6 +12,7 @@ package struct IssuedChain: Hashable, Sendable {
     package let notBefore: Date
     package let notAfter: Date
     package let serial: [UInt8]
+    /// The computed ID of the key that signed the leaf.
     package let authorityKeyID: [UInt8]
     package let dnsNames: [String]
 
@@ -49,7 +50,7 @@ package struct IssuedChain: Hashable, Sendable {
         notBefore = leaf.notBefore
         notAfter = peer.notAfter
         serial = peer.serial
-        authorityKeyID = peer.authorityKeyID
+        authorityKeyID = peer.path.first ?? []
         dnsNames = leaf.dnsNames
     }
 }

@@ -105,6 +105,11 @@ package struct NodeCache: Sendable {
         revocations.distrust(of: keyID)
     }
 
+    /// How the authorities of a verified path are distrusted; nil if nothing was said of any.
+    package func standing(ofPath path: [[UInt8]]) -> AuthorityStanding? {
+        AuthorityStanding.worst(of: path) { revocations.distrust(of: $0) }
+    }
+
     /// Before which moment what was issued for an identity is refused; nil if it is not revoked.
     func revokedBefore(_ id: SPIFFEID) -> Date? { revocations.before(of: id) }
 

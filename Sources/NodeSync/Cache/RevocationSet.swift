@@ -9,6 +9,20 @@ package enum AuthorityStanding: Hashable, Sendable {
     case revoked
     /// What it signed is to be replaced.
     case tainted
+
+    /// Judges the authorities of a verified path, each of which counts.
+    ///
+    /// - Parameters:
+    ///   - path: The computed IDs of their keys, as `VerifiedPeer` has them.
+    ///   - known: What is known of one of them.
+    /// - Returns: How the path is distrusted; nil if none of them is.
+    package static func worst(
+        of path: [[UInt8]],
+        _ known: ([UInt8]) -> AuthorityStanding?
+    ) -> AuthorityStanding? {
+        let found = path.compactMap(known)
+        return found.contains(.revoked) ? .revoked : found.first
+    }
 }
 
 /// All revocations in force, arranged so that one SVID is judged without reading them all.

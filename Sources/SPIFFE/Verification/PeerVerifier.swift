@@ -31,19 +31,12 @@ package struct PeerVerifier: Sendable {
     package let unusableAuthorities: [UnusableAuthority]
 
     private let authorities: [TrustDomain: CertificateStore]
-    private let revokedAuthorities: Set<[UInt8]>
 
     /// Parses the authorities of every bundle.
     ///
-    /// - Parameters:
-    ///   - bundles: The bundle of each trusted trust domain. A bundle under another name than its
-    ///     own, or with more than `TrustBundle.authoritiesMax` authorities, is left out whole.
-    ///   - revokedAuthorities: SHA-256 of the SubjectPublicKeyInfo of authorities that no path may
-    ///     use, whether a bundle still holds them or the peer sends them (`authoritySPKISHA256`).
-    package init(
-        bundles: [TrustDomain: TrustBundle],
-        revokedAuthorities: Set<[UInt8]> = []
-    ) {
+    /// - Parameter bundles: The bundle of each trusted trust domain. A bundle under another name
+    ///   than its own, or with more than `TrustBundle.authoritiesMax` authorities, is left out whole.
+    package init(bundles: [TrustDomain: TrustBundle]) {
         var stores: [TrustDomain: CertificateStore] = [:]
         var unusable: [UnusableAuthority] = []
         for (trustDomain, bundle) in bundles {
@@ -54,20 +47,18 @@ package struct PeerVerifier: Sendable {
             }
             var certificates: [Certificate] = []
             for (index, der) in ders.enumerated() {
-                guard let read = try? LeafCertificate(der: der),
+                guard (try? LeafCertificate(der: der)) != nil,
                     let certificate = try? Certificate(derEncoded: der)
                 else {
                     unusable.append(.init(trustDomain: trustDomain, index: index))
                     continue
                 }
-                guard !revokedAuthorities.contains(read.spkiSHA256) else { continue }
                 certificates.append(certificate)
             }
             stores[trustDomain] = CertificateStore(certificates)
         }
         self.authorities = stores
         self.unusableAuthorities = unusable
-        self.revokedAuthorities = revokedAuthorities
     }
 
     /// Verifies a chain as it was presented.
@@ -75,7 +66,8 @@ package struct PeerVerifier: Sendable {
     /// - Parameters:
     ///   - chain: DER of each certificate, leaf first.
     ///   - now: The wall clock.
-    /// - Returns: The peer, whose path ends in the bundle of its own trust domain.
+    /// - Returns: The peer, whose path ends in the bundle of its own trust domain. Whether an
+    ///   authority of the path is distrusted is left to whoever knows that.
     /// - Throws: `PeerVerificationError` naming what was wrong.
     /// - SeeAlso: X509-SVID section 5; docs/conformance.md rows.
     package func verify(
@@ -93,7 +85,7 @@ package struct PeerVerifier: Sendable {
         guard let store = authorities[id.trustDomain] else {
             throw .trustDomainUnknown(id.trustDomain)
         }
-        let intermediates = try intermediates(of: chain)
+        let intermediates = try Self.intermediates(of: chain)
         guard let leaf = try? Certificate(derEncoded: leafDER) else {
             throw .certificateMalformed(index: 0)
         }
@@ -106,8 +98,8 @@ package struct PeerVerifier: Sendable {
             id: id,
             now: now
         )
-        let issuerKeyID = path.dropFirst().first.flatMap(Self.subjectKeyID)
-        let anchorKeyID = path.dropFirst().last.flatMap(Self.subjectKeyID)
+        // No revocation of an authority reaches a leaf that the bundle itself holds.
+        guard path.count > 1 else { throw .noPath }
         return VerifiedPeer(
             id: id,
             serial: read.serial,
@@ -115,13 +107,13 @@ package struct PeerVerifier: Sendable {
             notAfter: read.notAfter,
             pathNotAfter: path.map(\.notValidAfter).min() ?? read.notAfter,
             spkiSHA256: read.spkiSHA256,
-            authorityKeyID: issuerKeyID ?? read.authorityKeyID ?? [],
-            anchorKeyID: anchorKeyID ?? []
+            path: path.dropFirst().map(Self.keyID(of:))
         )
     }
 
-    private static func subjectKeyID(_ certificate: Certificate) -> [UInt8]? {
-        (try? certificate.extensions.subjectKeyIdentifier).map { Array($0.keyIdentifier) }
+    private static func keyID(of certificate: Certificate) -> [UInt8] {
+        // Despite its name: the content of the bit string.
+        KeyIdentifier(hashing: certificate.publicKey.subjectPublicKeyInfoBytes).bytes
     }
 
     /// Verifies the chain of whoever has to be a Signet server of `trustDomain`, not anybody who
@@ -161,15 +153,14 @@ package struct PeerVerifier: Sendable {
         }
     }
 
-    private func intermediates(
+    private static func intermediates(
         of chain: [[UInt8]]
     ) throws(PeerVerificationError) -> CertificateStore {
         var certificates: [Certificate] = []
         for (index, der) in chain.enumerated().dropFirst() {
-            guard let read = try? LeafCertificate(der: der),
+            guard (try? LeafCertificate(der: der)) != nil,
                 let certificate = try? Certificate(derEncoded: der)
             else { throw .certificateMalformed(index: index) }
-            guard !revokedAuthorities.contains(read.spkiSHA256) else { continue }
             certificates.append(certificate)
         }
         return CertificateStore(certificates)
@@ -215,13 +206,9 @@ package struct VerifiedPeer: Hashable, Sendable {
     package let pathNotAfter: Date
     /// SHA-256 of the leaf's SubjectPublicKeyInfo.
     package let spkiSHA256: [UInt8]
-    /// The subject key identifier of the authority that signed the leaf; if that has none, what the
-    /// leaf calls it; empty if neither says.
-    package let authorityKeyID: [UInt8]
-    /// The subject key identifier of the authority of the bundle at the path's end; empty if none.
-    ///
-    /// Unlike `authorityKeyID`, which an intermediate may say of itself, it is the bundle's.
-    package let anchorKeyID: [UInt8]
+    /// The computed IDs of the authorities' keys (`KeyIdentifier`), from the one that signed the leaf
+    /// to the bundle's; never empty.
+    package let path: [[UInt8]]
 
     fileprivate init(
         id: SPIFFEID,
@@ -230,8 +217,7 @@ package struct VerifiedPeer: Hashable, Sendable {
         notAfter: Date,
         pathNotAfter: Date,
         spkiSHA256: [UInt8],
-        authorityKeyID: [UInt8],
-        anchorKeyID: [UInt8]
+        path: [[UInt8]]
     ) {
         self.id = id
         self.serial = serial
@@ -239,8 +225,7 @@ package struct VerifiedPeer: Hashable, Sendable {
         self.notAfter = notAfter
         self.pathNotAfter = pathNotAfter
         self.spkiSHA256 = spkiSHA256
-        self.authorityKeyID = authorityKeyID
-        self.anchorKeyID = anchorKeyID
+        self.path = path
     }
 }
 
@@ -283,7 +268,7 @@ package enum PeerVerificationError: Error, Hashable, Sendable, CustomStringConve
 
 /// Why a peer is not talked to as a server, although its certificate verifies.
 package enum ServerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
-    /// It was verified by an authority that is tainted or revoked.
+    /// An authority of its path is tainted or revoked.
     case authorityDistrusted(SPIFFEID)
     case notAServer(SPIFFEID)
 

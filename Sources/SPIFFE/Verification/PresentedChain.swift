@@ -57,14 +57,12 @@ package struct PresentedChain: Sendable {
 
     /// Which of the presented certificates a path may use, by their place in the chain.
     ///
-    /// - Parameters:
-    ///   - revoked: SHA-256 of the public keys of authorities that no path may use.
-    ///   - now: The wall clock.
+    /// - Parameter now: The wall clock.
     /// - Returns: One bit for each certificate; the leaf's is the lowest.
-    package func usable(revoked: Set<[UInt8]>, now: Date) -> UInt32 {
+    package func usable(now: Date) -> UInt32 {
         var bits: UInt32 = 1
         for (index, certificate) in intermediates.enumerated()
-        where certificate.isValid(at: now) && !revoked.contains(certificate.spkiSHA256) {
+        where certificate.isValid(at: now) {
             bits |= 1 << UInt32(index + 1)
         }
         return bits
@@ -75,12 +73,13 @@ package struct PresentedChain: Sendable {
     /// - Parameters:
     ///   - presented: The places in the chain of the certificates between leaf and authority.
     ///   - authority: The authority that the path ends in.
-    /// - Returns: The earliest end of validity in the path.
+    /// - Returns: What the path says of the peer.
     /// - Throws: `PeerVerificationError.pathRefused` in the words of the rule broken.
     package func checkPath(
         through presented: [Int],
         to authority: LeafCertificate
-    ) throws(PeerVerificationError) -> Date {
+    ) throws(PeerVerificationError) -> CheckedPath {
+        var keyIDs: [[UInt8]] = []
         var notAfter = min(leaf.notAfter, authority.notAfter)
         do throws(X509SVIDError) {
             // Libraries differ in when they look at path lengths.
@@ -93,21 +92,28 @@ package struct PresentedChain: Sendable {
                 try certificate.checkSignatureAlgorithm()
                 try certificate.checkAuthorityRules(for: id.trustDomain)
                 notAfter = min(notAfter, certificate.notAfter)
+                keyIDs.append(certificate.keyIdentifier.bytes)
             }
             guard below <= authority.pathLength ?? .max else { throw .pathTooLong }
             try authority.checkAuthorityRules(for: id.trustDomain)
         } catch {
             throw .pathRefused(reason: "\(error)")
         }
-        return notAfter
+        keyIDs.append(authority.keyIdentifier.bytes)
+        return CheckedPath(notAfter: notAfter, keyIDs: keyIDs)
     }
+}
 
-    /// What a shell calls the authority that signed the leaf: the subject key identifier of that
-    /// certificate; if it has none, what the leaf calls it; empty if neither says.
-    package func issuerKeyID(through presented: [Int], to authority: LeafCertificate) -> [UInt8] {
-        let place = (presented.first ?? 0) - 1
-        let issuer = intermediates.indices.contains(place) ? intermediates[place] : authority
-        return issuer.subjectKeyID ?? leaf.authorityKeyID ?? []
+/// A path that keeps every rule; nothing else can make one.
+package struct CheckedPath: Hashable, Sendable {
+    /// The earliest end of validity in the path, the leaf's included.
+    package let notAfter: Date
+    /// The computed IDs of the authorities' keys, from the one that signed the leaf to the bundle's;
+    /// never empty.
+    package let keyIDs: [[UInt8]]
+
+    fileprivate init(notAfter: Date, keyIDs: [[UInt8]]) {
+        (self.notAfter, self.keyIDs) = (notAfter, keyIDs)
     }
 }
 

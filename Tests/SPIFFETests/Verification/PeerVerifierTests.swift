@@ -30,10 +30,79 @@ import X509
         #expect(peer.notAfter == testNow.addingTimeInterval(3600))
         #expect(peer.pathNotAfter == testNow.addingTimeInterval(100))
         #expect(peer.spkiSHA256 == Array(SHA256.hash(data: leaf.key.publicKey.derRepresentation)))
-        #expect(
-            try peer.authorityKeyID == LeafCertificate(der: intermediate.der).subjectKeyID ?? []
-        )
+        #expect(peer.path == [intermediate, root].map(keyID))
         #expect(verifier.unusableAuthorities.isEmpty)
+    }
+
+    /// Computed from the key alone, by neither of the readings.
+    private func keyID(_ authority: TestAuthority) -> [UInt8] {
+        Array(SHA256.hash(data: authority.key.publicKey.x963Representation).prefix(20))
+    }
+
+    @Test func `both readings find the same ID of an authority's key, of whatever kind`()
+        async throws
+    {
+        let rsa = try _RSA.Signing.PrivateKey(keySize: .bits2048)
+        let (p384, ed25519) = (P384.Signing.PrivateKey(), Curve25519.Signing.PrivateKey())
+        let kinds: [(Certificate.PublicKey, Certificate.PrivateKey)] = [
+            (.init(rsa.publicKey), .init(rsa)), (.init(p384.publicKey), .init(p384)),
+            (.init(ed25519.publicKey), .init(ed25519)),
+        ]
+        for (publicKey, key) in kinds {
+            let authority = try TestAuthority.root("example.org") {
+                ($0.publicKey, $0.signer) = (publicKey, key)
+            }
+            let leaf = try authority.leaf(Self.uri) { $0.signer = key }
+            let verifier = PeerVerifier(bundles: [authority.trustDomain: authority.bundle])
+            let peer = try await verifier.verify(chain: leaf.chain, now: testNow)
+            #expect(peer.path == [try LeafCertificate(der: authority.der).keyIdentifier.bytes])
+        }
+    }
+
+    @Test func `X-17 a peer's path names each authority by its key, whatever a thief writes`()
+        async throws
+    {
+        let stolen = try root.intermediate()
+        let lie = try Certificate.Extension(
+            SubjectKeyIdentifier(keyIdentifier: keyID(root)[...]),
+            critical: false
+        )
+        // Below the stolen one, with the root's name for a key, and none at all.
+        let lying = try stolen.intermediate {
+            $0.hasKeyIdentifiers = false
+            $0.extraExtensions.append(lie)
+        }
+        let silent = try stolen.intermediate { $0.hasKeyIdentifiers = false }
+        let verifier = PeerVerifier(bundles: [root.trustDomain: root.bundle])
+        for thief in [lying, silent] {
+            let leaf = try thief.leaf(Self.uri)
+            let peer = try await verifier.verify(chain: leaf.chain, now: testNow)
+            #expect(peer.path == [thief, stolen, root].map(keyID))
+        }
+    }
+
+    @Test func `X-17 another certificate of the same key has the same place in the path`()
+        async throws
+    {
+        let one = try root.intermediate()
+        let other = try root.intermediate { $0.publicKey = .init(one.key.publicKey) }
+        let leaf = try other.leaf(Self.uri) { $0.signer = .init(one.key) }
+        let verifier = PeerVerifier(bundles: [root.trustDomain: root.bundle])
+        let peer = try await verifier.verify(chain: leaf.chain, now: testNow)
+        #expect(peer.path == [one, root].map(keyID))
+    }
+
+    @Test func `a leaf that the bundle itself holds has no path`() async throws {
+        let leaf = try root.leaf(Self.uri)
+        let bundle = TrustBundle(
+            trustDomain: root.trustDomain,
+            x509Authorities: [leaf.der],
+            sequenceNumber: 1,
+            refreshHintSeconds: 300
+        )
+        let verifier = PeerVerifier(bundles: [root.trustDomain: bundle])
+        let verdict = await Verdict.of(leaf.chain, by: verifier)
+        #expect(verdict == .refused(.noPath) || verdict.isPathRefused, "\(verdict)")
     }
 
     @Test(arguments: ["127.0.0.1", "example.org", "a_b", "1td", "localhost"])

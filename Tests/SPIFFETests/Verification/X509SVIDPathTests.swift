@@ -185,29 +185,4 @@ import X509
                 == .refused(.noPath)
         )
     }
-
-    @Test func `X-17 an intermediate that is revoked is refused although the peer sends it`()
-        async throws
-    {
-        let intermediate = try root.intermediate()
-        let leaf = try intermediate.leaf(Self.uri)
-        #expect(await Verdict.of(leaf.chain, trusting: [root]) == .accepted(web))
-        let verifier = PeerVerifier(
-            bundles: [root.trustDomain: root.bundle],
-            revokedAuthorities: [try authoritySPKISHA256(intermediate.der)]
-        )
-        #expect(await Verdict.of(leaf.chain, by: verifier) == .refused(.noPath))
-        let beside = try root.leaf(Self.uri)
-        #expect(await Verdict.of(beside.chain, by: verifier) == .accepted(web))
-    }
-
-    @Test func `X-17 a revoked authority is refused although the bundle holds it`() async throws {
-        let verifier = PeerVerifier(
-            bundles: [root.trustDomain: root.bundle],
-            revokedAuthorities: [try authoritySPKISHA256(root.der)]
-        )
-        let leaf = try root.leaf(Self.uri)
-        #expect(await Verdict.of(leaf.chain, by: verifier) == .refused(.noPath))
-        #expect(await Verdict.of(leaf.chain + [root.der], by: verifier) == .refused(.noPath))
-    }
 }
