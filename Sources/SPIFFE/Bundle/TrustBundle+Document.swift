@@ -26,12 +26,17 @@ extension TrustBundle {
     }
 
     /// The JWT authorities alone, as the Workload API gives them (section 6.2.2; row A-7).
-    package func jwtKeySet() -> [UInt8] {
-        JSONValue.object(["keys": .array(jwtKeys)]).encoded
-    }
+    package func jwtKeySet() -> [UInt8] { jwtAuthorities.keySet }
 
-    private var jwtKeys: [JSONValue] {
-        jwtAuthorities.map { authority in
+    private var jwtKeys: [JSONValue] { jwtAuthorities.members }
+}
+
+extension [JWTAuthority] {
+    /// The keys as a JWK Set.
+    var keySet: [UInt8] { JSONValue.object(["keys": .array(members)]).encoded }
+
+    fileprivate var members: [JSONValue] {
+        map { authority in
             var members = authority.key.members
             members["kid"] = .string(authority.keyID)
             members["use"] = .string("jwt-svid")
