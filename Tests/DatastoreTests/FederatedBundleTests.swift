@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Datastore
+import Foundation
+import GRDB
+import NodeSync
+import SPIFFE
+import Testing
+
+/// What was fetched of other trust domains.
+@Suite(.timeLimit(.minutes(1))) struct FederatedBundleTests {
+    private let directory: TemporaryStore
+    private let store: ServerStore
+    private let partner: TrustDomain
+
+    init() throws {
+        directory = try TemporaryStore()
+        store = try directory.openEstablished()
+        partner = try TrustDomain("partner.example")
+    }
+
+    private static func key(_ name: String) -> DocumentKey {
+        DocumentKey(
+            group: DocumentKey.nativeGroup,
+            kind: "FederatedTrustDomain",
+            namespace: "",
+            name: name
+        )
+    }
+
+    /// Writes a document, whatever it says, and tells its version.
+    @discardableResult
+    private func write(_ name: String, uid: String) throws -> UInt64 {
+        try store.writeNow { transaction in
+            let number = try transaction.advanceRevision().number
+            try transaction.put(
+                DocumentDraft(
+                    key: Self.key(name),
+                    canonicalJSON: Array("{\"n\":\(number)}".utf8),
+                    labels: [:],
+                    actor: "uid:0@host",
+                    reason: ""
+                ),
+                newUID: uid,
+                expecting: .any,
+                number: number,
+                now: noon
+            )
+            return number
+        }
+    }
+
+    private func filled() -> FederatedBundleRecord {
+        var record = FederatedBundleRecord(trustDomain: partner, documentUID: "u1")
+        record.document = Array("{\"keys\":[]}".utf8)
+        record.sequenceNumber = .max - 1
+        record.verifiedBySHA256 = Array(repeating: 7, count: 32)
+        record.newKeysAt = noon - 0.125
+        record.changedAt = noon
+        record.confirmedAt = noon + 60
+        record.isWithheld = true
+        return record
+    }
+
+    @Test func `a row comes back as it was written, with every bit of its sequence`() throws {
+        let version = try write("partner", uid: "u1")
+        let empty = FederatedBundleRecord(trustDomain: partner, documentUID: "u1")
+        try store.writeNow { try $0.insert(empty) }
+        #expect(try store.readNow { try $0.federatedBundle(of: partner) } == empty)
+        var record = filled()
+        for sequence in [0, 1, 255, 1 << 63, .max] as [UInt64] {
+            record.sequenceNumber = sequence
+            let isWritten = try store.writeNow { [record] in
+                try $0.update(record, ifDocumentHasVersion: version)
+            }
+            #expect(isWritten)
+            #expect(try store.readNow { try $0.federatedBundle(of: partner) } == record)
+        }
+        #expect(try store.readNow { try $0.federatedBundle(documentUID: "u1") } == record)
+        #expect(try store.readNow { try $0.federatedBundles() } == [record])
+        #expect(try store.readNow { try $0.federatedTrustDomains() } == [partner])
+        #expect(
+            try store.readNow { try $0.federatedBundle(of: TrustDomain("other.example")) } == nil
+        )
+    }
+
+    @Test func `what was fetched for an earlier version of the document is not written`() throws {
+        let first = try write("partner", uid: "u1")
+        let empty = FederatedBundleRecord(trustDomain: partner, documentUID: "u1")
+        try store.writeNow { try $0.insert(empty) }
+        let second = try write("partner", uid: "other")
+        #expect(
+            try store.writeNow { try $0.update(filled(), ifDocumentHasVersion: first) } == false
+        )
+        #expect(try store.readNow { try $0.federatedBundle(of: partner) } == empty)
+        #expect(try store.writeNow { try $0.update(filled(), ifDocumentHasVersion: second) })
+    }
+
+    @Test func `nothing comes back after a delete, not even to a document of the same name`() throws
+    {
+        let first = try write("partner", uid: "u1")
+        try store.writeNow {
+            try $0.insert(FederatedBundleRecord(trustDomain: partner, documentUID: "u1"))
+        }
+        let deleted = try store.writeNow { try $0.deleteFederatedBundle(documentUID: "u1") }
+        #expect(deleted?.trustDomain == partner)
+        #expect(try store.writeNow { try $0.deleteFederatedBundle(documentUID: "u1") } == nil)
+        #expect(
+            try store.writeNow { try $0.update(filled(), ifDocumentHasVersion: first) } == false
+        )
+        let deletion = try store.writeNow { transaction in
+            try transaction.deleteDocument(
+                Self.key("partner"),
+                expecting: .any,
+                actor: "uid:0@host",
+                reason: "",
+                number: try transaction.advanceRevision().number,
+                now: noon
+            )
+        }
+        #expect(deletion?.uid == "u1")
+        let again = try write("partner", uid: "u2")
+        try store.writeNow {
+            try $0.insert(FederatedBundleRecord(trustDomain: partner, documentUID: "u2"))
+        }
+        for version in [first, again] {
+            let isWritten = try store.writeNow {
+                try $0.update(filled(), ifDocumentHasVersion: version)
+            }
+            #expect(!isWritten)
+        }
+        #expect(try store.readNow { try $0.federatedBundle(of: partner)?.document } == nil)
+    }
+
+    @Test func `a trust domain has one row, and a row has its document`() throws {
+        try write("partner", uid: "u1")
+        try write("again", uid: "u2")
+        try store.writeNow {
+            try $0.insert(FederatedBundleRecord(trustDomain: partner, documentUID: "u1"))
+        }
+        for uid in ["u2", "none"] {
+            let name = uid == "none" ? "other.example" : partner.name
+            #expect(throws: DatastoreError.self, "\(uid)") {
+                try store.writeNow {
+                    try $0.insert(
+                        FederatedBundleRecord(
+                            trustDomain: try TrustDomain(name),
+                            documentUID: uid
+                        )
+                    )
+                }
+            }
+        }
+        // Whoever deletes the document deletes the row, by whatever way.
+        let deletion = try store.writeNow { transaction in
+            try transaction.deleteDocument(
+                Self.key("partner"),
+                expecting: .any,
+                actor: "uid:0@host",
+                reason: "",
+                number: try transaction.advanceRevision().number,
+                now: noon
+            )
+        }
+        #expect(deletion?.uid == "u1")
+        #expect(try store.readNow { try $0.federatedBundles() }.isEmpty)
+    }
+
+    @Test func `a sequence of another width is damage`() throws {
+        try write("partner", uid: "u1")
+        try store.writeNow {
+            try $0.insert(FederatedBundleRecord(trustDomain: partner, documentUID: "u1"))
+        }
+        try store.close()
+        let queue = try DatabaseQueue(path: directory.path)
+        try queue.write { try $0.execute(sql: "UPDATE federated_bundles SET sequence = x'01'") }
+        try queue.close()
+        let reopened = try directory.open()
+        #expect(throws: DatastoreError.corrupt("column sequence has not 8 bytes")) {
+            try reopened.readNow { try $0.federatedBundle(of: partner) }
+        }
+    }
+
+    @Test func `entries that federate are counted, whatever else they name`() throws {
+        let lists: [[String]] = [
+            [], ["partner.example"], ["a.example", "partner.example"], ["not-partner.example"],
+            ["partner.example.org"],
+        ]
+        try store.writeNow { transaction in
+            let number = try transaction.advanceRevision().number
+            for (index, list) in lists.enumerated() {
+                try transaction.put(
+                    RegistrationEntry(
+                        id: "e\(index)",
+                        namespace: "default",
+                        name: "e\(index)",
+                        revision: number,
+                        createdAt: noon,
+                        spiffeID: "spiffe://example.org/e\(index)",
+                        nodeSelectors: [try Selector("role:web")],
+                        workloadSelectors: [try Selector("unix:uid:1000")],
+                        federatesWith: list
+                    )
+                )
+            }
+        }
+        try store.readNow { transaction in
+            #expect(try transaction.entryCount(federatingWith: partner, limit: 10) == 2)
+            #expect(try transaction.entryCount(federatingWith: partner, limit: 1) == 1)
+            let other = try TrustDomain("other.example")
+            #expect(try transaction.entryCount(federatingWith: other, limit: 10) == 0)
+        }
+    }
+}
