@@ -133,6 +133,7 @@ package struct Document: Sendable {
 /// The kinds of document.
 package enum DocumentKind: String, CaseIterable, Hashable, Sendable {
     case accessPolicy = "AccessPolicy"
+    case federatedTrustDomain = "FederatedTrustDomain"
     case namespace = "Namespace"
     case proxy = "Proxy"
     case registrationEntry = "RegistrationEntry"
@@ -144,7 +145,7 @@ package enum DocumentKind: String, CaseIterable, Hashable, Sendable {
     var article: String { self == .accessPolicy ? "an" : "a" }
 
     /// Whether documents of the kind lie in a namespace.
-    package var isNamespaced: Bool { self != .namespace }
+    package var isNamespaced: Bool { self != .namespace && self != .federatedTrustDomain }
     /// Whether documents of the kind grant something, so that they may expire.
     package var isGrant: Bool { self == .registrationEntry || self == .roleBinding }
 }
@@ -152,6 +153,7 @@ package enum DocumentKind: String, CaseIterable, Hashable, Sendable {
 /// What a document says, by kind.
 package enum DocumentSpec: Hashable, Sendable {
     case accessPolicy(AccessPolicySpec)
+    case federatedTrustDomain(FederatedTrustDomainSpec)
     case namespace(NamespaceSpec)
     case proxy(ProxySpec)
     case registrationEntry(RegistrationEntrySpec)
@@ -162,6 +164,7 @@ package enum DocumentSpec: Hashable, Sendable {
     package var kind: DocumentKind {
         switch self {
         case .accessPolicy: .accessPolicy
+        case .federatedTrustDomain: .federatedTrustDomain
         case .namespace: .namespace
         case .proxy: .proxy
         case .registrationEntry: .registrationEntry

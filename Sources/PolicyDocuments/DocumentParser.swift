@@ -154,6 +154,9 @@ struct DocumentParser {
         switch kind {
         case .accessPolicy:
             return node.flatMap { accessPolicySpec($0) }.map(DocumentSpec.accessPolicy)
+        case .federatedTrustDomain:
+            return node.flatMap { federatedTrustDomainSpec($0) }
+                .map(DocumentSpec.federatedTrustDomain)
         case .namespace:
             return namespaceSpec(node).map(DocumentSpec.namespace)
         case .proxy:

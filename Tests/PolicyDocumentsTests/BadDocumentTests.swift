@@ -26,8 +26,8 @@ struct BadDocumentTests {
             "a kind that is nothing like one",
             "RegistrationEntry",
             with: "Deployment",
-            "2:7: the kind \"Deployment\" is unknown; write one of AccessPolicy, Namespace, "
-                + "Proxy, RegistrationEntry, Role, RoleBinding, Service"
+            "2:7: the kind \"Deployment\" is unknown; write one of AccessPolicy, "
+                + "FederatedTrustDomain, Namespace, Proxy, RegistrationEntry, Role, RoleBinding, Service"
         ),
         .entry(
             "a misspelt key",

@@ -74,6 +74,12 @@ struct RoleSpecTests {
                 + "write a rule of its own for Namespace, without namespaces"
         ),
         .rule(
+            "namespaces for another kind that lies in none",
+            "{verbs: [get], kinds: [Role, FederatedTrustDomain], namespaces: [a]}",
+            "6:71: a FederatedTrustDomain document lies in no namespace, so this rule never applies "
+                + "to it; write a rule of its own for FederatedTrustDomain, without namespaces"
+        ),
+        .rule(
             "an act in a namespace",
             in: "a",
             "verbs: [node.list]",
@@ -100,6 +106,13 @@ struct RoleSpecTests {
             "{verbs: [get], kinds: [Namespace]}",
             "6:29: a Role in namespace a never reaches Namespace documents; put the Role in "
                 + "namespace signet-system"
+        ),
+        .rule(
+            "federation in a namespace",
+            in: "a",
+            "{verbs: [apply], kinds: [FederatedTrustDomain]}",
+            "6:31: a Role in namespace a never reaches FederatedTrustDomain documents; put the Role "
+                + "in namespace signet-system"
         ),
         .init(
             "the built-in role",

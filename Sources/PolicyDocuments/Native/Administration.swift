@@ -13,7 +13,9 @@ extension AdminAccess {
         var bindings = configured
         for document in documents {
             switch document.spec {
-            case .accessPolicy, .namespace, .proxy, .registrationEntry, .service: break
+            case .accessPolicy, .federatedTrustDomain, .namespace, .proxy, .registrationEntry,
+                .service:
+                break
             case .role(let spec): roles.append(spec.role(metadata: document.metadata))
             case .roleBinding(let spec):
                 bindings.append(spec.binding(metadata: document.metadata))
@@ -30,7 +32,9 @@ extension Document {
     package func request(_ verb: AdminVerb, by actor: Actor) -> AdminRequest {
         let spiffeID: String? =
             switch spec {
-            case .accessPolicy, .namespace, .proxy, .role, .roleBinding, .service: nil
+            case .accessPolicy, .federatedTrustDomain, .namespace, .proxy, .role, .roleBinding,
+                .service:
+                nil
             case .registrationEntry(let entry): entry.spiffeID
             }
         return AdminRequest(

@@ -182,7 +182,8 @@ extension DocumentParser {
         }
     }
 
-    private mutating func lifetime(
+    /// Reads a duration.
+    mutating func lifetime(
         _ key: String,
         of fields: inout Fields,
         in range: ClosedRange<Int>
@@ -219,7 +220,8 @@ extension DocumentParser {
         return text
     }
 
-    private mutating func foreignTrustDomain(_ node: YAMLNode, path: String) -> TrustDomain? {
+    /// Reads the bare name of another trust domain than the server's own.
+    mutating func foreignTrustDomain(_ node: YAMLNode, path: String) -> TrustDomain? {
         guard let text = string(node, path: path, bytesMax: TrustDomain.nameBytesMax) else {
             return nil
         }

@@ -133,11 +133,11 @@ extension DocumentParser {
                 "remove the prefix"
             )
         }
-        if let position = place.namespaces, kinds.contains(where: { !$0.isNamespaced }) {
+        if let position = place.namespaces, let kind = kinds.first(where: { !$0.isNamespaced }) {
             report(
                 position,
-                "a Namespace document lies in no namespace, so this rule never applies to it",
-                "write a rule of its own for Namespace, without namespaces"
+                "a \(kind.rawValue) document lies in no namespace, so this rule never applies to it",
+                "write a rule of its own for \(kind.rawValue), without namespaces"
             )
         }
         refuseReach(of: rule, kinds: kinds, place: place)
@@ -192,10 +192,10 @@ extension DocumentParser {
                 "remove \(place.path).namespaces, or put the Role in namespace \(root)"
             )
         }
-        if let position = place.kinds, kinds.contains(where: { !$0.isNamespaced }) {
+        if let position = place.kinds, let kind = kinds.first(where: { !$0.isNamespaced }) {
             report(
                 position,
-                "a Role in namespace \(namespace) never reaches Namespace documents",
+                "a Role in namespace \(namespace) never reaches \(kind.rawValue) documents",
                 "put the Role in namespace \(root)"
             )
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Authorization
+import HTTPSemantics
 import SPIFFE
 
 extension Document {
@@ -21,6 +22,7 @@ extension Document {
         ]
         switch spec {
         case .accessPolicy(let spec): members["spec"] = spec.json
+        case .federatedTrustDomain(let spec): members["spec"] = spec.json
         case .namespace: break
         case .proxy(let spec): members["spec"] = spec.json
         case .registrationEntry(let spec): members["spec"] = spec.json
@@ -68,6 +70,27 @@ extension RegistrationEntrySpec {
         }
         members["hint"] = hint.map(JSONValue.string)
         if !variables.isEmpty { members["variables"] = .object(variables.mapValues(\.json)) }
+        return .object(members)
+    }
+}
+
+extension FederatedTrustDomainSpec {
+    fileprivate var json: JSONValue {
+        var members: [String: JSONValue] = [
+            "trustDomain": .string(trustDomain.name),
+            "bundleEndpointURL": .string(bundleEndpointURL.description),
+        ]
+        switch bundleEndpointProfile {
+        case .spiffe(let id, let bundle):
+            members["bundleEndpointProfile"] = .object([
+                "type": .string("https_spiffe"), "endpointSPIFFEID": .string(id.description),
+            ])
+            members["trustDomainBundle"] = bundle.map(JSONValue.string)
+        case .web: members["bundleEndpointProfile"] = .object(["type": .string("https_web")])
+        }
+        if staleAfterSeconds != Self.staleAfterSecondsDefault {
+            members["staleAfter"] = .string(DurationText.text(seconds: staleAfterSeconds))
+        }
         return .object(members)
     }
 }
