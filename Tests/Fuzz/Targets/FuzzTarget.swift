@@ -24,6 +24,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case decisionSegment = "decision-segment"
     /// A file of documents, against libyaml and against its own output.
     case document
+    /// What a bundle endpoint answers, in pieces and whole.
+    case fetchedResponse = "fetched-response"
     /// A chunked body, against a reader that splits at line ends.
     case httpChunkedBody = "http-chunked-body"
     /// A path or an authority, against a decoder.
@@ -34,6 +36,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case httpRequestHead = "http-request-head"
     /// The head of a response, in the same way.
     case httpResponseHead = "http-response-head"
+    /// The URL of a bundle endpoint, and where a redirect leads.
+    case httpsURL = "https-url"
     /// Any JSON, against Foundation and against its own output.
     case json
     /// A JWT-SVID, or claims that are signed, against what its key says of it.
@@ -71,11 +75,13 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .checkpoint: try CheckpointProperty.check(input)
         case .decisionSegment: try DecisionSegmentProperty.check(input)
         case .document: try DocumentProperty.check(input)
+        case .fetchedResponse: try FetchedResponseProperty.check(input)
         case .httpChunkedBody: try HTTPChunkedBodyProperty.check(input)
         case .httpPath: try HTTPPathProperty.check(input)
         case .httpRelay: try HTTPRelayProperty.check(input)
         case .httpRequestHead: try HTTPRequestHeadProperty.check(input)
         case .httpResponseHead: try HTTPResponseHeadProperty.check(input)
+        case .httpsURL: try HTTPSURLProperty.check(input)
         case .json: try JSONProperty.check(input)
         case .jwtSVID: try JWTSVIDProperty.check(input)
         case .proxyMessage: try ProxyMessageProperty.check(input)
