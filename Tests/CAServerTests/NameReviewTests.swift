@@ -41,12 +41,14 @@ struct NameReviewTests {
             (
                 "spiffe://partner.example/app",
                 "principal spiffe://partner.example/app is of another trust domain than this "
-                    + "server's, example.org, so no peer is ever it"
+                    + "server's, example.org, and no FederatedTrustDomain names it, so no peer is "
+                    + "ever it"
             ),
             (
                 "spiffe://partner.example/*",
                 "principal spiffe://partner.example/* is of another trust domain than this "
-                    + "server's, example.org, so no peer is ever it"
+                    + "server's, example.org, and no FederatedTrustDomain names it, so no peer is "
+                    + "ever it"
             ),
         ]
     )

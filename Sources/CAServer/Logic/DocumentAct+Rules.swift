@@ -98,7 +98,7 @@ extension DocumentAct {
         for document in documents {
             let escalation: AdminEscalation?
             switch document.spec {
-            case .accessPolicy, .namespace, .service: escalation = nil
+            case .accessPolicy, .federatedTrustDomain, .namespace, .service: escalation = nil
             case .proxy(let spec):
                 // Its selectors decide who gets the keys of its identities.
                 escalation =

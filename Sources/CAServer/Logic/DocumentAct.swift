@@ -72,6 +72,7 @@ package struct DocumentAct {
         try checkRolesLeft()
         try settleProxies(order.documents)
         warnOfStrangeNodes(order.documents)
+        try warnOfFederation(order.documents)
         var names = NameReview(of: logic.trustDomain, for: standing, in: transaction)
         for document in order.documents { warnings += try names.warnings(of: document) }
         let reached: Revision
@@ -107,6 +108,7 @@ package struct DocumentAct {
                 return
             }
         }
+        try checkFederation(document, over: stored)
         if let uid = document.metadata.uid, uid != stored?.uid {
             throw APIError(
                 .conflict,
@@ -134,6 +136,7 @@ package struct DocumentAct {
             try transaction.put(entry)
             dataPath.changed(entry, from: before)
         }
+        try settleFederation(document, as: written)
         dataPath.changed(key)
         changes.append(
             DocumentChange(
@@ -159,6 +162,9 @@ package struct DocumentAct {
     /// Deletes what may be deleted.
     mutating func remove(_ stored: StoredDocument) throws {
         let number = try revision().number
+        if stored.key.kind == DocumentKind.federatedTrustDomain.rawValue {
+            try transaction.deleteFederatedBundle(documentUID: stored.uid)
+        }
         try transaction.deleteDocument(
             stored.key,
             expecting: .any,

@@ -5,7 +5,7 @@ internal import Datastore
 internal import PolicyDocuments
 internal import SPIFFE
 
-/// Which names of policies mean nobody: most often they have a slip of the pen.
+/// Which names of policies and entries mean nobody: most often they have a slip of the pen.
 ///
 /// Nothing is refused for it, because what is named may come later. Who may not list something is
 /// told nothing that depends on it.
@@ -25,6 +25,8 @@ struct NameReview {
     /// What was found out of principals; nil: nothing is wrong.
     private var principals: [SPIFFEID: String?] = [:]
     private var suggestions = 0
+    /// The trust domains that are federated with; nil until they are asked for.
+    private var federated: Set<TrustDomain>?
     /// Names of Services, by namespace.
     private var services: [String: [String]] = [:]
 
@@ -36,12 +38,31 @@ struct NameReview {
 
     /// What to tell of a document, over what there is after the whole order.
     mutating func warnings(of document: Document) throws -> [String] {
-        guard let policy = document.accessPolicy?.policy, policy.mode != .off else { return [] }
+        let problems: [String]
+        switch document.spec {
+        case .accessPolicy:
+            guard let policy = document.accessPolicy?.policy, policy.mode != .off else {
+                return []
+            }
+            problems = try self.problems(of: policy)
+        case .registrationEntry(let spec): problems = try self.problems(of: spec)
+        default: return []
+        }
+        return problems.map { "\(document.key): \($0)" }
+    }
+
+    private mutating func problems(of spec: RegistrationEntrySpec) throws -> [String] {
+        try spec.federatesWith.filter { try isUnknown($0) }.map {
+            "no FederatedTrustDomain names \($0), so the workload gets no bundle of it"
+        }
+    }
+
+    private mutating func problems(of policy: AccessPolicy) throws -> [String] {
         let fields = policy.rules.flatMap { $0.from ?? [] }.map(\.principals)
         let named = Self.unique(fields.flatMap { $0.anyOf ?? [] })
-        var warnings = named.filter { $0.trustDomain != trustDomain }.map {
-            "principal \($0) is of another trust domain than this server's, \(trustDomain), so no "
-                + "peer is ever it"
+        var warnings = try named.filter { try isUnknown($0.trustDomain) }.map {
+            "principal \($0) is of another trust domain than this server's, \(trustDomain), and no "
+                + "FederatedTrustDomain names it, so no peer is ever it"
         }
         for case .exact(let id) in Self.unique(named + fields.flatMap { $0.noneOf ?? [] })
         where id.trustDomain == trustDomain {
@@ -51,7 +72,18 @@ struct NameReview {
             if let problem { warnings.append(problem) }
         }
         warnings += try missingServices(of: policy)
-        return warnings.map { "\(document.key): \($0)" }
+        return warnings
+    }
+
+    /// Whether a trust domain is neither the own one nor federated with; never to who may not know
+    /// with whom that is.
+    private mutating func isUnknown(_ other: TrustDomain) throws -> Bool {
+        guard other != trustDomain,
+            standing.may(.list, kind: DocumentKind.federatedTrustDomain.rawValue)
+        else { return false }
+        let known = try federated ?? transaction.federatedTrustDomains()
+        federated = known
+        return !known.contains(other)
     }
 
     private static func unique(_ patterns: [PrincipalPattern]) -> [PrincipalPattern] {
