@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import SPIFFE
+
+/// When whose bundle is fetched (docs/decisions/0021-federation.md).
+///
+/// Times are since boot.
+package struct FederationSchedule: Sendable {
+    /// Most fetches at a time: each holds a connection and up to 256 KiB.
+    package static let fetchesMax = 4
+    /// How long after an admin asked for a fetch he can ask for another of the same trust domain.
+    package static let refreshInterval: Duration = .seconds(10)
+    /// The part of a turn by which fetches are spread, so that they do not all come at once.
+    private static let spread = 0.1
+
+    /// One fetch that is to begin.
+    package struct Fetch: Hashable, Sendable {
+        package let trustDomain: TrustDomain
+        /// The version of the document that it is made for; a result counts for no other.
+        package let version: UInt64
+        package let asking: BundleSuccession.Asking
+
+        package init(
+            trustDomain: TrustDomain,
+            version: UInt64,
+            asking: BundleSuccession.Asking = .schedule
+        ) {
+            self.trustDomain = trustDomain
+            self.version = version
+            self.asking = asking
+        }
+    }
+
+    /// How a fetch has ended.
+    package enum Outcome: Hashable, Sendable {
+        /// Nothing was fetched, or what was fetched is refused: nobody is asked the sooner for it
+        /// (SPIFFE Federation section 6.2).
+        case failed
+        /// The document says how often to ask.
+        case fetched(refreshSeconds: Int)
+        /// What was fetched can be taken only after so long.
+        case postponed(for: Duration)
+    }
+
+    /// What became of an admin's wish.
+    package enum Refresh: Hashable, Sendable {
+        case accepted
+        case tooSoon(until: Duration)
+        /// No document names the trust domain.
+        case unknown
+    }
+
+    private struct Turn: Sendable {
+        var version: UInt64
+        var dueAt: Duration
+        var asking = BundleSuccession.Asking.schedule
+        var refreshSeconds = BundleDocument.refreshHintSecondsDefault
+        var refreshedAt: Duration?
+    }
+
+    private var turns: [TrustDomain: Turn] = [:]
+    /// Under way, also those whose document is gone.
+    private var running: [TrustDomain: UInt64] = [:]
+    /// Whether nothing begins: the clock is not believed, or the server is held.
+    private var isHeld = false
+
+    package init() {}
+
+    /// The documents are these now.
+    ///
+    /// - Parameters:
+    ///   - versions: The version of the document of each trust domain. What is new, or changed, is
+    ///     fetched at once.
+    ///   - now: Time since boot.
+    package mutating func documentsChanged(to versions: [TrustDomain: UInt64], now: Duration) {
+        turns = turns.filter { versions[$0.key] != nil }
+        for (trustDomain, version) in versions {
+            guard let turn = turns[trustDomain] else {
+                turns[trustDomain] = Turn(version: version, dueAt: now)
+                continue
+            }
+            guard turn.version != version else { continue }
+            turns[trustDomain]?.version = version
+            turns[trustDomain]?.dueAt = now
+        }
+    }
+
+    /// Begins nothing, or begins again.
+    package mutating func held(_ isHeld: Bool) { self.isHeld = isHeld }
+
+    /// An admin wants a fetch now.
+    ///
+    /// - Parameters:
+    ///   - trustDomain: Whose bundle.
+    ///   - acceptsOlder: Whether he takes what its sequence alone forbids.
+    ///   - now: Time since boot.
+    /// - Returns: Whether it is made, after one that is under way.
+    package mutating func refreshRequested(
+        of trustDomain: TrustDomain,
+        acceptsOlder: Bool,
+        now: Duration
+    ) -> Refresh {
+        guard let turn = turns[trustDomain] else { return .unknown }
+        if let last = turn.refreshedAt, now < last + Self.refreshInterval {
+            return .tooSoon(until: last + Self.refreshInterval)
+        }
+        turns[trustDomain]?.refreshedAt = now
+        turns[trustDomain]?.dueAt = now
+        turns[trustDomain]?.asking = acceptsOlder ? .adminAcceptingOlder : .admin
+        return .accepted
+    }
+
+    /// When to call `timerFired`; nil while nothing can begin.
+    package var wakeAt: Duration? {
+        guard !isHeld, running.count < Self.fetchesMax else { return nil }
+        return turns.lazy.filter { running[$0.key] == nil }.map(\.value.dueAt).min()
+    }
+
+    /// The time has come; firing early or twice does no harm.
+    ///
+    /// - Parameter now: Time since boot.
+    /// - Returns: What to fetch now; `fetchEnded` is called for each.
+    package mutating func timerFired(now: Duration) -> [Fetch] {
+        guard !isHeld else { return [] }
+        let due = turns.filter { $0.value.dueAt <= now && running[$0.key] == nil }
+            .sorted { ($0.value.dueAt, $0.key) < ($1.value.dueAt, $1.key) }
+            .prefix(max(0, Self.fetchesMax - running.count))
+        return due.map { trustDomain, turn in
+            running[trustDomain] = turn.version
+            turns[trustDomain]?.asking = .schedule
+            turns[trustDomain]?.dueAt = now + .seconds(turn.refreshSeconds)
+            return Fetch(trustDomain: trustDomain, version: turn.version, asking: turn.asking)
+        }
+    }
+
+    /// A fetch has ended.
+    ///
+    /// - Parameters:
+    ///   - fetch: As `timerFired` returned it.
+    ///   - outcome: How it ended.
+    ///   - now: Time since boot.
+    ///   - generator: Random numbers for the spread.
+    package mutating func fetchEnded(
+        _ fetch: Fetch,
+        _ outcome: Outcome,
+        now: Duration,
+        using generator: inout some RandomNumberGenerator
+    ) {
+        let trustDomain = fetch.trustDomain
+        guard running[trustDomain] == fetch.version else { return }
+        running[trustDomain] = nil
+        // What it has found out is of a document that is gone, and the next one is due already.
+        guard var turn = turns[trustDomain], turn.version == fetch.version else { return }
+        if case .fetched(let seconds) = outcome { turn.refreshSeconds = seconds }
+        let part = 1 - Double.random(in: 0...Self.spread, using: &generator)
+        var dueAt = now + .seconds(Double(turn.refreshSeconds) * part)
+        if case .postponed(let delay) = outcome { dueAt = min(dueAt, now + delay) }
+        // An admin who has asked meanwhile does not wait.
+        if turn.asking == .schedule { turn.dueAt = dueAt }
+        turns[trustDomain] = turn
+    }
+}
