@@ -29,14 +29,7 @@ package struct JWTClaims: Hashable, Sendable {
     /// - Throws: `JWTClaimsError`, which quotes nothing of the payload.
     /// - SeeAlso: docs/conformance.md rows J-6 to J-9 and J-12.
     package init(parsing payload: [UInt8]) throws(JWTClaimsError) {
-        let value: JSONValue
-        do throws(JSONError) {
-            value = try JSONValue(parsing: payload, bytesMax: CompactJWS.bytesMax)
-        } catch {
-            throw .notJSON(error)
-        }
-        guard case .object(let claims) = value else { throw .notObject }
-        guard claims.count <= Self.claimsMax else { throw .claimsTooMany }
+        let claims = try Self.members(of: payload)
         subject = try Self.subject(of: claims)
         audiences = try Self.audiences(of: claims)
         guard let expiresAt = try Self.time("exp", of: claims) else { throw .expiryMissing }
@@ -54,6 +47,19 @@ package struct JWTClaims: Hashable, Sendable {
         audiences.contains { $0.utf8.elementsEqual(audience.utf8) }
     }
 
+    /// Every claim of a payload by name, not looked at.
+    static func members(of payload: [UInt8]) throws(JWTClaimsError) -> [String: JSONValue] {
+        let value: JSONValue
+        do throws(JSONError) {
+            value = try JSONValue(parsing: payload, bytesMax: CompactJWS.bytesMax)
+        } catch {
+            throw .notJSON(error)
+        }
+        guard case .object(let claims) = value else { throw .notObject }
+        guard claims.count <= claimsMax else { throw .claimsTooMany }
+        return claims
+    }
+
     private static func subject(
         of claims: [String: JSONValue]
     ) throws(JWTClaimsError) -> SPIFFEID {
@@ -66,7 +72,8 @@ package struct JWTClaims: Hashable, Sendable {
         return id
     }
 
-    private static func audiences(
+    /// Who a token is for: at least one, none empty.
+    static func audiences(
         of claims: [String: JSONValue]
     ) throws(JWTClaimsError) -> [String] {
         let audiences: [String]
@@ -85,7 +92,7 @@ package struct JWTClaims: Hashable, Sendable {
     }
 
     /// A NumericDate (RFC 7519 section 2): seconds since 1970, which may have a fraction.
-    private static func time(
+    static func time(
         _ name: String,
         of claims: [String: JSONValue]
     ) throws(JWTClaimsError) -> Date? {

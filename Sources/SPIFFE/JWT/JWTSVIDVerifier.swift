@@ -67,31 +67,42 @@ package struct JWTSVIDVerifier: Sendable {
         do throws(JWTClaimsError) { claims = try JWTClaims(parsing: jws.payload) } catch {
             throw .claims(error)
         }
-        try Self.check(claims, leeway: min(max(leeway, .zero), Self.leewayMax), now: now)
+        try Self.check(
+            expiresAt: claims.expiresAt,
+            notBefore: claims.notBefore,
+            leeway: leeway,
+            now: now
+        )
         guard claims.names(audience: audience) else { throw .audienceDiffers }
         let key = try key(verifying: jws, of: claims.subject.trustDomain)
-        return VerifiedJWTSVID(claims: claims, keyID: key.keyID, tokenSHA256: sha256(token))
+        return VerifiedJWTSVID(
+            claims: claims,
+            keyID: key.keyID,
+            tokenSHA256: sha256(token),
+            signingInputSHA256: sha256(jws.signingInput)
+        )
     }
 
     /// The times of a token, with the same leeway either way (RFC 7519 sections 4.1.4, 4.1.5).
-    private static func check(
-        _ claims: JWTClaims,
+    static func check(
+        expiresAt: Date,
+        notBefore: Date?,
         leeway: Duration,
         now: Date
     ) throws(JWTSVIDError) {
         let seconds = now.timeIntervalSince1970
         // Without a number every comparison would be as good as its opposite.
         guard seconds.isFinite else { throw .clockUnusable }
-        let slack = leeway / .seconds(1)
-        guard seconds < claims.expiresAt.timeIntervalSince1970 + slack else { throw .expired }
-        if let notBefore = claims.notBefore {
+        let slack = min(max(leeway, .zero), leewayMax) / .seconds(1)
+        guard seconds < expiresAt.timeIntervalSince1970 + slack else { throw .expired }
+        if let notBefore {
             guard seconds >= notBefore.timeIntervalSince1970 - slack else { throw .notYetValid }
         }
     }
 
     /// The first key of the trust domain that has signed the token: of those with its key ID, or of
     /// all if it names none.
-    private func key(
+    func key(
         verifying jws: CompactJWS,
         of trustDomain: TrustDomain
     ) throws(JWTSVIDError) -> JWTAuthority {
@@ -118,14 +129,22 @@ package struct VerifiedJWTSVID: Hashable, Sendable {
     package let keyID: String
     /// SHA-256 of the token: what logs may hold of it.
     package let tokenSHA256: [UInt8]
+    /// SHA-256 of header and payload as they were signed, by which the issuer's log has the token.
+    package let signingInputSHA256: [UInt8]
 
     /// The identity; its path is not empty.
     package var id: SPIFFEID { claims.subject }
 
-    fileprivate init(claims: JWTClaims, keyID: String, tokenSHA256: [UInt8]) {
+    fileprivate init(
+        claims: JWTClaims,
+        keyID: String,
+        tokenSHA256: [UInt8],
+        signingInputSHA256: [UInt8]
+    ) {
         self.claims = claims
         self.keyID = keyID
         self.tokenSHA256 = tokenSHA256
+        self.signingInputSHA256 = signingInputSHA256
     }
 }
 

@@ -22,6 +22,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case checkpoint
     /// A segment of the decision log, whole or without its digest.
     case decisionSegment = "decision-segment"
+    /// A token "A, through B", or claims that are signed, against what its key says of it.
+    case delegatedToken = "delegated-token"
     /// A file of documents, against libyaml and against its own output.
     case document
     /// What a bundle endpoint answers, in pieces and whole.
@@ -74,6 +76,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .certificateRequest: try CertificateRequestProperty.check(input)
         case .checkpoint: try CheckpointProperty.check(input)
         case .decisionSegment: try DecisionSegmentProperty.check(input)
+        case .delegatedToken: try DelegatedTokenProperty.check(input)
         case .document: try DocumentProperty.check(input)
         case .fetchedResponse: try FetchedResponseProperty.check(input)
         case .httpChunkedBody: try HTTPChunkedBodyProperty.check(input)
