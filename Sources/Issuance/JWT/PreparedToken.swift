@@ -4,12 +4,13 @@ internal import Crypto
 package import FoundationEssentials
 package import SPIFFE
 
-/// A JWT-SVID that is complete but not signed: the server commits this intent, with the audit leaf,
+/// A token that is complete but not signed: the server commits this intent, with the audit leaf,
 /// before the signature exists.
 package struct PreparedToken: Hashable, Sendable {
     /// Random bytes in a token's ID: two tokens never have the same.
     static let tokenIDBytes = 16
 
+    /// The workload that the token is issued to: in one "A, through B", B.
     package let id: SPIFFEID
     package let entry: EntryReference
     package let audiences: [String]
@@ -20,6 +21,8 @@ package struct PreparedToken: Hashable, Sendable {
     package let notAfter: Date
     /// SHA-256 of the JWS signing input: header and payload exactly as they will be signed.
     package let signingInputSHA256: [UInt8]
+    /// What makes it a token "A, through B"; nil for a JWT-SVID.
+    package let delegation: Delegation?
     let algorithm: JWSAlgorithm
     let signingInput: [UInt8]
 
@@ -41,16 +44,21 @@ package struct PreparedToken: Hashable, Sendable {
         let header = JSONValue.object([
             "alg": .string(authority.algorithm.rawValue),
             "kid": .string(authority.keyID),
-            "typ": .string("JWT"),
+            "typ": .string(Self.type(of: warrant.delegation)),
         ])
         var claims: [String: JSONValue] = [
             "aud": .array(warrant.audiences.map { .string($0) }),
             "exp": .number(JSONNumber(warrant.notAfter.secondsSince1970)),
             "iat": .number(JSONNumber(warrant.issuedAt.secondsSince1970)),
             "jti": .string(tokenID),
-            "sub": .string(warrant.id.description),
         ]
-        if let name = issuer.issuer { claims["iss"] = .string(name) }
+        if let delegation = warrant.delegation {
+            claims["iss"] = .string(delegation.issuer)
+            claims.merge(delegation.chain.claims) { _, chain in chain }
+        } else {
+            claims["sub"] = .string(warrant.id.description)
+            if let name = issuer.issuer { claims["iss"] = .string(name) }
+        }
         let payload = JSONValue.object(claims).encoded
         id = warrant.id
         entry = warrant.entry
@@ -59,14 +67,33 @@ package struct PreparedToken: Hashable, Sendable {
         keyID = warrant.keyID
         issuedAt = warrant.issuedAt.date
         notAfter = warrant.notAfter.date
+        delegation = warrant.delegation
         algorithm = authority.algorithm
         signingInput = Array(
             "\(Base64Form.url.text(header.encoded)).\(Base64Form.url.text(payload))".utf8
         )
         signingInputSHA256 = Array(SHA256.hash(data: signingInput))
-        guard let read = try? JWTClaims(parsing: payload), agrees(with: read) else {
-            throw .readsDifferently
+        guard readsAsWritten(payload) else { throw .readsDifferently }
+    }
+
+    /// The header's `typ`.
+    var type: String { Self.type(of: delegation) }
+
+    private static func type(of delegation: Delegation?) -> String {
+        delegation == nil ? "JWT" : DelegationClaims.type
+    }
+
+    /// Whether a verifier of this kind of token reads what was meant.
+    private func readsAsWritten(_ payload: [UInt8]) -> Bool {
+        guard let delegation else {
+            return (try? JWTClaims(parsing: payload)).map { agrees(with: $0) } ?? false
         }
+        guard let claims = try? DelegationClaims(parsing: payload) else { return false }
+        return claims.chain == delegation.chain && claims.chain.actor == id
+            && audiences.count == 1 && claims.names(audience: audiences[0])
+            && claims.expiresAt == notAfter && claims.issuedAt == issuedAt
+            && claims.notBefore == nil && claims.tokenID == tokenID
+            && claims.issuer.utf8.elementsEqual(delegation.issuer.utf8)
     }
 
     /// Whether claims that were read are those that were written.
@@ -76,7 +103,7 @@ package struct PreparedToken: Hashable, Sendable {
     }
 }
 
-/// JWT-SVIDs of one key on their way: prepared one by one, committed together as intent, then
+/// Tokens of one key on their way: prepared one by one, committed together as intent, then
 /// signed together, once.
 ///
 /// The batch cannot be copied and signing uses it up, so nothing prepared is signed twice.
@@ -140,7 +167,7 @@ package struct TokenBatch: ~Copyable, Sendable {
     }
 }
 
-/// A signed JWT-SVID whose signed bytes are those that were prepared, and whose signature verifies.
+/// A signed token whose signed bytes are those that were prepared, and whose signature verifies.
 ///
 /// Whoever has the token is the workload until it expires, so its descriptions leave the token out.
 package struct IssuedToken: Hashable, Sendable {
@@ -157,7 +184,7 @@ package struct IssuedToken: Hashable, Sendable {
         authority: TokenAuthority
     ) throws(TokenError) {
         guard let jws = try? CompactJWS(parsing: token), jws.algorithm == prepared.algorithm,
-            jws.keyID == prepared.keyID, jws.type == "JWT",
+            jws.keyID == prepared.keyID, jws.type == prepared.type,
             SHA256.hash(data: jws.signingInput) == prepared.signingInputSHA256
         else { throw .signedBytesDiffer }
         guard authority.keyID == prepared.keyID,
@@ -182,13 +209,15 @@ extension IssuedToken: CustomStringConvertible, CustomDebugStringConvertible, Cu
     }
 }
 
-/// Why an approved JWT-SVID was not issued, by no fault of the requester.
+/// Why an approved token was not issued, by no fault of the requester.
 package enum TokenError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The signer's algorithm is not for keys of its kind.
     case algorithmDoesNotFitKey
     /// The warrant was granted for another key than the batch's; approve again.
     case authorityChanged
     case batchFull
+    /// The issuer of tokens "A, through B" is no such name, or is that of JWT-SVIDs.
+    case delegatedIssuerMalformed
     case issuerMalformed
     case keyUnsupported(JSONWebKeyError)
     /// What was written reads as something else.
@@ -205,6 +234,11 @@ package enum TokenError: Error, Hashable, Sendable, CustomStringConvertible {
         case .algorithmDoesNotFitKey: "the signer's algorithm does not fit its key"
         case .authorityChanged: "the key for JWT-SVIDs has changed since the approval"
         case .batchFull: "a batch has at most \(TokenBatch.tokensMax) tokens"
+        case .delegatedIssuerMalformed:
+            """
+            the issuer of exchanged tokens has not 1 to \(DelegationClaims.issuerBytesMax) bytes \
+            without control characters, or is the issuer of JWT-SVIDs
+            """
         case .issuerMalformed:
             """
             the issuer has not 1 to \(TokenIssuer.issuerBytesMax) bytes without control characters
