@@ -133,6 +133,7 @@ package struct Document: Sendable {
 /// The kinds of document.
 package enum DocumentKind: String, CaseIterable, Hashable, Sendable {
     case accessPolicy = "AccessPolicy"
+    case delegationPolicy = "DelegationPolicy"
     case federatedTrustDomain = "FederatedTrustDomain"
     case namespace = "Namespace"
     case proxy = "Proxy"
@@ -147,12 +148,15 @@ package enum DocumentKind: String, CaseIterable, Hashable, Sendable {
     /// Whether documents of the kind lie in a namespace.
     package var isNamespaced: Bool { self != .namespace && self != .federatedTrustDomain }
     /// Whether documents of the kind grant something, so that they may expire.
-    package var isGrant: Bool { self == .registrationEntry || self == .roleBinding }
+    package var isGrant: Bool {
+        self == .delegationPolicy || self == .registrationEntry || self == .roleBinding
+    }
 }
 
 /// What a document says, by kind.
 package enum DocumentSpec: Hashable, Sendable {
     case accessPolicy(AccessPolicySpec)
+    case delegationPolicy(DelegationPolicySpec)
     case federatedTrustDomain(FederatedTrustDomainSpec)
     case namespace(NamespaceSpec)
     case proxy(ProxySpec)
@@ -164,6 +168,7 @@ package enum DocumentSpec: Hashable, Sendable {
     package var kind: DocumentKind {
         switch self {
         case .accessPolicy: .accessPolicy
+        case .delegationPolicy: .delegationPolicy
         case .federatedTrustDomain: .federatedTrustDomain
         case .namespace: .namespace
         case .proxy: .proxy

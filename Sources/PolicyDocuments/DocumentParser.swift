@@ -154,6 +154,8 @@ struct DocumentParser {
         switch kind {
         case .accessPolicy:
             return node.flatMap { accessPolicySpec($0) }.map(DocumentSpec.accessPolicy)
+        case .delegationPolicy:
+            return node.flatMap { delegationPolicySpec($0) }.map(DocumentSpec.delegationPolicy)
         case .federatedTrustDomain:
             return node.flatMap { federatedTrustDomainSpec($0) }
                 .map(DocumentSpec.federatedTrustDomain)

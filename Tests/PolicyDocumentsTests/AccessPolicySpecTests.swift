@@ -194,8 +194,8 @@ struct AccessPolicySpecTests {
             "an end",
             "shop}",
             "shop, expires: 2027-01-31T00:00:00Z}",
-            "3:47: an AccessPolicy does not expire; only RegistrationEntry and RoleBinding do; "
-                + "remove metadata.expires"
+            "3:47: an AccessPolicy does not expire; only DelegationPolicy, RegistrationEntry and "
+                + "RoleBinding do; remove metadata.expires"
         ),
     ]
 

@@ -27,7 +27,8 @@ struct BadDocumentTests {
             "RegistrationEntry",
             with: "Deployment",
             "2:7: the kind \"Deployment\" is unknown; write one of AccessPolicy, "
-                + "FederatedTrustDomain, Namespace, Proxy, RegistrationEntry, Role, RoleBinding, Service"
+                + "DelegationPolicy, FederatedTrustDomain, Namespace, Proxy, RegistrationEntry, "
+                + "Role, RoleBinding, Service"
         ),
         .entry(
             "a misspelt key",
@@ -148,8 +149,8 @@ struct BadDocumentTests {
             "a namespace that expires",
             "apiVersion: core.signet/v1alpha1\nkind: Namespace\nmetadata:\n  name: a\n"
                 + "  expires: 2027-01-31T00:00:00Z\n",
-            "5:12: a Namespace does not expire; only RegistrationEntry and RoleBinding do; remove "
-                + "metadata.expires"
+            "5:12: a Namespace does not expire; only DelegationPolicy, RegistrationEntry and "
+                + "RoleBinding do; remove metadata.expires"
         ),
         .init(
             "a namespace that says something",

@@ -68,8 +68,8 @@ struct FederatedTrustDomainSpecTests {
             "an end",
             "{name: partner}",
             "{name: partner, expires: 2027-01-31T00:00:00Z}",
-            "3:36: a FederatedTrustDomain does not expire; only RegistrationEntry and RoleBinding "
-                + "do; remove metadata.expires"
+            "3:36: a FederatedTrustDomain does not expire; only DelegationPolicy, RegistrationEntry "
+                + "and RoleBinding do; remove metadata.expires"
         ),
         changed(
             web,

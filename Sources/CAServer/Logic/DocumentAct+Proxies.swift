@@ -10,18 +10,30 @@ internal import SPIFFE
 
 /// What an order means for proxies, judged over what there is after all of it.
 extension DocumentAct {
-    /// A Proxy decides who gets keys of its identities: whoever writes one may register each of them,
-    /// those of the stored one too.
+    /// A Proxy decides who gets keys of its identities, a DelegationPolicy who speaks for its
+    /// subjects: whoever writes one may register each of them, those of the stored one too.
     func requireIdentities(of document: Document) throws {
-        guard let proxy = document.proxy else { return }
-        for id in try identities(of: proxy) {
+        for id in try identities(of: document) {
             try standing.require(
                 .apply,
                 kind: AdminRule.registrationKind,
-                namespace: proxy.namespace,
+                namespace: document.metadata.namespace,
                 spiffeID: id.description
             )
         }
+    }
+
+    /// For whom a document speaks, or gives keys out, as it is and as it is to be.
+    private func identities(of document: Document) throws -> [SPIFFEID] {
+        if let proxy = document.proxy { return try identities(of: proxy) }
+        guard case .delegationPolicy(let policy) = document.spec else { return [] }
+        var subjects = Set(policy.subjects)
+        if let stored = try transaction.document(document.key),
+            case .delegationPolicy(let before) = try Document(stored: stored).spec
+        {
+            subjects.formUnion(before.subjects)
+        }
+        return subjects.sorted()
     }
 
     /// The identities that a Proxy has had and is to have.

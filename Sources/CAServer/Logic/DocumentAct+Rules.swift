@@ -99,6 +99,12 @@ extension DocumentAct {
             let escalation: AdminEscalation?
             switch document.spec {
             case .accessPolicy, .federatedTrustDomain, .namespace, .service: escalation = nil
+            case .delegationPolicy(let spec):
+                // Its actors get tokens in the name of its subjects.
+                escalation =
+                    spec.subjects.lazy.compactMap {
+                        standing.escalation(registering: $0.description)
+                    }.first
             case .proxy(let spec):
                 // Its selectors decide who gets the keys of its identities.
                 escalation =

@@ -13,7 +13,8 @@ extension AdminAccess {
         var bindings = configured
         for document in documents {
             switch document.spec {
-            case .accessPolicy, .federatedTrustDomain, .namespace, .proxy, .registrationEntry,
+            case .accessPolicy, .delegationPolicy, .federatedTrustDomain, .namespace, .proxy,
+                .registrationEntry,
                 .service:
                 break
             case .role(let spec): roles.append(spec.role(metadata: document.metadata))
@@ -32,7 +33,8 @@ extension Document {
     package func request(_ verb: AdminVerb, by actor: Actor) -> AdminRequest {
         let spiffeID: String? =
             switch spec {
-            case .accessPolicy, .federatedTrustDomain, .namespace, .proxy, .role, .roleBinding,
+            case .accessPolicy, .delegationPolicy, .federatedTrustDomain, .namespace, .proxy, .role,
+                .roleBinding,
                 .service:
                 nil
             case .registrationEntry(let entry): entry.spiffeID
@@ -48,10 +50,18 @@ extension Document {
 
     /// What `actor` must be allowed to register, beside the request itself, to write this document.
     ///
-    /// Whoever writes a Proxy decides who gets the keys of its identities (docs/decisions/0009).
+    /// Whoever writes a Proxy decides who gets the keys of its identities (docs/decisions/0009),
+    /// and whoever writes a DelegationPolicy who speaks for its subjects (docs/decisions/0024).
     package func registrations(by actor: Actor) -> [AdminRequest] {
-        guard case .proxy(let proxy) = spec else { return [] }
-        return proxy.identities.map { id in
+        let identities: [SPIFFEID] =
+            switch spec {
+            case .accessPolicy, .federatedTrustDomain, .namespace, .registrationEntry, .role,
+                .roleBinding, .service:
+                []
+            case .delegationPolicy(let policy): policy.subjects
+            case .proxy(let proxy): proxy.identities
+            }
+        return identities.map { id in
             AdminRequest(
                 actor: actor,
                 verb: .apply,

@@ -195,9 +195,11 @@ extension DocumentParser {
         guard let node else { return nil }
         guard kind.isGrant else {
             let grants = DocumentKind.allCases.filter(\.isGrant).map(\.rawValue)
+            let most = grants.dropLast().joined(separator: ", ")
             report(
                 node.position,
-                "\(kind.article) \(kind.rawValue) does not expire; only \(grants.joined(separator: " and ")) do",
+                "\(kind.article) \(kind.rawValue) does not expire; only \(most) and "
+                    + "\(grants.suffix(1).joined()) do",
                 "remove metadata.expires"
             )
             return nil

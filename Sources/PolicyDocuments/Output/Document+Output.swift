@@ -22,6 +22,7 @@ extension Document {
         ]
         switch spec {
         case .accessPolicy(let spec): members["spec"] = spec.json
+        case .delegationPolicy(let spec): members["spec"] = spec.json
         case .federatedTrustDomain(let spec): members["spec"] = spec.json
         case .namespace: break
         case .proxy(let spec): members["spec"] = spec.json
@@ -52,6 +53,16 @@ extension DocumentMetadata {
             members["revision"] = .integer(stored.revision)
         }
         return .object(members)
+    }
+}
+
+extension DelegationPolicySpec {
+    fileprivate var json: JSONValue {
+        .object([
+            "subjects": .array(subjects.map { .string($0.description) }),
+            "actors": .array(actors.map { .string($0.description) }),
+            "audiences": .array(audiences.map(JSONValue.string)),
+        ])
     }
 }
 
