@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CAServer
+import ControlAPI
+import ControlAPIProtos
+import SPIFFE
+import SwiftProtobuf
+import Testing
+
+/// Who writes a `DelegationPolicy` lets others speak for its subjects.
+@Suite(.timeLimit(.minutes(1)))
+struct DelegationPolicyTests {
+    private static let narrow = """
+        apiVersion: core.signet/v1alpha1
+        kind: Role
+        metadata: {name: narrow, namespace: signet-system}
+        spec:
+          rules:
+          - verbs: [apply, delete]
+            kinds: [DelegationPolicy]
+          - verbs: [apply]
+            kinds: [RegistrationEntry]
+            spiffeIDPrefixes: [spiffe://example.org/mine]
+        ---
+        apiVersion: core.signet/v1alpha1
+        kind: RoleBinding
+        metadata: {name: narrow, namespace: signet-system}
+        spec:
+          role: narrow
+          subjects: ["spiffe://example.org/joe"]
+
+        """
+
+    private static func policy(_ name: String, _ subjects: String, _ actor: String) -> String {
+        """
+        ---
+        apiVersion: core.signet/v1alpha1
+        kind: DelegationPolicy
+        metadata: {name: \(name)}
+        spec:
+          subjects: [\(subjects)]
+          actors: [spiffe://example.org/\(actor)]
+          audiences: [ledger]
+
+        """
+    }
+
+    @Test func `who may not register a subject lets nobody speak for it, nor takes that away`()
+        async throws
+    {
+        try await withServer { server in
+            let (mine, web) = ("spiffe://example.org/mine/app", "spiffe://example.org/web")
+            try await server.apply(Self.narrow + Self.policy("both", "\(mine), \(web)", "b"))
+            let joe = try await server.workload("joe")
+            try await server.authenticated(as: try joe.identity) { client in
+                func apply(_ text: String) async -> APIError? {
+                    await refusal {
+                        try await Documents.Client(wrapping: client).apply(
+                            .with {
+                                $0.files = [.with { ($0.name, $0.content) = ("a.yaml", text) }]
+                            }
+                        )
+                    }
+                }
+                // Who acts, and where, is nothing that he has to own.
+                #expect(await apply(Self.policy("mine", mine, "b")) == nil)
+                for subjects in [web, "\(mine), \(web)"] {
+                    let refused = await apply(Self.policy("new", subjects, "mine/app2"))
+                    #expect(refused?.reason == "adminDenied", "\(subjects)")
+                }
+                // The stored one speaks for a subject that is not his.
+                let taken = await apply(Self.policy("both", mine, "b"))
+                #expect(taken?.reason == "adminDenied")
+            }
+        }
+    }
+
+    @Test func `subjects and actors are of this server's trust domain`() async throws {
+        try await withServer { server in
+            let foreign = Self.policy("p", "spiffe://other.example/a", "b")
+            let refused = await refusal { try await server.apply(foreign) }
+            #expect(refused?.reason == "documentRefused")
+        }
+    }
+}
