@@ -89,6 +89,7 @@ extension AccessExplanation.Miss {
             switch cause {
             case .differs: names.map { "names \($0); the request has " } ?? "does not name "
             case .excluded: "names "
+            case .foreign: "is missing, and only by it is a peer of another trust domain admitted: "
             case .unknown: "asks about what the request does not have"
             }
         return "\(path) \(why)\(cause == .unknown ? "" : asked(request))"

@@ -114,6 +114,7 @@ extension Loop {
         }
         connection.access = route.policies.access(
             of: peer.id,
+            in: route.listener.identity.trustDomain,
             at: address,
             port: route.listener.workloadPort
         )

@@ -101,8 +101,35 @@ package struct Document: Sendable {
     }
 
     /// What a server of `trustDomain` must refuse: IDs of other trust domains where its own are
-    /// meant, and federation with itself.
+    /// meant, federation with itself, and tests of an AccessPolicy that fail.
     package func problems(inTrustDomain trustDomain: TrustDomain) -> [DocumentProblem] {
+        let misused = misuses(inTrustDomain: trustDomain)
+        guard case .accessPolicy(let spec) = spec else { return misused }
+        let failing = spec.tests.enumerated().compactMap { index, test in
+            test.failure(of: spec.action, spec.rules, in: trustDomain).map { failure in
+                problem(ofTest: test, at: "spec.tests[\(index)]", failure)
+            }
+        }
+        return misused + failing.prefix(DocumentProblems.problemsMax)
+    }
+
+    private func problem(
+        ofTest test: AccessPolicyTest,
+        at path: String,
+        _ failure: String
+    ) -> DocumentProblem {
+        let title = test.name.map { " (\(DocumentParser.shown($0)))" } ?? ""
+        let position = places[path]
+        return DocumentProblem(
+            file: file,
+            line: position?.line ?? line,
+            column: position?.column ?? 1,
+            what: "\(path)\(title) fails: expected \(test.expectation), but \(failure)",
+            remedy: "change the rules, or what the test expects"
+        )
+    }
+
+    private func misuses(inTrustDomain trustDomain: TrustDomain) -> [DocumentProblem] {
         trustDomainUses.sorted { $0.position < $1.position }.compactMap { use in
             let isOwn = use.trustDomain == trustDomain
             let problem: (what: String, remedy: String)

@@ -34,7 +34,9 @@ struct AccessLogTests {
         let address = IPAddress(ipv4: 0x7F00_0001)
         let policies = try CompiledPolicySet([])
         let record = ProxyRecord(
-            policies.decide(policies.access(of: peer, at: address, port: 80)),
+            policies.decide(
+                policies.access(of: peer, in: peer.trustDomain, at: address, port: 80)
+            ),
             id: DecisionID(instance: 1, revision: 1, worker: 0, count: 1),
             kind: .request,
             time: 1_767_225_600,

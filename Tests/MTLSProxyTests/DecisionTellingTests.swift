@@ -75,7 +75,8 @@ struct DecisionTellingTests {
     ) throws -> ProxyRecord {
         let id = try SPIFFEID(peer)
         let address = try #require(IPAddress("192.0.2.1"))
-        let decision = policies.decide(policies.access(of: id, at: address, port: 80))
+        let access = policies.access(of: id, in: id.trustDomain, at: address, port: 80)
+        let decision = policies.decide(access)
         var record = ProxyRecord(
             decision,
             id: DecisionID(

@@ -199,7 +199,7 @@ struct AccessPolicySpecTests {
         ),
     ]
 
-    static let refusedTests: [BadDocument] = [
+    static let failingTests: [BadDocument] = [
         changed(
             "a test that fails at a path",
             "path: /a/b",
@@ -230,6 +230,20 @@ struct AccessPolicySpecTests {
             "12:7: spec.tests[0] fails: expected ALLOW by no rule, but rules[0] says ALLOW; change "
                 + "the rules, or what the test expects"
         ),
+        BadDocument(
+            "a test of a peer of another trust domain that nobody names",
+            sample.replacing(
+                "{principals: [spiffe://example.org/web]}",
+                with: "{notPrincipals: [spiffe://partner.org/admin]}"
+            )
+            .replacing("spiffe://example.org/web", with: "spiffe://partner.org/web"),
+            "12:7: spec.tests[0] fails: expected ALLOW, but no rule matches: DENY "
+                + "(rules[0].from[0].source.principals is missing, and only by it is a peer of "
+                + "another trust domain admitted); change the rules, or what the test expects"
+        ),
+    ]
+
+    static let refusedTests: [BadDocument] = [
         changed(
             "a rule that is not there",
             "expect: ALLOW",
@@ -278,6 +292,34 @@ struct AccessPolicySpecTests {
         expectOnlyProblem(of: bad)
     }
 
+    /// Whether a peer is of another trust domain is known only where the own one is.
+    @Test(arguments: failingTests)
+    func `a failing test is told where the trust domain is known`(bad: BadDocument) throws {
+        let document = try document(bad.text)
+        let problems = document.problems(inTrustDomain: try TrustDomain("example.org"))
+        #expect(problems.map(\.description) == ["f.yaml:\(bad.message)"])
+    }
+
+    @Test func `of a document whose tests all fail no more is told than of any other`() throws {
+        let lines = (0..<100).map { number in
+            "    - {request: {principal: spiffe://td/x\(number)}, expect: DENY}\n"
+        }
+        let text = """
+            apiVersion: core.signet/v1alpha1
+            kind: AccessPolicy
+            metadata: {name: all}
+            spec:
+              action: ALLOW
+              rules: [{}]
+              tests:
+
+            """ + lines.joined()
+        let document = try document(text)
+        let own = document.problems(inTrustDomain: try TrustDomain("td"))
+        #expect(own.count == DocumentProblems.problemsMax)
+        #expect(document.problems(inTrustDomain: try TrustDomain("other")).isEmpty)
+    }
+
     private func document(_ text: String) throws -> Document {
         try #require(try Document.parse(Array(text.utf8), file: "f.yaml").first)
     }
@@ -308,7 +350,9 @@ struct AccessPolicySpecTests {
             let text = Self.sample.replacing("  action", with: "  mode: \(mode)\n  action")
             #expect(try spec(text).tests.count == 1)
             let failing = text.replacing("path: /a/b", with: "path: /b")
-            #expect(throws: DocumentProblems.self) { try spec(failing) }
+            let trustDomain = try TrustDomain("example.org")
+            #expect(try document(failing).problems(inTrustDomain: trustDomain).count == 1)
+            #expect(try document(text).problems(inTrustDomain: trustDomain).isEmpty)
         }
     }
 

@@ -28,6 +28,8 @@ package struct AccessExplanation: Hashable, Sendable {
         case differs
         /// One of the values that may not be is what was asked.
         case excluded
+        /// The peer is of another trust domain, and the rule admits nobody by name.
+        case foreign
         /// The request has nothing of the kind, and that counts against access.
         case unknown
     }
@@ -165,8 +167,11 @@ package struct AccessExplanation: Hashable, Sendable {
         _ action: AccessPolicy.Action,
         _ request: AccessRequest
     ) -> [Miss] {
-        let sources = rule.from?.enumerated().map { place, source in
+        var sources = rule.from?.enumerated().map { place, source in
             misses(of: source, at: place, action, request)
+        }
+        if sources == nil, action == .allow, request.isForeign {
+            sources = [[Miss(field: .principals, cause: .foreign, place: 0)]]
         }
         let operations = rule.to?.enumerated().map { place, operation in
             misses(of: operation, at: place, action, request)
@@ -185,10 +190,14 @@ package struct AccessExplanation: Hashable, Sendable {
         _ request: AccessRequest
     ) -> [Miss] {
         let (blocks, address) = (source.addresses, request.address)
+        let isUnnamed = source.principals.anyOf == nil && action == .allow && request.isForeign
         return [
-            miss(source.principals, request.peer, .principals, .notPrincipals, place, action) {
-                $0.matches($1)
-            },
+            isUnnamed
+                ? Miss(field: .principals, cause: .foreign, place: place)
+                : miss(source.principals, request.peer, .principals, .notPrincipals, place, action)
+                {
+                    $0.matches($1)
+                },
             miss(blocks, address, .ipBlocks, .notIPBlocks, place, action) { $0.contains($1) },
         ]
         .compactMap(\.self)

@@ -26,6 +26,9 @@ package struct AccessRequest: Hashable, Sendable {
 
     /// The verified peer; nil if it showed no certificate.
     package let peer: SPIFFEID?
+    /// Whether the peer is of another trust domain than the workload: an ALLOW admits it only by
+    /// name.
+    package let isForeign: Bool
     /// The other end of the connection.
     package let address: IPAddress
     /// The workload's port.
@@ -33,8 +36,16 @@ package struct AccessRequest: Hashable, Sendable {
     /// nil for a TCP connection.
     package let http: HTTP?
 
-    package init(peer: SPIFFEID?, address: IPAddress, port: UInt16, http: HTTP? = nil) {
+    /// A request at a workload of `trustDomain`.
+    package init(
+        peer: SPIFFEID?,
+        in trustDomain: TrustDomain,
+        address: IPAddress,
+        port: UInt16,
+        http: HTTP? = nil
+    ) {
         self.peer = peer
+        isForeign = peer.map { $0.trustDomain != trustDomain } ?? false
         self.address = address
         self.port = port
         self.http = http

@@ -55,6 +55,8 @@ package struct CompiledPolicySet: Sendable {
     let pathFields: [AccessField<PathPattern>]
     /// The list of clauses of rules without sources.
     let everybody: UInt32
+    /// Those of them that deny: an ALLOW admits a peer of another trust domain only by name.
+    let everybodyDenied: UInt32
     let sources: SourceIndex
     /// Fields about ports, with the lists of their clauses.
     let ports: [(field: AccessField<UInt16>, clauses: UInt32)]
@@ -65,15 +67,24 @@ package struct CompiledPolicySet: Sendable {
     ///
     /// - Parameters:
     ///   - peer: The verified peer; nil if it showed no certificate.
+    ///   - trustDomain: The workload's.
     ///   - address: The other end of the connection.
     ///   - port: The workload's port.
     /// - Returns: What to give to `decide` for every request of the connection.
-    package func access(of peer: SPIFFEID?, at address: IPAddress, port: UInt16) -> PeerAccess {
+    package func access(
+        of peer: SPIFFEID?,
+        in trustDomain: TrustDomain,
+        at address: IPAddress,
+        port: UInt16
+    ) -> PeerAccess {
+        let isForeign = peer.map { $0.trustDomain != trustDomain } ?? false
         var clauses = [SIMD8<UInt64>](repeating: .zero, count: blockCount)
         let isReserved = peer?.isReserved ?? false
         if !isReserved {
-            lists.unite(everybody, into: &clauses)
-            sources.forEachMatch(of: peer, at: address) { lists.unite($0, into: &clauses) }
+            lists.unite(isForeign ? everybodyDenied : everybody, into: &clauses)
+            sources.forEachMatch(of: peer, isForeign: isForeign, at: address) {
+                lists.unite($0, into: &clauses)
+            }
             for (field, number) in ports where !Self.matches(field, port) {
                 lists.subtract(number, from: &clauses)
             }

@@ -85,11 +85,16 @@ struct SourceIndex: Sendable {
     }
 
     /// Calls `body` with the list of clauses of each source that matches; of some more than once.
-    func forEachMatch(of peer: SPIFFEID?, at address: IPAddress, _ body: (UInt32) -> Void) {
+    func forEachMatch(
+        of peer: SPIFFEID?,
+        isForeign: Bool,
+        at address: IPAddress,
+        _ body: (UInt32) -> Void
+    ) {
         func look(_ numbers: [UInt32]) {
             for number in numbers {
                 let source = sources[Int(number)]
-                if Self.matches(source, peer, address) { body(source.clauses) }
+                if Self.matches(source, peer, isForeign, address) { body(source.clauses) }
             }
         }
         look(unnamed)
@@ -106,9 +111,12 @@ struct SourceIndex: Sendable {
     private static func matches(
         _ source: Source,
         _ peer: SPIFFEID?,
+        _ isForeign: Bool,
         _ address: IPAddress
     ) -> Bool {
         let principals = source.source.principals
+        // An ALLOW admits a peer of another trust domain only by name.
+        if isForeign, !source.isDeny, principals.anyOf == nil { return false }
         if let peer {
             let isWanted = principals.anyOf?.contains { $0.matches(peer) } ?? true
             let isExcluded = principals.noneOf?.contains { $0.matches(peer) } ?? false

@@ -40,7 +40,10 @@ extension CompiledPolicySet {
         let (paths, anyPath) = Self.index(clauses, &lists)
         (self.paths, self.anyPath) = (paths, anyPath)
         var sources = SourceIndex()
-        everybody = Self.index(clauses, &sources, &lists)
+        Self.index(clauses, &sources, &lists)
+        let unnamed = clauses.indices.filter { clauses[$0].from == nil }
+        everybody = lists.add(unnamed)
+        everybodyDenied = lists.add(unnamed.filter { clauses[$0].isDeny })
         self.sources = sources
         ports = Self.grouped(clauses) { clause in
             clause.operation.ports.isAbsent ? [] : [clause.operation.ports]
@@ -117,12 +120,11 @@ extension CompiledPolicySet {
         return (paths, anyPath)
     }
 
-    /// - Returns: The list of clauses whose rules have no sources.
     private static func index(
         _ clauses: [Clause],
         _ sources: inout SourceIndex,
         _ lists: inout ClauseLists
-    ) -> UInt32 {
+    ) {
         struct Key: Hashable {
             let source: AccessSource
             let isDeny: Bool
@@ -133,7 +135,6 @@ extension CompiledPolicySet {
         for (key, numbers) in groups {
             sources.add(key.source, isDeny: key.isDeny, clauses: lists.add(numbers))
         }
-        return lists.add(clauses.indices.filter { clauses[$0].from == nil })
     }
 }
 

@@ -81,13 +81,24 @@ private enum Truth: Hashable {
         _ request: AccessRequest
     ) -> Truth {
         all([
-            rule.from.map { any($0.map { source($0, request) }) } ?? .yes,
+            rule.from.map { any($0.map { source($0, action, request) }) }
+                ?? (mustBeNamed(action, request) ? .no : .yes),
             rule.to.map { any($0.map { operation($0, action, request) }) } ?? .yes,
         ])
     }
 
-    static func source(_ source: AccessSource, _ request: AccessRequest) -> Truth {
-        all([
+    /// Whoever writes "everybody" means the own trust domain (docs/decisions/0021-federation.md).
+    static func mustBeNamed(_ action: AccessPolicy.Action, _ request: AccessRequest) -> Bool {
+        action == .allow && request.isForeign
+    }
+
+    static func source(
+        _ source: AccessSource,
+        _ action: AccessPolicy.Action,
+        _ request: AccessRequest
+    ) -> Truth {
+        if source.principals.anyOf == nil, mustBeNamed(action, request) { return .no }
+        return all([
             field(source.principals, request.peer) { $0.matches($1) },
             field(source.addresses, request.address) { $0.contains($1) },
         ])

@@ -23,7 +23,7 @@ extension AdministrationService {
         request: Signet_Admin_V1alpha1_ExplainRequestRequest,
         context: ServerContext
     ) async throws -> Signet_Node_V1alpha1_DecisionExplanation {
-        let asked = try Self.access(request)
+        let asked = try Self.access(request, in: core.logic.trustDomain)
         let workload = try Self.identity(request.to, "the workload that is asked")
         let namespace = request.namespace
         let (explanation, revision) = try await gate.read(
@@ -82,7 +82,8 @@ extension AdministrationService {
     }
 
     private static func access(
-        _ request: Signet_Admin_V1alpha1_ExplainRequestRequest
+        _ request: Signet_Admin_V1alpha1_ExplainRequestRequest,
+        in trustDomain: TrustDomain
     ) throws(APIError) -> AccessRequest {
         let text = request.address.isEmpty ? noAddress : request.address
         guard let address = IPAddress(text) else {
@@ -115,6 +116,7 @@ extension AdministrationService {
         }
         return AccessRequest(
             peer: try request.from.isEmpty ? nil : identity(request.from, "who asks"),
+            in: trustDomain,
             address: address,
             port: port,
             http: http

@@ -213,6 +213,7 @@ extension ProxyRecord {
         guard let address = peerAddress else { return nil }
         let request = AccessRequest(
             peer: peer,
+            in: inbound.identity.trustDomain,
             address: address,
             port: inbound.workloadPort,
             http: kind == .request

@@ -72,10 +72,11 @@ package struct AccessPolicyTest: Hashable, Sendable {
     /// nil if it does not matter.
     package let rule: Rule?
 
-    /// The request; what no rule asks for is anything.
-    package var request: AccessRequest {
+    /// The request at a workload of a trust domain; what no rule asks for is anything.
+    package func request(in trustDomain: TrustDomain) -> AccessRequest {
         AccessRequest(
             peer: peer,
+            in: trustDomain,
             address: address ?? IPAddress(ipv4: 0),
             port: port ?? 1,
             http: http
@@ -83,10 +84,14 @@ package struct AccessPolicyTest: Hashable, Sendable {
     }
 
     /// What the rules make of the request instead, if the test fails.
-    func failure(of action: AccessPolicy.Action, _ rules: [AccessRule]) -> String? {
+    func failure(
+        of action: AccessPolicy.Action,
+        _ rules: [AccessRule],
+        in trustDomain: TrustDomain
+    ) -> String? {
         // A policy in shadow or off is tested as what it would be.
         let policy = AccessPolicy(namespace: "", name: "", action: action, rules: rules)
-        let explanation = AccessExplanation(request, under: [policy])
+        let explanation = AccessExplanation(request(in: trustDomain), under: [policy])
         let verdict = explanation.verdict
         let isExpectedRule =
             switch rule {
@@ -120,6 +125,7 @@ extension AccessExplanation.Cause {
         switch self {
         case .differs: "does not match"
         case .excluded: "excludes it"
+        case .foreign: "is missing, and only by it is a peer of another trust domain admitted"
         case .unknown: "asks for what the request does not have"
         }
     }

@@ -5,14 +5,14 @@ import HTTPSemantics
 import SPIFFE
 import StrictYAML
 
-/// Reads the tests of an `AccessPolicy` and runs them over its rules.
+/// Reads the tests of an `AccessPolicy`, which are run where the own trust domain is known.
 extension DocumentParser {
     private enum Expectation: String, CaseIterable {
         case allow = "ALLOW"
         case deny = "DENY"
     }
 
-    /// - Returns: nil if something was reported, a failing test included.
+    /// - Returns: nil if something was reported.
     mutating func accessTests(
         _ node: YAMLNode,
         action: AccessPolicy.Action?,
@@ -46,7 +46,7 @@ extension DocumentParser {
         let rule = ruleNode.flatMap { testRule($0, path: "\(path).rule", rules: rules) }
         refuseUnknown(in: fields)
         guard problems.count == before, let request, let expect, let expectNode, let action,
-            let rules
+            rules != nil
         else { return nil }
         let test = AccessPolicyTest(
             name: name,
@@ -58,15 +58,7 @@ extension DocumentParser {
             rule: rule
         )
         guard canFail(test, action: action, path: path, at: expectNode.position) else { return nil }
-        if let failure = test.failure(of: action, rules) {
-            let title = name.map { " (\(Self.shown($0)))" } ?? ""
-            report(
-                node.position,
-                "\(path)\(title) fails: expected \(test.expectation), but \(failure)",
-                "change the rules, or what the test expects"
-            )
-            return nil
-        }
+        place(path, node.position)
         return test
     }
 

@@ -44,6 +44,7 @@ import Testing
     ) throws -> AccessExplanation {
         let request = AccessRequest(
             peer: try peer.map { try SPIFFEID($0) },
+            in: PolicyGenerator.trustDomain,
             address: try #require(PolicyGenerator.addresses.first),
             port: port,
             http: method.flatMap { AccessRequest.HTTP(method: $0, path: path) }

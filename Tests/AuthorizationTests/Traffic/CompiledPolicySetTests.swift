@@ -80,6 +80,41 @@ import Testing
         #expect(differences > 200)
     }
 
+    @Test(arguments: [UInt64](61...64))
+    func `both admit peers of another trust domain by name alone`(seed: UInt64) throws {
+        var generator = PolicyGenerator(seed: seed)
+        let foreign = PolicyGenerator.peers.compactMap(\.self)
+            .filter { $0.trustDomain != PolicyGenerator.trustDomain }
+        var allowed = 0
+        for _ in 0..<200 {
+            let policies = generator.policies(3)
+            let (set, reference) = (
+                try CompiledPolicySet(policies), ReferenceEvaluator(policies)
+            )
+            for peer in foreign {
+                let other = generator.request()
+                let request = GeneratedRequest(
+                    peer: peer,
+                    address: other.address,
+                    port: other.port,
+                    http: other.http
+                )
+                let decision = try expectSame(set, reference, request)
+                guard decision.isAllowed else { continue }
+                allowed += 1
+                let rule = policies.first {
+                    $0.name == set.verdict(of: decision.enforced).cause?.policy
+                }?
+                .rules[Int(decision.enforced.rule)]
+                let isNamed = rule?.from?.contains { source in
+                    source.principals.anyOf?.contains { $0.matches(peer) } ?? false
+                }
+                #expect(isNamed == true, "\(request) by \(policies)")
+            }
+        }
+        #expect(allowed > 10)
+    }
+
     @Test(arguments: [UInt64](41...48))
     func `both say the same with more rules than one block has`(seed: UInt64) throws {
         var generator = PolicyGenerator(seed: seed)
@@ -167,12 +202,18 @@ import Testing
                     continue
                 }
                 accepted += 1
-                let access = set.access(of: request.peer, at: request.address, port: request.port)
+                let access = set.access(
+                    of: request.peer,
+                    in: PolicyGenerator.trustDomain,
+                    at: request.address,
+                    port: request.port
+                )
                 let decision = set.decide(access, codec.request, in: bytes.span)
                 let known = try #require(plain, "\(text)")
                 let verdict = reference.verdict(
                     on: AccessRequest(
                         peer: request.peer,
+                        in: PolicyGenerator.trustDomain,
                         address: request.address,
                         port: request.port,
                         http: known
@@ -189,7 +230,12 @@ import Testing
         let open = [AccessPolicy(namespace: "n", name: "p", action: .allow, rules: [rule])]
         let other = [AccessPolicy(namespace: "n", name: "q", action: .allow, rules: [rule])]
         let address = try #require(IPAddress("192.0.2.1"))
-        let access = try CompiledPolicySet(open).access(of: nil, at: address, port: 80)
+        let access = try CompiledPolicySet(open).access(
+            of: nil,
+            in: PolicyGenerator.trustDomain,
+            at: address,
+            port: 80
+        )
         #expect(try CompiledPolicySet(open).decide(access).isAllowed)
         let decision = try CompiledPolicySet(other).decide(access)
         #expect(!decision.isAllowed && decision.enforced.reason == .otherSet)

@@ -19,6 +19,11 @@ struct PolicyGenerator {
         }
     }
 
+    /// The workload's; of the peers some are of another one.
+    static let trustDomain: TrustDomain = {
+        guard let name = try? TrustDomain("td") else { preconditionFailure() }
+        return name
+    }()
     static let peers: [SPIFFEID?] = [
         nil, "spiffe://td/web", "spiffe://td/web/a", "spiffe://td/web/a/b", "spiffe://td",
         "spiffe://td/website", "spiffe://other/web", "spiffe://other/web/a", "spiffe://td/signet/a",
@@ -160,13 +165,24 @@ struct GeneratedRequest {
                 read = AccessRequest.HTTP(method: http.method, path: http.path)
                 if read == nil { throw PathRefused(path: http.path) }
             }
-            return AccessRequest(peer: peer, address: address, port: port, http: read)
+            return AccessRequest(
+                peer: peer,
+                in: PolicyGenerator.trustDomain,
+                address: address,
+                port: port,
+                http: read
+            )
         }
     }
 
     /// As the compiled set takes it.
     func decision(of set: CompiledPolicySet) -> Decision {
-        let access = set.access(of: peer, at: address, port: port)
+        let access = set.access(
+            of: peer,
+            in: PolicyGenerator.trustDomain,
+            at: address,
+            port: port
+        )
         guard let http else { return set.decide(access) }
         // The path does not begin where the head does.
         let head = Array("\(http.method) \(http.path) HTTP/1.1".utf8)

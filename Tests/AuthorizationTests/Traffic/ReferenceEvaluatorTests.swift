@@ -60,6 +60,7 @@ import Testing
         let http = path.map { AccessRequest.HTTP(method: method, path: $0) }
         return AccessRequest(
             peer: try peer.map { try SPIFFEID($0) },
+            in: try TrustDomain("example.org"),
             address: try #require(IPAddress(address)),
             port: port,
             http: http == nil ? nil : try #require(http ?? nil)
@@ -134,6 +135,45 @@ import Testing
         for denied in [try source([web]), try source(not: [web])] {
             #expect(!isAllowed([all, try policy("a", .deny, from: [denied])], stranger))
         }
+    }
+
+    /// What a rule without `principals`, or with exceptions alone, says is said of the own trust
+    /// domain (docs/decisions/0021-federation.md).
+    @Test func `an ALLOW admits a peer of another trust domain only by name`() throws {
+        let (own, foreign) = (
+            try request("spiffe://example.org/web"), try request("spiffe://partner.org/web")
+        )
+        let everybody: [[AccessSource]?] = [
+            nil, [AccessSource()], [try source(not: ["spiffe://partner.org/admin"])],
+            [try source(blocks: ["0.0.0.0/0"])],
+        ]
+        for from in everybody {
+            let allow = [try policy("a", .allow, from: from)]
+            #expect(isAllowed(allow, own))
+            #expect(!isAllowed(allow, foreign))
+            #expect(isAllowed(allow, try request(nil)) == (from?[0].principals.isAbsent ?? true))
+            // Everybody is everybody where it counts against access.
+            let deny = ReferenceEvaluator([try policy("d", .deny, from: from)])
+            #expect(deny.verdict(on: foreign).cause?.policy == "d")
+        }
+        for named in ["spiffe://partner.org/web", "spiffe://partner.org/*"] {
+            #expect(isAllowed([try policy("a", .allow, from: [try source([named])])], foreign))
+            let mixed = [AccessSource(), try source([named])]
+            #expect(isAllowed([try policy("a", .allow, from: mixed)], foreign))
+            let excluded = try source([named], not: ["spiffe://partner.org/web"])
+            #expect(!isAllowed([try policy("a", .allow, from: [excluded])], foreign))
+        }
+        #expect(
+            !isAllowed(
+                [try policy("a", .allow, from: [try source(["spiffe://example.org/*"])])],
+                foreign
+            )
+        )
+        // Of a shadow policy the verdict beside is told by the same rule.
+        let shadow = ReferenceEvaluator([try policy("a", .allow, mode: .shadow)])
+        #expect(
+            !shadow.shadowVerdict(on: foreign).isAllowed && shadow.shadowVerdict(on: own).isAllowed
+        )
     }
 
     @Test func `a connection without requests is admitted by no path and denied by every one`()

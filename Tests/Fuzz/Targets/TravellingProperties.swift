@@ -11,8 +11,14 @@ enum AccessPolicyProperty {
         try expect(policy.encoded == input, "two encodings of one policy")
         let set = try expectSuccess("a small policy compiles") { try CompiledPolicySet([policy]) }
         let reference = ReferenceEvaluator([policy])
+        let trustDomain = try expectSuccess("a trust domain") { try TrustDomain("td") }
         for peer in peers {
-            let access = set.access(of: peer, at: IPAddress(ipv4: 0xC000_0201), port: 80)
+            let access = set.access(
+                of: peer,
+                in: trustDomain,
+                at: IPAddress(ipv4: 0xC000_0201),
+                port: 80
+            )
             for (method, path) in requests {
                 let head = Array("\(method) \(path)".utf8)
                 let name = ByteRange(0..<method.utf8.count)
@@ -24,6 +30,7 @@ enum AccessPolicyProperty {
                 let decision = set.decide(access, request, in: head.span)
                 let plain = AccessRequest(
                     peer: peer,
+                    in: trustDomain,
                     address: IPAddress(ipv4: 0xC000_0201),
                     port: 80,
                     http: AccessRequest.HTTP(method: method, path: path)

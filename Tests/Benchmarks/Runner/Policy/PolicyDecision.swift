@@ -90,7 +90,7 @@ struct PolicyDecision {
 
     /// - Returns: Nanoseconds of one decision.
     private func decisions(_ count: Int) throws -> Double {
-        let access = set.access(of: peer, at: address, port: 80)
+        let access = set.access(of: peer, in: peer.trustDomain, at: address, port: 80)
         let request = CanonicalRequest(
             method: .get,
             methodName: ByteRange(0..<3),
@@ -113,7 +113,7 @@ struct PolicyDecision {
         let clock = ContinuousClock()
         let time = clock.measure {
             for _ in 0..<count {
-                let access = set.access(of: peer, at: address, port: 80)
+                let access = set.access(of: peer, in: peer.trustDomain, at: address, port: 80)
                 if !set.decide(access).isAllowed { allowed += 1 }
             }
         }
