@@ -177,6 +177,8 @@ extension ResourceChange {
 package enum ResourcePayload: Hashable, Sendable {
     case bundle(TrustBundle)
     case entry(RegistrationEntry)
+    /// The bundle of another trust domain than the server's.
+    case federatedBundle(TrustBundle)
     case proxy(ProxyState)
     /// A revocation under the name that its server gave it.
     case revocation(name: String, Revocation)
@@ -206,6 +208,7 @@ package enum ResourcePayload: Hashable, Sendable {
             let entry = try RegistrationEntry(parsing: message)
             guard entry.id == key.name else { throw .field("\(key)", "it holds another entry") }
             self = .entry(entry)
+        case .federatedBundle: self = .federatedBundle(try Self.federatedBundle(key, payload))
         case .proxy:
             let message: Signet_Node_V1alpha1_ProxyState
             do { message = try .init(serializedBytes: payload) } catch {
@@ -238,6 +241,23 @@ package enum ResourcePayload: Hashable, Sendable {
         }
     }
 
+    /// As a document, because a TrustBundle on the wire has no `kid`.
+    private static func federatedBundle(
+        _ key: ResourceKey,
+        _ payload: [UInt8]
+    ) throws(WireError) -> TrustBundle {
+        let trustDomain: TrustDomain
+        do throws(SPIFFEIDError) { trustDomain = try TrustDomain(key.name) } catch {
+            throw .field("\(key)", error.description)
+        }
+        do throws(BundleDocumentError) {
+            // A key of a kind that this version does not know is left out, as of any bundle (B-4).
+            return try BundleDocument(parsing: payload).bundle(of: trustDomain)
+        } catch {
+            throw .field("\(key)", error.description)
+        }
+    }
+
     package var resource: Resource {
         get throws(WireError) {
             do {
@@ -251,6 +271,11 @@ package enum ResourcePayload: Hashable, Sendable {
                     return Resource(
                         key: ResourceKey(.entry, entry.id),
                         payload: try entry.message.serializedBytes()
+                    )
+                case .federatedBundle(let bundle):
+                    return Resource(
+                        key: ResourceKey(.federatedBundle, bundle.trustDomain.name),
+                        payload: try bundle.document()
                     )
                 case .proxy(let state):
                     return Resource(

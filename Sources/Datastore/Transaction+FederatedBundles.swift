@@ -2,6 +2,7 @@
 
 package import FoundationEssentials
 internal import GRDB
+internal import NodeSync
 package import SPIFFE
 
 /// What was fetched of another trust domain (docs/decisions/0021-federation.md).
@@ -33,6 +34,9 @@ package struct FederatedBundleRecord: Hashable, Sendable {
         self.documentUID = documentUID
         isWithheld = false
     }
+
+    /// What agents are told, by the trust domain's name: the document, unless it is withheld.
+    package var shownDocument: [UInt8]? { isWithheld ? nil : document }
 }
 
 extension ReadTransaction {
@@ -40,9 +44,16 @@ extension ReadTransaction {
     package func federatedBundle(
         of trustDomain: TrustDomain
     ) throws(DatastoreError) -> FederatedBundleRecord? {
+        try federatedBundle(named: trustDomain.name)
+    }
+
+    /// As `federatedBundle(of:)`, by a name that is perhaps none of a trust domain.
+    package func federatedBundle(
+        named trustDomain: String
+    ) throws(DatastoreError) -> FederatedBundleRecord? {
         try first(
             "SELECT * FROM federated_bundles WHERE trust_domain = ?",
-            [trustDomain.name],
+            [trustDomain],
             FederatedBundleRecord.init
         )
     }
@@ -100,7 +111,8 @@ extension ReadTransaction {
 }
 
 extension Transaction {
-    /// Makes the row of a FederatedTrustDomain that is stored already.
+    /// Makes the row of a FederatedTrustDomain that is stored already, and records what agents are
+    /// told by it.
     ///
     /// - Throws: `DatastoreError.constraint` when the trust domain has one, or there is no such
     ///   document.
@@ -113,9 +125,12 @@ extension Transaction {
             """,
             [record.trustDomain.name, record.documentUID] + record.storedContent
         )
+        try recordShown(record.shownDocument, of: record.trustDomain, before: nil)
     }
 
-    /// Writes what came of a fetch.
+    /// Writes what came of a fetch, and records it if agents are told something else by it.
+    ///
+    /// What they are told is the document alone: another time or sequence is no change.
     ///
     /// - Parameters:
     ///   - record: The row as it is to be.
@@ -127,20 +142,31 @@ extension Transaction {
         _ record: FederatedBundleRecord,
         ifDocumentHasVersion version: UInt64
     ) throws(DatastoreError) -> Bool {
-        try execute(
-            """
-            UPDATE federated_bundles SET document = ?, sequence = ?, verified_by = ?,
-                new_keys_at = ?, changed_at = ?, confirmed_at = ?, withheld = ?
-            WHERE trust_domain = ? AND uid = ? AND EXISTS (
-                SELECT 1 FROM documents WHERE documents.uid = federated_bundles.uid
-                    AND documents.revision = ?)
-            """,
-            record.storedContent
-                + [record.trustDomain.name, record.documentUID, version.stored]
-        ) == 1
+        let before = try federatedBundle(of: record.trustDomain)
+        let isWritten =
+            try execute(
+                """
+                UPDATE federated_bundles SET document = ?, sequence = ?, verified_by = ?,
+                    new_keys_at = ?, changed_at = ?, confirmed_at = ?, withheld = ?
+                WHERE trust_domain = ? AND uid = ? AND EXISTS (
+                    SELECT 1 FROM documents WHERE documents.uid = federated_bundles.uid
+                        AND documents.revision = ?)
+                """,
+                record.storedContent
+                    + [record.trustDomain.name, record.documentUID, version.stored]
+            ) == 1
+        guard isWritten else { return false }
+        try recordShown(
+            record.shownDocument,
+            of: record.trustDomain,
+            before: before?.shownDocument
+        )
+        return true
     }
 
-    /// Forgets what was fetched for a FederatedTrustDomain.
+    /// Forgets what was fetched for a FederatedTrustDomain, and records it if agents were told.
+    ///
+    /// It has to be called before the document is deleted, which takes the row with it unseen.
     ///
     /// - Returns: The row as it was; nil when there was none.
     @discardableResult
@@ -149,7 +175,23 @@ extension Transaction {
     ) throws(DatastoreError) -> FederatedBundleRecord? {
         let record = try federatedBundle(documentUID: documentUID)
         try execute("DELETE FROM federated_bundles WHERE uid = ?", [documentUID])
+        if let record {
+            try recordShown(nil, of: record.trustDomain, before: record.shownDocument)
+        }
         return record
+    }
+
+    private func recordShown(
+        _ document: [UInt8]?,
+        of trustDomain: TrustDomain,
+        before: [UInt8]?
+    ) throws(DatastoreError) {
+        guard document != before else { return }
+        try recordChange(
+            ResourceKey(.federatedBundle, trustDomain.name),
+            number: try advanceRevision().number,
+            isRemoval: document == nil
+        )
     }
 }
 

@@ -6,6 +6,7 @@ import ControlAPIProtos
 import Datastore
 import FoundationEssentials
 import GRPCCore
+import NodeSync
 import SPIFFE
 import SwiftProtobuf
 import TestPKI
@@ -49,6 +50,55 @@ struct FederatedTrustDomainTests {
 
     private func names(_ server: TestServer) async throws -> [String] {
         try await server.core.read { try $0.federatedBundles().map(\.trustDomain.name) }
+    }
+
+    /// Writes a row as a fetch does.
+    private func fetched(
+        _ server: TestServer,
+        _ change: @escaping @Sendable (inout FederatedBundleRecord) -> Void
+    ) async throws {
+        let partner = try TrustDomain("partner.example")
+        let version = try await server.documents.get(
+            .with { ($0.kind, $0.name) = (Self.kind, "partner") }
+        ).documents.first?.resourceVersion
+        let isWritten = try await server.core.write { transaction in
+            guard var record = try transaction.federatedBundle(of: partner) else { return false }
+            change(&record)
+            return try transaction.update(record, ifDocumentHasVersion: version ?? 0)
+        }
+        #expect(isWritten)
+    }
+
+    @Test func `bundles go to agents that take them, and are taken away again`() async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1")
+            try await server.apply(Self.document())
+            let bundle = try TestAuthority.root("partner.example").bundle
+            let document = try bundle.document()
+            let key = ResourceKey(.federatedBundle, "partner.example")
+            try await fetched(server) { $0.document = document }
+            try await server.withSync(as: agent) { sync in
+                let (_, resources) = try await sync.snapshot()
+                #expect(resources[key] == nil)
+            }
+            let capabilities = [SyncCapability.federation]
+            try await server.withSync(as: agent, capabilities: capabilities) { sync in
+                let (revision, resources) = try await sync.snapshot()
+                sync.acknowledge(revision)
+                #expect(resources[key] == .federatedBundle(bundle))
+                func told() async throws -> [ResourceChange] {
+                    let delta = try await sync.delta()
+                    sync.acknowledge(delta.toRevision)
+                    return delta.changes.filter { $0.key.type == .federatedBundle }
+                }
+                try await fetched(server) { $0.isWithheld = true }
+                #expect(try await told() == [.remove(key)])
+                try await fetched(server) { $0.isWithheld = false }
+                #expect(try await told() == [.upsert(key, payload: document)])
+                try await server.delete(Self.kind, "partner", namespace: "")
+                #expect(try await told() == [.remove(key)])
+            }
+        }
     }
 
     @Test func `apply makes a row, an edit keeps it, and a delete takes it away`() async throws {

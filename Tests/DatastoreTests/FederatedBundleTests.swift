@@ -132,6 +132,60 @@ import Testing
         #expect(try store.readNow { try $0.federatedBundle(of: partner)?.document } == nil)
     }
 
+    /// What agents are told of after a number.
+    private func changes(after number: UInt64) throws -> [StoredChange] {
+        guard
+            case .delta(let changes) = try store.readNow({ try $0.changes(after: number, limit: 9) }
+            )
+        else {
+            Issue.record("no delta")
+            return []
+        }
+        return changes
+    }
+
+    private func number() throws -> UInt64 { try store.readNow { try $0.revision().number } }
+
+    @Test func `what agents are told is recorded when it becomes another, and only then`() throws {
+        let version = try write("partner", uid: "u1")
+        try store.writeNow {
+            try $0.insert(FederatedBundleRecord(trustDomain: partner, documentUID: "u1"))
+        }
+        var record = FederatedBundleRecord(trustDomain: partner, documentUID: "u1")
+        /// Writes the row, and tells whether it was recorded, and as a removal.
+        func update(_ change: (inout FederatedBundleRecord) -> Void) throws -> [Bool] {
+            change(&record)
+            let before = try number()
+            let isWritten = try store.writeNow { [record] in
+                try $0.update(record, ifDocumentHasVersion: version)
+            }
+            #expect(isWritten)
+            let found = try changes(after: before)
+            #expect(found.allSatisfy { $0.key == ResourceKey(.federatedBundle, partner.name) })
+            return found.map(\.isRemoval)
+        }
+        // Before the first fetch there is nothing to be told.
+        #expect(try update { $0.confirmedAt = noon } == [])
+        #expect(try update { $0.document = Array("{\"keys\":[]}".utf8) } == [false])
+        #expect(try update { ($0.confirmedAt, $0.sequenceNumber) = (noon + 1, 7) } == [])
+        #expect(try update { $0.isWithheld = true } == [true])
+        #expect(try update { $0.document = Array("{\"keys\":[1]}".utf8) } == [])
+        #expect(try update { $0.isWithheld = false } == [false])
+        // What is refused, because the document is another one, is not recorded.
+        let before = try number()
+        record.isWithheld = true
+        let isWritten = try store.writeNow { [record] in
+            try $0.update(record, ifDocumentHasVersion: version + 1)
+        }
+        #expect(!isWritten)
+        #expect(try changes(after: before).isEmpty)
+        try store.writeNow { _ = try $0.deleteFederatedBundle(documentUID: "u1") }
+        #expect(try changes(after: before).map(\.isRemoval) == [true])
+        let end = try number()
+        try store.writeNow { _ = try $0.deleteFederatedBundle(documentUID: "u1") }
+        #expect(try number() == end)
+    }
+
     @Test func `a trust domain has one row, and a row has its document`() throws {
         try write("partner", uid: "u1")
         try write("again", uid: "u2")

@@ -103,7 +103,7 @@ struct AgentWorld {
         extra: [Resource] = []
     ) throws -> [SyncMessage] {
         var resources = [try ResourcePayload.bundle(authority.bundle).resource] + extra
-        resources += try bundles.map { try ResourcePayload.bundle($0).resource }
+        resources += try bundles.map { try ResourcePayload.federatedBundle($0).resource }
         resources += try entries.map { try ResourcePayload.entry($0).resource }
         return [
             .snapshotBegin(revision(number)), .snapshotPage(index: 0, resources: resources),

@@ -272,6 +272,21 @@ struct ProxyCacheTests {
         #expect(cache.received([.bundle(next)], now: start).woken == [one])
     }
 
+    @Test func `each identity federates for itself, also before there is a bundle`() throws {
+        var cache = try settled()
+        let id = try values.key("a", proxy: "p").spiffeID
+        #expect(cache.proxyView(for: one).trust.federations == [:])
+        let names = ["foreign.org", "example.org", "absent.example"]
+        let federated = try values.entry("a", federatesWith: names)
+        _ = cache.received([.entry(federated)], now: start)
+        let trust = cache.proxyView(for: one).trust
+        #expect(trust.federations == [id: [try TrustDomain("absent.example"), values.foreign]])
+        #expect(trust.bundles == [values.bundle(values.trustDomain)])
+        let alone = try values.entry("a", federatesWith: ["example.org"])
+        #expect(cache.received([.entry(alone)], now: start).woken == [one])
+        #expect(cache.proxyView(for: one).trust.federations == [:])
+    }
+
     @Test func `a refusal of the server keeps nobody waiting`() throws {
         var cache = try prepared()
         _ = cache.subscribe(one, proxy: "default/p", now: start)

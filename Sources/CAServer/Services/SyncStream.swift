@@ -206,6 +206,7 @@ struct SyncStream {
 
     private static func unknownTypes(to capabilities: Set<String>) -> Set<ResourceType> {
         var unknown: Set<ResourceType> = []
+        if !capabilities.contains(SyncCapability.federation) { unknown.insert(.federatedBundle) }
         if !capabilities.contains(SyncCapability.proxy) { unknown.insert(.proxy) }
         if !capabilities.contains(SyncCapability.revocationLists) {
             unknown.insert(.revocationList)

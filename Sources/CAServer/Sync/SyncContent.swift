@@ -84,6 +84,9 @@ package enum SyncContent {
         if let bundle = try bundle(in: transaction) {
             resources.append(try ResourcePayload.bundle(bundle).resource)
         }
+        if !unknown.contains(.federatedBundle) {
+            resources += try transaction.federatedBundles().compactMap(resource)
+        }
         if !unknown.contains(.revocationList) {
             resources += try transaction.revocationLists().map(resource)
         }
@@ -186,7 +189,7 @@ package enum SyncContent {
         switch change.key.type {
         case .revocation: true
         case .revocationList: false
-        case .bundle, .document, .entry, .proxy: change.isRemoval
+        case .bundle, .document, .entry, .federatedBundle, .proxy: change.isRemoval
         }
     }
 
@@ -199,7 +202,7 @@ package enum SyncContent {
         switch change.key.type {
         case .entry: now = try transaction.entry(id: change.key.name)?.nodeSelectors
         case .proxy: now = try transaction.proxyGrant(change.key.name)?.nodeSelectors
-        case .bundle, .document, .revocation, .revocationList: return nil
+        case .bundle, .document, .federatedBundle, .revocation, .revocationList: return nil
         }
         return [change.priorNodeSelectors, change.isRemoval ? nil : now].compactMap(\.self)
     }
@@ -220,6 +223,8 @@ package enum SyncContent {
                         try entry.matches(node: selectors)
                             ? ResourcePayload.entry(entry).resource : nil
                     }
+            case .federatedBundle:
+                try transaction.federatedBundle(named: change.key.name).flatMap(self.resource)
             case .proxy:
                 try transaction.proxy(change.key.name)
                     .flatMap { $0.matches(node: selectors) ? self.resource($0) : nil }
@@ -277,6 +282,16 @@ package enum SyncContent {
 
     private static func resource(_ list: RevocationListRecord) -> Resource {
         Resource(key: ResourceKey(.revocationList, list.authorityID), payload: list.der)
+    }
+
+    /// Nil before the first fetch, and while it is withheld.
+    private static func resource(_ bundle: FederatedBundleRecord) -> Resource? {
+        bundle.shownDocument.map {
+            Resource(
+                key: ResourceKey(.federatedBundle, bundle.trustDomain.name),
+                payload: $0
+            )
+        }
     }
 
     /// Composed when something of it changed, so it is of the revision that is read here.

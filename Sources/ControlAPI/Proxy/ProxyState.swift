@@ -66,4 +66,7 @@ package enum SyncCapability {
     package static let revokedCertificates = "revokedCertificates"
     /// Resource type `revocationList` (docs/decisions/0018-certificate-revocation-lists.md).
     package static let revocationLists = "revocationLists"
+    /// Of an agent the resource type `federatedBundle`, of a proxy `federations` of its trust
+    /// (docs/decisions/0021-federation.md).
+    package static let federation = "federation"
 }

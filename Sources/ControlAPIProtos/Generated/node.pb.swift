@@ -39,6 +39,9 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
 
   /// For agents with the capability revocationLists.
   case revocationList // = 6
+
+  /// For agents with the capability federation.
+  case federatedBundle // = 7
   case UNRECOGNIZED(Int)
 
   package init() {
@@ -54,6 +57,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     case 4: self = .document
     case 5: self = .proxy
     case 6: self = .revocationList
+    case 7: self = .federatedBundle
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -67,6 +71,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     case .document: return 4
     case .proxy: return 5
     case .revocationList: return 6
+    case .federatedBundle: return 7
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -80,6 +85,7 @@ package nonisolated enum Signet_Node_V1alpha1_ResourceType: SwiftProtobuf.Enum, 
     .document,
     .proxy,
     .revocationList,
+    .federatedBundle,
   ]
 
 }
@@ -894,6 +900,8 @@ package nonisolated struct Signet_Node_V1alpha1_Resource: Sendable {
   /// Encoded RegistrationEntry for entries, TrustBundle for bundles, Revocation for revocations,
   /// ProxyState for proxies. Of a revocation list, which is named by its authority's subject key
   /// identifier in hexadecimal, the list itself: DER of an X.509 CertificateList (RFC 5280).
+  /// Of the bundle of another trust domain, which is named by that, a bundle document (SPIFFE Trust
+  /// Domain and Bundle section 4).
   package var payload: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -2146,7 +2154,7 @@ package nonisolated struct Signet_Node_V1alpha1_VariableValues: Sendable {
 fileprivate nonisolated let _protobuf_package = "signet.node.v1alpha1"
 
 nonisolated extension Signet_Node_V1alpha1_ResourceType: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0RESOURCE_TYPE_UNSPECIFIED\0\u{1}RESOURCE_TYPE_ENTRY\0\u{1}RESOURCE_TYPE_BUNDLE\0\u{1}RESOURCE_TYPE_REVOCATION\0\u{1}RESOURCE_TYPE_DOCUMENT\0\u{1}RESOURCE_TYPE_PROXY\0\u{1}RESOURCE_TYPE_REVOCATION_LIST\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0RESOURCE_TYPE_UNSPECIFIED\0\u{1}RESOURCE_TYPE_ENTRY\0\u{1}RESOURCE_TYPE_BUNDLE\0\u{1}RESOURCE_TYPE_REVOCATION\0\u{1}RESOURCE_TYPE_DOCUMENT\0\u{1}RESOURCE_TYPE_PROXY\0\u{1}RESOURCE_TYPE_REVOCATION_LIST\0\u{1}RESOURCE_TYPE_FEDERATED_BUNDLE\0")
 }
 
 nonisolated extension Signet_Node_V1alpha1_TrafficProtocol: SwiftProtobuf._ProtoNameProviding {

@@ -255,6 +255,27 @@ package nonisolated struct Signet_Proxy_V1alpha1_Trust: Sendable {
   /// SPIFFE IDs that the proxy may present; what is not here is erased.
   package var granted: [String] = []
 
+  /// Whose peers an ID believes beside those of its own trust domain. For proxies with the capability
+  /// federation; others are told of the own bundle alone.
+  package var federations: [Signet_Proxy_V1alpha1_Federation] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// The trust domains that an ID federates with.
+package nonisolated struct Signet_Proxy_V1alpha1_Federation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// One of those granted; each at most once.
+  package var spiffeID: String = String()
+
+  /// Never empty, never the own one.
+  package var trustDomains: [String] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -846,7 +867,7 @@ nonisolated extension Signet_Proxy_V1alpha1_AgentMessage: SwiftProtobuf.Message,
 
 nonisolated extension Signet_Proxy_V1alpha1_Trust: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Trust"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}bundles\0\u{1}revocations\0\u{1}granted\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}bundles\0\u{1}revocations\0\u{1}granted\0\u{1}federations\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -858,6 +879,7 @@ nonisolated extension Signet_Proxy_V1alpha1_Trust: SwiftProtobuf.Message, SwiftP
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.bundles) }()
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.revocations) }()
       case 4: try { try decoder.decodeRepeatedStringField(value: &self.granted) }()
+      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.federations) }()
       default: break
       }
     }
@@ -876,6 +898,9 @@ nonisolated extension Signet_Proxy_V1alpha1_Trust: SwiftProtobuf.Message, SwiftP
     if !self.granted.isEmpty {
       try visitor.visitRepeatedStringField(value: self.granted, fieldNumber: 4)
     }
+    if !self.federations.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.federations, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -884,6 +909,42 @@ nonisolated extension Signet_Proxy_V1alpha1_Trust: SwiftProtobuf.Message, SwiftP
     if lhs.bundles != rhs.bundles {return false}
     if lhs.revocations != rhs.revocations {return false}
     if lhs.granted != rhs.granted {return false}
+    if lhs.federations != rhs.federations {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Proxy_V1alpha1_Federation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Federation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}spiffe_id\0\u{3}trust_domains\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.trustDomains) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 1)
+    }
+    if !self.trustDomains.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.trustDomains, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Proxy_V1alpha1_Federation, rhs: Signet_Proxy_V1alpha1_Federation) -> Bool {
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.trustDomains != rhs.trustDomains {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -162,10 +162,7 @@ extension AgentLogic {
             switch try ResourcePayload(key, payload) {
             case .bundle(let new):
                 guard new.trustDomain == trustDomain else {
-                    guard new.jwtAuthorities.isEmpty else {
-                        throw .field("\(key)", "it has keys for another trust domain's JWT-SVIDs")
-                    }
-                    return .bundle(new)
+                    throw .field("\(key)", "it is not the bundle of \(trustDomain)")
                 }
                 // After a restart the bundle beside the SVID may be the newer one.
                 if isRestoring, new.sequenceNumber < bundle.sequenceNumber {
@@ -176,6 +173,11 @@ extension AgentLogic {
                 }
                 return .bundle(new)
             case .entry(let entry): return .entry(entry)
+            case .federatedBundle(let other):
+                guard other.trustDomain != trustDomain else {
+                    throw .field("\(key)", "the own bundle comes as itself alone")
+                }
+                return .bundle(other)
             case .proxy(let state): return .proxy(try proxy(state, payload))
             case .revocation(let name, let revocation):
                 return .revocation(name: name, revocation)
@@ -184,11 +186,17 @@ extension AgentLogic {
         case .remove(let key):
             switch key.type {
             case .bundle:
-                guard key.name != trustDomain.name, let other = try? TrustDomain(key.name) else {
+                guard key.name != trustDomain.name else {
                     throw .field("\(key)", "the own trust domain always has a bundle")
                 }
-                return .bundleRemoved(other)
+                // None was ever taken, so there is nothing to remove.
+                return nil
             case .entry: return .entryRemoved(id: key.name)
+            case .federatedBundle:
+                guard key.name != trustDomain.name, let other = try? TrustDomain(key.name) else {
+                    throw .field("\(key)", "no other trust domain has the name")
+                }
+                return .bundleRemoved(other)
             case .proxy: return .proxyRemoved(key.name)
             case .revocation: return .revocationRemoved(name: key.name)
             case .revocationList: return .revocationListRemoved(authorityID: key.name)

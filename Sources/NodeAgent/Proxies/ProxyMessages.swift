@@ -13,19 +13,30 @@ extension ProxyView.Trust {
     /// - Parameters:
     ///   - trustDomain: The own one.
     ///   - capabilities: What the process understands: one that knows revocations of identities
-    ///     alone would refuse the whole, and is told of no others (decisions 0014 and 0015).
+    ///     alone would refuse the whole, and is told of no others (decisions 0014 and 0015); one
+    ///     that does not know who federates with whom is told of the own bundle alone (0021).
     /// - Returns: The message.
     func message(
         _ trustDomain: TrustDomain,
         for capabilities: [String]
     ) -> Signet_Proxy_V1alpha1_Trust {
-        .with {
+        let isFederating = capabilities.contains(SyncCapability.federation)
+        return .with {
             $0.trustDomain = trustDomain.name
-            $0.bundles = bundles.map(\.withoutJWTAuthorities.message)
+            $0.bundles = bundles.filter { isFederating || $0.trustDomain == trustDomain }
+                .map(\.withoutJWTAuthorities.message)
             // The cache tells of none of nodes; all others have a form.
             $0.revocations = revocations.filter { $0.isKnown(to: capabilities) }
                 .compactMap { try? $0.message }
             $0.granted = granted.map(\.description)
+            guard isFederating else { return }
+            $0.federations = granted.compactMap { id in
+                guard let others = federations[id], !others.isEmpty else { return nil }
+                return .with {
+                    $0.spiffeID = id.description
+                    $0.trustDomains = others.map(\.name)
+                }
+            }
         }
     }
 }

@@ -5,7 +5,6 @@ internal import ControlAPI
 internal import FoundationEssentials
 internal import NodeSync
 internal import SPIFFE
-internal import Synchronization
 internal import Telemetry
 
 extension AgentLogic {
@@ -215,20 +214,5 @@ extension AgentCore {
             )
         }
         return verified
-    }
-}
-
-/// The verifier of the bundles that were asked for last: its keys are costly to make, and bundles
-/// change seldom.
-final class TokenVerifiers: Sendable {
-    private let last = Mutex<(bundles: [TrustBundle], verifier: JWTSVIDVerifier)?>(nil)
-
-    func verifier(_ bundles: [TrustBundle]) -> JWTSVIDVerifier {
-        if let last = last.withLock({ $0 }), last.bundles == bundles { return last.verifier }
-        let verifier = JWTSVIDVerifier(
-            bundles: Dictionary(bundles.map { ($0.trustDomain, $0) }) { first, _ in first }
-        )
-        last.withLock { $0 = (bundles, verifier) }
-        return verifier
     }
 }

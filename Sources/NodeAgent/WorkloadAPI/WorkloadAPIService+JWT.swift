@@ -57,15 +57,14 @@ extension WorkloadAPIService {
     ) async throws {
         let shown = LastMessage<JWTBundlesResponse>()
         try await serve("FetchJWTBundles", .bundles, context) { view, requireSame in
-            let bundles = [view.bundle].compactMap(\.self) + view.federatedBundles
-            let message = JWTBundlesResponse.with {
-                $0.bundles = Dictionary(
-                    bundles.map { ($0.trustDomain.id.description, Data($0.jwtKeySet())) }
-                ) { first, _ in first }
-            }
+            let message = view.jwtBundlesResponse
             guard shown.replace(by: message) else { return }
-            try requireSame()
-            try await response.write(message)
+            let bytes = message.bundles.values.reduce(0) { $0 + $1.count }
+            try await send(bytes: bytes, context) {
+                // It may have waited for its turn.
+                try requireSame()
+                try await response.write(message)
+            }
         }
     }
 

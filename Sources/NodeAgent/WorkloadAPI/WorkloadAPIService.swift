@@ -17,7 +17,9 @@ internal import Telemetry
 ///
 /// - SeeAlso: SPIFFE Workload API sections 4 and 5; docs/conformance.md rows E-* and A-*.
 struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
-    /// Most messages with long lists that wait for their readers at a time: some 8 MB.
+    /// Most messages with long lists or bundles of many other trust domains that wait for their
+    /// readers at a time: some 8 MB of lists, 32 MB more if all are of workloads that federate with
+    /// 64 trust domains of the largest bundles.
     static let listsAtOnceMax = 16
     /// Most of them of one user.
     static let listsPerUserMax = 4
@@ -25,7 +27,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     let core: AgentCore
     let attestor: UnixWorkloadAttestor
     let places: WorkloadPlaces
-    /// Long revocation lists go with every message.
+    /// Long revocation lists, and other trust domains' bundles, go with every message.
     let large = LargeMessages(atOnceMax: listsAtOnceMax, perSourceMax: listsPerUserMax)
 
     func fetchX509SVID(
@@ -38,7 +40,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             let (message, lists) = (view.x509SVIDResponse, view.listsBesideSVIDs)
             guard shown.replace(by: message, lists: lists) else { return }
             noteWithheld(lists, of: view)
-            try await send(lists, context) {
+            try await send(bytes: lists.bytes + view.federatedBytes, context) {
                 // It may have waited for its turn.
                 try requireSame()
                 var message = message
@@ -58,7 +60,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             let (message, lists) = (view.x509BundlesResponse, view.listsBesideBundles)
             guard shown.replace(by: message, lists: lists) else { return }
             noteWithheld(lists, of: view)
-            try await send(lists, context) {
+            try await send(bytes: lists.bytes + view.federatedBytes, context) {
                 // It may have waited for its turn.
                 try requireSame()
                 var message = message
@@ -68,18 +70,19 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         }
     }
 
-    /// Writes a message, in its turn if its lists are long.
+    /// Writes a message, in its turn if it is long by what others decide: lists, and bundles of other
+    /// trust domains.
     ///
     /// A client that does not take it in time is ended: it may connect again.
-    private func send(
-        _ lists: [ShownRevocationList],
+    func send(
+        bytes: Int,
         _ context: ServerContext,
         _ write: @escaping @Sendable () async throws -> Void
     ) async throws {
         guard case .local(let peer) = try context.peer else { return }
         let (stream, clock) = (context.stream, core.clock)
         try await large.send(
-            bytes: lists.bytes,
+            bytes: bytes,
             to: .uid(peer.uid),
             on: stream,
             turn: {

@@ -46,7 +46,8 @@ extension WorkloadView {
         listsBeside((bundle?.bytes ?? 0) + Self.fieldBytes + federatedBytes)
     }
 
-    private var federatedBytes: Int {
+    /// What the certificates of other trust domains' bundles add to a message.
+    var federatedBytes: Int {
         federatedBundles.reduce(0) { $0 + $1.bytes + Self.fieldBytes }
     }
 

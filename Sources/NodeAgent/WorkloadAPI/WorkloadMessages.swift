@@ -20,7 +20,7 @@ extension WorkloadView {
                     $0.hint = svid.hint
                 }
             }
-            for other in federatedBundles {
+            for other in federatedBundles.havingX509 {
                 $0.federatedBundles[other.trustDomain.id.description] = other.concatenated
             }
         }
@@ -28,11 +28,26 @@ extension WorkloadView {
 
     package var x509BundlesResponse: X509BundlesResponse {
         .with {
-            for bundle in [bundle].compactMap({ $0 }) + federatedBundles {
+            for bundle in [bundle].compactMap({ $0 }) + federatedBundles.havingX509 {
                 $0.bundles[bundle.trustDomain.id.description] = bundle.concatenated
             }
         }
     }
+
+    package var jwtBundlesResponse: JWTBundlesResponse {
+        .with {
+            let others = federatedBundles.filter { !$0.jwtAuthorities.isEmpty }
+            for bundle in [bundle].compactMap(\.self) + others {
+                $0.bundles[bundle.trustDomain.id.description] = Data(bundle.jwtKeySet())
+            }
+        }
+    }
+}
+
+extension [TrustBundle] {
+    /// Those with an X.509 authority: what is left out of a message, clients drop (row A-4), and some
+    /// refuse a message with an empty bundle.
+    fileprivate var havingX509: Self { filter { !$0.x509Authorities.isEmpty } }
 }
 
 extension TrustBundle {

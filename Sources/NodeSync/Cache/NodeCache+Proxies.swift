@@ -121,11 +121,13 @@ extension NodeCache {
 
     func proxyView(of reference: String, _ processes: WorkloadClass) -> ProxyView {
         guard let proxy = proxies[reference] else { return .gone }
-        var federated: Set<String> = []
+        var federations: [SPIFFEID: [TrustDomain]] = [:]
         var isAwaiting = false
         var granted: [ProxyView.Identity] = []
         for key in processes.identities {
-            federated.formUnion(entries[key.entryID]?.entry.federatesWith ?? [])
+            let names = entries[key.entryID]?.entry.federatesWith ?? []
+            let others = others(named: Set(names))
+            if !others.isEmpty { federations[key.spiffeID] = others }
             let identity = identities[key]
             let issued = identity?.issued
             granted.append(ProxyView.Identity(id: key.spiffeID, svid: issued?.svid))
@@ -136,9 +138,12 @@ extension NodeCache {
         return ProxyView(
             proxy: proxy,
             trust: ProxyView.Trust(
-                bundles: own + bundles(federatedWith: federated),
+                bundles: own
+                    + Set(federations.values.joined()).sorted()
+                    .compactMap { bundles[$0]?.withoutJWTAuthorities },
                 revocations: revocations.forProxies,
-                granted: granted.map(\.id)
+                granted: granted.map(\.id),
+                federations: federations
             ),
             identities: granted,
             isAwaiting: isAwaiting

@@ -239,7 +239,11 @@ extension NodeCache {
     }
 
     func bundles(federatedWith names: Set<String>) -> [TrustBundle] {
-        names.filter { $0 != trustDomain.name }.sorted()
-            .compactMap { name in (try? TrustDomain(name)).flatMap { bundles[$0] } }
+        others(named: names).compactMap { bundles[$0] }
+    }
+
+    /// Other trust domains, sorted by name.
+    func others(named names: Set<String>) -> [TrustDomain] {
+        names.filter { $0 != trustDomain.name }.sorted().compactMap { try? TrustDomain($0) }
     }
 }

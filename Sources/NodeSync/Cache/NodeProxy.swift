@@ -70,11 +70,20 @@ package struct ProxyView: Hashable, Sendable {
         package let revocations: [Revocation]
         /// The IDs that the proxy may present, in the order in which its document names them.
         package let granted: [SPIFFEID]
+        /// With which other trust domains' peers a granted ID has to do, sorted; without those that
+        /// federate with nobody.
+        package let federations: [SPIFFEID: [TrustDomain]]
 
-        package init(bundles: [TrustBundle], revocations: [Revocation], granted: [SPIFFEID]) {
+        package init(
+            bundles: [TrustBundle],
+            revocations: [Revocation],
+            granted: [SPIFFEID],
+            federations: [SPIFFEID: [TrustDomain]] = [:]
+        ) {
             self.bundles = bundles
             self.revocations = revocations
             self.granted = granted
+            self.federations = federations
         }
     }
 

@@ -16,13 +16,15 @@ package enum ResourceType: UInt8, Hashable, Sendable, CaseIterable, Codable {
     case proxy = 5
     /// The certificate revocation list of an authority, named by the authority's ID.
     case revocationList = 6
+    /// The bundle of another trust domain, named by that.
+    case federatedBundle = 7
 
     /// The order in which changes of one revision come into force: what takes away comes first,
     /// then the trust that the rest relies on.
     fileprivate var applicationRank: Int {
         switch self {
         case .revocation: 0
-        case .bundle: 1
+        case .bundle, .federatedBundle: 1
         // After the bundle, with whose authority it is verified.
         case .revocationList: 2
         case .entry: 3
@@ -48,7 +50,9 @@ package struct ResourceKey: Hashable, Sendable, Comparable, Codable, CustomStrin
     package var description: String { "\(type) \(name)" }
 
     package static func < (lhs: Self, rhs: Self) -> Bool {
-        (lhs.type.applicationRank, lhs.name) < (rhs.type.applicationRank, rhs.name)
+        // Types of one rank may have one name.
+        (lhs.type.applicationRank, lhs.name, lhs.type.rawValue)
+            < (rhs.type.applicationRank, rhs.name, rhs.type.rawValue)
     }
 }
 

@@ -4,8 +4,8 @@ package import FoundationEssentials
 
 /// Turns a token into a `VerifiedJWTSVID`, or refuses it (docs/decisions/0012-jwt-svid.md).
 ///
-/// The value holds the keys of one snapshot of the bundles in the form that verifies: build it once
-/// per snapshot and share it; it never changes. A token chooses its bundle by its own subject, and
+/// The value holds the keys of one snapshot of the bundles in the form that verifies; it never
+/// changes. Keys are costly to make: make them once for each bundle and share them. A token chooses its bundle by its own subject, and
 /// nothing else in it chooses a key that a bundle does not hold.
 package struct JWTSVIDVerifier: Sendable {
     /// How much the clocks of issuer and verifier may differ: agents warn of 5 s.
@@ -13,12 +13,7 @@ package struct JWTSVIDVerifier: Sendable {
     /// Longest leeway that a caller may give: a fifth of a token's usual life.
     package static let leewayMax: Duration = .seconds(60)
 
-    private struct Key: Sendable {
-        let authority: JWTAuthority
-        let verificationKey: JWSVerificationKey
-    }
-
-    private let keys: [TrustDomain: [Key]]
+    private let keys: [TrustDomain: JWTVerificationKeys]
 
     /// Takes the JWT authorities of every bundle.
     ///
@@ -26,17 +21,17 @@ package struct JWTSVIDVerifier: Sendable {
     ///   that are revoked. A bundle under another name than its own, or with more than
     ///   `TrustBundle.authoritiesMax` authorities, is left out whole.
     package init(bundles: [TrustDomain: TrustBundle]) {
-        var keys: [TrustDomain: [Key]] = [:]
-        for (trustDomain, bundle) in bundles {
-            let authorities = bundle.jwtAuthorities
-            guard bundle.trustDomain == trustDomain,
-                authorities.count <= TrustBundle.authoritiesMax
-            else { continue }
-            keys[trustDomain] = authorities.compactMap { authority in
-                authority.key.verificationKey.map { Key(authority: authority, verificationKey: $0) }
-            }
-        }
-        self.keys = keys
+        self.init(
+            bundles.filter { $0.key == $0.value.trustDomain }.values
+                .compactMap(JWTVerificationKeys.init)
+        )
+    }
+
+    /// Takes keys that were made before.
+    ///
+    /// - Parameter keys: Those of each trusted trust domain; of two of one the first ones count.
+    package init(_ keys: [JWTVerificationKeys]) {
+        self.keys = Dictionary(keys.map { ($0.trustDomain, $0) }) { first, _ in first }
     }
 
     /// Verifies a token for one audience.
@@ -106,7 +101,7 @@ package struct JWTSVIDVerifier: Sendable {
         verifying jws: CompactJWS,
         of trustDomain: TrustDomain
     ) throws(JWTSVIDError) -> JWTAuthority {
-        guard let all = keys[trustDomain] else { throw .trustDomainUnknown }
+        guard let all = keys[trustDomain]?.keys else { throw .trustDomainUnknown }
         guard !all.isEmpty else { throw .bundleHasNoKey }
         let named = all.filter { key in
             jws.keyID.map { $0.utf8.elementsEqual(key.authority.keyID.utf8) } ?? true
@@ -119,6 +114,28 @@ package struct JWTSVIDVerifier: Sendable {
         }
         guard let signer else { throw .signatureDoesNotVerify }
         return signer.authority
+    }
+}
+
+/// The keys of one bundle in the form that verifies; never changes.
+package struct JWTVerificationKeys: Sendable {
+    fileprivate struct Key: Sendable {
+        let authority: JWTAuthority
+        let verificationKey: JWSVerificationKey
+    }
+
+    package let trustDomain: TrustDomain
+    fileprivate let keys: [Key]
+
+    /// Makes the keys of a bundle, without those that verify nothing.
+    ///
+    /// - Returns: nil of a bundle with more than `TrustBundle.authoritiesMax` authorities.
+    package init?(_ bundle: TrustBundle) {
+        guard bundle.jwtAuthorities.count <= TrustBundle.authoritiesMax else { return nil }
+        trustDomain = bundle.trustDomain
+        keys = bundle.jwtAuthorities.compactMap { authority in
+            authority.key.verificationKey.map { Key(authority: authority, verificationKey: $0) }
+        }
     }
 }
 

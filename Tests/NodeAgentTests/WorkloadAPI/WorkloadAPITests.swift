@@ -214,6 +214,43 @@ struct WorkloadAPITests {
         }
     }
 
+    @Test func `A-4 A-7 a trust domain without an authority of the profile is left out`() throws {
+        let key = P256.Signing.PrivateKey().publicKey
+        let tokens = JWTAuthority(
+            keyID: "k",
+            key: try JSONWebKey(subjectPublicKeyInfo: Array(key.derRepresentation))
+        )
+        func bundle(_ name: String, x509: [[UInt8]], _ jwt: [JWTAuthority]) throws -> TrustBundle {
+            TrustBundle(
+                trustDomain: try TrustDomain(name),
+                x509Authorities: x509,
+                jwtAuthorities: jwt,
+                sequenceNumber: 1,
+                refreshHintSeconds: 300
+            )
+        }
+        let view = WorkloadView(
+            state: .ready,
+            svids: [],
+            bundle: try bundle("example.org", x509: [[1]], []),
+            federatedBundles: [
+                try bundle("both.example", x509: [[2]], [tokens]),
+                try bundle("none.example", x509: [], []),
+                try bundle("tokens.example", x509: [], [tokens]),
+                try bundle("x509.example", x509: [[3]], []),
+            ]
+        )
+        let x509 = ["spiffe://both.example", "spiffe://x509.example"]
+        #expect(view.x509SVIDResponse.federatedBundles.keys.sorted() == x509)
+        // the own one is always there.
+        let own = "spiffe://example.org"
+        #expect(view.x509BundlesResponse.bundles.keys.sorted() == [x509[0], own, x509[1]])
+        #expect(
+            view.jwtBundlesResponse.bundles.keys.sorted()
+                == ["spiffe://both.example", own, "spiffe://tokens.example"]
+        )
+    }
+
     @Test func `A-1 the profiles not provided are UNIMPLEMENTED`() async throws {
         try await ServingAgent.run { agent in
             try agent.serve([agent.own("web")])
