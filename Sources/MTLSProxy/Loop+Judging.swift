@@ -106,9 +106,7 @@ extension Loop {
         // What the handshake believed: an intermediate may end before the leaf.
         connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
         connection.endsWithCertificate = route.requirements.revocations.taint(peer)
-        if route.requirements.revocations.contain(peer)
-            || !route.requirements.authorities.know(peer.id.trustDomain)
-        {
+        if route.requirements.refusal(of: peer) != nil {
             end(&connection, .revoked)
             return false
         }

@@ -50,7 +50,9 @@ package final class TLSPeer: Sendable {
         do throws(PeerVerificationError) {
             let presented = try PresentedChain(chain, now: now)
             let authorities = requirements.authorities
-            guard let domain = authorities.domains[presented.id.trustDomain] else {
+            guard requirements.believe(presented.id.trustDomain),
+                let domain = authorities.domains[presented.id.trustDomain]
+            else {
                 throw .trustDomainUnknown(presented.id.trustDomain)
             }
             let usable = presented.usable(now: now)
@@ -78,19 +80,33 @@ struct FoundPath {
 
 /// Whom a handshake believes, and whom it admits.
 package struct PeerRequirements: Sendable {
+    /// Of every trust domain that anybody in this process believes; see `believe`.
     package let authorities: TLSAuthorities
+    /// The trust domain of the identity that is presented.
+    package let trustDomain: TrustDomain
+    /// The other trust domains whose peers that identity believes.
+    package let federations: Set<TrustDomain>
     package let revocations: PeerRevocations
     /// The only identities that may be at the other end; nil admits all that verify.
     package let expected: Set<SPIFFEID>?
 
     package init(
         authorities: TLSAuthorities,
+        in trustDomain: TrustDomain,
+        federatingWith federations: Set<TrustDomain> = [],
         revocations: PeerRevocations = .none,
         expected: Set<SPIFFEID>? = nil
     ) {
         self.authorities = authorities
+        self.trustDomain = trustDomain
+        self.federations = federations
         self.revocations = revocations
         self.expected = expected
+    }
+
+    /// Whether peers of a trust domain are believed, if an authority of its bundle vouches for them.
+    package func believe(_ other: TrustDomain) -> Bool {
+        other == trustDomain || federations.contains(other)
     }
 
     /// Looks at a peer again that was verified, maybe by older requirements.
@@ -99,8 +115,16 @@ package struct PeerRequirements: Sendable {
     /// - Returns: Why it would not be admitted now; nil if it would.
     package func refusal(of peer: TLSPeer) -> PeerRefusal? {
         if revocations.contain(peer) { return .revoked(peer.id) }
-        guard authorities.know(peer.id.trustDomain) else {
-            return .verification(.trustDomainUnknown(peer.id.trustDomain))
+        let domain = peer.id.trustDomain
+        guard believe(domain), authorities.know(domain) else {
+            return .verification(.trustDomainUnknown(domain))
+        }
+        // Of the own trust domain revocations tell of an authority that counts no longer; of others
+        // only its leaving the bundle does (docs/decisions/0021-federation.md).
+        if domain != trustDomain {
+            guard let anchor = peer.path.last, authorities.hold(anchor, of: domain) else {
+                return .verification(.noPath)
+            }
         }
         if let expected, !expected.contains(peer.id) { return .unexpected(peer.id) }
         return nil

@@ -58,24 +58,71 @@ package struct TLSIdentity: Sendable {
 
 /// The authorities of every trusted trust domain, parsed by one library; never changes.
 @safe package final class TLSAuthorities: Sendable {
-    /// The authorities of one trust domain.
-    @safe struct Domain: Sendable {
+    /// The authorities of one trust domain; shared by all who have the same.
+    @safe final class Domain: Sendable {
         nonisolated(unsafe) let parsed: OpaquePointer
         /// In the order in which the library has them.
         let certificates: [LeafCertificate]
+        /// The computed IDs of their keys (`KeyIdentifier`).
+        let keyIDs: Set<[UInt8]>
+        /// As the bundle had them, those too that do not parse.
+        fileprivate let ders: [[UInt8]]
+        /// The places of those that do not parse.
+        fileprivate let unusable: [Int]
+        fileprivate let provider: TLSProvider
+
+        /// Takes over what was parsed.
+        fileprivate init(
+            _ parsed: OpaquePointer,
+            _ certificates: [LeafCertificate],
+            ders: [[UInt8]],
+            unusable: [Int],
+            provider: TLSProvider
+        ) {
+            unsafe self.parsed = parsed
+            self.certificates = certificates
+            keyIDs = Set(certificates.map(\.keyIdentifier.bytes))
+            self.ders = ders
+            self.unusable = unusable
+            self.provider = provider
+        }
+
+        deinit {
+            unsafe provider.table.pointee.authorities_free(parsed)
+        }
     }
 
     let domains: [TrustDomain: Domain]
 
-    /// Whether anybody of a trust domain is believed.
+    /// Whether anybody of a trust domain is known.
     package func know(_ trustDomain: TrustDomain) -> Bool { domains[trustDomain] != nil }
+
+    /// Whether an authority is in the bundle of a trust domain, by the computed ID of its key.
+    package func hold(_ keyID: [UInt8], of trustDomain: TrustDomain) -> Bool {
+        domains[trustDomain]?.keyIDs.contains(keyID) ?? false
+    }
+
+    /// Whether both have parsed the authorities of a trust domain only once.
+    package func share(_ trustDomain: TrustDomain, with other: TLSAuthorities) -> Bool {
+        guard let domain = domains[trustDomain] else { return false }
+        return domain === other.domains[trustDomain]
+    }
 
     /// Authorities left out because they do not parse; leaving one out only narrows trust.
     package let unusableAuthorities: [PeerVerifier.UnusableAuthority]
     let provider: TLSProvider
 
     /// Parses the authorities of every bundle, by the rules of `PeerVerifier`.
-    package init(provider: TLSProvider, bundles: [TrustDomain: TrustBundle]) {
+    ///
+    /// - Parameters:
+    ///   - provider: The library.
+    ///   - bundles: By their trust domains; one under another name is left out whole.
+    ///   - former: What of it is the same is not parsed again.
+    package init(
+        provider: TLSProvider,
+        bundles: [TrustDomain: TrustBundle],
+        reusing former: TLSAuthorities? = nil
+    ) {
         var domains: [TrustDomain: Domain] = [:]
         var unusable: [PeerVerifier.UnusableAuthority] = []
         for (trustDomain, bundle) in bundles {
@@ -84,19 +131,16 @@ package struct TLSIdentity: Sendable {
                 unusable += ders.indices.map { .init(trustDomain: trustDomain, index: $0) }
                 continue
             }
-            var usable: [(der: [UInt8], read: LeafCertificate)] = []
-            for (index, der) in ders.enumerated() {
-                guard let read = try? LeafCertificate(der: der), Self.parses(der, provider) else {
-                    unusable.append(.init(trustDomain: trustDomain, index: index))
-                    continue
-                }
-                usable.append((der, read))
+            let known = former?.domains[trustDomain]
+            let domain: Domain?
+            if let known, known.provider == provider, known.ders == ders {
+                domain = known
+            } else {
+                domain = Self.domain(of: ders, provider)
             }
-            if let parsed = unsafe Self.parse(usable.map(\.der), provider) {
-                domains[trustDomain] = unsafe Domain(
-                    parsed: parsed,
-                    certificates: usable.map(\.read)
-                )
+            domains[trustDomain] = domain
+            unusable += (domain?.unusable ?? Array(ders.indices)).map {
+                .init(trustDomain: trustDomain, index: $0)
             }
         }
         self.domains = domains
@@ -104,10 +148,24 @@ package struct TLSIdentity: Sendable {
         self.provider = provider
     }
 
-    deinit {
-        for domain in domains.values {
-            unsafe provider.table.pointee.authorities_free(domain.parsed)
+    private static func domain(of ders: [[UInt8]], _ provider: TLSProvider) -> Domain? {
+        var usable: [(der: [UInt8], read: LeafCertificate)] = []
+        var unusable: [Int] = []
+        for (index, der) in ders.enumerated() {
+            guard let read = try? LeafCertificate(der: der), parses(der, provider) else {
+                unusable.append(index)
+                continue
+            }
+            usable.append((der, read))
         }
+        guard let parsed = unsafe parse(usable.map(\.der), provider) else { return nil }
+        return unsafe Domain(
+            parsed,
+            usable.map(\.read),
+            ders: ders,
+            unusable: unusable,
+            provider: provider
+        )
     }
 
     private static func parses(_ der: [UInt8], _ provider: TLSProvider) -> Bool {

@@ -52,6 +52,7 @@ struct DecisionTellingTests {
                     provider: .boringSSL,
                     bundles: [root.trustDomain: root.bundle]
                 ),
+                in: root.trustDomain,
                 revocations: .none,
                 expected: nil
             ),

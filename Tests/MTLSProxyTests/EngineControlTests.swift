@@ -272,6 +272,16 @@ struct EngineControlTests {
             revokedBefore: Date() - 7200
         )
         #expect(try generation(configuration, revoking) == first)
+        // The bundle of a trust domain that no server of the Service is of, and no stranger's either.
+        let partner = try TestAuthority.root("partner.example", now: Date())
+        let federating = ProxyTrust(
+            trustDomain: trust.trustDomain,
+            bundles: trust.bundles.merging([partner.trustDomain: partner.bundle]) { $1 },
+            revocations: [:],
+            granted: trust.granted,
+            federations: [try SPIFFEID(World.backendID): [partner.trustDomain]]
+        )
+        #expect(try generation(configuration, federating) == first)
         // Another endpoint, a renewed certificate, another bundle.
         let moved = try generation(try bench.configuration(endpoint: "127.0.0.1:2"), trust)
         #expect(moved > first)

@@ -219,7 +219,10 @@ import Testing
         try await world.applyClient(
             requires: isDomainKnown
                 ? world.requirements(expected: [another])
-                : PeerRequirements(authorities: TLSAuthorities(provider: provider, bundles: [:]))
+                : PeerRequirements(
+                    authorities: TLSAuthorities(provider: provider, bundles: [:]),
+                    in: world.root.trustDomain
+                )
         )
         #expect(wire.readAnswer()?.status == 503)
         let sum = await world.client.sum()

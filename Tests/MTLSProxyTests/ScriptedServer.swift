@@ -55,7 +55,8 @@ final class ScriptedServer: Sendable {
             authorities: TLSAuthorities(
                 provider: .openSSL,
                 bundles: believes ? [root.trustDomain: root.bundle] : [:]
-            )
+            ),
+            in: root.trustDomain
         )
         _ = try WorkerThread(name: "scripted") {
             while let accepted = listener.accept() {

@@ -87,6 +87,7 @@ final class World {
                 provider: provider,
                 bundles: [root.trustDomain: root.bundle]
             ),
+            in: root.trustDomain,
             revocations: revocations,
             expected: expected
         )
@@ -97,6 +98,7 @@ final class World {
         _ policies: [AccessPolicy],
         name: String = "in",
         revocations: PeerRevocations = .none,
+        requires: PeerRequirements? = nil,
         forward: ForwardTarget? = nil,
         forwardUIDs: [UInt32] = [getuid()],
         recording: ProxyRecording = .all,
@@ -118,7 +120,7 @@ final class World {
                 workloadPort: 80
             ),
             context: try TLSContext(provider: provider, role: .server, identities: [identity]),
-            requirements: requirements(revocations: revocations),
+            requirements: requires ?? requirements(revocations: revocations),
             policies: try CompiledPolicySet(policies)
         )
         let snapshot = ProxySnapshot(

@@ -105,7 +105,8 @@ import X509
                     authorities: TLSAuthorities(
                         provider: providers.client,
                         bundles: [own.trustDomain: own.bundle]
-                    )
+                    ),
+                    in: own.trustDomain
                 ),
                 serverRequires: item.requirements(providers.server)
             )
@@ -183,9 +184,17 @@ struct CorpusChain {
         key = Array(leaf.key.derRepresentation)
     }
 
+    /// Of whoever is shown a chain.
+    private static let trustDomain: TrustDomain = {
+        guard let name = try? TrustDomain("example.org") else { preconditionFailure() }
+        return name
+    }()
+
     func requirements(_ provider: TLSProvider) -> PeerRequirements {
         PeerRequirements(
             authorities: TLSAuthorities(provider: provider, bundles: bundles),
+            in: Self.trustDomain,
+            federatingWith: Set(bundles.keys),
             revocations: PeerRevocations(authorities: revokedAuthorities)
         )
     }

@@ -32,9 +32,107 @@ struct RefusalTests {
         )
         let nobody = TLSAuthorities(provider: providers.client, bundles: [:])
         #expect(
-            PeerRequirements(authorities: nobody).refusal(of: peer)
+            PeerRequirements(authorities: nobody, in: id.trustDomain).refusal(of: peer)
                 == .verification(.trustDomainUnknown(id.trustDomain))
         )
+    }
+
+    /// docs/decisions/0021-federation.md, "The way to who verifies".
+    @Test(arguments: Providers.all)
+    func `a peer of another trust domain is let in by who federates with it alone`(
+        _ providers: Providers
+    ) throws {
+        var fixture = try Fixture(providers)
+        let partner = try TestAuthority.root("partner.example")
+        let id = try SPIFFEID("spiffe://partner.example/db")
+        fixture.db = try partner.leaf(id.description)
+        let own = fixture.root.trustDomain
+        let all = TLSAuthorities(
+            provider: providers.client,
+            bundles: [own: fixture.root.bundle, partner.trustDomain: partner.bundle]
+        )
+        func requirements(
+            _ authorities: TLSAuthorities,
+            _ federations: Set<TrustDomain>
+        ) -> PeerRequirements {
+            PeerRequirements(authorities: authorities, in: own, federatingWith: federations)
+        }
+        // That the process knows the bundle, for another listener, is not enough.
+        let stranger = try fixture.pair(clientRequires: requirements(all, []))
+        stranger.shakeHands()
+        #expect(!stranger.clientIsOpen)
+        let federating = requirements(all, [partner.trustDomain])
+        let pair = try fixture.pair(clientRequires: federating)
+        pair.shakeHands()
+        let peer = try #require(pair.clientPeer)
+        #expect(peer.id == id && federating.refusal(of: peer) == nil)
+        let unknown = PeerRefusal.verification(.trustDomainUnknown(partner.trustDomain))
+        #expect(requirements(all, []).refusal(of: peer) == unknown)
+        let withheld = TLSAuthorities(
+            provider: providers.client,
+            bundles: [own: fixture.root.bundle]
+        )
+        #expect(requirements(withheld, [partner.trustDomain]).refusal(of: peer) == unknown)
+    }
+
+    @Test(arguments: Providers.all)
+    func `a foreign authority that has left its bundle takes its peers with it`(
+        _ providers: Providers
+    ) throws {
+        var fixture = try Fixture(providers)
+        let partner = try TestAuthority.root("partner.example")
+        let next = try TestAuthority.root("partner.example")
+        // Below an intermediate, so that the one that counts is not the one that signed.
+        fixture.db = try partner.intermediate().leaf("spiffe://partner.example/db")
+        let own = fixture.root.trustDomain
+        func requirements(_ ders: [[UInt8]]) -> PeerRequirements {
+            let bundle = TrustBundle(
+                trustDomain: partner.trustDomain,
+                x509Authorities: ders,
+                sequenceNumber: 1,
+                refreshHintSeconds: 300
+            )
+            return PeerRequirements(
+                authorities: TLSAuthorities(
+                    provider: providers.client,
+                    bundles: [own: fixture.root.bundle, partner.trustDomain: bundle]
+                ),
+                in: own,
+                federatingWith: [partner.trustDomain]
+            )
+        }
+        let pair = try fixture.pair(clientRequires: requirements([partner.der, next.der]))
+        pair.shakeHands()
+        let peer = try #require(pair.clientPeer)
+        #expect(requirements([next.der, partner.der]).refusal(of: peer) == nil)
+        for left in [[next.der], []] {
+            #expect(requirements(left).refusal(of: peer) == .verification(.noPath))
+        }
+    }
+
+    @Test(arguments: TLSProvider.allCases)
+    func `bundles that stay are not parsed again when another one changes`(
+        _ provider: TLSProvider
+    ) throws {
+        let roots = try ["a.example", "b.example"].map { try TestAuthority.root($0) }
+        var bundles = Dictionary(uniqueKeysWithValues: roots.map { ($0.trustDomain, $0.bundle) })
+        let before = TLSAuthorities(provider: provider, bundles: bundles)
+        let (a, b) = (roots[0].trustDomain, roots[1].trustDomain)
+        bundles[b] = TrustBundle(
+            trustDomain: b,
+            x509Authorities: [try TestAuthority.root("b.example").der, [1]],
+            sequenceNumber: 2,
+            refreshHintSeconds: 300
+        )
+        let after = TLSAuthorities(provider: provider, bundles: bundles, reusing: before)
+        #expect(after.share(a, with: before) && !after.share(b, with: before))
+        #expect(after.unusableAuthorities == [.init(trustDomain: b, index: 1)])
+        // What is left out is told of by everybody who shares it.
+        let again = TLSAuthorities(provider: provider, bundles: bundles, reusing: after)
+        #expect(again.share(b, with: after))
+        #expect(again.unusableAuthorities == after.unusableAuthorities)
+        bundles[a] = nil
+        #expect(!TLSAuthorities(provider: provider, bundles: bundles, reusing: again).know(a))
     }
 
     @Test(arguments: Providers.all)
@@ -43,7 +141,9 @@ struct RefusalTests {
     ) throws {
         let fixture = try Fixture(providers)
         let nobody = TLSAuthorities(provider: providers.server, bundles: [:])
-        let pair = try fixture.pair(serverRequires: PeerRequirements(authorities: nobody))
+        let pair = try fixture.pair(
+            serverRequires: PeerRequirements(authorities: nobody, in: fixture.root.trustDomain)
+        )
         pair.shakeHands()
         #expect(pair.clientIsOpen)
         #expect(pair.clientReads() == .failed)

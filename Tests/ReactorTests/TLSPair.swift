@@ -214,6 +214,7 @@ struct Fixture {
                 provider: provider,
                 bundles: [root.trustDomain: root.bundle]
             ),
+            in: root.trustDomain,
             revocations: revocations,
             expected: expected
         )

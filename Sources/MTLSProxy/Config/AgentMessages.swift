@@ -15,6 +15,8 @@ package enum AgentMessageLimits {
     package static let messageBytesMax = 32 << 20
     /// Most bundles: its own trust domain's and those of 64 that entries federate with, each.
     package static let bundlesMax = 1_024
+    /// Most trust domains that one ID federates with, as an entry may name.
+    package static let federationsMax = 64
     /// Most revocations in force at a time (docs/decisions/0009-data-path.md).
     package static let revocationsMax = 20_000
     /// Longest private key: RSA-4096 in PKCS#8 has 2.4 KiB.
@@ -76,8 +78,45 @@ extension ProxyTrust {
             revocations: revocations,
             authorities: authorities,
             leaves: leaves,
-            granted: granted
+            granted: granted,
+            federations: try Self.federations(message, of: granted, in: trustDomain)
         )
+    }
+
+    private static func federations(
+        _ message: Signet_Proxy_V1alpha1_Trust,
+        of granted: Set<SPIFFEID>,
+        in own: TrustDomain
+    ) throws(WireError) -> [SPIFFEID: Set<TrustDomain>] {
+        let field = "trust.federations"
+        var federations: [SPIFFEID: Set<TrustDomain>] = [:]
+        for message in message.federations {
+            try requireKnown(message, field)
+            let id: SPIFFEID
+            do { id = try SPIFFEID(message.spiffeID) } catch {
+                throw .field(field + ".spiffe_id", error.description)
+            }
+            // So that there are no more of them than IDs.
+            guard granted.contains(id) else { throw .field(field, "\(id) is not granted") }
+            guard !message.trustDomains.isEmpty else { throw .missing(field + ".trust_domains") }
+            guard message.trustDomains.count <= AgentMessageLimits.federationsMax else {
+                throw .tooMany(field + ".trust_domains", max: AgentMessageLimits.federationsMax)
+            }
+            var others: Set<TrustDomain> = []
+            for name in message.trustDomains {
+                let other: TrustDomain
+                do { other = try TrustDomain(name) } catch {
+                    throw .field(field + ".trust_domains", error.description)
+                }
+                guard other != own, others.insert(other).inserted else {
+                    throw .field(field, "\(id) names trust domain \(other) twice, or its own")
+                }
+            }
+            guard federations.updateValue(others, forKey: id) == nil else {
+                throw .field(field, "\(id) comes twice")
+            }
+        }
+        return federations
     }
 }
 

@@ -81,7 +81,8 @@ package struct ConfigurationGate: Sendable {
             revocations: revocations,
             authorities: distrusted(new),
             leaves: revokedLeaves(new),
-            granted: new.granted
+            granted: new.granted,
+            federations: new.federations
         )
         trust = merged
         held = held.filter { isGood($0.value) }

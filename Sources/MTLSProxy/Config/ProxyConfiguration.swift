@@ -61,6 +61,8 @@ package struct ProxyTrust: Hashable, Sendable {
     package let leaves: [PeerRevocations.Leaf: Date]
     /// The IDs that the proxy may present; what is not here is erased.
     package let granted: Set<SPIFFEID>
+    /// The other trust domains whose peers an ID believes; their bundles may be missing.
+    package let federations: [SPIFFEID: Set<TrustDomain>]
 
     package init(
         trustDomain: TrustDomain,
@@ -68,7 +70,8 @@ package struct ProxyTrust: Hashable, Sendable {
         revocations: [SPIFFEID: Date],
         authorities: [[UInt8]: AuthorityStanding] = [:],
         leaves: [PeerRevocations.Leaf: Date] = [:],
-        granted: Set<SPIFFEID>
+        granted: Set<SPIFFEID>,
+        federations: [SPIFFEID: Set<TrustDomain>] = [:]
     ) {
         self.trustDomain = trustDomain
         self.bundles = bundles
@@ -76,6 +79,7 @@ package struct ProxyTrust: Hashable, Sendable {
         self.authorities = authorities
         self.leaves = leaves
         self.granted = granted
+        self.federations = federations
     }
 
     /// Whether a leaf of an identity is refused, whoever signed it.

@@ -24,6 +24,8 @@ package struct SnapshotBuilder {
     /// What the connections of an outbound listener stand on.
     private struct Footing: Hashable {
         let identity: ProxyIdentity
+        /// Of the trust domains whose servers may answer, as far as they are believed: another one
+        /// has nothing to do with the connections.
         let bundles: [TrustDomain: TrustBundle]
     }
 
@@ -98,6 +100,8 @@ package struct SnapshotBuilder {
                     context: try context(identity, .server, &usedContexts),
                     requirements: PeerRequirements(
                         authorities: authorities,
+                        in: trust.trustDomain,
+                        federatingWith: trust.federations[listener.identity] ?? [],
                         revocations: revocations
                     ),
                     policies: set
@@ -148,20 +152,24 @@ package struct SnapshotBuilder {
             guard let identity = usable(listener.identity, configuration, trust, now) else {
                 continue
             }
+            let requirements = PeerRequirements(
+                authorities: believed.authorities,
+                in: trust.trustDomain,
+                federatingWith: trust.federations[listener.identity] ?? [],
+                revocations: believed.revocations,
+                expected: Set(service.identities)
+            )
+            let needed = Set(service.identities.map(\.trustDomain)).filter(requirements.believe)
             let footing = Footing(
                 identity: identity,
-                bundles: trust.bundles
+                bundles: trust.bundles.filter { needed.contains($0.key) }
             )
             outbound.append(
                 OutboundRoute(
                     listener: listener,
                     trafficProtocol: port.trafficProtocol,
                     context: try context(identity, .client, &used),
-                    requirements: PeerRequirements(
-                        authorities: believed.authorities,
-                        revocations: believed.revocations,
-                        expected: Set(service.identities)
-                    ),
+                    requirements: requirements,
                     serverName: service.serverName,
                     endpoints: endpoints(of: service, port.name, observed),
                     connectionGeneration: stand(listener.name, on: footing)
@@ -185,7 +193,11 @@ package struct SnapshotBuilder {
 
     private mutating func authorities(of bundles: [TrustDomain: TrustBundle]) -> TLSAuthorities {
         if let (known, made) = authorities, known == bundles { return made }
-        let made = TLSAuthorities(provider: provider, bundles: bundles)
+        let made = TLSAuthorities(
+            provider: provider,
+            bundles: bundles,
+            reusing: authorities?.made
+        )
         authorities = (bundles, made)
         return made
     }

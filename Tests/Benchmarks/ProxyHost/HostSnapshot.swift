@@ -57,7 +57,7 @@ extension SignetBenchProxy {
                 workloadPort: forward.port
             ),
             context: context,
-            requirements: PeerRequirements(authorities: trust),
+            requirements: PeerRequirements(authorities: trust, in: id.trustDomain),
             policies: try CompiledPolicySet(try policies())
         )
     }
@@ -79,7 +79,11 @@ extension SignetBenchProxy {
             ),
             trafficProtocol: try trafficProtocol(),
             context: context,
-            requirements: PeerRequirements(authorities: trust, expected: [try SPIFFEID(serverID)]),
+            requirements: PeerRequirements(
+                authorities: trust,
+                in: id.trustDomain,
+                expected: [try SPIFFEID(serverID)]
+            ),
             serverName: "server.default.signet.internal",
             endpoints: [try address(forward)],
             connectionGeneration: 1

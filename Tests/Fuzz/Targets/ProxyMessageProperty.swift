@@ -29,6 +29,14 @@ enum ProxyMessageProperty {
                 trust.revocations.count <= AgentMessageLimits.revocationsMax,
                 "too many revocations"
             )
+            try expect(
+                trust.federations.allSatisfy { id, others in
+                    trust.granted.contains(id) && !others.isEmpty
+                        && !others.contains(trust.trustDomain)
+                        && others.count <= AgentMessageLimits.federationsMax
+                },
+                "an ID that federates with its own trust domain, with nobody, or is not granted"
+            )
         case .state(let wire):
             guard let received = try? ReceivedState(parsing: wire) else { return false }
             for (id, identity) in received.identities {
