@@ -2,6 +2,7 @@
 
 import Foundation
 import PolicyDocuments
+import SPIFFE
 import Testing
 import Yams
 
@@ -29,6 +30,10 @@ struct DocumentOutputTests {
             let documents = try Document.parse(example.text, file: example.name)
             #expect(!documents.isEmpty, "\(example.name)")
             kinds.formUnion(documents.map(\.kind))
+            for document in documents {
+                let problems = document.problems(inTrustDomain: try TrustDomain("example.org"))
+                #expect(problems.isEmpty, "\(example.name)")
+            }
         }
         #expect(kinds == Set(DocumentKind.allCases))
     }

@@ -2,6 +2,7 @@
 
 import Foundation
 import PolicyDocuments
+import SPIFFE
 import Testing
 
 /// The examples of docs/policy.md, which people copy.
@@ -21,6 +22,8 @@ struct PolicyPageTests {
                 continue
             }
             #expect(!spec.tests.isEmpty)
+            let trustDomain = try TrustDomain("example.org")
+            #expect(documents[0].problems(inTrustDomain: trustDomain).isEmpty)
         }
     }
 }

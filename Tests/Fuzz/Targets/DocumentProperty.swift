@@ -2,6 +2,7 @@
 
 internal import Authorization
 internal import PolicyDocuments
+internal import SPIFFE
 internal import StrictYAML
 internal import Yams
 
@@ -12,6 +13,10 @@ enum DocumentProperty {
         try checkText(input)
         guard let documents = try? Document.parse(input, file: "input") else { return false }
         for document in documents {
+            // Runs the tests of policies.
+            if let trustDomain = try? TrustDomain("example.org") {
+                _ = document.problems(inTrustDomain: trustDomain)
+            }
             let forms = [
                 document.canonicalJSON, Array(document.prettyJSON(stored: nil).utf8),
                 Array(document.yaml(stored: nil).utf8),

@@ -116,7 +116,8 @@ struct AgentFederationTests {
         var agent = try joined([try bundle()])
         let key = ResourceKey(.federatedBundle, "partner.example")
         let empty = Array(#"{"keys":[],"spiffe_sequence":9}"#.utf8)
-        #expect(refused(agent.receive([world.delta(1, 2, [.upsert(key, payload: empty)])])) == [])
+        let actions = agent.receive([world.delta(1, 2, [.upsert(key, payload: empty)])])
+        #expect(refused(actions) == [])
         let left = agent.logic.cache.tokenBundles(for: try Set("unix:uid:1"))
         #expect(left.count == 2 && left[1].x509Authorities == [] && left[1].jwtAuthorities == [])
     }

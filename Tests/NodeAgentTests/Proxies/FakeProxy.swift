@@ -90,12 +90,17 @@ final class ProxyTalk {
 }
 
 extension ServingAgent {
-    static func hello(_ proxy: String = "", instance: [UInt8] = [1, 2, 3, 4, 5]) -> ProxyMessage {
+    static func hello(
+        _ proxy: String = "",
+        instance: [UInt8] = [1, 2, 3, 4, 5],
+        capabilities: [String] = []
+    ) -> ProxyMessage {
         .with {
             $0.hello = .with {
                 $0.proxy = proxy
                 $0.instance = Data(instance)
                 $0.version = "test"
+                $0.capabilities = capabilities
             }
         }
     }

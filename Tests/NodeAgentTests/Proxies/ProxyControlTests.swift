@@ -45,6 +45,41 @@ struct ProxyControlTests {
         }
     }
 
+    /// One that does not know the field would refuse the whole
+    /// (docs/decisions/0021-federation.md).
+    @Test(arguments: [true, false])
+    func `who federates is told to proxies that know of it, to others the own bundle alone`(
+        _ isFederating: Bool
+    ) async throws {
+        try await ServingAgent.run { agent in
+            let proxy = try agent.proxy("p", ["web", "db"])
+            let partner = try TestAuthority.root("partner.example").bundle
+            let entries = try [
+                agent.own("web", federatesWith: ["partner.example"]), agent.own("db"),
+            ]
+            try await agent.withServer(entries, [proxy]) { _ in
+                let resource = try ResourcePayload.federatedBundle(partner).resource
+                let change = ResourceChange.upsert(resource.key, payload: resource.payload)
+                _ = agent.receive([agent.world.delta(1, 2, [change])])
+                let capabilities = isFederating ? [SyncCapability.federation] : []
+                try await agent.attach(
+                    hello: ServingAgent.hello(capabilities: capabilities)
+                ) { talk in
+                    let trust = try await talk.trust()
+                    let own = Data(agent.world.authority.der)
+                    let bundles = trust.bundles.map { $0.x509Authorities }
+                    guard isFederating else {
+                        #expect(bundles == [[own]] && trust.federations.isEmpty)
+                        return
+                    }
+                    #expect(bundles == [[own], partner.x509Authorities.map { Data($0) }])
+                    #expect(trust.federations.map(\.spiffeID) == ["spiffe://example.org/web"])
+                    #expect(trust.federations.map(\.trustDomains) == [["partner.example"]])
+                }
+            }
+        }
+    }
+
     @Test func `the workload of the same entry has another key`() async throws {
         try await ServingAgent.run { agent in
             let proxy = try agent.proxy("p", ["web"])

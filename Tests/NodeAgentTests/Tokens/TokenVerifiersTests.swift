@@ -6,53 +6,54 @@ import NodeAgent
 import SPIFFE
 import Testing
 
+/// A trust domain with a key for tokens, whose ID others have too.
+struct TokenDomain {
+    static let keyID = "k"
+
+    let trustDomain: TrustDomain
+    let key = P256.Signing.PrivateKey()
+
+    init(_ name: String) throws { trustDomain = try TrustDomain(name) }
+
+    func bundle(_ sequence: UInt64 = 1, x509: [[UInt8]] = []) throws -> TrustBundle {
+        let spki = Array(key.publicKey.derRepresentation)
+        let authority = JWTAuthority(
+            keyID: Self.keyID,
+            key: try JSONWebKey(subjectPublicKeyInfo: spki)
+        )
+        return TrustBundle(
+            trustDomain: trustDomain,
+            x509Authorities: x509,
+            jwtAuthorities: [authority],
+            sequenceNumber: sequence,
+            refreshHintSeconds: 300
+        )
+    }
+
+    func token(of subject: String, at now: Date, more: String = "") throws -> [UInt8] {
+        func part(_ text: some DataProtocol) -> String {
+            Data(text).base64EncodedString()
+                .replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
+        }
+        let header = #"{"alg":"ES256","kid":"\#(Self.keyID)","typ":"JWT"}"#
+        let end = Int(now.timeIntervalSince1970) + 60
+        let claims = #"{"aud":["api"],"exp":\#(end),"sub":"\#(subject)"\#(more)}"#
+        let input = part(Data(header.utf8)) + "." + part(Data(claims.utf8))
+        let signature = try key.signature(for: Data(input.utf8)).rawRepresentation
+        return Array((input + "." + part(signature)).utf8)
+    }
+}
+
 /// Tokens of several trust domains, each verified with the keys of its own bundle.
 struct TokenVerifiersTests {
     private static let now = Date(timeIntervalSince1970: 1_800_000_000)
-    private static let keyID = "k"
 
-    /// A trust domain with a key for tokens, whose ID others have too.
-    private struct Issuer {
-        let trustDomain: TrustDomain
-        let key = P256.Signing.PrivateKey()
-
-        init(_ name: String) throws { trustDomain = try TrustDomain(name) }
-
-        func bundle(_ sequence: UInt64 = 1) throws -> TrustBundle {
-            let spki = Array(key.publicKey.derRepresentation)
-            let authority = JWTAuthority(
-                keyID: keyID,
-                key: try JSONWebKey(subjectPublicKeyInfo: spki)
-            )
-            return TrustBundle(
-                trustDomain: trustDomain,
-                x509Authorities: [],
-                jwtAuthorities: [authority],
-                sequenceNumber: sequence,
-                refreshHintSeconds: 300
-            )
-        }
-
-        func token(of subject: String) throws -> [UInt8] {
-            func part(_ text: some DataProtocol) -> String {
-                Data(text).base64EncodedString()
-                    .replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
-            }
-            let header = #"{"alg":"ES256","kid":"\#(keyID)","typ":"JWT"}"#
-            let end = Int(now.timeIntervalSince1970) + 60
-            let claims = #"{"aud":["api"],"exp":\#(end),"sub":"\#(subject)"}"#
-            let input = part(Data(header.utf8)) + "." + part(Data(claims.utf8))
-            let signature = try key.signature(for: Data(input.utf8)).rawRepresentation
-            return Array((input + "." + part(signature)).utf8)
-        }
-    }
-
-    private let own: Issuer
-    private let partner: Issuer
+    private let own: TokenDomain
+    private let partner: TokenDomain
 
     init() throws {
-        own = try Issuer("example.org")
-        partner = try Issuer("partner.example")
+        own = try TokenDomain("example.org")
+        partner = try TokenDomain("partner.example")
     }
 
     private func refusal(_ verifier: JWTSVIDVerifier, _ token: [UInt8]) -> JWTSVIDError? {
@@ -69,13 +70,17 @@ struct TokenVerifiersTests {
     {
         let verifier = TokenVerifiers().verifier([try own.bundle(), try partner.bundle()])
         let (mine, theirs) = ("spiffe://example.org/web", "spiffe://partner.example/web")
-        #expect(refusal(verifier, try own.token(of: mine)) == nil)
-        #expect(refusal(verifier, try partner.token(of: theirs)) == nil)
+        #expect(refusal(verifier, try own.token(of: mine, at: Self.now)) == nil)
+        #expect(refusal(verifier, try partner.token(of: theirs, at: Self.now)) == nil)
         // Of both the key ID is the same.
-        #expect(refusal(verifier, try partner.token(of: mine)) == .signatureDoesNotVerify)
-        #expect(refusal(verifier, try own.token(of: theirs)) == .signatureDoesNotVerify)
         #expect(
-            refusal(verifier, try partner.token(of: "spiffe://other.example/web"))
+            refusal(verifier, try partner.token(of: mine, at: Self.now)) == .signatureDoesNotVerify
+        )
+        #expect(
+            refusal(verifier, try own.token(of: theirs, at: Self.now)) == .signatureDoesNotVerify
+        )
+        #expect(
+            refusal(verifier, try partner.token(of: "spiffe://other.example/web", at: Self.now))
                 == .trustDomainUnknown
         )
     }
@@ -83,7 +88,7 @@ struct TokenVerifiersTests {
     @Test func `keys are made once for each bundle, whoever believes which of them`() throws {
         let verifiers = TokenVerifiers()
         let (mine, theirs) = (try own.bundle(), try partner.bundle())
-        let theirToken = try partner.token(of: "spiffe://partner.example/web")
+        let theirToken = try partner.token(of: "spiffe://partner.example/web", at: Self.now)
         for _ in 0..<3 {
             #expect(refusal(verifiers.verifier([mine, theirs]), theirToken) == nil)
             // Keys that are kept are not believed by who does not federate.
@@ -93,7 +98,7 @@ struct TokenVerifiersTests {
         // Another sequence alone is no other key.
         _ = verifiers.verifier([mine, try partner.bundle(2)])
         #expect(verifiers.madeCount == 2)
-        let other = try Issuer("partner.example")
+        let other = try TokenDomain("partner.example")
         #expect(
             refusal(verifiers.verifier([mine, try other.bundle()]), theirToken)
                 == .signatureDoesNotVerify
