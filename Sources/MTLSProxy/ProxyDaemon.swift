@@ -63,9 +63,8 @@ package struct ProxyDaemon: Sendable {
             using: &generator
         )
         introduction.capabilities = [
-            AccessPolicy.capability, SyncCapability.observedEndpoints,
+            AccessPolicy.capability, SyncCapability.federation, SyncCapability.observedEndpoints,
             SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
-            SyncCapability.federation,
         ]
         let engine = try ProxyEngine(
             workers: settings.workers,
