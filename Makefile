@@ -124,7 +124,7 @@ soak: setup build-tests ## load on the data path for SOAK_MINUTES (5): memory an
 .PHONY: power-cuts
 power-cuts: setup build-tests ## look at every power cut of a recorded server and agent
 	@SIGNET_POWER_CUTS=all .ci/stage power-cuts swift test $(SWIFT_FLAGS) --skip-build \
-		--filter '^EndToEndTests\.DurabilityTests'
+		--filter '^EndToEndTests\.(DurabilityTests|RotationKillTests)'
 
 .PHONY: fuzz
 fuzz: setup ## fuzz every parser for FUZZ_SECONDS (60) each

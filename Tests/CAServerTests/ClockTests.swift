@@ -137,4 +137,42 @@ struct ClockTests {
         #expect(!isRefused(ahead: 6000, 240 + 3600))
         #expect(isRefused(ahead: 9000, 240 + 3660))
     }
+
+    @Test func `a clock that was set back is set right without a wait`() throws {
+        let start = Date(timeIntervalSince1970: 1_800_000_000)
+        let clock = ClockGuard(wall: start, boot: .seconds(100))
+        func isRefused(ahead: Double, _ boot: Int) -> Bool {
+            let now = start.addingTimeInterval(ahead + Double(boot))
+            return clock.problem(wall: now, boot: .seconds(100 + boot)) != nil
+        }
+        // In one step, and in several; only the way back is free.
+        #expect(!isRefused(ahead: -7200, 60))
+        #expect(!isRefused(ahead: 0, 120))
+        #expect(isRefused(ahead: 7200, 180))
+        #expect(!isRefused(ahead: -3000, 240))
+        #expect(!isRefused(ahead: -9000, 300))
+        #expect(isRefused(ahead: 3700, 360))
+        #expect(!isRefused(ahead: 5, 420))
+        #expect(isRefused(ahead: 3700, 480))
+        // A day later it is a jump like any other.
+        #expect(!isRefused(ahead: -7200, 540))
+        #expect(!isRefused(ahead: -7200, 540 + 86_399))
+        #expect(isRefused(ahead: 0, 540 + 86_400))
+    }
+
+    @Test func `a clock that swings does not wander ahead`() throws {
+        let start = Date(timeIntervalSince1970: 1_800_000_000)
+        let clock = ClockGuard(wall: start, boot: .seconds(100))
+        var furthest = 0.0
+        for boot in 1...1000 {
+            for ahead in [furthest - 7200, furthest + 9] {
+                let now = start.addingTimeInterval(ahead + Double(boot))
+                if clock.problem(wall: now, boot: .seconds(100 + boot)) == nil {
+                    furthest = max(furthest, ahead)
+                }
+            }
+        }
+        // What an even walk may gain: the largest lead, and as much again in an hour.
+        #expect(furthest <= ClockGuard.jumpMax * (1 + 1000 / ClockGuard.leadTime))
+    }
 }

@@ -11,6 +11,7 @@ struct Recorder: Sendable {
     private let log: String
     private let fault: String
     private let clock: String
+    private let death: String
 
     /// Builds the library into the machine's directory.
     ///
@@ -24,6 +25,7 @@ struct Recorder: Sendable {
         log = "\(root).record"
         fault = "\(root).fault"
         clock = "\(machine.path)/clock"
+        death = "\(root).kill"
         guard !FileManager.default.fileExists(atPath: library) else { return }
         let source = "\(Installation.repository.path)/Tests/EndToEndTests/Recorder/recorder.c"
         let built = try await Installation.run(
@@ -49,6 +51,21 @@ struct Recorder: Sendable {
             "LD_PRELOAD": library, "RECORDER_ROOT": root, "RECORDER_LOG": log,
             "RECORDER_CLOCK": clock,
         ]
+    }
+
+    /// What a program gets that is recorded and can be killed at one of its operations.
+    var killEnvironment: [String: String] {
+        ["LD_PRELOAD": library, "RECORDER_ROOT": root, "RECORDER_LOG": log, "RECORDER_KILL": death]
+    }
+
+    /// Lets the program kill itself right after the given number of operations from now on; nil
+    /// takes that back for the next program.
+    func kill(afterOperations count: Int?) throws {
+        if let count {
+            try Data(String(count).utf8).write(to: URL(fileURLWithPath: death), options: .atomic)
+        } else {
+            try FileManager.default.removeItem(atPath: death)
+        }
     }
 
     /// What a program gets whose clock moves with those of the others.

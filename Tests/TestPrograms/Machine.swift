@@ -25,6 +25,8 @@ package final class Machine: Sendable {
         package var serverEnvironment: [String: String] = [:]
         /// Environment of the agent.
         package var agentEnvironment: [String: String] = [:]
+        /// Where the agent has health and metrics; 0 is any port.
+        package var agentTelemetryPort: UInt16 = 0
         /// Environment of the command line.
         package var commandEnvironment: [String: String] = [:]
 
@@ -152,7 +154,7 @@ package final class Machine: Sendable {
             "signet-agent",
             [
                 "--data-dir", agentDirectory, "--join-token-file", tokenFile,
-                "--socket", workloadSocket, "--telemetry-port", "0",
+                "--socket", workloadSocket, "--telemetry-port", "\(options.agentTelemetryPort)",
             ],
             environment: options.agentEnvironment
         )

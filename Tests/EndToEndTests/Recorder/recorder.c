@@ -8,6 +8,8 @@
 //   RECORDER_FAULT  a file; while it exists, its content says how the disk fails: ENOSPC, EROFS
 //                   (nothing can be written or made) or EIO (nothing can be synced)
 //   RECORDER_CLOCK  a file of 8 bytes: how many seconds the wall clock is ahead
+//   RECORDER_KILL   a file; once it exists, its content says after how many further operations, as
+//                   they are recorded, the program kills itself
 //
 // A record is: 8-bit kind, 32-bit length of the path, 64-bit number of the file, 64-bit offset,
 // 32-bit length of the data; then path and data. All numbers are little-endian. The number is the
@@ -19,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -91,11 +94,30 @@ static int fault(int is_sync) {
     return 0;
 }
 
+// Ends the program when the operation that was just done is the one that was asked for.
+static void count_down(void) {
+    static long left = -1;
+    const char *file = getenv("RECORDER_KILL");
+    if (file == NULL) return;
+    if (left < 0) {
+        int descriptor = REAL(open)(file, O_RDONLY | O_CLOEXEC);
+        if (descriptor < 0) return;
+        char text[16] = {0};
+        ssize_t length = read(descriptor, text, sizeof text - 1);
+        close(descriptor);
+        if (length <= 0) return;
+        left = atol(text);
+    }
+    if (left > 0 && --left == 0) kill(getpid(), SIGKILL);
+}
+
 static void note(int kind, const char *path, uint64_t number, uint64_t offset, const void *data,
                  size_t size) {
+    int saved = errno;
+    count_down();
+    errno = saved;
     const char *file = getenv("RECORDER_LOG");
     if (file == NULL) return;
-    int saved = errno;
     if (log_descriptor < 0) {
         log_descriptor = REAL(open)(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (log_descriptor < 0) abort();
