@@ -122,13 +122,18 @@ extension TrustBundle {
         guard message.jwtAuthorities.count <= Self.authoritiesMax else {
             throw .tooMany("bundle.jwt_authorities", max: Self.authoritiesMax)
         }
+        guard message.x509Intermediates.count <= Self.authoritiesMax else {
+            throw .tooMany("bundle.x509_intermediates", max: Self.authoritiesMax)
+        }
         let certificates = message.x509Authorities.map { Array($0) }
+        let intermediates = message.x509Intermediates.map { Array($0) }
         self.init(
             trustDomain: trustDomain,
             x509Authorities: certificates,
+            x509Intermediates: intermediates,
             jwtAuthorities: try JWTAuthority.list(
                 parsing: message.jwtAuthorities,
-                beside: certificates
+                beside: certificates + intermediates
             ),
             sequenceNumber: message.sequenceNumber,
             refreshHintSeconds: Int(message.refreshHintSeconds)
@@ -143,6 +148,7 @@ extension TrustBundle {
             $0.sequenceNumber = sequenceNumber
             $0.refreshHintSeconds = UInt32(clamping: refreshHintSeconds)
             $0.jwtAuthorities = jwtAuthorities.map(\.message)
+            $0.x509Intermediates = x509Intermediates.map { Data($0) }
         }
     }
 }

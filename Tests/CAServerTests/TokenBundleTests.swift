@@ -54,6 +54,27 @@ struct TokenBundleTests {
         #expect(many?.contains("64") == true, "\(many ?? "")")
     }
 
+    @Test func `keys of authorities that another one certified need these beside them`()
+        async throws
+    {
+        var message = try await Self.message()
+        message.x509Intermediates = [message.x509Authorities.removeLast()]
+        let bundle = try TrustBundle(parsing: message)
+        #expect(bundle.jwtAuthorities.count == 2 && bundle.message == message)
+        #expect(bundle.withoutJWTAuthorities.keepingJWTAuthorities(of: bundle) == bundle)
+        let orphan = Self.problem(message) { $0.x509Intermediates = [] }
+        #expect(orphan?.contains("an authority that the bundle does not have") == true)
+        // What agents get that know no such authorities can be read without them.
+        let old = try TrustBundle(parsing: bundle.withoutIntermediates.message)
+        #expect(old.x509Authorities == bundle.x509Authorities && old.x509Intermediates.isEmpty)
+        #expect(old.jwtAuthorities == [bundle.jwtAuthorities[0]])
+        #expect(bundle.anchorsOnly == old.withoutJWTAuthorities)
+        let many = Self.problem(message) {
+            $0.x509Intermediates = Array(repeating: $0.x509Intermediates[0], count: 65)
+        }
+        #expect(many?.contains("bundle.x509_intermediates") == true, "\(many ?? "")")
+    }
+
     @Test func `what is not known here is left out, and takes nothing else away`() async throws {
         let message = try await Self.message()
         var changed = message
@@ -88,6 +109,7 @@ struct TokenBundleTests {
         let foreign = TrustBundle(
             trustDomain: try TrustDomain("other.example"),
             x509Authorities: known.x509Authorities,
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )

@@ -124,6 +124,7 @@ func verify(
     let bundle = TrustBundle(
         trustDomain: trustDomain,
         x509Authorities: ders,
+        x509Intermediates: [],
         sequenceNumber: 1,
         refreshHintSeconds: 300
     )

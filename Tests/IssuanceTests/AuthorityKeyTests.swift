@@ -43,6 +43,7 @@ struct AuthorityKeyTests {
         let bundle = TrustBundle(
             trustDomain: workshop.trustDomain,
             x509Authorities: [workshop.authority.certificateDER],
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )

@@ -77,6 +77,7 @@ struct CertificateContentTests {
         let bundle = TrustBundle(
             trustDomain: trustDomain,
             x509Authorities: [authority.certificateDER],
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )

@@ -185,6 +185,7 @@ struct LinkWorld: Sendable {
         TrustBundle(
             trustDomain: authority.bundle.trustDomain,
             x509Authorities: authority.bundle.x509Authorities,
+            x509Intermediates: [],
             sequenceNumber: sequence,
             refreshHintSeconds: 300
         )

@@ -26,6 +26,7 @@ struct CacheValues {
         TrustBundle(
             trustDomain: trustDomain,
             x509Authorities: [[UInt8(truncatingIfNeeded: sequence)]],
+            x509Intermediates: [],
             sequenceNumber: sequence,
             refreshHintSeconds: 300
         )

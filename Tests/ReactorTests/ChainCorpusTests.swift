@@ -167,6 +167,7 @@ struct CorpusChain {
             TrustBundle(
                 trustDomain: group[0].trustDomain,
                 x509Authorities: group.map(\.der),
+                x509Intermediates: [],
                 sequenceNumber: 1,
                 refreshHintSeconds: 300
             )
@@ -233,6 +234,7 @@ struct CorpusChain {
             root.trustDomain: TrustBundle(
                 trustDomain: root.trustDomain,
                 x509Authorities: [pinned.chain[0]],
+                x509Intermediates: [],
                 sequenceNumber: 1,
                 refreshHintSeconds: 300
             )

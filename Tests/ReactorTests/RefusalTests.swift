@@ -89,6 +89,7 @@ struct RefusalTests {
             let bundle = TrustBundle(
                 trustDomain: partner.trustDomain,
                 x509Authorities: ders,
+                x509Intermediates: [],
                 sequenceNumber: 1,
                 refreshHintSeconds: 300
             )
@@ -121,6 +122,7 @@ struct RefusalTests {
         bundles[b] = TrustBundle(
             trustDomain: b,
             x509Authorities: [try TestAuthority.root("b.example").der, [1]],
+            x509Intermediates: [],
             sequenceNumber: 2,
             refreshHintSeconds: 300
         )

@@ -101,6 +101,7 @@ package struct TestAuthority: Sendable {
         TrustBundle(
             trustDomain: trustDomain,
             x509Authorities: [der],
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )

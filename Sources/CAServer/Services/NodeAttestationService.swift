@@ -30,7 +30,7 @@ struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServic
                 "the bundle is fetched too often from this address; try again in \(wait)"
             )
         }
-        return try core.trust.bundle.message
+        return try core.trust.bundle.withoutJWTAuthorities.message
     }
 
     func attestJoinToken(
@@ -67,7 +67,7 @@ extension ServerCore {
     ) -> Signet_Node_V1alpha1_AttestResponse {
         .with {
             $0.certificateChain = identity.certificateChain.map { Data($0) }
-            $0.bundle = identity.bundle.message
+            $0.bundle = identity.bundle.withoutJWTAuthorities.message
             $0.spiffeID = identity.id.description
             $0.auditKey = audit.key.description
             $0.checkpoint = checkpointUpdate(since: size)

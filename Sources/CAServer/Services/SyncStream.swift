@@ -46,6 +46,8 @@ struct SyncStream {
         let orders: StreamOrders
         /// The types of resources that the agent does not know.
         let unknownTypes: Set<ResourceType>
+        /// Whether it takes authorities that another one certified.
+        let takesIntermediates: Bool
         /// Whether it knows the message of endpoints.
         let takesEndpoints: Bool
         let welcome: Signet_Node_V1alpha1_SyncResponse
@@ -164,6 +166,7 @@ struct SyncStream {
             agent: node.name,
             orders: orders,
             unknownTypes: Self.unknownTypes(to: capabilities),
+            takesIntermediates: capabilities.contains(SyncCapability.intermediates),
             takesEndpoints: capabilities.contains(SyncCapability.observedEndpoints),
             welcome: welcome
         )
@@ -235,6 +238,7 @@ struct SyncStream {
                         from: from,
                         node: selectors,
                         without: stream.unknownTypes,
+                        intermediates: stream.takesIntermediates,
                         in: transaction,
                         leftOut: leftOut
                     )
@@ -244,6 +248,7 @@ struct SyncStream {
                     try SyncContent.snapshot(
                         node: selectors,
                         without: stream.unknownTypes,
+                        intermediates: stream.takesIntermediates,
                         in: transaction,
                         leftOut: leftOut
                     )

@@ -13,13 +13,14 @@ package enum SyncContent {
 
     /// Everything that changed in a node's scope after `from`, or a snapshot if that is not known.
     ///
-    /// `unknown` and `leftOut` are as for `snapshot`.
+    /// `unknown`, `intermediates` and `leftOut` are as for `snapshot`.
     ///
     /// - Throws: `DatastoreError`, `WireError`.
     package static func delta(
         from: UInt64,
         node selectors: Set<Selector>,
         without unknown: Set<ResourceType> = [],
+        intermediates: Bool = true,
         in transaction: ReadTransaction,
         leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
@@ -27,6 +28,7 @@ package enum SyncContent {
             try snapshot(
                 node: selectors,
                 without: unknown,
+                intermediates: intermediates,
                 in: transaction,
                 leftOut: leftOut
             )
@@ -37,7 +39,12 @@ package enum SyncContent {
         var result: [ResourceChange] = []
         var size = 0
         for change in changes where !unknown.contains(change.key.type) {
-            let item = try self.change(change, node: selectors, in: transaction)
+            let item = try self.change(
+                change,
+                node: selectors,
+                intermediates: intermediates,
+                in: transaction
+            )
             size += item.sizeBytes
             guard size <= SyncLimits.messageBytesMax else { return try everything() }
             result.append(item)
@@ -59,6 +66,8 @@ package enum SyncContent {
     /// - Parameters:
     ///   - selectors: What the node shows.
     ///   - unknown: The types of resources that the agent does not know.
+    ///   - intermediates: Whether the agent knows authorities that another one certified: others
+    ///     would refuse the whole bundle for a key of one.
     ///   - transaction: What is known.
     ///   - leftOut: Told what no message can hold: agents refuse a longer one, so sent it would keep
     ///     everything else from the node too.
@@ -67,6 +76,7 @@ package enum SyncContent {
     package static func snapshot(
         node selectors: Set<Selector>,
         without unknown: Set<ResourceType> = [],
+        intermediates: Bool = true,
         in transaction: ReadTransaction,
         leftOut: (ResourceKey) -> Void = { _ in }
     ) throws -> [SyncMessage] {
@@ -82,7 +92,7 @@ package enum SyncContent {
             resources.append(try payload(of: revocation).resource)
         }
         if let bundle = try bundle(in: transaction) {
-            resources.append(try ResourcePayload.bundle(bundle).resource)
+            resources.append(try resource(bundle, intermediates: intermediates))
         }
         if !unknown.contains(.federatedBundle) {
             resources += try transaction.federatedBundles().compactMap(resource)
@@ -126,6 +136,7 @@ package enum SyncContent {
         return TrustBundle(
             trustDomain: identity.trustDomain,
             x509Authorities: authorities.map(\.certificateDER),
+            x509Intermediates: [],
             // A second key that cannot be read takes nothing but tokens away.
             jwtAuthorities: try authorities.compactMap {
                 let authority = try Authority($0, in: transaction)
@@ -210,12 +221,15 @@ package enum SyncContent {
     private static func change(
         _ change: StoredChange,
         node selectors: Set<Selector>,
+        intermediates: Bool,
         in transaction: ReadTransaction
     ) throws -> ResourceChange {
         let resource: Resource? =
             switch change.key.type {
             case .bundle:
-                try bundle(in: transaction).map { try ResourcePayload.bundle($0).resource }
+                try bundle(in: transaction).map {
+                    try self.resource($0, intermediates: intermediates)
+                }
             case .document: nil
             case .entry:
                 try transaction.entry(id: change.key.name)
@@ -278,6 +292,13 @@ package enum SyncContent {
             name: revocation.name,
             .identity(revocation.spiffeID, issuedBefore: revocation.issuedBefore)
         )
+    }
+
+    private static func resource(
+        _ bundle: TrustBundle,
+        intermediates: Bool
+    ) throws -> Resource {
+        try ResourcePayload.bundle(intermediates ? bundle : bundle.withoutIntermediates).resource
     }
 
     private static func resource(_ list: RevocationListRecord) -> Resource {

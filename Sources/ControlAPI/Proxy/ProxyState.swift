@@ -69,4 +69,7 @@ package enum SyncCapability {
     /// Of an agent the resource type `federatedBundle`, of a proxy `federations` of its trust
     /// (docs/decisions/0021-federation.md).
     package static let federation = "federation"
+    /// Authorities of a bundle that another one certified, and their keys for JWT-SVIDs
+    /// (docs/decisions/0020-authorities-under-another.md).
+    package static let intermediates = "intermediates"
 }

@@ -155,6 +155,9 @@ package nonisolated struct Signet_Node_V1alpha1_TrustBundle: Sendable {
   /// The keys that sign JWT-SVIDs; believed from Sync alone.
   package var jwtAuthorities: [Signet_Node_V1alpha1_JWTAuthority] = []
 
+  /// DER of each authority that another one certified; nobody trusts them for being here.
+  package var x509Intermediates: [Data] = []
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -2182,7 +2185,7 @@ nonisolated extension Signet_Node_V1alpha1_GetBundleRequest: SwiftProtobuf.Messa
 
 nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".TrustBundle"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{3}x509_authorities\0\u{3}sequence_number\0\u{3}refresh_hint_seconds\0\u{3}jwt_authorities\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{3}x509_authorities\0\u{3}sequence_number\0\u{3}refresh_hint_seconds\0\u{3}jwt_authorities\0\u{4}\u{b}x509_intermediates\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2195,6 +2198,7 @@ nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, S
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.sequenceNumber) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.refreshHintSeconds) }()
       case 5: try { try decoder.decodeRepeatedMessageField(value: &self.jwtAuthorities) }()
+      case 16: try { try decoder.decodeRepeatedBytesField(value: &self.x509Intermediates) }()
       default: break
       }
     }
@@ -2216,6 +2220,9 @@ nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, S
     if !self.jwtAuthorities.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.jwtAuthorities, fieldNumber: 5)
     }
+    if !self.x509Intermediates.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.x509Intermediates, fieldNumber: 16)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2225,6 +2232,7 @@ nonisolated extension Signet_Node_V1alpha1_TrustBundle: SwiftProtobuf.Message, S
     if lhs.sequenceNumber != rhs.sequenceNumber {return false}
     if lhs.refreshHintSeconds != rhs.refreshHintSeconds {return false}
     if lhs.jwtAuthorities != rhs.jwtAuthorities {return false}
+    if lhs.x509Intermediates != rhs.x509Intermediates {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

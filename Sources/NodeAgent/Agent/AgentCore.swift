@@ -106,7 +106,7 @@ package final class AgentCore: Sendable {
         var capabilities: Set = [
             SyncCapability.proxy, SyncCapability.observedEndpoints,
             SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
-            SyncCapability.federation,
+            SyncCapability.federation, SyncCapability.intermediates,
         ]
         if takesLists { capabilities.insert(SyncCapability.revocationLists) }
         let logic = AgentLogic(

@@ -7,7 +7,11 @@ package import SPIFFE
 package struct PinnedBundle: Hashable, Sendable {
     package let bundle: TrustBundle
 
-    /// Keeps the authorities whose public key is pinned in the token.
+    /// Keeps the authorities whose public key is pinned in the token, and makes anchors of them,
+    /// whoever certified them.
+    ///
+    /// A root above them is not pinned: whoever has the key of a revoked authority below it could be
+    /// the server to a new machine, which knows no revocations.
     ///
     /// - Throws: `PinnedBundleError` if the bundle is another trust domain's or none is pinned.
     package init(
@@ -18,7 +22,7 @@ package struct PinnedBundle: Hashable, Sendable {
             throw .trustDomainDiffers(offered: offered.trustDomain, token: token.trustDomain)
         }
         let pins = Set(token.authorityPins)
-        let kept = offered.x509Authorities.filter { der in
+        let kept = offered.allAuthorities.filter { der in
             guard let hash = try? authoritySPKISHA256(der) else { return false }
             return pins.contains(hash)
         }
@@ -26,6 +30,7 @@ package struct PinnedBundle: Hashable, Sendable {
         bundle = TrustBundle(
             trustDomain: offered.trustDomain,
             x509Authorities: kept,
+            x509Intermediates: [],
             sequenceNumber: offered.sequenceNumber,
             refreshHintSeconds: offered.refreshHintSeconds
         )

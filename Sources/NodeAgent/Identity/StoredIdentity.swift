@@ -72,6 +72,8 @@ extension StoredIdentity {
         var authorities: [Data]
         var bundleSequence: UInt64
         var certificateChain: [Data]
+        /// Nil in a file of a release that knew none.
+        var intermediates: [Data]?
         var issuedAtMilliseconds: Int64
         var joinTokenHash: Data?
         var refreshHintSeconds: Int
@@ -90,6 +92,8 @@ extension StoredIdentity {
                     authorities: bundle.x509Authorities.map { Data($0) },
                     bundleSequence: bundle.sequenceNumber,
                     certificateChain: certificateChain.map { Data($0) },
+                    intermediates: bundle.x509Intermediates.isEmpty
+                        ? nil : bundle.x509Intermediates.map { Data($0) },
                     issuedAtMilliseconds: Int64((issuedAt.timeIntervalSince1970 * 1000).rounded()),
                     joinTokenHash: joinTokenHash.map { Data($0) },
                     refreshHintSeconds: bundle.refreshHintSeconds,
@@ -106,7 +110,8 @@ extension StoredIdentity {
             let id = try? SPIFFEID(form.spiffeID), id.agentName(in: id.trustDomain) != nil,
             let first = form.certificateChain.first,
             let leaf = try? LeafCertificate(der: Array(first)), leaf.spiffeID == id,
-            form.authorities.count <= TrustBundle.authoritiesMax
+            form.authorities.count <= TrustBundle.authoritiesMax,
+            form.intermediates?.count ?? 0 <= TrustBundle.authoritiesMax
         else { return nil }
         self.init(
             id: id,
@@ -116,6 +121,7 @@ extension StoredIdentity {
             bundle: TrustBundle(
                 trustDomain: id.trustDomain,
                 x509Authorities: form.authorities.map { Array($0) },
+                x509Intermediates: (form.intermediates ?? []).map { Array($0) },
                 sequenceNumber: form.bundleSequence,
                 refreshHintSeconds: form.refreshHintSeconds
             ),

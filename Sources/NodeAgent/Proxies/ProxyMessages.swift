@@ -24,7 +24,7 @@ extension ProxyView.Trust {
         return .with {
             $0.trustDomain = trustDomain.name
             $0.bundles = bundles.filter { isFederating || $0.trustDomain == trustDomain }
-                .map(\.withoutJWTAuthorities.message)
+                .map(\.anchorsOnly.message)
             // The cache tells of none of nodes; all others have a form.
             $0.revocations = revocations.filter { $0.isKnown(to: capabilities) }
                 .compactMap { try? $0.message }

@@ -133,8 +133,9 @@ extension NodeCache {
             granted.append(ProxyView.Identity(id: key.spiffeID, svid: issued?.svid))
             if issued == nil, identity?.isRefused != true { isAwaiting = true }
         }
-        // Keys for tokens are none of theirs, and no reason to tell them anything.
-        let own = [bundles[trustDomain]?.withoutJWTAuthorities].compactMap(\.self)
+        // Keys for tokens are none of theirs, and no reason to tell them anything; peers present what
+        // is between them and the bundle.
+        let own = [bundles[trustDomain]?.anchorsOnly].compactMap(\.self)
         return ProxyView(
             proxy: proxy,
             trust: ProxyView.Trust(

@@ -85,6 +85,7 @@ extension NodeCache {
         TrustBundle(
             trustDomain: bundle.trustDomain,
             x509Authorities: bundle.x509Authorities,
+            x509Intermediates: bundle.x509Intermediates,
             jwtAuthorities: bundle.jwtAuthorities.filter { key in
                 key.authorityKeyID.map { standing(ofAuthority: $0) != .revoked } ?? true
             },

@@ -51,7 +51,7 @@ struct RevocationListShelf: Sendable {
     ///
     /// - Returns: Whether that is something else than before.
     mutating func judge(beside bundle: TrustBundle?) -> Bool {
-        let authorities = Set(bundle?.x509Authorities ?? [])
+        let authorities = Set(bundle?.allAuthorities ?? [])
         var judged: [String: VerifiedRevocationList] = [:]
         for (id, list) in lists {
             if let known = verified[id], known.list == list,

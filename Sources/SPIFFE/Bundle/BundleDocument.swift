@@ -99,6 +99,7 @@ package struct BundleDocument: Hashable, Sendable {
         TrustBundle(
             trustDomain: trustDomain,
             x509Authorities: x509Authorities,
+            x509Intermediates: [],
             jwtAuthorities: jwtAuthorities,
             sequenceNumber: sequenceNumber ?? 0,
             refreshHintSeconds: refreshSeconds

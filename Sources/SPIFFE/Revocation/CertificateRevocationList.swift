@@ -154,13 +154,14 @@ package struct CertificateRevocationList: Sendable {
 
     /// Verifies the list with the authority of a bundle that it names.
     ///
-    /// - Parameter bundle: Authorities that are trusted.
+    /// - Parameter bundle: Authorities that are trusted, or that its publisher names as certified by
+    ///   such.
     /// - Returns: nil if the authority is not among them.
     /// - Throws: `RevocationListError` if it is, and has not signed this.
     package func verify(
         in bundle: TrustBundle
     ) throws(RevocationListError) -> VerifiedRevocationList? {
-        for authority in bundle.x509Authorities {
+        for authority in bundle.allAuthorities {
             do throws(RevocationListError) {
                 return try verify(signedBy: authority)
             } catch {

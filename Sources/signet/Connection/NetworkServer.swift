@@ -31,6 +31,7 @@ struct NetworkServer: Sendable {
         let bundle = TrustBundle(
             trustDomain: own.id.trustDomain,
             x509Authorities: own.authorities,
+            x509Intermediates: [],
             sequenceNumber: 0,
             refreshHintSeconds: 0
         )

@@ -69,6 +69,7 @@ package struct WorkloadIdentity: Hashable, Sendable {
         let bundle = TrustBundle(
             trustDomain: id.trustDomain,
             x509Authorities: authorities,
+            x509Intermediates: [],
             sequenceNumber: 0,
             refreshHintSeconds: 0
         )

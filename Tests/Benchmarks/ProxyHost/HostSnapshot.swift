@@ -21,6 +21,7 @@ extension SignetBenchProxy {
         let bundle = TrustBundle(
             trustDomain: id.trustDomain,
             x509Authorities: try Self.pem(authorities).map(\.derBytes),
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 0
         )

@@ -111,6 +111,7 @@ enum DelegatedTokenProperty {
                 trustDomain: TrustBundle(
                     trustDomain: trustDomain,
                     x509Authorities: [],
+                    x509Intermediates: [],
                     jwtAuthorities: [JWTAuthority(keyID: "k", key: published)],
                     sequenceNumber: 1,
                     refreshHintSeconds: 300

@@ -76,6 +76,7 @@ enum JWTSVIDProperty {
                 trustDomain: TrustBundle(
                     trustDomain: trustDomain,
                     x509Authorities: [],
+                    x509Intermediates: [],
                     jwtAuthorities: [JWTAuthority(keyID: "k", key: published)],
                     sequenceNumber: 1,
                     refreshHintSeconds: 300

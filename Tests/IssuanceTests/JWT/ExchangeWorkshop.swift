@@ -70,6 +70,7 @@ struct ExchangeWorkshop {
             trustDomain: TrustBundle(
                 trustDomain: trustDomain,
                 x509Authorities: [],
+                x509Intermediates: [],
                 jwtAuthorities: [authority.published],
                 sequenceNumber: 1,
                 refreshHintSeconds: 300

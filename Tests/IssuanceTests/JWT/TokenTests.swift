@@ -105,6 +105,7 @@ struct TokenTests {
                 trustDomain: TrustBundle(
                     trustDomain: trustDomain,
                     x509Authorities: [],
+                    x509Intermediates: [],
                     jwtAuthorities: [authority.published],
                     sequenceNumber: 1,
                     refreshHintSeconds: 300

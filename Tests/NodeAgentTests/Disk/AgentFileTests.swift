@@ -56,6 +56,27 @@ import Testing
         }
     }
 
+    @Test func `the identity keeps authorities that another one certified`() throws {
+        let world = try AgentWorld()
+        var identity = try world.stored().identity
+        let plain = try identity.encoded()
+        #expect(!String(decoding: plain, as: UTF8.self).contains("intermediates"))
+        #expect(StoredIdentity(encoded: plain)?.bundle.x509Intermediates == [])
+        func keeps(_ count: Int) throws -> Bool {
+            identity.bundle = TrustBundle(
+                trustDomain: identity.trustDomain,
+                x509Authorities: identity.bundle.x509Authorities,
+                x509Intermediates: Array(repeating: [0x30, 0x00], count: count),
+                sequenceNumber: identity.bundle.sequenceNumber,
+                refreshHintSeconds: identity.bundle.refreshHintSeconds
+            )
+            return StoredIdentity(encoded: try identity.encoded()) == identity
+        }
+        #expect(try keeps(1))
+        #expect(try keeps(TrustBundle.authoritiesMax))
+        #expect(try !keeps(TrustBundle.authoritiesMax + 1))
+    }
+
     @Test(arguments: AgentFile.allCases)
     func `a file cut short anywhere is refused`(file: AgentFile) {
         let whole = file.encoded(Array("some content\nof two lines".utf8))

@@ -36,6 +36,7 @@ struct FirstContactTests {
         let offered = TrustBundle(
             trustDomain: genuine.trustDomain,
             x509Authorities: [other.der, genuine.der, [1, 2]],
+            x509Intermediates: [],
             sequenceNumber: 4,
             refreshHintSeconds: 5
         )
@@ -56,6 +57,7 @@ struct FirstContactTests {
         let foreign = TrustBundle(
             trustDomain: try TrustDomain("other.org"),
             x509Authorities: [authority.der],
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 1
         )

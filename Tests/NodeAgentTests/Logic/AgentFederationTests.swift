@@ -25,6 +25,7 @@ struct AgentFederationTests {
         return TrustBundle(
             trustDomain: partner.trustDomain,
             x509Authorities: [partner.der],
+            x509Intermediates: [],
             jwtAuthorities: [
                 JWTAuthority(
                     keyID: "of the partner",

@@ -63,11 +63,16 @@ struct AgentListsTests {
 
     private let testSecond: TimeInterval = 1_800_000_000
 
-    private func bundle(_ authorities: [SigningAuthority], _ number: UInt64) -> TrustBundle {
+    private func bundle(
+        _ authorities: [SigningAuthority],
+        _ number: UInt64,
+        below intermediates: [SigningAuthority] = []
+    ) -> TrustBundle {
         TrustBundle(
             trustDomain: world.authority.bundle.trustDomain,
             x509Authorities: world.authority.bundle.x509Authorities
                 + authorities.map(\.authority.certificateDER),
+            x509Intermediates: intermediates.map(\.authority.certificateDER),
             jwtAuthorities: [],
             sequenceNumber: number,
             refreshHintSeconds: 300
@@ -113,6 +118,20 @@ struct AgentListsTests {
         #expect(cache.view(for: SubscriberID(1)).lists.map(\.der) == [other.der])
         _ = cache.received([.bundle(bundle([first], 4))], now: world.now)
         #expect(cache.view(for: SubscriberID(1)).lists.map(\.der) == [list.der])
+    }
+
+    @Test func `a list of an authority that another one certified is shown too`() throws {
+        var cache = try cache([first])
+        let list = try second.list(0)
+        _ = cache.received([.revocationList(list)], now: world.now)
+        #expect(numbers(cache) == [])
+        _ = cache.received([.bundle(bundle([first], 2, below: [second]))], now: world.now)
+        #expect(cache.view(for: SubscriberID(1)).lists.map(\.der) == [list.der])
+        // Once more, beside the certificate that verified it.
+        _ = cache.received([.bundle(bundle([], 3, below: [second]))], now: world.now)
+        #expect(cache.view(for: SubscriberID(1)).lists.map(\.der) == [list.der])
+        _ = cache.received([.bundle(bundle([first], 4))], now: world.now)
+        #expect(numbers(cache) == [])
     }
 
     @Test func `the list that comes last counts, and wakes streams if its number is another`()

@@ -87,6 +87,7 @@ import Testing
         let empty = TrustBundle(
             trustDomain: world.authority.trustDomain,
             x509Authorities: [[1]],
+            x509Intermediates: [],
             sequenceNumber: 9,
             refreshHintSeconds: 1
         )
@@ -110,6 +111,7 @@ import Testing
         let new = TrustBundle(
             trustDomain: world.authority.trustDomain,
             x509Authorities: [world.authority.der, second.der],
+            x509Intermediates: [],
             sequenceNumber: 2,
             refreshHintSeconds: 300
         )
@@ -195,6 +197,7 @@ import Testing
         let newer = TrustBundle(
             trustDomain: world.authority.trustDomain,
             x509Authorities: [world.authority.der, second.der],
+            x509Intermediates: [],
             sequenceNumber: 5,
             refreshHintSeconds: 300
         )

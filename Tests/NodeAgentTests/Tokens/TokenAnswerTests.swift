@@ -77,6 +77,7 @@ struct TokenAnswerTests {
         let bundle = TrustBundle(
             trustDomain: trustDomain,
             x509Authorities: [],
+            x509Intermediates: [],
             jwtAuthorities: isKnown ? [try authority().published] : [],
             sequenceNumber: 1,
             refreshHintSeconds: 300

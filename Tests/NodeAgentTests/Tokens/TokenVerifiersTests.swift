@@ -24,6 +24,7 @@ struct TokenDomain {
         return TrustBundle(
             trustDomain: trustDomain,
             x509Authorities: x509,
+            x509Intermediates: [],
             jwtAuthorities: [authority],
             sequenceNumber: sequence,
             refreshHintSeconds: 300
@@ -113,6 +114,7 @@ struct TokenVerifiersTests {
             let other = TrustBundle(
                 trustDomain: try TrustDomain("partner-\(number).example"),
                 x509Authorities: [],
+                x509Intermediates: [],
                 jwtAuthorities: bundle.jwtAuthorities,
                 sequenceNumber: 1,
                 refreshHintSeconds: 300
@@ -124,6 +126,7 @@ struct TokenVerifiersTests {
             TrustBundle(
                 trustDomain: try TrustDomain("partner-0.example"),
                 x509Authorities: [],
+                x509Intermediates: [],
                 jwtAuthorities: bundle.jwtAuthorities,
                 sequenceNumber: 1,
                 refreshHintSeconds: 300

@@ -224,6 +224,7 @@ struct WorkloadAPITests {
             TrustBundle(
                 trustDomain: try TrustDomain(name),
                 x509Authorities: x509,
+                x509Intermediates: [],
                 jwtAuthorities: jwt,
                 sequenceNumber: 1,
                 refreshHintSeconds: 300

@@ -26,6 +26,7 @@ struct WorkloadListsTests {
         let bundle = TrustBundle(
             trustDomain: own.trustDomain,
             x509Authorities: own.x509Authorities + [authority.authority.certificateDER],
+            x509Intermediates: [],
             jwtAuthorities: [],
             sequenceNumber: 2,
             refreshHintSeconds: 300
@@ -91,6 +92,7 @@ struct WorkloadListsTests {
         let bundle = TrustBundle(
             trustDomain: try TrustDomain("example.org"),
             x509Authorities: [certificate, certificate],
+            x509Intermediates: [],
             jwtAuthorities: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300

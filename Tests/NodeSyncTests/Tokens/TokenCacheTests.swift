@@ -24,6 +24,7 @@ struct TokenCacheTests {
         TrustBundle(
             trustDomain: values.trustDomain,
             x509Authorities: [[1]],
+            x509Intermediates: [],
             jwtAuthorities: [
                 JWTAuthority(keyID: "k", key: key, algorithm: .es256, authorityKeyID: [9])
             ],

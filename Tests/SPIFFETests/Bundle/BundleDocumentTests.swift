@@ -178,6 +178,7 @@ import Testing
         let bundle = TrustBundle(
             trustDomain: authority.trustDomain,
             x509Authorities: [authority.der],
+            x509Intermediates: [],
             jwtAuthorities: [try TestToken.authority(1, id: "k1")],
             sequenceNumber: 18_446_744_073_709_551_615,
             refreshHintSeconds: 300
@@ -195,6 +196,7 @@ import Testing
         let unreadable = TrustBundle(
             trustDomain: authority.trustDomain,
             x509Authorities: [authority.der, [0x30, 0x00]],
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )
@@ -231,6 +233,7 @@ import Testing
         let bundle = TrustBundle(
             trustDomain: authority.trustDomain,
             x509Authorities: [authority.der],
+            x509Intermediates: [],
             jwtAuthorities: [
                 try TestToken.authority(1, id: "k1"), try TestToken.authority(2, id: "k2"),
             ],

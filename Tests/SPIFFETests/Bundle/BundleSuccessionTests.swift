@@ -23,6 +23,7 @@ struct BundleSuccessionTests {
         let bundle = TrustBundle(
             trustDomain: try TrustDomain("partner.example"),
             x509Authorities: places.map { authorities[$0].der },
+            x509Intermediates: [],
             jwtAuthorities: try tokens.map { try TestToken.authority($0, id: "k\($0)") },
             sequenceNumber: sequence ?? 0,
             refreshHintSeconds: 300
@@ -189,6 +190,7 @@ struct BundleSuccessionTests {
             let bundle = TrustBundle(
                 trustDomain: try TrustDomain("partner.example"),
                 x509Authorities: Array(repeating: der, count: count),
+                x509Intermediates: [],
                 sequenceNumber: 9,
                 refreshHintSeconds: 300
             )

@@ -24,6 +24,7 @@ struct BundleSuccessionWalkTests {
             let bundle = TrustBundle(
                 trustDomain: try TrustDomain("partner.example"),
                 x509Authorities: [],
+                x509Intermediates: [],
                 jwtAuthorities: try keys.sorted().map {
                     try TestToken.authority($0, id: "k\($0)")
                 },

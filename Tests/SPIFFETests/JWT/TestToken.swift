@@ -32,6 +32,7 @@ struct TestToken {
         TrustBundle(
             trustDomain: try TrustDomain(name),
             x509Authorities: [],
+            x509Intermediates: [],
             jwtAuthorities: authorities,
             sequenceNumber: 1,
             refreshHintSeconds: 300

@@ -97,6 +97,7 @@ import X509
         let bundle = TrustBundle(
             trustDomain: root.trustDomain,
             x509Authorities: [leaf.der],
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )
@@ -272,6 +273,7 @@ import X509
         let empty = TrustBundle(
             trustDomain: root.trustDomain,
             x509Authorities: [],
+            x509Intermediates: [],
             sequenceNumber: 2,
             refreshHintSeconds: 300
         )
@@ -280,10 +282,29 @@ import X509
         #expect(await Verdict.of(leaf.chain, by: verifier) == .refused(.noPath))
     }
 
+    @Test func `nobody trusts an authority for being among the intermediates of a bundle`()
+        async throws
+    {
+        let (intermediate, other) = (
+            try root.intermediate(), try TestAuthority.root("example.org")
+        )
+        let bundle = TrustBundle(
+            trustDomain: root.trustDomain,
+            x509Authorities: [other.der],
+            x509Intermediates: [intermediate.der],
+            sequenceNumber: 2,
+            refreshHintSeconds: 300
+        )
+        let verifier = PeerVerifier(bundles: [root.trustDomain: bundle])
+        let leaf = try intermediate.leaf(Self.uri)
+        #expect(await Verdict.of(leaf.chain, by: verifier) == .refused(.noPath))
+    }
+
     @Test func `an authority that does not parse is left out and reported`() async throws {
         let bundle = TrustBundle(
             trustDomain: root.trustDomain,
             x509Authorities: [[0x30, 0x00], root.der],
+            x509Intermediates: [],
             sequenceNumber: 2,
             refreshHintSeconds: 300
         )
@@ -301,12 +322,14 @@ import X509
         let misfiled = TrustBundle(
             trustDomain: other,
             x509Authorities: [root.der],
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )
         let crowded = TrustBundle(
             trustDomain: root.trustDomain,
             x509Authorities: .init(repeating: root.der, count: TrustBundle.authoritiesMax + 1),
+            x509Intermediates: [],
             sequenceNumber: 1,
             refreshHintSeconds: 300
         )

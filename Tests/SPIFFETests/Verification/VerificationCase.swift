@@ -22,6 +22,7 @@ enum Verdict: Equatable, Sendable {
             TrustBundle(
                 trustDomain: group[0].trustDomain,
                 x509Authorities: group.map(\.der),
+                x509Intermediates: [],
                 sequenceNumber: 1,
                 refreshHintSeconds: 300
             )
