@@ -33,6 +33,10 @@ extension Transaction {
                 expiredBefore: now.addingTimeInterval(-Retention.expiredIntentSeconds),
                 limit: limit
             ),
+            try trimDelegationParties(
+                expiredBefore: now.addingTimeInterval(-Retention.expiredIntentSeconds),
+                limit: limit
+            ),
             try trimJoinTokens(
                 expiredBefore: now.addingTimeInterval(-Retention.expiredTokenSeconds),
                 limit: limit

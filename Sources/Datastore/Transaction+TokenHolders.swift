@@ -38,17 +38,19 @@ package struct TokenHolder: Hashable, Sendable {
 }
 
 extension ReadTransaction {
-    /// When a JWT-SVID of an identity was issued last, and when the last one ends; nil when none is
-    /// recorded any more.
+    /// When a token of an identity, or an exchanged one that names it, was issued last, and when the
+    /// last one ends; nil when none is recorded any more.
     package func tokenIssuance(
         of id: SPIFFEID
     ) throws(DatastoreError) -> (issuedAt: Date, notAfter: Date)? {
         let found = try first(
             """
-            SELECT max(issued_at) AS issued, max(not_after) AS last FROM token_holders
-            WHERE spiffe_id = ?
+            SELECT max(issued_at) AS issued, max(not_after) AS last FROM (
+                SELECT issued_at, not_after FROM token_holders WHERE spiffe_id = ?
+                UNION ALL
+                SELECT issued_at, not_after FROM delegation_parties WHERE spiffe_id = ?)
             """,
-            [id.description]
+            [id.description, id.description]
         ) { row in
             (try row.optionalDate("issued"), try row.optionalDate("last"))
         }

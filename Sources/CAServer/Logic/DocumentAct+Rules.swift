@@ -85,6 +85,23 @@ extension DocumentAct {
         }
     }
 
+    /// There are only so many policies, or a hop would take long to look up.
+    ///
+    /// - Throws: `APIError`: `tooManyDelegationPolicies`.
+    func checkDelegation(_ document: Document, over stored: StoredDocument?) throws {
+        guard case .delegationPolicy = document.spec, stored == nil else { return }
+        let most = DelegationPolicy.countMax
+        guard try transaction.delegationPolicyCount() < most else {
+            throw APIError(
+                .exhausted,
+                "tooManyDelegationPolicies",
+                "\(document.file):\(document.line): there may be at most \(most) documents of kind "
+                    + "\(document.kind.rawValue); one names up to \(DelegationPolicySpec.listMax) "
+                    + "subjects, actors and audiences, or delete those that are over"
+            )
+        }
+    }
+
     /// Nobody gives away what he does not hold; judged over the roles as they will be.
     func checkGrants(_ documents: [Document]) throws {
         guard !documents.isEmpty else { return }

@@ -109,6 +109,7 @@ package struct DocumentAct {
             }
         }
         try checkFederation(document, over: stored)
+        try checkDelegation(document, over: stored)
         if let uid = document.metadata.uid, uid != stored?.uid {
             throw APIError(
                 .conflict,
@@ -137,6 +138,10 @@ package struct DocumentAct {
             dataPath.changed(entry, from: before)
         }
         try settleFederation(document, as: written)
+        if case .delegationPolicy(let spec) = document.spec {
+            let metadata = StoredMetadata(written)
+            try transaction.put(spec.policy(metadata: document.metadata, stored: metadata))
+        }
         dataPath.changed(key)
         changes.append(
             DocumentChange(

@@ -45,6 +45,7 @@ struct NameReview {
                 return []
             }
             problems = try self.problems(of: policy)
+        case .delegationPolicy(let spec): problems = try self.problems(of: spec)
         case .registrationEntry(let spec): problems = try self.problems(of: spec)
         default: return []
         }
@@ -64,15 +65,22 @@ struct NameReview {
             "principal \($0) is of another trust domain than this server's, \(trustDomain), and no "
                 + "FederatedTrustDomain names it, so no peer is ever it"
         }
-        for case .exact(let id) in Self.unique(named + fields.flatMap { $0.noneOf ?? [] })
-        where id.trustDomain == trustDomain {
-            guard principals[id] != nil || principals.count < Self.principalsMax else { break }
-            let problem = try principals[id] ?? problem(of: id)
-            principals[id] = .some(problem)
-            if let problem { warnings.append(problem) }
+        var ids: [SPIFFEID] = []
+        for case .exact(let id) in Self.unique(named + fields.flatMap { $0.noneOf ?? [] }) {
+            ids.append(id)
         }
+        warnings += try problems(of: ids)
         warnings += try missingServices(of: policy)
         return warnings
+    }
+
+    /// An audience that is an ID is whom a chain goes through.
+    private mutating func problems(of spec: DelegationPolicySpec) throws -> [String] {
+        let audiences = spec.audiences.compactMap { try? SPIFFEID($0) }
+        var seen: Set<SPIFFEID> = []
+        return try problems(
+            of: (spec.subjects + spec.actors + audiences).filter { seen.insert($0).inserted }
+        )
     }
 
     /// Whether a trust domain is neither the own one nor federated with; never to who may not know
@@ -92,6 +100,18 @@ struct NameReview {
     }
 
     // MARK: - Principals
+
+    /// What is wrong with IDs, of which those of other trust domains are passed over.
+    private mutating func problems(of ids: [SPIFFEID]) throws -> [String] {
+        var problems: [String] = []
+        for id in ids where id.trustDomain == trustDomain {
+            guard principals[id] != nil || principals.count < Self.principalsMax else { break }
+            let problem = try principals[id] ?? problem(of: id)
+            principals[id] = .some(problem)
+            if let problem { problems.append(problem) }
+        }
+        return problems
+    }
 
     /// Why nobody has an ID of the own trust domain; nil if somebody has, or may have.
     private mutating func problem(of id: SPIFFEID) throws -> String? {

@@ -44,6 +44,9 @@ extension DelegationChain {
 
 /// Who may act for whom at whom: every combination of the three, and nothing else.
 package struct DelegationPolicy: Hashable, Sendable, Identifiable {
+    /// Most of a trust domain: they are read by people, and looked up while others wait to write.
+    package static let countMax = 1_000
+
     /// The document's uid; never used again after deletion.
     package let id: String
     package let namespace: String
