@@ -3,6 +3,7 @@
 import CAServer
 import ControlAPI
 import ControlAPIProtos
+import Datastore
 import SPIFFE
 import SwiftProtobuf
 import Testing
@@ -72,6 +73,65 @@ struct DelegationPolicyTests {
                 let taken = await apply(Self.policy("both", mine, "b"))
                 #expect(taken?.reason == "adminDenied")
             }
+        }
+    }
+
+    @Test func `a policy permits while its document is there`() async throws {
+        try await withServer { server in
+            let (a, b) = ("spiffe://example.org/a", "b")
+            let hop = DelegationHop(
+                subject: try SPIFFEID(a),
+                actor: try SPIFFEID("spiffe://example.org/b"),
+                audience: "ledger"
+            )
+            func found() async throws -> String? {
+                let policy = try await server.core.read { transaction in
+                    try transaction.delegationPolicy(permitting: hop)
+                }
+                return policy?.name
+            }
+            #expect(try await found() == nil)
+            try await server.apply(Self.policy("p", a, b))
+            #expect(try await found() == "p")
+            try await server.apply(Self.policy("p", a, "c"))
+            #expect(try await found() == nil)
+            try await server.apply(Self.policy("p", a, b))
+            #expect(try await found() == "p")
+            try await server.delete("DelegationPolicy", "p")
+            #expect(try await found() == nil)
+        }
+    }
+
+    @Test func `there are at most a thousand, and one that is there can be changed`() async throws {
+        try await withServer { server in
+            let a = "spiffe://example.org/a"
+            let most = DelegationPolicy.countMax
+            let all = (0..<most).map { Self.policy("p\($0)", a, "b") }.joined()
+            try await server.apply(all)
+            let refused = await refusal { try await server.apply(Self.policy("more", a, "b")) }
+            #expect(refused?.reason == "tooManyDelegationPolicies")
+            try await server.apply(Self.policy("p0", a, "c"))
+            #expect(try await server.core.read { try $0.delegationPolicyCount() } == most)
+        }
+    }
+
+    @Test func `IDs of subjects, actors and audiences that no entry gives are warned of`()
+        async throws
+    {
+        try await withServer { server in
+            try await server.apply(entryDocument("a", spiffeID: "spiffe://example.org/shop/front"))
+            let policy = Self.policy("p", "spiffe://example.org/shop/front", "nobody")
+                .replacing(
+                    "[ledger]",
+                    with: "[ledger, spiffe://example.org/shop/frnt, spiffe://other.example/x]"
+                )
+            #expect(
+                try await server.apply(policy).warnings == [
+                    "DelegationPolicy default/p: no entry gives spiffe://example.org/nobody",
+                    "DelegationPolicy default/p: no entry gives spiffe://example.org/shop/frnt; "
+                        + "did you mean spiffe://example.org/shop/front?",
+                ]
+            )
         }
     }
 
