@@ -23,7 +23,7 @@ struct LintCase: Sendable, CustomTestStringConvertible {
         self.spoil = spoil
     }
 
-    static let all = fields + extensions + names
+    static let all = fields + extensions + names + profiles
 
     private static let fields: [Self] = [
         Self("a byte too many", ["rfc5280-4.1-structure"]) { draft, _ in
@@ -228,6 +228,22 @@ struct LintCase: Sendable, CustomTestStringConvertible {
                 ],
                 critical: false
             )
+        },
+    ]
+}
+
+/// What is within the code's profile and outside the file's.
+extension LintCase {
+    private static let profiles: [Self] = [
+        Self("a DNS name outside the suffixes", ["signet-profile-dns-names"]) { _, expected in
+            let limits = ProfileLimits(dnsSuffixes: ["example.net"])
+            expected.profile = CertificateProfile.leaf.narrowed(by: limits)
+        },
+        Self("a DNS name too many", ["signet-profile-dns-names"]) { _, expected in
+            expected.profile = CertificateProfile.leaf.narrowed(by: ProfileLimits(dnsNamesMax: 0))
+        },
+        Self("a key of another kind", ["signet-profile-key"]) { _, expected in
+            expected.profile = CertificateProfile.leaf.narrowed(by: ProfileLimits(keys: [.p384]))
         },
     ]
 }

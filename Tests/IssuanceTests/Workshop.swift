@@ -21,6 +21,7 @@ struct Workshop {
 
     init(
         lifetimes: SVIDLifetimes = .standard,
+        profiles: CertificateProfiles = .standard,
         now: Date = now,
         seed: UInt64 = 1,
         signer: MemorySigner? = nil
@@ -40,7 +41,12 @@ struct Workshop {
         )
         authority.state = .active
         self.authority = authority
-        issuer = try Issuer(trustDomain: trustDomain, lifetimes: lifetimes, authority: authority)
+        issuer = try Issuer(
+            trustDomain: trustDomain,
+            lifetimes: lifetimes,
+            profiles: profiles,
+            authority: authority
+        )
         node = TemplateNode(
             name: "web-1",
             selectors: [try Selector("role:web"), try Selector("zone:a")]

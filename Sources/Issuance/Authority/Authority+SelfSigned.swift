@@ -14,6 +14,7 @@ extension Authority {
     ///   - trustDomain: The trust domain that the root speaks for.
     ///   - serverID: The server that holds the key; part of the distinguished name.
     ///   - lifetimes: How long the root lives and how far it is backdated.
+    ///   - profile: A root's, which a file may have narrowed.
     ///   - signer: The new key, used by no other authority.
     ///   - now: The wall clock.
     ///   - generator: The system's random numbers in production; they make the serial.
@@ -23,6 +24,7 @@ extension Authority {
         trustDomain: TrustDomain,
         serverID: String,
         lifetimes: SVIDLifetimes,
+        profile: CertificateProfile = .root,
         signer: some Signer,
         now: Date,
         using generator: inout some RandomNumberGenerator
@@ -48,7 +50,7 @@ extension Authority {
             notAfter: notAfter,
             subject: subject,
             publicKey: publicKey,
-            profile: .root,
+            profile: profile,
             authorityKeyIdentifier: KeyIdentifier(of: publicKey),
             uri: trustDomain.id.description,
             dnsNames: []
@@ -70,11 +72,13 @@ extension Authority {
         with signer: some Signer
     ) throws(AuthorityError) -> [UInt8] {
         let tbs = template.encoded()
+        let lifetime = lifetimes.authority
         let findings = CertificateLint.findings(
             tbs: tbs,
             expectation: LintExpectation(
                 template,
-                validityMax: lifetimes.authority + lifetimes.backdate,
+                validityMax: min(lifetime, template.profile.limits.lifetimeMax ?? lifetime)
+                    + lifetimes.backdate,
                 authorityNotBefore: template.notBefore,
                 authorityNotAfter: template.notAfter
             )

@@ -10,6 +10,8 @@ package enum IssuanceRefusal: Error, Hashable, Sendable, CustomStringConvertible
     /// The wall clock is outside the years that certificates can express.
     case clockOutOfRange
     case dnsNameMalformed(String)
+    /// The profile's file does not allow the name, or not so many.
+    case dnsNameOutsideProfile(String)
     case dnsNameTwice(String)
     case dnsNamesTooMany(Int)
     case entryExpired
@@ -20,6 +22,10 @@ package enum IssuanceRefusal: Error, Hashable, Sendable, CustomStringConvertible
     case idWithoutPath
     /// The request carries the public key of the authority itself.
     case keyOfAuthority
+    /// The profile's file does not allow keys of this kind.
+    case keyOutsideProfile(SubjectPublicKey.Algorithm)
+    /// The certificate would live longer than the profile's file allows.
+    case lifetimeExceedsProfile(max: Duration)
     case lifetimeTooLong
     case lifetimeTooShort
     /// The agent name or server ID is not one valid path segment.
@@ -34,6 +40,11 @@ package enum IssuanceRefusal: Error, Hashable, Sendable, CustomStringConvertible
         case .authorityNotYetValid: "the authority is not valid yet; check the server's clock"
         case .clockOutOfRange: "the wall clock is outside the years 1970 to 9999"
         case .dnsNameMalformed(let name): "\"\(name)\" is not a DNS name in lower case"
+        case .dnsNameOutsideProfile(let name):
+            """
+            DNS name "\(name)" is outside the profile's dnsNames; change the entry or the file in \
+            the server's profileDirectory
+            """
         case .dnsNameTwice(let name): "DNS name \"\(name)\" is listed twice"
         case .dnsNamesTooMany(let count):
             "\(count) DNS names; a certificate has at most \(Issuer.dnsNamesMax)"
@@ -43,6 +54,16 @@ package enum IssuanceRefusal: Error, Hashable, Sendable, CustomStringConvertible
         case .idTemplate(let error): error.description
         case .idWithoutPath: "the ID of a workload has a path"
         case .keyOfAuthority: "the key in the request is the authority's own"
+        case .keyOutsideProfile(let algorithm):
+            """
+            the profile certifies no \(algorithm) keys; make another key, or change subjectKeys of \
+            the file in the server's profileDirectory
+            """
+        case .lifetimeExceedsProfile(let max):
+            """
+            the profile allows at most \(SVIDLifetimes.text(max)); shorten the lifetime, or change \
+            lifetimeSecondsMax of the file in the server's profileDirectory
+            """
         case .lifetimeTooLong: "the entry's lifetime exceeds the longest that the server allows"
         case .lifetimeTooShort:
             "the certificate would live less than \(SVIDLifetimes.svidMin)"

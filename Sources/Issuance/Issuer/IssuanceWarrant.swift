@@ -84,6 +84,7 @@ extension Issuer {
         guard lifetime >= SVIDLifetimes.svidMin else { throw .lifetimeTooShort }
         return try grant(
             role: .workload,
+            lifetime: lifetime,
             id: id,
             entry: EntryReference(id: entry.id, revision: entry.revision),
             dnsNames: entry.dnsNames,
@@ -105,6 +106,7 @@ extension Issuer {
     ) throws(IssuanceRefusal) -> IssuanceWarrant {
         try grant(
             role: .agent,
+            lifetime: lifetimes.agent,
             id: reservedID(.agent, name),
             entry: nil,
             dnsNames: [],
@@ -128,6 +130,7 @@ extension Issuer {
         try Self.check(dnsNames: dnsNames)
         return try grant(
             role: .server,
+            lifetime: lifetimes.server,
             id: reservedID(.server, serverID),
             entry: nil,
             dnsNames: dnsNames,
@@ -138,6 +141,7 @@ extension Issuer {
 
     private func grant(
         role: SubjectRole,
+        lifetime: Duration,
         id: SPIFFEID,
         entry: EntryReference?,
         dnsNames: [String],
@@ -145,6 +149,12 @@ extension Issuer {
         validity: (notBefore: CertificateTime, notAfter: CertificateTime)
     ) throws(IssuanceRefusal) -> IssuanceWarrant {
         guard request.publicKey != authorityKey else { throw .keyOfAuthority }
+        let limits = profiles[role].limits
+        if let max = limits.lifetimeMax, lifetime > max { throw .lifetimeExceedsProfile(max: max) }
+        guard limits.allows(request.publicKey.algorithm) else {
+            throw .keyOutsideProfile(request.publicKey.algorithm)
+        }
+        if let name = limits.dnsNameOutside(dnsNames) { throw .dnsNameOutsideProfile(name) }
         return IssuanceWarrant(
             role: role,
             id: id,

@@ -15,6 +15,7 @@ package struct Issuer: Sendable {
 
     package let trustDomain: TrustDomain
     package let lifetimes: SVIDLifetimes
+    package let profiles: CertificateProfiles
     package let authority: Authority
     let authorityKey: SubjectPublicKey
     let authorityKeyIdentifier: KeyIdentifier
@@ -31,6 +32,7 @@ package struct Issuer: Sendable {
     package init(
         trustDomain: TrustDomain,
         lifetimes: SVIDLifetimes,
+        profiles: CertificateProfiles = .standard,
         authority: Authority
     ) throws(AuthorityError) {
         guard authority.state == .active else { throw .notActive }
@@ -45,6 +47,7 @@ package struct Issuer: Sendable {
         authorityNotAfter = certificate.notAfter
         self.trustDomain = trustDomain
         self.lifetimes = lifetimes
+        self.profiles = profiles
         self.authority = authority
     }
 }

@@ -30,6 +30,8 @@ package struct PreparedCertificate: Hashable, Sendable {
         serial: SerialNumber
     ) throws(IssuanceError) {
         guard warrant.authorityID == issuer.authority.id else { throw .authorityChanged }
+        let profile = issuer.profiles[warrant.role]
+        let longest = issuer.lifetimes.longestSVID
         let template = CertificateTemplate(
             serial: serial,
             signatureAlgorithm: issuer.authorityKey.algorithm.signatureAlgorithm,
@@ -38,7 +40,7 @@ package struct PreparedCertificate: Hashable, Sendable {
             notAfter: warrant.notAfter,
             subject: CertificateTemplate.emptyName,
             publicKey: warrant.publicKey,
-            profile: .leaf,
+            profile: profile,
             authorityKeyIdentifier: issuer.authorityKeyIdentifier,
             uri: warrant.id.description,
             dnsNames: warrant.dnsNames
@@ -48,7 +50,8 @@ package struct PreparedCertificate: Hashable, Sendable {
             tbs: tbs,
             expectation: LintExpectation(
                 template,
-                validityMax: issuer.lifetimes.longestSVID + issuer.lifetimes.backdate,
+                validityMax: min(longest, profile.limits.lifetimeMax ?? longest)
+                    + issuer.lifetimes.backdate,
                 authorityNotBefore: issuer.authorityNotBefore,
                 authorityNotAfter: issuer.authorityNotAfter
             )

@@ -73,7 +73,9 @@ struct LintRule: Sendable {
 package enum CertificateLint {
     /// What bytes break that do not read as a TBSCertificate.
     private static let structure = "rfc5280-4.1-structure"
-    private static let rules = LintRule.certificateFields + LintRule.extensions + LintRule.svid
+    private static let rules =
+        LintRule.certificateFields + LintRule.extensions + LintRule.svid
+        + LintRule.profile
 
     /// The names of all rules.
     package static var ruleNames: [String] { [structure] + rules.map(\.name) }

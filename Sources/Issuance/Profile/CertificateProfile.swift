@@ -13,7 +13,7 @@ package enum SubjectRole: String, Hashable, Sendable, CaseIterable, Codable {
 /// What a certificate contains: the same for every subject of one kind, and nothing else.
 ///
 /// The files in `pki/profiles` state the same profiles for people and for the tests, which read
-/// every issued certificate against them.
+/// every issued certificate against them; a server can be given files that narrow them.
 package struct CertificateProfile: Hashable, Sendable {
     /// Purposes of the key (RFC 5280 section 4.2.1.3).
     package let keyUsage: KeyUsage
@@ -21,6 +21,8 @@ package struct CertificateProfile: Hashable, Sendable {
     package let isForTLSPeers: Bool
     /// Whether the subject is a signing certificate (X509-SVID section 3.2).
     package let isAuthority: Bool
+    /// What a file narrows.
+    package let limits: ProfileLimits
 
     /// Every SVID that authenticates: workload, agent and server alike.
     ///
@@ -28,13 +30,25 @@ package struct CertificateProfile: Hashable, Sendable {
     package static let leaf = Self(
         keyUsage: .digitalSignature,
         isForTLSPeers: true,
-        isAuthority: false
+        isAuthority: false,
+        limits: .none
     )
+    /// The same, and narrower by what the limits say.
+    package func narrowed(by limits: ProfileLimits) -> Self {
+        Self(
+            keyUsage: keyUsage,
+            isForTLSPeers: isForTLSPeers,
+            isAuthority: isAuthority,
+            limits: limits
+        )
+    }
+
     /// A self-signed authority that signs leaves only (pathLenConstraint 0).
     package static let root = Self(
         keyUsage: [.keyCertSign, .cRLSign],
         isForTLSPeers: false,
-        isAuthority: true
+        isAuthority: true,
+        limits: .none
     )
 }
 

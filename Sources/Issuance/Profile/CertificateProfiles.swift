@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The kinds of certificate that a server signs, by the names of their files in `pki/profiles`.
+package enum ProfileKind: String, Hashable, Sendable, CaseIterable {
+    /// An agent's.
+    case agent
+    /// A self-signed authority's.
+    case root
+    /// A server's own.
+    case server
+    /// A workload's.
+    case workload
+
+    /// What the code makes, with nothing narrower.
+    package var builtIn: CertificateProfile { self == .root ? .root : .leaf }
+}
+
+/// The profiles that a server issues by: those of its files, and the built-in ones.
+package struct CertificateProfiles: Hashable, Sendable {
+    private let narrowed: [ProfileKind: CertificateProfile]
+
+    /// The built-in ones.
+    package static let standard = Self([:])
+
+    /// Takes what `CertificateProfile(parsing:kind:)` read; a kind that is missing is built in.
+    package init(_ narrowed: [ProfileKind: CertificateProfile]) {
+        self.narrowed = narrowed
+    }
+
+    /// The profile of a kind.
+    package subscript(kind: ProfileKind) -> CertificateProfile { narrowed[kind] ?? kind.builtIn }
+
+    /// The profile of a leaf.
+    package subscript(role: SubjectRole) -> CertificateProfile {
+        switch role {
+        case .agent: self[ProfileKind.agent]
+        case .server: self[ProfileKind.server]
+        case .workload: self[ProfileKind.workload]
+        }
+    }
+}
