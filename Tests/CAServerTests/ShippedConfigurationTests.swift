@@ -83,7 +83,8 @@ import Testing
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
         // Those that only another choice needs stand behind a "#".
         let other = Set([
-            "pkcs11Module", "pkcs11PIN", "pkcs11Token", "publicCertificate", "publicDocuments",
+            "pkcs11Module", "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate",
+            "publicDocuments",
             "publicHold", "publicKey", "publicListen", "publicURL", "tokenKeyType",
         ])
         let keys = text.split(separator: "\n").compactMap { line -> String? in

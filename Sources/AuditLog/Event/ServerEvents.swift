@@ -13,23 +13,46 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
     package let version: String
     /// The issuer of its tokens; empty if they name none.
     package let publicURL: String
+    /// The profile files that it issues by; empty if all profiles are built in.
+    package let profiles: [Profile]
+
+    /// One profile file.
+    package struct Profile: Hashable, Sendable {
+        /// Its kind, after which the file is named.
+        package let name: String
+        /// Of the file's bytes.
+        package let sha256: [UInt8]
+
+        package init(name: String, sha256: [UInt8]) {
+            self.name = name
+            self.sha256 = sha256
+        }
+    }
 
     package init(
         epoch: [UInt8],
         revision: UInt64,
         serverID: String,
         version: String,
-        publicURL: String = ""
+        publicURL: String = "",
+        profiles: [Profile] = []
     ) {
         self.epoch = epoch
         self.revision = revision
         self.serverID = serverID
         self.version = version
         self.publicURL = AuditText.sentence(publicURL)
+        self.profiles = profiles
     }
 
     func write(to fields: inout FieldWriter) {
         fields.set("epoch", epoch)
+        if !profiles.isEmpty {
+            fields.set("profiles", profiles) { profile, fields in
+                fields.set("name", profile.name)
+                fields.set("sha256", profile.sha256)
+            }
+        }
         fields.set("publicURL", unlessEmpty: publicURL)
         fields.set("revision", revision)
         fields.set("serverID", serverID)
@@ -42,7 +65,11 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
             revision: try fields.number("revision"),
             serverID: try fields.text("serverID"),
             version: try fields.text("version"),
-            publicURL: try fields.textOrEmpty("publicURL")
+            publicURL: try fields.textOrEmpty("publicURL"),
+            profiles: try fields.has("profiles")
+                ? fields.objects("profiles") { fields throws(AuditRecordParsingError) in
+                    Profile(name: try fields.text("name"), sha256: try fields.bytes("sha256"))
+                } : []
         )
     }
 

@@ -30,6 +30,7 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case pkcs11Module
     case pkcs11PIN
     case pkcs11Token
+    case profileDirectory
     case publicCertificate
     case publicDocuments
     case publicHold
@@ -106,6 +107,7 @@ extension ServerConfiguration {
         reader.set(.keyStorage, &result.keyStorage) { try KeyStorage(parsing: $0) }
         reader.set(.keyPassphrase, &result.keyPassphrase) { try SecretSource(parsing: $0) }
         reader.set(.tokenKeyType, &result.tokenKeyType) { try AuthorityKeyType(parsing: $0) }
+        reader.set(.profileDirectory, &result.profileDirectory, Self.directory)
         reader.set(.publicURL, &result.publicURL) { try PublicURL(parsing: $0) }
         reader.set(.publicListen, &result.publicListen) { try PublicAddress(parsing: $0) }
         reader.set(.publicCertificate, &result.publicCertificate) { $0 }

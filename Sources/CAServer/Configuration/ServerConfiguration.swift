@@ -28,6 +28,8 @@ package struct ServerConfiguration: Sendable {
     package var authorityKeyType = AuthorityKeyType.p256
     /// What the next authority's key for tokens is; as `authorityKeyType` if not said.
     package var tokenKeyType: AuthorityKeyType?
+    /// Where files are that narrow what certificates may contain.
+    package var profileDirectory: String?
     /// By which verifiers outside come; the issuer of tokens.
     package var publicURL: PublicURL?
     /// Where they are served; nil: not by this server.

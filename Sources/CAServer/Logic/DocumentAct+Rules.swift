@@ -83,6 +83,22 @@ extension DocumentAct {
                     + "raise workloadSVIDTTLMax in the server's configuration"
             )
         }
+        try checkProfile(document)
+    }
+
+    /// An entry for which nothing could be issued is not taken.
+    private func checkProfile(_ document: Document) throws(APIError) {
+        guard case .registrationEntry(let spec) = document.spec,
+            let refusal = logic.profileRefusal(
+                lifetimeSeconds: spec.x509SVIDTTLSeconds,
+                dnsNames: spec.dnsNames
+            )
+        else { return }
+        throw APIError(
+            .invalidArgument,
+            refusal.ruleName,
+            "\(document.file):\(document.line): \(refusal)"
+        )
     }
 
     /// There are only so many policies, or a hop would take long to look up.

@@ -26,6 +26,7 @@ package struct ServerLogic: Sendable {
     package let trustDomain: TrustDomain
     package let serverID: String
     package let lifetimes: SVIDLifetimes
+    package let profiles: CertificateProfiles
     /// How long an authority is published before it signs.
     package let hold: Duration
 
@@ -33,11 +34,13 @@ package struct ServerLogic: Sendable {
         trustDomain: TrustDomain,
         serverID: String,
         lifetimes: SVIDLifetimes,
+        profiles: CertificateProfiles = .standard,
         hold: Duration = AuthorityRotation.publicationHold
     ) {
         self.trustDomain = trustDomain
         self.serverID = serverID
         self.lifetimes = lifetimes
+        self.profiles = profiles
         self.hold = hold
     }
 

@@ -314,7 +314,7 @@ extension APIError {
 
 extension IssuanceRefusal {
     /// The rule's name in answers, metrics and logs; it stays when the case is renamed.
-    fileprivate var ruleName: String {
+    var ruleName: String {
         switch self {
         case .authorityExpiresTooSoon: "authorityExpiresTooSoon"
         case .authorityNotYetValid: "authorityNotYetValid"

@@ -372,6 +372,7 @@ package struct RotationService: Sendable {
             trustDomain: logic.trustDomain,
             serverID: logic.serverID,
             lifetimes: logic.lifetimes,
+            profile: logic.profiles[ProfileKind.root],
             signer: signer,
             now: now,
             using: &generator

@@ -12,6 +12,7 @@ extension Server {
     /// Writes the leaf of a start, and says if tokens name another issuer than before.
     func recordStart() async throws {
         let (core, logic, now) = (core, core.logic, core.clock.wallTime)
+        let profiles = profiles
         let url = core.configuration.publicURL?.description ?? ""
         let before = try await core.write { transaction in
             let before = try Self.lastStart(in: transaction)
@@ -21,7 +22,8 @@ extension Server {
                 revision: revision.number,
                 serverID: logic.serverID,
                 version: SignetVersion.current,
-                publicURL: url
+                publicURL: url,
+                profiles: profiles.digests
             )
             _ = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
             return before

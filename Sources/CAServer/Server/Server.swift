@@ -31,6 +31,7 @@ package struct Server: Sendable {
     package static let readyConditions = ["audit", "authority", "clock", "datastore", "identity"]
 
     package let core: ServerCore
+    let profiles: ServerProfiles
     private let identity: ServerIdentity
     private let lock: ServerLock
 
@@ -51,6 +52,8 @@ package struct Server: Sendable {
         resealsKeysFrom: KeyFileForm? = nil
     ) throws {
         _ = clinux_raise_descriptor_limit()
+        // What cannot be read is said before anything is changed.
+        profiles = try configuration.readProfiles()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
         // Before databases and keys are opened, which takes seconds.
@@ -61,7 +64,7 @@ package struct Server: Sendable {
             ready: Self.readyConditions,
             noted: [
                 DecisionKeeper.condition, RevocationListService.condition,
-                ServerCore.tokenCondition,
+                ServerCore.tokenCondition, ServerCore.profileCondition,
             ] + configuration.publicConditions
         )
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
@@ -73,6 +76,7 @@ package struct Server: Sendable {
             trustDomain: stored.trustDomain,
             serverID: stored.serverID,
             lifetimes: configuration.lifetimes,
+            profiles: profiles.profiles,
             hold: configuration.hold
         )
         let revision = try datastore.readNow { try $0.revision() }
@@ -313,6 +317,13 @@ package struct Server: Sendable {
         metrics.set(.rotationAgentsMissing, to: 0)
         metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
         core.report(nil)
+        try await core.reviewProfiles()
+        for file in profiles.digests {
+            core.logger.notice(
+                "certificates are narrowed by a profile file",
+                metadata: ["file": "\(file.name).json"]
+            )
+        }
         for warning in core.configuration.publicWarnings { core.logger.warning("\(warning)") }
     }
 
@@ -356,6 +367,7 @@ package struct Server: Sendable {
                     try await core.endRevocations(now: now)
                     try await core.refreshExpiredProxies(now: now)
                 }
+                try await core.reviewProfilesAgain()
                 try await core.datastore.probeWritable()
                 core.health.met("datastore")
             } catch {

@@ -85,6 +85,8 @@ package final class ServerCore: Sendable {
     /// Its second key did not.
     let tokenTrouble = SignerTrouble()
     let tokenLine: SigningLine
+    /// Of entries outside the workload's profile.
+    let profilesTold = LastTold()
     /// Until when verifiers outside may not know the key that signs.
     let unheldUntil = Mutex<Date?>(nil)
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
@@ -206,6 +208,7 @@ package final class ServerCore: Sendable {
         let issuer = try Issuer(
             trustDomain: logic.trustDomain,
             lifetimes: logic.lifetimes,
+            profiles: logic.profiles,
             authority: active
         )
         let verifier = PeerVerifier(bundles: [logic.trustDomain: bundle])

@@ -30,6 +30,11 @@ package struct ProfileLimits: Hashable, Sendable {
         self.dnsSuffixes = dnsSuffixes
     }
 
+    /// Whether registration entries can be outside.
+    package var narrowsEntries: Bool {
+        lifetimeMax != nil || dnsNamesMax != nil || dnsSuffixes != nil
+    }
+
     /// Whether a certificate may live so long after the moment of signing.
     package func allows(lifetime: Duration) -> Bool {
         lifetimeMax.map { lifetime <= $0 } ?? true
@@ -85,6 +90,16 @@ package enum SubjectKeyKind: Hashable, Sendable, CustomStringConvertible {
         case (.p256, .p256), (.p384, .p384): true
         case (.rsa(let sizes), .rsa(let bits)): sizes.contains(bits)
         default: false
+        }
+    }
+
+    /// Whether authorities' keys of the type are of this kind.
+    package func contains(_ type: AuthorityKeyType) -> Bool {
+        switch type {
+        case .p256: contains(SubjectPublicKey.Algorithm.p256)
+        case .p384: contains(SubjectPublicKey.Algorithm.p384)
+        case .rsa2048: contains(SubjectPublicKey.Algorithm.rsa(bits: 2048))
+        case .rsa4096: contains(SubjectPublicKey.Algorithm.rsa(bits: 4096))
         }
     }
 

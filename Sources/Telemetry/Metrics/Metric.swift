@@ -39,6 +39,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case documentApplies = "signet_server_document_applies_total"
     case endpointsRefused = "signet_server_observed_endpoints_refused_total"
     case entries = "signet_server_entries"
+    case entriesOutsideProfile = "signet_server_entries_outside_profile"
     case issuanceDuration = "signet_server_issuance_duration_seconds"
     case issuanceRefusals = "signet_server_issuance_refusals_total"
     case observedEndpoints = "signet_server_observed_endpoints"

@@ -26,7 +26,7 @@ extension Metric {
             .cachedSVIDs, .cachedTokens,
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
-            .entries, .observedEndpoints, .proxies,
+            .entries, .entriesOutsideProfile, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
             .revocationListLeftOut, .revocationListNextUpdate, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .startTime, .stateRevision,
@@ -97,7 +97,8 @@ extension Metric {
             .cachedSVIDs, .cachedTokens, .clockSkew, .clockSteps, .commitDuration,
             .commitTransactions, .decisionBytes, .decisionLosses, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
-            .decisionStoreUp, .decisionStored, .entries, .fetchDuration, .proxyAccessLogDropped,
+            .decisionStoreUp, .decisionStored, .entries, .entriesOutsideProfile, .fetchDuration,
+            .proxyAccessLogDropped,
             .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
             .proxyStaleKeys, .proxyUncounted, .revision, .revocationListsSigned,
@@ -143,6 +144,8 @@ extension Metric {
         case .connectionsRefused: "Connections closed before any request, by reason."
         case .documentApplies: "Applies and deletions of documents, by result."
         case .entries: "Registration entries in the datastore."
+        case .entriesOutsideProfile:
+            "Registration entries for which the workload's profile lets nothing be issued."
         case .fetchDuration: "Time from a workload's request to its first certificates."
         case .issuanceDuration: "Time to sign one batch of requests, waiting included."
         case .issuanceRefusals: "Signing requests refused, by reason."
