@@ -302,12 +302,18 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                     revision: 41,
                     serverID: "one",
                     version: "0.1.0",
-                    publicURL: "https://id.example.org"
+                    publicURL: "https://id.example.org",
+                    profiles: [
+                        ServerStart.Profile(
+                            name: "workload",
+                            sha256: [UInt8](repeating: 0xAB, count: 32)
+                        )
+                    ]
                 )
             ),
             by: .system("server"),
             #"""
-            {"actor":"system:server","epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","publicURL":"https://id.example.org","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1,"version":"0.1.0"}
+            {"actor":"system:server","epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","profiles":[{"name":"workload","sha256":"abababababababababababababababababababababababababababababababab"}],"publicURL":"https://id.example.org","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1,"version":"0.1.0"}
             """#
         ),
         GoldenRecord(
