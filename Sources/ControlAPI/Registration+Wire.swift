@@ -37,6 +37,10 @@ extension RegistrationEntry {
         for (name, bound) in message.variableBounds {
             bounds[name] = try VariableBound(parsing: bound, variable: name)
         }
+        // A proxy would refuse its whole trust for one such entry.
+        guard message.federatesWith.count <= Self.federatesWithMax else {
+            throw .tooMany("entry.federates_with", max: Self.federatesWithMax)
+        }
         self.init(
             id: message.id,
             namespace: message.namespace,

@@ -106,7 +106,8 @@ extension Loop {
         // What the handshake believed: an intermediate may end before the leaf.
         connection.certificateEnds = peer.pathNotAfter.timeIntervalSince1970
         connection.endsWithCertificate = route.requirements.revocations.taint(peer)
-        if route.requirements.refusal(of: peer) != nil {
+        if let refusal = route.requirements.refusal(of: peer) {
+            connection.detail = refusal.description
             end(&connection, .revoked)
             return false
         }

@@ -131,7 +131,7 @@ import Testing
             [(World.webID, ["Partner.Example"])],
             [(World.webID, ["partner.example", "partner.example"])],
             [(World.webID, ["a.example"]), (World.webID, ["b.example"])],
-            [(World.webID, (0...AgentMessageLimits.federationsMax).map { "p\($0).example" })],
+            [(World.webID, (0...RegistrationEntry.federatesWithMax).map { "p\($0).example" })],
         ] as [[(String, [String])]]
     )
     func `federations that cannot be read refuse the trust whole`(

@@ -36,7 +36,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         try take(1, context)
         var order = DocumentOrder()
         do {
-            order.documents = try Self.parse(request.files)
+            order.documents = try Self.parse(request.files, in: core.logic.trustDomain)
         } catch {
             core.metrics.increment(.documentApplies, "refused")
             throw error
@@ -227,8 +227,10 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         )
     }
 
+    /// All problems are told at once; those that only the datastore knows of come later.
     private static func parse(
-        _ files: [Signet_Admin_V1alpha1_SourceFile]
+        _ files: [Signet_Admin_V1alpha1_SourceFile],
+        in trustDomain: TrustDomain
     ) throws -> [Document] {
         var documents: [Document] = []
         var problems: [String] = []
@@ -240,11 +242,13 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
             }
         }
         problems += Document.problems(among: documents).map(\.description)
+        problems += documents.flatMap { $0.problems(inTrustDomain: trustDomain) }
+            .map(\.description)
         guard problems.isEmpty else {
             throw APIError(
                 .invalidArgument,
                 "documentRefused",
-                problems.joined(separator: "\n")
+                problems.prefix(DocumentProblems.problemsMax).joined(separator: "\n")
             )
         }
         return documents

@@ -50,35 +50,37 @@ package final class LargeMessages: Sendable {
     ///   - stream: On which it goes; nil if nobody can tell whether it was taken.
     ///   - turn: Returns when the message has had its time, `turnDuration`.
     ///   - isLate: What is done when the message has lost its turn without being taken.
-    ///   - write: Makes the message and writes it.
+    ///   - write: Makes the message, in its turn, and writes it.
+    /// - Returns: What `write` returns.
     /// - Throws: `CancellationError` before its turn; what `write` throws.
-    package func send(
+    package func send<Result: Sendable>(
         bytes: Int,
         to source: ConnectionSource,
         on stream: RequestStream?,
         turn: @escaping @Sendable () async throws -> Void,
         isLate: @escaping @Sendable () -> Void,
-        _ write: @escaping @Sendable () async throws -> Void
-    ) async throws {
+        _ write: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
         guard bytes > Self.shortBytesMax else { return try await write() }
         guard let id = await enter(source) else { throw CancellationError() }
         defer { leave(id) }
-        try await withThrowingTaskGroup(of: Bool.self) { group in
+        return try await withThrowingTaskGroup(of: Result?.self) { group in
             group.addTask {
-                try await write()
+                let result = try await write()
                 await stream?.drained()
-                return true
+                return result
             }
             group.addTask { [self] in
-                guard (try? await turn()) != nil else { return false }
+                guard (try? await turn()) != nil else { return nil }
                 leave(id)
                 isLate()
-                return false
+                return nil
             }
             defer { group.cancelAll() }
-            while let isTaken = try await group.next() {
-                if isTaken { return }
+            while let result = try await group.next() {
+                if let result { return result }
             }
+            throw CancellationError()
         }
     }
 

@@ -15,8 +15,6 @@ package enum AgentMessageLimits {
     package static let messageBytesMax = 32 << 20
     /// Most bundles: its own trust domain's and those of 64 that entries federate with, each.
     package static let bundlesMax = 1_024
-    /// Most trust domains that one ID federates with, as an entry may name.
-    package static let federationsMax = 64
     /// Most revocations in force at a time (docs/decisions/0009-data-path.md).
     package static let revocationsMax = 20_000
     /// Longest private key: RSA-4096 in PKCS#8 has 2.4 KiB.
@@ -99,8 +97,8 @@ extension ProxyTrust {
             // So that there are no more of them than IDs.
             guard granted.contains(id) else { throw .field(field, "\(id) is not granted") }
             guard !message.trustDomains.isEmpty else { throw .missing(field + ".trust_domains") }
-            guard message.trustDomains.count <= AgentMessageLimits.federationsMax else {
-                throw .tooMany(field + ".trust_domains", max: AgentMessageLimits.federationsMax)
+            guard message.trustDomains.count <= RegistrationEntry.federatesWithMax else {
+                throw .tooMany(field + ".trust_domains", max: RegistrationEntry.federatesWithMax)
             }
             var others: Set<TrustDomain> = []
             for name in message.trustDomains {

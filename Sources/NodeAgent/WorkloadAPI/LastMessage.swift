@@ -13,23 +13,23 @@ internal import Synchronization
 final class LastMessage<Message: SwiftProtobuf.Message>: Sendable {
     private let last = Mutex<[UInt8]?>(nil)
 
-    /// Notes a message and the lists that go with it; whether it is to be sent, because it says
-    /// something else than the last.
-    func replace(by message: Message, lists: [ShownRevocationList] = []) -> Bool {
+    /// The digest of a message and of the lists that go with it, for `replace`; nil if they say
+    /// what the last one said.
+    func news(in message: Message, lists: [ShownRevocationList] = []) -> [UInt8]? {
         var options = BinaryEncodingOptions()
         options.useDeterministicOrdering = true
-        guard let bytes: [UInt8] = try? message.serializedBytes(options: options) else {
-            return true
-        }
+        // What cannot be digested is told.
+        guard let bytes: [UInt8] = try? message.serializedBytes(options: options) else { return [] }
         var hash = SHA256()
         hash.update(data: bytes)
         // An authority gives a number to one list only. Key identifiers have one length.
         for list in lists { hash.update(data: list.authorityKeyID + list.number) }
         let digest = Array(hash.finalize())
-        return last.withLock { last in
-            guard last != digest else { return false }
-            last = digest
-            return true
-        }
+        return last.withLock { $0 == digest } ? nil : digest
+    }
+
+    /// Notes what is sent.
+    func replace(by digest: [UInt8]) {
+        last.withLock { $0 = digest }
     }
 }

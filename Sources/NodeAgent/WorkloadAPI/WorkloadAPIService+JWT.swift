@@ -56,14 +56,15 @@ extension WorkloadAPIService {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<JWTBundlesResponse>()
-        try await serve("FetchJWTBundles", .bundles, context) { view, requireSame in
+        try await serve("FetchJWTBundles", .bundles, context) { view, isCurrent in
             let message = view.jwtBundlesResponse
-            guard shown.replace(by: message) else { return }
+            guard let news = shown.news(in: message) else { return true }
             let bytes = message.bundles.values.reduce(0) { $0 + $1.count }
-            try await send(bytes: bytes, context) {
-                // It may have waited for its turn.
-                try requireSame()
-                try await response.write(message)
+            return try await send(bytes: bytes, largeJWTBundles, context) {
+                guard try isCurrent() else { return false }
+                shown.replace(by: news)
+                try await response.write(view.jwtBundlesResponse)
+                return true
             }
         }
     }

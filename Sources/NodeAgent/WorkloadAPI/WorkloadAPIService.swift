@@ -29,6 +29,8 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     let places: WorkloadPlaces
     /// Long revocation lists, and other trust domains' bundles, go with every message.
     let large = LargeMessages(atOnceMax: listsAtOnceMax, perSourceMax: listsPerUserMax)
+    /// Keys for tokens have turns of their own: who reads none of them holds up no SVIDs.
+    let largeJWTBundles = LargeMessages(atOnceMax: listsAtOnceMax, perSourceMax: listsPerUserMax)
 
     func fetchX509SVID(
         request: X509SVIDRequest,
@@ -36,16 +38,19 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<X509SVIDResponse>()
-        try await serve("FetchX509SVID", .svids, context) { view, requireSame in
-            let (message, lists) = (view.x509SVIDResponse, view.listsBesideSVIDs)
-            guard shown.replace(by: message, lists: lists) else { return }
+        try await serve("FetchX509SVID", .svids, context) { view, isCurrent in
+            let lists = view.listsBesideSVIDs
+            guard let news = shown.news(in: view.x509SVIDResponse, lists: lists) else {
+                return true
+            }
             noteWithheld(lists, of: view)
-            try await send(bytes: lists.bytes + view.federatedBytes, context) {
-                // It may have waited for its turn.
-                try requireSame()
-                var message = message
+            return try await send(bytes: lists.bytes + view.federatedBytes, large, context) {
+                guard try isCurrent() else { return false }
+                var message = view.x509SVIDResponse
+                shown.replace(by: news)
                 message.crl = lists.map { Data($0.der) }
                 try await response.write(message)
+                return true
             }
         }
     }
@@ -56,16 +61,19 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<X509BundlesResponse>()
-        try await serve("FetchX509Bundles", .bundles, context) { view, requireSame in
-            let (message, lists) = (view.x509BundlesResponse, view.listsBesideBundles)
-            guard shown.replace(by: message, lists: lists) else { return }
+        try await serve("FetchX509Bundles", .bundles, context) { view, isCurrent in
+            let lists = view.listsBesideBundles
+            guard let news = shown.news(in: view.x509BundlesResponse, lists: lists) else {
+                return true
+            }
             noteWithheld(lists, of: view)
-            try await send(bytes: lists.bytes + view.federatedBytes, context) {
-                // It may have waited for its turn.
-                try requireSame()
-                var message = message
+            return try await send(bytes: lists.bytes + view.federatedBytes, large, context) {
+                guard try isCurrent() else { return false }
+                var message = view.x509BundlesResponse
+                shown.replace(by: news)
                 message.crl = lists.map { Data($0.der) }
                 try await response.write(message)
+                return true
             }
         }
     }
@@ -74,14 +82,24 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     /// trust domains.
     ///
     /// A client that does not take it in time is ended: it may connect again.
+    ///
+    /// - Parameters:
+    ///   - bytes: How long it is, at most.
+    ///   - turns: Where it waits.
+    ///   - context: Of the call.
+    ///   - write: Makes the message, since one that waits is not to be a copy in memory, and writes
+    ///     it.
+    /// - Returns: What `write` returns: whether it has written the message.
+    /// - Throws: What `write` throws; `CancellationError` when the caller leaves before its turn.
     func send(
         bytes: Int,
+        _ turns: LargeMessages,
         _ context: ServerContext,
-        _ write: @escaping @Sendable () async throws -> Void
-    ) async throws {
-        guard case .local(let peer) = try context.peer else { return }
+        _ write: @escaping @Sendable () async throws -> Bool
+    ) async throws -> Bool {
+        guard case .local(let peer) = try context.peer else { return true }
         let (stream, clock) = (context.stream, core.clock)
-        try await large.send(
+        return try await turns.send(
             bytes: bytes,
             to: .uid(peer.uid),
             on: stream,
@@ -157,11 +175,15 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         return try await body(peer, attestation)
     }
 
-    /// Writes what a view says, and makes sure before that the caller still runs what it ran.
+    /// Writes what a view says, or nothing if that was written already.
+    ///
+    /// It asks `isCurrent` in its turn, for which it may have waited: that throws if the caller does
+    /// not run any more what it ran, and says no if it is to be shown something else by now.
+    /// Returns whether the caller has what the view says.
     typealias Sending =
         @Sendable (
-            _ view: WorkloadView, _ requireSame: @escaping @Sendable () throws(RPCError) -> Void
-        ) async throws -> Void
+            _ view: WorkloadView, _ isCurrent: @escaping @Sendable () throws(RPCError) -> Bool
+        ) async throws -> Bool
 
     /// Attests the caller and shows it its view, now and after each change, until it leaves.
     func serve(
@@ -195,7 +217,9 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             var shown: WorkloadView?
             // When a change of lists alone is told.
             var listsAt: Duration?
+            var isOvertaken = false
             repeat {
+                isOvertaken = false
                 let view: WorkloadView
                 switch core.answer(for: id, after: shown) {
                 case .denied:
@@ -231,15 +255,24 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                     if now < at { continue }
                 }
                 listsAt = nil
-                try await send(view) { () throws(RPCError) in
+                let before = shown
+                let isSent = try await send(view) { () throws(RPCError) in
                     try peer.requireStillRuns(attestation.executable)
+                    guard case .view(view) = core.answer(for: id, after: before) else {
+                        return false
+                    }
+                    return true
+                }
+                guard isSent else {
+                    isOvertaken = true
+                    continue
                 }
                 if shown == nil {
                     count(method, "ok", peer)
                     core.metrics.observe(.fetchDuration, core.clock.bootTime - start)
                 }
                 shown = view
-            } while await stream.wait(until: listsAt, core.clock)
+            } while await isOvertaken ? true : stream.wait(until: listsAt, core.clock)
         } onCancelRPC: {
             stream.end()
         }

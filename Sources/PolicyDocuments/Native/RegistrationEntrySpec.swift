@@ -9,8 +9,6 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
     package static let selectorsMax = 32
     /// Most DNS names; they all go into every certificate, whose size peers limit.
     package static let dnsNamesMax = 32
-    /// Most federated trust domains; their bundles all go to the workload.
-    package static let federatesWithMax = 64
     /// Longest hint; it is a word that programs look for, sent with every SVID.
     package static let hintBytesMax = 1024
     /// Most bounded variables; a path has few segments, and each at most one variable.
@@ -107,7 +105,7 @@ extension DocumentParser {
             }
         }
         let federatesWith = fields.take("federatesWith").flatMap {
-            list($0, path: "spec.federatesWith", max: RegistrationEntrySpec.federatesWithMax) {
+            list($0, path: "spec.federatesWith", max: RegistrationEntry.federatesWithMax) {
                 $0.foreignTrustDomain($1, path: $2)
             }
         }

@@ -5,6 +5,9 @@ package import FoundationEssentials
 /// Who gets which identity: a workload that shows all of `workloadSelectors` on a node that shows
 /// all of `nodeSelectors` gets the ID that `spiffeID` names.
 package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
+    /// Most federated trust domains; their bundles all go to the workload.
+    package static let federatesWithMax = 64
+
     /// The document's uid; never used again after deletion.
     package let id: String
     package let namespace: String
@@ -26,6 +29,7 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
     /// Lifetime of JWT-SVIDs in seconds; nil takes the server's default.
     package let jwtSVIDTTLSeconds: Int?
     package let dnsNames: [String]
+    /// Names of other trust domains, at most `federatesWithMax`.
     package let federatesWith: [String]
     /// Sent to the workload to tell several identities apart (Workload API section 4.4).
     package let hint: String

@@ -33,7 +33,7 @@ enum ProxyMessageProperty {
                 trust.federations.allSatisfy { id, others in
                     trust.granted.contains(id) && !others.isEmpty
                         && !others.contains(trust.trustDomain)
-                        && others.count <= AgentMessageLimits.federationsMax
+                        && others.count <= RegistrationEntry.federatesWithMax
                 },
                 "an ID that federates with its own trust domain, with nobody, or is not granted"
             )
