@@ -45,13 +45,14 @@ package struct FetchNetworks: Hashable, Sendable {
 extension IPAddress {
     /// The IPv4 addresses that an IPv6 address may lead to.
     ///
-    /// NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP (RFC 5214) and
-    /// IPv4-compatible addresses (RFC 4291 section 2.5.5.1).
+    /// NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo (RFC 4380), ISATAP (RFC 5214),
+    /// IPv4-compatible (RFC 4291 section 2.5.5.1) and IPv4-translated addresses (RFC 2765 section
+    /// 2.1).
     fileprivate var translatedIPv4: [IPAddress] {
         guard !isIPv4 else { return [] }
         let last = UInt32(truncatingIfNeeded: low)
         var found: [UInt32] = []
-        if high == 0, low >> 32 == 0 { found.append(last) }
+        if high == 0, [0, 0xFFFF_0000].contains(low >> 32) { found.append(last) }
         if high == 0x0064_FF9B_0000_0000, low >> 32 == 0 { found.append(last) }
         if high >> 16 == 0x0064_FF9B_0001 {
             // Only the operator knows how long its prefix is; what a shorter one leaves is zero.

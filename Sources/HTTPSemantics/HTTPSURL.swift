@@ -3,7 +3,8 @@
 /// An `https` URL to be fetched (RFC 9110 section 4.2.2), read strictly: what two readers could take
 /// for two hosts or two targets is refused, never repaired.
 package struct HTTPSURL: Hashable, Sendable, CustomStringConvertible {
-    /// Longest URL in bytes: what is configured by hand, or a redirect asks for, is a tenth of it.
+    /// Longest URL in bytes, with the slash of an empty path: what is configured by hand, or a
+    /// redirect asks for, is a tenth of it.
     package static let bytesMax = 2048
     /// Longest host name in bytes (RFC 1035 section 2.3.4).
     package static let hostBytesMax = 253
@@ -46,6 +47,10 @@ package struct HTTPSURL: Hashable, Sendable, CustomStringConvertible {
         host = try Self.host(authority[..<hostEnd])
         port = try Self.port(authority[hostEnd...])
         target = try Self.target(rest[end...])
+        // What is put together again from its parts is a URL.
+        guard scheme.utf8.count + authority.count + target.utf8.count <= Self.bytesMax else {
+            throw .tooLong
+        }
         description = text
         self.authority = String(decoding: authority, as: UTF8.self)
     }

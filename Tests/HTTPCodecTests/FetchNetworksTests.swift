@@ -16,6 +16,7 @@ struct FetchNetworksTests {
             "2001:db8::1", "fd00::1", "fc00::1", "fe00::1", "64:ff9b::192.0.2.1",
             "64:ff9b:1::192.0.2.1", "64:ff9b:1:c000:2:100::", "2002:c000:201::1",
             "2001:0:c000:201::3fff:fdfe", "2001:db8::5efe:192.0.2.1", "2001:1::7f00:1",
+            "::ffff:0:192.0.2.1", "::fffe:0:127.0.0.1",
         ]
     )
     func `partners are in networks of every kind`(address: String) throws {
@@ -32,7 +33,7 @@ struct FetchNetworksTests {
             "64:ff9b::a9fe:a9fe", "64:ff9b:1::127.0.0.1", "64:ff9b:1:7f00:0:100::",
             "64:ff9b:1:7f:0:1::", "64:ff9b:1:0:7f:0:100::", "2002:7f00:1::1", "2002:a9fe:a9fe::",
             "2001:0:7f00:1::3fff:fdfe", "2001:0:c000:201::80ff:fffe", "2001:db8::5efe:127.0.0.1",
-            "fd00::200:5efe:127.0.0.1",
+            "fd00::200:5efe:127.0.0.1", "::ffff:0:127.0.0.1", "::ffff:0:a9fe:a9fe",
         ]
     )
     func `the machine itself, its link and everybody are not`(address: String) throws {
@@ -55,5 +56,6 @@ struct FetchNetworksTests {
         #expect(try !Self.allows("64:ff9b::127.0.0.1", ["64:ff9b::/96"]))
         #expect(try Self.allows("64:ff9b::10.0.0.1", ["64:ff9b::/96"]))
         #expect(try !Self.allows("2002:7f00:1::1", ["::/0"]))
+        #expect(try !Self.allows("::ffff:0:127.0.0.1", ["::/0"]))
     }
 }

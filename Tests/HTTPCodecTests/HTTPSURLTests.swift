@@ -78,4 +78,13 @@ struct HTTPSURLTests {
         let url = try HTTPSURL(parsing: "https://a/" + String(repeating: "b", count: 2038))
         #expect(url.description.utf8.count == HTTPSURL.bytesMax)
     }
+
+    @Test func `the slash of an empty path counts, so that the parts make a URL again`() throws {
+        let longest = "https://a?" + String(repeating: "b", count: 2037)
+        let url = try HTTPSURL(parsing: longest)
+        let again = try HTTPSURL(parsing: "https://" + url.authority + url.target)
+        #expect(again.target == url.target)
+        #expect(try again.redirected(to: Array(url.target.utf8)) == again)
+        #expect(throws: HTTPSURLError.tooLong) { try HTTPSURL(parsing: longest + "b") }
+    }
 }

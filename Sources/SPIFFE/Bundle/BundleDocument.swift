@@ -85,7 +85,7 @@ package struct BundleDocument: Hashable, Sendable {
         guard max(x509Authorities.count, jwtAuthorities.count) <= TrustBundle.authoritiesMax else {
             throw .authoritiesTooMany
         }
-        guard Set(jwtAuthorities.map(\.keyID)).count == jwtAuthorities.count else {
+        guard Set(jwtAuthorities.map { Array($0.keyID.utf8) }).count == jwtAuthorities.count else {
             throw .keyIDTwice
         }
         self.x509Authorities = x509Authorities

@@ -217,6 +217,10 @@ package enum BundleRefusal: String, CaseIterable, Hashable, Sendable, CustomStri
 
 /// Until when a bundle that was fetched is believed.
 package enum BundleFreshness {
+    /// How far ahead of the clock a confirmation may be dated: clocks are set back a little while
+    /// they run, and nobody is to lose a partner by it.
+    package static let clockStepMax: Duration = .seconds(60)
+
     /// Asks, when a fetch has failed, whether validators may believe it no longer.
     ///
     /// Else who keeps us from fetching keeps a revoked key alive.
@@ -225,9 +229,10 @@ package enum BundleFreshness {
     ///   - confirmedAt: When the endpoint served it last.
     ///   - limit: How long it may be believed after that.
     ///   - now: The wall clock, which is believed.
-    /// - Returns: Whether it is to be withheld; so it is if it was confirmed after now, which is of a
-    ///   clock that was wrong by more than a turn.
+    /// - Returns: Whether it is to be withheld; so it is if it was confirmed more than
+    ///   `clockStepMax` after now: by a clock that was wrong, so nobody knows how long ago.
     package static func isStale(confirmedAt: Date, limit: Duration, now: Date) -> Bool {
-        confirmedAt > now || now.timeIntervalSince(confirmedAt) > limit / .seconds(1)
+        let age = now.timeIntervalSince(confirmedAt)
+        return age < -(clockStepMax / .seconds(1)) || age > limit / .seconds(1)
     }
 }

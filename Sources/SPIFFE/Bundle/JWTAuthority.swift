@@ -33,3 +33,19 @@ package struct JWTAuthority: Hashable, Sendable {
         algorithm.fits(key.kind) && (self.algorithm ?? algorithm) == algorithm
     }
 }
+
+extension JWTAuthority {
+    /// Key IDs are compared byte by byte, as verifiers compare `kid` (RFC 7515 section 5.3): Swift
+    /// takes two spellings of one character for the same.
+    package static func == (one: Self, other: Self) -> Bool {
+        one.keyID.utf8.elementsEqual(other.keyID.utf8) && one.key == other.key
+            && one.algorithm == other.algorithm && one.authorityKeyID == other.authorityKeyID
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(Array(keyID.utf8))
+        hasher.combine(key)
+        hasher.combine(algorithm)
+        hasher.combine(authorityKeyID)
+    }
+}

@@ -183,6 +183,36 @@ struct BundleSuccessionTests {
         }
     }
 
+    @Test func `RFC 7515 5.3 key IDs differ in their bytes, whatever Unicode says of them`() throws
+    {
+        let (composed, decomposed) = ("\u{E9}", "e\u{301}")
+        try #require(composed == decomposed)
+        func document(_ ids: String..., sequence: UInt64) throws -> BundleDocument {
+            let bundle = TrustBundle(
+                trustDomain: try TrustDomain("partner.example"),
+                x509Authorities: [],
+                x509Intermediates: [],
+                jwtAuthorities: try ids.map { try TestToken.authority(1, id: $0) },
+                sequenceNumber: sequence,
+                refreshHintSeconds: 300
+            )
+            return try BundleDocument(parsing: bundle.document())
+        }
+        let stored = BelievedBundle(
+            fetched: try document(composed, sequence: 7),
+            sequenceNumber: 7,
+            newKeysAt: nil
+        )
+        // Tokens of the new ID verify by the new document alone.
+        #expect(
+            judge(stored, try document(decomposed, sequence: 8))
+                == .taken(.init(sequenceNumber: 8))
+        )
+        let both = try document(composed, decomposed, sequence: 8)
+        #expect(both.jwtAuthorities.count == 2)
+        #expect(Set(both.jwtAuthorities).count == 2)
+    }
+
     @Test func `a bundle that is too large is refused, whatever its sequence`() throws {
         // Its name stands in it three times.
         let der = try TestAuthority.root(String(repeating: "a", count: 250)).der
@@ -207,9 +237,13 @@ struct BundleSuccessionTests {
         #expect(judge(nil, try document(count)) == .taken(.init(sequenceNumber: 9)))
     }
 
-    @Test func `a bundle is stale after its time, or when it was confirmed after now`() {
+    @Test func `a bundle is stale after its time, or when it was confirmed well after now`() {
         let limit = Duration.seconds(7200)
-        for (seconds, isStale) in [(0.0, false), (-7200, false), (-7201, true), (1, true)] {
+        for (seconds, isStale) in [
+            (0.0, false), (-7200, false), (-7201, true),
+            // A small step back of the clock withholds nothing.
+            (1, false), (60, false), (61, true),
+        ] {
             #expect(
                 BundleFreshness.isStale(
                     confirmedAt: noon.addingTimeInterval(seconds),
