@@ -70,7 +70,7 @@ package struct FederationSchedule: Sendable {
     ///
     /// - Parameters:
     ///   - versions: The version of the document of each trust domain. What is new, or changed, is
-    ///     fetched at once.
+    ///     fetched at once; what waited already keeps its place.
     ///   - now: Time since boot.
     package mutating func documentsChanged(to versions: [TrustDomain: UInt64], now: Duration) {
         turns = turns.filter { versions[$0.key] != nil }
@@ -81,7 +81,7 @@ package struct FederationSchedule: Sendable {
             }
             guard turn.version != version else { continue }
             turns[trustDomain]?.version = version
-            turns[trustDomain]?.dueAt = now
+            turns[trustDomain]?.dueAt = min(turn.dueAt, now)
         }
     }
 
@@ -94,7 +94,8 @@ package struct FederationSchedule: Sendable {
     ///   - trustDomain: Whose bundle.
     ///   - acceptsOlder: Whether he takes what its sequence alone forbids.
     ///   - now: Time since boot.
-    /// - Returns: Whether it is made, after one that is under way.
+    /// - Returns: Whether it is made: after one of the same trust domain that is under way, and
+    ///   before all that no admin asked for.
     package mutating func refreshRequested(
         of trustDomain: TrustDomain,
         acceptsOlder: Bool,
@@ -105,7 +106,7 @@ package struct FederationSchedule: Sendable {
             return .tooSoon(until: last + Self.refreshInterval)
         }
         turns[trustDomain]?.refreshedAt = now
-        turns[trustDomain]?.dueAt = now
+        turns[trustDomain]?.dueAt = min(turn.dueAt, now)
         turns[trustDomain]?.asking = acceptsOlder ? .adminAcceptingOlder : .admin
         return .accepted
     }
@@ -123,7 +124,14 @@ package struct FederationSchedule: Sendable {
     package mutating func timerFired(now: Duration) -> [Fetch] {
         guard !isHeld else { return [] }
         let due = turns.filter { $0.value.dueAt <= now && running[$0.key] == nil }
-            .sorted { ($0.value.dueAt, $0.key) < ($1.value.dueAt, $1.key) }
+            .sorted { first, second in
+                // Somebody waits for what an admin asked for.
+                let (hasAdmin, other) = (
+                    first.value.asking != .schedule, second.value.asking != .schedule
+                )
+                guard hasAdmin == other else { return hasAdmin }
+                return (first.value.dueAt, first.key) < (second.value.dueAt, second.key)
+            }
             .prefix(max(0, Self.fetchesMax - running.count))
         return due.map { trustDomain, turn in
             running[trustDomain] = turn.version

@@ -90,6 +90,53 @@ struct FederationScheduleTests {
         #expect(schedule.timerFired(now: Self.at(400)) == [])
     }
 
+    @Test func `an admin's wish goes before what waits, and an edit keeps its place`() {
+        var schedule = FederationSchedule()
+        schedule.documentsChanged(to: versions(6), now: .zero)
+        let first = schedule.timerFired(now: .zero)
+        #expect(first.map(\.trustDomain) == Array(names.prefix(4)))
+        // p4 and p5 are overdue since 0, and p0, which ends now, comes after both.
+        var random = random
+        schedule.documentsChanged(
+            to: versions(6).merging([names[4]: 2]) { $1 },
+            now: Self.at(1)
+        )
+        #expect(
+            schedule.refreshRequested(of: names[5], acceptsOlder: false, now: Self.at(2))
+                == .accepted
+        )
+        #expect(
+            schedule.refreshRequested(of: names[0], acceptsOlder: false, now: Self.at(3))
+                == .accepted
+        )
+        for fetch in first.prefix(2) {
+            schedule.fetchEnded(fetch, .failed, now: Self.at(4), using: &random)
+        }
+        // Both wishes, by how long they wait, before the one that no admin asked for.
+        #expect(
+            schedule.timerFired(now: Self.at(4)) == [
+                Fetch(trustDomain: names[5], version: 1, asking: .admin),
+                Fetch(trustDomain: names[0], version: 1, asking: .admin),
+            ]
+        )
+        schedule.fetchEnded(first[2], .failed, now: Self.at(5), using: &random)
+        let last = schedule.timerFired(now: Self.at(600))
+        #expect(last == [Fetch(trustDomain: names[4], version: 2)])
+    }
+
+    @Test func `an edit does not move an overdue fetch behind those that came later`() {
+        var schedule = FederationSchedule()
+        schedule.held(true)
+        // The names' order would have p0 first.
+        schedule.documentsChanged(to: [names[5]: 1], now: .zero)
+        schedule.documentsChanged(to: versions(6), now: Self.at(1))
+        schedule.documentsChanged(to: versions(6).merging([names[5]: 2]) { $1 }, now: Self.at(2))
+        schedule.held(false)
+        #expect(
+            schedule.timerFired(now: Self.at(3)).first == Fetch(trustDomain: names[5], version: 2)
+        )
+    }
+
     @Test func `one whose document is gone is under way, and does not come back`() {
         var schedule = FederationSchedule()
         schedule.documentsChanged(to: versions(5), now: .zero)
