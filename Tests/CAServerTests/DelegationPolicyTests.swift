@@ -46,7 +46,7 @@ struct DelegationPolicyTests {
         """
     }
 
-    @Test func `who may not register a subject lets nobody speak for it, nor takes that away`()
+    @Test func `who may not register a subject neither grants nor overwrites, but deletes`()
         async throws
     {
         try await withServer { server in
@@ -72,7 +72,24 @@ struct DelegationPolicyTests {
                 // The stored one speaks for a subject that is not his.
                 let taken = await apply(Self.policy("both", mine, "b"))
                 #expect(taken?.reason == "adminDenied")
+                // Whose it is, is not for him to see.
+                #expect(taken?.message.contains(web) == false, "\(taken?.message ?? "")")
+                // The kind is his to delete in the namespace, and to end a grant gives nobody
+                // anything.
+                _ = try await Documents.Client(wrapping: client).delete(
+                    .with {
+                        $0.keys = [
+                            .with {
+                                ($0.kind, $0.namespace, $0.name) = (
+                                    "DelegationPolicy", "default", "both"
+                                )
+                            }
+                        ]
+                    }
+                )
             }
+            let left = try await server.documents.get(.with { $0.kind = "DelegationPolicy" })
+            #expect(left.documents.map(\.key.name) == ["mine"])
         }
     }
 

@@ -444,6 +444,9 @@ struct ProxyDocumentTests {
                 // The stored one speaks for an identity that is not his.
                 let taken = await apply(proxyDocument("web", identity: mine))
                 #expect(taken?.reason == "adminDenied")
+                // Whose it is, is not for him to see.
+                let message = taken?.message ?? ""
+                #expect(!message.contains("spiffe://example.org/web"), "\(message)")
             }
         }
     }

@@ -12,28 +12,49 @@ internal import SPIFFE
 extension DocumentAct {
     /// A Proxy decides who gets keys of its identities, a DelegationPolicy who speaks for its
     /// subjects: whoever writes one may register each of them, those of the stored one too.
+    ///
+    /// To delete one takes no more than `delete`: it only ends what was given.
     func requireIdentities(of document: Document) throws {
-        for id in try identities(of: document) {
+        let named = Self.identities(named: document)
+        let namespace = document.metadata.namespace
+        for id in named.sorted() {
             try standing.require(
                 .apply,
                 kind: AdminRule.registrationKind,
-                namespace: document.metadata.namespace,
+                namespace: namespace,
                 spiffeID: id.description
             )
         }
+        for id in try storedIdentities(of: document).subtracting(named) {
+            guard
+                standing.may(
+                    .apply,
+                    kind: AdminRule.registrationKind,
+                    namespace: namespace,
+                    spiffeID: id.description
+                )
+            else { throw refusalOfStored(.apply, document.key) }
+        }
     }
 
-    /// For whom a document speaks, or gives keys out, as it is and as it is to be.
-    private func identities(of document: Document) throws -> [SPIFFEID] {
-        if let proxy = document.proxy { return try identities(of: proxy) }
-        guard case .delegationPolicy(let policy) = document.spec else { return [] }
-        var subjects = Set(policy.subjects)
-        if let stored = try transaction.document(document.key),
-            case .delegationPolicy(let before) = try Document(stored: stored).spec
-        {
-            subjects.formUnion(before.subjects)
+    /// For whom a document speaks, or gives keys out, as it is to be.
+    private static func identities(named document: Document) -> Set<SPIFFEID> {
+        if let proxy = document.proxy { return Set(proxy.identities) }
+        if case .delegationPolicy(let policy) = document.spec { return Set(policy.subjects) }
+        return []
+    }
+
+    /// For whom it speaks, or gives keys out, as it is.
+    private func storedIdentities(of document: Document) throws -> Set<SPIFFEID> {
+        if let proxy = document.proxy {
+            let stored = try transaction.proxy(namespace: proxy.namespace, name: proxy.name)
+            return Set(stored?.identities ?? [])
         }
-        return subjects.sorted()
+        guard case .delegationPolicy = document.spec,
+            let stored = try transaction.document(document.key),
+            case .delegationPolicy(let before) = try Document(stored: stored).spec
+        else { return [] }
+        return Set(before.subjects)
     }
 
     /// The identities that a Proxy has had and is to have.

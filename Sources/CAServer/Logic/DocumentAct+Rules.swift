@@ -23,14 +23,17 @@ extension DocumentAct {
     /// The refusal does not tell the stored SPIFFE ID, which the caller may not be allowed to see.
     func requireStored(_ verb: AdminVerb, _ key: DocumentKey, spiffeID: String?) throws(APIError) {
         guard standing.may(verb, kind: key.kind, namespace: key.namespace, spiffeID: spiffeID)
-        else {
-            throw APIError(
-                .permissionDenied,
-                "adminDenied",
-                "not allowed: \(standing.actor) \(verb) \(key): no role that it has allows this "
-                    + "for the document as it is stored"
-            )
-        }
+        else { throw refusalOfStored(verb, key) }
+    }
+
+    /// Refuses something because of what is stored, without telling what that is.
+    func refusalOfStored(_ verb: AdminVerb, _ key: DocumentKey) -> APIError {
+        APIError(
+            .permissionDenied,
+            "adminDenied",
+            "not allowed: \(standing.actor) \(verb) \(key): no role that it has allows this "
+                + "for the document as it is stored"
+        )
     }
 
     /// Nothing is stored that could not be read back or sent to agents.
