@@ -139,6 +139,15 @@ extension ReadTransaction {
         )
     }
 
+    /// The key of the document with this uid, nil when there is none.
+    package func documentKey(uid: String) throws(DatastoreError) -> DocumentKey? {
+        try first(
+            "SELECT api_group, kind, namespace, name FROM documents WHERE uid = ?",
+            [uid],
+            DocumentKey.init
+        )
+    }
+
     /// The key of some document that lies in a namespace, nil when it is empty.
     package func documentKey(
         inNamespace namespace: String

@@ -39,6 +39,14 @@ package struct FederatedBundleRecord: Hashable, Sendable {
     package var shownDocument: [UInt8]? { isWithheld ? nil : document }
 }
 
+/// How many entries federate with whom.
+package struct FederatingEntries: Hashable, Sendable {
+    /// The entries that name each trust domain that was asked for.
+    package let counts: [TrustDomain: Int]
+    /// Whether all entries were looked at; else there may be more than was counted.
+    package let isComplete: Bool
+}
+
 extension ReadTransaction {
     /// What was fetched of a trust domain; nil if no FederatedTrustDomain names it.
     package func federatedBundle(
@@ -91,22 +99,40 @@ extension ReadTransaction {
         )
     }
 
-    /// How many entries name a trust domain to federate with, `limit` at most.
-    package func entryCount(
-        federatingWith trustDomain: TrustDomain,
-        limit: Int
-    ) throws(DatastoreError) -> Int {
-        try first(
+    /// How many entries name each of some trust domains to federate with, in one pass.
+    ///
+    /// - Parameters:
+    ///   - trustDomains: Those that are counted.
+    ///   - rowsMax: Most entries that federate, with whomever, that are looked at.
+    /// - Returns: The counts, and whether all entries were looked at.
+    /// - Throws: `DatastoreError`.
+    package func federatingEntries(
+        with trustDomains: Set<TrustDomain>,
+        rowsMax: Int
+    ) throws(DatastoreError) -> FederatingEntries {
+        let names = try storedJSON(trustDomains.map(\.name).sorted()) ?? "[]"
+        let found = try all(
             """
-            SELECT count(*) AS n FROM (
-                SELECT 1 FROM entries WHERE federates_with IS NOT NULL AND EXISTS (
-                    SELECT 1 FROM json_each(federates_with) WHERE value = ?)
-                LIMIT ?)
+            SELECT named.value AS trust_domain, count(DISTINCT looked.id) AS n
+            FROM (SELECT id, federates_with FROM entries WHERE federates_with IS NOT NULL
+                    ORDER BY id LIMIT ?) AS looked, json_each(looked.federates_with) AS named
+            WHERE named.value IN (SELECT value FROM json_each(?))
+            GROUP BY named.value
             """,
-            [trustDomain.name, limit]
+            [rowsMax, names]
         ) { row in
-            try row.value("n", as: Int.self)
-        } ?? 0
+            (try TrustDomain(stored: row), try row.value("n", as: Int.self))
+        }
+        let isMore = try first(
+            "SELECT 1 AS one FROM entries WHERE federates_with IS NOT NULL LIMIT 1 OFFSET ?",
+            [rowsMax]
+        ) { row in
+            try row.value("one", as: Int.self)
+        }
+        var counts: [TrustDomain: Int] = [:]
+        for trustDomain in trustDomains { counts[trustDomain] = 0 }
+        for (trustDomain, count) in found { counts[trustDomain] = count }
+        return FederatingEntries(counts: counts, isComplete: isMore == nil)
     }
 }
 

@@ -205,6 +205,23 @@ struct FederatedTrustDomainTests {
             )
             let late = try await server.apply(entry + Self.document()).warnings
             #expect(late.isEmpty, "\(late)")
+            let more = entryDocument(
+                "db",
+                spiffeID: "spiffe://example.org/db",
+                more: "  federatesWith: [a.example, b.example]"
+            )
+            let both = try await server.apply(
+                more + Self.document("a", trustDomain: "a.example")
+                    + Self.document("b", trustDomain: "b.example")
+                    + Self.document("c", trustDomain: "c.example")
+            ).warnings
+            #expect(
+                both
+                    == ["a", "b"].map {
+                        "FederatedTrustDomain \($0): entries that name \($0).example and federate with "
+                            + "it from now on: 1"
+                    }
+            )
         }
     }
 

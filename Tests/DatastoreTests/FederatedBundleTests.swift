@@ -259,10 +259,18 @@ import Testing
             }
         }
         try store.readNow { transaction in
-            #expect(try transaction.entryCount(federatingWith: partner, limit: 10) == 2)
-            #expect(try transaction.entryCount(federatingWith: partner, limit: 1) == 1)
-            let other = try TrustDomain("other.example")
-            #expect(try transaction.entryCount(federatingWith: other, limit: 10) == 0)
+            let (a, other) = (try TrustDomain("a.example"), try TrustDomain("other.example"))
+            // All in one pass; an entry that names nobody is none of the rows.
+            for (names, rowsMax, counts, isComplete) in [
+                ([partner, a, other], 4, [partner: 2, a: 1, other: 0], true),
+                ([partner, a], 3, [partner: 2, a: 1], false),
+                ([partner, a], 1, [partner: 1, a: 0], false),
+                ([other], 10, [other: 0], true), ([], 10, [:], true),
+            ] as [(Set<TrustDomain>, Int, [TrustDomain: Int], Bool)] {
+                let found = try transaction.federatingEntries(with: names, rowsMax: rowsMax)
+                #expect(found.counts == counts, "\(rowsMax)")
+                #expect(found.isComplete == isComplete, "\(rowsMax)")
+            }
         }
     }
 }

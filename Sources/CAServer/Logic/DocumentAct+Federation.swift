@@ -9,8 +9,9 @@ internal import SPIFFE
 
 /// Whom the trust domain federates with (docs/decisions/0021-federation.md).
 extension DocumentAct {
-    /// Most entries that are counted when a trust domain is federated with: more are told as that.
-    static let federatingEntriesMax = 1_000
+    /// Most entries that are looked at to count those that federate from then on, as the writer
+    /// waits for it; of more, what was counted is told as the least.
+    static let federatingRowsMax = 5_000
 
     private static let kind = DocumentKind.federatedTrustDomain.rawValue
 
@@ -59,9 +60,7 @@ extension DocumentAct {
     /// The name of a record's document, for those who may see it.
     private func name(of record: FederatedBundleRecord) throws -> String? {
         guard standing.may(.list, kind: Self.kind) else { return nil }
-        let filter = DocumentFilter(group: DocumentKey.nativeGroup, kind: Self.kind)
-        return try transaction.documents(filter, limit: FederatedBundleRecord.countMax)
-            .first { $0.uid == record.documentUID }?.key.name
+        return try transaction.documentKey(uid: record.documentUID)?.name
     }
 
     /// Makes the row of a document that was written; an edit keeps what was fetched.
@@ -76,11 +75,12 @@ extension DocumentAct {
 
     /// Tells what a federation brings along that its document does not say.
     mutating func warnOfFederation(_ documents: [Document]) throws {
+        let entries = try entriesOfCreated(documents)
         for document in documents {
             guard case .federatedTrustDomain(let spec) = document.spec else { continue }
             let problems = [
                 warningOfBundle(spec), try warningOfVouching(spec),
-                try noteOfEntries(spec, document.key),
+                entries.flatMap { Self.note(of: $0, spec.trustDomain) },
             ]
             warnings += problems.compactMap(\.self).map { "\(document.key): \($0)" }
         }
@@ -110,21 +110,31 @@ extension DocumentAct {
         return warning + "; and no FederatedTrustDomain names \(other), so nothing is fetched yet"
     }
 
-    /// Who federates from now on because of a new document, to who may see every entry.
-    private func noteOfEntries(
-        _ spec: FederatedTrustDomainSpec,
-        _ key: DocumentKey
-    ) throws -> String? {
-        guard outcomes.contains(where: { $0.key == key && $0.action == .created }),
-            standing.may(.list, kind: AdminRule.registrationKind)
-        else { return nil }
-        let most = Self.federatingEntriesMax
-        let count = try transaction.entryCount(
-            federatingWith: spec.trustDomain,
-            limit: most + 1
+    /// Who federates from now on because of new documents, to who may see every entry.
+    private func entriesOfCreated(_ documents: [Document]) throws -> FederatingEntries? {
+        let created = Set(outcomes.lazy.filter { $0.action == .created }.map(\.key))
+        var trustDomains: Set<TrustDomain> = []
+        for document in documents where created.contains(document.key) {
+            guard case .federatedTrustDomain(let spec) = document.spec else { continue }
+            trustDomains.insert(spec.trustDomain)
+        }
+        guard !trustDomains.isEmpty, standing.may(.list, kind: AdminRule.registrationKind) else {
+            return nil
+        }
+        return try transaction.federatingEntries(
+            with: trustDomains,
+            rowsMax: Self.federatingRowsMax
         )
-        guard count > 0 else { return nil }
-        let shown = count > most ? "more than \(most)" : "\(count)"
-        return "entries that name \(spec.trustDomain) and federate with it from now on: \(shown)"
+    }
+
+    private static func note(
+        of entries: FederatingEntries,
+        _ trustDomain: TrustDomain
+    ) -> String? {
+        guard let count = entries.counts[trustDomain], count > 0 || !entries.isComplete else {
+            return nil
+        }
+        let shown = entries.isComplete ? "\(count)" : "at least \(count)"
+        return "entries that name \(trustDomain) and federate with it from now on: \(shown)"
     }
 }
