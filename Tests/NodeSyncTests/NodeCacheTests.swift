@@ -486,9 +486,9 @@ struct NodeCacheTests {
         let all = try (0..<100).map { values.issued(try values.key("e\($0)")) }
         #expect(cache.received(all, now: start).woken.count == 1_000)
         let next = values.issued(try values.key("e7"), at: 9, serial: 2)
-        #expect(
-            cache.received([next], now: start).woken
-                == (0..<10).map { SubscriberID(UInt64($0 * 100 + 7)) }
-        )
+        let seventh: [SubscriberID] = (0..<10).map { (hundred: Int) -> SubscriberID in
+            SubscriberID(UInt64(hundred * 100 + 7))
+        }
+        #expect(cache.received([next], now: start).woken == seventh)
     }
 }
