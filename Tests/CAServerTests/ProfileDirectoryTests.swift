@@ -132,7 +132,7 @@ struct ProfileDirectoryTests {
             #expect(server.core.health.report(.ready).json.contains("default/narrow"))
             let metrics = server.core.metrics.exposition()
             #expect(metrics.contains("signet_server_entries_outside_profile 1"))
-            try await server.apply(Self.entry("federatesWith: []"))
+            try await server.apply(Self.entry("hint: narrow"))
         }
         try await serve { server in
             let unmet = try await server.unmetConditions()

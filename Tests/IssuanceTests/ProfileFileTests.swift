@@ -98,6 +98,7 @@ struct ProfileFileTests {
         (#""isSelfSigned": false"#, #""isSelfSigned": true"#, "isSelfSigned"),
         ("RSA-2048 to RSA-4096", "RSA-1024 to RSA-4096", "subjectKeys"),
         ("RSA-2048 to RSA-4096", "RSA-2048 to RSA-8192", "subjectKeys"),
+        ("RSA-2048 to RSA-4096", "RSA-0 to RSA-9223372036854775807", "subjectKeys"),
         (#""version": 3"#, #""dnsNames": {"max": 33}, "version": 3"#, "dnsNames.max"),
     ])
     func `a file that says what the code does not make widens`(

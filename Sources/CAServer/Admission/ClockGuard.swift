@@ -63,16 +63,15 @@ package final class ClockGuard: Sendable {
     package static let steadyTime: Duration = .seconds(600)
     /// How much a clock that runs evenly may be corrected meanwhile.
     package static let correctionMax: TimeInterval = 10
-    /// How long leads are counted from where the clock was before it stepped back.
-    ///
-    /// Otherwise the remedy for a clock that is behind, setting it, would itself be a jump.
-    package static let returnTime: Duration = .seconds(86_400)
 
     private struct State {
         /// Wall clock minus time since boot when the clock was last believed.
         var believed: TimeInterval
-        /// The largest such value before the clock stepped back, and when it did.
-        var before: (offset: TimeInterval, since: Duration)?
+        /// The largest such value before the clock stepped back, and what the clock showed then.
+        ///
+        /// Until it shows that again it is behind, and leads count from here: otherwise the remedy,
+        /// setting it, would itself be a jump.
+        var before: (offset: TimeInterval, wall: TimeInterval)?
         /// How far it was moved ahead lately, as of `since`.
         var lead: TimeInterval = 0
         var since: Duration
@@ -95,21 +94,22 @@ package final class ClockGuard: Sendable {
         return state.withLock { state in
             let passed = max(0, (boot - state.since) / .seconds(1))
             let left = max(0, state.lead - passed * (Self.jumpMax / Self.leadTime))
-            let before = state.before.flatMap { boot - $0.since < Self.returnTime ? $0 : nil }
+            let seconds = boot / .seconds(1)
+            let before = state.before.flatMap { state.believed + seconds < $0.wall ? $0 : nil }
             let highest = max(state.believed, before?.offset ?? state.believed)
             let lead = left + (offset - highest)
             if lead <= Self.jumpMax {
                 let isBehind = offset < highest - Self.correctionMax
                 state = State(
                     believed: offset,
-                    before: isBehind ? (highest, before?.since ?? boot) : nil,
+                    before: isBehind ? before ?? (highest, highest + seconds) : nil,
                     // A step back takes nothing back: else a clock that swings would wander ahead.
                     lead: isBehind ? left : max(0, lead),
                     since: boot
                 )
                 return nil
             }
-            let expected = Date(timeIntervalSince1970: highest + boot / .seconds(1))
+            let expected = Date(timeIntervalSince1970: highest + seconds)
             guard let doubted = state.doubted,
                 abs(offset - doubted.offset) <= Self.correctionMax
             else {

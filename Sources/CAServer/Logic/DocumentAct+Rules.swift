@@ -80,7 +80,7 @@ extension DocumentAct {
         {
             throw APIError(
                 .invalidArgument,
-                "lifetimeExceedsProfile",
+                "lifetimeTooLong",
                 "\(document.file):\(document.line): x509SVIDTTL is longer than this server's "
                     + "limit of \(SVIDLifetimes.text(logic.lifetimes.workloadMax)); shorten it, or "
                     + "raise workloadSVIDTTLMax in the server's configuration"

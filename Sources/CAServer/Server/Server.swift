@@ -367,13 +367,13 @@ package struct Server: Sendable {
                     try await core.endRevocations(now: now)
                     try await core.refreshExpiredProxies(now: now)
                 }
-                try await core.reviewProfilesAgain()
                 try await core.datastore.probeWritable()
                 core.health.met("datastore")
             } catch {
                 core.health.unmet("datastore", reason: "\(error)")
                 core.datastoreTrouble.signal()
             }
+            await core.reviewProfilesAgain()
         }
     }
 

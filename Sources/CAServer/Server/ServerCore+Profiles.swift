@@ -3,7 +3,9 @@
 internal import Datastore
 internal import Issuance
 internal import Logging
+internal import NodeSync
 internal import SPIFFE
+internal import Synchronization
 internal import Telemetry
 
 extension ServerLogic {
@@ -32,6 +34,7 @@ extension ServerCore {
     ///
     /// Later ones are not taken, so the number only falls while the server runs.
     func reviewProfiles() async throws {
+        let revision = try await read { try $0.revision().number }
         var (count, first, after) = (0, "", "")
         // Without a file nothing is outside.
         while logic.profiles[ProfileKind.workload].limits.narrowsEntries {
@@ -46,6 +49,7 @@ extension ServerCore {
             guard page.count == Self.profilePageMax, let last = page.last else { break }
             after = last.id
         }
+        profilesReviewed.withLock { $0 = revision }
         metrics.set(.entriesOutsideProfile, to: Double(count))
         guard count > 0 else { return health.met(Self.profileCondition) }
         let reason =
@@ -55,13 +59,19 @@ extension ServerCore {
         if profilesTold.isNews(reason) { logger.warning("\(reason)") }
     }
 
-    /// Counts again if there were any.
-    func reviewProfilesAgain() async throws {
+    /// Counts again if there were any, and documents have changed since.
+    func reviewProfilesAgain() async {
         let conditions = health.report(.ready).conditions
         guard
             conditions.contains(where: { $0.name == Self.profileCondition && $0.problem != nil })
         else { return }
-        try await reviewProfiles()
+        do {
+            let revision = try await read { try $0.revision().number }
+            guard profilesReviewed.withLock({ $0 != revision }) else { return }
+            try await reviewProfiles()
+        } catch {
+            logger.warning("entries are not compared with profiles: \(error); tried again")
+        }
     }
 
     private func isOutsideProfile(_ entry: RegistrationEntry) -> Bool {

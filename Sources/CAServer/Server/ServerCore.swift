@@ -87,6 +87,8 @@ package final class ServerCore: Sendable {
     let tokenLine: SigningLine
     /// Of entries outside the workload's profile.
     let profilesTold = LastTold()
+    /// The revision whose entries were compared with it last.
+    let profilesReviewed = Mutex<UInt64?>(nil)
     /// Until when verifiers outside may not know the key that signs.
     let unheldUntil = Mutex<Date?>(nil)
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)

@@ -245,10 +245,14 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         problems += documents.flatMap { $0.problems(inTrustDomain: trustDomain) }
             .map(\.description)
         guard problems.isEmpty else {
+            let most = DocumentProblems.problemsMax
+            if problems.count > most {
+                problems = problems.prefix(most) + ["and more: only \(most) are shown"]
+            }
             throw APIError(
                 .invalidArgument,
                 "documentRefused",
-                problems.prefix(DocumentProblems.problemsMax).joined(separator: "\n")
+                problems.joined(separator: "\n")
             )
         }
         return documents

@@ -12,6 +12,11 @@ package final class LargeMessages: Sendable {
     /// How long a message keeps its turn.
     package static let turnDuration: Duration = .seconds(10)
 
+    /// A message was taken, or there was none.
+    private struct Written<Result: Sendable> {
+        let result: Result?
+    }
+
     private struct Waiting {
         let id: UInt64
         let source: ConnectionSource
@@ -50,25 +55,27 @@ package final class LargeMessages: Sendable {
     ///   - stream: On which it goes; nil if nobody can tell whether it was taken.
     ///   - turn: Returns when the message has had its time, `turnDuration`.
     ///   - isLate: What is done when the message has lost its turn without being taken.
-    ///   - write: Makes the message, in its turn, and writes it.
+    ///   - write: Makes the message, in its turn, and writes it; it returns nil if there was
+    ///     nothing to write any more.
     /// - Returns: What `write` returns.
     /// - Throws: `CancellationError` before its turn; what `write` throws.
+    @discardableResult
     package func send<Result: Sendable>(
         bytes: Int,
         to source: ConnectionSource,
         on stream: RequestStream?,
         turn: @escaping @Sendable () async throws -> Void,
         isLate: @escaping @Sendable () -> Void,
-        _ write: @escaping @Sendable () async throws -> Result
-    ) async throws -> Result {
+        _ write: @escaping @Sendable () async throws -> Result?
+    ) async throws -> Result? {
         guard bytes > Self.shortBytesMax else { return try await write() }
         guard let id = await enter(source) else { throw CancellationError() }
         defer { leave(id) }
-        return try await withThrowingTaskGroup(of: Result?.self) { group in
+        return try await withThrowingTaskGroup(of: Written<Result>?.self) { group in
             group.addTask {
                 let result = try await write()
-                await stream?.drained()
-                return result
+                if result != nil { await stream?.drained() }
+                return Written(result: result)
             }
             group.addTask { [self] in
                 guard (try? await turn()) != nil else { return nil }
@@ -77,8 +84,8 @@ package final class LargeMessages: Sendable {
                 return nil
             }
             defer { group.cancelAll() }
-            while let result = try await group.next() {
-                if let result { return result }
+            while let written = try await group.next() {
+                if let written { return written.result }
             }
             throw CancellationError()
         }

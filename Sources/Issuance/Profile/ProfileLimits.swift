@@ -115,7 +115,8 @@ package enum SubjectKeyKind: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .p256: "P-256"
         case .p384: "P-384"
-        case .rsa(let bits) where bits.count == 1: "RSA-\(bits.lowerBound)\(Self.exponent)"
+        case .rsa(let bits) where bits.lowerBound == bits.upperBound:
+            "RSA-\(bits.lowerBound)\(Self.exponent)"
         case .rsa(let bits):
             "RSA-\(bits.lowerBound) to RSA-\(bits.upperBound)\(Self.exponent)"
         }

@@ -56,15 +56,17 @@ extension WorkloadAPIService {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<JWTBundlesResponse>()
-        try await serve("FetchJWTBundles", .bundles, context) { view, isCurrent in
+        try await serve("FetchJWTBundles", .bundles, context) { view, current in
             let message = view.jwtBundlesResponse
-            guard let news = shown.news(in: message) else { return true }
+            guard shown.news(in: message) != nil else { return view }
             let bytes = message.bundles.values.reduce(0) { $0 + $1.count }
             return try await send(bytes: bytes, largeJWTBundles, context) {
-                guard try isCurrent() else { return false }
+                guard let view = try current() else { return nil }
+                let message = view.jwtBundlesResponse
+                guard let news = shown.news(in: message) else { return view }
                 shown.replace(by: news)
-                try await response.write(view.jwtBundlesResponse)
-                return true
+                try await response.write(message)
+                return view
             }
         }
     }

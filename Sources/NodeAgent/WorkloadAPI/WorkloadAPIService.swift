@@ -19,7 +19,7 @@ internal import Telemetry
 struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     /// Most messages with long lists or bundles of many other trust domains that wait for their
     /// readers at a time: some 8 MB of lists, 32 MB more if all are of workloads that federate with
-    /// 64 trust domains of the largest bundles.
+    /// 64 trust domains of the largest bundles, and as much again of their keys for tokens.
     static let listsAtOnceMax = 16
     /// Most of them of one user.
     static let listsPerUserMax = 4
@@ -38,19 +38,19 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<X509SVIDResponse>()
-        try await serve("FetchX509SVID", .svids, context) { view, isCurrent in
+        try await serve("FetchX509SVID", .svids, context) { view, current in
             let lists = view.listsBesideSVIDs
-            guard let news = shown.news(in: view.x509SVIDResponse, lists: lists) else {
-                return true
-            }
-            noteWithheld(lists, of: view)
+            guard shown.news(in: view.x509SVIDResponse, lists: lists) != nil else { return view }
             return try await send(bytes: lists.bytes + view.federatedBytes, large, context) {
-                guard try isCurrent() else { return false }
+                guard let view = try current() else { return nil }
+                let lists = view.listsBesideSVIDs
                 var message = view.x509SVIDResponse
+                guard let news = shown.news(in: message, lists: lists) else { return view }
+                noteWithheld(lists, of: view)
                 shown.replace(by: news)
                 message.crl = lists.map { Data($0.der) }
                 try await response.write(message)
-                return true
+                return view
             }
         }
     }
@@ -61,19 +61,21 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         context: ServerContext
     ) async throws {
         let shown = LastMessage<X509BundlesResponse>()
-        try await serve("FetchX509Bundles", .bundles, context) { view, isCurrent in
+        try await serve("FetchX509Bundles", .bundles, context) { view, current in
             let lists = view.listsBesideBundles
-            guard let news = shown.news(in: view.x509BundlesResponse, lists: lists) else {
-                return true
+            guard shown.news(in: view.x509BundlesResponse, lists: lists) != nil else {
+                return view
             }
-            noteWithheld(lists, of: view)
             return try await send(bytes: lists.bytes + view.federatedBytes, large, context) {
-                guard try isCurrent() else { return false }
+                guard let view = try current() else { return nil }
+                let lists = view.listsBesideBundles
                 var message = view.x509BundlesResponse
+                guard let news = shown.news(in: message, lists: lists) else { return view }
+                noteWithheld(lists, of: view)
                 shown.replace(by: news)
                 message.crl = lists.map { Data($0.der) }
                 try await response.write(message)
-                return true
+                return view
             }
         }
     }
@@ -89,15 +91,15 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     ///   - context: Of the call.
     ///   - write: Makes the message, since one that waits is not to be a copy in memory, and writes
     ///     it.
-    /// - Returns: What `write` returns: whether it has written the message.
+    /// - Returns: What `write` returns: the view that the caller has now, nil if it has none.
     /// - Throws: What `write` throws; `CancellationError` when the caller leaves before its turn.
     func send(
         bytes: Int,
         _ turns: LargeMessages,
         _ context: ServerContext,
-        _ write: @escaping @Sendable () async throws -> Bool
-    ) async throws -> Bool {
-        guard case .local(let peer) = try context.peer else { return true }
+        _ write: @escaping @Sendable () async throws -> WorkloadView?
+    ) async throws -> WorkloadView? {
+        guard case .local(let peer) = try context.peer else { throw CancellationError() }
         let (stream, clock) = (context.stream, core.clock)
         return try await turns.send(
             bytes: bytes,
@@ -177,13 +179,14 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
 
     /// Writes what a view says, or nothing if that was written already.
     ///
-    /// It asks `isCurrent` in its turn, for which it may have waited: that throws if the caller does
-    /// not run any more what it ran, and says no if it is to be shown something else by now.
-    /// Returns whether the caller has what the view says.
+    /// It asks for the `current` view in its turn, for which it may have waited: that throws if the
+    /// caller does not run any more what it ran, and is nil if it is to be shown none by now.
+    /// Returns the view that the caller has; nil if nothing was written.
     typealias Sending =
         @Sendable (
-            _ view: WorkloadView, _ isCurrent: @escaping @Sendable () throws(RPCError) -> Bool
-        ) async throws -> Bool
+            _ view: WorkloadView,
+            _ current: @escaping @Sendable () throws(RPCError) -> WorkloadView?
+        ) async throws -> WorkloadView?
 
     /// Attests the caller and shows it its view, now and after each change, until it leaves.
     func serve(
@@ -256,14 +259,14 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                 }
                 listsAt = nil
                 let before = shown
-                let isSent = try await send(view) { () throws(RPCError) in
+                let sent = try await send(view) { () throws(RPCError) in
                     try peer.requireStillRuns(attestation.executable)
-                    guard case .view(view) = core.answer(for: id, after: before) else {
-                        return false
+                    guard case .view(let now) = core.answer(for: id, after: before) else {
+                        return nil
                     }
-                    return true
+                    return now
                 }
-                guard isSent else {
+                guard let sent else {
                     isOvertaken = true
                     continue
                 }
@@ -271,7 +274,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                     count(method, "ok", peer)
                     core.metrics.observe(.fetchDuration, core.clock.bootTime - start)
                 }
-                shown = view
+                shown = sent
             } while await isOvertaken ? true : stream.wait(until: listsAt, core.clock)
         } onCancelRPC: {
             stream.end()

@@ -181,8 +181,10 @@ struct RevocationListServiceTests {
         try await withServer(in: directory) {
             $0.keyStorage = .memory
         } _: { server in
+            try await eventually("the server to be ready") {
+                try await server.administration.getHealth(.init()).ready
+            }
             let health = try await server.administration.getHealth(.init())
-            #expect(health.ready)
             let condition = health.conditions.first { $0.name == "revocationLists" }
             #expect(condition?.ok == false)
             #expect(condition?.reason.contains("authority \(id.prefix(16)) has none") == true)
