@@ -150,6 +150,10 @@ struct NetworkAdminTests {
         #expect(alone.errors.contains("there is no agent socket"), "\(alone.report)")
 
         try await machine.register("people/alice", name: "alice")
+        // The agent has the entry, and maybe not yet the certificate.
+        try await eventually("an SVID for alice") {
+            try await machine.signet(["svid", "fetch", "-o", "json"]).output.contains("/alice")
+        }
         try await machine.server.stop()
         let away = try await Self.remotely(machine, ["agent", "list"])
         #expect(away.status == 6)
