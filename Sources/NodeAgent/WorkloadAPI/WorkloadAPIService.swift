@@ -223,31 +223,8 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             var isOvertaken = false
             repeat {
                 isOvertaken = false
-                let view: WorkloadView
-                switch core.answer(for: id, after: shown) {
-                case .denied:
-                    count(method, "denied", peer)
-                    throw RPCError(
-                        code: .permissionDenied,
-                        message: "no registration entry means this process; an admin can ask "
-                            + "signet explain workload --pid \(peer.pid)"
-                    )
-                case .unavailable(let reason):
-                    count(method, "unavailable", peer)
-                    throw RPCError(code: .unavailable, message: reason)
-                case .wait:
-                    listsAt = nil
-                    continue
-                case .view(let answer): view = answer
-                case .withdrawn:
-                    count(method, "denied", peer)
-                    throw RPCError(
-                        code: .permissionDenied,
-                        message: "the certificate was withdrawn: do not use it any more; its "
-                            + "replacement is being signed, connect again"
-                    )
-                }
-                guard view != shown else {
+                let answer = core.answer(for: id, after: shown)
+                guard let view = try view(of: answer, for: peer, method), view != shown else {
                     listsAt = nil
                     continue
                 }
@@ -278,6 +255,35 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
             } while await isOvertaken ? true : stream.wait(until: listsAt, core.clock)
         } onCancelRPC: {
             stream.end()
+        }
+    }
+
+    /// The view of an answer; nil if there is none yet.
+    private func view(
+        of answer: WorkloadAnswer,
+        for peer: LocalPeer,
+        _ method: String
+    ) throws(RPCError) -> WorkloadView? {
+        switch answer {
+        case .denied:
+            count(method, "denied", peer)
+            throw RPCError(
+                code: .permissionDenied,
+                message: "no registration entry means this process; an admin can ask "
+                    + "signet explain workload --pid \(peer.pid)"
+            )
+        case .unavailable(let reason):
+            count(method, "unavailable", peer)
+            throw RPCError(code: .unavailable, message: reason)
+        case .wait: return nil
+        case .view(let view): return view
+        case .withdrawn:
+            count(method, "denied", peer)
+            throw RPCError(
+                code: .permissionDenied,
+                message: "the certificate was withdrawn: do not use it any more; its "
+                    + "replacement is being signed, connect again"
+            )
         }
     }
 

@@ -128,7 +128,7 @@ extension Metric {
         case .authorityNotAfter, .authoritySVIDsNotReplaced, .publicClosings, .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
-            .rotationAgentsMissing, .svidRenewals, .svidsIssued:
+            .rotationAgentsMissing, .svidRenewals, .svidsIssued, .entriesOutsideProfile:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -144,8 +144,6 @@ extension Metric {
         case .connectionsRefused: "Connections closed before any request, by reason."
         case .documentApplies: "Applies and deletions of documents, by result."
         case .entries: "Registration entries in the datastore."
-        case .entriesOutsideProfile:
-            "Registration entries for which the workload's profile lets nothing be issued."
         case .fetchDuration: "Time from a workload's request to its first certificates."
         case .issuanceDuration: "Time to sign one batch of requests, waiting included."
         case .issuanceRefusals: "Signing requests refused, by reason."
@@ -187,6 +185,8 @@ extension Metric {
     private var trustHelp: String {
         switch self {
         case .authorityNotAfter: "End of each X.509 authority, in Unix time."
+        case .entriesOutsideProfile:
+            "Registration entries for which the workload's profile lets nothing be issued."
         case .authoritySVIDsNotReplaced:
             "Valid certificates under tainted authorities whose holder was issued no newer one."
         case .publicClosings: "Connections of verifiers outside that ended, by reason."
