@@ -86,7 +86,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     /// A client that does not take it in time is ended: it may connect again.
     ///
     /// - Parameters:
-    ///   - bytes: How long it is, at most.
+    ///   - bytes: What others decide of its length; the caller's own certificates are not counted.
     ///   - turns: Where it waits.
     ///   - context: Of the call.
     ///   - write: Makes the message, since one that waits is not to be a copy in memory, and writes
