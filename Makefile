@@ -64,7 +64,7 @@ demo-without-nginx: setup build ## the data path of the demo as on a machine wit
 
 .PHONY: test
 test: setup build-tests ## build and run every test
-	@.ci/stage test swift test $(SWIFT_FLAGS) --skip-build --no-parallel
+	@.ci/stage test .ci/test "$(BIN)" '--filter ^EndToEndTests\.' '--skip ^EndToEndTests\.'
 
 .PHONY: check
 check: setup format-check tables-check build-tests proto-check test ## format, generated parts, tidy, build, tests

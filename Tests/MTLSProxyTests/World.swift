@@ -13,6 +13,7 @@ import Routing
 import SPIFFE
 import Synchronization
 import TestPKI
+import TestPrograms
 
 /// Two proxies with an application behind the second: what nearly every test needs.
 final class World {
@@ -65,17 +66,12 @@ final class World {
         server.stop()
     }
 
-    /// An address at which nobody listens: its port is below those that the kernel gives to
-    /// clients, none of which can take it meanwhile.
+    /// An address at which nobody listens, and another one each time.
     static func freeAddress() throws -> SocketAddress {
-        for _ in 0..<100 {
-            let port = UInt16.random(in: 10_000..<32_000)
-            guard (try? Socket.listen(IPAddress(ipv4: 0x7F00_0001), port: port)) != nil,
-                let address = SocketAddress("127.0.0.1:\(port)")
-            else { continue }
-            return address
+        guard let address = SocketAddress("127.0.0.1:\(try FreePort.take())") else {
+            throw NoAddress()
         }
-        throw NoAddress()
+        return address
     }
 
     func requirements(
