@@ -45,12 +45,9 @@ final class Wire: @unchecked Sendable {
 
     func send(_ bytes: [UInt8]) {
         var rest = bytes[...]
-        while !rest.isEmpty {
-            switch with({ $0.send(rest.span) }) {
-            case .bytes(let count): rest = rest.dropFirst(count)
-            case .wouldBlock: wait(POLLOUT)
-            default: return
-            }
+        while !rest.isEmpty, let count = sendNow(rest) {
+            rest = rest.dropFirst(count)
+            if count == 0 { wait(POLLOUT) }
         }
     }
 
