@@ -154,6 +154,7 @@ let package = Package(
         library("StrictYAML", []),
 
         // Layer 2: edges.
+        library("Backup", ["AuditLog", "Issuance", "NodeSync", "SPIFFE", .crypto]),
         library("Clocks", ["CLinux"]),
         library("Configuration", ["StrictYAML"]),
         .target(
@@ -202,8 +203,8 @@ let package = Package(
         library(
             "CAServer",
             [
-                "AuditLog", "Authorization", "CLinux", "CPKCS11", "Clocks", "Configuration",
-                "ControlAPI", "ControlAPIProtos",
+                "AuditLog", "Authorization", "Backup", "CLinux", "CPKCS11", "Clocks",
+                "Configuration", "ControlAPI", "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
                 "PublicEndpoint", "Routing", "SPIFFE", "Telemetry", .crypto, .cryptoExtras, .grpc,
@@ -250,8 +251,8 @@ let package = Package(
             "signet",
             [
                 "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DecisionLog",
-                "DurableFiles", "GRPCPeer", "PolicyDocuments", "SPIFFE", .grpc, .grpcTransport,
-                .protobuf, .yams,
+                "DurableFiles", "GRPCPeer", "PolicyDocuments", "SPIFFE", .crypto, .grpc,
+                .grpcTransport, .protobuf, .yams,
             ]
         ),
 
@@ -291,8 +292,8 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "AuditLog", "Authorization", "ControlAPI", "ControlAPIProtos", "DecisionLog",
-                "HTTPCodec", "HTTPSemantics", "Issuance", "MTLSProxy", "NodeSync",
+                "AuditLog", "Authorization", "Backup", "ControlAPI", "ControlAPIProtos",
+                "DecisionLog", "HTTPCodec", "HTTPSemantics", "Issuance", "MTLSProxy", "NodeSync",
                 "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE", "StrictYAML", .asn1,
                 .crypto, .protobuf, .x509, .yams,
             ],
@@ -328,10 +329,12 @@ let package = Package(
         ),
         tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
         tests("AuthorizationTests", ["Authorization", "HTTPCodec", "HTTPSemantics", "SPIFFE"]),
+        tests("BackupTests", ["AuditLog", "Backup", "Issuance", "NodeSync", "SPIFFE"]),
         tests(
             "CAServerTests",
             [
-                "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "ControlAPIProtos",
+                "AuditLog", "Authorization", "Backup", "CAServer", "Clocks", "ControlAPI",
+                "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
                 "NodeAttestation", "NodeSync", "PolicyDocuments", "PublicEndpoint", "Routing",
                 "SPIFFE", "Telemetry", "TestPKI", .asn1, .crypto, .grdb, .grpc, .grpcTransport,

@@ -217,7 +217,7 @@ package enum DurableFile {
         }
     }
 
-    private static func writeAll(
+    static func writeAll(
         _ bytes: [UInt8],
         to descriptor: Int32,
         path: String
@@ -237,7 +237,7 @@ package enum DurableFile {
         }
     }
 
-    private static func syncDirectory(of path: String) throws(FileError) {
+    static func syncDirectory(of path: String) throws(FileError) {
         let directory =
             path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
         let descriptor = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

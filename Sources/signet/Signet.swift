@@ -28,7 +28,7 @@ struct Signet: AsyncParsableCommand {
             HistoryCommand.self, TokenCommand.self, AgentCommand.self, BundleCommand.self,
             AuthorityCommand.self, EntryCommand.self, SVIDCommand.self, JWTCommand.self,
             ProxyCommand.self,
-            ServiceCommand.self,
+            ServiceCommand.self, ServerCommand.self,
             ExplainCommand.self, DecisionsCommand.self, AuditCommand.self, HealthCommand.self,
             VersionCommand.self,
             CompletionCommand.self,

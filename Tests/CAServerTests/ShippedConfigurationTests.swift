@@ -59,6 +59,8 @@ import Testing
         }
         let both = try refusal("keyStorage: plain\nkeyPassphrase: file:/etc/secret")
         #expect(both.contains("leave one of the two out"), "\(both)")
+        let backup = try refusal("keyPassphrase: file:/etc/s\nbackupPassphrase: file:/etc/s")
+        #expect(backup.contains("backupPassphrase: is keyPassphrase's"), "\(backup)")
         let other = try refusal("keyStorage: plain\nauthorityKeyType: ed25519")
         #expect(other.contains("ec-p256") && other.contains("SPIFFE peers"), "\(other)")
         let token = try refusal("keyStorage: pkcs11\npkcs11Token: t\npkcs11PIN: hunter2")

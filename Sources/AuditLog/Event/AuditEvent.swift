@@ -17,6 +17,8 @@ package enum AuditEvent: Hashable, Sendable {
     case authorityRevoked(AuthorityDistrustAct)
     /// What the authority signed is being replaced.
     case authorityTainted(AuthorityDistrustAct)
+    /// A backup was made, and whoever asked for it has all of it.
+    case backupMade(BackupMaking)
     case certificateRevoked(CertificateRevocation)
     case clockRefused(ClockRefusal)
     case decisionDigest(DecisionDigest)
@@ -48,6 +50,7 @@ package enum AuditEvent: Hashable, Sendable {
         case authorityRetired
         case authorityRevoked
         case authorityTainted
+        case backupMade
         case certificateRevoked
         case clockRefused
         case decisionDigest
@@ -79,6 +82,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityRetired: .authorityRetired
         case .authorityRevoked: .authorityRevoked
         case .authorityTainted: .authorityTainted
+        case .backupMade: .backupMade
         case .certificateRevoked: .certificateRevoked
         case .clockRefused: .clockRefused
         case .decisionDigest: .decisionDigest
@@ -110,6 +114,7 @@ package enum AuditEvent: Hashable, Sendable {
             .authorityRetired(let payload):
             payload
         case .authorityRevoked(let payload), .authorityTainted(let payload): payload
+        case .backupMade(let payload): payload
         case .certificateRevoked(let payload): payload
         case .clockRefused(let payload): payload
         case .decisionDigest(let payload): payload
@@ -142,6 +147,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .authorityRetired: .authorityRetired(try .init(&fields))
             case .authorityRevoked: .authorityRevoked(try .init(&fields))
             case .authorityTainted: .authorityTainted(try .init(&fields))
+            case .backupMade: .backupMade(try .init(&fields))
             case .certificateRevoked: .certificateRevoked(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
             case .decisionDigest: .decisionDigest(try .init(&fields))

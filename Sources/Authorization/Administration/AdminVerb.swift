@@ -27,6 +27,8 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     case nodeList = "node.list"
     /// Refuse the SVIDs of an identity that were issued so far.
     case revoke
+    /// Take a backup of all that is declared, which only the passphrase opens.
+    case serverBackup = "server.backup"
     /// Admit a node. Whoever runs a node may claim every identity whose entry selects that node, so
     /// this is as strong as the entries are.
     case tokenCreate = "token.create"
@@ -40,7 +42,7 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
         case .apply, .delete, .get, .list: true
         case .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke, .authorityShow,
             .authorityTaint, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList, .revoke,
-            .tokenCreate:
+            .serverBackup, .tokenCreate:
             false
         }
     }
@@ -51,7 +53,8 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
         switch self {
         case .explain, .nodeBan, .nodeEvict, .revoke, .tokenCreate: true
         case .apply, .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke,
-            .authorityShow, .authorityTaint, .bundleShow, .delete, .get, .list, .nodeList:
+            .authorityShow, .authorityTaint, .bundleShow, .delete, .get, .list, .nodeList,
+            .serverBackup:
             false
         }
     }

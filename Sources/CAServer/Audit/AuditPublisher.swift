@@ -149,6 +149,9 @@ package final class AuditPublisher: Sendable {
         state.withLock { $0.isRemembered = true }
     }
 
+    /// The tree over what is published.
+    package var frontier: MerkleFrontier { state.withLock { $0.frontier } }
+
     /// What an agent that remembers a checkpoint of `size` is sent: the newest one and the proof.
     ///
     /// - Returns: nil when there is nothing newer.

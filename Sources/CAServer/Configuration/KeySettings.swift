@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Configuration
+internal import ControlAPI
 internal import DurableFiles
 internal import Issuance
 
@@ -62,6 +63,15 @@ extension ServerConfiguration {
             )
         default: break
         }
+        if let backupPassphrase, backupPassphrase == keyPassphrase {
+            problems.append(
+                (
+                    .backupPassphrase,
+                    "is keyPassphrase's: write another one, so that who keeps backups has no part of "
+                        + "what opens keys"
+                )
+            )
+        }
         return problems + tokenProblems
     }
 
@@ -82,6 +92,36 @@ extension ServerConfiguration {
             default: nil
             }
         }
+    }
+
+    /// Reads the passphrase for which backups are encrypted.
+    ///
+    /// - Throws: `APIError` (`backupPassphrase`) when there is none, or it is that of the keys; what
+    ///   opens one must not open the other.
+    func readBackupPassphrase() throws -> Secret {
+        func refusal(_ sentence: String) -> APIError {
+            APIError(.failedPrecondition, "backupPassphrase", sentence)
+        }
+        guard let backupPassphrase else {
+            throw refusal(
+                "backups are encrypted, and the server's configuration names no passphrase: write "
+                    + "backupPassphrase: file:/path or credential:NAME, and restart the server"
+            )
+        }
+        let secret: Secret
+        do {
+            secret = try backupPassphrase.secret()
+        } catch {
+            throw refusal("the passphrase of backups cannot be read: \(error)")
+        }
+        // One that cannot be read opens nothing.
+        if let keys = try? keyPassphrase?.secret(), keys.bytes == secret.bytes {
+            throw refusal(
+                "backupPassphrase and keyPassphrase hold the same secret: write another one into "
+                    + "\(backupPassphrase)"
+            )
+        }
+        return secret
     }
 
     /// Opens the vault that the configuration describes.

@@ -19,6 +19,7 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case attestationsPerSecond
     case authorityKeyType
     case authorityTTL
+    case backupPassphrase
     case dataDirectory
     case decisionQuotaMiB
     case decisionRetention
@@ -106,6 +107,7 @@ extension ServerConfiguration {
         }
         reader.set(.keyStorage, &result.keyStorage) { try KeyStorage(parsing: $0) }
         reader.set(.keyPassphrase, &result.keyPassphrase) { try SecretSource(parsing: $0) }
+        reader.set(.backupPassphrase, &result.backupPassphrase) { try SecretSource(parsing: $0) }
         reader.set(.tokenKeyType, &result.tokenKeyType) { try AuthorityKeyType(parsing: $0) }
         reader.set(.profileDirectory, &result.profileDirectory, Self.directory)
         reader.set(.publicURL, &result.publicURL) { try PublicURL(parsing: $0) }

@@ -43,6 +43,8 @@ package struct ServerConfiguration: Sendable {
     package var publicHold: Duration?
     /// Where authorities' keys are kept.
     package var keyStorage = KeyStorage.encrypted
+    /// Where the passphrase of backups is; nil: there are none.
+    package var backupPassphrase: SecretSource?
     /// Where the passphrase of key files is.
     package var keyPassphrase: SecretSource?
     /// The file of the PKCS #11 module; the label of its token; where the PIN is.
@@ -68,6 +70,8 @@ package struct ServerConfiguration: Sendable {
     }
 
     package var databasePath: String { "\(dataDirectory)/server.sqlite" }
+    /// Where copies are made for backups; what is in it at a start is left over.
+    package var backupDirectory: String { "\(dataDirectory)/backup" }
     package var keyDirectory: String { "\(dataDirectory)/keys" }
     package var auditDirectory: String { "\(dataDirectory)/audit" }
     package var decisionStorePath: String { "\(dataDirectory)/decisions.db" }

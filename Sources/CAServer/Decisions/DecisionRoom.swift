@@ -12,11 +12,21 @@ package enum DecisionRoom {
     /// Least free part in percent of a file system that is so small that it is less.
     package static let freePercentMin: UInt64 = 10
 
-    /// Why the store must not grow; nil if it may.
-    package static func shortage(_ room: FileSystemRoom) -> String? {
+    /// How many bytes may be taken before the rest is left to the server itself.
+    package static func spare(_ room: FileSystemRoom) -> UInt64 {
+        let least = least(room)
+        return room.freeBytes > least ? room.freeBytes - least : 0
+    }
+
+    private static func least(_ room: FileSystemRoom) -> UInt64 {
         // One that does not tell its size may be of any.
         let part = room.bytes / 100 * freePercentMin
-        let least = part == 0 ? freeBytesMin : min(freeBytesMin, part)
+        return part == 0 ? freeBytesMin : min(freeBytesMin, part)
+    }
+
+    /// Why the store must not grow; nil if it may.
+    package static func shortage(_ room: FileSystemRoom) -> String? {
+        let least = least(room)
         guard room.freeBytes < least else { return nil }
         return "its file system has \(room.freeBytes >> 20) MiB free, and \(least >> 20) MiB are "
             + "left to the server itself"

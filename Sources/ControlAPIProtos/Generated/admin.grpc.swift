@@ -1480,6 +1480,19 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Backup" metadata.
+        package enum Backup: Sendable {
+            /// Request type for "Backup".
+            package typealias Input = Signet_Admin_V1alpha1_BackupRequest
+            /// Response type for "Backup".
+            package typealias Output = Signet_Admin_V1alpha1_BackupPart
+            /// Descriptor for "Backup".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "Backup",
+                type: .serverStreaming
+            )
+        }
         /// Descriptors for all methods in the "signet.admin.v1alpha1.Administration" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateToken.descriptor,
@@ -1506,7 +1519,8 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             AskProxy.descriptor,
             ExplainRequest.descriptor,
             ExplainDecision.descriptor,
-            ReadDecisionSegments.descriptor
+            ReadDecisionSegments.descriptor,
+            Backup.descriptor
         ]
     }
 }
@@ -1935,6 +1949,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>
+
+        /// Handle the "Backup" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A backup of what is declared, encrypted: its bytes in order, then one summary.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_BackupRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_BackupPart` messages.
+        func backup(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_BackupRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_BackupPart>
     }
 
     /// Service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -2347,6 +2379,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>
+
+        /// Handle the "Backup" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A backup of what is declared, encrypted: its bytes in order, then one summary.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_BackupRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_BackupPart` messages.
+        func backup(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_BackupRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_BackupPart>
     }
 
     /// Simple service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -2757,6 +2807,25 @@ extension Signet_Admin_V1alpha1_Administration {
             request: Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse
+
+        /// Handle the "Backup" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A backup of what is declared, encrypted: its bytes in order, then one summary.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_BackupRequest` message.
+        ///   - response: A response stream of `Signet_Admin_V1alpha1_BackupPart` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        func backup(
+            request: Signet_Admin_V1alpha1_BackupRequest,
+            response: GRPCCore.RPCWriter<Signet_Admin_V1alpha1_BackupPart>,
+            context: GRPCCore.ServerContext
+        ) async throws
     }
 }
 
@@ -3034,6 +3103,17 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>(),
             handler: { request, context in
                 try await self.readDecisionSegments(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.Backup.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_BackupRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_BackupPart>(),
+            handler: { request, context in
+                try await self.backup(
                     request: request,
                     context: context
                 )
@@ -3318,6 +3398,17 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
             context: context
         )
         return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func backup(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_BackupRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_BackupPart> {
+        let response = try await self.backup(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return response
     }
 }
 
@@ -3646,6 +3737,23 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
                 context: context
             ),
             metadata: [:]
+        )
+    }
+
+    package func backup(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_BackupRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_BackupPart> {
+        return GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_BackupPart>(
+            metadata: [:],
+            producer: { writer in
+                try await self.backup(
+                    request: request.message,
+                    response: writer,
+                    context: context
+                )
+                return [:]
+            }
         )
     }
 }
@@ -4185,6 +4293,29 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Backup" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A backup of what is declared, encrypted: its bytes in order, then one summary.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_BackupRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_BackupRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_BackupPart` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func backup<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_BackupRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_BackupRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_BackupPart>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_BackupPart>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -5006,6 +5137,38 @@ extension Signet_Admin_V1alpha1_Administration {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Backup" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A backup of what is declared, encrypted: its bytes in order, then one summary.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_BackupRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_BackupRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_BackupPart` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func backup<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_BackupRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_BackupRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_BackupPart>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_BackupPart>) async throws -> Result
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.serverStreaming(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.Backup.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -5685,6 +5848,33 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ReadDecisionSegmentsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Backup" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A backup of what is declared, encrypted: its bytes in order, then one summary.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_BackupRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func backup<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_BackupRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_BackupPart>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        try await self.backup(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_BackupRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_BackupPart>(),
             options: options,
             onResponse: handleResponse
         )
@@ -6466,6 +6656,37 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.readDecisionSegments(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Backup" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A backup of what is declared, encrypted: its bytes in order, then one summary.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func backup<Result>(
+        _ message: Signet_Admin_V1alpha1_BackupRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_BackupPart>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_BackupRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.backup(
             request: request,
             options: options,
             onResponse: handleResponse

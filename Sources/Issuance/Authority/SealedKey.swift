@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Crypto
+package import Crypto
 internal import CryptoExtras
 internal import FoundationEssentials
 
@@ -23,7 +23,7 @@ package enum SealedKey {
         /// The least that is read, for tests.
         package static let least = Self(unchecked: logarithmMin)
 
-        let logarithm: UInt8
+        package let logarithm: UInt8
 
         /// Nil outside `logarithmMin` to `logarithmMax`.
         package init?(logarithm: UInt8) {
@@ -122,7 +122,10 @@ package enum SealedKey {
         } catch { throw .notOpened }
     }
 
-    private static func derive(
+    /// The key that a passphrase stands for (RFC 7914, r 8, p 1): 32 bytes, for AES-256-GCM.
+    ///
+    /// - Throws: `SealedKeyError.passphraseLength` or `.library`.
+    package static func derive(
         _ passphrase: [UInt8],
         salt: ArraySlice<UInt8>,
         cost: Cost

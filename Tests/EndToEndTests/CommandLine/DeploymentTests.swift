@@ -9,9 +9,11 @@ import Testing
 struct DeploymentTests {
     private static let deploy = Installation.repository.appending(path: "deploy")
     private static let units = [
-        "signet-agent.service", "signet-files@.service", "signet-proxy@.service",
-        "signet-server.service",
+        "signet-agent.service", "signet-audit-export.service", "signet-backup.service",
+        "signet-files@.service", "signet-proxy@.service", "signet-server.service",
     ]
+    /// Each starts the service of its name.
+    private static let timers = ["signet-audit-export.timer", "signet-backup.timer"]
 
     private static func unit(_ name: String) throws -> String {
         try String(
@@ -24,7 +26,16 @@ struct DeploymentTests {
         let files = try FileManager.default.contentsOfDirectory(
             atPath: Self.deploy.appending(path: "systemd").path
         )
-        #expect(files.sorted() == Self.units)
+        #expect(files.sorted() == (Self.units + Self.timers).sorted())
+    }
+
+    @Test(arguments: timers)
+    func `a timer starts a service that is there, also one that was missed`(name: String) throws {
+        let timer = try Self.unit(name)
+        #expect(Self.units.contains(name.replacing(".timer", with: ".service")))
+        #expect(timer.contains("\nOnCalendar="))
+        #expect(timer.contains("\nPersistent=yes\n"))
+        #expect(timer.contains("\nWantedBy=timers.target\n"))
     }
 
     @Test(arguments: units)

@@ -12,6 +12,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case auditLog = "audit-log"
     /// A tile of records and the path of a tile.
     case auditTile = "audit-tile"
+    /// The content of a backup, and bytes that are none.
+    case backupFile = "backup-file"
     /// A SPIFFE bundle or a map of them, against its own output.
     case bundleDocument = "bundle-document"
     /// A certificate, against swift-certificates.
@@ -71,6 +73,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .auditLeaf: try AuditLeafProperty.check(input)
         case .auditLog: try AuditLogProperty.check(input)
         case .auditTile: try AuditTileProperty.check(input)
+        case .backupFile: try BackupFileProperty.check(input)
         case .bundleDocument: try BundleDocumentProperty.check(input)
         case .certificate: try CertificateProperty.check(input)
         case .certificateRequest: try CertificateRequestProperty.check(input)

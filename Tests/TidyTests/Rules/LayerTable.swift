@@ -71,6 +71,12 @@ enum LayerTable {
         Target(1, "Routing", ["HTTPSemantics", "SPIFFE"]),
         Target(1, "StrictYAML"),
 
+        Target(
+            2,
+            "Backup",
+            ["AuditLog", "Issuance", "NodeSync", "SPIFFE"],
+            thirdParty: ["Crypto"]
+        ),
         Target(2, "Clocks", ["CLinux"]),
         Target(2, "Configuration", ["StrictYAML"]),
         Target(
@@ -123,7 +129,8 @@ enum LayerTable {
             3,
             "CAServer",
             everyEdge.union([
-                "AuditLog", "Authorization", "CPKCS11", "Datastore", "DecisionLog", "DecisionWire",
+                "AuditLog", "Authorization", "Backup", "CPKCS11", "Datastore", "DecisionLog",
+                "DecisionWire",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
                 "PublicEndpoint", "Routing", "SPIFFE",
             ]),
@@ -180,14 +187,15 @@ enum LayerTable {
     /// What an executable must not link, however indirectly.
     static let forbidden: [String: Set<String>] = [
         "signet-agent": [
-            "Authorization", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
+            "Authorization", "Backup", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
             "PolicyDocuments", "PublicEndpoint",
         ],
         "signet": [
-            "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy", "NodeAgent", "PublicEndpoint",
+            "Backup", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy", "NodeAgent",
+            "PublicEndpoint",
         ],
         "signet-proxy": [
-            "CAServer", "Configuration", "Datastore", "GRDB", "Issuance", "NodeAgent",
+            "Backup", "CAServer", "Configuration", "Datastore", "GRDB", "Issuance", "NodeAgent",
             "PolicyDocuments", "PublicEndpoint", "StrictYAML", "Yams",
         ],
         "signet-server": ["MTLSProxy", "NodeAgent"],
