@@ -167,4 +167,121 @@ import signet
             rows[1] == ["4", "t", "svidsIssued", "a", "svids=spiffe://x/y hash=0123456789ab.."]
         )
     }
+
+    /// The checkpoint of the log of so many records, as the server would sign it.
+    private func checkpoint(_ records: Int, from first: Int = 0) throws -> Checkpoint {
+        var tree = MerkleFrontier()
+        for record in first..<first + records {
+            tree.append(MerkleHash(leaf: Array("{\"record\":\(record)}".utf8)))
+        }
+        return Checkpoint(origin: "example.org/audit/1", frontier: tree)
+    }
+
+    @Test func `a copy is continued with what is missing alone`() async throws {
+        let (directory, key) = try export(records: 300)
+        let former = try #require(try directory.formerCheckpoint(key: key))
+        #expect(former == (try checkpoint(300)))
+        // The same log grown, of which only what is missing is taken.
+        let grown = try AuditDirectoryTests.grown(directory, to: 700)
+        var taken: [TilePath] = []
+        await AuditTiles.forEach(ofSize: 700) { tile in
+            if !directory.has(tile) { taken.append(tile) }
+        }
+        let full = TilePath(.entries, index: 0)
+        #expect(!taken.contains(full) && taken.contains(TilePath(.entries, index: 1)))
+        for tile in taken {
+            let bytes = try #require(grown[tile.description])
+            try directory.incoming.write(bytes, to: tile.description)
+        }
+        let newest = try checkpoint(700)
+        try directory.requireNotShorter(newest, than: former)
+        try directory.requireContinuation(newest, of: former)
+        try directory.takeIn(taken)
+        #expect(!FileManager.default.fileExists(atPath: directory.incoming.path))
+        let signed = try SignedCheckpoint(signing: newest, key: key) {
+            Array(try self.signer.signature(for: $0))
+        }
+        try directory.write(signed.note, to: TilePath.checkpoint)
+        guard case .intact(let log) = try directory.verify(key: key) else {
+            Issue.record("not intact")
+            return
+        }
+        #expect(log.checkpoint.checkpoint == newest)
+        #expect(log.unknownFiles.isEmpty && log.unsignedFiles.isEmpty)
+    }
+
+    /// All files of the log of so many records.
+    private static func grown(
+        _ directory: AuditDirectory,
+        to records: Int
+    ) throws -> [String: [UInt8]] {
+        let leaves = (0..<records).map { Array("{\"record\":\($0)}".utf8) }
+        let log = try TileIntegration(appending: leaves, to: MerkleFrontier()) {
+            try directory.read($0)
+        }
+        return Dictionary(uniqueKeysWithValues: log.files.map { ($0.path.description, $0.bytes) })
+    }
+
+    private func status(_ body: () throws -> Void) -> signet.ExitStatus? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return (error as? CommandFailure)?.status
+        }
+    }
+
+    @Test func `a log that does not continue the copy is refused, with its own exit status`() throws
+    {
+        let (directory, key) = try export(records: 300)
+        let former = try #require(try directory.formerCheckpoint(key: key))
+        let (shorter, same) = (try checkpoint(299), try checkpoint(300))
+        let other = try checkpoint(300, from: 1)
+        #expect(status { try directory.requireNotShorter(shorter, than: former) } == .tampered)
+        #expect(status { try directory.requireNotShorter(same, than: former) } == nil)
+        #expect(status { try directory.requireNotShorter(other, than: former) } == .tampered)
+        // Longer, and of another history: its files do not lead to the former root.
+        let forked = AuditDirectory(folder + "/fork")
+        defer { try? forked.remove() }
+        let leaves = (0..<301).map { Array("{\"fork\":\($0)}".utf8) }
+        let log = try TileIntegration(appending: leaves, to: MerkleFrontier()) {
+            try forked.read($0)
+        }
+        for file in log.files {
+            try directory.incoming.write(file.bytes, to: file.path.description)
+        }
+        let newest = Checkpoint(origin: key.name, frontier: log.frontier)
+        #expect(status { try directory.requireContinuation(newest, of: former) } == .tampered)
+        #expect(status { try directory.requireContinuation(newest, of: nil) } == nil)
+        // The copy is as it was, but for what waits beside it.
+        guard case .intact(let intact) = try directory.verify(key: key) else {
+            Issue.record("not intact")
+            return
+        }
+        #expect(intact.unknownFiles.isEmpty)
+    }
+
+    @Test func `a copy of another log is not continued`() throws {
+        let (directory, _) = try export(records: 3)
+        let other = try NoteVerifierKey(
+            name: "example.org/audit/1",
+            publicKey: Array(Curve25519.Signing.PrivateKey().publicKey.rawRepresentation)
+        )
+        #expect(status { _ = try directory.formerCheckpoint(key: other) } == .tampered)
+        #expect(try AuditDirectory(folder + "/none").formerCheckpoint(key: other) == nil)
+    }
+
+    @Test func `of a full tile only what the checkpoint covers is kept`() {
+        let entries: [UInt8] = [0, 1, 7, 0, 0, 1, 0] + [UInt8](repeating: 5, count: 256)
+        func cut(_ width: Int) -> [UInt8]? {
+            AuditDirectory.beginning(entries, of: TilePath(.entries, index: 0, width: width))
+        }
+        #expect(cut(1) == [0, 1, 7])
+        #expect(cut(2) == [0, 1, 7, 0, 0])
+        #expect(cut(3) == entries)
+        #expect(cut(4) == nil)
+        let hashes = [UInt8](repeating: 1, count: 64)
+        let tile = TilePath(.hashes(level: 0), index: 0, width: 1)
+        #expect(AuditDirectory.beginning(hashes, of: tile)?.count == 32)
+    }
 }

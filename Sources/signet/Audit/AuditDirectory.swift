@@ -40,6 +40,7 @@ package struct AuditDirectory: Sendable {
         guard let found = FileManager.default.enumerator(atPath: path) else { return [] }
         var files: [String] = []
         for case let file as String in found where file != Self.keyFile {
+            if file.hasPrefix(Self.incomingName) { continue }
             if found.fileAttributes?[.type] as? FileAttributeType != .typeDirectory {
                 files.append(file)
             }

@@ -2,6 +2,7 @@
 
 internal import AuditLog
 internal import ControlAPIProtos
+internal import DurableFiles
 internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
@@ -16,12 +17,16 @@ struct AuditDownload {
         /// As the server tells it.
         var key: NoteVerifierKey
         var checkpoint: Checkpoint
+        /// Those that were not there before.
         var files: Int
         /// Records that are committed and not yet under a checkpoint.
         var unsigned: UInt64
     }
 
     /// Copies the log as of its newest checkpoint, which is written last.
+    ///
+    /// What a former copy left in the directory is not fetched again; the log has to continue it.
+    /// Nothing of the former copy is replaced before that is proved.
     func run(_ server: ServerOptions) async throws -> Result {
         let directory = directory
         return try await server.withClient { client in
@@ -37,21 +42,31 @@ struct AuditDownload {
             }
             // A wrong signature would otherwise show as a size that nobody can copy.
             let checkpoint = try Self.checkpoint(note, key)
-            var files = 0
+            let former = try directory.formerCheckpoint(key: key)
+            try directory.requireNotShorter(checkpoint, than: former)
+            let incoming = directory.incoming
+            try incoming.remove()
+            var files: [TilePath] = []
             defer { Terminal.endProgress() }
             try await AuditTiles.forEach(ofSize: checkpoint.size) { tile in
-                let (path, content) = try await Self.fetch(tile, service)
-                try directory.write(content, to: path.description)
-                files += 1
-                if files.isMultiple(of: 16) {
-                    Terminal.progress("\(files) files of \(checkpoint.size) records copied")
+                if directory.has(tile) { return }
+                try incoming.write(try await Self.fetch(tile, service), to: tile.description)
+                files.append(tile)
+                if files.count.isMultiple(of: 16) {
+                    Terminal.progress("\(files.count) files of \(checkpoint.size) records copied")
                 }
             }
-            try directory.write(note, to: TilePath.checkpoint)
+            try directory.requireContinuation(checkpoint, of: former)
+            try directory.takeIn(files)
+            try DurableFile.write(
+                note,
+                to: "\(directory.path)/\(TilePath.checkpoint)",
+                mode: 0o600
+            )
             return Result(
                 key: key,
                 checkpoint: checkpoint,
-                files: files + 1,
+                files: files.count + 1,
                 unsigned: head.committedSize - min(head.committedSize, checkpoint.size)
             )
         }
@@ -72,17 +87,19 @@ struct AuditDownload {
         }
     }
 
-    /// One tile, or the full one that has taken its place since the checkpoint.
+    /// One tile, or as much of the full one that has taken its place since the checkpoint.
     private static func fetch(
         _ tile: TilePath,
         _ service: Signet_Admin_V1alpha1_Audit.Client<HTTP2ClientTransport.Posix>
-    ) async throws -> (TilePath, [UInt8]) {
+    ) async throws -> [UInt8] {
         let candidates =
             tile.isPartial ? [tile, TilePath(tile.content, index: tile.index)] : [tile]
         for path in candidates {
             do {
                 let file = try await service.getFile(.with { $0.path = path.description })
-                return (path, Array(file.content))
+                let content = Array(file.content)
+                if path == tile { return content }
+                if let bytes = AuditDirectory.beginning(content, of: tile) { return bytes }
             } catch let error as RPCError where error.code == .notFound {
                 continue
             }

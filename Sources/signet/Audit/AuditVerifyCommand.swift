@@ -174,7 +174,9 @@ struct AuditExportCommand: AsyncParsableCommand {
         abstract: "Copy the log into a directory, to be kept and verified elsewhere.",
         discussion: """
             The directory then holds the signed checkpoint, all records and hashes, and the \
-            verifier key. Keep the key apart from the copy.
+            verifier key. Keep the key apart from the copy. A copy that is there is continued: only \
+            what is missing is fetched. Exit status 4 when the log does not continue it, as that of \
+            a server that was set back or restored; the copy stays as it was.
 
             Example: signet audit export --dir audit-copy
             """
@@ -189,7 +191,8 @@ struct AuditExportCommand: AsyncParsableCommand {
     func run() async throws {
         let directory = AuditDirectory(dir)
         let existing = (try? FileManager.default.contentsOfDirectory(atPath: dir)) ?? []
-        guard existing.isEmpty || existing.contains(TilePath.checkpoint) else {
+        let isNew = existing.allSatisfy { $0 == AuditDirectory.incomingName }
+        guard isNew || existing.contains(TilePath.checkpoint) else {
             throw CommandFailure(
                 "\(dir) is not empty and holds no audit log",
                 remedy: "Name an empty directory, or one made by this command."
@@ -197,7 +200,7 @@ struct AuditExportCommand: AsyncParsableCommand {
         }
         let log = try await AuditDownload(directory: directory).run(server)
         try directory.write(Array("\(log.key)\n".utf8), to: AuditDirectory.keyFile)
-        Terminal.out("\(log.checkpoint.size) records in \(log.files) files below \(dir)")
+        Terminal.out("\(log.checkpoint.size) records below \(dir), \(log.files) files of them new")
         Terminal.error(
             "next: signet audit verify --dir \(dir) --key \(dir)/\(AuditDirectory.keyFile)"
         )
