@@ -6,6 +6,9 @@ package import SPIFFE
 package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
     /// The authority's subject key identifier.
     package let authority: [UInt8]
+    /// The authority's certificate, DER: who has the log alone can put it into a bundle again; nil in
+    /// leaves of versions that had its hash alone.
+    package let certificate: [UInt8]?
     /// SHA-256 of the authority certificate's DER.
     package let certificateSHA256: [UInt8]
     package let notBefore: AuditTime
@@ -16,6 +19,8 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
     package let key: Key?
     /// The ID of the second key, which signs JWT-SVIDs; nil if the authority has none.
     package let tokenKeyID: String?
+    /// The public half of that key (SubjectPublicKeyInfo); nil without one, and in leaves as above.
+    package let tokenKey: [UInt8]?
 
     /// What an authority's key is and where it is kept.
     package struct Key: Hashable, Sendable {
@@ -37,8 +42,12 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
         notAfter: AuditTime,
         serverID: String,
         key: Key?,
-        tokenKeyID: String? = nil
+        tokenKeyID: String? = nil,
+        certificate: [UInt8]? = nil,
+        tokenKey: [UInt8]? = nil
     ) {
+        self.certificate = certificate
+        self.tokenKey = tokenKey
         self.key = key
         self.tokenKeyID = tokenKeyID
         self.authority = authority
@@ -50,6 +59,7 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
 
     func write(to fields: inout FieldWriter) {
         fields.set("authority", authority)
+        if let certificate { fields.set("certificate", base64: certificate) }
         fields.set("certificateSHA256", certificateSHA256)
         if let key {
             fields.set("keyStorage", key.storage)
@@ -58,6 +68,7 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
         fields.set("notAfter", notAfter)
         fields.set("notBefore", notBefore)
         fields.set("serverID", serverID)
+        if let tokenKey { fields.set("tokenKey", base64: tokenKey) }
         if let tokenKeyID { fields.set("tokenKeyID", tokenKeyID) }
     }
 
@@ -73,7 +84,9 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
                     type: try fields.text("keyType"),
                     storage: try fields.text("keyStorage")
                 ) : nil,
-            tokenKeyID: fields.has("tokenKeyID") ? try fields.text("tokenKeyID") : nil
+            tokenKeyID: fields.has("tokenKeyID") ? try fields.text("tokenKeyID") : nil,
+            certificate: fields.has("certificate") ? try fields.base64("certificate") : nil,
+            tokenKey: fields.has("tokenKey") ? try fields.base64("tokenKey") : nil
         )
     }
 

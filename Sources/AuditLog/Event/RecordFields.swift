@@ -22,6 +22,9 @@ struct FieldWriter {
     /// Bytes are written in lower-case hexadecimal.
     mutating func set(_ name: String, _ bytes: [UInt8]) { set(name, Hexadecimal.text(bytes)) }
 
+    /// Bytes that are too many for hexadecimal are written in base64.
+    mutating func set(_ name: String, base64 bytes: [UInt8]) { set(name, Base64.text(bytes)) }
+
     mutating func set(_ name: String, _ number: UInt64) {
         if number > UInt64(CanonicalJSON.integerMax) {
             outOfRange = outOfRange ?? name
@@ -75,6 +78,10 @@ struct FieldReader {
 
     mutating func bytes(_ name: String) throws(AuditRecordParsingError) -> [UInt8] {
         try parsed(name, Hexadecimal.bytes)
+    }
+
+    mutating func base64(_ name: String) throws(AuditRecordParsingError) -> [UInt8] {
+        try parsed(name) { Base64.bytes($0) }
     }
 
     mutating func id(_ name: String) throws(AuditRecordParsingError) -> SPIFFEID {

@@ -61,7 +61,9 @@ extension ServerLogic {
                 type: try authority.keyAlgorithm().description,
                 storage: storage.rawValue
             ),
-            tokenKeyID: try authority.tokenAuthority()?.keyID
+            tokenKeyID: try authority.tokenAuthority()?.keyID,
+            certificate: authority.certificateDER,
+            tokenKey: authority.tokenKeySPKI
         )
         try transaction.append(.authorityPrepared(preparation), by: actor, at: now)
         try put(

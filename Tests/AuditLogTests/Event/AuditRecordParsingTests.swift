@@ -91,6 +91,27 @@ import Testing
         }
     }
 
+    /// Leaves of versions that had the hash of the certificate alone stay what they were.
+    @Test func `a prepared authority may have its certificate, in one form`() throws {
+        let golden = try #require(GoldenRecord.all.first { $0.json.contains("\"certificate\"") })
+        let (certificate, key) = (#""certificate":"MAMCAQU=","#, #""tokenKey":"AQID","#)
+        let former = golden.json.replacing(certificate, with: "").replacing(key, with: "")
+        let record = try AuditRecord(parsing: Array(former.utf8))
+        guard case .authorityPrepared(let preparation) = record.event else {
+            Issue.record("\(record.event.name)")
+            return
+        }
+        #expect(preparation.certificate == nil && preparation.tokenKey == nil)
+        #expect(try record.leaves().map(\.bytes) == [Array(former.utf8)])
+        // Without padding, with bits that mean nothing, in hexadecimal with a mark.
+        for other in ["MAMCAQU", "MAMCAQV=", "30:03"] {
+            let json = golden.json.replacing("MAMCAQU=", with: other)
+            #expect(throws: AuditRecordParsingError.fieldMalformed("certificate")) {
+                try AuditRecord(parsing: Array(json.utf8))
+            }
+        }
+    }
+
     @Test func `text longer than a leaf may hold is refused`() {
         let reason = String(repeating: "x", count: 1025)
         let json =

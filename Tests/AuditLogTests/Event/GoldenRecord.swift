@@ -165,12 +165,14 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                     notAfter: later,
                     serverID: "one",
                     key: .init(type: "ec-p256", storage: "encrypted"),
-                    tokenKeyID: "c2lnbmV0"
+                    tokenKeyID: "c2lnbmV0",
+                    certificate: [0x30, 3, 2, 1, 5],
+                    tokenKey: [1, 2, 3]
                 )
             ),
             by: .system("rotation"),
             #"""
-            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenKeyID":"c2lnbmV0","v":1}
+            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificate":"MAMCAQU=","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenKey":"AQID","tokenKeyID":"c2lnbmV0","v":1}
             """#
         ),
         GoldenRecord(
