@@ -46,11 +46,15 @@ package struct AuditVerifier {
     /// - Parameters:
     ///   - files: All paths below the log's directory, if they can be listed: older forms of
     ///     partial tiles are then checked as well.
+    ///   - known: A checkpoint of this log that is trusted already: only what follows it is read and
+    ///     visited, from the bundle on in which it ends. Of the records before it the files may say
+    ///     anything; that the log goes on from it is checked. Nil: from the first record on.
     ///   - visit: Called with each record's index and bytes after its hash was found in the tree.
     ///     Until the verdict is `intact` that hash may itself turn out to be unsigned.
     /// - Returns: What was found; the walk ends at the first fault.
     package func verify(
         files: [String] = [],
+        after known: Checkpoint? = nil,
         visit: (UInt64, ArraySlice<UInt8>) -> Void = { _, _ in }
     ) -> AuditVerdict {
         let signed: SignedCheckpoint
@@ -58,9 +62,13 @@ package struct AuditVerifier {
         case .success(let checkpoint): signed = checkpoint
         case .failure(let defect): return .broken(defect.defect)
         }
-        var walk = TreeWalk(checkpoint: signed.checkpoint, remembered: remembered, read: read)
+        var walk = TreeWalk(
+            checkpoint: signed.checkpoint,
+            remembered: remembered + (known.map { [$0] } ?? []),
+            read: read
+        )
         do {
-            try walk.run(visit: visit)
+            try walk.run(after: known?.size ?? 0, visit: visit)
             let rest = try walk.checkOthers(files)
             return .intact(
                 IntactLog(

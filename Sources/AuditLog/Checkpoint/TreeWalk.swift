@@ -20,14 +20,23 @@ struct TreeWalk {
         tree = TiledTree(size: checkpoint.size, read: read)
     }
 
+    /// - Parameters:
+    ///   - known: How many records need not be read; a checkpoint of so many is among those
+    ///     remembered, unless there are none.
+    ///   - visit: Called with each record after them.
+    /// - Throws: `FoundDefect`, the first fault.
     mutating func run(
+        after known: UInt64 = 0,
         visit: (UInt64, ArraySlice<UInt8>) -> Void
     ) throws(FoundDefect) {
-        try compareWithMemory()
         let width = UInt64(TilePath.fullWidth)
-        var bundle: UInt64 = 0
+        var bundle = min(known, checkpoint.size) / width
+        if bundle > 0 { try begin(at: bundle * width) }
+        try compareWithMemory()
         while bundle * width < checkpoint.size {
-            try checkBundle(bundle, visit: visit)
+            try checkBundle(bundle) { index, leaf in
+                if index >= known { visit(index, leaf) }
+            }
             bundle += 1
         }
         guard frontier.root == checkpoint.root else {
@@ -42,6 +51,36 @@ struct TreeWalk {
                 .recordsCutOff(rememberedSize: longer.size),
                 path: TilePath.checkpoint
             )
+        }
+    }
+
+    /// Takes the tree over the first records as the hashes above them show it.
+    ///
+    /// They are believed no more than records: a wrong one gives neither the known root nor, at the
+    /// end, the signed one.
+    private mutating func begin(at size: UInt64) throws(FoundDefect) {
+        do {
+            frontier = try tree.frontier(of: size)
+        } catch {
+            throw FoundDefect(error)
+        }
+        for old in remembered where old.size > 0 && old.size < size {
+            guard try continues(old) else {
+                throw FoundDefect(
+                    .historyRewritten(size: old.size),
+                    path: TilePath.checkpoint,
+                    records: 0..<old.size
+                )
+            }
+        }
+    }
+
+    private mutating func continues(_ old: Checkpoint) throws(FoundDefect) -> Bool {
+        do {
+            let proof = try tree.proveConsistency(from: old.size)
+            return proof?.joins(oldRoot: old.root, newRoot: checkpoint.root) == true
+        } catch {
+            throw FoundDefect(error)
         }
     }
 

@@ -129,6 +129,11 @@ package struct TiledTree {
     ///
     /// - Throws: `TileError` for a tile that is missing or has the wrong length.
     package mutating func frontier() throws(TileError) -> MerkleFrontier {
+        try frontier(of: size)
+    }
+
+    /// The frontier of the tree's first leaves, at most `size`.
+    mutating func frontier(of size: UInt64) throws(TileError) -> MerkleFrontier {
         let peaks = try peaks(of: 0..<size)
         // One peak per binary digit 1 of the size: the restoring initializer cannot refuse.
         return MerkleFrontier(size: size, peaks: peaks) ?? MerkleFrontier()

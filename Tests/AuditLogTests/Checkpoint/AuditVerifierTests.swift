@@ -27,6 +27,63 @@ import Testing
         #expect(visited == log.leaves)
     }
 
+    /// The records that a walk from the middle visits, and its verdict.
+    private static func walk(
+        _ log: TestLog,
+        after known: Checkpoint,
+        remembered: [Checkpoint] = []
+    ) -> (records: [UInt64: [UInt8]], verdict: AuditVerdict) {
+        var records: [UInt64: [UInt8]] = [:]
+        let verdict = AuditVerifier(key: log.key, remembered: remembered, read: log.read)
+            .verify(after: known) { records[$0] = Array($1) }
+        return (records, verdict)
+    }
+
+    @Test(arguments: [0, 1, 255, 256, 257, 511, 512, 599, 600] as [UInt64])
+    func `a log is read from the middle, to the same end`(size: UInt64) throws {
+        let log = try TestLog(size: 600)
+        let (records, verdict) = Self.walk(log, after: log.checkpoint(size))
+        #expect(verdict.defect == nil)
+        #expect(records.count == 600 - Int(size))
+        for (index, leaf) in records {
+            #expect(index >= size && log.leaves[Int(index)] == leaf)
+        }
+    }
+
+    @Test func `from the middle, another history is found on either side of it`() throws {
+        let log = try TestLog(size: 600)
+        let other = try TestLog(leaves: TestLog.leaves(1..<601))
+        for size in [1, 256, 300, 512, 600] as [UInt64] {
+            let (_, verdict) = Self.walk(log, after: other.checkpoint(size))
+            #expect(verdict.defect?.kind == .historyRewritten(size: size), "\(size)")
+        }
+        let (_, cut) = try Self.walk(log, after: TestLog(size: 601).checkpoint(601))
+        #expect(cut.defect?.kind == .recordsCutOff(rememberedSize: 601))
+        // One that is remembered from before the middle is judged by a proof.
+        let known = log.checkpoint(520)
+        for size in [5, 256, 513, 530] as [UInt64] {
+            #expect(
+                Self.walk(log, after: known, remembered: [log.checkpoint(size)]).1.defect == nil
+            )
+            let (_, verdict) = Self.walk(log, after: known, remembered: [other.checkpoint(size)])
+            #expect(verdict.defect?.kind == .historyRewritten(size: size), "\(size)")
+        }
+    }
+
+    @Test func `from the middle, a changed record after it is found, one before it is not read`()
+        throws
+    {
+        var log = try TestLog(size: 600)
+        let known = log.checkpoint(520)
+        let path = TilePath(.entries, index: 2, width: 88).description
+        let bytes = try log.read(path)
+        log.files[path]?[bytes.count - 1] ^= 1
+        #expect(Self.walk(log, after: known).verdict.defect?.firstRecord == 599)
+        log.files[path] = bytes
+        log.files[TilePath(.entries, index: 0).description] = nil
+        #expect(Self.walk(log, after: known).verdict.defect == nil)
+    }
+
     /// Every bit of every file of a small log that grew twice, so that older forms of its tiles
     /// lie beside the newer ones.
     @Test func `a changed bit anywhere in a small log is found and named`() throws {
