@@ -144,6 +144,17 @@ package enum DurableFile {
         }
     }
 
+    /// Renames a file or directory that is on disk, within one file system, over whatever file is at
+    /// `place`.
+    ///
+    /// It has its new name on disk when this returns; a crash before leaves it at one of both places.
+    ///
+    /// - Throws: `FileError`.
+    package static func move(_ path: String, to place: String) throws(FileError) {
+        guard unsafe rename(path, place) == 0 else { throw .last("rename", path) }
+        try syncDirectory(of: place)
+    }
+
     /// How much room the file system of a file or directory has.
     package static func room(at path: String) throws(FileError) -> FileSystemRoom {
         var status = statvfs()

@@ -4,7 +4,9 @@ internal import Glibc
 
 /// A file that is written piece by piece, and is there whole or not at all.
 ///
-/// One that is not finished goes with the value.
+/// Until it is finished it is beside its place under one name, `<path>.new`, locked: what a killed
+/// process has left there is overwritten by the next one. One that is not finished goes with the
+/// value.
 package struct DurableFileWriter: ~Copyable {
     private let path: String
     private let temporary: String
@@ -13,25 +15,48 @@ package struct DurableFileWriter: ~Copyable {
 
     /// Begins a file beside `path`, with the permissions `mode`, whatever the umask.
     ///
-    /// - Throws: `FileError`.
+    /// - Throws: `FileError`; `isLocked` while another process or value writes the same file.
     package init(_ path: String, mode: UInt32) throws(FileError) {
-        let temporary = "\(path).\(getpid()).\(UInt32.random(in: 0...UInt32.max)).new"
+        let temporary = "\(path).new"
         let descriptor = unsafe open(
             temporary,
-            O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+            O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
             0o600
         )
         guard descriptor >= 0 else { throw .last("create", temporary) }
-        guard fchmod(descriptor, mode) == 0 else {
-            let error = FileError.last("chmod", temporary)
+        do throws(FileError) {
+            try Self.take(descriptor, temporary)
+            guard fchmod(descriptor, mode) == 0 else { throw .last("chmod", temporary) }
+            guard ftruncate(descriptor, 0) == 0 else { throw .last("truncate", temporary) }
+        } catch {
+            // It is not removed: it may be another one's.
             close(descriptor)
-            _ = unsafe unlink(temporary)
             throw error
         }
         self.path = path
         self.temporary = temporary
         self.descriptor = descriptor
         isFinished = false
+    }
+
+    /// Locks the file, which has to be one that nobody else has another name for.
+    private static func take(_ descriptor: Int32, _ path: String) throws(FileError) {
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { throw .last("lock", path) }
+        var (held, named) = (stat(), stat())
+        guard unsafe fstat(descriptor, &held) == 0 else { throw .last("stat", path) }
+        guard held.st_mode & S_IFMT == S_IFREG, held.st_nlink <= 1 else {
+            throw FileError(operation: "write", path: path, reason: .notRegularFile)
+        }
+        guard held.st_uid == geteuid() else {
+            let reason = FileError.Reason.foreignOwner(uid: held.st_uid)
+            throw FileError(operation: "write", path: path, reason: reason)
+        }
+        // Between opening and locking another process may have finished it, or removed it.
+        guard unsafe lstat(path, &named) == 0, named.st_ino == held.st_ino,
+            named.st_dev == held.st_dev
+        else {
+            throw FileError(operation: "lock", path: path, reason: .system(errno: EWOULDBLOCK))
+        }
     }
 
     /// Appends bytes.
@@ -51,8 +76,9 @@ package struct DurableFileWriter: ~Copyable {
     }
 
     deinit {
-        close(descriptor)
+        // Under the lock: afterwards the name may be another one's.
         if !isFinished { _ = unsafe unlink(temporary) }
+        close(descriptor)
     }
 }
 
