@@ -168,6 +168,20 @@ import signet
         )
     }
 
+    @Test func `what is base64 of a record leaves the line to its facts`() {
+        let certificate = String(repeating: "MIIB", count: 200)
+        let row = AuditPrinter.line(
+            .with {
+                $0.index = 5
+                $0.json = """
+                    {"v":1,"event":"authorityPrepared","actor":"a","time":"t",\
+                    "certificate":"\(certificate)","notAfter":"later","tokenKey":"\(certificate)"}
+                    """
+            }
+        )
+        #expect(row == "5  t  authorityPrepared  a  notAfter=later")
+    }
+
     /// The checkpoint of the log of so many records, as the server would sign it.
     private func checkpoint(_ records: Int, from first: Int = 0) throws -> Checkpoint {
         var tree = MerkleFrontier()
@@ -177,37 +191,184 @@ import signet
         return Checkpoint(origin: "example.org/audit/1", frontier: tree)
     }
 
-    @Test func `a copy is continued with what is missing alone`() async throws {
-        let (directory, key) = try export(records: 300)
-        let former = try #require(try directory.formerCheckpoint(key: key))
-        #expect(former == (try checkpoint(300)))
-        // The same log grown, of which only what is missing is taken.
-        let grown = try AuditDirectoryTests.grown(directory, to: 700)
+    /// Brings what is missing of the log, grown to 700 records, to where it waits.
+    ///
+    /// - Returns: What waits, and the checkpoint's note.
+    private func incoming(
+        _ directory: AuditDirectory,
+        key: NoteVerifierKey
+    ) async throws -> (files: [TilePath], note: [UInt8]) {
+        let grown = try Self.grown(directory, to: 700)
         var taken: [TilePath] = []
         await AuditTiles.forEach(ofSize: 700) { tile in
             if !directory.has(tile) { taken.append(tile) }
         }
-        let full = TilePath(.entries, index: 0)
-        #expect(!taken.contains(full) && taken.contains(TilePath(.entries, index: 1)))
         for tile in taken {
             let bytes = try #require(grown[tile.description])
             try directory.incoming.write(bytes, to: tile.description)
         }
+        return (taken, try note(try checkpoint(700), key))
+    }
+
+    private func note(_ checkpoint: Checkpoint, _ key: NoteVerifierKey) throws -> [UInt8] {
+        try SignedCheckpoint(signing: checkpoint, key: key) {
+            Array(try self.signer.signature(for: $0))
+        }.note
+    }
+
+    private func number(_ key: FileAttributeKey, of file: String) throws -> Int? {
+        let attributes = try FileManager.default.attributesOfItem(atPath: "\(folder)/\(file)")
+        return (attributes[key] as? any BinaryInteger).map { Int(clamping: $0) }
+    }
+
+    private func mode(_ file: String) throws -> Int? { try number(.posixPermissions, of: file) }
+
+    @Test func `a copy is continued with what is missing alone`() async throws {
+        let (directory, key) = try export(records: 300)
+        let former = try #require(try directory.formerCheckpoint(key: key))
+        #expect(former == (try checkpoint(300)))
+        let (taken, note) = try await incoming(directory, key: key)
+        let full = TilePath(.entries, index: 0)
+        #expect(!taken.contains(full) && taken.contains(TilePath(.entries, index: 1)))
+        #expect(try mode(".incoming") == 0o700)
         let newest = try checkpoint(700)
         try directory.requireNotShorter(newest, than: former)
-        try directory.requireContinuation(newest, of: former)
-        try directory.takeIn(taken)
+        try directory.requireContinuation(note, key: key, of: former, taking: taken)
+        try directory.takeIn(taken, signedBy: note)
         #expect(!FileManager.default.fileExists(atPath: directory.incoming.path))
-        let signed = try SignedCheckpoint(signing: newest, key: key) {
-            Array(try self.signer.signature(for: $0))
-        }
-        try directory.write(signed.note, to: TilePath.checkpoint)
+        #expect(try mode("checkpoint") == 0o600)
+        #expect(try mode("tile/entries/001") == 0o600)
         guard case .intact(let log) = try directory.verify(key: key) else {
             Issue.record("not intact")
             return
         }
         #expect(log.checkpoint.checkpoint == newest)
         #expect(log.unknownFiles.isEmpty && log.unsignedFiles.isEmpty)
+    }
+
+    @Test(arguments: ["tile/entries/001", "tile/entries/002.p/188", "tile/0/001", "tile/1/000.p/2"])
+    func `a changed file is not taken in, and the copy stays what it was`(
+        file: String
+    ) async throws {
+        let (directory, key) = try export(records: 300)
+        let former = try #require(try directory.formerCheckpoint(key: key))
+        let (taken, note) = try await incoming(directory, key: key)
+        var bytes = try directory.incoming.read(file)
+        bytes[bytes.count / 2] ^= 1
+        try directory.incoming.write(bytes, to: file)
+        #expect(
+            status {
+                try directory.requireContinuation(note, key: key, of: former, taking: taken)
+            } == .tampered
+        )
+        // The partial tiles that prove its last records are there still.
+        guard case .intact(let log) = try directory.verify(key: key) else {
+            Issue.record("not intact")
+            return
+        }
+        #expect(log.checkpoint.checkpoint == former)
+        #expect(log.unknownFiles.isEmpty)
+        // It is kept as evidence, and is in no other run's way.
+        #expect(!FileManager.default.fileExists(atPath: directory.incoming.path))
+        #expect(try AuditDirectory("\(folder)/.refused").read(file) == bytes)
+        let (again, _) = try await incoming(directory, key: key)
+        try directory.requireContinuation(note, key: key, of: former, taking: again)
+        try directory.takeIn(again, signedBy: note)
+        #expect(try directory.formerCheckpoint(key: key)?.size == 700)
+    }
+
+    @Test func `a file that was lost is judged too, though the former checkpoint signs it`()
+        async throws
+    {
+        let (directory, key) = try export(records: 300)
+        let former = try #require(try directory.formerCheckpoint(key: key))
+        let lost = "tile/entries/000"
+        var bytes = try directory.read(lost)
+        try FileManager.default.removeItem(atPath: "\(folder)/\(lost)")
+        let (taken, note) = try await incoming(directory, key: key)
+        #expect(taken.contains(TilePath(.entries, index: 0)))
+        bytes[bytes.count / 2] ^= 1
+        try directory.incoming.write(bytes, to: lost)
+        #expect(
+            status {
+                try directory.requireContinuation(note, key: key, of: former, taking: taken)
+            } == .tampered
+        )
+    }
+
+    @Test func `a file that cannot be read here is no sign of tampering`() async throws {
+        let (directory, key) = try export(records: 300)
+        let former = try #require(try directory.formerCheckpoint(key: key))
+        let (taken, note) = try await incoming(directory, key: key)
+        let place = "\(folder)/tile/entries/001"
+        let waits = "\(directory.incoming.path)/tile/entries/001"
+        for path in [place, waits] {
+            try? FileManager.default.removeItem(atPath: path)
+            try FileManager.default.createDirectory(
+                atPath: path,
+                withIntermediateDirectories: false
+            )
+        }
+        #expect(
+            status {
+                try directory.requireContinuation(note, key: key, of: former, taking: taken)
+            } == .failed
+        )
+        #expect(FileManager.default.fileExists(atPath: directory.incoming.path))
+    }
+
+    @Test func `an interrupted first copy is begun no second time`() async throws {
+        let directory = AuditDirectory(folder)
+        #expect(try directory.isNew())
+        let (_, key) = try export(records: 300)
+        // As a crash leaves it: files, and no checkpoint.
+        for file in [TilePath.checkpoint, AuditDirectory.keyFile] {
+            try FileManager.default.removeItem(atPath: "\(folder)/\(file)")
+        }
+        let half = "\(folder)/\(TilePath.checkpoint).12.34.new"
+        try Data("half".utf8).write(to: URL(filePath: half))
+        let (taken, note) = try await incoming(directory, key: key)
+        #expect(try directory.isNew())
+        _ = try AuditDirectoryLock(directory)
+        #expect(!FileManager.default.fileExists(atPath: half))
+        #expect(try directory.isNew())
+        #expect(try directory.formerCheckpoint(key: key) == nil)
+        #expect(!taken.contains(TilePath(.entries, index: 0)))
+        try directory.requireContinuation(note, key: key, of: nil, taking: taken)
+        try directory.takeIn(taken, signedBy: note)
+        try directory.keep(key)
+        #expect(try directory.hasCheckpoint())
+        #expect(try !directory.isNew())
+        try Data("mine".utf8).write(to: URL(filePath: "\(folder)/notes"))
+        #expect(try !AuditDirectory(folder).isNew())
+    }
+
+    @Test func `one program at a time writes into a copy`() throws {
+        let (directory, key) = try export(records: 3)
+        do {
+            let lock = try AuditDirectoryLock(directory)
+            #expect(status { _ = try AuditDirectoryLock(directory) } == .failed)
+            withExtendedLifetime(lock) {}
+        }
+        _ = try AuditDirectoryLock(directory)
+        guard case .intact(let log) = try directory.verify(key: key) else {
+            Issue.record("not intact")
+            return
+        }
+        #expect(log.unknownFiles.isEmpty)
+    }
+
+    @Test func `a key that is there is not written again`() throws {
+        let (directory, key) = try export(records: 3)
+        func inode() throws -> Int? {
+            try number(.systemFileNumber, of: AuditDirectory.keyFile)
+        }
+        let before = try #require(try inode())
+        try directory.keep(key)
+        #expect(try inode() == before)
+        try directory.write([], to: AuditDirectory.keyFile)
+        try directory.keep(key)
+        #expect(try directory.read(AuditDirectory.keyFile) == Array("\(key)\n".utf8))
     }
 
     /// All files of the log of so many records.
@@ -250,9 +411,13 @@ import signet
         for file in log.files {
             try directory.incoming.write(file.bytes, to: file.path.description)
         }
-        let newest = Checkpoint(origin: key.name, frontier: log.frontier)
-        #expect(status { try directory.requireContinuation(newest, of: former) } == .tampered)
-        #expect(status { try directory.requireContinuation(newest, of: nil) } == nil)
+        let forkedNote = try note(Checkpoint(origin: key.name, frontier: log.frontier), key)
+        let files = log.files.map(\.path)
+        func judge(_ former: Checkpoint?) throws {
+            try directory.requireContinuation(forkedNote, key: key, of: former, taking: files)
+        }
+        #expect(status { try judge(nil) } == nil)
+        #expect(status { try judge(former) } == .tampered)
         // The copy is as it was, but for what waits beside it.
         guard case .intact(let intact) = try directory.verify(key: key) else {
             Issue.record("not intact")

@@ -9,9 +9,39 @@ internal import Foundation
 extension AuditDirectory {
     /// Where files wait until then, below the copy; no part of it.
     static let incomingName = ".incoming"
+    /// What was fetched last and does not continue the copy: evidence, and no part of it.
+    static let refusedName = ".refused"
+    /// Who writes into the copy holds a lock on this file.
+    static let lockName = ".lock"
 
     /// Where files wait until they are known to continue the copy.
     package var incoming: AuditDirectory { AuditDirectory("\(path)/\(Self.incomingName)") }
+
+    private var refused: AuditDirectory { AuditDirectory("\(path)/\(Self.refusedName)") }
+
+    /// Whether nothing is there but what an interrupted first copy leaves.
+    ///
+    /// - Throws: an error for a directory that cannot be read.
+    package func isNew() throws -> Bool {
+        let known: Set = [Self.incomingName, Self.refusedName, Self.lockName, "tile"]
+        return try names().allSatisfy { name in
+            // The last file of a first copy, in the midst of being written.
+            known.contains(name)
+                || name.hasPrefix("\(TilePath.checkpoint).") && name.hasSuffix(".new")
+        }
+    }
+
+    /// Whether a copy was completed once.
+    ///
+    /// - Throws: an error for a directory that cannot be read.
+    package func hasCheckpoint() throws -> Bool { try names().contains(TilePath.checkpoint) }
+
+    /// Writes the log's verifier key beside it, unless it is there.
+    package func keep(_ key: NoteVerifierKey) throws {
+        let line = Array("\(key)\n".utf8)
+        if try names().contains(Self.keyFile), try read(Self.keyFile) == line { return }
+        try write(line, to: Self.keyFile)
+    }
 
     /// Removes the whole directory, if it is there.
     package func remove() throws {
@@ -19,11 +49,17 @@ extension AuditDirectory {
         try FileManager.default.removeItem(atPath: path)
     }
 
+    private func names() throws -> [String] {
+        guard FileManager.default.fileExists(atPath: path) else { return [] }
+        return try FileManager.default.contentsOfDirectory(atPath: path)
+    }
+
     /// The checkpoint of the copy that is there; nil if there is none.
     ///
-    /// - Throws: `CommandFailure` (`tampered`) when the copy is of another log than that of the key.
+    /// - Throws: `CommandFailure` (`tampered`) when the copy is of another log than that of the key;
+    ///   another error for a copy that cannot be read.
     package func formerCheckpoint(key: NoteVerifierKey) throws -> Checkpoint? {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
+        let names = try names()
         guard names.contains(TilePath.checkpoint) else { return nil }
         if names.contains(Self.keyFile) {
             let kept = String(decoding: try read(Self.keyFile), as: UTF8.self)
@@ -78,46 +114,84 @@ extension AuditDirectory {
         }
     }
 
-    /// Requires that the tree of copied and incoming files is the one of the checkpoint, and that it
-    /// goes on from the former one.
+    /// Requires that every record and hash that is to be taken in is what the new checkpoint signs,
+    /// and that its log goes on from the former checkpoint.
     ///
-    /// - Throws: `CommandFailure` (`tampered`).
-    package func requireContinuation(_ newest: Checkpoint, of former: Checkpoint?) throws {
+    /// What the former checkpoint signs was judged when it was taken in. Incoming files that do not
+    /// continue the copy are set aside, so that the next run fetches them anew.
+    ///
+    /// - Parameters:
+    ///   - note: The new checkpoint, as the server signed it.
+    ///   - key: The log's verifier key.
+    ///   - former: The checkpoint of the copy; nil if there is none.
+    ///   - files: The incoming files.
+    /// - Throws: `CommandFailure` (`tampered`); what kept a file of this machine from being read.
+    package func requireContinuation(
+        _ note: [UInt8],
+        key: NoteVerifierKey,
+        of former: Checkpoint?,
+        taking files: [TilePath]
+    ) throws {
         let (incoming, copy) = (incoming, self)
-        var tree = TiledTree(size: newest.size) { file in
-            if let bytes = try? incoming.read(file) { return bytes }
-            return try copy.read(file)
+        let verifier = AuditVerifier(key: key, remembered: former.map { [$0] } ?? []) { file in
+            try file == TilePath.checkpoint ? note : incoming.read(file, orElse: copy)
         }
-        let root: MerkleHash
-        do {
-            root = try tree.frontier().root
-        } catch {
-            throw Self.broken("the server's log: \(error)", Self.setBackRemedy)
+        // A walk that begins at the former checkpoint does not read what lies before it.
+        let known = former.flatMap { former in
+            files.contains { $0.endsBefore(former.size) } ? nil : former
         }
-        guard root == newest.root else {
-            throw Self.broken(
-                "the tree of the server's log and of the copy in \(path) is not the one that its "
-                    + "checkpoint signs",
-                Self.setBackRemedy
+        guard case .broken(let defect) = verifier.verify(after: known) else { return }
+        if case .fileUnreadable(let reason) = defect.kind {
+            // What the server lacks was missed when it was fetched.
+            throw CommandFailure(
+                "\(defect.path) of the copy in \(path) cannot be read: \(reason)",
+                remedy: "Check the directory and what this user may read, and run it again."
             )
         }
-        guard let former, former.size > 0, former.size < newest.size else { return }
-        guard let proof = try tree.proveConsistency(from: former.size),
-            proof.joins(oldRoot: former.root, newRoot: newest.root)
-        else { throw differs(from: former) }
+        try setAside()
+        if case .historyRewritten = defect.kind, let former { throw differs(from: former) }
+        throw Self.broken(
+            "the server's log and the copy in \(path) do not fit: \(defect)",
+            "Keep this copy, and \(Self.refusedName) in it, which has what the server sent. "
+                + "`signet audit verify --dir \(path)` tells whether the copy was changed. See "
+                + "docs/audit.md, \"After an alarm\"."
+        )
     }
 
-    /// Moves incoming files to their places; each is on disk when this returns.
-    package func takeIn(_ files: [TilePath]) throws {
+    private func setAside() throws {
+        try refused.remove()
+        guard FileManager.default.fileExists(atPath: incoming.path) else { return }
+        try DurableFile.move(incoming.path, to: refused.path)
+    }
+
+    private func read(_ file: String, orElse other: AuditDirectory) throws -> [UInt8] {
+        do throws(FileError) {
+            return try DurableFile.read("\(path)/\(file)", bytesMax: Self.fileBytesMax)
+        } catch {
+            guard error.isNotFound else { throw error }
+            return try other.read(file)
+        }
+    }
+
+    /// Moves incoming files to their places and ends with the checkpoint; each is on disk when this
+    /// returns.
+    ///
+    /// Only then narrower forms of full tiles go: until then the former checkpoint needs them.
+    ///
+    /// - Parameters:
+    ///   - files: What `requireContinuation` has judged.
+    ///   - note: The checkpoint that signs them.
+    /// - Throws: An error of this machine; the next run goes on from what is there then.
+    package func takeIn(_ files: [TilePath], signedBy note: [UInt8]) throws {
         for tile in files {
-            let full = "\(path)/\(tile)"
-            let parent = full.lastIndex(of: "/").map { String(full[..<$0]) } ?? path
-            try DurableFile.makeDirectory(parent, mode: 0o755)
-            // One that a power cut spoiled would never be fetched again.
-            try DurableFile.write(try incoming.read(tile.description), to: full, mode: 0o600)
-            if !tile.isPartial {
-                try? FileManager.default.removeItem(atPath: "\(path)/\(tile.partialsDirectory)")
-            }
+            let place = "\(path)/\(tile)"
+            let parent = place.lastIndex(of: "/").map { String(place[..<$0]) } ?? path
+            try DurableFile.makeDirectory(parent, mode: 0o700)
+            try DurableFile.move("\(incoming.path)/\(tile)", to: place)
+        }
+        try write(note, to: TilePath.checkpoint)
+        for tile in files where !tile.isPartial {
+            try? FileManager.default.removeItem(atPath: "\(path)/\(tile.partialsDirectory)")
         }
         try incoming.remove()
     }
@@ -152,5 +226,44 @@ extension AuditDirectory {
 
     private static func broken(_ message: String, _ remedy: String) -> CommandFailure {
         CommandFailure(message, remedy: remedy, status: .tampered)
+    }
+}
+
+extension TilePath {
+    /// Whether the tile is full in a log of so many records.
+    fileprivate func endsBefore(_ size: UInt64) -> Bool {
+        let shift =
+            switch content {
+            case .entries: 0
+            case .hashes(let level): 8 * level
+            }
+        return !isPartial && index < size >> UInt64(8 + shift)
+    }
+}
+
+/// Keeps two programs from writing into one copy.
+package final class AuditDirectoryLock: Sendable {
+    private let lock: FileLock
+
+    /// Takes the lock; the directory is made if it is missing, and what a killed program has left
+    /// half written in it is removed.
+    ///
+    /// - Throws: `CommandFailure` while another program has it, `FileError`.
+    package init(_ directory: AuditDirectory) throws {
+        try DurableFile.makeDirectory(directory.path, mode: 0o700)
+        lock = try Self.lock(directory)
+        try DurableFile.removeUnfinished(in: directory.path)
+    }
+
+    private static func lock(_ directory: AuditDirectory) throws -> FileLock {
+        do {
+            return try FileLock("\(directory.path)/\(AuditDirectory.lockName)")
+        } catch {
+            guard error.isLocked else { throw error }
+            throw CommandFailure(
+                "another program writes into the copy in \(directory.path)",
+                remedy: "Wait until it has ended, and run it again."
+            )
+        }
     }
 }

@@ -23,29 +23,33 @@ package struct AuditDirectory: Sendable {
         try DurableFile.read("\(path)/\(file)", bytesMax: Self.fileBytesMax)
     }
 
-    /// Writes a file of the log and the directories above it.
+    /// Writes a file of the log and the directories above it, for this user alone.
     ///
-    /// Not synced: a copy that a power cut spoils is made again.
+    /// It is on disk when this returns: one that a power cut spoiled would never be fetched again.
     package func write(_ bytes: [UInt8], to file: String) throws {
-        let url = URL(filePath: "\(path)/\(file)")
-        try FileManager.default.createDirectory(
-            at: url.deletingLastPathComponent(),
-            withIntermediateDirectories: true
-        )
-        try Data(bytes).write(to: url, options: .atomic)
+        let place = "\(path)/\(file)"
+        let parent = place.lastIndex(of: "/").map { String(place[..<$0]) } ?? path
+        try DurableFile.makeDirectory(parent, mode: 0o700)
+        try DurableFile.write(bytes, to: place, mode: 0o600)
     }
 
-    /// The paths of all files, the verifier key excepted, sorted.
+    /// The paths of all files of the log, sorted: without the verifier key, and without what is
+    /// beside the copy while it is continued.
     package func files() -> [String] {
         guard let found = FileManager.default.enumerator(atPath: path) else { return [] }
         var files: [String] = []
         for case let file as String in found where file != Self.keyFile {
-            if file.hasPrefix(Self.incomingName) { continue }
+            if Self.isBeside(file) { continue }
             if found.fileAttributes?[.type] as? FileAttributeType != .typeDirectory {
                 files.append(file)
             }
         }
         return files.sorted()
+    }
+
+    private static func isBeside(_ file: String) -> Bool {
+        let first = file.prefix { $0 != "/" }
+        return first == incomingName || first == refusedName || first == lockName
     }
 
     /// How many records the log's own checkpoint has; nil if the key did not sign it.

@@ -15,6 +15,8 @@ package enum AuditPrinter {
     private static let first = ["svids", "documents", "agent", "what", "reason"]
     /// Fields with columns of their own.
     private static let columns: Set = ["v", "time", "event", "actor"]
+    /// Fields of base64 that tell a reader nothing; `-o json` has them.
+    private static let leftOut: Set = ["certificate", "tokenKey"]
 
     /// One line: the record with its index.
     package static func json(_ record: Signet_Admin_V1alpha1_AuditRecord) -> String {
@@ -56,7 +58,8 @@ package enum AuditPrinter {
 
     /// The fields of one event, the telling ones first, empty ones left out.
     private static func what(_ record: [String: Any]) -> String {
-        let names = record.keys.filter { !columns.contains($0) && !first.contains($0) }.sorted()
+        let aside = columns.union(leftOut).union(first)
+        let names = record.keys.filter { !aside.contains($0) }.sorted()
         return (first + names).compactMap { name in
             guard let value = record[name], name != "agent" || record["svids"] == nil else {
                 return nil

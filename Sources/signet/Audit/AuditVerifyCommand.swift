@@ -83,7 +83,8 @@ struct AuditVerifyCommand: AsyncParsableCommand {
         )
         defer { try? FileManager.default.removeItem(at: copy) }
         let directory = AuditDirectory(copy.path)
-        let log = try await AuditDownload(directory: directory).run(server)
+        // What is wrong with it is reported below.
+        let log = try await AuditDownload(directory: directory, isJudged: false).run(server)
         if key == nil {
             Terminal.error(
                 "the key is the one the server gave; compare it with one you kept: --key"
@@ -175,8 +176,10 @@ struct AuditExportCommand: AsyncParsableCommand {
         discussion: """
             The directory then holds the signed checkpoint, all records and hashes, and the \
             verifier key. Keep the key apart from the copy. A copy that is there is continued: only \
-            what is missing is fetched. Exit status 4 when the log does not continue it, as that of \
-            a server that was set back or restored; the copy stays as it was.
+            what is missing is fetched, also after an interrupted run, and taken in when it is what \
+            the checkpoint signs. Exit status 4 when the log does not continue the copy, as that of \
+            a server that was set back or restored; the copy stays as it was, and what the server \
+            sent is in .refused in it.
 
             Example: signet audit export --dir audit-copy
             """
@@ -190,16 +193,14 @@ struct AuditExportCommand: AsyncParsableCommand {
 
     func run() async throws {
         let directory = AuditDirectory(dir)
-        let existing = (try? FileManager.default.contentsOfDirectory(atPath: dir)) ?? []
-        let isNew = existing.allSatisfy { $0 == AuditDirectory.incomingName }
-        guard isNew || existing.contains(TilePath.checkpoint) else {
+        guard try directory.isNew() || directory.hasCheckpoint() else {
             throw CommandFailure(
                 "\(dir) is not empty and holds no audit log",
                 remedy: "Name an empty directory, or one made by this command."
             )
         }
         let log = try await AuditDownload(directory: directory).run(server)
-        try directory.write(Array("\(log.key)\n".utf8), to: AuditDirectory.keyFile)
+        try directory.keep(log.key)
         Terminal.out("\(log.checkpoint.size) records below \(dir), \(log.files) files of them new")
         Terminal.error(
             "next: signet audit verify --dir \(dir) --key \(dir)/\(AuditDirectory.keyFile)"

@@ -108,7 +108,7 @@ struct DecisionsVerifyCommand: AsyncParsableCommand {
             leaves = try Self.leaves(AuditDirectory(dir), AuditVerifyCommand.key(key))
         } else {
             let directory = AuditDirectory(copy.path)
-            let log = try await AuditDownload(directory: directory).run(server)
+            let log = try await AuditDownload(directory: directory, isJudged: false).run(server)
             leaves = try Self.leaves(directory, key.map(AuditVerifyCommand.key) ?? log.key)
         }
         let report = try await check(leaves)

@@ -38,6 +38,11 @@ struct DeploymentTests {
         #expect(timer.contains("\nWantedBy=timers.target\n"))
     }
 
+    @Test func `the first copy of a large log has the time that it takes`() throws {
+        let unit = try Self.unit("signet-audit-export.service")
+        #expect(unit.contains("\nTimeoutStartSec=infinity\n"))
+    }
+
     @Test(arguments: units)
     func `a unit starts a program of ours with options that it has`(name: String) async throws {
         let lines = try Self.unit(name).split(separator: "\n")
