@@ -21,6 +21,7 @@ extension DatastoreError {
         case .SQLITE_CONSTRAINT: self = .constraint(message)
         case .SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_FORMAT: self = .corrupt(message)
         case .SQLITE_FULL: self = .full
+        case .SQLITE_INTERRUPT: self = .interrupted
         case .SQLITE_IOERR:
             self = .inputOutput("\(message) (\(error.extendedResultCode.rawValue))")
         // The one misuse within reach of a caller: GRDB reports a closed connection so.

@@ -31,6 +31,8 @@ package enum DatastoreError: Error, Hashable, Sendable, CustomStringConvertible 
     /// After a commit the outcome is unknown until the next opening, so the datastore refuses
     /// every later write.
     case inputOutput(String)
+    /// Whoever asked for it waits no more (`BackupInterruption`).
+    case interrupted
     /// A newer release has migrated the file.
     case newerSchema
     /// The store has no identity yet.
@@ -64,6 +66,7 @@ package enum DatastoreError: Error, Hashable, Sendable, CustomStringConvertible 
         case .foreignFile: "the file is a database of another program"
         case .full: "the disk or the database is full"
         case .inputOutput(let detail): "the disk failed: \(detail)"
+        case .interrupted: "it was interrupted"
         case .newerSchema: "the database was written by a newer release"
         case .notEstablished: "the datastore has no identity yet"
         case .readOnly: "the database is read-only"

@@ -79,6 +79,17 @@ package final class ServerStore: Sendable {
         }
     }
 
+    /// Says that another reader of the file has found it damaged: the end of all writing, as if a
+    /// read of this store had.
+    ///
+    /// - Returns: Whether it is; what else befell that reader is not of this store.
+    @discardableResult
+    package func foundDamaged(_ error: DatastoreError) -> Bool {
+        guard case .corrupt = error else { return false }
+        _ = noticed(error)
+        return true
+    }
+
     /// Commits a row of its own: succeeds only if the store takes writes and the disk keeps them.
     package func probeWritable() async throws(DatastoreError) {
         do {

@@ -3,10 +3,12 @@
 import AuditLog
 import Backup
 import CAServer
+import Clocks
 import ControlAPI
 import ControlAPIProtos
 import Crypto
 import Datastore
+import DurableFiles
 import Foundation
 import GRPCCore
 import Issuance
@@ -34,6 +36,53 @@ extension TestServer {
     }
 }
 
+extension TestServer {
+    /// What is in the directory of the copies.
+    fileprivate func copies() throws -> [String] {
+        let directory = core.configuration.backupDirectory
+        guard FileManager.default.fileExists(atPath: directory) else { return [] }
+        return try FileManager.default.contentsOfDirectory(atPath: directory)
+    }
+
+    /// The events on record, as the database has them.
+    fileprivate func events() async throws -> Set<String> {
+        let leaves = try await core.datastore.read { try $0.leaves(from: 0, limit: 10_000) }
+        return Set(try leaves.map { try AuditRecord(parsing: $0.bytes).event.name.rawValue })
+    }
+
+    fileprivate var isDeskFree: Bool {
+        guard (try? core.backupDesk.begin()) != nil else { return false }
+        core.backupDesk.end()
+        return true
+    }
+
+    /// Makes the database larger than what is on its way to a reader who takes nothing.
+    fileprivate func grow() async throws {
+        let draft = DocumentDraft(
+            key: DocumentKey(
+                group: DocumentKey.nativeGroup,
+                kind: "Large",
+                namespace: "default",
+                name: "large"
+            ),
+            canonicalJSON: [UInt8](repeating: 0x20, count: 16 << 20),
+            labels: [:],
+            actor: Self.actor,
+            reason: ""
+        )
+        try await core.datastore.write { transaction in
+            let number = try transaction.advanceRevision().number
+            _ = try transaction.put(
+                draft,
+                newUID: "large",
+                expecting: .any,
+                number: number,
+                now: Date()
+            )
+        }
+    }
+}
+
 @Suite(.timeLimit(.minutes(1)))
 struct BackupTests {
     private static let passphrase = "open sesame"
@@ -53,12 +102,13 @@ struct BackupTests {
     private func withBackups<Value: Sendable>(
         in directory: TestDirectory,
         passphrase: String = passphrase,
+        clock: any NodeClock = SystemClock(),
         _ change: (inout ServerConfiguration) -> Void = { _ in },
         _ body: (TestServer) async throws -> Value
     ) async throws -> Value {
         let secret = "\(directory.path)/backup-passphrase"
         try Self.write(passphrase, to: secret)
-        return try await withServer(in: directory) {
+        return try await withServer(in: directory, clock: clock) {
             $0.keyFileCost = .least
             $0.backupPassphrase = .file(secret)
             change(&$0)
@@ -122,12 +172,7 @@ struct BackupTests {
             #expect(tree.size == manifest.logSize)
             #expect(tree.root == manifest.logRoot)
             #expect(manifest.logSize == UInt64(records.count) - 1)
-            try await eventually("the copy is gone") {
-                let left = try FileManager.default.contentsOfDirectory(
-                    atPath: server.core.configuration.backupDirectory
-                )
-                return left.isEmpty
-            }
+            #expect(try server.copies().isEmpty)
         }
     }
 
@@ -157,40 +202,132 @@ struct BackupTests {
         } _: { server in
             let refused = await refusal { try await server.backup() }
             #expect(refused?.kind == .permissionDenied)
-            let records = try await server.requireIntactLog().records
-            #expect(records.contains { $0.contains("requestRefused") })
-            #expect(!records.contains { $0.contains("backupMade") })
+            // Nobody may ask for the log here.
+            let events = try await server.events()
+            #expect(events.contains("requestRefused"))
+            #expect(!events.contains("backupMade"))
+            #expect(try server.copies().isEmpty)
         }
     }
 
     @Test func `one backup is made at a time`() async throws {
         let directory = try TestDirectory()
         try await withBackups(in: directory) { server in
-            // The first has begun when its first part is here, and ends when its reader is let go.
-            try await server.administration.backup(.init()) { response in
-                var parts = response.messages.makeAsyncIterator()
-                _ = try #require(try await parts.next())
-                let second = await refusal { try await server.backup() }
-                // What is short may have been sent whole by now.
-                if let second { #expect(second.reason == "backupRunning") }
-                while try await parts.next() != nil {}
-            }
-            try await eventually("the next one is made") {
-                await refusal { try await server.backup() } == nil
-            }
+            let desk = server.core.backupDesk
+            try desk.begin()
+            let second = await refusal { try await server.backup() }
+            #expect(second?.reason == "backupRunning", "\(second?.message ?? "made")")
+            #expect(throws: APIError.self) { try desk.begin() }
+            desk.end()
+            _ = try await server.backup()
+            // Whoever is served gives it back.
+            try desk.begin()
+            desk.end()
         }
     }
 
-    @Test func `what a crash has left of a backup goes at the next start`() async throws {
+    @Test func `a reader who takes nothing for 30 s is ended`() async throws {
+        let (directory, clock) = (try TestDirectory(), ShiftedClock())
+        try await withBackups(in: directory, clock: clock) { server in
+            try await server.grow()
+            let refused = await refusal {
+                try await server.administration.backup(.init()) { response in
+                    var parts = response.messages.makeAsyncIterator()
+                    _ = try #require(try await parts.next())
+                    try await eventually("it is ended") {
+                        clock.pass(.seconds(31))
+                        return server.isDeskFree
+                    }
+                    while try await parts.next() != nil {}
+                }
+            }
+            #expect(refused != nil)
+            #expect(try await !server.events().contains("backupMade"))
+            #expect(try server.copies().isEmpty)
+        }
+    }
+
+    @Test func `a reader who goes ends the backup`() async throws {
+        struct Gone: Error {}
         let directory = try TestDirectory()
-        let left = "\(directory.path)/data/backup/0123.sqlite"
+        try await withBackups(in: directory) { server in
+            try await server.grow()
+            let gone = await refusal {
+                try await server.administration.backup(.init()) { response in
+                    var parts = response.messages.makeAsyncIterator()
+                    _ = try #require(try await parts.next())
+                    // The copy has no name any more while it is sent: a crash leaves nothing.
+                    #expect(try server.copies().isEmpty)
+                    throw Gone()
+                }
+            }
+            #expect(gone != nil)
+            try await eventually("the next one may be made") { server.isDeskFree }
+            #expect(try await !server.events().contains("backupMade"))
+        }
+    }
+
+    @Test func `no copy is made where the rest is left to the server itself`() async throws {
+        let directory = try TestDirectory()
+        try await withBackups(in: directory) { server in
+            let room = FileSystemRoom(bytes: 1 << 40, freeBytes: DecisionRoom.freeBytesMin)
+            let id = [UInt8](repeating: 1, count: BackupManifest.idCount)
+            let error = #expect(throws: APIError.self) {
+                _ = try BackupSource(
+                    of: server.core,
+                    id: id,
+                    until: BackupInterruption(),
+                    room: room
+                )
+            }
+            #expect(error?.reason == "backupRoom")
+            #expect(error?.message.contains(server.core.configuration.backupDirectory) == true)
+            #expect(try server.copies().isEmpty)
+        }
+    }
+
+    @Test func `a copy that nobody waits for leaves nothing`() async throws {
+        let directory = try TestDirectory()
+        try await withBackups(in: directory) { server in
+            let id = [UInt8](repeating: 1, count: BackupManifest.idCount)
+            let interruption = BackupInterruption()
+            interruption.end()
+            #expect(throws: DatastoreError.interrupted) {
+                _ = try BackupSource(of: server.core, id: id, until: interruption)
+            }
+            #expect(try server.copies().isEmpty)
+        }
+    }
+
+    @Test func `what a crash has left of a backup goes at the next start, and nothing else`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        let folder = "\(directory.path)/data/backup"
         try FileManager.default.createDirectory(
-            atPath: "\(directory.path)/data/backup",
+            atPath: folder,
             withIntermediateDirectories: true
         )
-        try Self.write("left over", to: left)
-        try await withServer(in: directory) { _ in
-            #expect(!FileManager.default.fileExists(atPath: left))
+        let id = String(repeating: "0f", count: BackupManifest.idCount)
+        let left = ["\(id).sqlite", "\(id).sqlite-journal"]
+        let kept = [
+            "0123.sqlite", "\(id).signetbackup", "\(id)0.sqlite", "G\(id.dropFirst()).sqlite",
+            "last-night.signetbackup",
+        ]
+        for name in left + kept { try Self.write("left over", to: "\(folder)/\(name)") }
+        try await withServer(in: directory) { server in
+            #expect(try Set(server.copies()) == Set(kept))
+        }
+    }
+
+    @Test func `what cannot be deleted of a backup keeps no server from starting`() async throws {
+        let directory = try TestDirectory()
+        let id = String(repeating: "0f", count: BackupManifest.idCount)
+        let left = "\(directory.path)/data/backup/\(id).sqlite"
+        // A directory is no file of a backup, and cannot be unlinked.
+        try FileManager.default.createDirectory(atPath: left, withIntermediateDirectories: true)
+        try await withServer(in: directory) { server in
+            #expect(try server.copies() == ["\(id).sqlite"])
         }
     }
 }

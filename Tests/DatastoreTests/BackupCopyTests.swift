@@ -5,6 +5,7 @@ import Foundation
 import GRDB
 import NodeSync
 import SPIFFE
+import Synchronization
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct BackupCopyTests {
@@ -20,13 +21,15 @@ import Testing
     @discardableResult
     private func copy(
         bytesMax: UInt64 = 1 << 30,
-        from leaf: UInt64 = 0
+        from leaf: UInt64 = 0,
+        until interruption: BackupInterruption = BackupInterruption()
     ) throws -> BackupSnapshot {
         try BackupCopy.make(
             of: directory.path,
             at: copyPath,
             bytesMax: bytesMax,
-            leafHashesFrom: leaf
+            leafHashesFrom: leaf,
+            until: interruption
         )
     }
 
@@ -168,8 +171,97 @@ import Testing
                 of: other.path,
                 at: copyPath,
                 bytesMax: 1 << 30,
-                leafHashesFrom: 0
+                leafHashesFrom: 0,
+                until: BackupInterruption()
             )
         }
+    }
+
+    @Test func `a copy that nobody waits for is interrupted`() throws {
+        try fill()
+        let interruption = BackupInterruption()
+        interruption.end()
+        #expect(throws: DatastoreError.interrupted) { try copy(until: interruption) }
+    }
+
+    @Test func `what is under way is interrupted, and nothing after it`() throws {
+        let interruption = BackupInterruption()
+        let calls = Mutex(0)
+        try interruption.during {
+            calls.withLock { $0 += 1 }
+        } _: {
+            try interruption.check()
+            interruption.end()
+        }
+        #expect(calls.withLock { $0 } == 1)
+        #expect(throws: DatastoreError.interrupted) { try interruption.check() }
+        // It is closed by now.
+        interruption.end()
+        #expect(calls.withLock { $0 } == 1)
+    }
+
+    @Test func `a statement in its midst is interrupted`() throws {
+        let queue = try DatabaseQueue()
+        let interruption = BackupInterruption()
+        let begun = DispatchSemaphore(value: 0)
+        let function = DatabaseFunction("begun", argumentCount: 0) { _ in
+            begun.signal()
+            return 1
+        }
+        let ender = Thread {
+            begun.wait()
+            interruption.end()
+        }
+        ender.start()
+        let error = #expect(throws: DatabaseError.self) {
+            try interruption.during {
+                queue.interrupt()
+            } _: {
+                try queue.writeWithoutTransaction { database in
+                    database.add(function: function)
+                    // Without end, but for the interruption.
+                    _ = try Int.fetchOne(
+                        database,
+                        sql: """
+                            WITH RECURSIVE n(x) AS (SELECT begun() UNION ALL SELECT x + 1 FROM n)
+                            SELECT count(*) FROM n
+                            """
+                    )
+                }
+            }
+        }
+        #expect(error?.resultCode == .SQLITE_INTERRUPT)
+    }
+
+    @Test func `damage that the copy meets ends the writing of the store`() async throws {
+        try store.writeNow { transaction in
+            let number = try transaction.advanceRevision().number
+            for index in 0..<400 {
+                try transaction.put(.sample("entry-\(index)", revision: number))
+            }
+        }
+        try store.close()
+        var file = try Data(contentsOf: URL(filePath: directory.path))
+        let pages = file.count / 4096
+        for page in (pages * 3 / 4)..<pages {
+            let start = page * 4096
+            file.replaceSubrange(start..<start + 200, with: repeatElement(0xEE, count: 200))
+        }
+        try file.write(to: URL(filePath: directory.path))
+        let damaged = try directory.open()
+        try await damaged.probeWritable()
+        do {
+            try copy()
+            Issue.record("it was copied")
+        } catch let error as DatastoreError {
+            #expect(damaged.foundDamaged(error), "\(error)")
+        }
+        await #expect(throws: DatastoreError.self) { try await damaged.probeWritable() }
+    }
+
+    @Test func `what befalls the copy alone is not the store's`() async throws {
+        #expect(!store.foundDamaged(.full))
+        #expect(!store.foundDamaged(.inputOutput("of another file")))
+        try await store.probeWritable()
     }
 }

@@ -17,7 +17,8 @@ package enum AuditEvent: Hashable, Sendable {
     case authorityRevoked(AuthorityDistrustAct)
     /// What the authority signed is being replaced.
     case authorityTainted(AuthorityDistrustAct)
-    /// A backup was made, and whoever asked for it has all of it.
+    /// A backup was made, and all of it was sent to whoever asked for it. One that breaks off has no
+    /// record, only a line of the server's log with actor and bytes.
     case backupMade(BackupMaking)
     case certificateRevoked(CertificateRevocation)
     case clockRefused(ClockRefusal)

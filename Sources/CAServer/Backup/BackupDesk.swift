@@ -3,23 +3,27 @@
 internal import AuditLog
 internal import Backup
 internal import Clocks
-internal import ControlAPI
-internal import Datastore
+package import ControlAPI
+package import Datastore
 internal import Dispatch
-internal import DurableFiles
+package import DurableFiles
 internal import FoundationEssentials
+package import Logging
 internal import SPIFFE
 internal import Synchronization
+internal import Telemetry
 
 /// Makes backups, one at a time (docs/decisions/0022-backup-and-restore.md).
-final class BackupDesk: Sendable {
+package final class BackupDesk: Sendable {
     private let isBusy = Mutex(false)
     private let queue = DispatchQueue(label: "signet.backup")
+
+    package init() {}
 
     /// Begins a backup; `end` has to follow.
     ///
     /// - Throws: `APIError` (`backupRunning`) while another one is under way.
-    func begin() throws(APIError) {
+    package func begin() throws(APIError) {
         let isFree = isBusy.withLock { isBusy in
             defer { isBusy = true }
             return !isBusy
@@ -33,7 +37,8 @@ final class BackupDesk: Sendable {
         }
     }
 
-    func end() { isBusy.withLock { $0 = false } }
+    /// Lets the next one begin.
+    package func end() { isBusy.withLock { $0 = false } }
 
     /// Waits for disk and passphrase outside of the pool of the tasks, in which others would wait
     /// too.
@@ -45,17 +50,46 @@ final class BackupDesk: Sendable {
         }
     }
 
-    /// Deletes what a backup has left behind that a crash ended.
+    /// Deletes the copies that a crash has left of backups, and nothing else that is there.
     ///
-    /// Only for a data directory that this process holds alone.
-    static func removeLeftOver(in directory: String) throws {
+    /// Only for a data directory that this process holds alone. What cannot be deleted is logged: it
+    /// takes room, and keeps no server from starting.
+    package static func removeLeftOver(in directory: String, logger: Logger) {
         guard FileManager.default.fileExists(atPath: directory) else { return }
-        try FileManager.default.removeItem(atPath: directory)
+        var failures: [any Error] = []
+        var names: [String] = []
+        do {
+            names = try FileManager.default.contentsOfDirectory(atPath: directory)
+        } catch {
+            failures.append(error)
+        }
+        for name in names where isCopy(name) {
+            do {
+                try DurableFile.remove("\(directory)/\(name)")
+            } catch {
+                failures.append(error)
+            }
+        }
+        for error in failures {
+            logger.warning(
+                "what is left of a backup cannot be deleted; delete it by hand",
+                metadata: ["directory": "\(directory)", "error": "\(error)"]
+            )
+        }
+    }
+
+    /// Whether a file is named as `BackupSource` names copies, or as SQLite a journal of one.
+    private static func isCopy(_ name: String) -> Bool {
+        let suffixes = ["", "-journal", "-shm", "-wal"].map { ".sqlite" + $0 }
+        guard let suffix = suffixes.first(where: name.hasSuffix) else { return false }
+        let id = name.utf8.dropLast(suffix.utf8.count)
+        let digits = Set("0123456789abcdef".utf8)
+        return id.count == 2 * BackupManifest.idCount && id.allSatisfy(digits.contains)
     }
 }
 
 /// A copy of the database on its way to who asked for it.
-struct BackupSource: Sendable {
+package struct BackupSource: Sendable {
     let manifest: BackupManifest
     let path: String
 
@@ -64,21 +98,29 @@ struct BackupSource: Sendable {
     /// - Parameters:
     ///   - core: The server.
     ///   - id: The backup's ID.
+    ///   - interruption: Ends it before it is complete.
+    ///   - room: What the file system has; nil: it is asked.
     /// - Throws: `APIError` (`backupRoom`), `DatastoreError`, `FileError`. Nothing is left then.
-    init(of core: ServerCore, id: [UInt8]) throws {
+    package init(
+        of core: ServerCore,
+        id: [UInt8],
+        until interruption: BackupInterruption,
+        room: FileSystemRoom? = nil
+    ) throws {
         let directory = core.configuration.backupDirectory
         try DurableFile.makeDirectory(directory, mode: 0o700)
-        let spare = DecisionRoom.spare(try DurableFile.room(at: directory))
+        let spare = DecisionRoom.spare(try room ?? DurableFile.room(at: directory))
         path = "\(directory)/\(Hexadecimal.text(id)).sqlite"
         do {
             // Before the copy, so that all of it is of records that the copy's moment has.
             var tree = core.audit.frontier
             let time = core.clock.wallTime
-            let snapshot = try BackupCopy.make(
-                of: core.configuration.databasePath,
-                at: path,
+            let snapshot = try Self.copy(
+                core,
+                to: path,
                 bytesMax: spare,
-                leafHashesFrom: tree.size
+                leafHashesFrom: tree.size,
+                until: interruption
             )
             for bytes in snapshot.leafHashes {
                 guard let hash = MerkleHash(bytes) else {
@@ -109,6 +151,29 @@ struct BackupSource: Sendable {
                 "the copy has no room below \(directory): it may take \(spare >> 20) MiB, the rest is "
                     + "left to the server itself; free some of the file system and retry"
             )
+        }
+    }
+
+    private static func copy(
+        _ core: ServerCore,
+        to path: String,
+        bytesMax: UInt64,
+        leafHashesFrom leaf: UInt64,
+        until interruption: BackupInterruption
+    ) throws(DatastoreError) -> BackupSnapshot {
+        do {
+            return try BackupCopy.make(
+                of: core.configuration.databasePath,
+                at: path,
+                bytesMax: bytesMax,
+                leafHashesFrom: leaf,
+                until: interruption
+            )
+        } catch {
+            if core.datastore.foundDamaged(error) {
+                core.health.unmet("datastore", reason: error.description)
+            }
+            throw error
         }
     }
 }

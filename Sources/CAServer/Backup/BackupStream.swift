@@ -23,11 +23,16 @@ final class BackupStream: Sendable {
     private let manifest: BackupManifest
     private let state: Mutex<State>
 
-    /// Opens the copy; the passphrase takes about a second, on the calling thread.
+    /// Opens the copy, whose name goes at once: a crash leaves nothing of it from here on, and its
+    /// room is free when the stream goes.
+    ///
+    /// The passphrase takes about a second, on the calling thread.
     ///
     /// - Throws: `FileError`, `BackupFileError`.
     init(_ source: BackupSource, passphrase: Secret, cost: SealedKey.Cost) throws {
         manifest = source.manifest
+        let file = try FileReader(source.path)
+        try DurableFile.remove(source.path)
         var generator = SystemRandomness()
         var sealer = try BackupSealer(
             passphrase: passphrase.bytes,
@@ -35,7 +40,7 @@ final class BackupStream: Sendable {
             using: &generator
         )
         let begin = [sealer.header] + (try sealer.seal(BackupFile.preamble(source.manifest)))
-        state = Mutex(State(file: try FileReader(source.path), sealer: sealer, ready: begin))
+        state = Mutex(State(file: file, sealer: sealer, ready: begin))
     }
 
     /// The next piece of the file; nil after the last one.

@@ -56,7 +56,7 @@ package struct Server: Sendable {
         profiles = try configuration.readProfiles()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
-        try BackupDesk.removeLeftOver(in: configuration.backupDirectory)
+        BackupDesk.removeLeftOver(in: configuration.backupDirectory, logger: logger)
         // Before databases and keys are opened, which takes seconds.
         try configuration.listen.requireListenable()
         let datastore = try Self.openDatastore(configuration.databasePath)

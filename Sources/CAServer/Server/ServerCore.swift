@@ -99,7 +99,7 @@ package final class ServerCore: Sendable {
     /// a slow one does not replace what a later one found.
     private let trustReads = Mutex<(begun: Int, distrust: Int, trust: Int)>((0, 0, 0))
     /// Makes backups.
-    let backupDesk = BackupDesk()
+    package let backupDesk = BackupDesk()
     /// What admins ask of the rotation.
     let rotationDesk = RotationDesk()
     /// How authorities are distrusted, by their key identifiers.

@@ -6,6 +6,7 @@ internal import Backup
 internal import Clocks
 internal import ControlAPI
 internal import ControlAPIProtos
+internal import Datastore
 internal import DurableFiles
 internal import FoundationEssentials
 internal import GRPCCore
@@ -13,12 +14,49 @@ internal import GRPCPeer
 internal import Logging
 internal import SPIFFE
 internal import SwiftProtobuf
+internal import Synchronization
+
+/// One backup on its way: how much of it was sent, and whether it is waited for.
+final class BackupRun: Sendable {
+    let interruption = BackupInterruption()
+    private let bytes = Mutex<UInt64>(0)
+    private let ended = Signal()
+
+    /// How many bytes of the file were taken.
+    var bytesSent: UInt64 { bytes.withLock { $0 } }
+
+    func sent(_ count: Int) { bytes.withLock { $0 += UInt64(count) } }
+
+    /// Its caller is gone, or the server ends.
+    func end() {
+        interruption.end()
+        ended.signal()
+    }
+
+    /// Returns at the end, or when the task is cancelled.
+    func wait() async {
+        while !interruption.isEnded, !Task.isCancelled { await ended.wait() }
+    }
+
+    /// - Throws: `APIError` (`backupEnded`) after the end.
+    func check() throws(APIError) {
+        if interruption.isEnded { throw Self.noReader }
+    }
+
+    static let noReader = APIError(
+        .unavailable,
+        "backupEnded",
+        "nobody waits for the backup any more, or the server ends; make another one"
+    )
+}
 
 /// Backups.
 extension AdministrationService {
-    /// How long a reader may take for one piece of a backup; then it is ended, so that others may be
+    /// How long a reader may take for one part of a backup; then it is ended, so that others may be
     /// made.
-    static let backupPieceDuration: Duration = .seconds(30)
+    static let backupPartDuration: Duration = .seconds(30)
+    /// Most bytes of a part: a slow reader takes it in that time, at 2 KiB/s.
+    static let backupPartBytesMax = 64 * 1024
 
     func backup(
         request: Signet_Admin_V1alpha1_BackupRequest,
@@ -27,27 +65,52 @@ extension AdministrationService {
     ) async throws {
         let question = AdminQuestion.exactly(.serverBackup)
         // What is not the caller's to ask for costs nothing.
-        try await gate.read(question, context)
-        let (core, desk) = (core, core.backupDesk)
+        let actor = try await gate.read(question, context) { _, standing in standing.actor }
+        let desk = core.backupDesk
         try desk.begin()
         defer { desk.end() }
-        let source = try await copy()
-        // What is left over of one that cannot be removed goes at the next start.
-        defer { try? DurableFile.remove(source.path) }
-        let stream = try await prepared {
-            try BackupStream(
-                source,
-                passphrase: try core.configuration.readBackupPassphrase(),
-                cost: core.configuration.keyFileCost
+        let run = BackupRun()
+        do {
+            try await send(question, run, response, context)
+        } catch {
+            // The log has no record of it, though somebody may have most of it.
+            core.logger.warning(
+                "a backup broke off",
+                metadata: [
+                    "actor": "\(actor)", "bytes": "\(run.bytesSent)", "error": "\(error)",
+                ]
             )
+            throw error
         }
-        while let piece = try await prepared({ try stream.next() }) {
-            // Rights may end while it is read.
-            try await gate.read(question, context)
-            let part = Signet_Admin_V1alpha1_BackupPart.with { $0.content = Data(piece) }
-            try await send(part, response, context.stream)
+    }
+
+    /// Apart from its caller: Swift 6.3 crashes on a cancellation handler within `do` and `catch`.
+    private func send(
+        _ question: AdminQuestion,
+        _ run: BackupRun,
+        _ response: RPCWriter<Signet_Admin_V1alpha1_BackupPart>,
+        _ context: ServerContext
+    ) async throws {
+        try await withRPCCancellationHandler {
+            let stream = try await prepare(run)
+            while let piece = try await prepared({ try stream.next() }) {
+                try run.check()
+                // Rights may end while it is read.
+                try await gate.read(question, context)
+                try await send(piece, run, response, context.stream)
+            }
+            try await finish(stream.making, question, response, context)
+        } onCancelRPC: {
+            run.end()
         }
-        let making = stream.making
+    }
+
+    private func finish(
+        _ making: BackupMaking,
+        _ question: AdminQuestion,
+        _ response: RPCWriter<Signet_Admin_V1alpha1_BackupPart>,
+        _ context: ServerContext
+    ) async throws {
         try await gate.write(question, context) { transaction, standing in
             _ = try transaction.append(.backupMade(making), by: standing.actor, at: standing.now)
         }
@@ -67,7 +130,7 @@ extension AdministrationService {
         )
     }
 
-    private func copy() async throws -> BackupSource {
+    private func prepare(_ run: BackupRun) async throws -> BackupStream {
         var generator = core.randomness
         let id = (0..<BackupManifest.idCount).map { _ in
             UInt8.random(in: .min ... .max, using: &generator)
@@ -75,8 +138,15 @@ extension AdministrationService {
         let core = core
         return try await prepared {
             // Before the copy, which is in vain without it.
-            _ = try core.configuration.readBackupPassphrase()
-            return try BackupSource(of: core, id: id)
+            let passphrase = try core.configuration.readBackupPassphrase()
+            let source = try BackupSource(of: core, id: id, until: run.interruption)
+            // Its name is gone already, unless it could not be opened.
+            defer { try? DurableFile.remove(source.path) }
+            return try BackupStream(
+                source,
+                passphrase: passphrase,
+                cost: core.configuration.keyFileCost
+            )
         }
     }
 
@@ -88,39 +158,71 @@ extension AdministrationService {
             return try await core.backupDesk.apart(body)
         } catch let error as APIError {
             throw error
+        } catch DatastoreError.interrupted {
+            throw BackupRun.noReader
         } catch {
-            core.logger.error("a backup failed", metadata: ["error": "\(error)"])
             throw APIError(.unavailable, "backupFailed", "no backup was made: \(error)")
         }
     }
 
     private func send(
+        _ piece: [UInt8],
+        _ run: BackupRun,
+        _ response: RPCWriter<Signet_Admin_V1alpha1_BackupPart>,
+        _ stream: RequestStream?
+    ) async throws {
+        var rest = piece[...]
+        while !rest.isEmpty {
+            let content = rest.prefix(Self.backupPartBytesMax)
+            rest = rest.dropFirst(content.count)
+            let part = Signet_Admin_V1alpha1_BackupPart.with { $0.content = Data(content) }
+            try await send(part, run, response, stream)
+            run.sent(content.count)
+        }
+    }
+
+    private enum PartEnd {
+        case ended
+        case late
+        case taken
+    }
+
+    private func send(
         _ part: Signet_Admin_V1alpha1_BackupPart,
+        _ run: BackupRun,
         _ response: RPCWriter<Signet_Admin_V1alpha1_BackupPart>,
         _ stream: RequestStream?
     ) async throws {
         let clock = core.clock
-        let end = clock.bootTime + Self.backupPieceDuration
-        let isTaken = try await withThrowingTaskGroup(of: Bool.self) { group in
+        let end = clock.bootTime + Self.backupPartDuration
+        let partEnd = try await withThrowingTaskGroup(of: PartEnd.self) { group in
             group.addTask {
                 try await response.write(part)
                 await stream?.drained()
-                return true
+                return .taken
             }
             group.addTask {
                 try await clock.sleep(untilBoot: end)
-                return false
+                return .late
+            }
+            group.addTask {
+                await run.wait()
+                return .ended
             }
             defer { group.cancelAll() }
-            let isTaken = try await group.next() ?? false
-            if !isTaken { stream?.end() }
-            return isTaken
+            let first = try await group.next() ?? .late
+            // What waits for its reader would go on to wait.
+            if first != .taken { stream?.end() }
+            return first
         }
-        guard isTaken else {
+        switch partEnd {
+        case .taken: return
+        case .ended: throw BackupRun.noReader
+        case .late:
             throw APIError(
                 .unavailable,
                 "backupSlow",
-                "nothing of the backup was taken for \(Self.backupPieceDuration.components.seconds) s"
+                "nothing of the backup was taken for \(Self.backupPartDuration.components.seconds) s"
             )
         }
     }

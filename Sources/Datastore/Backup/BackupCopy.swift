@@ -46,15 +46,17 @@ package enum BackupCopy {
     ///   - path: A file that does not exist yet, for the server's user alone.
     ///   - bytesMax: The most that the copy may take of the disk.
     ///   - leaf: From which leaf of the log on hashes are wanted.
+    ///   - interruption: Ends it before it is complete.
     /// - Returns: What is in the copy, which is a closed file without a write-ahead log.
     /// - Throws: `DatastoreError`: `.full` when `bytesMax` or the disk is too small, `.notEstablished`
-    ///   for a store without identity, others of the engine. The file at `path` is then for the
+    ///   for a store without identity, `.interrupted`, others of the engine. The file at `path` is then for the
     ///   caller to delete.
     package static func make(
         of source: String,
         at path: String,
         bytesMax: UInt64,
-        leafHashesFrom leaf: UInt64
+        leafHashesFrom leaf: UInt64,
+        until interruption: BackupInterruption
     ) throws(DatastoreError) -> BackupSnapshot {
         let pagesMax = bytesMax / pageBytes
         guard pagesMax >= pagesMin else { throw .full }
@@ -72,11 +74,15 @@ package enum BackupCopy {
             let copy = try DatabaseQueue(path: path, configuration: configuration(pagesMax))
             defer { try? copy.close() }
             try Schema.migrator.migrate(copy)
-            return try copy.writeWithoutTransaction { database in
-                try database.execute(sql: "ATTACH DATABASE ? AS source", arguments: [source])
-                let snapshot = try fill(database, leafHashesFrom: leaf)
-                try database.execute(sql: "DETACH DATABASE source")
-                return snapshot
+            return try interruption.during {
+                copy.interrupt()
+            } _: {
+                try copy.writeWithoutTransaction { database in
+                    try database.execute(sql: "ATTACH DATABASE ? AS source", arguments: [source])
+                    let snapshot = try fill(database, leafHashesFrom: leaf, until: interruption)
+                    try database.execute(sql: "DETACH DATABASE source")
+                    return snapshot
+                }
             }
         } catch {
             throw DatastoreError(error)
@@ -106,11 +112,16 @@ package enum BackupCopy {
     /// Copies rows, all of one moment of the source.
     private static func fill(
         _ database: Database,
-        leafHashesFrom leaf: UInt64
+        leafHashesFrom leaf: UInt64,
+        until interruption: BackupInterruption
     ) throws -> BackupSnapshot {
         var snapshot: BackupSnapshot?
         try database.inTransaction(.deferred) {
-            for table in BackupTables.copied { try copyRows(of: table, in: database) }
+            for table in BackupTables.copied {
+                try copyRows(of: table, in: database)
+                // Between two statements nothing is there that could be interrupted.
+                try interruption.check()
+            }
             let read = ReadTransaction(database)
             guard let identity = try read.identity() else { throw DatastoreError.notEstablished }
             snapshot = BackupSnapshot(
