@@ -13,6 +13,7 @@ import Foundation
 import GRPCCore
 import Issuance
 import NodeSync
+import SPIFFE
 import SwiftProtobuf
 import Testing
 

@@ -38,6 +38,40 @@ import Testing
             try transaction.put(AuthorityRecord.sample("a1", state: "active"))
             let number = try transaction.advanceRevision().number
             try transaction.put(.sample("web", revision: number))
+            let (a, b) = (
+                try SPIFFEID("spiffe://example.org/a"), try SPIFFEID("spiffe://example.org/b")
+            )
+            let document = try transaction.put(
+                DocumentDraft(
+                    key: DocumentKey(
+                        group: DocumentKey.nativeGroup,
+                        kind: "DelegationPolicy",
+                        namespace: "default",
+                        name: "p"
+                    ),
+                    canonicalJSON: Array("{}".utf8),
+                    labels: [:],
+                    actor: "uid:0@host",
+                    reason: ""
+                ),
+                newUID: "uid-p",
+                expecting: .any,
+                number: number,
+                now: noon
+            )
+            try transaction.put(
+                DelegationPolicy(
+                    id: document.uid,
+                    namespace: "default",
+                    name: "p",
+                    version: document.resourceVersion,
+                    subjects: [a],
+                    actors: [b],
+                    audiences: ["ledger"],
+                    expires: nil
+                )
+            )
+            try transaction.record([DelegationParty(id: a, issuedAt: noon, notAfter: noon)])
             for index in UInt8(0)..<3 {
                 _ = try transaction.appendLeaf(
                     bytes: [index],
@@ -111,6 +145,8 @@ import Testing
         }
         #expect(try !rows(copied, "authorities").isEmpty)
         #expect(try !rows(copied, "entries").isEmpty)
+        #expect(try !rows(copied, "delegation_terms").isEmpty)
+        #expect(try !rows(copied, "delegation_parties").isEmpty)
         // As a new file has them.
         let fresh = try TemporaryStore()
         try fresh.open().close()

@@ -6,10 +6,11 @@
 package enum BackupTables {
     /// What is declared, and what was issued and refused under it.
     package static let copied = [
-        "authorities", "bundle", "document_history", "document_labels", "documents", "entries",
-        "federated_bundles", "intents", "listed_certificates", "meta", "node_selectors", "nodes",
-        "proxies", "revocation_lists", "revoked_certificates", "revoked_identities",
-        "token_holders", "withdrawn_node_keys",
+        "authorities", "bundle", "delegation_parties", "delegation_policies", "delegation_terms",
+        "document_history", "document_labels", "documents", "entries", "federated_bundles",
+        "intents", "listed_certificates", "meta", "node_selectors", "nodes", "proxies",
+        "revocation_lists", "revoked_certificates", "revoked_identities", "token_holders",
+        "withdrawn_node_keys",
     ]
 
     /// What must not come back: the log and its tree, which are files of their own, tokens by which
