@@ -44,6 +44,7 @@ struct CatalogTests {
             {
                 $0.lifetimes = lifetimes
                 ($0.publicURL, $0.publicListen) = (url, .socket(publicSocket))
+                $0.exchangesTokens = true
                 // Below what an operator may set: authorities of ten minutes are to be rotated.
                 $0.publicHold = .seconds(30)
             },
@@ -120,10 +121,11 @@ struct CatalogTests {
         )
         #expect(results.map { $0.signed.certificateChain.count } == [1, 0])
         let tokens = try await server.tokens(
-            [(entry, "spiffe://example.org/web", ["api"])],
+            [(entry, "spiffe://example.org/web", ["spiffe://example.org/b"])],
             as: agent
         )
         #expect(tokens.map(\.refusal.code) == [""])
+        try await exchange(tokens[0].token, of: "spiffe://example.org/web", server, agent)
         let text = entryDocument("api", spiffeID: "spiffe://example.org/api")
         _ = try await server.apply(text, isDryRun: true)
         _ = await refusal { try await server.apply("nonsense: 1") }
@@ -134,6 +136,24 @@ struct CatalogTests {
             }
             #expect(denied?.kind == .permissionDenied)
         }
+    }
+
+    /// Somebody to whom a token was shown exchanges it.
+    private func exchange(
+        _ token: String,
+        of subject: String,
+        _ server: TestServer,
+        _ agent: TestAgent
+    ) async throws {
+        let actor = try await server.register("b")
+        try await server.permitChain(subjects: subject)
+        let answer = try await server.exchange(
+            token,
+            by: (actor, "spiffe://example.org/b"),
+            for: "ledger",
+            as: agent
+        )
+        #expect(answer.refusal.code == "")
     }
 
     /// An agent brings a segment of its decision log.

@@ -33,6 +33,13 @@ import Testing
         #expect(try read(Self.url + "publicHold: 4h\n").hold == .seconds(4 * 3600))
     }
 
+    @Test func `tokens are exchanged under another issuer's name if that is said`() throws {
+        #expect(try read(Self.url).delegatedIssuer == nil)
+        let on = try read(Self.url + "tokenExchange: true\n")
+        #expect(on.delegatedIssuer == "https://id.example.org/td/delegated")
+        #expect(try read(Self.url + "tokenExchange: false\n").delegatedIssuer == nil)
+    }
+
     @Test func `everything can be said`() throws {
         let tls = try read(
             Self.url + Self.files + "publicListen: \"[::]:8443\"\ntokenKeyType: rsa-2048\n"
@@ -73,6 +80,12 @@ import Testing
             ["publicCertificate: write an absolute path"]
         ),
         ("publicURL: https://id.example.org/\n", ["publicURL: write a path"]),
+        ("tokenExchange: true\n", ["publicURL: is missing", "tokenExchange"]),
+        (
+            "publicURL: https://id.example.org/" + String(repeating: "a", count: 223)
+                + "\ntokenExchange: true\n",
+            ["publicURL: with tokenExchange at most 245 bytes"]
+        ),
         ("tokenKeyType: ed25519\n", ["tokenKeyType: write one of ec-p256"]),
         (url + "publicListen: unix:/a\npublicDocuments:\n  - jwks\n", ["write one of bundle, crl"]),
         (url + "publicListen: unix:/run/signet/server/admin.sock\n", ["is the admins' socket"]),

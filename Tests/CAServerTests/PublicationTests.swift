@@ -73,8 +73,15 @@ struct PublicationTests {
     @Test func `a token's key and issuer are those that are published`() async throws {
         let directory = try TestDirectory()
         try await withPublic(in: directory) {
-            $0.tokenKeyType = .rsa2048
+            ($0.tokenKeyType, $0.exchangesTokens) = (.rsa2048, true)
         } _: { server in
+            let delegated = try await body(
+                "/td/delegated/.well-known/openid-configuration",
+                directory
+            )
+            let text = String(decoding: delegated, as: UTF8.self)
+            #expect(text.contains("\"issuer\":\"\(Self.url)/delegated\""))
+            #expect(text.contains("\"jwks_uri\":\"\(Self.url)/keys\""))
             let discovery = try await body("/td/.well-known/openid-configuration", directory)
             #expect(discovery == PublicBody.discovery(of: try PublicURL(parsing: Self.url)).bytes)
             let agent = try await server.agent("web-1", selectors: ["role:web"])

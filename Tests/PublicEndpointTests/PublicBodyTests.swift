@@ -26,6 +26,16 @@ import Testing
         #expect(body.entityTag == PublicBody.discovery(of: url).entityTag)
     }
 
+    @Test func `the issuer of exchanged tokens has a name of its own and the same keys`() throws {
+        let url = try PublicURL(parsing: "https://id.example.org/td")
+        let text = String(decoding: PublicBody.delegatedDiscovery(of: url).bytes, as: UTF8.self)
+        #expect(text.contains("\"issuer\":\"https://id.example.org/td/delegated\""))
+        #expect(text.contains("\"jwks_uri\":\"https://id.example.org/td/keys\""))
+        // Where a client by Discovery 4.1 looks for this issuer.
+        let path = PublicDocument.delegatedDiscovery.path
+        #expect("\(url)\(path)" == "\(url.delegatedIssuer)/.well-known/openid-configuration")
+    }
+
     @Test func `keys are shown as JOSE libraries look for them`() throws {
         let key = P256.Signing.PrivateKey().publicKey
         let jwk = try JSONWebKey(subjectPublicKeyInfo: Array(key.derRepresentation))

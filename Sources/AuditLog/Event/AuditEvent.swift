@@ -23,6 +23,7 @@ package enum AuditEvent: Hashable, Sendable {
     case certificateRevoked(CertificateRevocation)
     case clockRefused(ClockRefusal)
     case decisionDigest(DecisionDigest)
+    case delegatedTokenIssued(DelegatedTokenIssuance)
     case documentsApplied(DocumentChanges)
     case identityRevoked(IdentityRevocation)
     case jwtSVIDsIssued(JWTSVIDIssuance)
@@ -55,6 +56,7 @@ package enum AuditEvent: Hashable, Sendable {
         case certificateRevoked
         case clockRefused
         case decisionDigest
+        case delegatedTokenIssued
         case documentsApplied
         case identityRevoked
         case jwtSVIDsIssued
@@ -87,6 +89,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .certificateRevoked: .certificateRevoked
         case .clockRefused: .clockRefused
         case .decisionDigest: .decisionDigest
+        case .delegatedTokenIssued: .delegatedTokenIssued
         case .documentsApplied: .documentsApplied
         case .identityRevoked: .identityRevoked
         case .jwtSVIDsIssued: .jwtSVIDsIssued
@@ -119,6 +122,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .certificateRevoked(let payload): payload
         case .clockRefused(let payload): payload
         case .decisionDigest(let payload): payload
+        case .delegatedTokenIssued(let payload): payload
         case .documentsApplied(let payload): payload
         case .identityRevoked(let payload): payload
         case .jwtSVIDsIssued(let payload): payload
@@ -152,6 +156,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .certificateRevoked: .certificateRevoked(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
             case .decisionDigest: .decisionDigest(try .init(&fields))
+            case .delegatedTokenIssued: .delegatedTokenIssued(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
             case .identityRevoked: .identityRevoked(try .init(&fields))
             case .jwtSVIDsIssued: .jwtSVIDsIssued(try .init(&fields))

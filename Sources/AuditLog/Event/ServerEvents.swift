@@ -28,6 +28,11 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
             self.sha256 = sha256
         }
     }
+    /// Whether it exchanges tokens.
+    package let exchangesTokens: Bool
+
+    /// The value of `tokenExchange`, which is missing otherwise.
+    private static let exchanges = "on"
 
     package init(
         epoch: [UInt8],
@@ -35,7 +40,8 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
         serverID: String,
         version: String,
         publicURL: String = "",
-        profiles: [Profile] = []
+        profiles: [Profile] = [],
+        exchangesTokens: Bool = false
     ) {
         self.epoch = epoch
         self.revision = revision
@@ -43,6 +49,7 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
         self.version = version
         self.publicURL = AuditText.sentence(publicURL)
         self.profiles = profiles
+        self.exchangesTokens = exchangesTokens
     }
 
     func write(to fields: inout FieldWriter) {
@@ -56,6 +63,7 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
         fields.set("publicURL", unlessEmpty: publicURL)
         fields.set("revision", revision)
         fields.set("serverID", serverID)
+        fields.set("tokenExchange", unlessEmpty: exchangesTokens ? Self.exchanges : "")
         fields.set("version", version)
     }
 
@@ -69,7 +77,9 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
             profiles: try fields.has("profiles")
                 ? fields.objects("profiles") { fields throws(AuditRecordParsingError) in
                     Profile(name: try fields.text("name"), sha256: try fields.bytes("sha256"))
-                } : []
+                } : [],
+            exchangesTokens: fields.has("tokenExchange")
+                ? try fields.parsed("tokenExchange") { $0 == Self.exchanges ? true : nil } : false
         )
     }
 

@@ -5,6 +5,7 @@ package import GRPCPeer
 internal import HTTPSemantics
 internal import Issuance
 internal import PublicEndpoint
+internal import SPIFFE
 
 /// Where verifiers outside are served.
 package enum PublicAddress: Hashable, Sendable, CustomStringConvertible {
@@ -150,6 +151,28 @@ extension ServerConfiguration {
                     + "(authorityTTL \(text(lifetimes.authority)), longest SVID "
                     + "\(text(lifetimes.longestSVID)) by workloadSVIDTTLMax and agentSVIDTTL); "
                     + remedy
+            )
+        ]
+    }
+
+    /// The issuer of tokens "A, through B"; nil: none are made.
+    package var delegatedIssuer: String? {
+        exchangesTokens ? publicURL?.delegatedIssuer : nil
+    }
+
+    /// What does not fit `tokenExchange`, and what to write.
+    var exchangeProblems: [(key: ServerConfigurationKey, remedy: String)] {
+        guard exchangesTokens else { return [] }
+        guard let issuer = publicURL?.delegatedIssuer else {
+            return [(.publicURL, "is missing: tokenExchange names the issuer of tokens by it")]
+        }
+        let most = DelegationClaims.issuerBytesMax
+        guard issuer.utf8.count > most else { return [] }
+        return [
+            (
+                .publicURL,
+                "with tokenExchange at most \(most - PublicURL.delegatedPath.utf8.count) bytes: "
+                    + "\(PublicURL.delegatedPath) is put behind it, and verifiers take \(most)"
             )
         ]
     }

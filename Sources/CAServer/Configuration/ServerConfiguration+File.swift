@@ -41,6 +41,7 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case signingBurst
     case signingPerSecond
     case telemetryPort
+    case tokenExchange
     case tokenKeyType
     case trustDomain
     case workloadSVIDTTL
@@ -118,6 +119,7 @@ extension ServerConfiguration {
         reader.setList(.publicDocuments, &result.publicDocuments) {
             try PublicDocumentKind(parsing: $0)
         }
+        reader.set(.tokenExchange, &result.exchangesTokens, ConfigurationValue.boolean)
         reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)
@@ -131,7 +133,7 @@ extension ServerConfiguration {
             throw reader.failure
         }
         try reader.finish()
-        for problem in result.keyProblems + result.publicProblems {
+        for problem in result.keyProblems + result.publicProblems + result.exchangeProblems {
             reader.refuse(problem.key, problem.remedy)
         }
         try reader.finish()

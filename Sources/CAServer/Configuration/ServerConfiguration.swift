@@ -41,6 +41,8 @@ package struct ServerConfiguration: Sendable {
     package var publicDocuments: [PublicDocumentKind] = []
     /// How long a key is published before it signs, with a `publicURL`.
     package var publicHold: Duration?
+    /// Whether tokens are exchanged for such that say "A, through B"; needs a `publicURL`.
+    package var exchangesTokens = false
     /// Where authorities' keys are kept.
     package var keyStorage = KeyStorage.encrypted
     /// Where the passphrase of backups is; nil: there are none.

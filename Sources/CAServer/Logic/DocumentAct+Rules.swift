@@ -121,6 +121,18 @@ extension DocumentAct {
         }
     }
 
+    /// Says of policies that this server permits nothing by them.
+    mutating func warnOfExchange(_ documents: [Document]) {
+        guard !logic.exchangesTokens else { return }
+        for document in documents {
+            guard case .delegationPolicy = document.spec else { continue }
+            warnings.append(
+                "\(document.key): this server exchanges no tokens, so nobody acts by it yet; write "
+                    + "tokenExchange: true in its server.yaml"
+            )
+        }
+    }
+
     /// Nobody gives away what he does not hold; judged over the roles as they will be.
     func checkGrants(_ documents: [Document]) throws {
         guard !documents.isEmpty else { return }

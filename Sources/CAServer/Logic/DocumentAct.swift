@@ -73,6 +73,7 @@ package struct DocumentAct {
         try settleProxies(order.documents)
         warnOfStrangeNodes(order.documents)
         try warnOfFederation(order.documents)
+        warnOfExchange(order.documents)
         var names = NameReview(of: logic.trustDomain, for: standing, in: transaction)
         for document in order.documents { warnings += try names.warnings(of: document) }
         let reached: Revision

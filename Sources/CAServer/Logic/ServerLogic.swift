@@ -29,19 +29,23 @@ package struct ServerLogic: Sendable {
     package let profiles: CertificateProfiles
     /// How long an authority is published before it signs.
     package let hold: Duration
+    /// Whether tokens are exchanged: `apply` warns while they are not.
+    package let exchangesTokens: Bool
 
     package init(
         trustDomain: TrustDomain,
         serverID: String,
         lifetimes: SVIDLifetimes,
         profiles: CertificateProfiles = .standard,
-        hold: Duration = AuthorityRotation.publicationHold
+        hold: Duration = AuthorityRotation.publicationHold,
+        exchangesTokens: Bool = false
     ) {
         self.trustDomain = trustDomain
         self.serverID = serverID
         self.lifetimes = lifetimes
         self.profiles = profiles
         self.hold = hold
+        self.exchangesTokens = exchangesTokens
     }
 
     /// The ID of the agent of a name.
@@ -160,8 +164,10 @@ extension APIError {
 
     /// Whether the same request may succeed at once, prepared from what is there now.
     var isOvertaken: Bool {
-        [Self.authorityChanged, Self.entryChanged, Self.identityRevoked, Self.proxyChanged]
-            .contains(reason)
+        [
+            Self.authorityChanged, Self.delegationChanged, Self.entryChanged, Self.identityRevoked,
+            Self.proxyChanged,
+        ].contains(reason)
     }
 }
 

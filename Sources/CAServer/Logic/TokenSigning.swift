@@ -143,6 +143,21 @@ extension ServerLogic {
         )
     }
 
+    /// Requires that an authority signs still.
+    ///
+    /// - Throws: `APIError` (`authorityChanged`).
+    func requireActive(_ authorityID: String, in transaction: ReadTransaction) throws {
+        guard let authority = try transaction.authority(id: authorityID),
+            authority.state == AuthorityRecord.activeState
+        else {
+            throw APIError(
+                .unavailable,
+                APIError.authorityChanged,
+                "the signing authority has just changed; retry"
+            )
+        }
+    }
+
     /// One leaf for all, and who may hold them.
     private func record(
         _ tokens: [PreparedToken],
@@ -153,15 +168,7 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws {
         guard let first = tokens.first else { return }
-        guard let authority = try transaction.authority(id: authorityID),
-            authority.state == AuthorityRecord.activeState
-        else {
-            throw APIError(
-                .unavailable,
-                APIError.authorityChanged,
-                "the signing authority has just changed; retry"
-            )
-        }
+        try requireActive(authorityID, in: transaction)
         try requireClock(now, in: transaction)
         let issuance = JWTSVIDIssuance(
             agent: peer.id,

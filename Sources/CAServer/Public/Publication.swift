@@ -144,6 +144,9 @@ final class Publication: Sendable {
         if served.contains(.oidc) {
             pages.set(.discovery(of: url), as: .discovery)
             pages.set(.keys(bundle.jwtAuthorities), as: .keys)
+            if core.configuration.exchangesTokens {
+                pages.set(.delegatedDiscovery(of: url), as: .delegatedDiscovery)
+            }
         }
         var problem: String?
         if served.contains(.bundle) {

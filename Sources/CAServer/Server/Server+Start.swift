@@ -14,6 +14,7 @@ extension Server {
         let (core, logic, now) = (core, core.logic, core.clock.wallTime)
         let profiles = profiles
         let url = core.configuration.publicURL?.description ?? ""
+        let exchanges = core.configuration.exchangesTokens
         let before = try await core.write { transaction in
             let before = try Self.lastStart(in: transaction)
             let revision = try transaction.revision()
@@ -23,7 +24,8 @@ extension Server {
                 serverID: logic.serverID,
                 version: SignetVersion.current,
                 publicURL: url,
-                profiles: profiles.digests
+                profiles: profiles.digests,
+                exchangesTokens: exchanges
             )
             _ = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
             return before

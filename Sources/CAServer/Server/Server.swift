@@ -78,7 +78,8 @@ package struct Server: Sendable {
             serverID: stored.serverID,
             lifetimes: configuration.lifetimes,
             profiles: profiles.profiles,
-            hold: configuration.hold
+            hold: configuration.hold,
+            exchangesTokens: configuration.exchangesTokens
         )
         let revision = try datastore.readNow { try $0.revision() }
         let auditIsNew = try datastore.readNow { try $0.auditSize() } == 0

@@ -59,7 +59,8 @@ extension ServerCore {
                 trustDomain: logic.trustDomain,
                 lifetimes: configuration.tokenLifetimes,
                 authority: tokens,
-                issuer: configuration.publicURL?.description
+                issuer: configuration.publicURL?.description,
+                delegatedIssuer: configuration.delegatedIssuer
             )
             if !tokenTrouble.isPresent { health.met(Self.tokenCondition) }
             return .success(TokenTrust(authorityID: authority.id, issuer: issuer, signer: signer))
@@ -186,7 +187,10 @@ extension ServerCore {
         }
     }
 
-    private func tokenTrust() throws(APIError) -> TokenTrust {
+    /// What signs tokens now.
+    ///
+    /// - Throws: `APIError`: why nothing does.
+    func tokenTrust() throws(APIError) -> TokenTrust {
         guard !tokenTrouble.isPresent else { throw Self.tokenKeySilent }
         return try trust.tokens.get()
     }
@@ -213,7 +217,8 @@ extension ServerCore {
         retryAfter: signerRetryInterval
     )
 
-    private func sign(
+    /// Signs what has been committed; where a signature waits for a device, on a thread apart.
+    func sign(
         _ batch: consuming TokenBatch,
         with trust: TokenTrust
     ) async throws(APIError) -> [IssuedToken] {

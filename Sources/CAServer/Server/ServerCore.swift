@@ -89,6 +89,9 @@ package final class ServerCore: Sendable {
     let profilesTold = LastTold()
     /// The revision whose entries were compared with it last.
     let profilesReviewed = Mutex<UInt64?>(nil)
+    let exchangeLine: SigningLine
+    /// What verifies tokens that are to be exchanged.
+    let subjectKeys = SubjectKeys()
     /// Until when verifiers outside may not know the key that signs.
     let unheldUntil = Mutex<Date?>(nil)
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
@@ -158,6 +161,7 @@ package final class ServerCore: Sendable {
                 waitingMax: Self.tokenBatchesWaitingMax
             )
         )
+        exchangeLine = SigningLine(limits: Self.exchangeLimits)
         attestationLimiter = SourceLimiter(
             rate: configuration.attestationsPerSecond,
             burst: configuration.attestationBurst

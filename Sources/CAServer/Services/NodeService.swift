@@ -84,6 +84,30 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
         }
     }
 
+    func exchangeToken(
+        request: Signet_Node_V1alpha1_ExchangeTokenRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_ExchangeTokenResponse {
+        let peer = try context.verifiedPeer
+        let result = try await core.exchange(
+            TokenExchangeRequest(
+                entryID: request.entryID,
+                spiffeID: request.spiffeID,
+                variables: request.variables,
+                subjectToken: request.subjectToken,
+                audience: request.audience
+            ),
+            for: peer
+        )
+        return .with {
+            switch result {
+            case .success(let token): $0.token = token
+            case .failure(let error): $0.refusal = error.refusalMessage
+            }
+            $0.checkpoint = core.checkpointUpdate(since: request.checkpointHave.size)
+        }
+    }
+
     func storeDecisions(
         request: Signet_Node_V1alpha1_StoreDecisionsRequest,
         context: ServerContext

@@ -854,6 +854,19 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ExchangeToken" metadata.
+        package enum ExchangeToken: Sendable {
+            /// Request type for "ExchangeToken".
+            package typealias Input = Signet_Node_V1alpha1_ExchangeTokenRequest
+            /// Response type for "ExchangeToken".
+            package typealias Output = Signet_Node_V1alpha1_ExchangeTokenResponse
+            /// Descriptor for "ExchangeToken".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.node.v1alpha1.Node"),
+                method: "ExchangeToken",
+                type: .unary
+            )
+        }
         /// Namespace for "StoreDecisions" metadata.
         package enum StoreDecisions: Sendable {
             /// Request type for "StoreDecisions".
@@ -885,6 +898,7 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
             Renew.descriptor,
             SignX509SVIDs.descriptor,
             SignJWTSVIDs.descriptor,
+            ExchangeToken.descriptor,
             StoreDecisions.descriptor,
             Sync.descriptor
         ]
@@ -970,6 +984,24 @@ extension Signet_Node_V1alpha1_Node {
             request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_SignJWTSVIDsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>
+
+        /// Handle the "ExchangeToken" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A token "A, through B" for one that B was shown (docs/decisions/0024-token-exchange.md).
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Node_V1alpha1_ExchangeTokenRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Node_V1alpha1_ExchangeTokenResponse` messages.
+        func exchangeToken(
+            request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>
 
         /// Handle the "StoreDecisions" method.
         ///
@@ -1074,6 +1106,24 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>
 
+        /// Handle the "ExchangeToken" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A token "A, through B" for one that B was shown (docs/decisions/0024-token-exchange.md).
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_ExchangeTokenRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Node_V1alpha1_ExchangeTokenResponse` message.
+        func exchangeToken(
+            request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>
+
         /// Handle the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1175,6 +1225,24 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Node_V1alpha1_SignJWTSVIDsResponse
 
+        /// Handle the "ExchangeToken" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A token "A, through B" for one that B was shown (docs/decisions/0024-token-exchange.md).
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Node_V1alpha1_ExchangeTokenRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Node_V1alpha1_ExchangeTokenResponse` to respond with.
+        func exchangeToken(
+            request: Signet_Node_V1alpha1_ExchangeTokenRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Node_V1alpha1_ExchangeTokenResponse
+
         /// Handle the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1252,6 +1320,17 @@ extension Signet_Node_V1alpha1_Node.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Node_V1alpha1_Node.Method.ExchangeToken.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_ExchangeTokenRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_ExchangeTokenResponse>(),
+            handler: { request, context in
+                try await self.exchangeToken(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Node_V1alpha1_Node.Method.StoreDecisions.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_StoreDecisionsRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_StoreDecisionsResponse>(),
@@ -1312,6 +1391,17 @@ extension Signet_Node_V1alpha1_Node.ServiceProtocol {
         return GRPCCore.StreamingServerResponse(single: response)
     }
 
+    package func exchangeToken(
+        request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse> {
+        let response = try await self.exchangeToken(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     package func storeDecisions(
         request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
         context: GRPCCore.ServerContext
@@ -1359,6 +1449,19 @@ extension Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse> {
         return GRPCCore.ServerResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>(
             message: try await self.signJWTSVIDs(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func exchangeToken(
+        request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse> {
+        return GRPCCore.ServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>(
+            message: try await self.exchangeToken(
                 request: request.message,
                 context: context
             ),
@@ -1477,6 +1580,29 @@ extension Signet_Node_V1alpha1_Node {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_SignJWTSVIDsResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_SignJWTSVIDsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ExchangeToken" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A token "A, through B" for one that B was shown (docs/decisions/0024-token-exchange.md).
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_ExchangeTokenRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_ExchangeTokenRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_ExchangeTokenResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func exchangeToken<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_ExchangeTokenResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StoreDecisions" method.
@@ -1648,6 +1774,40 @@ extension Signet_Node_V1alpha1_Node {
             )
         }
 
+        /// Call the "ExchangeToken" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A token "A, through B" for one that B was shown (docs/decisions/0024-token-exchange.md).
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_ExchangeTokenRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_ExchangeTokenRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_ExchangeTokenResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func exchangeToken<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_ExchangeTokenResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Node_V1alpha1_Node.Method.ExchangeToken.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1806,6 +1966,35 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
         )
     }
 
+    /// Call the "ExchangeToken" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A token "A, through B" for one that B was shown (docs/decisions/0024-token-exchange.md).
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Node_V1alpha1_ExchangeTokenRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func exchangeToken<Result>(
+        request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.exchangeToken(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_ExchangeTokenRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_ExchangeTokenResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "StoreDecisions" method.
     ///
     /// > Source IDL Documentation:
@@ -1959,6 +2148,39 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
             metadata: metadata
         )
         return try await self.signJWTSVIDs(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ExchangeToken" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A token "A, through B" for one that B was shown (docs/decisions/0024-token-exchange.md).
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func exchangeToken<Result>(
+        _ message: Signet_Node_V1alpha1_ExchangeTokenRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.exchangeToken(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -547,6 +547,89 @@ package nonisolated struct Signet_Node_V1alpha1_SignJWTSVIDResult: Sendable {
   package init() {}
 }
 
+package nonisolated struct Signet_Node_V1alpha1_ExchangeTokenRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The entry that gives the actor its ID.
+  package var entryID: String = String()
+
+  /// The actor: the only audience of the subject token.
+  package var spiffeID: String = String()
+
+  /// Agent-asserted template variables, by name.
+  package var variables: Dictionary<String,String> = [:]
+
+  /// A JWT-SVID, or an answer to this call, in compact serialization.
+  package var subjectToken: String = String()
+
+  /// At whom the actor wants to show the token.
+  package var audience: String = String()
+
+  package var checkpointHave: Signet_Node_V1alpha1_CheckpointHave {
+    get {_checkpointHave ?? Signet_Node_V1alpha1_CheckpointHave()}
+    set {_checkpointHave = newValue}
+  }
+  /// Returns true if `checkpointHave` has been explicitly set.
+  package var hasCheckpointHave: Bool {self._checkpointHave != nil}
+  /// Clears the value of `checkpointHave`. Subsequent reads from it will return its default value.
+  package mutating func clearCheckpointHave() {self._checkpointHave = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _checkpointHave: Signet_Node_V1alpha1_CheckpointHave? = nil
+}
+
+package nonisolated struct Signet_Node_V1alpha1_ExchangeTokenResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var result: Signet_Node_V1alpha1_ExchangeTokenResponse.OneOf_Result? = nil
+
+  /// The token in compact serialization.
+  package var token: String {
+    get {
+      if case .token(let v)? = result {return v}
+      return String()
+    }
+    set {result = .token(newValue)}
+  }
+
+  package var refusal: Signet_Node_V1alpha1_Refusal {
+    get {
+      if case .refusal(let v)? = result {return v}
+      return Signet_Node_V1alpha1_Refusal()
+    }
+    set {result = .refusal(newValue)}
+  }
+
+  package var checkpoint: Signet_Node_V1alpha1_CheckpointUpdate {
+    get {_checkpoint ?? Signet_Node_V1alpha1_CheckpointUpdate()}
+    set {_checkpoint = newValue}
+  }
+  /// Returns true if `checkpoint` has been explicitly set.
+  package var hasCheckpoint: Bool {self._checkpoint != nil}
+  /// Clears the value of `checkpoint`. Subsequent reads from it will return its default value.
+  package mutating func clearCheckpoint() {self._checkpoint = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Result: Equatable, Sendable {
+    /// The token in compact serialization.
+    case token(String)
+    case refusal(Signet_Node_V1alpha1_Refusal)
+
+  }
+
+  package init() {}
+
+  fileprivate var _checkpoint: Signet_Node_V1alpha1_CheckpointUpdate? = nil
+}
+
 /// A named reason and a sentence with the remedy.
 package nonisolated struct Signet_Node_V1alpha1_Refusal: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -2940,6 +3023,132 @@ nonisolated extension Signet_Node_V1alpha1_SignJWTSVIDResult: SwiftProtobuf.Mess
 
   package static func ==(lhs: Signet_Node_V1alpha1_SignJWTSVIDResult, rhs: Signet_Node_V1alpha1_SignJWTSVIDResult) -> Bool {
     if lhs.result != rhs.result {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ExchangeTokenRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ExchangeTokenRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}entry_id\0\u{3}spiffe_id\0\u{1}variables\0\u{3}subject_token\0\u{1}audience\0\u{3}checkpoint_have\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.entryID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 3: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.variables) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.subjectToken) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.audience) }()
+      case 6: try { try decoder.decodeSingularMessageField(value: &self._checkpointHave) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.entryID.isEmpty {
+      try visitor.visitSingularStringField(value: self.entryID, fieldNumber: 1)
+    }
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 2)
+    }
+    if !self.variables.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.variables, fieldNumber: 3)
+    }
+    if !self.subjectToken.isEmpty {
+      try visitor.visitSingularStringField(value: self.subjectToken, fieldNumber: 4)
+    }
+    if !self.audience.isEmpty {
+      try visitor.visitSingularStringField(value: self.audience, fieldNumber: 5)
+    }
+    try { if let v = self._checkpointHave {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ExchangeTokenRequest, rhs: Signet_Node_V1alpha1_ExchangeTokenRequest) -> Bool {
+    if lhs.entryID != rhs.entryID {return false}
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.variables != rhs.variables {return false}
+    if lhs.subjectToken != rhs.subjectToken {return false}
+    if lhs.audience != rhs.audience {return false}
+    if lhs._checkpointHave != rhs._checkpointHave {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_ExchangeTokenResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ExchangeTokenResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}token\0\u{1}refusal\0\u{1}checkpoint\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.result != nil {try decoder.handleConflictingOneOf()}
+          self.result = .token(v)
+        }
+      }()
+      case 2: try {
+        var v: Signet_Node_V1alpha1_Refusal?
+        var hadOneofValue = false
+        if let current = self.result {
+          hadOneofValue = true
+          if case .refusal(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.result = .refusal(v)
+        }
+      }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._checkpoint) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.result {
+    case .token?: try {
+      guard case .token(let v)? = self.result else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 1)
+    }()
+    case .refusal?: try {
+      guard case .refusal(let v)? = self.result else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case nil: break
+    }
+    try { if let v = self._checkpoint {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_ExchangeTokenResponse, rhs: Signet_Node_V1alpha1_ExchangeTokenResponse) -> Bool {
+    if lhs.result != rhs.result {return false}
+    if lhs._checkpoint != rhs._checkpoint {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

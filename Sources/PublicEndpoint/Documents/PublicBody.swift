@@ -40,12 +40,21 @@ package struct PublicBody: Hashable, Sendable {
     /// It depends on the URL alone. Some libraries take the algorithms from it once for the life of
     /// their process, so it names all that a server may ever sign with; RS256 is demanded anyway.
     package static func discovery(of url: PublicURL) -> Self {
+        discovery(of: url, issuer: url.description)
+    }
+
+    /// The same of the issuer of tokens "A, through B", which the same keys sign.
+    package static func delegatedDiscovery(of url: PublicURL) -> Self {
+        discovery(of: url, issuer: url.delegatedIssuer)
+    }
+
+    private static func discovery(of url: PublicURL, issuer: String) -> Self {
         func list(_ texts: String...) -> JSONValue { .array(texts.map { .string($0) }) }
         let members: [String: JSONValue] = [
-            "issuer": .string(url.description),
+            "issuer": .string(issuer),
             "jwks_uri": .string("\(url)\(PublicDocument.keys.path)"),
             // It must be an https URL; there is nothing at it, since nothing is authorized.
-            "authorization_endpoint": .string("\(url)/authorize"),
+            "authorization_endpoint": .string("\(issuer)/authorize"),
             "response_types_supported": list("id_token"),
             "subject_types_supported": list("public"),
             "id_token_signing_alg_values_supported": list("RS256", "ES256", "ES384"),

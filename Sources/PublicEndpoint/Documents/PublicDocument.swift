@@ -4,6 +4,8 @@
 package enum PublicDocument: Hashable, Sendable {
     /// The SPIFFE bundle of the trust domain.
     case bundle
+    /// The discovery document of the issuer of tokens "A, through B".
+    case delegatedDiscovery
     /// The OpenID Connect discovery document.
     case discovery
     /// The JSON Web Key Set.
@@ -17,6 +19,7 @@ package enum PublicDocument: Hashable, Sendable {
     package var path: String {
         switch self {
         case .bundle: "/bundle"
+        case .delegatedDiscovery: PublicURL.delegatedPath + Self.discovery.path
         // Appended to the issuer (Discovery 4.1), not put after the host (RFC 8414 section 3.1).
         case .discovery: "/.well-known/openid-configuration"
         case .keys: "/keys"
@@ -29,6 +32,7 @@ package enum PublicDocument: Hashable, Sendable {
     package var label: String {
         switch self {
         case .bundle: "bundle"
+        case .delegatedDiscovery: "delegatedDiscovery"
         case .discovery: "discovery"
         case .keys: "keys"
         case .list: "crl"

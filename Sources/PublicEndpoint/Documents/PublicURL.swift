@@ -12,6 +12,9 @@ package struct PublicURL: Hashable, Sendable, CustomStringConvertible {
     /// Longest label of a host in bytes.
     package static let labelBytesMax = 63
 
+    /// What the issuer of tokens "A, through B" has more than that of JWT-SVIDs.
+    package static let delegatedPath = "/delegated"
+
     /// The URL as it was written.
     package let description: String
     /// A DNS name in lower case.
@@ -20,6 +23,10 @@ package struct PublicURL: Hashable, Sendable, CustomStringConvertible {
     package let port: UInt16?
     /// Nothing, or what begins with a slash and does not end with one.
     package let path: String
+
+    /// The issuer of tokens "A, through B": another one, so that who is set up for JWT-SVIDs takes
+    /// none of them (docs/decisions/0024-token-exchange.md).
+    package var delegatedIssuer: String { description + Self.delegatedPath }
 
     /// Parses the one spelling of a URL.
     ///

@@ -203,7 +203,8 @@ extension Metric {
         case .revokedCertificates: "Certificates that are refused although they have not expired."
         case .rotationAgentsMissing: "Live agents that have not applied the next authority."
         case .svidRenewals: "Renewals of the agent's own certificate, by result."
-        case .svidsIssued: "SVIDs signed, by kind; `jwt` are tokens."
+        case .svidsIssued:
+            "SVIDs signed, by kind; `jwt` are JWT-SVIDs, `delegated` exchanged tokens."
         default: ""
         }
     }

@@ -172,6 +172,44 @@ import Testing
         #expect(try record.leaves().count == 1)
     }
 
+    @Test func `the longest chain with all that permits it takes half of what a leaf may`() throws {
+        // The IDs that `DelegationChain.bytesMax` allows, and what else is longest or escaped.
+        let ids = (0..<5).map { GoldenRecord.id("/\($0)" + String(repeating: "p", count: 360)) }
+        let issuance = DelegatedTokenIssuance(
+            agent: GoldenRecord.id("/signet/agent/" + String(repeating: "n", count: 253)),
+            authority: GoldenRecord.keyID,
+            keyID: String(repeating: "k", count: 43),
+            entry: .init(
+                id: String(repeating: "e", count: 36),
+                namespace: String(repeating: "n", count: 63),
+                revision: 1 << 52
+            ),
+            subject: ids[0],
+            actors: Array(ids.dropFirst()),
+            audience: String(repeating: "\"", count: 512),
+            tokenID: String(repeating: "t", count: 22),
+            notAfter: GoldenRecord.later,
+            signingInputSHA256: GoldenRecord.sha256,
+            subjectTokenID: String(repeating: "\\", count: 64),
+            subjectTokenSHA256: GoldenRecord.sha256,
+            policies: (0..<4).map { _ in
+                .init(
+                    namespace: String(repeating: "n", count: 63),
+                    name: String(repeating: "p", count: 253),
+                    version: 1 << 52
+                )
+            }
+        )
+        let record = AuditRecord(
+            event: .delegatedTokenIssued(issuance),
+            actor: .spiffe(issuance.agent),
+            time: GoldenRecord.time
+        )
+        let leaves = try record.leaves()
+        #expect(leaves.count == 1)
+        #expect(leaves.first.map { $0.bytes.count <= 8 << 10 } == true)
+    }
+
     static func issuance(_ svids: [IssuedSVID]) -> AuditRecord {
         AuditRecord(
             event: .svidsIssued(

@@ -319,12 +319,13 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                             name: "workload",
                             sha256: [UInt8](repeating: 0xAB, count: 32)
                         )
-                    ]
+                    ],
+                    exchangesTokens: true
                 )
             ),
             by: .system("server"),
             #"""
-            {"actor":"system:server","epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","profiles":[{"name":"workload","sha256":"abababababababababababababababababababababababababababababababab"}],"publicURL":"https://id.example.org","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","v":1,"version":"0.1.0"}
+            {"actor":"system:server","epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","profiles":[{"name":"workload","sha256":"abababababababababababababababababababababababababababababababab"}],"publicURL":"https://id.example.org","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenExchange":"on","v":1,"version":"0.1.0"}
             """#
         ),
         GoldenRecord(
@@ -385,6 +386,32 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             by: .spiffe(agent),
             #"""
             {"actor":"spiffe://example.org/signet/agent/web-1","event":"requestRefused","namespace":"shop","reason":"the entry “web” is not scoped to this node\n","spiffeID":"spiffe://example.org/ns/shop/sa/web","time":"2026-01-02T03:04:05.678Z","v":1,"what":"sign"}
+            """#
+        ),
+        GoldenRecord(
+            .delegatedTokenIssued(
+                DelegatedTokenIssuance(
+                    agent: agent,
+                    authority: keyID,
+                    keyID: "c2lnbmV0",
+                    entry: .init(id: "e-1", namespace: "shop", revision: 42),
+                    subject: id("/ns/shop/sa/web"),
+                    actors: [id("/ns/shop/sa/cart"), id("/ns/shop/sa/order")],
+                    audience: "ledger",
+                    tokenID: "dG9rZW4",
+                    notAfter: later,
+                    signingInputSHA256: sha256,
+                    subjectTokenID: "c3ViamVjdA",
+                    subjectTokenSHA256: sha256,
+                    policies: [
+                        .init(namespace: "shop", name: "cart", version: 3),
+                        .init(namespace: "shop", name: "order", version: 1),
+                    ]
+                )
+            ),
+            by: .spiffe(agent),
+            #"""
+            {"actor":"spiffe://example.org/signet/agent/web-1","actors":["spiffe://example.org/ns/shop/sa/cart","spiffe://example.org/ns/shop/sa/order"],"agent":"spiffe://example.org/signet/agent/web-1","audience":"ledger","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","entry":"e-1","entryRevision":42,"event":"delegatedTokenIssued","keyID":"c2lnbmV0","namespace":"shop","notAfter":"2026-01-02T04:04:05.678Z","policies":[{"policy":"shop/cart","version":3},{"policy":"shop/order","version":1}],"signingInputSHA256":"abababababababababababababababababababababababababababababababab","subject":"spiffe://example.org/ns/shop/sa/web","subjectTokenID":"c3ViamVjdA","subjectTokenSHA256":"abababababababababababababababababababababababababababababababab","time":"2026-01-02T03:04:05.678Z","tokenID":"dG9rZW4","v":1}
             """#
         ),
         GoldenRecord(
