@@ -197,6 +197,10 @@ let package = Package(
             // For properties that return spans.
             swiftSettings: settings + [.enableExperimentalFeature("Lifetimes")]
         ),
+        library(
+            "TokenEndpoint",
+            ["HTTPCodec", "HTTPSemantics", "SPIFFE", .nio, .nioPosix]
+        ),
         library("Telemetry", ["CLinux", .logging, .nio, .nioPosix, .nioHTTP1]),
 
         // Layer 3: daemons.
@@ -216,7 +220,7 @@ let package = Package(
             [
                 "AuditLog", "CLinux", "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos",
                 "DecisionLog", "DurableFiles", "GRPCPeer", "NodeAttestation", "NodeSync", "Routing",
-                "SPIFFE", "Telemetry", .asn1,
+                "SPIFFE", "Telemetry", "TokenEndpoint", .asn1,
                 .crypto, .grpc, .grpcTransport, .lifecycle, .logging, .protobuf, .x509,
             ]
         ),
@@ -294,8 +298,8 @@ let package = Package(
             dependencies: [
                 "AuditLog", "Authorization", "Backup", "ControlAPI", "ControlAPIProtos",
                 "DecisionLog", "HTTPCodec", "HTTPSemantics", "Issuance", "MTLSProxy", "NodeSync",
-                "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE", "StrictYAML", .asn1,
-                .crypto, .protobuf, .x509, .yams,
+                "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE", "StrictYAML",
+                "TokenEndpoint", .asn1, .crypto, .protobuf, .x509, .yams,
             ],
             path: "Tests/Fuzz/Targets",
             swiftSettings: settings
@@ -379,8 +383,8 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
                 "ControlAPIProtos", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics",
-                "Issuance", "MTLSProxy", "NodeAgent", "NodeAttestation", "NodeSync", "Routing",
-                "SPIFFE", "Telemetry", "TestPKI",
+                "Issuance", "MTLSProxy", "NodeAgent", "NodeAttestation", "NodeSync",
+                "PublicEndpoint", "Routing", "SPIFFE", "Telemetry", "TestPKI",
                 .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
             ]
         ),
@@ -431,5 +435,6 @@ let package = Package(
         ),
         tests("TelemetryTests", ["Telemetry", .logging, .nio, .nioPosix]),
         tests("TidyTests", []),
+        tests("TokenEndpointTests", ["TokenEndpoint", "SPIFFE"]),
     ]
 )

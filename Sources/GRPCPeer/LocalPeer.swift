@@ -34,7 +34,7 @@ package struct LocalPeer: Sendable, CustomStringConvertible {
     /// Reads the peer of a connected Unix socket.
     ///
     /// - Throws: `LocalPeerError` when the kernel does not name the peer.
-    init(ofSocket socket: Int32) throws(LocalPeerError) {
+    package init(ofSocket socket: Int32) throws(LocalPeerError) {
         let peer = clinux_peer_of(socket)
         guard peer.error == 0 else { throw .credentialsUnavailable(errno: peer.error) }
         self.pid = peer.pid

@@ -63,6 +63,11 @@ struct SignetAgent: AsyncParsableCommand {
     )
     var workloadCRLs: String?
     @Option(
+        name: .customLong("token-socket"),
+        help: "Unix socket at which workloads exchange tokens. (default: none)"
+    )
+    var tokenSocket: String?
+    @Option(
         name: .customLong("telemetry-port"),
         help: "Health and metrics on 127.0.0.1; 0: any. (default: \(defaults.telemetryPort))"
     )
@@ -109,7 +114,8 @@ struct SignetAgent: AsyncParsableCommand {
             (.dataDirectory, dataDirectory), (.joinTokenFile, joinTokenFile), (.socket, socket),
             (.socketMode, socketMode), (.proxySocket, proxySocket),
             (.proxySocketMode, proxySocketMode), (.proxySocketGroup, proxySocketGroup),
-            (.trustDomain, trustDomain), (.workloadCRLs, workloadCRLs),
+            (.tokenSocket, tokenSocket), (.trustDomain, trustDomain),
+            (.workloadCRLs, workloadCRLs),
             (.telemetryPort, telemetryPort), (.logFormat, logFormat), (.logLevel, logLevel),
         ]
         for case (let key, let value?) in single { try settings.set(key, [value]) }

@@ -144,6 +144,7 @@ struct CatalogTests {
         configuration.dataDirectory = directory + "/agent"
         configuration.joinToken = token.token
         configuration.socket = directory + "/workload.sock"
+        configuration.tokenSocket = directory + "/token.sock"
         configuration.telemetryPort = 0
         // What an earlier run could not send.
         let spool = DecisionSpool(
@@ -190,6 +191,10 @@ struct CatalogTests {
         try await eventually("the segment of the earlier run is stored") {
             metrics.exposition().contains("signet_agent_decision_uploads_total{result=\"stored\"}")
         }
+        let tokens = joined.socket.replacing("workload.sock", with: "token.sock")
+        #expect(
+            try await tokenAnswer("GET / HTTP/1.1\r\nHost: x\r\n\r\n", at: tokens).contains("404")
+        )
         // A caller that says nothing.
         let silent = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .connect(unixDomainSocketPath: joined.socket).get()

@@ -47,7 +47,7 @@ package struct Agent: Sendable {
 
     /// Serves until the task is cancelled.
     ///
-    /// - Parameter ready: Called once both sockets can be reached, with the port of health and
+    /// - Parameter ready: Called once all sockets can be reached, with the port of health and
     ///   metrics.
     /// - Throws: an error that says what to mend: damaged files, a refused token, a socket in use.
     package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
@@ -90,7 +90,19 @@ package struct Agent: Sendable {
                 await ServerConnection(core: core, addresses: addresses, attestor: attestor).run()
             }
             group.addTask { await OwnSVIDCalls(core: core).readmit(at: addresses) }
-            let sockets = Countdown(from: 2, ready)
+            let tokenPath = configuration.absoluteTokenSocket
+            let sockets = Countdown(from: tokenPath == nil ? 2 : 3, ready)
+            if let tokenPath {
+                let mode = configuration.socketMode
+                group.addTask {
+                    try await TokenSocket(
+                        core: core,
+                        attestor: attestor,
+                        path: tokenPath,
+                        mode: mode
+                    ).run { sockets.count() }
+                }
+            }
             group.addTask {
                 try await WorkloadSocket(
                     core: core,

@@ -32,6 +32,10 @@ package struct AgentConfiguration: Sendable {
     package var proxySocketGroup = "signet-proxy"
     /// Permission bits of that socket; nil: 0660 with the group, else 0600.
     package var proxySocketMode: UInt32?
+    /// The Unix socket at which tokens are exchanged; nil: none are.
+    ///
+    /// Its permission bits are those of `socketMode`.
+    package var tokenSocket: String?
     /// Health and metrics, on the loopback interface; 0 picks a free port.
     package var telemetryPort: UInt16 = 9812
     package var logLevel = Logger.Level.info
@@ -43,6 +47,10 @@ package struct AgentConfiguration: Sendable {
 
     /// The socket's path, made absolute by the working directory.
     var absoluteSocket: String { ProcessReading.absolutePath(socket) }
+
+    /// The path of the socket for exchanges, made absolute by the working directory; nil: there is
+    /// none.
+    var absoluteTokenSocket: String? { tokenSocket.map { ProcessReading.absolutePath($0) } }
 
     /// The path of the socket of proxies, made absolute by the working directory.
     package var absoluteProxySocket: String {
@@ -92,6 +100,7 @@ package struct AgentConfiguration: Sendable {
         case .telemetryPort:
             guard let port = UInt16(value) else { throw Self.wrong(key, value, "a TCP port") }
             telemetryPort = port
+        case .tokenSocket: tokenSocket = try Self.path(key, value)
         case .trustDomain:
             do { trustDomain = try TrustDomain(value) } catch {
                 throw Self.wrong(key, value, "a trust domain name: \(error)")

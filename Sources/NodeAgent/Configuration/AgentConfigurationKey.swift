@@ -14,6 +14,7 @@ package enum AgentConfigurationKey: String, CaseIterable, Sendable {
     case socket
     case socketMode
     case telemetryPort
+    case tokenSocket
     case trustDomain
     case workloadCRLs
 

@@ -85,6 +85,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case syncReconnects = "signet_agent_sync_reconnects_total"
     case syncRevision = "signet_agent_sync_revision"
     case svidRenewals = "signet_agent_svid_renewals_total"
+    case tokenRequests = "signet_agent_token_requests_total"
     case workloadAPIRequests = "signet_agent_workload_api_requests_total"
     case workloadStreams = "signet_agent_workload_streams"
 

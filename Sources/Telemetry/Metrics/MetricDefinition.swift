@@ -18,7 +18,7 @@ extension Metric {
             .syncReconnects,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .unauthenticatedRequests,
-            .workloadAPIRequests:
+            .tokenRequests, .workloadAPIRequests:
             .counter
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
@@ -89,6 +89,7 @@ extension Metric {
         case .svidsIssued, .syncMessages, .unauthenticatedRequests, .decisionRecords,
             .proxyDecisionRecords:
             ["kind"]
+        case .tokenRequests: ["request", "result"]
         case .workloadAPIRequests: ["method", "result"]
         case .agentConnected, .agentContactTime, .agentProxies, .proxyRecordsDropped,
             .stateRevision,
@@ -128,7 +129,8 @@ extension Metric {
         case .authorityNotAfter, .authoritySVIDsNotReplaced, .publicClosings, .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
-            .rotationAgentsMissing, .svidRenewals, .svidsIssued, .entriesOutsideProfile:
+            .rotationAgentsMissing, .svidRenewals, .svidsIssued, .tokenRequests,
+            .entriesOutsideProfile:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -205,6 +207,7 @@ extension Metric {
         case .svidRenewals: "Renewals of the agent's own certificate, by result."
         case .svidsIssued:
             "SVIDs signed, by kind; `jwt` are JWT-SVIDs, `delegated` exchanged tokens."
+        case .tokenRequests: "Exchanges and introspections of tokens, by request and result."
         default: ""
         }
     }

@@ -60,6 +60,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case spiffeID = "spiffe-id"
     /// What server and agent push to each other.
     case syncMessage = "sync-message"
+    /// A workload's request for an exchange, in pieces and whole, and its form against a decoder.
+    case tokenRequest = "token-request"
 
     /// Reads one input.
     ///
@@ -97,6 +99,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .revocationList: try RevocationListProperty.check(input)
         case .spiffeID: try SPIFFEIDProperty.check(input)
         case .syncMessage: try SyncMessageProperty.check(input)
+        case .tokenRequest: try TokenRequestProperty.check(input)
         }
     }
 }

@@ -25,12 +25,15 @@ import Testing
         #expect(shipped.logLevel == plain.logLevel)
         #expect(shipped.serverAddresses.map(\.description) == ["ca.example.org:8081"])
         #expect(shipped.trustDomain?.name == "example.org")
+        #expect(shipped.tokenSocket == nil)
     }
 
     @Test func `the shipped configuration has every key`() throws {
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
-        let keys = text.split(separator: "\n").compactMap { line in
-            line.first?.isLetter == true ? line.split(separator: ":").first.map(String.init) : nil
+        // What is off stands behind a "#".
+        let keys = text.split(separator: "\n").compactMap { line -> String? in
+            let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })
+            return line.first?.isLetter == true || key == "tokenSocket" ? key : nil
         }
         #expect(Set(keys) == Set(AgentConfigurationKey.allCases.map(\.rawValue)))
         #expect(keys.count == Set(keys).count)

@@ -124,6 +124,7 @@ enum LayerTable {
             thirdParty: ["BasicContainers", "ContainersPreview"]
         ),
         Target(2, "Telemetry", ["CLinux"], thirdParty: nio.union(["Logging", "NIOHTTP1"])),
+        Target(2, "TokenEndpoint", ["HTTPCodec", "HTTPSemantics", "SPIFFE"], thirdParty: nio),
 
         Target(
             3,
@@ -151,6 +152,7 @@ enum LayerTable {
             "NodeAgent",
             everyEdge.union([
                 "AuditLog", "DecisionLog", "NodeAttestation", "NodeSync", "Routing", "SPIFFE",
+                "TokenEndpoint",
             ]),
             thirdParty: daemon
         ),

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPI
+internal import FoundationEssentials
+internal import NodeSync
+internal import SPIFFE
+internal import TokenEndpoint
+
+/// A token that a workload was shown, as the agent has verified it, with the identity that it was
+/// shown to.
+struct ShownToken: Sendable {
+    let grant: TokenGrant
+    /// What the new token has to say: the actor is its last.
+    let chain: DelegationChain
+    let expiresAt: Date
+}
+
+/// Tokens "A, through B" for the workloads of this node (docs/decisions/0024-token-exchange.md).
+extension AgentCore {
+    /// Exchanges a token for a process.
+    ///
+    /// - Parameters:
+    ///   - form: What it asks for.
+    ///   - selectors: What it attested to.
+    ///   - uid: Its user.
+    ///   - places: What counts exchanges.
+    /// - Returns: The token, verified, and in how many seconds it ends.
+    /// - Throws: `EndpointRefusal`.
+    func exchange(
+        _ form: ExchangeForm,
+        for selectors: Set<Selector>,
+        uid: UInt32,
+        places: ExchangePlaces
+    ) async throws(EndpointRefusal) -> (token: String, expiresIn: Int) {
+        let shown = try shown(form.subjectToken, to: try exchangeGrants(selectors))
+        if let client = form.clientID,
+            !client.utf8.elementsEqual(shown.grant.spiffeID.description.utf8)
+        {
+            throw EndpointRefusal(
+                .invalidClient,
+                "client_id is not \(shown.grant.spiffeID), to whom subject_token was shown"
+            )
+        }
+        if let refusal = places.enter(uid: uid, now: clock.bootTime) {
+            throw EndpointRefusal(refusal)
+        }
+        defer { places.leave(uid: uid) }
+        let token = try await askForExchange(shown.grant, form)
+        let end = try checked(token, shown, form.audience)
+        // Entry and identity may have ended while the server was asked.
+        guard try exchangeGrants(selectors).contains(shown.grant) else {
+            throw EndpointRefusal(
+                .invalidClient,
+                "the entry of \(shown.grant.spiffeID) has just changed; ask again"
+            )
+        }
+        return (token, Int(end.timeIntervalSince(clock.wallTime)))
+    }
+
+    private func exchangeGrants(
+        _ selectors: Set<Selector>
+    ) throws(EndpointRefusal) -> [TokenGrant] {
+        do throws(APIError) {
+            return try ask { logic in
+                Result { () throws(APIError) in try logic.tokenGrants(to: selectors) }
+            }.get()
+        } catch {
+            throw EndpointRefusal(exchange: error)
+        }
+    }
+
+    /// Which identity of a process a token was shown to.
+    ///
+    /// The server judges the same once more; here bad tokens end before they reach it.
+    private func shown(
+        _ token: String,
+        to grants: [TokenGrant]
+    ) throws(EndpointRefusal) -> ShownToken {
+        let verifier = ownTokenVerifier
+        let (bytes, now) = (Array(token.utf8), clock.wallTime)
+        let isDelegated = (try? CompactJWS(parsing: bytes))?.isDelegated ?? false
+        for grant in grants {
+            let audience = grant.spiffeID.description
+            do {
+                let (before, end) =
+                    isDelegated
+                    ? try Self.delegated(bytes, audience, verifier, now)
+                    : try Self.svid(bytes, audience, verifier, now)
+                return ShownToken(
+                    grant: grant,
+                    chain: try before.appending(grant.spiffeID),
+                    expiresAt: end
+                )
+            } catch JWTSVIDError.audienceDiffers, DelegatedTokenError.token(.audienceDiffers) {
+                continue
+            } catch {
+                throw .invalidRequest("subjectTokenRefused: subject_token: \(error)")
+            }
+        }
+        throw .invalidRequest(
+            "subjectTokenAudience: subject_token is for none of the caller's identities; its one "
+                + "audience has to be the SPIFFE ID of who exchanges it"
+        )
+    }
+
+    private static func delegated(
+        _ token: [UInt8],
+        _ audience: String,
+        _ verifier: JWTSVIDVerifier,
+        _ now: Date
+    ) throws -> (DelegationChain, Date) {
+        let verified = try verifier.verifyDelegated(
+            token: token,
+            audience: audience,
+            leeway: .zero,
+            now: now
+        )
+        return (verified.chain, verified.claims.expiresAt)
+    }
+
+    private static func svid(
+        _ token: [UInt8],
+        _ audience: String,
+        _ verifier: JWTSVIDVerifier,
+        _ now: Date
+    ) throws -> (DelegationChain, Date) {
+        let verified = try verifier.verify(
+            token: token,
+            audience: audience,
+            leeway: .zero,
+            now: now
+        )
+        return (try DelegationChain(subject: verified.id), verified.claims.expiresAt)
+    }
+
+    private var ownTokenVerifier: JWTSVIDVerifier {
+        tokenVerifiers.verifier(ask { [$0.cache.tokenBundle].compactMap(\.self) })
+    }
+
+    private func askForExchange(
+        _ grant: TokenGrant,
+        _ form: ExchangeForm
+    ) async throws(EndpointRefusal) -> String {
+        let answer = ExchangeAnswer()
+        send(grant, form, answer)
+        switch await answer.value() {
+        case .success(let token): return token
+        case .failure(let error): throw EndpointRefusal(exchange: error)
+        }
+    }
+
+    /// Hands a call to the connection and keeps nothing of it.
+    private func send(_ grant: TokenGrant, _ form: ExchangeForm, _ answer: ExchangeAnswer) {
+        let call = ExchangeCall(
+            grant,
+            subjectToken: form.subjectToken,
+            audience: form.audience
+        ) { answer.finish($0) }
+        if !callServer(.exchange(call)) { call.finish(.failure(ExchangeCall.serverAway)) }
+    }
+
+    /// Verifies that what the server sent says what was asked for.
+    ///
+    /// - Returns: When it ends.
+    private func checked(
+        _ token: String,
+        _ shown: ShownToken,
+        _ audience: String
+    ) throws(EndpointRefusal) -> Date {
+        let verified: VerifiedDelegatedToken
+        let now = clock.wallTime
+        do throws(DelegatedTokenError) {
+            verified = try ownTokenVerifier.verifyDelegated(
+                token: Array(token.utf8),
+                audience: audience,
+                now: now
+            )
+        } catch {
+            throw .unavailable("what the server signed does not verify: \(error)")
+        }
+        let claims = verified.claims
+        guard claims.chain == shown.chain, claims.expiresAt <= shown.expiresAt,
+            claims.expiresAt > now
+        else { throw .unavailable("what the server signed is not what it was asked for") }
+        guard isStanding(verified) else {
+            throw .unavailable("something of the chain has just been revoked; ask again")
+        }
+        return claims.expiresAt
+    }
+
+    /// Whether nobody in a token's chain, nor its key, was revoked after it was issued.
+    private func isStanding(_ token: VerifiedDelegatedToken) -> Bool {
+        let chain = token.chain
+        return ask { logic in
+            ([chain.subject] + chain.actors).allSatisfy { id in
+                logic.cache.standing(
+                    ofToken: id,
+                    issuedAt: token.claims.issuedAt,
+                    keyID: token.keyID
+                ) != .withheld
+            }
+        }
+    }
+
+    /// Says whether a token "A, through B" is good for who was shown it (RFC 7662 section 2.2).
+    ///
+    /// - Parameters:
+    ///   - form: What a process asks.
+    ///   - selectors: What it attested to.
+    /// - Returns: The token's claims if it is; else that it is not, and no more.
+    /// - Throws: `EndpointRefusal` if no entry means the process.
+    func introspect(
+        _ form: IntrospectionForm,
+        for selectors: Set<Selector>
+    ) throws(EndpointRefusal) -> (isActive: Bool, members: [String: JSONValue]) {
+        _ = try exchangeGrants(selectors)
+        let verified = try? ownTokenVerifier.verifyDelegated(
+            token: Array(form.token.utf8),
+            audience: form.audience,
+            now: clock.wallTime
+        )
+        guard let verified, isStanding(verified) else {
+            return (false, ["active": .boolean(false)])
+        }
+        var members = verified.claims.all
+        members["active"] = .boolean(true)
+        members["token_type"] = .string("Bearer")
+        return (true, members)
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPI
+internal import ControlAPIProtos
+internal import GRPCCore
+internal import NodeSync
+internal import SPIFFE
+internal import SwiftProtobuf
+internal import Synchronization
+
+/// One exchange on its way to the server; it is answered once, at the latest when nobody holds it any
+/// more.
+package final class ExchangeCall: Sendable {
+    let grant: TokenGrant
+    let subjectToken: String
+    let audience: String
+    private let answer: Mutex<(@Sendable (Result<String, APIError>) -> Void)?>
+
+    init(
+        _ grant: TokenGrant,
+        subjectToken: String,
+        audience: String,
+        answer: @escaping @Sendable (Result<String, APIError>) -> Void
+    ) {
+        self.grant = grant
+        self.subjectToken = subjectToken
+        self.audience = audience
+        self.answer = Mutex(answer)
+    }
+
+    deinit { finish(.failure(Self.serverAway)) }
+
+    /// The first answer counts.
+    func finish(_ result: Result<String, APIError>) {
+        answer.withLock { $0.take() }?(result)
+    }
+
+    static let serverAway = APIError(
+        .unavailable,
+        "serverAway",
+        "the agent has no connection to its server; try again"
+    )
+}
+
+/// What somebody waits for.
+///
+/// It is apart from the call, so that a connection that drops the call answers whoever waits.
+final class ExchangeAnswer: Sendable {
+    private enum State {
+        case answered(Result<String, APIError>)
+        case open(CheckedContinuation<Result<String, APIError>, Never>?)
+    }
+
+    private let state = Mutex(State.open(nil))
+
+    /// The answer, as soon as there is one; it is asked for once.
+    ///
+    /// - Returns: That there is no server once the task is cancelled.
+    func value() async -> Result<String, APIError> {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let known = state.withLock { state -> Result<String, APIError>? in
+                    if case .answered(let value) = state { return value }
+                    state = .open(continuation)
+                    return nil
+                }
+                if let known { continuation.resume(returning: known) }
+            }
+        } onCancel: {
+            finish(.failure(ExchangeCall.serverAway))
+        }
+    }
+
+    /// The first answer counts.
+    func finish(_ value: Result<String, APIError>) {
+        let waiter = state.withLock {
+            state -> CheckedContinuation<Result<String, APIError>, Never>? in
+            guard case .open(let waiter) = state else { return nil }
+            state = .answered(value)
+            return waiter
+        }
+        waiter?.resume(returning: value)
+    }
+}
+
+/// Has tokens exchanged.
+struct TokenExchanging {
+    /// How long the server has for one exchange.
+    static let callTimeMax: Duration = .seconds(10)
+
+    let core: AgentCore
+
+    func exchange(_ call: ExchangeCall, on node: ServerConnection.Node) async {
+        let mark = core.ask { $0.audit.mark }
+        do {
+            let response = try await node.exchangeToken(
+                .with { request in
+                    request.entryID = call.grant.entryID
+                    request.spiffeID = call.grant.spiffeID.description
+                    request.variables = call.grant.variables
+                    request.subjectToken = call.subjectToken
+                    request.audience = call.audience
+                    if let mark { request.checkpointHave = mark.message }
+                },
+                options: .besideStream(timeout: Self.callTimeMax)
+            )
+            core.received(response.checkpoint, asked: mark)
+            switch response.result {
+            case .token(let token): call.finish(.success(token))
+            case .refusal(let refusal):
+                let kind: APIError.Kind = refusal.retryable ? .unavailable : .permissionDenied
+                call.finish(.failure(APIError(kind, refusal.code, refusal.message)))
+            case nil:
+                call.finish(
+                    .failure(
+                        APIError(
+                            .unavailable,
+                            "tokens",
+                            "the server sent neither token nor refusal"
+                        )
+                    )
+                )
+            }
+        } catch {
+            call.finish(
+                .failure(
+                    (error as? RPCError).map { APIError($0) }
+                        ?? APIError(.unavailable, "tokens", "\(error)")
+                )
+            )
+        }
+    }
+}

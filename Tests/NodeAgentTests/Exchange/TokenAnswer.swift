@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import NIOCore
+import NIOPosix
+
+/// What an agent answers to the bytes of a request on its socket for tokens.
+func tokenAnswer(_ request: String, at socket: String) async throws -> String {
+    let address = try SocketAddress(unixDomainSocketPath: socket)
+    let connection = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        .connect(to: address) { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+            }
+        }
+    return try await connection.executeThenClose { inbound, outbound in
+        try await outbound.write(ByteBuffer(string: request))
+        var answer = ""
+        for try await part in inbound { answer += String(buffer: part) }
+        return answer
+    }
+}
+
+/// The same of a form, with the fields that it needs.
+func tokenAnswer(
+    _ form: [(name: String, value: String)],
+    to path: String,
+    at socket: String
+) async throws -> String {
+    let body = form.map { "\($0.name)=\(escaped($0.value))" }.joined(separator: "&")
+    let head = [
+        "POST \(path) HTTP/1.1", "Host: agent", "Signet-Workload: true",
+        "Content-Type: application/x-www-form-urlencoded", "Content-Length: \(body.utf8.count)",
+        "", "",
+    ]
+    return try await tokenAnswer(head.joined(separator: "\r\n") + body, at: socket)
+}
+
+/// Everything but letters, digits and full stops as three bytes.
+private func escaped(_ text: String) -> String {
+    text.utf8.map { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."):
+            return String(UnicodeScalar(byte))
+        default:
+            let digits = String(byte, radix: 16, uppercase: true)
+            return "%" + (digits.utf8.count == 1 ? "0" : "") + digits
+        }
+    }.joined()
+}
