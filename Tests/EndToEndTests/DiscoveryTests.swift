@@ -10,7 +10,7 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(4)))
 struct DiscoveryTests {
     /// A machine whose server is found at `https://localhost:PORT/td`.
-    private static func machine(_ url: (UInt16) -> String, _ more: [String]) throws -> Machine {
+    static func machine(_ url: (UInt16) -> String, _ more: [String]) throws -> Machine {
         let machine = try Machine()
         let port = try FreePort.take()
         let web = try WebCertificate(["localhost"], now: SystemClock().wallTime)

@@ -23,6 +23,8 @@ package final class Machine: Sendable {
         package var user = FreePort.uid
         /// Environment of the server.
         package var serverEnvironment: [String: String] = [:]
+        /// Flags added to the agent's.
+        package var agentFlags: [String] = []
         /// Environment of the agent.
         package var agentEnvironment: [String: String] = [:]
         /// Where the agent has health and metrics; 0 is any port.
@@ -155,7 +157,7 @@ package final class Machine: Sendable {
             [
                 "--data-dir", agentDirectory, "--join-token-file", tokenFile,
                 "--socket", workloadSocket, "--telemetry-port", "\(options.agentTelemetryPort)",
-            ],
+            ] + options.agentFlags,
             environment: options.agentEnvironment
         )
         running.withLock { $0.agent = agent }
