@@ -155,6 +155,12 @@ let package = Package(
 
         // Layer 2: edges.
         library("Backup", ["AuditLog", "Issuance", "NodeSync", "SPIFFE", .crypto]),
+        library(
+            "BundleClient",
+            [
+                "CLinux", "HTTPCodec", "HTTPSemantics", "SPIFFE", .nio, .nioPosix, .nioSSL, .nioTLS,
+            ]
+        ),
         library("Clocks", ["CLinux"]),
         library("Configuration", ["StrictYAML"]),
         .target(

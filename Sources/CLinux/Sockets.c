@@ -8,6 +8,7 @@
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -351,4 +352,34 @@ void clinux_name_thread(const char *name) { prctl(PR_SET_NAME, name); }
 int32_t clinux_reserve_descriptor(void) {
     int descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return descriptor < 0 ? -errno : descriptor;
+}
+
+// MARK: Names
+
+int32_t clinux_resolve(const char *name, clinux_address *addresses, int32_t count) {
+    struct addrinfo hints = {0};
+    hints.ai_family = AF_UNSPEC;
+    // Else each address comes once for each kind of socket.
+    hints.ai_socktype = SOCK_STREAM;
+    struct addrinfo *found = NULL;
+    int code = getaddrinfo(name, NULL, &hints, &found);
+    // glibc's codes are negative, those of other libraries are not.
+    if (code != 0) return code < 0 ? code : -code;
+    int32_t written = 0;
+    for (struct addrinfo *next = found; next != NULL && written < count; next = next->ai_next) {
+        address one;
+        if (next->ai_addrlen > sizeof one) continue;
+        memcpy(&one, next->ai_addr, next->ai_addrlen);
+        clinux_endpoint endpoint = read_endpoint(&one);
+        if (endpoint.error != 0) continue;
+        addresses[written].high = endpoint.high;
+        addresses[written].low = endpoint.low;
+        written++;
+    }
+    freeaddrinfo(found);
+    return written;
+}
+
+const char *clinux_resolve_reason(int32_t code) {
+    return gai_strerror(EAI_NONAME < 0 ? -code : code);
 }

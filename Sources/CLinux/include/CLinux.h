@@ -244,6 +244,21 @@ void clinux_name_thread(const char *name);
 /// errno.
 int32_t clinux_reserve_descriptor(void);
 
+// MARK: Names
+
+typedef struct {
+    /// The address in IPv6 form, IPv4 as RFC 4291 section 2.5.5.2.
+    uint64_t high;
+    uint64_t low;
+} clinux_address;
+
+/// Asks the system's resolver for the addresses of a host name, best first (RFC 6724). It blocks for
+/// as long as name servers take. The number of addresses written, at most `count`, or the negative
+/// of a code that `clinux_resolve_reason` explains.
+int32_t clinux_resolve(const char *name, clinux_address *addresses, int32_t count);
+/// What a code of `clinux_resolve`, made positive, means: a constant text.
+const char *clinux_resolve_reason(int32_t code);
+
 // MARK: Output
 
 /// Writes all bytes to a descriptor, resuming after interruptions; 0 or errno.

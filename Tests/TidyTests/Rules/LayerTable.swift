@@ -77,6 +77,12 @@ enum LayerTable {
             ["AuditLog", "Issuance", "NodeSync", "SPIFFE"],
             thirdParty: ["Crypto"]
         ),
+        Target(
+            2,
+            "BundleClient",
+            ["CLinux", "HTTPCodec", "HTTPSemantics", "SPIFFE"],
+            thirdParty: nio.union(["NIOSSL", "NIOTLS"])
+        ),
         Target(2, "Clocks", ["CLinux"]),
         Target(2, "Configuration", ["StrictYAML"]),
         Target(
@@ -131,8 +137,8 @@ enum LayerTable {
             "CAServer",
             everyEdge.union([
                 "AuditLog", "Authorization", "Backup", "CPKCS11", "Datastore", "DecisionLog",
-                "DecisionWire",
-                "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
+                "DecisionWire", "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync",
+                "PolicyDocuments",
                 "PublicEndpoint", "Routing", "SPIFFE",
             ]),
             thirdParty: daemon.union(["CryptoExtras"])
@@ -189,15 +195,16 @@ enum LayerTable {
     /// What an executable must not link, however indirectly.
     static let forbidden: [String: Set<String>] = [
         "signet-agent": [
-            "Authorization", "Backup", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
-            "PolicyDocuments", "PublicEndpoint",
+            "Authorization", "Backup", "BundleClient", "CAServer", "Datastore", "GRDB", "Issuance",
+            "MTLSProxy", "PolicyDocuments", "PublicEndpoint",
         ],
         "signet": [
-            "Backup", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy", "NodeAgent",
-            "PublicEndpoint",
+            "Backup", "BundleClient", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
+            "NodeAgent", "PublicEndpoint",
         ],
         "signet-proxy": [
-            "Backup", "CAServer", "Configuration", "Datastore", "GRDB", "Issuance", "NodeAgent",
+            "Backup", "BundleClient", "CAServer", "Configuration", "Datastore", "GRDB", "Issuance",
+            "NodeAgent",
             "PolicyDocuments", "PublicEndpoint", "StrictYAML", "Yams",
         ],
         "signet-server": ["MTLSProxy", "NodeAgent"],
