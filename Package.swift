@@ -341,6 +341,13 @@ let package = Package(
         tests("AuthorizationTests", ["Authorization", "HTTPCodec", "HTTPSemantics", "SPIFFE"]),
         tests("BackupTests", ["AuditLog", "Backup", "Issuance", "NodeSync", "SPIFFE"]),
         tests(
+            "BundleClientTests",
+            [
+                "BundleClient", "HTTPSemantics", "SPIFFE", "TestPKI", .asn1, .crypto, .nio,
+                .nioPosix, .nioSSL, .x509,
+            ]
+        ),
+        tests(
             "CAServerTests",
             [
                 "AuditLog", "Authorization", "Backup", "CAServer", "Clocks", "ControlAPI",

@@ -37,15 +37,24 @@ package final class HTTPSClient: Sendable {
 
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let resolver: NameResolver
+    private let time: Duration
+    private let establishTime: Duration
 
     /// Begins the thread; `close` ends it.
     ///
-    /// - Parameter look: Looks a name up, on a thread where it may block.
+    /// - Parameters:
+    ///   - time: Longest fetch.
+    ///   - establishTime: Longest time for one address.
+    ///   - look: Looks a name up, on a thread where it may block.
     package init(
+        time: Duration = HTTPSClient.timeMax,
+        establishTime: Duration = HTTPSClient.establishTimeMax,
         look: @escaping @Sendable (String) throws(BundleFetchError) -> [IPAddress] = {
             name throws(BundleFetchError) in try NameLookup.addresses(of: name)
         }
     ) {
+        self.time = time
+        self.establishTime = establishTime
         resolver = NameResolver { name in
             do throws(BundleFetchError) {
                 return .success(try look(name))
@@ -66,13 +75,12 @@ package final class HTTPSClient: Sendable {
     /// - Returns: The content of a 200, at most `ResponseReader.bodyBytesMax` bytes.
     /// - Throws: `BundleFetchError`; `timedOut` also when the task is cancelled.
     package func fetch(_ request: BundleRequest) async throws(BundleFetchError) -> [UInt8] {
-        let loop = group.next()
+        let (loop, time) = (group.next(), time)
         let outcome = await withTaskGroup(of: Result<[UInt8], BundleFetchError>.self) { tasks in
             tasks.addTask { await self.follow(request) }
             tasks.addTask {
-                await Self.pause(Self.timeMax, on: loop)
-                let seconds = Self.timeMax / .seconds(1)
-                return .failure(BundleFetchError(.timedOut, "not over in \(Int(seconds)) s"))
+                await Self.pause(time, on: loop)
+                return .failure(BundleFetchError(.timedOut, "not over in \(time)"))
             }
             defer { tasks.cancelAll() }
             return await tasks.next()
@@ -151,7 +159,7 @@ package final class HTTPSClient: Sendable {
             return .failure(BundleFetchError(.unreachable, "\(error)"))
         }
         let attempt = FetchAttempt()
-        let time = TimeAmount(Self.establishTimeMax)
+        let time = TimeAmount(establishTime)
         let bootstrap = ClientBootstrap(group: group)
             .connectTimeout(time)
             .channelInitializer { channel in
