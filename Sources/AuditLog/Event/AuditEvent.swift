@@ -25,6 +25,8 @@ package enum AuditEvent: Hashable, Sendable {
     case decisionDigest(DecisionDigest)
     case delegatedTokenIssued(DelegatedTokenIssuance)
     case documentsApplied(DocumentChanges)
+    case federatedBundleChanged(FederatedBundleChange)
+    case federatedBundleRefused(FederatedBundleRefusal)
     case identityRevoked(IdentityRevocation)
     case jwtSVIDsIssued(JWTSVIDIssuance)
     case nodeAttestationRepeated(NodeAttestationRepetition)
@@ -58,6 +60,8 @@ package enum AuditEvent: Hashable, Sendable {
         case decisionDigest
         case delegatedTokenIssued
         case documentsApplied
+        case federatedBundleChanged
+        case federatedBundleRefused
         case identityRevoked
         case jwtSVIDsIssued
         case nodeAttestationRepeated
@@ -91,6 +95,8 @@ package enum AuditEvent: Hashable, Sendable {
         case .decisionDigest: .decisionDigest
         case .delegatedTokenIssued: .delegatedTokenIssued
         case .documentsApplied: .documentsApplied
+        case .federatedBundleChanged: .federatedBundleChanged
+        case .federatedBundleRefused: .federatedBundleRefused
         case .identityRevoked: .identityRevoked
         case .jwtSVIDsIssued: .jwtSVIDsIssued
         case .nodeAttestationRepeated: .nodeAttestationRepeated
@@ -124,6 +130,8 @@ package enum AuditEvent: Hashable, Sendable {
         case .decisionDigest(let payload): payload
         case .delegatedTokenIssued(let payload): payload
         case .documentsApplied(let payload): payload
+        case .federatedBundleChanged(let payload): payload
+        case .federatedBundleRefused(let payload): payload
         case .identityRevoked(let payload): payload
         case .jwtSVIDsIssued(let payload): payload
         case .nodeAttestationRepeated(let payload): payload
@@ -158,6 +166,8 @@ package enum AuditEvent: Hashable, Sendable {
             case .decisionDigest: .decisionDigest(try .init(&fields))
             case .delegatedTokenIssued: .delegatedTokenIssued(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
+            case .federatedBundleChanged: .federatedBundleChanged(try .init(&fields))
+            case .federatedBundleRefused: .federatedBundleRefused(try .init(&fields))
             case .identityRevoked: .identityRevoked(try .init(&fields))
             case .jwtSVIDsIssued: .jwtSVIDsIssued(try .init(&fields))
             case .nodeAttestationRepeated: .nodeAttestationRepeated(try .init(&fields))

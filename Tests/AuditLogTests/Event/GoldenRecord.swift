@@ -28,6 +28,11 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
         return id
     }
 
+    static let partner: TrustDomain = {
+        guard let domain = try? TrustDomain("partner.example") else { preconditionFailure() }
+        return domain
+    }()
+
     static func selectors(_ texts: String...) -> [Selector] {
         texts.compactMap { try? Selector($0) }
     }
@@ -372,6 +377,38 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             by: admin,
             #"""
             {"actor":"uid:0@ca-1","event":"identityRevoked","issuedBefore":"2026-01-02T04:04:05.678Z","reason":"stolen","revision":42,"spiffeID":"spiffe://example.org/ns/shop/sa/web","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .federatedBundleChanged(
+                FederatedBundleChange(
+                    trustDomain: partner,
+                    cause: .fetched,
+                    sequenceNumber: .max,
+                    content: .init(
+                        documentSHA256: sha256,
+                        authorities: [sha256],
+                        tokenKeys: ["q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s"]
+                    )
+                )
+            ),
+            by: .system("federation"),
+            #"""
+            {"actor":"system:federation","authorities":["abababababababababababababababababababababababababababababababab"],"cause":"fetched","documentSHA256":"abababababababababababababababababababababababababababababababab","event":"federatedBundleChanged","sequence":"18446744073709551615","time":"2026-01-02T03:04:05.678Z","tokenKeys":["q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s"],"trustDomain":"partner.example","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .federatedBundleRefused(
+                FederatedBundleRefusal(
+                    trustDomain: partner,
+                    reason: "sequenceWentBack",
+                    sequenceNumber: 41,
+                    documentSHA256: sha256
+                )
+            ),
+            by: .system("federation"),
+            #"""
+            {"actor":"system:federation","documentSHA256":"abababababababababababababababababababababababababababababababab","event":"federatedBundleRefused","reason":"sequenceWentBack","sequence":"41","time":"2026-01-02T03:04:05.678Z","trustDomain":"partner.example","v":1}
             """#
         ),
         GoldenRecord(
