@@ -213,7 +213,7 @@ let package = Package(
         library(
             "CAServer",
             [
-                "AuditLog", "Authorization", "Backup", "CLinux", "CPKCS11", "Clocks",
+                "AuditLog", "Authorization", "Backup", "BundleClient", "CLinux", "CPKCS11", "Clocks",
                 "Configuration", "ControlAPI", "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",

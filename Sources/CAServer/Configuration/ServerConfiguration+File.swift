@@ -23,6 +23,8 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case dataDirectory
     case decisionQuotaMiB
     case decisionRetention
+    case federationNetworks
+    case federationRoots
     case hostName
     case jwtSVIDTTL
     case keyPassphrase
@@ -120,6 +122,8 @@ extension ServerConfiguration {
             try PublicDocumentKind(parsing: $0)
         }
         reader.set(.tokenExchange, &result.exchangesTokens, ConfigurationValue.boolean)
+        result.federationNetworks = reader.federationNetworks()
+        reader.set(.federationRoots, &result.federationRoots) { $0 }
         reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)

@@ -2,6 +2,7 @@
 
 package import Authorization
 package import GRPCPeer
+package import HTTPSemantics
 package import Issuance
 package import PublicEndpoint
 package import SPIFFE
@@ -43,6 +44,11 @@ package struct ServerConfiguration: Sendable {
     package var publicHold: Duration?
     /// Whether tokens are exchanged for such that say "A, through B"; needs a `publicURL`.
     package var exchangesTokens = false
+    /// Where bundles of other trust domains may be fetched from; nil: all addresses but those that
+    /// lead to the machine itself or its link.
+    package var federationNetworks: [IPBlock]?
+    /// PEM file of the web authorities that vouch for https_web endpoints; nil: the system's.
+    package var federationRoots: String?
     /// Where authorities' keys are kept.
     package var keyStorage = KeyStorage.encrypted
     /// Where the passphrase of backups is; nil: there are none.

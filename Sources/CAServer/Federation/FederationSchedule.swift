@@ -111,6 +111,9 @@ package struct FederationSchedule: Sendable {
         return .accepted
     }
 
+    /// When a trust domain's bundle is fetched next, in time since boot; nil: no document names it.
+    package func dueAt(of trustDomain: TrustDomain) -> Duration? { turns[trustDomain]?.dueAt }
+
     /// When to call `timerFired`; nil while nothing can begin.
     package var wakeAt: Duration? {
         guard !isHeld, running.count < Self.fetchesMax else { return nil }

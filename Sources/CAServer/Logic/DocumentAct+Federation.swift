@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import AuditLog
 internal import Authorization
 internal import ControlAPI
 internal import Datastore
@@ -70,6 +71,15 @@ extension DocumentAct {
         else { return }
         try transaction.insert(
             FederatedBundleRecord(trustDomain: spec.trustDomain, documentUID: written.uid)
+        )
+    }
+
+    /// What was fetched has gone with its document.
+    func recordEndOfFederation(_ record: FederatedBundleRecord) throws {
+        try transaction.append(
+            .federatedBundleChanged(FederatedBundleChange(record, .removed)),
+            by: standing.actor,
+            at: standing.now
         )
     }
 

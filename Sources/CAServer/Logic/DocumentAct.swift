@@ -169,7 +169,9 @@ package struct DocumentAct {
     mutating func remove(_ stored: StoredDocument) throws {
         let number = try revision().number
         if stored.key.kind == DocumentKind.federatedTrustDomain.rawValue {
-            try transaction.deleteFederatedBundle(documentUID: stored.uid)
+            let record = try transaction.deleteFederatedBundle(documentUID: stored.uid)
+            // Of what was never fetched nothing ends.
+            if let record, record.document != nil { try recordEndOfFederation(record) }
         }
         try transaction.deleteDocument(
             stored.key,

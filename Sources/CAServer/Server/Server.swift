@@ -64,8 +64,9 @@ package struct Server: Sendable {
         let health = Health(
             ready: Self.readyConditions,
             noted: [
-                DecisionKeeper.condition, RevocationListService.condition,
-                ServerCore.tokenCondition, ServerCore.profileCondition,
+                DecisionKeeper.condition, FederationService.condition,
+                RevocationListService.condition, ServerCore.tokenCondition,
+                ServerCore.profileCondition,
             ] + configuration.publicConditions
         )
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
@@ -189,6 +190,7 @@ package struct Server: Sendable {
             group.addTask { await core.decisions.run(core) }
             group.addTask { await rotation.run(machine) }
             group.addTask { await lists.run(listMemory) }
+            group.addTask { await FederationService(core: core).run() }
             group.addTask { await identity.run() }
             group.addTask { await maintain() }
             group.addTask { await watchDatastore() }

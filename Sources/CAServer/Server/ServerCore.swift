@@ -76,6 +76,8 @@ package final class ServerCore: Sendable {
         rate: DocumentsService.documentsPerSecondMax,
         burst: DocumentsService.documentsAtOnceMax
     )
+    /// What the task that fetches other trust domains' bundles is told, and tells.
+    package let federation = FederationDesk()
     let clockGuard: ClockGuard
     let clockReport = ClockReport()
     /// The datastore has refused an act.

@@ -207,6 +207,10 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                 if change != 0 { core.metrics.adjust(.entries, by: change) }
                 let proxies = result.outcomes.countChange(of: DataPathKind.proxy)
                 if proxies != 0 { core.metrics.adjust(.proxies, by: proxies) }
+                let partner = DocumentKind.federatedTrustDomain.rawValue
+                if result.outcomes.contains(where: { $0.key.kind == partner }) {
+                    core.federation.documentsChanged()
+                }
             }
             return result.message(isDryRun: isDryRun)
         } catch {

@@ -1259,6 +1259,32 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ListFederation" metadata.
+        package enum ListFederation: Sendable {
+            /// Request type for "ListFederation".
+            package typealias Input = Signet_Admin_V1alpha1_ListFederationRequest
+            /// Response type for "ListFederation".
+            package typealias Output = Signet_Admin_V1alpha1_ListFederationResponse
+            /// Descriptor for "ListFederation".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ListFederation",
+                type: .unary
+            )
+        }
+        /// Namespace for "RefreshFederation" metadata.
+        package enum RefreshFederation: Sendable {
+            /// Request type for "RefreshFederation".
+            package typealias Input = Signet_Admin_V1alpha1_RefreshFederationRequest
+            /// Response type for "RefreshFederation".
+            package typealias Output = Signet_Admin_V1alpha1_RefreshFederationResponse
+            /// Descriptor for "RefreshFederation".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "RefreshFederation",
+                type: .unary
+            )
+        }
         /// Namespace for "ListEntries" metadata.
         package enum ListEntries: Sendable {
             /// Request type for "ListEntries".
@@ -1503,6 +1529,8 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             GetBundle.descriptor,
             ListAuthorities.descriptor,
             ListRevocationLists.descriptor,
+            ListFederation.descriptor,
+            RefreshFederation.descriptor,
             ListEntries.descriptor,
             PrepareAuthority.descriptor,
             ActivateAuthority.descriptor,
@@ -1662,6 +1690,42 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListRevocationListsRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>
+
+        /// Handle the "ListFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the bundles of other trust domains stand, of one or of all that are federated with.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ListFederationRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ListFederationResponse` messages.
+        func listFederation(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListFederationRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListFederationResponse>
+
+        /// Handle the "RefreshFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Fetches a bundle now; answers when that is over.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_RefreshFederationRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_RefreshFederationResponse` messages.
+        func refreshFederation(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RefreshFederationResponse>
 
         /// Handle the "ListEntries" method.
         ///
@@ -2093,6 +2157,42 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>
 
+        /// Handle the "ListFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the bundles of other trust domains stand, of one or of all that are federated with.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListFederationRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ListFederationResponse` message.
+        func listFederation(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListFederationRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListFederationResponse>
+
+        /// Handle the "RefreshFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Fetches a bundle now; answers when that is over.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RefreshFederationRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_RefreshFederationResponse` message.
+        func refreshFederation(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RefreshFederationResponse>
+
         /// Handle the "ListEntries" method.
         ///
         /// - Parameters:
@@ -2521,6 +2621,42 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_ListRevocationListsResponse
 
+        /// Handle the "ListFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the bundles of other trust domains stand, of one or of all that are federated with.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ListFederationRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ListFederationResponse` to respond with.
+        func listFederation(
+            request: Signet_Admin_V1alpha1_ListFederationRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ListFederationResponse
+
+        /// Handle the "RefreshFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Fetches a bundle now; answers when that is over.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_RefreshFederationRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_RefreshFederationResponse` to respond with.
+        func refreshFederation(
+            request: Signet_Admin_V1alpha1_RefreshFederationRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_RefreshFederationResponse
+
         /// Handle the "ListEntries" method.
         ///
         /// - Parameters:
@@ -2922,6 +3058,28 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ListFederation.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListFederationRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListFederationResponse>(),
+            handler: { request, context in
+                try await self.listFederation(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.RefreshFederation.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RefreshFederationRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RefreshFederationResponse>(),
+            handler: { request, context in
+                try await self.refreshFederation(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Admin_V1alpha1_Administration.Method.ListEntries.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListEntriesRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListEntriesResponse>(),
@@ -3207,6 +3365,28 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse> {
         let response = try await self.listRevocationLists(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func listFederation(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListFederationRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListFederationResponse> {
+        let response = try await self.listFederation(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func refreshFederation(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RefreshFederationResponse> {
+        let response = try await self.refreshFederation(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -3512,6 +3692,32 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse> {
         return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>(
             message: try await self.listRevocationLists(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func listFederation(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListFederationRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListFederationResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListFederationResponse>(
+            message: try await self.listFederation(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func refreshFederation(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RefreshFederationResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RefreshFederationResponse>(
+            message: try await self.refreshFederation(
                 request: request.message,
                 context: context
             ),
@@ -3921,6 +4127,52 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListRevocationListsResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListRevocationListsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the bundles of other trust domains stand, of one or of all that are federated with.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListFederationRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListFederationRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListFederationResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listFederation<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListFederationRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListFederationRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListFederationResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListFederationResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "RefreshFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Fetches a bundle now; answers when that is over.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RefreshFederationRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RefreshFederationRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RefreshFederationResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func refreshFederation<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RefreshFederationResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RefreshFederationResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ListEntries" method.
@@ -4572,6 +4824,74 @@ extension Signet_Admin_V1alpha1_Administration {
             try await self.client.unary(
                 request: request,
                 descriptor: Signet_Admin_V1alpha1_Administration.Method.ListRevocationLists.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > How the bundles of other trust domains stand, of one or of all that are federated with.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListFederationRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListFederationRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListFederationResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func listFederation<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListFederationRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListFederationRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListFederationResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListFederationResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ListFederation.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "RefreshFederation" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Fetches a bundle now; answers when that is over.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RefreshFederationRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RefreshFederationRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RefreshFederationResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func refreshFederation<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RefreshFederationResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RefreshFederationResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.RefreshFederation.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -5379,6 +5699,64 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
         )
     }
 
+    /// Call the "ListFederation" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > How the bundles of other trust domains stand, of one or of all that are federated with.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListFederationRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listFederation<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListFederationRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListFederationResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listFederation(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListFederationRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListFederationResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RefreshFederation" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Fetches a bundle now; answers when that is over.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_RefreshFederationRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func refreshFederation<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RefreshFederationResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.refreshFederation(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RefreshFederationRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RefreshFederationResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "ListEntries" method.
     ///
     /// - Parameters:
@@ -6114,6 +6492,72 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.listRevocationLists(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListFederation" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > How the bundles of other trust domains stand, of one or of all that are federated with.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listFederation<Result>(
+        _ message: Signet_Admin_V1alpha1_ListFederationRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListFederationResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListFederationRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listFederation(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RefreshFederation" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Fetches a bundle now; answers when that is over.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func refreshFederation<Result>(
+        _ message: Signet_Admin_V1alpha1_RefreshFederationRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RefreshFederationResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RefreshFederationRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.refreshFederation(
             request: request,
             options: options,
             onResponse: handleResponse

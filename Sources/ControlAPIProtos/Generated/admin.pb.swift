@@ -680,6 +680,174 @@ package nonisolated struct Signet_Admin_V1alpha1_RevocationList: Sendable {
   package init() {}
 }
 
+package nonisolated struct Signet_Admin_V1alpha1_ListFederationRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty: all.
+  package var trustDomain: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_ListFederationResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var bundles: [Signet_Admin_V1alpha1_FederatedBundle] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_FederatedBundle: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var trustDomain: String {
+    get {_storage._trustDomain}
+    set {_uniqueStorage()._trustDomain = newValue}
+  }
+
+  /// Of the FederatedTrustDomain.
+  package var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
+
+  package var bundleEndpointURL: String {
+    get {_storage._bundleEndpointURL}
+    set {_uniqueStorage()._bundleEndpointURL = newValue}
+  }
+
+  /// https_spiffe or https_web.
+  package var bundleEndpointProfile: String {
+    get {_storage._bundleEndpointProfile}
+    set {_uniqueStorage()._bundleEndpointProfile = newValue}
+  }
+
+  /// With https_spiffe.
+  package var endpointSpiffeID: String {
+    get {_storage._endpointSpiffeID}
+    set {_uniqueStorage()._endpointSpiffeID = newValue}
+  }
+
+  /// The last good bundle as JSON; empty before the first fetch, and in a list of all, which would
+  /// not fit into a message.
+  package var document: Data {
+    get {_storage._document}
+    set {_uniqueStorage()._document = newValue}
+  }
+
+  /// The number that is remembered.
+  package var hasSequence_p: Bool {
+    get {_storage._hasSequence_p}
+    set {_uniqueStorage()._hasSequence_p = newValue}
+  }
+
+  package var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
+
+  package var withheld: Bool {
+    get {_storage._withheld}
+    set {_uniqueStorage()._withheld = newValue}
+  }
+
+  /// 0: nothing was fetched; so are the next two.
+  package var confirmedAtUnixSeconds: Int64 {
+    get {_storage._confirmedAtUnixSeconds}
+    set {_uniqueStorage()._confirmedAtUnixSeconds = newValue}
+  }
+
+  package var changedAtUnixSeconds: Int64 {
+    get {_storage._changedAtUnixSeconds}
+    set {_uniqueStorage()._changedAtUnixSeconds = newValue}
+  }
+
+  /// When it is withheld unless it is fetched before.
+  package var staleAtUnixSeconds: Int64 {
+    get {_storage._staleAtUnixSeconds}
+    set {_uniqueStorage()._staleAtUnixSeconds = newValue}
+  }
+
+  /// Since the start of the server: 0, and empty, before its first fetch.
+  package var lastFetchAtUnixSeconds: Int64 {
+    get {_storage._lastFetchAtUnixSeconds}
+    set {_uniqueStorage()._lastFetchAtUnixSeconds = newValue}
+  }
+
+  package var lastResult: String {
+    get {_storage._lastResult}
+    set {_uniqueStorage()._lastResult = newValue}
+  }
+
+  /// What is wrong with the last fetch.
+  package var problem: String {
+    get {_storage._problem}
+    set {_uniqueStorage()._problem = newValue}
+  }
+
+  package var failuresInRow: UInt32 {
+    get {_storage._failuresInRow}
+    set {_uniqueStorage()._failuresInRow = newValue}
+  }
+
+  package var sequenceReused: Bool {
+    get {_storage._sequenceReused}
+    set {_uniqueStorage()._sequenceReused = newValue}
+  }
+
+  package var nextFetchAtUnixSeconds: Int64 {
+    get {_storage._nextFetchAtUnixSeconds}
+    set {_uniqueStorage()._nextFetchAtUnixSeconds = newValue}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RefreshFederationRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var trustDomain: String = String()
+
+  /// Takes what its sequence alone forbids.
+  package var acceptOlder: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RefreshFederationResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// A word: taken, confirmed, or the rule that failed.
+  package var result: String = String()
+
+  /// Empty: nothing is wrong.
+  package var problem: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 package nonisolated struct Signet_Admin_V1alpha1_PrepareAuthorityRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -2883,6 +3051,321 @@ nonisolated extension Signet_Admin_V1alpha1_RevocationList: SwiftProtobuf.Messag
     if lhs.authorityID != rhs.authorityID {return false}
     if lhs.isLast != rhs.isLast {return false}
     if lhs.der != rhs.der {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ListFederationRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ListFederationRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.trustDomain) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.trustDomain.isEmpty {
+      try visitor.visitSingularStringField(value: self.trustDomain, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ListFederationRequest, rhs: Signet_Admin_V1alpha1_ListFederationRequest) -> Bool {
+    if lhs.trustDomain != rhs.trustDomain {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ListFederationResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ListFederationResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bundles\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.bundles) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.bundles.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.bundles, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ListFederationResponse, rhs: Signet_Admin_V1alpha1_ListFederationResponse) -> Bool {
+    if lhs.bundles != rhs.bundles {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_FederatedBundle: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".FederatedBundle"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}name\0\u{3}bundle_endpoint_url\0\u{3}bundle_endpoint_profile\0\u{3}endpoint_spiffe_id\0\u{1}document\0\u{3}has_sequence\0\u{1}sequence\0\u{1}withheld\0\u{3}confirmed_at_unix_seconds\0\u{3}changed_at_unix_seconds\0\u{3}stale_at_unix_seconds\0\u{3}last_fetch_at_unix_seconds\0\u{3}last_result\0\u{1}problem\0\u{3}failures_in_row\0\u{3}sequence_reused\0\u{3}next_fetch_at_unix_seconds\0")
+
+  fileprivate class _StorageClass {
+    var _trustDomain: String = String()
+    var _name: String = String()
+    var _bundleEndpointURL: String = String()
+    var _bundleEndpointProfile: String = String()
+    var _endpointSpiffeID: String = String()
+    var _document: Data = Data()
+    var _hasSequence_p: Bool = false
+    var _sequence: UInt64 = 0
+    var _withheld: Bool = false
+    var _confirmedAtUnixSeconds: Int64 = 0
+    var _changedAtUnixSeconds: Int64 = 0
+    var _staleAtUnixSeconds: Int64 = 0
+    var _lastFetchAtUnixSeconds: Int64 = 0
+    var _lastResult: String = String()
+    var _problem: String = String()
+    var _failuresInRow: UInt32 = 0
+    var _sequenceReused: Bool = false
+    var _nextFetchAtUnixSeconds: Int64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _trustDomain = source._trustDomain
+      _name = source._name
+      _bundleEndpointURL = source._bundleEndpointURL
+      _bundleEndpointProfile = source._bundleEndpointProfile
+      _endpointSpiffeID = source._endpointSpiffeID
+      _document = source._document
+      _hasSequence_p = source._hasSequence_p
+      _sequence = source._sequence
+      _withheld = source._withheld
+      _confirmedAtUnixSeconds = source._confirmedAtUnixSeconds
+      _changedAtUnixSeconds = source._changedAtUnixSeconds
+      _staleAtUnixSeconds = source._staleAtUnixSeconds
+      _lastFetchAtUnixSeconds = source._lastFetchAtUnixSeconds
+      _lastResult = source._lastResult
+      _problem = source._problem
+      _failuresInRow = source._failuresInRow
+      _sequenceReused = source._sequenceReused
+      _nextFetchAtUnixSeconds = source._nextFetchAtUnixSeconds
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._trustDomain) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._bundleEndpointURL) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._bundleEndpointProfile) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._endpointSpiffeID) }()
+        case 6: try { try decoder.decodeSingularBytesField(value: &_storage._document) }()
+        case 7: try { try decoder.decodeSingularBoolField(value: &_storage._hasSequence_p) }()
+        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        case 9: try { try decoder.decodeSingularBoolField(value: &_storage._withheld) }()
+        case 10: try { try decoder.decodeSingularInt64Field(value: &_storage._confirmedAtUnixSeconds) }()
+        case 11: try { try decoder.decodeSingularInt64Field(value: &_storage._changedAtUnixSeconds) }()
+        case 12: try { try decoder.decodeSingularInt64Field(value: &_storage._staleAtUnixSeconds) }()
+        case 13: try { try decoder.decodeSingularInt64Field(value: &_storage._lastFetchAtUnixSeconds) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._lastResult) }()
+        case 15: try { try decoder.decodeSingularStringField(value: &_storage._problem) }()
+        case 16: try { try decoder.decodeSingularUInt32Field(value: &_storage._failuresInRow) }()
+        case 17: try { try decoder.decodeSingularBoolField(value: &_storage._sequenceReused) }()
+        case 18: try { try decoder.decodeSingularInt64Field(value: &_storage._nextFetchAtUnixSeconds) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._trustDomain.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._trustDomain, fieldNumber: 1)
+      }
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 2)
+      }
+      if !_storage._bundleEndpointURL.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._bundleEndpointURL, fieldNumber: 3)
+      }
+      if !_storage._bundleEndpointProfile.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._bundleEndpointProfile, fieldNumber: 4)
+      }
+      if !_storage._endpointSpiffeID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._endpointSpiffeID, fieldNumber: 5)
+      }
+      if !_storage._document.isEmpty {
+        try visitor.visitSingularBytesField(value: _storage._document, fieldNumber: 6)
+      }
+      if _storage._hasSequence_p != false {
+        try visitor.visitSingularBoolField(value: _storage._hasSequence_p, fieldNumber: 7)
+      }
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 8)
+      }
+      if _storage._withheld != false {
+        try visitor.visitSingularBoolField(value: _storage._withheld, fieldNumber: 9)
+      }
+      if _storage._confirmedAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._confirmedAtUnixSeconds, fieldNumber: 10)
+      }
+      if _storage._changedAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._changedAtUnixSeconds, fieldNumber: 11)
+      }
+      if _storage._staleAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._staleAtUnixSeconds, fieldNumber: 12)
+      }
+      if _storage._lastFetchAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._lastFetchAtUnixSeconds, fieldNumber: 13)
+      }
+      if !_storage._lastResult.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._lastResult, fieldNumber: 14)
+      }
+      if !_storage._problem.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._problem, fieldNumber: 15)
+      }
+      if _storage._failuresInRow != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._failuresInRow, fieldNumber: 16)
+      }
+      if _storage._sequenceReused != false {
+        try visitor.visitSingularBoolField(value: _storage._sequenceReused, fieldNumber: 17)
+      }
+      if _storage._nextFetchAtUnixSeconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._nextFetchAtUnixSeconds, fieldNumber: 18)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_FederatedBundle, rhs: Signet_Admin_V1alpha1_FederatedBundle) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._trustDomain != rhs_storage._trustDomain {return false}
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._bundleEndpointURL != rhs_storage._bundleEndpointURL {return false}
+        if _storage._bundleEndpointProfile != rhs_storage._bundleEndpointProfile {return false}
+        if _storage._endpointSpiffeID != rhs_storage._endpointSpiffeID {return false}
+        if _storage._document != rhs_storage._document {return false}
+        if _storage._hasSequence_p != rhs_storage._hasSequence_p {return false}
+        if _storage._sequence != rhs_storage._sequence {return false}
+        if _storage._withheld != rhs_storage._withheld {return false}
+        if _storage._confirmedAtUnixSeconds != rhs_storage._confirmedAtUnixSeconds {return false}
+        if _storage._changedAtUnixSeconds != rhs_storage._changedAtUnixSeconds {return false}
+        if _storage._staleAtUnixSeconds != rhs_storage._staleAtUnixSeconds {return false}
+        if _storage._lastFetchAtUnixSeconds != rhs_storage._lastFetchAtUnixSeconds {return false}
+        if _storage._lastResult != rhs_storage._lastResult {return false}
+        if _storage._problem != rhs_storage._problem {return false}
+        if _storage._failuresInRow != rhs_storage._failuresInRow {return false}
+        if _storage._sequenceReused != rhs_storage._sequenceReused {return false}
+        if _storage._nextFetchAtUnixSeconds != rhs_storage._nextFetchAtUnixSeconds {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RefreshFederationRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RefreshFederationRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{3}accept_older\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.trustDomain) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.acceptOlder) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.trustDomain.isEmpty {
+      try visitor.visitSingularStringField(value: self.trustDomain, fieldNumber: 1)
+    }
+    if self.acceptOlder != false {
+      try visitor.visitSingularBoolField(value: self.acceptOlder, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RefreshFederationRequest, rhs: Signet_Admin_V1alpha1_RefreshFederationRequest) -> Bool {
+    if lhs.trustDomain != rhs.trustDomain {return false}
+    if lhs.acceptOlder != rhs.acceptOlder {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RefreshFederationResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RefreshFederationResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}result\0\u{1}problem\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.result) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.problem) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.result.isEmpty {
+      try visitor.visitSingularStringField(value: self.result, fieldNumber: 1)
+    }
+    if !self.problem.isEmpty {
+      try visitor.visitSingularStringField(value: self.problem, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RefreshFederationResponse, rhs: Signet_Admin_V1alpha1_RefreshFederationResponse) -> Bool {
+    if lhs.result != rhs.result {return false}
+    if lhs.problem != rhs.problem {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -50,6 +50,8 @@ package enum Metric: String, CaseIterable, Sendable {
     case revision = "signet_server_revision"
     case revocationListCertificates = "signet_server_revocation_list_certificates"
     case revocationListLeftOut = "signet_server_revocation_list_left_out"
+    case federationConfirmedTime = "signet_server_federation_confirmed_timestamp_seconds"
+    case federationFetches = "signet_server_federation_fetches_total"
     case revocationListNextUpdate = "signet_server_revocation_list_next_update_seconds"
     case revocationListsSigned = "signet_server_revocation_lists_signed_total"
     case revocations = "signet_server_revocations"

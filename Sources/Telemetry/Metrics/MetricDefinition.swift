@@ -7,8 +7,8 @@ extension Metric {
             .commitTransactions, .connectionsOpened, .connectionsRefused, .decisionBytes,
             .decisionLosses, .decisionRecords, .decisionRecordsLost, .decisionSegments,
             .decisionStored, .decisionUploads, .documentApplies,
-            .endpointsRefused, .issuanceRefusals, .metricSeriesDropped, .proxyDecisions,
-            .proxyRecordsDropped,
+            .endpointsRefused, .federationFetches, .issuanceRefusals, .metricSeriesDropped,
+            .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .publicClosings, .publicResponses, .revocationListsSigned,
             .revocationListsWithheld, .rpcs, .statesReceived,
             .svidRenewals, .svidsIssued,
@@ -26,7 +26,7 @@ extension Metric {
             .cachedSVIDs, .cachedTokens,
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
-            .entries, .entriesOutsideProfile, .observedEndpoints, .proxies,
+            .entries, .entriesOutsideProfile, .federationConfirmedTime, .observedEndpoints, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
             .revocationListLeftOut, .revocationListNextUpdate, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .startTime, .stateRevision,
@@ -69,6 +69,8 @@ extension Metric {
         case .documentApplies, .proxyStates, .statesReceived, .svidRenewals, .decisionSegments,
             .decisionUploads:
             ["result"]
+        case .federationConfirmedTime: ["trust_domain"]
+        case .federationFetches: ["trust_domain", "result"]
         case .metricSeriesDropped: ["metric"]
         case .publicResponses: ["document", "status"]
         case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]
@@ -126,7 +128,8 @@ extension Metric {
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
-        case .authorityNotAfter, .authoritySVIDsNotReplaced, .publicClosings, .publicResponses,
+        case .authorityNotAfter, .authoritySVIDsNotReplaced, .federationConfirmedTime,
+            .federationFetches, .publicClosings, .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
             .rotationAgentsMissing, .svidRenewals, .svidsIssued, .tokenRequests,
@@ -191,6 +194,9 @@ extension Metric {
             "Registration entries for which the workload's profile lets nothing be issued."
         case .authoritySVIDsNotReplaced:
             "Valid certificates under tainted authorities whose holder was issued no newer one."
+        case .federationConfirmedTime:
+            "When each partner's endpoint last served what is believed, in Unix time; 0: never."
+        case .federationFetches: "Fetches of other trust domains' bundles, by result."
         case .publicClosings: "Connections of verifiers outside that ended, by reason."
         case .publicResponses: "Answers to verifiers outside, by document and status."
         case .revocationListCertificates: "Certificates on each authority's revocation list."

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ArgumentParser
+internal import ControlAPI
 internal import ControlAPIProtos
 internal import Foundation
+internal import SPIFFE
 
 /// `signet bundle`.
 struct BundleCommand: ParsableCommand {
@@ -16,7 +18,12 @@ struct BundleCommand: ParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show the trust domain's bundle; PEM unless -o says otherwise.",
-            discussion: "Example: signet bundle show > bundle.pem"
+            discussion: """
+                With -o spiffe it is the document that a partner's trustDomainBundle needs for the \
+                first contact; it is good for that while one of its authorities lives.
+
+                Example: signet bundle show > bundle.pem
+                """
         )
         @OptionGroup var server: ServerOptions
         @Option(
@@ -27,6 +34,7 @@ struct BundleCommand: ParsableCommand {
 
         enum Format: String, ExpressibleByArgument, CaseIterable {
             case pem
+            case spiffe
             case json
             case yaml
         }
@@ -52,6 +60,9 @@ struct BundleCommand: ParsableCommand {
             switch format {
             case .json: Terminal.out(try OutputOptions.json(view))
             case .yaml: Terminal.out(try OutputOptions.yaml(view))
+            case .spiffe:
+                let document = try TrustBundle(parsing: bundle).document()
+                Terminal.out(String(decoding: document, as: UTF8.self))
             case .pem: Terminal.out(view.x509Authorities.joined(separator: "\n"))
             }
         }

@@ -136,10 +136,9 @@ enum LayerTable {
             3,
             "CAServer",
             everyEdge.union([
-                "AuditLog", "Authorization", "Backup", "CPKCS11", "Datastore", "DecisionLog",
-                "DecisionWire", "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments",
-                "PublicEndpoint", "Routing", "SPIFFE",
+                "AuditLog", "Authorization", "Backup", "BundleClient", "CPKCS11", "Datastore",
+                "DecisionLog", "DecisionWire", "HTTPSemantics", "Issuance", "NodeAttestation",
+                "NodeSync", "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE",
             ]),
             thirdParty: daemon.union(["CryptoExtras"])
         ),
