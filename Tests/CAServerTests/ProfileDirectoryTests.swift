@@ -52,9 +52,19 @@ struct ProfileDirectoryTests {
     }
 
     /// What a start says that must not succeed.
-    private func refusedStart() async -> String {
+    private func refusedStart(
+        _ adjust: (inout ServerConfiguration) -> Void = { _ in }
+    ) async -> String {
+        let folder = folder
         do {
-            try await serve { _ in }
+            try await withServer(
+                in: directory,
+                {
+                    $0.profileDirectory = folder
+                    adjust(&$0)
+                },
+                { _ in }
+            )
             return "started"
         } catch {
             return "\(error)"
@@ -83,6 +93,10 @@ struct ProfileDirectoryTests {
         try write("workload", adding: #""lifetimeSecondsMax": 3599, "#)
         let lifetime = await refusedStart()
         #expect(lifetime.contains("lower workloadSVIDTTL"), "\(lifetime)")
+        // Nor with a longest that somebody wrote; what follows from authorityTTL is not written.
+        try write("workload", adding: #""lifetimeSecondsMax": 3600, "#)
+        let longest = await refusedStart { $0.writtenWorkloadMax = .seconds(3601) }
+        #expect(longest.contains("lower workloadSVIDTTLMax"), "\(longest)")
         try write("agent", as: "workload")
         #expect(await refusedStart().contains("profileWidens"))
         try write("workload")

@@ -78,15 +78,19 @@ extension ServerConfiguration {
 
     /// What else the configuration says that the file does not allow.
     private func profileProblems(_ limits: ProfileLimits, _ kind: ProfileKind) -> [String] {
-        let (key, lifetime): (ServerConfigurationKey, Duration) =
+        var written: [(key: ServerConfigurationKey, lifetime: Duration)] =
             switch kind {
-            case .agent: (.agentSVIDTTL, lifetimes.agent)
-            case .root: (.authorityTTL, lifetimes.authority)
-            case .server: (.agentSVIDTTL, lifetimes.server)
-            case .workload: (.workloadSVIDTTL, lifetimes.workload)
+            case .agent: [(.agentSVIDTTL, lifetimes.agent)]
+            case .root: [(.authorityTTL, lifetimes.authority)]
+            case .server: [(.agentSVIDTTL, lifetimes.server)]
+            case .workload: [(.workloadSVIDTTL, lifetimes.workload)]
             }
+        if kind == .workload, let writtenWorkloadMax {
+            written.append((.workloadSVIDTTLMax, writtenWorkloadMax))
+        }
         var problems: [String] = []
-        if !limits.allows(lifetime: lifetime), let max = limits.lifetimeMax {
+        for (key, lifetime) in written {
+            guard !limits.allows(lifetime: lifetime), let max = limits.lifetimeMax else { continue }
             problems.append(
                 "lifetimeSecondsMax is \(SVIDLifetimes.text(max)), and \(key.rawValue) is "
                     + "\(SVIDLifetimes.text(lifetime)); lower \(key.rawValue)"

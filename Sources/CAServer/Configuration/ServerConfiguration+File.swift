@@ -130,7 +130,7 @@ extension ServerConfiguration {
         reader.set(.attestationBurst, &result.attestationBurst, ConfigurationValue.rate)
         reader.set(.decisionQuotaMiB, &result.decisionQuotaMiB, Self.quota)
         reader.set(.decisionRetention, &result.decisionRetention, Self.retention)
-        result.lifetimes = try reader.lifetimes()
+        (result.lifetimes, result.writtenWorkloadMax) = try reader.lifetimes()
         result.tokenLifetimes = try reader.tokenLifetimes()
         guard result.signingBurst >= Double(IssuanceBatch.certificatesMax) else {
             reader.refuse(.signingBurst, "must be at least \(IssuanceBatch.certificatesMax)")
@@ -164,7 +164,8 @@ extension ServerConfiguration {
 }
 
 extension ConfigurationReader<ServerConfigurationKey> {
-    fileprivate mutating func lifetimes() throws(ConfigurationError) -> SVIDLifetimes {
+    /// The lifetimes, and `workloadSVIDTTLMax` if the file has it.
+    fileprivate mutating func lifetimes() throws(ConfigurationError) -> (SVIDLifetimes, Duration?) {
         let standard = SVIDLifetimes.standard
         var (workload, agent, authority) = (standard.workload, standard.agent, standard.authority)
         var workloadMax: Duration?
@@ -173,13 +174,14 @@ extension ConfigurationReader<ServerConfigurationKey> {
         set(.authorityTTL, &authority, ConfigurationValue.duration)
         set(.workloadSVIDTTLMax, &workloadMax) { try ConfigurationValue.duration($0) }
         do {
-            return try SVIDLifetimes(
+            let lifetimes = try SVIDLifetimes(
                 workload: workload,
                 workloadMax: workloadMax,
                 agent: agent,
                 server: agent,
                 authority: authority
             )
+            return (lifetimes, workloadMax)
         } catch {
             let values = Self.values(workload, workloadMax, agent, authority)
             switch error {

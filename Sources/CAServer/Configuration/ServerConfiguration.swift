@@ -24,6 +24,9 @@ package struct ServerConfiguration: Sendable {
     /// Health and metrics, on the loopback interface.
     package var telemetryPort: UInt16 = 9811
     package var lifetimes = SVIDLifetimes.standard
+    /// `workloadSVIDTTLMax`, if somebody wrote it: what follows from `authorityTTL` is no wish that a
+    /// profile could be against.
+    package var writtenWorkloadMax: Duration?
     package var tokenLifetimes = TokenLifetimes.standard
     /// What the next authority's key is.
     package var authorityKeyType = AuthorityKeyType.p256
