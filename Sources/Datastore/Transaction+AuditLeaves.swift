@@ -201,7 +201,7 @@ extension Transaction {
 }
 
 extension StoredLeaf {
-    fileprivate init(_ row: Row) throws(DatastoreError) {
+    init(_ row: Row) throws(DatastoreError) {
         self.init(
             index: try row.number("leaf"),
             bytes: try row.bytes("bytes"),

@@ -20,6 +20,10 @@ package struct IssuanceIntent: Hashable, Sendable {
     package let node: String
     /// The Proxy that holds the key, `namespace/name`; nil: nobody but the identity's own holder.
     package let proxy: String?
+    /// DER of the certified SubjectPublicKeyInfo; nil if an earlier release recorded it.
+    package let spki: [UInt8]?
+    /// The certificate's DNS names, in its order; empty if an earlier release recorded it.
+    package let dnsNames: [String]
     /// The revision number under which it was approved.
     package let revision: UInt64
     /// The index of the audit leaf that tells of it.
@@ -36,6 +40,8 @@ package struct IssuanceIntent: Hashable, Sendable {
         notAfter: Date,
         node: String,
         proxy: String? = nil,
+        spki: [UInt8]? = nil,
+        dnsNames: [String] = [],
         revision: UInt64,
         leafIndex: UInt64
     ) {
@@ -49,6 +55,8 @@ package struct IssuanceIntent: Hashable, Sendable {
         self.notAfter = notAfter
         self.node = node
         self.proxy = proxy
+        self.spki = spki
+        self.dnsNames = dnsNames
         self.revision = revision
         self.leafIndex = leafIndex
     }
@@ -175,17 +183,24 @@ extension Transaction {
             try execute(
                 """
                 INSERT INTO intents (serial, authority, spiffe_id, entry_id, entry_revision,
-                    tbs_sha256, not_before, not_after, node, revision, leaf, proxy)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    tbs_sha256, not_before, not_after, node, revision, leaf, proxy, spki,
+                    dns_names)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
                 [
                     intent.serial.stored, intent.authorityID, intent.spiffeID, intent.entryID,
                     intent.entryRevision?.stored, intent.tbsSHA256.stored,
                     intent.notBefore?.storedMilliseconds, intent.notAfter.storedMilliseconds,
                     intent.node, intent.revision.stored, intent.leafIndex.stored, intent.proxy,
+                    intent.spki?.stored, Self.lines(intent.dnsNames),
                 ]
             )
         }
+    }
+
+    /// DNS names one per line, which none of them holds; NULL for none.
+    private static func lines(_ names: [String]) -> String? {
+        names.isEmpty ? nil : names.joined(separator: "\n")
     }
 
     private static func lastEnds(of intents: [IssuanceIntent]) -> [String: Date] {
@@ -229,6 +244,9 @@ extension IssuanceIntent {
             notAfter: try row.date("not_after"),
             node: try row.value("node"),
             proxy: try row.optional("proxy"),
+            spki: try row.optionalBytes("spki"),
+            dnsNames: try row.optional("dns_names", as: String.self)?
+                .split(separator: "\n", omittingEmptySubsequences: false).map(String.init) ?? [],
             revision: try row.number("revision"),
             leafIndex: try row.number("leaf")
         )

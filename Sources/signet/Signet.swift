@@ -26,8 +26,9 @@ struct Signet: AsyncParsableCommand {
         subcommands: [
             DevCommand.self, ApplyCommand.self, GetCommand.self, DeleteCommand.self,
             HistoryCommand.self, TokenCommand.self, AgentCommand.self, BundleCommand.self,
-            AuthorityCommand.self, FederationCommand.self, EntryCommand.self, SVIDCommand.self,
-            JWTCommand.self, ProxyCommand.self, ServiceCommand.self, ServerCommand.self,
+            AuthorityCommand.self, CACommand.self, FederationCommand.self, EntryCommand.self,
+            SVIDCommand.self, JWTCommand.self, ProxyCommand.self, ServiceCommand.self,
+            ServerCommand.self,
             ExplainCommand.self, DecisionsCommand.self, AuditCommand.self, HealthCommand.self,
             VersionCommand.self,
             CompletionCommand.self,

@@ -136,7 +136,8 @@ extension IssuanceIntent {
     static func sample(
         _ serial: UInt8,
         authority: String = "a1",
-        notAfter: Date = noon + 3600
+        notAfter: Date = noon + 3600,
+        leaf: UInt64 = 5
     ) -> IssuanceIntent {
         IssuanceIntent(
             serial: [serial],
@@ -148,7 +149,7 @@ extension IssuanceIntent {
             notAfter: notAfter,
             node: "web-1",
             revision: 4,
-            leafIndex: 5
+            leafIndex: leaf
         )
     }
 }

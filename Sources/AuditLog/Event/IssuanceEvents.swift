@@ -25,6 +25,9 @@ package struct SVIDIssuance: Hashable, Sendable, AuditPayload {
         self.svids = svids
     }
 
+    /// Adds the SVIDs of the next leaf of one record.
+    package mutating func append(_ part: Self) { svids += part.svids }
+
     func write(to fields: inout FieldWriter) {
         if let agent { fields.set("agent", agent) }
         fields.set("authority", authority)

@@ -144,6 +144,8 @@ package struct ServerLogic: Sendable {
                     notAfter: certificate.notAfter,
                     node: node,
                     proxy: proxies[place],
+                    spki: certificate.spki,
+                    dnsNames: certificate.dnsNames,
                     revision: revision,
                     leafIndex: leaf
                 )

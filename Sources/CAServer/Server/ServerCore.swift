@@ -105,6 +105,8 @@ package final class ServerCore: Sendable {
     private let trustReads = Mutex<(begun: Int, distrust: Int, trust: Int)>((0, 0, 0))
     /// Makes backups.
     package let backupDesk = BackupDesk()
+    /// Makes again what was issued.
+    package let recheckDesk = RecheckDesk()
     /// What admins ask of the rotation.
     let rotationDesk = RotationDesk()
     /// How authorities are distrusted, by their key identifiers.

@@ -7199,12 +7199,26 @@ package enum Signet_Admin_V1alpha1_Audit: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Recheck" metadata.
+        package enum Recheck: Sendable {
+            /// Request type for "Recheck".
+            package typealias Input = Signet_Admin_V1alpha1_RecheckRequest
+            /// Response type for "Recheck".
+            package typealias Output = Signet_Admin_V1alpha1_RecheckPart
+            /// Descriptor for "Recheck".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Audit"),
+                method: "Recheck",
+                type: .serverStreaming
+            )
+        }
         /// Descriptors for all methods in the "signet.admin.v1alpha1.Audit" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             Query.descriptor,
             Tail.descriptor,
             GetCheckpoint.descriptor,
-            GetFile.descriptor
+            GetFile.descriptor,
+            Recheck.descriptor
         ]
     }
 }
@@ -7294,6 +7308,25 @@ extension Signet_Admin_V1alpha1_Audit {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_GetAuditFileRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_GetAuditFileResponse>
+
+        /// Handle the "Recheck" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes everything again that was issued, and compares it with records and log. A summary is last;
+        /// > an answer without it is not complete.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_RecheckRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_RecheckPart` messages.
+        func recheck(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RecheckRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RecheckPart>
     }
 
     /// Service protocol for the "signet.admin.v1alpha1.Audit" service.
@@ -7367,6 +7400,25 @@ extension Signet_Admin_V1alpha1_Audit {
             request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_GetAuditFileRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_GetAuditFileResponse>
+
+        /// Handle the "Recheck" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes everything again that was issued, and compares it with records and log. A summary is last;
+        /// > an answer without it is not complete.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecheckRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_RecheckPart` messages.
+        func recheck(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RecheckRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RecheckPart>
     }
 
     /// Simple service protocol for the "signet.admin.v1alpha1.Audit" service.
@@ -7439,6 +7491,26 @@ extension Signet_Admin_V1alpha1_Audit {
             request: Signet_Admin_V1alpha1_GetAuditFileRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_GetAuditFileResponse
+
+        /// Handle the "Recheck" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes everything again that was issued, and compares it with records and log. A summary is last;
+        /// > an answer without it is not complete.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_RecheckRequest` message.
+        ///   - response: A response stream of `Signet_Admin_V1alpha1_RecheckPart` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        func recheck(
+            request: Signet_Admin_V1alpha1_RecheckRequest,
+            response: GRPCCore.RPCWriter<Signet_Admin_V1alpha1_RecheckPart>,
+            context: GRPCCore.ServerContext
+        ) async throws
     }
 }
 
@@ -7485,6 +7557,17 @@ extension Signet_Admin_V1alpha1_Audit.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_GetAuditFileResponse>(),
             handler: { request, context in
                 try await self.getFile(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Audit.Method.Recheck.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RecheckRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RecheckPart>(),
+            handler: { request, context in
+                try await self.recheck(
                     request: request,
                     context: context
                 )
@@ -7538,6 +7621,17 @@ extension Signet_Admin_V1alpha1_Audit.ServiceProtocol {
             context: context
         )
         return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func recheck(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RecheckRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RecheckPart> {
+        let response = try await self.recheck(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return response
     }
 }
 
@@ -7597,6 +7691,23 @@ extension Signet_Admin_V1alpha1_Audit.SimpleServiceProtocol {
                 context: context
             ),
             metadata: [:]
+        )
+    }
+
+    package func recheck(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RecheckRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RecheckPart> {
+        return GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RecheckPart>(
+            metadata: [:],
+            producer: { writer in
+                try await self.recheck(
+                    request: request.message,
+                    response: writer,
+                    context: context
+                )
+                return [:]
+            }
         )
     }
 }
@@ -7692,6 +7803,30 @@ extension Signet_Admin_V1alpha1_Audit {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_GetAuditFileResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_GetAuditFileResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Recheck" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes everything again that was issued, and compares it with records and log. A summary is last;
+        /// > an answer without it is not complete.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecheckRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RecheckRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RecheckPart` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func recheck<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecheckRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RecheckRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RecheckPart>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_RecheckPart>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -7836,6 +7971,39 @@ extension Signet_Admin_V1alpha1_Audit {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Recheck" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Makes everything again that was issued, and compares it with records and log. A summary is last;
+        /// > an answer without it is not complete.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecheckRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RecheckRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RecheckPart` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func recheck<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecheckRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RecheckRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RecheckPart>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_RecheckPart>) async throws -> Result
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.serverStreaming(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Audit.Method.Recheck.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -7943,6 +8111,34 @@ extension Signet_Admin_V1alpha1_Audit.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_GetAuditFileRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_GetAuditFileResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Recheck" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes everything again that was issued, and compares it with records and log. A summary is last;
+    /// > an answer without it is not complete.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecheckRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func recheck<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecheckRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_RecheckPart>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        try await self.recheck(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RecheckRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RecheckPart>(),
             options: options,
             onResponse: handleResponse
         )
@@ -8068,6 +8264,38 @@ extension Signet_Admin_V1alpha1_Audit.ClientProtocol {
             metadata: metadata
         )
         return try await self.getFile(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Recheck" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Makes everything again that was issued, and compares it with records and log. A summary is last;
+    /// > an answer without it is not complete.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func recheck<Result>(
+        _ message: Signet_Admin_V1alpha1_RecheckRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_RecheckPart>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecheckRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.recheck(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -1185,6 +1185,129 @@ package nonisolated struct Signet_Admin_V1alpha1_AuditTailRequest: Sendable {
   package init() {}
 }
 
+package nonisolated struct Signet_Admin_V1alpha1_RecheckRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Only what was issued from then on; 0: all that is on record.
+  package var sinceUnixMilliseconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RecheckPart: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var part: Signet_Admin_V1alpha1_RecheckPart.OneOf_Part? = nil
+
+  package var progress: Signet_Admin_V1alpha1_RecheckProgress {
+    get {
+      if case .progress(let v)? = part {return v}
+      return Signet_Admin_V1alpha1_RecheckProgress()
+    }
+    set {part = .progress(newValue)}
+  }
+
+  package var finding: Signet_Admin_V1alpha1_RecheckFinding {
+    get {
+      if case .finding(let v)? = part {return v}
+      return Signet_Admin_V1alpha1_RecheckFinding()
+    }
+    set {part = .finding(newValue)}
+  }
+
+  package var summary: Signet_Admin_V1alpha1_RecheckSummary {
+    get {
+      if case .summary(let v)? = part {return v}
+      return Signet_Admin_V1alpha1_RecheckSummary()
+    }
+    set {part = .summary(newValue)}
+  }
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Part: Equatable, Sendable {
+    case progress(Signet_Admin_V1alpha1_RecheckProgress)
+    case finding(Signet_Admin_V1alpha1_RecheckFinding)
+    case summary(Signet_Admin_V1alpha1_RecheckSummary)
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RecheckProgress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Of the window in the log.
+  package var recordsRead: UInt64 = 0
+
+  package var records: UInt64 = 0
+
+  package var certificates: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Something that was issued and should not have been, or is not on record as it should.
+package nonisolated struct Signet_Admin_V1alpha1_RecheckFinding: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Of a closed set, which docs/operations.md lists.
+  package var name: String = String()
+
+  /// In hexadecimal; empty if it is of a record of the log alone.
+  package var serial: String = String()
+
+  package var spiffeID: String = String()
+
+  /// The index of the record in the log.
+  package var record: UInt64 = 0
+
+  package var detail: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RecheckSummary: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The records of the log that were read: from this index to below the other.
+  package var firstRecord: UInt64 = 0
+
+  package var endRecord: UInt64 = 0
+
+  package var certificates: UInt64 = 0
+
+  /// Those that were not listed are among them.
+  package var findings: UInt64 = 0
+
+  /// Certificates of which something could not be judged.
+  package var notJudged: UInt64 = 0
+
+  /// The same by reason; a certificate may have several.
+  package var notJudgedReasons: Dictionary<String,UInt64> = [:]
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 package nonisolated struct Signet_Admin_V1alpha1_GetCheckpointRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -4082,6 +4205,265 @@ nonisolated extension Signet_Admin_V1alpha1_AuditTailRequest: SwiftProtobuf.Mess
   package static func ==(lhs: Signet_Admin_V1alpha1_AuditTailRequest, rhs: Signet_Admin_V1alpha1_AuditTailRequest) -> Bool {
     if lhs.afterIndex != rhs.afterIndex {return false}
     if lhs.fromStart != rhs.fromStart {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RecheckRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecheckRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}since_unix_milliseconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self.sinceUnixMilliseconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.sinceUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.sinceUnixMilliseconds, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RecheckRequest, rhs: Signet_Admin_V1alpha1_RecheckRequest) -> Bool {
+    if lhs.sinceUnixMilliseconds != rhs.sinceUnixMilliseconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RecheckPart: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecheckPart"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}progress\0\u{1}finding\0\u{1}summary\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: Signet_Admin_V1alpha1_RecheckProgress?
+        var hadOneofValue = false
+        if let current = self.part {
+          hadOneofValue = true
+          if case .progress(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.part = .progress(v)
+        }
+      }()
+      case 2: try {
+        var v: Signet_Admin_V1alpha1_RecheckFinding?
+        var hadOneofValue = false
+        if let current = self.part {
+          hadOneofValue = true
+          if case .finding(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.part = .finding(v)
+        }
+      }()
+      case 3: try {
+        var v: Signet_Admin_V1alpha1_RecheckSummary?
+        var hadOneofValue = false
+        if let current = self.part {
+          hadOneofValue = true
+          if case .summary(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.part = .summary(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.part {
+    case .progress?: try {
+      guard case .progress(let v)? = self.part else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    }()
+    case .finding?: try {
+      guard case .finding(let v)? = self.part else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .summary?: try {
+      guard case .summary(let v)? = self.part else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RecheckPart, rhs: Signet_Admin_V1alpha1_RecheckPart) -> Bool {
+    if lhs.part != rhs.part {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RecheckProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecheckProgress"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}records_read\0\u{1}records\0\u{1}certificates\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.recordsRead) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.records) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.certificates) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.recordsRead != 0 {
+      try visitor.visitSingularUInt64Field(value: self.recordsRead, fieldNumber: 1)
+    }
+    if self.records != 0 {
+      try visitor.visitSingularUInt64Field(value: self.records, fieldNumber: 2)
+    }
+    if self.certificates != 0 {
+      try visitor.visitSingularUInt64Field(value: self.certificates, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RecheckProgress, rhs: Signet_Admin_V1alpha1_RecheckProgress) -> Bool {
+    if lhs.recordsRead != rhs.recordsRead {return false}
+    if lhs.records != rhs.records {return false}
+    if lhs.certificates != rhs.certificates {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RecheckFinding: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecheckFinding"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}serial\0\u{3}spiffe_id\0\u{1}record\0\u{1}detail\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.record) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.detail) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularStringField(value: self.serial, fieldNumber: 2)
+    }
+    if !self.spiffeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 3)
+    }
+    if self.record != 0 {
+      try visitor.visitSingularUInt64Field(value: self.record, fieldNumber: 4)
+    }
+    if !self.detail.isEmpty {
+      try visitor.visitSingularStringField(value: self.detail, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RecheckFinding, rhs: Signet_Admin_V1alpha1_RecheckFinding) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.spiffeID != rhs.spiffeID {return false}
+    if lhs.record != rhs.record {return false}
+    if lhs.detail != rhs.detail {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RecheckSummary: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecheckSummary"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}first_record\0\u{3}end_record\0\u{1}certificates\0\u{1}findings\0\u{3}not_judged\0\u{3}not_judged_reasons\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.firstRecord) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.endRecord) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.certificates) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.findings) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.notJudged) }()
+      case 6: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.notJudgedReasons) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.firstRecord != 0 {
+      try visitor.visitSingularUInt64Field(value: self.firstRecord, fieldNumber: 1)
+    }
+    if self.endRecord != 0 {
+      try visitor.visitSingularUInt64Field(value: self.endRecord, fieldNumber: 2)
+    }
+    if self.certificates != 0 {
+      try visitor.visitSingularUInt64Field(value: self.certificates, fieldNumber: 3)
+    }
+    if self.findings != 0 {
+      try visitor.visitSingularUInt64Field(value: self.findings, fieldNumber: 4)
+    }
+    if self.notJudged != 0 {
+      try visitor.visitSingularUInt64Field(value: self.notJudged, fieldNumber: 5)
+    }
+    if !self.notJudgedReasons.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.notJudgedReasons, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RecheckSummary, rhs: Signet_Admin_V1alpha1_RecheckSummary) -> Bool {
+    if lhs.firstRecord != rhs.firstRecord {return false}
+    if lhs.endRecord != rhs.endRecord {return false}
+    if lhs.certificates != rhs.certificates {return false}
+    if lhs.findings != rhs.findings {return false}
+    if lhs.notJudged != rhs.notJudged {return false}
+    if lhs.notJudgedReasons != rhs.notJudgedReasons {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -26,6 +26,12 @@ package struct SerialNumber: Hashable, Sendable, CustomStringConvertible {
         self.bytes = bytes
     }
 
+    /// Takes a serial that was drawn before; nil for bytes of another form.
+    init?(bytes: [UInt8]) {
+        guard bytes.count == Self.bytesCount, bytes.first == 0x01 else { return nil }
+        self.bytes = bytes
+    }
+
     /// Lower-case hexadecimal, 34 digits.
     package var description: String { Hexadecimal.text(bytes) }
 }

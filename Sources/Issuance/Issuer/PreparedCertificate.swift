@@ -14,6 +14,9 @@ package struct PreparedCertificate: Hashable, Sendable {
     package let authorityID: String
     package let notBefore: Date
     package let notAfter: Date
+    package let dnsNames: [String]
+    /// DER of the subject's SubjectPublicKeyInfo.
+    package let spki: [UInt8]
     /// SHA-256 of the subject's SubjectPublicKeyInfo.
     package let spkiSHA256: [UInt8]
     /// SHA-256 of the TBSCertificate that will be signed.
@@ -31,7 +34,6 @@ package struct PreparedCertificate: Hashable, Sendable {
     ) throws(IssuanceError) {
         guard warrant.authorityID == issuer.authority.id else { throw .authorityChanged }
         let profile = issuer.profiles[warrant.role]
-        let longest = issuer.lifetimes.longestSVID
         let template = CertificateTemplate(
             serial: serial,
             signatureAlgorithm: issuer.authorityKey.algorithm.signatureAlgorithm,
@@ -50,8 +52,7 @@ package struct PreparedCertificate: Hashable, Sendable {
             tbs: tbs,
             expectation: LintExpectation(
                 template,
-                validityMax: min(longest, profile.limits.lifetimeMax ?? longest)
-                    + issuer.lifetimes.backdate,
+                validityMax: issuer.lifetimes.validityMax(within: profile),
                 authorityNotBefore: issuer.authorityNotBefore,
                 authorityNotAfter: issuer.authorityNotAfter
             )
@@ -65,6 +66,8 @@ package struct PreparedCertificate: Hashable, Sendable {
         authorityID = warrant.authorityID
         notBefore = warrant.notBefore.date
         notAfter = warrant.notAfter.date
+        dnsNames = warrant.dnsNames
+        spki = warrant.publicKey.subjectPublicKeyInfo
         spkiSHA256 = warrant.publicKey.spkiSHA256
         tbsSHA256 = Array(SHA256.hash(data: tbs))
     }

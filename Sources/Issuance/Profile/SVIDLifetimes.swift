@@ -73,6 +73,11 @@ package struct SVIDLifetimes: Hashable, Sendable {
     /// The longest that any SVID of these lifetimes is valid after the moment of signing.
     package var longestSVID: Duration { max(workloadMax, agent, server) }
 
+    /// The longest from notBefore to notAfter of a leaf, backdate included.
+    func validityMax(within profile: CertificateProfile) -> Duration {
+        min(longestSVID, profile.limits.lifetimeMax ?? longestSVID) + backdate
+    }
+
     /// The longest that a published authority can wait before it signs: from half life of the one
     /// before it to the last moment.
     ///
