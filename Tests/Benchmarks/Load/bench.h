@@ -28,7 +28,7 @@ enum mode {
 struct options {
     int port;    // where to connect
     int listen;  // where to listen; 0: any free port
-    int count;   // how many free ports are wanted
+    int count;   // how many free ports, or verifications, are wanted
     int from;    // the number of the first certificate that is watched
     const char *folder; // where certificates are by number
     enum mode mode;
@@ -59,6 +59,7 @@ int load_run(const struct options *options);
 int probe_run(const struct options *options);
 int tap_run(const struct options *options);
 int watch_run(const struct options *options);
+int verify_run(const struct options *options);
 
 // MARK: Clocks (meter.c)
 

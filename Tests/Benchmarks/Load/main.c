@@ -11,6 +11,7 @@
 //   watch    holds a connection open for each of many certificates, FOLDER/N.pem and FOLDER/N.key
 //            from a number on; says on standard error `watching COUNT` when all are served, and
 //            `closed N at NANOSECONDS` of CLOCK_BOOTTIME when the other side ends one.
+//   verify   verifies a certificate below one authority, --count times; prints how long it took.
 //   ports    prints free ports below the range that the kernel gives to outgoing connections.
 //   await    waits until a port is open.
 //   run      becomes another program, on one core: run CORE PROGRAM ARGUMENT...
@@ -224,6 +225,12 @@ int main(int count, char **arguments) {
             usage("watch takes --folder and --authorities");
         }
         return watch_run(&options);
+    }
+    if (strcmp(command, "verify") == 0) {
+        if (options.authorities == NULL || options.certificate == NULL || options.count < 1) {
+            usage("verify takes --authorities, --certificate, --key and --count");
+        }
+        return verify_run(&options);
     }
     if (strcmp(command, "ports") == 0) return print_free_ports(options.count);
     if (strcmp(command, "await") == 0) return await_port(options.port);

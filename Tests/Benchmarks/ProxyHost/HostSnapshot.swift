@@ -26,6 +26,7 @@ extension SignetBenchProxy {
             refreshHintSeconds: 0
         )
         let trust = TLSAuthorities(provider: provider, bundles: [id.trustDomain: bundle])
+        let revocations = try revocations(in: id.trustDomain)
         let context = try TLSContext(
             provider: provider,
             role: side == .client ? .client : .server,
@@ -35,8 +36,8 @@ extension SignetBenchProxy {
         return ProxySnapshot(
             generation: 1,
             revision: 1,
-            inbound: side == .server ? [try inbound(id, context, trust)] : [],
-            outbound: side == .client ? [try outbound(id, context, trust)] : [],
+            inbound: side == .server ? [try inbound(id, context, trust, revocations)] : [],
+            outbound: side == .client ? [try outbound(id, context, trust, revocations)] : [],
             recording: accessLog == nil ? .denials : .all
         )
     }
@@ -44,7 +45,8 @@ extension SignetBenchProxy {
     private func inbound(
         _ id: SPIFFEID,
         _ context: TLSContext,
-        _ trust: TLSAuthorities
+        _ trust: TLSAuthorities,
+        _ revocations: PeerRevocations
     ) throws -> InboundRoute {
         let forward = try address(forward)
         return InboundRoute(
@@ -58,7 +60,11 @@ extension SignetBenchProxy {
                 workloadPort: forward.port
             ),
             context: context,
-            requirements: PeerRequirements(authorities: trust, in: id.trustDomain),
+            requirements: PeerRequirements(
+                authorities: trust,
+                in: id.trustDomain,
+                revocations: revocations
+            ),
             policies: try CompiledPolicySet(try policies())
         )
     }
@@ -66,7 +72,8 @@ extension SignetBenchProxy {
     private func outbound(
         _ id: SPIFFEID,
         _ context: TLSContext,
-        _ trust: TLSAuthorities
+        _ trust: TLSAuthorities,
+        _ revocations: PeerRevocations
     ) throws -> OutboundRoute {
         guard let serverID else { throw ValidationError("a client's side needs --server-id") }
         return OutboundRoute(
@@ -83,11 +90,35 @@ extension SignetBenchProxy {
             requirements: PeerRequirements(
                 authorities: trust,
                 in: id.trustDomain,
+                revocations: revocations,
                 expected: [try SPIFFEID(serverID)]
             ),
             serverName: "server.default.signet.internal",
             endpoints: [try address(forward)],
             connectionGeneration: 1
+        )
+    }
+
+    /// As many certificates as identities, of which the load has none.
+    private func revocations(in trustDomain: TrustDomain) throws -> PeerRevocations {
+        guard revoked > 0 else { return .none }
+        let authority = [UInt8](repeating: 0x5A, count: 20)
+        let leaves = (0..<revoked / 2).map { number in
+            let bytes = (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) }
+            return PeerRevocations.Leaf(
+                authorityKeyID: authority,
+                serial: [1] + [UInt8](repeating: 0x3C, count: 8) + bytes
+            )
+        }
+        let identities = try (revoked / 2..<revoked).map { number in
+            (
+                try SPIFFEID(trustDomain: trustDomain, path: "/ns/shop/sa/revoked-\(number)"),
+                Date.distantFuture
+            )
+        }
+        return PeerRevocations(
+            leaves: Set(leaves),
+            identities: Dictionary(identities) { first, _ in first }
         )
     }
 

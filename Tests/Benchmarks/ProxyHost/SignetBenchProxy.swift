@@ -34,6 +34,8 @@ struct SignetBenchProxy: ParsableCommand {
     var serverID: String?
     @Option(help: "File of rules in JSON; server's side only.") var rules: String?
     @Option(help: "File for a line of JSON for each request.") var accessLog: String?
+    @Option(help: "How many certificates and identities are revoked, none of them the load's.")
+    var revoked = 0
     @Option(help: "TLS library: boringssl or openssl.") var provider = "boringssl"
 
     func run() throws {

@@ -5,7 +5,9 @@ enum Benchmarks {
     static let all = control + ProxyBenchmarks.all
 
     private static let control: [Benchmark] = [
-        IssuanceCore.benchmark, IssuanceService.benchmark, FirstIdentity.benchmark,
+        IssuanceCore.benchmark, IssuanceService.benchmark, IssuanceKeys.benchmark,
+        IssuanceLatency.benchmark, TokenDelivery.benchmark, ChainVerification.benchmark,
+        FirstIdentity.benchmark,
         EntryChange.benchmark, RevocationFanout.benchmark, ServerRestart.benchmark,
         IdleFleet.benchmark, AgentMemory.benchmark, ProxyProcessMemory.benchmark,
         ServerStart.benchmark, PolicyDecision.benchmark,

@@ -30,7 +30,7 @@ enum IssuanceService {
     )
 
     /// Agents that ask for certificates as fast as they get them.
-    private struct Load: Sendable {
+    struct Load: Sendable {
         private static let agents = 4
         /// Enough to keep the server busy while an answer is on its way.
         private static let callsPerAgent = 2
@@ -76,7 +76,7 @@ enum IssuanceService {
         }
 
         /// Certificates per second over all agents.
-        private func rate(
+        func rate(
             batch: [Signet_Node_V1alpha1_SignX509SVID],
             time: Duration
         ) async throws -> Double {
@@ -113,6 +113,81 @@ enum IssuanceService {
                     }
                     return try await group.reduce(0, +)
                 }
+            }
+        }
+
+        /// How long calls for one certificate take, in milliseconds.
+        ///
+        /// - Parameters:
+        ///   - pause: From one call to the next, over all agents; zero: one call at a time.
+        ///   - time: How long calls are sent.
+        /// - Returns: One time for each call.
+        /// - Throws: What a call throws; `BenchmarkError` for one that is refused.
+        func times(every pause: Duration, for time: Duration) async throws -> [Double] {
+            let start = ContinuousClock.now
+            let senders = pause == .zero ? 1 : nodes.count
+            return try await withThrowingTaskGroup(of: [Double].self) { group in
+                for (place, node) in nodes.prefix(senders).enumerated() {
+                    group.addTask {
+                        try await withGRPCClient(transport: enrolment.transport(of: node)) {
+                            let service = Signet_Node_V1alpha1_Node.Client(wrapping: $0)
+                            // Connected before the first is due.
+                            try await one(service)
+                            return pause == .zero
+                                ? try await inTurn(service, until: .now + time)
+                                : try await due(
+                                    service,
+                                    from: start + .milliseconds(100) + pause * place,
+                                    every: pause * senders,
+                                    for: time
+                                )
+                        }
+                    }
+                }
+                return try await group.reduce(into: []) { $0 += $1 }
+            }
+        }
+
+        private typealias Service = Signet_Node_V1alpha1_Node.Client<HTTP2ClientTransport.Posix>
+
+        private func one(_ service: Service) async throws {
+            let message = Signet_Node_V1alpha1_SignX509SVIDsRequest.with {
+                $0.requests = Array(requests.prefix(1))
+            }
+            _ = try Self.count(try await service.signX509SVIDs(message), of: 1)
+        }
+
+        private func inTurn(
+            _ service: Service,
+            until end: ContinuousClock.Instant
+        ) async throws -> [Double] {
+            var times: [Double] = []
+            repeat {
+                let start = ContinuousClock.now
+                try await one(service)
+                times.append((.now - start).milliseconds)
+            } while ContinuousClock.now < end
+            return times
+        }
+
+        private func due(
+            _ service: Service,
+            from first: ContinuousClock.Instant,
+            every pause: Duration,
+            for time: Duration
+        ) async throws -> [Double] {
+            try await withThrowingTaskGroup(of: Double.self) { group in
+                var next = first
+                while next < first + time {
+                    try await ContinuousClock().sleep(until: next, tolerance: .zero)
+                    let due = next
+                    group.addTask {
+                        try await one(service)
+                        return (ContinuousClock.now - due).milliseconds
+                    }
+                    next += pause
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
             }
         }
 

@@ -5,29 +5,90 @@ internal import Foundation
 internal import NodeSync
 internal import SPIFFE
 
-/// From the start of a server to the first connection it would take, with a million entries.
+/// From the start of a server to the first connection it would take, and what it weighs then, with
+/// many entries.
+///
+/// The floor is the same server without an entry, started in the same run.
 enum ServerStart {
-    private static let row = "server start with 1,000,000 entries"
+    private static let counts = [100_000, 1_000_000]
     private static let entriesPerTransaction = 1000
+    /// What a server does right after its start is over by then.
+    private static let settling = Duration.seconds(2)
+
+    private static func start(_ count: Int) -> String {
+        "server start with \(name(count)) entries"
+    }
+
+    private static func memory(_ count: Int) -> String {
+        "server memory after a start with \(name(count)) entries"
+    }
+
+    private static func name(_ count: Int) -> String {
+        count == 1_000_000 ? "1,000,000" : "\(count / 1000),000"
+    }
 
     static let benchmark = Benchmark(
         name: "server-start",
-        rows: [RowDefinition(id: row, unit: "ms", goal: .atMost(3000))],
+        rows: counts.flatMap { count in
+            [
+                RowDefinition(
+                    id: start(count),
+                    unit: "ms",
+                    peer: "no entries",
+                    goal: count == 1_000_000 ? .atMost(3000) : .none
+                ),
+                RowDefinition(id: memory(count), unit: "KB", peer: "no entries", goal: .none),
+            ]
+        },
         readings: { settings in
-            try await ServerHost(settings).run { server in
-                // The first start has made the server's identity; the rest goes into its database.
-                try await server.stop()
-                try await fill(server.databasePath, count: settings.size(1_000_000, quick: 2000))
+            // The first start of each has made the server's identity; the rest goes into its database.
+            try await ServerHost(settings).run { empty in
+                try await empty.stop()
                 var readings: [Reading] = []
-                for _ in 0..<settings.runs {
-                    let time = try await server.start()
-                    readings.append(Reading(row: row, value: time.milliseconds))
-                    try await server.stop()
+                for count in counts {
+                    readings += try await ServerHost(settings).run { server in
+                        try await server.stop()
+                        let size = settings.size(count, quick: count / 500)
+                        try await fill(server.databasePath, count: size)
+                        return try await measure(count, server, empty, settings)
+                    }
                 }
                 return readings
             }
         }
     )
+
+    private static func measure(
+        _ count: Int,
+        _ server: ServerHost,
+        _ empty: ServerHost,
+        _ settings: BenchmarkSettings
+    ) async throws -> [Reading] {
+        var readings: [Reading] = []
+        for _ in 0..<settings.runs {
+            let floor = try await start(empty, settings)
+            let own = try await start(server, settings)
+            readings += [
+                Reading(row: start(count), value: own.time, peer: floor.time),
+                Reading(row: memory(count), value: own.memory, peer: floor.memory),
+            ]
+        }
+        return readings
+    }
+
+    /// Starts a server and ends it again.
+    ///
+    /// - Returns: Milliseconds until it was ready, and VmRSS in KB once it rests.
+    private static func start(
+        _ server: ServerHost,
+        _ settings: BenchmarkSettings
+    ) async throws -> (time: Double, memory: Double) {
+        let time = try await server.start()
+        try await Waiting.pause(settings.size(settling, quick: .milliseconds(100)))
+        let memory = try server.child().residentKilobytes()
+        try await server.stop()
+        return (time.milliseconds, memory)
+    }
 
     private static func fill(_ path: String, count: Int) async throws {
         let store = try ServerStore(path: path)

@@ -24,9 +24,17 @@ final class ServerHost: Sendable {
 
     let folder: String
     private let executable: String
+    /// Where keys are kept and what they are, as lines of the configuration.
+    private let keys: @Sendable (_ folder: String) throws -> String
     private let state = Mutex(State())
 
-    init(_ settings: BenchmarkSettings) throws {
+    init(
+        _ settings: BenchmarkSettings,
+        keys: @escaping @Sendable (_ folder: String) throws -> String = { _ in
+            "keyStorage: plain"
+        }
+    ) throws {
+        self.keys = keys
         executable = settings.executable("signet-server")
         folder = NSTemporaryDirectory() + "signet-bench-\(UInt32.random(in: 0...UInt32.max))"
         try FileManager.default.createDirectory(
@@ -55,7 +63,7 @@ final class ServerHost: Sendable {
             dataDirectory: \(folder)/data
             listen: "[::]:\(port)"
             adminSocket: \(adminSocket)
-            keyStorage: plain
+            \(try keys(folder))
             admins: ["uid:\(getuid())"]
             telemetryPort: 0
             signingPerSecond: 1000000

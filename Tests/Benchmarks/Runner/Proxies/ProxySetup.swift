@@ -26,6 +26,10 @@ struct ProxySetup: Sendable {
     /// In place of the level's own.
     var rules: [ProxyRule]?
 
+    /// How many certificates and identities are revoked, none of them the load's; Signet alone can be
+    /// told.
+    var revoked = 0
+
     var effectiveRules: [ProxyRule] {
         rules ?? (level == .bare || traffic == .tcp ? ProxyRule.oneClient : ProxyRule.policy)
     }

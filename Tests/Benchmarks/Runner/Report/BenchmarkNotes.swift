@@ -14,6 +14,18 @@ enum BenchmarkNotes {
         - **SVIDs end to end**: four agents on a TLS connection each, two calls at a time on each, \
         50 requests in a call, made before. Intent and audit leaf are on disk before an answer. \
         The load shares the cores with the server.
+        - **SVIDs by key**: the same in batches of 50, for each kind of the authority's key and each \
+        place where it is. *Peer*: signatures of the same kind by the same library, in memory, on \
+        one core, taken before each reading. SoftHSM is software; a device has its own speed.
+        - **One SVID at 80 % load**: calls of one certificate, sent when they are due at 80 % of the \
+        rate that the same agents have just reached, counted from the due time. *Peer*: the same \
+        call with nothing else under way.
+        - **JWT-SVIDs**: a workload's call for one audience again and again, which its agent keeps, \
+        and for audiences that are new, one call at a time; each call attests the caller. *Peer*: a \
+        call on a Unix socket that a grpc-swift server without a service answers.
+        - **Verified chains**: a P-256 leaf below its root on one core, the leaf read from DER each \
+        time, with all rules of SPIFFE. *Peer*: X509_verify_cert of the OpenSSL installed, with the \
+        same two certificates and without these rules.
         - **First identity**: from the start of the agent's process, which has a join token and \
         nothing else, to the first message with an SVID on a workload's stream.
         - **Entry change to workload**: from sending `apply` to the SVID with the new ID in the \
@@ -46,8 +58,9 @@ enum BenchmarkNotes {
         docs/decisions/0006 has the plan to 40 KB.
         - **signet-proxy**: the released program, attached to its agent, with one listener open: \
         engine, agent stream and telemetry together. Nothing has gone through it.
-        - **Server start**: from the start of the process to the port being open, with 1,000,000 \
-        entries and their documents in the database.
+        - **Server start**: from the start of the process to the port being open, with 100,000 or \
+        1,000,000 entries and their documents in the database; memory is VmRSS 2 s later. *Peer*: \
+        the same without entries.
         - **Policy decision**: one core, no network: from the bytes of a head that was read to the \
         verdict and its rule, for a GET that the last rule allows. A third of the rules names \
         other peers, a third other paths, a third another method. *Peer*: once for each connection.
@@ -132,6 +145,8 @@ enum BenchmarkNotes {
         the latency counts from the due time.
         - **10,000 rules**: 1,000 callers, the load's own among them, with 10 paths each, beside \
         the 8 rules. The server's side alone.
+        - **100,000 revoked items**: half of them certificates and half identities, none of them \
+        the load's, known to both sides; each request is a new connection. *Peer*: nothing revoked.
         - **Idle connection**: 1,000 connections of mutual TLS to the server's side, each after \
         one request; the growth of PSS, so without kernel memory. With TCP each has its connection \
         to the server behind.

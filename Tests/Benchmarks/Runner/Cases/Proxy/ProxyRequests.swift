@@ -5,8 +5,8 @@ enum ProxyBenchmarks {
     static let all: [Benchmark] = [
         ProxyRequests.bare, ProxyRequests.full, ProxyRequests.denied, ProxyRequests.tunnel,
         ProxyRequests.handshakeHybrid, ProxyRequests.handshake, ProxyBulk.benchmark,
-        ProxyLatency.benchmark, ProxyRules.benchmark, ProxyMemory.idleConnections,
-        ProxyMemory.process, ProxyCounts.benchmark,
+        ProxyLatency.benchmark, ProxyRules.benchmark, ProxyRevoked.benchmark,
+        ProxyMemory.idleConnections, ProxyMemory.process, ProxyCounts.benchmark,
     ]
 }
 
@@ -75,7 +75,7 @@ enum ProxyRequests {
         load: newConnections
     )
 
-    private static let newConnections = ["--mode", "new", "--connections", "8"]
+    static let newConnections = ["--mode", "new", "--connections", "8"]
 
     private static func benchmark(
         _ name: String,

@@ -19,8 +19,8 @@ enum ProxyRules {
             var many = few
             many.rules = ProxyRule.policy(with: settings.size(9992, quick: 92))
             let variants = [
-                Variant(name: manyName, product: product, setup: many),
-                Variant(name: fewName, product: product, setup: few),
+                ProxyVariant(name: manyName, product: product, setup: many),
+                ProxyVariant(name: fewName, product: product, setup: few),
             ]
             return try await ProxyStand.run(settings) { stand in
                 var rounds = ProxyRounds([comparison], settings)
@@ -38,7 +38,7 @@ enum ProxyRules {
     )
 
     private static func measure(
-        _ variant: Variant,
+        _ variant: ProxyVariant,
         _ stand: ProxyStand
     ) async throws -> ProxySample {
         try await ProxyChain.run(variant.product, variant.setup, stand) { chain in
@@ -50,17 +50,17 @@ enum ProxyRules {
             )
         }
     }
+}
 
-    /// The same product under another name.
-    private struct Variant: ProxyProduct {
-        let name: String
-        let product: any ProxyProduct
-        let setup: ProxySetup
+/// The same product under another name.
+struct ProxyVariant: ProxyProduct {
+    let name: String
+    let product: any ProxyProduct
+    let setup: ProxySetup
 
-        func obstacle(to setup: ProxySetup) -> String? { product.obstacle(to: setup) }
+    func obstacle(to setup: ProxySetup) -> String? { product.obstacle(to: setup) }
 
-        func command(_ place: ProxyPlace, _ setup: ProxySetup) throws -> ProxyCommand {
-            try product.command(place, setup)
-        }
+    func command(_ place: ProxyPlace, _ setup: ProxySetup) throws -> ProxyCommand {
+        try product.command(place, setup)
     }
 }

@@ -38,6 +38,7 @@ struct SignetProxy: ProxyProduct {
             try encoder.encode(rules).write(to: URL(filePath: file))
             arguments += ["--rules", file]
         }
+        if setup.revoked > 0 { arguments += ["--revoked", "\(setup.revoked)"] }
         if setup.level == .full { arguments += ["--access-log", place.accessLog] }
         return ProxyCommand(executable: executable, arguments: arguments)
     }

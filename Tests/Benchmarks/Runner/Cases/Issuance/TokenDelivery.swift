@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPIProtos
+internal import Foundation
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import GRPCPeer
+internal import SwiftProtobuf
+
+/// How long a workload waits for a JWT-SVID that its agent has, and for one that the server signs.
+///
+/// The floor is a call of a grpc-swift server without a service, on a Unix socket as well.
+enum TokenDelivery {
+    private static let cached = "JWT-SVID from the agent's cache, p50"
+    private static let signed = "JWT-SVID signed by the server, p50"
+    /// An agent keeps so many tokens for a user, and asks for so many at once.
+    private static let audiencesPerRun = 40
+
+    static let benchmark = Benchmark(
+        name: "jwt-svid",
+        rows: [cached, signed].map {
+            RowDefinition(id: $0, unit: "us", peer: "call of an empty server", goal: .none)
+        },
+        readings: { settings in
+            try await ServerHost(settings).run { server in
+                try await server.apply(
+                    ServerHost.entry(
+                        "mine",
+                        path: "mine",
+                        node: "bench:node",
+                        workload: "unix:uid:\(getuid())"
+                    )
+                )
+                var readings: [Reading] = []
+                for run in 0..<settings.runs {
+                    readings += try await measure(run, server, settings)
+                }
+                return readings
+            }
+        }
+    )
+
+    /// A new agent for each run, which keeps nothing of the ones before.
+    private static func measure(
+        _ run: Int,
+        _ server: ServerHost,
+        _ settings: BenchmarkSettings
+    ) async throws -> [Reading] {
+        let place = try await AgentHost.Place(
+            "agent-\(run)",
+            selectors: ["bench:node"],
+            at: server,
+            settings
+        )
+        let agent = try place.start()
+        try await agent.listens()
+        _ = try await WorkloadClient(socket: agent.socket).first()
+        let calls = settings.size(2000, quick: 20)
+        let (own, fresh) = try await tokens(agent.socket, calls)
+        try await agent.child.end()
+        let floor = try await emptyCalls("\(server.folder)/empty-\(run).sock", calls, settings)
+        let peer = Figure.percentile(0.5, of: floor)
+        return [(cached, own), (signed, fresh)].map { row, times in
+            Reading(
+                row: row,
+                value: Figure.percentile(0.5, of: times),
+                peer: peer,
+                note: "last run: p99 \(Figure.text(Figure.percentile(0.99, of: times) ?? 0)) us of "
+                    + "\(times.count) calls"
+            )
+        }
+    }
+
+    /// Times of calls in microseconds: for one audience again and again, and for new ones.
+    private static func tokens(
+        _ socket: String,
+        _ calls: Int
+    ) async throws -> (cached: [Double], signed: [Double]) {
+        let transport = try PeerClientTransport.unixSocket(path: socket)
+        return try await withGRPCClient(transport: transport) { client in
+            let service = SpiffeWorkloadAPI.Client(wrapping: client)
+            func fetch(_ audience: String) async throws {
+                let request = JWTSVIDRequest.with { $0.audience = [audience] }
+                let answer = try await service.fetchJWTSVID(
+                    request,
+                    metadata: ["workload.spiffe.io": "true"]
+                )
+                guard answer.svids.count == 1 else { throw BenchmarkError("no token") }
+            }
+            try await fetch("known")
+            let cached = try await times(calls) { _ in try await fetch("known") }
+            let signed = try await times(audiencesPerRun) { try await fetch("new-\($0)") }
+            return (cached, signed)
+        }
+    }
+
+    /// Times of calls that a server answers without knowing them, in microseconds.
+    private static func emptyCalls(
+        _ socket: String,
+        _ calls: Int,
+        _ settings: BenchmarkSettings
+    ) async throws -> [Double] {
+        let child = try ChildProcess(settings.executable("signet-bench-peer"), [socket])
+        try await Waiting.until("the empty server's socket") {
+            guard child.isRunning else { throw BenchmarkError("it has ended: \(child.output)") }
+            return FileManager.default.fileExists(atPath: socket)
+        }
+        let transport = try PeerClientTransport.unixSocket(path: socket)
+        let found = try await withGRPCClient(transport: transport) { client in
+            let service = SpiffeWorkloadAPI.Client(wrapping: client)
+            func call() async throws {
+                do {
+                    _ = try await service.fetchJWTSVID(.init())
+                    throw BenchmarkError("an empty server knew a call")
+                } catch let error as RPCError {
+                    guard error.code == .unimplemented else { throw error }
+                }
+            }
+            try await call()
+            return try await times(calls) { _ in try await call() }
+        }
+        try await child.end()
+        return found
+    }
+
+    private static func times(
+        _ count: Int,
+        _ call: (Int) async throws -> Void
+    ) async throws -> [Double] {
+        var times: [Double] = []
+        for number in 0..<count {
+            let start = ContinuousClock.now
+            try await call(number)
+            times.append((ContinuousClock.now - start) / .microseconds(1))
+        }
+        return times
+    }
+}
