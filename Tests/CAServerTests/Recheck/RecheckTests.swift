@@ -266,6 +266,41 @@ struct RecheckTests {
         }
     }
 
+    @Test func `leaves that cannot be read, or have another hash, are found`() async throws {
+        try await withIssued { server, web in
+            let index = web.leafIndex
+            let (first, own) = try await server.core.datastore.write { transaction in
+                func append(_ bytes: [UInt8], hash: [UInt8]) throws -> UInt64 {
+                    try transaction.appendLeaf(
+                        bytes: bytes,
+                        hash: hash,
+                        fields: AuditLeafFields(
+                            time: Date(),
+                            event: AuditEvent.Name.svidsIssued.rawValue,
+                            actor: "system:server",
+                            namespaces: [],
+                            spiffeIDs: [],
+                            serials: []
+                        )
+                    )
+                }
+                let junk = Array("{}".utf8)
+                let first = try append(junk, hash: MerkleHash(leaf: junk).bytes)
+                let leaf = try #require(try transaction.leaves(from: index, limit: 1).first)
+                let own = try append(leaf.bytes, hash: Array(repeating: 0, count: 32))
+                return (first, own)
+            }
+            let (findings, _) = try await server.recheck()
+            #expect(findings.filter { $0.name == "leafUnreadable" }.map(\.record) == [first, own])
+            // The copy names a certificate whose record is another leaf's.
+            #expect(
+                findings.filter { $0.record == own }.map(\.name).sorted() == [
+                    "leafDiffers", "leafUnreadable",
+                ]
+            )
+        }
+    }
+
     @Test func `what earlier lifetimes allowed is counted, not found`() async throws {
         let directory = try TestDirectory()
         try await withServer(in: directory) { server in _ = try await server.workload("web") }
