@@ -163,13 +163,14 @@ extension BundleFetchError {
             return
         }
         // BoringSSL's reasons look like "error:100000f7:SSL routines:OPENSSL_internal:REASON at".
-        let reason = text.split(separator: "OPENSSL_internal:").dropFirst().first?
-            .split(separator: " ").first
-        guard let reason else {
+        let reasons = text.split(separator: "OPENSSL_internal:").dropFirst()
+            .compactMap { $0.split(separator: " ").first }
+        guard let reason = reasons.first else {
             self.init(.tlsFailed, text)
             return
         }
-        if reason == "CERTIFICATE_VERIFY_FAILED" {
+        // Before it may stand why: a signature that is not by the authority's key.
+        if reasons.contains("CERTIFICATE_VERIFY_FAILED") {
             self.init(.endpointUntrusted, "its certificate leads to none of the authorities")
         } else {
             self.init(.tlsFailed, String(reason))

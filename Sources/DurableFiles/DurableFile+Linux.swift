@@ -155,6 +155,15 @@ package enum DurableFile {
         try syncDirectory(of: place)
     }
 
+    /// How many bytes a file has, where a link leads too.
+    ///
+    /// - Throws: `FileError`, also if nothing is there.
+    package static func size(of path: String) throws(FileError) -> Int {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { throw .last("stat", path) }
+        return Int(status.st_size)
+    }
+
     /// How much room the file system of a file or directory has.
     package static func room(at path: String) throws(FileError) -> FileSystemRoom {
         var status = statvfs()

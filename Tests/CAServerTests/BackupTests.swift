@@ -173,7 +173,7 @@ struct BackupTests {
             #expect(tree.size == manifest.logSize)
             #expect(tree.root == manifest.logRoot)
             #expect(manifest.logSize == UInt64(records.count) - 1)
-            #expect(try server.copies().isEmpty)
+            try #expect(server.copies().isEmpty)
         }
     }
 
@@ -207,7 +207,7 @@ struct BackupTests {
             let events = try await server.events()
             #expect(events.contains("requestRefused"))
             #expect(!events.contains("backupMade"))
-            #expect(try server.copies().isEmpty)
+            try #expect(server.copies().isEmpty)
         }
     }
 
@@ -244,7 +244,7 @@ struct BackupTests {
             }
             #expect(refused != nil)
             #expect(try await !server.events().contains("backupMade"))
-            #expect(try server.copies().isEmpty)
+            try #expect(server.copies().isEmpty)
         }
     }
 
@@ -258,7 +258,7 @@ struct BackupTests {
                     var parts = response.messages.makeAsyncIterator()
                     _ = try #require(try await parts.next())
                     // The copy has no name any more while it is sent: a crash leaves nothing.
-                    #expect(try server.copies().isEmpty)
+                    try #expect(server.copies().isEmpty)
                     throw Gone()
                 }
             }
@@ -283,7 +283,7 @@ struct BackupTests {
             }
             #expect(error?.reason == "backupRoom")
             #expect(error?.message.contains(server.core.configuration.backupDirectory) == true)
-            #expect(try server.copies().isEmpty)
+            try #expect(server.copies().isEmpty)
         }
     }
 
@@ -296,7 +296,7 @@ struct BackupTests {
             #expect(throws: DatastoreError.interrupted) {
                 _ = try BackupSource(of: server.core, id: id, until: interruption)
             }
-            #expect(try server.copies().isEmpty)
+            try #expect(server.copies().isEmpty)
         }
     }
 
@@ -317,7 +317,7 @@ struct BackupTests {
         ]
         for name in left + kept { try Self.write("left over", to: "\(folder)/\(name)") }
         try await withServer(in: directory) { server in
-            #expect(try Set(server.copies()) == Set(kept))
+            try #expect(Set(server.copies()) == Set(kept))
         }
     }
 
@@ -328,7 +328,7 @@ struct BackupTests {
         // A directory is no file of a backup, and cannot be unlinked.
         try FileManager.default.createDirectory(atPath: left, withIntermediateDirectories: true)
         try await withServer(in: directory) { server in
-            #expect(try server.copies() == ["\(id).sqlite"])
+            try #expect(server.copies() == ["\(id).sqlite"])
         }
     }
 }

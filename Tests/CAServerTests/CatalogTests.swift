@@ -7,9 +7,11 @@ import ControlAPIProtos
 import Crypto
 import Datastore
 import DecisionLog
+import DurableFiles
 import FoundationEssentials
 import GRPCCore
 import GRPCPeer
+import HTTPSemantics
 import Issuance
 import NodeAttestation
 import PublicEndpoint
@@ -39,12 +41,17 @@ struct CatalogTests {
             authority: .seconds(600)
         )
         let url = try PublicURL(parsing: "https://id.example.org")
+        let secret = "\(publicDirectory.path)/backup-passphrase"
+        try DurableFile.write(Array("open sesame".utf8), to: secret, mode: 0o600)
         try await withServer(
             clock: clock,
             {
                 $0.lifetimes = lifetimes
                 ($0.publicURL, $0.publicListen) = (url, .socket(publicSocket))
                 $0.exchangesTokens = true
+                $0.federationNetworks = [IPBlock("127.0.0.0/8")].compactMap(\.self)
+                $0.keyFileCost = .least
+                $0.backupPassphrase = .file(secret)
                 // Below what an operator may set: authorities of ten minutes are to be rotated.
                 $0.publicHold = .seconds(30)
             },
@@ -258,6 +265,23 @@ struct CatalogTests {
         }
     }
 
+    /// Another trust domain is federated with, and serves no bundle once.
+    private func federate(_ server: TestServer) async throws {
+        let endpoint = try PartnerEndpoint()
+        endpoint.serve(Array("{}".utf8))
+        try await endpoint.run {
+            try await server.apply(endpoint.federation())
+            try await eventually("what is no bundle is refused") {
+                try await !server.records("federatedBundleRefused").isEmpty
+            }
+            endpoint.serve(try endpoint.document([endpoint.authority], sequence: 7))
+            let answer = try await server.administration.refreshFederation(
+                .with { $0.trustDomain = "partner.example" }
+            )
+            #expect(answer.result == "taken")
+        }
+    }
+
     // MARK: - Catalogs
 
     @Test func `every metric of the server is shown, and every event of the log happens`()
@@ -266,6 +290,8 @@ struct CatalogTests {
         try await served { server in
             try await attest(server)
             try await work(server)
+            try await federate(server)
+            _ = try await server.backup()
             try await log(server)
             try await distrust(server)
             try await rotate(server)

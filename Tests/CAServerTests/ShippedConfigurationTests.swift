@@ -90,9 +90,10 @@ import Testing
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
         // Those that only another choice needs stand behind a "#".
         let other = Set([
-            "pkcs11Module", "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate",
-            "publicDocuments", "publicHold", "publicKey", "publicListen", "publicURL",
-            "tokenExchange", "tokenKeyType",
+            "backupPassphrase", "federationNetworks", "federationRoots", "pkcs11Module",
+            "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate", "publicDocuments",
+            "publicHold", "publicKey", "publicListen", "publicURL", "tokenExchange",
+            "tokenKeyType",
         ])
         let keys = text.split(separator: "\n").compactMap { line -> String? in
             let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })

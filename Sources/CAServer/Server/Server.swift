@@ -118,8 +118,7 @@ package struct Server: Sendable {
     }
 
     private static func openDatastore(_ path: String) throws -> ServerStore {
-        let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-        let size = (attributes?[.size] as? any BinaryInteger).map { Int(clamping: $0) } ?? 0
+        let size = (try? DurableFile.size(of: path)) ?? 0
         var options = DatastoreOptions()
         options.checksIntegrity = size <= checkedDatabaseBytesMax
         return try ServerStore(path: path, options: options)

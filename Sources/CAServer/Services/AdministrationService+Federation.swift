@@ -6,8 +6,10 @@ internal import ControlAPIProtos
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
+internal import HTTPSemantics
 internal import PolicyDocuments
 internal import SPIFFE
+internal import SwiftProtobuf
 
 /// Bundles of other trust domains (docs/decisions/0021-federation.md).
 extension AdministrationService {

@@ -9,6 +9,7 @@ internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCPeer
+internal import Issuance
 internal import SPIFFE
 internal import SwiftProtobuf
 

@@ -72,9 +72,10 @@ extension AuditDirectory {
                 )
             }
         }
-        do {
-            return try SignedCheckpoint(parsing: try read(TilePath.checkpoint), key: key).checkpoint
-        } catch let error as CheckpointError {
+        let note = try read(TilePath.checkpoint)
+        do throws(CheckpointError) {
+            return try SignedCheckpoint(parsing: note, key: key).checkpoint
+        } catch {
             throw Self.broken(
                 "the checkpoint of the copy in \(path) is not signed by the log's key: \(error)",
                 "Keep this copy and see docs/audit.md, \"After an alarm\"; export into another "
@@ -103,10 +104,7 @@ extension AuditDirectory {
     /// Whether a tile is there that never changes any more.
     package func has(_ tile: TilePath) -> Bool {
         guard !tile.isPartial,
-            let attributes = try? FileManager.default.attributesOfItem(
-                atPath: "\(path)/\(tile)"
-            ),
-            let size = (attributes[.size] as? any BinaryInteger).map({ Int(clamping: $0) })
+            let size = try? DurableFile.size(of: "\(path)/\(tile)")
         else { return false }
         switch tile.content {
         case .entries: return size > 0
@@ -165,12 +163,9 @@ extension AuditDirectory {
     }
 
     private func read(_ file: String, orElse other: AuditDirectory) throws -> [UInt8] {
-        do throws(FileError) {
-            return try DurableFile.read("\(path)/\(file)", bytesMax: Self.fileBytesMax)
-        } catch {
-            guard error.isNotFound else { throw error }
-            return try other.read(file)
-        }
+        let own = "\(path)/\(file)"
+        guard FileManager.default.fileExists(atPath: own) else { return try other.read(file) }
+        return try DurableFile.read(own, bytesMax: Self.fileBytesMax)
     }
 
     /// Moves incoming files to their places and ends with the checkpoint; each is on disk when this

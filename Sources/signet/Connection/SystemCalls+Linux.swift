@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CLinux
+internal import Foundation
 internal import Glibc
 
 /// What commands ask the system directly.

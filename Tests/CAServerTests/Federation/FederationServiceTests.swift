@@ -4,6 +4,7 @@ import CAServer
 import Clocks
 import ControlAPI
 import ControlAPIProtos
+import Crypto
 import Datastore
 import FoundationEssentials
 import HTTPSemantics
@@ -35,6 +36,8 @@ final class PartnerEndpoint: Sendable {
         try TrustBundle(
             trustDomain: authority.trustDomain,
             x509Authorities: authorities.map(\.der),
+            x509Intermediates: [],
+            jwtAuthorities: [],
             sequenceNumber: sequence,
             refreshHintSeconds: 3600
         ).document()
@@ -269,7 +272,8 @@ struct FederationServiceTests {
         try await withFederation { server in
             let error = await refusal { try await refresh(server) }
             #expect(error?.reason == "federatedTrustDomainUnknown")
-            #expect(try await server.administration.listFederation(.init()).bundles.isEmpty)
+            let listed = try await server.administration.listFederation(.init())
+            #expect(listed.bundles.isEmpty)
         }
     }
 

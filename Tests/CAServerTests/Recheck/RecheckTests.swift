@@ -6,6 +6,7 @@ import ControlAPI
 import ControlAPIProtos
 import Datastore
 import Foundation
+import GRPCCore
 import Issuance
 import SPIFFE
 import SwiftProtobuf

@@ -128,10 +128,12 @@ struct DeploymentTests {
         for document in ["RegistrationEntry/payments/web", "RoleBinding/payments/emergency"] {
             #expect(applied.output.contains(document), "\(applied.report)")
         }
-        // One of the entries federates with one of the trust domains, which is said; nothing else.
+        // One of the entries federates with one of the trust domains, and the server does not
+        // exchange the tokens of which a policy speaks; nothing else.
         let warnings = applied.errors.split(separator: "\n").filter { $0.contains("warning") }
-        #expect(warnings.count == 1, "\(applied.report)")
+        #expect(warnings.count == 2, "\(applied.report)")
         #expect(warnings.first?.hasSuffix("federate with it from now on: 1") == true)
+        #expect(warnings.last?.hasSuffix("write tokenExchange: true in its server.yaml") == true)
         try await machine.stop()
     }
 }
