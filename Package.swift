@@ -361,7 +361,9 @@ let package = Package(
         tests("ClocksTests", ["Clocks"]),
         tests(
             "ControlAPITests",
-            ["ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .protobuf]
+            [
+                "ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .grpc, .protobuf,
+            ]
         ),
         tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
         tests(
@@ -448,6 +450,9 @@ let package = Package(
         ),
         tests("TelemetryTests", ["Telemetry", .logging, .nio, .nioPosix]),
         tests("TidyTests", []),
-        tests("TokenEndpointTests", ["TokenEndpoint", "SPIFFE"]),
+        tests(
+            "TokenEndpointTests",
+            ["GRPCPeer", "SPIFFE", "TokenEndpoint", .nio, .nioEmbedded, .nioPosix]
+        ),
     ]
 )

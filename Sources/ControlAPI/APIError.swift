@@ -30,12 +30,15 @@ package struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Metadata key under which the reason travels beside the status.
     package static let reasonKey = "signet-reason"
 
+    /// Metadata key of `retryAfter`, in milliseconds.
+    package static let retryAfterKey = "signet-retry-after-milliseconds"
+
     package let kind: Kind
     /// Name of the rule, for programs: `tokenAlreadyUsed`.
     package let reason: String
     /// What, where and how to mend it, for people.
     package let message: String
-    /// When the same request may succeed, if that is known; told where an answer has a place for it.
+    /// When the same request may succeed, if that is known.
     package let retryAfter: Duration?
 
     package init(
@@ -89,13 +92,30 @@ extension APIError.Kind {
 extension APIError: RPCErrorConvertible {
     package var rpcErrorCode: RPCError.Code { kind.code }
     package var rpcErrorMessage: String { message }
-    package var rpcErrorMetadata: Metadata { [Self.reasonKey: "\(reason)"] }
+    package var rpcErrorMetadata: Metadata {
+        var metadata: Metadata = [Self.reasonKey: "\(reason)"]
+        if let retryAfterMilliseconds {
+            metadata.addString("\(retryAfterMilliseconds)", forKey: Self.retryAfterKey)
+        }
+        return metadata
+    }
+
+    /// `retryAfter` as messages have it.
+    package var retryAfterMilliseconds: UInt32? {
+        retryAfter.map { UInt32(clamping: Int64($0 / .milliseconds(1))) }
+    }
 
     /// Reads back what the other end said; a status that no Signet server made has the reason
     /// `transport`.
     package init(_ error: RPCError) {
         let reason = error.metadata[stringValues: Self.reasonKey].first { _ in true }
-        self.init(Kind(error.code), reason ?? "transport", error.message)
+        let wait = error.metadata[stringValues: Self.retryAfterKey].first { _ in true }
+        self.init(
+            Kind(error.code),
+            reason ?? "transport",
+            error.message,
+            retryAfter: wait.flatMap { UInt32($0) }.map { .milliseconds(Int64($0)) }
+        )
     }
 }
 

@@ -124,7 +124,8 @@ package final class SigningLine: Sendable {
             let error = APIError(
                 .exhausted,
                 APIError.signingRate,
-                "more is asked for than may be signed; try again in \(retryAfter)"
+                "more is asked for than may be signed; try again in \(retryAfter)",
+                retryAfter: retryAfter
             )
             return (id, .failure(error))
         case .start(let id): return (id, .success(()))

@@ -156,9 +156,7 @@ extension APIError {
             $0.code = reason
             $0.message = message
             $0.retryable = kind == .unavailable || kind == .exhausted || kind == .conflict
-            if let retryAfter {
-                $0.retryAfterMilliseconds = UInt32(clamping: Int64(retryAfter / .milliseconds(1)))
-            }
+            if let retryAfterMilliseconds { $0.retryAfterMilliseconds = retryAfterMilliseconds }
         }
     }
 }
