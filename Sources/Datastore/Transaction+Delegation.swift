@@ -23,6 +23,24 @@ package struct DelegationParty: Hashable, Sendable {
     }
 }
 
+/// Which wording of which policy permits a hop, and for how long; what it names is not read.
+package struct DelegationGrant: Hashable, Sendable {
+    /// The uid of the policy's document.
+    package let policyID: String
+    /// The document's version: another one may name others.
+    package let version: UInt64
+    package let expires: Date?
+
+    fileprivate init(_ stored: StoredDelegationPolicy) {
+        (policyID, version, expires) = (stored.uid, stored.version, stored.expires)
+    }
+
+    /// That of a policy that was read whole.
+    package init(_ policy: DelegationPolicy) {
+        (policyID, version, expires) = (policy.id, policy.version, policy.expires)
+    }
+}
+
 /// What a name in a policy is there, as it is stored.
 private enum DelegationRole: String, CaseIterable {
     case subject, actor, audience
@@ -36,7 +54,21 @@ extension ReadTransaction {
     package func delegationPolicy(
         permitting hop: DelegationHop
     ) throws(DatastoreError) -> DelegationPolicy? {
-        let found = try first(
+        try stored(permitting: hop).map(policy)
+    }
+
+    /// Which policy `delegationPolicy(permitting:)` would give, by three index entries and a row: for
+    /// whoever has read it and holds up others.
+    package func delegationGrant(
+        permitting hop: DelegationHop
+    ) throws(DatastoreError) -> DelegationGrant? {
+        try stored(permitting: hop).map { DelegationGrant($0) }
+    }
+
+    private func stored(
+        permitting hop: DelegationHop
+    ) throws(DatastoreError) -> StoredDelegationPolicy? {
+        try first(
             """
             SELECT delegation_policies.* FROM delegation_terms AS subjects
             JOIN delegation_terms AS actors
@@ -51,7 +83,6 @@ extension ReadTransaction {
             [hop.actor.description, hop.audience, hop.subject.description],
             StoredDelegationPolicy.init
         )
-        return try found.map(policy)
     }
 
     /// The policy of a DelegationPolicy document, by its uid.

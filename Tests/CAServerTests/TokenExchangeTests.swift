@@ -286,6 +286,60 @@ struct TokenExchangeTests {
         }
     }
 
+    @Test func `what was approved before a party was revoked is not signed after it`() async throws
+    {
+        try await staged { stage in
+            try await stage.server.permitChain()
+            let shown = try await stage.token(of: Self.a, for: Self.b)
+            // The keys that verify are made before, so that nothing is read while writes wait.
+            _ = try await stage.exchange(shown, by: Self.b, for: Self.c)
+            try await stage.server.holdingWrites { writes in
+                async let revoked = stage.server.revoke(Self.a, forSeconds: 60)
+                try await writes.queued(1)
+                async let answer = stage.exchange(shown, by: Self.b, for: "ledger")
+                try await writes.queued(2)
+                writes.release()
+                _ = try await revoked
+                #expect(try await answer.refusal.code == "partyRevoked")
+            }
+            #expect(try await stage.server.records("delegatedTokenIssued").count == 1)
+        }
+    }
+
+    @Test func `a token of an authority that was revoked meanwhile is exchanged no more`()
+        async throws
+    {
+        try await staged { stage in
+            let server = stage.server
+            try await server.permitChain()
+            let shown = try await stage.token(of: Self.a, for: Self.b)
+            let (old, _) = try await server.rotate()
+            // By the bundle with both keys, whose verifier is kept.
+            let before = try await stage.exchange(shown, by: Self.b, for: "ledger")
+            #expect(before.refusal.code == "")
+            _ = try await server.revokeAuthority(old)
+            let again = try await server.readmit("web-1", key: stage.agent.key)
+            let after = try await server.exchange(
+                shown,
+                by: stage.actor(Self.b),
+                for: "ledger",
+                as: again
+            )
+            #expect(after.refusal.code == "subjectTokenRefused")
+        }
+    }
+
+    @Test func `while the actor's revocation lasts he is told when it ends`() async throws {
+        try await staged { stage in
+            try await stage.server.permitChain()
+            let shown = try await stage.token(of: Self.a, for: Self.b)
+            _ = try await stage.server.revoke(Self.b, forSeconds: 600)
+            let refusal = try await stage.exchange(shown, by: Self.b, for: "ledger").refusal
+            #expect(refusal.code == "identityRevoked" && refusal.retryable)
+            #expect((500_000...602_000).contains(refusal.retryAfterMilliseconds))
+        }
+    }
+
     @Test func `nothing is exchanged unless the configuration says so, and apply warns`()
         async throws
     {

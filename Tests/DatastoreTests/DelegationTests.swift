@@ -79,7 +79,12 @@ import Testing
             actor: try Self.id(actor),
             audience: audience
         )
-        return try store.readNow { try $0.delegationPolicy(permitting: hop) }
+        return try store.readNow { transaction in
+            let policy = try transaction.delegationPolicy(permitting: hop)
+            let grant = try transaction.delegationGrant(permitting: hop)
+            #expect(grant == policy.map { DelegationGrant($0) })
+            return policy
+        }
     }
 
     @Test func `every combination of a policy is found, and nothing else`() throws {
