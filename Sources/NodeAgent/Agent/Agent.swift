@@ -36,6 +36,7 @@ package struct Agent: Sendable {
         clock: any NodeClock,
         logger: Logger
     ) throws {
+        try configuration.requireOwnSockets()
         self.configuration = configuration
         self.clock = clock
         self.logger = logger
@@ -295,6 +296,8 @@ private final class Countdown: Sendable {
 /// Why an agent does not start.
 package enum AgentStartError: Error, Hashable, CustomStringConvertible {
     case noServer
+    /// Two keys give one path.
+    case socketsCoincide(AgentConfigurationKey, AgentConfigurationKey, path: String)
     case tokenMissing(directory: String)
     case tokenUnusable(path: String, reason: String)
     case trustDomainDiffers(holder: String, found: String, configured: String)
@@ -302,6 +305,8 @@ package enum AgentStartError: Error, Hashable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .noServer: "no server address is known; give one with --server-address"
+        case .socketsCoincide(let one, let other, let path):
+            "\(one.rawValue) and \(other.rawValue) are both \(path); give one of them another path"
         case .tokenMissing(let directory):
             "this agent has no identity in \(directory) yet: make a token on the server with "
                 + "signet token create --name NAME, and name its file with --join-token-file"

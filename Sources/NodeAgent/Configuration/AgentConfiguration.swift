@@ -60,6 +60,22 @@ package struct AgentConfiguration: Sendable {
         return String(beside[...slash]) + "proxy.sock"
     }
 
+    /// Requires that each socket has a path of its own.
+    ///
+    /// - Throws: `AgentStartError.socketsCoincide`.
+    func requireOwnSockets() throws(AgentStartError) {
+        let paths: [(AgentConfigurationKey, String?)] = [
+            (.socket, absoluteSocket), (.proxySocket, absoluteProxySocket),
+            (.tokenSocket, absoluteTokenSocket),
+        ]
+        var seen: [String: AgentConfigurationKey] = [:]
+        for case (let key, let path?) in paths {
+            if let other = seen.updateValue(key, forKey: path) {
+                throw .socketsCoincide(other, key, path: path)
+            }
+        }
+    }
+
     /// Sets one key from text, as a file or a flag gives it.
     ///
     /// - Parameters:
