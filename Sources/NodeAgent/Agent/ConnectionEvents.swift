@@ -7,14 +7,21 @@ extension MetricRegistry {
     /// Counts the connections of one of the agent's sockets.
     func observe(_ event: PeerEvent, listener: String) {
         switch event {
-        case .closed: adjust(.connectionsOpen, by: -1, listener)
-        case .opened:
-            adjust(.connectionsOpen, by: 1, listener)
-            increment(.connectionsOpened, listener)
+        case .closed: connectionClosed(listener: listener)
+        case .opened: connectionOpened(listener: listener)
         case .openingFailed: increment(.connectionsRefused, "openingFailed")
         case .refused(let refusal): increment(.connectionsRefused, refusal.reason)
         }
     }
+
+    /// Counts a connection, until `connectionClosed`.
+    func connectionOpened(listener: String) {
+        adjust(.connectionsOpen, by: 1, listener)
+        increment(.connectionsOpened, listener)
+    }
+
+    /// A connection that was counted has ended.
+    func connectionClosed(listener: String) { adjust(.connectionsOpen, by: -1, listener) }
 }
 
 extension ConnectionRefusal {

@@ -3,6 +3,7 @@
 internal import Clocks
 internal import ControlAPI
 internal import FoundationEssentials
+internal import Logging
 internal import NodeSync
 internal import SPIFFE
 internal import TokenEndpoint
@@ -43,13 +44,21 @@ extension AgentCore {
             )
         }
         if let refusal = places.enter(uid: uid, now: clock.bootTime) {
+            // Those under way wait for a server then, and waiting for their answers would not help.
+            guard refusal != .underWay || ask({ $0.isOnline }) else {
+                throw EndpointRefusal(exchange: ExchangeCall.serverAway)
+            }
             throw EndpointRefusal(refusal)
         }
         defer { places.leave(uid: uid) }
         let token = try await askForExchange(shown.grant, form)
         let end = try checked(token, shown, form.audience)
-        // Entry and identity may have ended while the server was asked.
-        guard try exchangeGrants(selectors).contains(shown.grant) else {
+        // Entry and identity may have ended while the server was asked; that somebody wrote another
+        // hint changes nothing of who it is.
+        let isStill = try exchangeGrants(selectors).contains { grant in
+            grant.entryID == shown.grant.entryID && grant.spiffeID == shown.grant.spiffeID
+        }
+        guard isStill else {
             throw EndpointRefusal(
                 .invalidClient,
                 "the entry of \(shown.grant.spiffeID) has just changed; ask again"
@@ -77,7 +86,7 @@ extension AgentCore {
         _ token: String,
         to grants: [TokenGrant]
     ) throws(EndpointRefusal) -> ShownToken {
-        let verifier = ownTokenVerifier
+        let verifier = try requiredVerifier
         let (bytes, now) = (Array(token.utf8), clock.wallTime)
         let isDelegated = (try? CompactJWS(parsing: bytes))?.isDelegated ?? false
         for grant in grants {
@@ -94,6 +103,17 @@ extension AgentCore {
                 )
             } catch JWTSVIDError.audienceDiffers, DelegatedTokenError.token(.audienceDiffers) {
                 continue
+            } catch JWTSVIDError.keyUnknown, JWTSVIDError.bundleHasNoKey,
+                DelegatedTokenError.token(.keyUnknown), DelegatedTokenError.token(.bundleHasNoKey)
+            {
+                // The key may be newer than what has come from the server.
+                throw .unavailable(
+                    "keyUnknown: the agent knows no key by which to verify subject_token; its "
+                        + "server may have a new one",
+                    because: .notReady
+                )
+            } catch let error as DelegationChainError {
+                throw .invalidRequest("chainRefused: \(error)")
             } catch {
                 throw .invalidRequest("subjectTokenRefused: subject_token: \(error)")
             }
@@ -138,6 +158,16 @@ extension AgentCore {
         tokenVerifiers.verifier(ask { [$0.cache.tokenBundle].compactMap(\.self) })
     }
 
+    /// The verifier, if the own bundle has come: without it every token is a stranger's.
+    private var requiredVerifier: JWTSVIDVerifier {
+        get throws(EndpointRefusal) {
+            guard let bundle = ask({ $0.cache.tokenBundle }) else {
+                throw .unavailable("noBundle: the agent has no bundle yet", because: .notReady)
+            }
+            return tokenVerifiers.verifier([bundle])
+        }
+    }
+
     private func askForExchange(
         _ grant: TokenGrant,
         _ form: ExchangeForm
@@ -177,16 +207,54 @@ extension AgentCore {
                 now: now
             )
         } catch {
-            throw .unavailable("what the server signed does not verify: \(error)")
+            throw badAnswer("it does not verify: \(error)", shown)
         }
         let claims = verified.claims
-        guard claims.chain == shown.chain, claims.expiresAt <= shown.expiresAt,
-            claims.expiresAt > now
-        else { throw .unavailable("what the server signed is not what it was asked for") }
+        guard claims.chain == shown.chain else { throw badAnswer("its chain is another", shown) }
+        guard claims.expiresAt <= shown.expiresAt else {
+            throw badAnswer("it ends after the token that was shown", shown)
+        }
+        guard claims.expiresAt > now else { throw badAnswer("it has expired", shown) }
+        if let party = revokedParty(of: verified) {
+            throw .invalidRequest(
+                "partyRevoked: \(party) was revoked after the token was issued; ask for a new one"
+            )
+        }
         guard isStanding(verified) else {
-            throw .unavailable("something of the chain has just been revoked; ask again")
+            throw .unavailable(
+                "identityRevoked: the actor, or the key that signed, has just been revoked; ask "
+                    + "again",
+                because: .overtaken
+            )
         }
         return claims.expiresAt
+    }
+
+    /// What the server signed is not given to anybody: its operators have to know, not the workload
+    /// alone.
+    private func badAnswer(_ rule: String, _ shown: ShownToken) -> EndpointRefusal {
+        logger.error(
+            "the server's answer to an exchange is not what it was asked for",
+            metadata: [
+                "reason": "\(rule)", "actor": "\(shown.grant.spiffeID)",
+                "subject": "\(shown.chain.subject)",
+            ]
+        )
+        return .unavailable(
+            "answerRefused: what the server signed is not what it was asked for: \(rule)",
+            because: .badAnswer
+        )
+    }
+
+    /// Whoever a token speaks for and who was revoked after it was issued; with him the token that it
+    /// was made from is worth nothing any more.
+    private func revokedParty(of token: VerifiedDelegatedToken) -> SPIFFEID? {
+        let (chain, issuedAt) = (token.chain, token.claims.issuedAt)
+        return ask { logic in
+            ([chain.subject] + chain.actors.dropLast()).first { id in
+                logic.cache.revokedBefore(id).map { issuedAt < $0 } ?? false
+            }
+        }
     }
 
     /// Whether nobody in a token's chain, nor its key, was revoked after it was issued.
@@ -215,9 +283,11 @@ extension AgentCore {
         for selectors: Set<Selector>
     ) throws(EndpointRefusal) -> (isActive: Bool, members: [String: JSONValue]) {
         _ = try exchangeGrants(selectors)
+        // What has ended is not active for a while longer; nothing of ours begins later.
         let verified = try? ownTokenVerifier.verifyDelegated(
             token: Array(form.token.utf8),
             audience: form.audience,
+            leeway: .zero,
             now: clock.wallTime
         )
         guard let verified, isStanding(verified) else {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Clocks
-internal import ControlAPI
+package import ControlAPI
 internal import ControlAPIProtos
 internal import GRPCCore
-internal import NodeSync
+package import NodeSync
 internal import SPIFFE
 internal import SwiftProtobuf
 internal import Synchronization
@@ -12,9 +12,12 @@ internal import Synchronization
 /// One exchange on its way to the server; it is answered once, at the latest when nobody holds it any
 /// more.
 package final class ExchangeCall: Sendable {
-    let grant: TokenGrant
-    let subjectToken: String
-    let audience: String
+    /// For whom it is.
+    package let grant: TokenGrant
+    /// What the workload was shown.
+    package let subjectToken: String
+    /// At whom it wants to show the new token.
+    package let audience: String
     private let answer: Mutex<(@Sendable (Result<String, APIError>) -> Void)?>
 
     init(
@@ -31,8 +34,8 @@ package final class ExchangeCall: Sendable {
 
     deinit { finish(.failure(Self.serverAway)) }
 
-    /// The first answer counts.
-    func finish(_ result: Result<String, APIError>) {
+    /// The first answer counts: the token as it was signed, or why there is none.
+    package func finish(_ result: Result<String, APIError>) {
         answer.withLock { $0.take() }?(result)
     }
 
@@ -40,6 +43,12 @@ package final class ExchangeCall: Sendable {
         .unavailable,
         "serverAway",
         "the agent has no connection to its server; try again"
+    )
+
+    static let emptyAnswer = APIError(
+        .unavailable,
+        "emptyAnswer",
+        "the server sent neither token nor refusal"
     )
 }
 
@@ -110,23 +119,24 @@ struct TokenExchanging {
             case .token(let token): call.finish(.success(token))
             case .refusal(let refusal):
                 let kind: APIError.Kind = refusal.retryable ? .unavailable : .permissionDenied
-                call.finish(.failure(APIError(kind, refusal.code, refusal.message)))
-            case nil:
+                let wait = refusal.retryAfterMilliseconds
                 call.finish(
                     .failure(
                         APIError(
-                            .unavailable,
-                            "tokens",
-                            "the server sent neither token nor refusal"
+                            kind,
+                            refusal.code,
+                            refusal.message,
+                            retryAfter: wait > 0 ? .milliseconds(Int64(wait)) : nil
                         )
                     )
                 )
+            case nil: call.finish(.failure(ExchangeCall.emptyAnswer))
             }
         } catch {
             call.finish(
                 .failure(
                     (error as? RPCError).map { APIError($0) }
-                        ?? APIError(.unavailable, "tokens", "\(error)")
+                        ?? APIError(.unavailable, "transport", "\(error)")
                 )
             )
         }

@@ -27,19 +27,21 @@ package final class TokenSocket: Sendable {
     ///   - attestor: How callers are told apart.
     ///   - path: Absolute; missing directories are made with mode 0755.
     ///   - mode: Permission bits of the socket.
+    ///   - places: How many connections may be open.
     package init(
         core: AgentCore,
         attestor: UnixWorkloadAttestor,
         path: String,
-        mode: UInt32
+        mode: UInt32,
+        places: WorkloadPlaces = WorkloadPlaces(
+            perUser: connectionsPerUserMax,
+            all: connectionsMax
+        )
     ) {
         self.core = core
         self.attestor = attestor
         file = UnixSocketFile(path: path, mode: mode)
-        places = WorkloadPlaces(
-            perUser: Self.connectionsPerUserMax,
-            all: Self.connectionsMax
-        )
+        self.places = places
     }
 
     /// Serves until cancelled.
@@ -63,23 +65,35 @@ package final class TokenSocket: Sendable {
         await listener.run()
     }
 
-    private struct TooManyConnections: Error {}
+    private static let listener = "token"
 
     private var service: TokenService<LocalPeer> {
         let (places, metrics) = (places, core.metrics)
         return TokenService(
             enter: { socket in
-                let peer = try LocalPeer(ofSocket: socket)
-                guard places.enter(uid: peer.uid) else {
-                    metrics.increment(.tokenRequests, "none", "refused")
-                    throw TooManyConnections()
+                do throws(ConnectionRefusal) {
+                    let peer = try Self.peer(ofSocket: socket)
+                    guard places.enter(uid: peer.uid) else { throw .connectionsMax }
+                    metrics.connectionOpened(listener: Self.listener)
+                    return peer
+                } catch {
+                    metrics.observe(.refused(error), listener: Self.listener)
+                    throw error
                 }
-                return peer
             },
+            closed: { metrics.connectionClosed(listener: Self.listener) },
             leave: { places.leave(uid: $0.uid) },
             answer: { [self] request, peer in await answer(request, peer) },
             refused: { metrics.increment(.tokenRequests, "none", "http\($0)") }
         )
+    }
+
+    private static func peer(ofSocket socket: Int32) throws(ConnectionRefusal) -> LocalPeer {
+        do throws(LocalPeerError) {
+            return try LocalPeer(ofSocket: socket)
+        } catch {
+            throw .peerUnknown(error)
+        }
     }
 
     private func answer(_ request: EndpointRequest, _ peer: LocalPeer) async -> EndpointAnswer {
@@ -117,7 +131,7 @@ package final class TokenSocket: Sendable {
                 return (EndpointAnswer(200, members), isActive ? "active" : "inactive")
             }
         } catch {
-            return (EndpointAnswer(error), error.word.rawValue)
+            return (EndpointAnswer(error), error.label)
         }
     }
 
@@ -149,7 +163,7 @@ package final class TokenSocket: Sendable {
                 metadata: ["peer": "\(peer)", "reason": "\(error)"]
             )
             throw error.isTemporary
-                ? .unavailable(error.description)
+                ? .unavailable(error.description, because: .notReady)
                 : EndpointRefusal(.invalidClient, error.description)
         }
     }

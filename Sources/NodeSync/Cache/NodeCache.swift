@@ -111,7 +111,7 @@ package struct NodeCache: Sendable {
     }
 
     /// Before which moment what was issued for an identity is refused; nil if it is not revoked.
-    func revokedBefore(_ id: SPIFFEID) -> Date? { revocations.before(of: id) }
+    package func revokedBefore(_ id: SPIFFEID) -> Date? { revocations.before(of: id) }
 
     /// Why an entry's ID cannot be said on this node; nil if it can, or if the entry is unknown.
     package func problem(ofEntry id: String) -> IDTemplateError? { entries[id]?.problem }

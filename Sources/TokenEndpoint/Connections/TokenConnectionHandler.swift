@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import NIOCore
+package import NIOCore
 
 /// Reads the one request of a connection, has it answered and closes the connection.
-final class TokenConnectionHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
+package final class TokenConnectionHandler: ChannelInboundHandler {
+    /// What a caller has sent.
+    package typealias InboundIn = ByteBuffer
+    /// The answer.
+    package typealias OutboundOut = ByteBuffer
 
     private enum State {
         case reading(EndpointReader)
@@ -25,7 +27,7 @@ final class TokenConnectionHandler: ChannelInboundHandler {
     /// - Parameters:
     ///   - refused: A request was refused by its head, with this status.
     ///   - ask: Has a request answered; the closure may be called from anywhere, once.
-    init(
+    package init(
         refused: @escaping @Sendable (Int) -> Void,
         ask: @escaping (EndpointRequest, @escaping @Sendable (EndpointAnswer) -> Void) -> Void
     ) {
@@ -33,19 +35,23 @@ final class TokenConnectionHandler: ChannelInboundHandler {
         self.ask = ask
     }
 
-    func handlerAdded(context: ChannelHandlerContext) {
+    /// The connection was accepted: from now on it has its time.
+    package func handlerAdded(context: ChannelHandlerContext) {
         close(after: TokenConnectionLimits.requestTimeMax, context)
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { deadline?.cancel() }
+    /// The connection is over.
+    package func handlerRemoved(context: ChannelHandlerContext) { deadline?.cancel() }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    /// The connection was closed.
+    package func channelInactive(context: ChannelHandlerContext) {
         deadline?.cancel()
         state = .over
         context.fireChannelInactive()
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    /// More of the request has come.
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         // What follows a request is read, so that the peer's closing is heard, and dropped.
         guard case .reading(var reader) = state else { return }
         let step = reader.received(unwrapInboundIn(data).readableBytesView)
@@ -70,7 +76,8 @@ final class TokenConnectionHandler: ChannelInboundHandler {
         }
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    /// The connection has failed.
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
         context.close(promise: nil)
     }
 

@@ -7,9 +7,11 @@ internal import NIOPosix
 package struct TokenService<Caller: Sendable>: Sendable {
     /// Who has connected, by the descriptor of its socket; throwing closes the connection.
     package var enter: @Sendable (Int32) throws -> Caller
-    /// A caller's connection is over, and his request is answered.
+    /// A connection that `enter` took is over; called on the listener's thread, once for each.
+    package var closed: @Sendable () -> Void
+    /// A caller's connection is over, and his request is answered; called once for each.
     package var leave: @Sendable (Caller) -> Void
-    /// Answers a request; never longer than `TokenListener.answerTimeMax` is of use.
+    /// Answers a request; never longer than `TokenConnectionLimits.answerTimeMax` is of use.
     package var answer: @Sendable (EndpointRequest, Caller) async -> EndpointAnswer
     /// A request was refused by its head alone, with this status; called on the listener's thread.
     package var refused: @Sendable (Int) -> Void
@@ -17,11 +19,13 @@ package struct TokenService<Caller: Sendable>: Sendable {
     /// Joins the parts.
     package init(
         enter: @escaping @Sendable (Int32) throws -> Caller,
+        closed: @escaping @Sendable () -> Void = {},
         leave: @escaping @Sendable (Caller) -> Void,
         answer: @escaping @Sendable (EndpointRequest, Caller) async -> EndpointAnswer,
         refused: @escaping @Sendable (Int) -> Void
     ) {
         self.enter = enter
+        self.closed = closed
         self.leave = leave
         self.answer = answer
         self.refused = refused
@@ -128,7 +132,7 @@ package final class TokenListener<Caller: Sendable>: Sendable {
         }
         guard let caller else { throw ChannelError.operationUnsupported }
         let guest = TokenGuest(caller, leave: service.leave)
-        channel.closeFuture.whenComplete { _ in withExtendedLifetime(guest) {} }
+        channel.closeFuture.whenComplete { _ in withExtendedLifetime(guest) { service.closed() } }
         let handler = TokenConnectionHandler(refused: service.refused) { request, done in
             outlet.yield(TokenJob(request: request, guest: guest, done: done))
         }

@@ -13,25 +13,48 @@ package struct EndpointRefusal: Error, Hashable, Sendable {
         case unsupportedGrantType = "unsupported_grant_type"
     }
 
+    /// What stands behind `temporarily_unavailable`, for metrics: one word of OAuth means them all.
+    package enum Cause: String, CaseIterable, Hashable, Sendable {
+        /// What the server sent is not what it was asked for.
+        case badAnswer
+        /// More is asked for than is given.
+        case limited
+        /// The agent does not know enough yet to judge.
+        case notReady
+        /// Something has changed meanwhile.
+        case overtaken
+        /// No server was reached.
+        case serverAway
+        /// The server answered that it cannot now.
+        case serverRefused
+    }
+
     package let status: Int
     package let word: Word
     /// What broke which rule; nothing of a token.
     package let description: String
     /// In how many seconds the same may succeed.
     package let retryAfter: Int?
+    /// Nil of what does not pass by itself.
+    package let cause: Cause?
 
     /// Takes the parts as they are; the status is 400 unless said otherwise.
     package init(
         _ word: Word,
         _ description: String,
         status: Int = 400,
-        retryAfter: Int? = nil
+        retryAfter: Int? = nil,
+        cause: Cause? = nil
     ) {
         self.status = status
         self.word = word
         self.description = description
         self.retryAfter = retryAfter
+        self.cause = cause
     }
+
+    /// The name in metrics, one of few.
+    package var label: String { cause?.rawValue ?? word.rawValue }
 
     package static func invalidRequest(_ description: String) -> Self {
         Self(.invalidRequest, description)

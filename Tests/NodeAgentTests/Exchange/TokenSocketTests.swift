@@ -245,7 +245,6 @@ struct TokenSocketTests {
                         "act": .object(["sub": .string(Self.b)]), "sub": .string(Self.c),
                     ])
             )
-            // Nobody is twice in a chain, and nobody but c was shown what c was shown.
             let back = try await stage.exchange(passed, for: Self.b, type: "access_token")
             #expect(try Self.members(back)["error"] == .string("invalid_target"), "\(back)")
         }
@@ -265,6 +264,10 @@ struct TokenSocketTests {
                 let refused = try Self.members(try await stage.exchange(token, for: "ledger"))
                 #expect(refused["error"] == .string("invalid_request"), "\(refused)")
             }
+            // Nobody is twice in a chain.
+            let repeated = try Self.members(try await stage.exchange(own, for: "ledger"))
+            let reason = repeated["error_description"]?.text
+            #expect(reason?.hasPrefix("chainRefused: ") == true, "\(repeated)")
             let client = try await stage.exchange(shown, for: "ledger", [("client_id", Self.a)])
             #expect(try Self.members(client)["error"] == .string("invalid_client"))
             let scope = try await stage.exchange(shown, for: "ledger", [("scope", "x")])
@@ -280,6 +283,22 @@ struct TokenSocketTests {
                     "signet_agent_token_requests_total{request=\"token\",result=\"invalid_target\"} 1"
                 )
             )
+        }
+    }
+
+    @Test func `while his own revocation lasts the actor hears when it ends`() async throws {
+        try await staged { stage in
+            let shown = try await eventually { try await stage.token(of: Self.a, for: Self.b) }
+            _ = try await Signet_Admin_V1alpha1_Administration.Client(wrapping: stage.admin)
+                .revokeIdentity(
+                    .with { ($0.spiffeID, $0.reason, $0.forSeconds) = (Self.b, "stolen", 600) }
+                )
+            let answer = try await stage.exchange(shown, for: "ledger")
+            #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.contains("identityRevoked: "))
+            let field = "retry-after: "
+            let wait = answer.split(separator: "\r\n").first { $0.hasPrefix(field) }
+                .flatMap { Int($0.dropFirst(field.count)) }
+            #expect((500...602).contains(wait ?? 0), "\(answer)")
         }
     }
 

@@ -31,6 +31,7 @@ struct ServingAgent: Sendable {
         places: WorkloadPlaces = WorkloadPlaces(),
         proxyPlaces: WorkloadPlaces = WorkloadPlaces(),
         proxyAccess: ProxySocket.Access = ProxySocket.Access(group: "no-such-group-here"),
+        logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
         _ body: @escaping @Sendable (ServingAgent) async throws -> Void
     ) async throws {
         let directory = "/tmp/signet-serving-\(UInt32.random(in: 0 ... .max))"
@@ -46,7 +47,7 @@ struct ServingAgent: Sendable {
             try world.stored(),
             directory: AgentDirectory(directory + "/data"),
             clock: SystemClock(),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            logger: logger,
             metrics: MetricRegistry(of: .agent),
             health: Health(ready: AgentCore.readyConditions)
         )
