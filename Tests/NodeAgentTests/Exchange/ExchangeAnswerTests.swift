@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Clocks
 import ControlAPI
 import Crypto
 import Foundation
@@ -64,6 +65,47 @@ struct ExchangeAnswerTests {
             // Who has no entry is not told about tokens either.
             let introspection = try await one.introspect(token)
             #expect(introspection.contains("\"error\":\"invalid_client\""), "\(introspection)")
+        }
+    }
+
+    /// Connects, lets its child ask and runs another program once it has read a line.
+    private static let asker = """
+        import os, socket, sys
+        up = socket.socket(socket.AF_UNIX)
+        up.connect(sys.argv[1])
+        if os.fork():
+            while os.read(0, 1) != b"\\n":
+                pass
+            os.execv("/bin/cat", ["cat"])
+        up.sendall(sys.argv[2].encode())
+        answer = b""
+        while more := up.recv(65536):
+            answer += more
+        os.write(1, answer)
+        """
+
+    @Test(.enabled(if: Relay.isPossible, "needs python3"))
+    func `a process that runs another program meanwhile is told nothing`() async throws {
+        try await One.run { one in
+            let token = try one.signed()
+            let request = tokenRequest(One.form(try one.shown()), to: "/token")
+            let program = try RunningProgram(
+                "/usr/bin/python3",
+                ["-c", Self.asker, one.tokenSocket, request]
+            )
+            let call = try await one.next()
+            try program.tell("x")
+            #expect(try program.ask("there") == "there\n")
+            call.finish(.success(token))
+            let clock = SystemClock()
+            // So that the read holds up no thread that the answer needs.
+            for _ in 0..<3_000 {
+                if one.shows(counted("invalid_client", 1)) { break }
+                try await clock.sleep(untilBoot: clock.bootTime + .milliseconds(10))
+            }
+            let answer = program.read()
+            #expect(answer.hasPrefix("HTTP/1.1 400 "), "\(answer)")
+            #expect(!answer.contains(token))
         }
     }
 

@@ -221,18 +221,18 @@ struct ExchangingAgent: Sendable {
 
     // MARK: - As the workload
 
+    /// What is asked for with a token: one for `ledger`.
+    static func form(_ token: String) -> [(name: String, value: String)] {
+        [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("subject_token", token),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"), ("audience", "ledger"),
+        ]
+    }
+
     /// What the socket answers to an exchange for `ledger`.
     func exchange(_ token: String) async throws -> String {
-        try await tokenAnswer(
-            [
-                ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
-                ("subject_token", token),
-                ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
-                ("audience", "ledger"),
-            ],
-            to: "/token",
-            at: tokenSocket
-        )
+        try await tokenAnswer(Self.form(token), to: "/token", at: tokenSocket)
     }
 
     /// The same of A's token, if the server answers so, after what happens meanwhile.

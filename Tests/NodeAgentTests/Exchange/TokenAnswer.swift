@@ -26,13 +26,18 @@ func tokenAnswer(
     to path: String,
     at socket: String
 ) async throws -> String {
+    try await tokenAnswer(tokenRequest(form, to: path), at: socket)
+}
+
+/// The bytes of a request with a form, and the fields that it needs.
+func tokenRequest(_ form: [(name: String, value: String)], to path: String) -> String {
     let body = form.map { "\($0.name)=\(escaped($0.value))" }.joined(separator: "&")
     let head = [
         "POST \(path) HTTP/1.1", "Host: agent", "Signet-Workload: true",
         "Content-Type: application/x-www-form-urlencoded", "Content-Length: \(body.utf8.count)",
         "", "",
     ]
-    return try await tokenAnswer(head.joined(separator: "\r\n") + body, at: socket)
+    return head.joined(separator: "\r\n") + body
 }
 
 /// Everything but letters, digits and full stops as three bytes.
