@@ -35,7 +35,7 @@ package enum Schema {
         Migration(name: "0014-revocation-lists", apply: Migration0014RevocationLists.apply),
         Migration(name: "0015-federated-bundles", apply: Migration0015FederatedBundles.apply),
         Migration(name: "0016-delegation", apply: Migration0016Delegation.apply),
-        Migration(name: "0019-recheck", apply: Migration0019Recheck.apply),
+        Migration(name: "0017-recheck", apply: Migration0017Recheck.apply),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

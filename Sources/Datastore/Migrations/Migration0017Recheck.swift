@@ -6,7 +6,7 @@ internal import GRDB
 ///
 /// Rows of earlier releases have neither, and live for hours. The index is for whoever goes through
 /// the log and looks for what was issued by each record: it grows at its end.
-enum Migration0019Recheck {
+enum Migration0017Recheck {
     static func apply(_ database: Database) throws {
         try database.execute(
             sql: """
