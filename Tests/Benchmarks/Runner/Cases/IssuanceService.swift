@@ -124,20 +124,36 @@ enum IssuanceService {
         /// - Returns: One time for each call.
         /// - Throws: What a call throws; `BenchmarkError` for one that is refused.
         func times(every pause: Duration, for time: Duration) async throws -> [Double] {
-            let start = ContinuousClock.now
             let senders = pause == .zero ? 1 : nodes.count
+            let (arrivals, arrived) = AsyncStream.makeStream(of: Void.self)
+            let starts = (0..<senders).map { _ in
+                AsyncStream.makeStream(of: ContinuousClock.Instant.self)
+            }
             return try await withThrowingTaskGroup(of: [Double].self) { group in
+                group.addTask {
+                    var connected = 0
+                    for await _ in arrivals {
+                        connected += 1
+                        if connected == senders { break }
+                    }
+                    let start = ContinuousClock.now + .milliseconds(100)
+                    for sender in starts { sender.continuation.yield(start) }
+                    return []
+                }
                 for (place, node) in nodes.prefix(senders).enumerated() {
                     group.addTask {
                         try await withGRPCClient(transport: enrolment.transport(of: node)) {
                             let service = Signet_Node_V1alpha1_Node.Client(wrapping: $0)
-                            // Connected before the first is due.
+                            // All are connected before the first call is due.
                             try await one(service)
+                            arrived.yield()
+                            let start = await starts[place].stream.first { _ in true }
+                            guard let start else { throw CancellationError() }
                             return pause == .zero
                                 ? try await inTurn(service, until: .now + time)
                                 : try await due(
                                     service,
-                                    from: start + .milliseconds(100) + pause * place,
+                                    from: start + pause * place,
                                     every: pause * senders,
                                     for: time
                                 )

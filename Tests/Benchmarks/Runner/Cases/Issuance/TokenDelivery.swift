@@ -13,7 +13,9 @@ internal import SwiftProtobuf
 enum TokenDelivery {
     private static let cached = "JWT-SVID from the agent's cache, p50"
     private static let signed = "JWT-SVID signed by the server, p50"
-    /// An agent keeps so many tokens for a user, and asks for so many at once.
+    /// Signed at once in one call, which takes 100 tokens (`TokenDesk.tokensPerCallMax`): an agent keeps
+    /// 256 for a user (`TokenMemory.perUserMax`), and the server gives each agent 500 at once and then
+    /// 20 per second, which is what bounds a longer run.
     private static let audiencesPerRun = 40
 
     static let benchmark = Benchmark(
