@@ -3,6 +3,7 @@
 import Authorization
 import CAServer
 import Foundation
+import Issuance
 import Testing
 
 /// The configuration in deploy/config, through the reader of the server.
@@ -84,6 +85,18 @@ import Testing
         #expect(portless.contains("write host:port"), "\(portless)")
         let missing = message("\(path).none")
         #expect(missing.contains("--config FILE"), "\(missing)")
+    }
+
+    @Test func `a longest lifetime that is written is told from one that follows`() throws {
+        let directory = try TestDirectory()
+        let path = "\(directory.path)/server.yaml"
+        for (line, written) in [("", nil), ("workloadSVIDTTLMax: 2h", Duration.seconds(7200))] {
+            let text = "trustDomain: example.org\ndataDirectory: /d\nkeyStorage: plain\n\(line)\n"
+            try Data(text.utf8).write(to: URL(filePath: path))
+            let read = try ServerConfiguration(file: path)
+            #expect(read.writtenWorkloadMax == written)
+            #expect(read.lifetimes.workloadMax == written ?? .seconds(4 * 3600))
+        }
     }
 
     @Test func `the shipped configuration has every key`() throws {
