@@ -78,6 +78,17 @@ package struct SVIDLifetimes: Hashable, Sendable {
         min(longestSVID, profile.limits.lifetimeMax ?? longestSVID) + backdate
     }
 
+    /// The same of a leaf of one role.
+    func validityMax(of role: SubjectRole, within profile: CertificateProfile) -> Duration {
+        let longest =
+            switch role {
+            case .workload: workloadMax
+            case .agent: agent
+            case .server: server
+            }
+        return min(longest, profile.limits.lifetimeMax ?? longest) + backdate
+    }
+
     /// The longest that a published authority can wait before it signs: from half life of the one
     /// before it to the last moment.
     ///

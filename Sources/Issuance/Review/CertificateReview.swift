@@ -103,7 +103,7 @@ package struct CertificateReview: Sendable {
             tbs: tbs,
             expectation: LintExpectation(
                 template,
-                validityMax: lifetimes.validityMax(within: profile),
+                validityMax: lifetimes.validityMax(of: certificate.role, within: profile),
                 authorityNotBefore: authority.notBefore,
                 authorityNotAfter: authority.notAfter
             )

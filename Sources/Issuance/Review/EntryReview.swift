@@ -24,6 +24,8 @@ extension RegistrationEntry {
     ///   - dnsNames: The same; nil if the record does not say it.
     ///   - issuedAt: When it was signed.
     ///   - notAfter: When it ends.
+    ///   - defaultLifetime: What an entry gave then that does not say a lifetime; nil: not known, and
+    ///     not judged.
     ///   - trustDomain: The server's own.
     /// - Returns: The first rule that is broken.
     package func grantDefect(
@@ -31,6 +33,7 @@ extension RegistrationEntry {
         dnsNames: [String]?,
         issuedAt: Date,
         notAfter: Date,
+        defaultLifetime: Duration? = nil,
         in trustDomain: TrustDomain
     ) -> EntryGrantDefect? {
         guard id.trustDomain == trustDomain, !id.isReserved,
@@ -38,9 +41,8 @@ extension RegistrationEntry {
         else { return .id }
         if let dnsNames, dnsNames != self.dnsNames { return .dnsNames }
         if let expires, notAfter > expires { return .expires }
-        if let seconds = x509SVIDTTLSeconds,
-            notAfter > issuedAt.addingTimeInterval(TimeInterval(seconds))
-        {
+        let lifetime = x509SVIDTTLSeconds.map { Duration.seconds($0) } ?? defaultLifetime
+        if let lifetime, notAfter > issuedAt.addingTimeInterval(lifetime / .seconds(1)) {
             return .lifetime
         }
         return nil

@@ -111,6 +111,12 @@ struct CertificateReviewTests {
         #expect(
             try defects(recorded, lifetimes: shorter) == [.lint([CertificateReview.lifetimeRule])]
         )
+        // Others of that server live longer, this one does not.
+        let onlyWorkloads = try SVIDLifetimes(workload: .seconds(1800), workloadMax: .seconds(1800))
+        #expect(
+            try defects(recorded, lifetimes: onlyWorkloads)
+                == [.lint([CertificateReview.lifetimeRule])]
+        )
         let limits = ProfileLimits(dnsNamesMax: 1)
         let narrow = CertificateProfiles([.workload: CertificateProfile.leaf.narrowed(by: limits)])
         #expect(try defects(recorded, profiles: narrow) == [.lint(["signet-profile-dns-names"])])
@@ -122,13 +128,15 @@ struct CertificateReviewTests {
             _ entry: RegistrationEntry,
             _ id: SPIFFEID = id,
             names: [String]? = [],
-            lifetime: TimeInterval = 3600
+            lifetime: TimeInterval = 3600,
+            standard: Duration? = nil
         ) -> EntryGrantDefect? {
             entry.grantDefect(
                 id: id,
                 dnsNames: names,
                 issuedAt: Workshop.now,
                 notAfter: Workshop.now + lifetime,
+                defaultLifetime: standard,
                 in: workshop.trustDomain
             )
         }
@@ -144,5 +152,9 @@ struct CertificateReviewTests {
         #expect(defect(try Workshop.entry(expires: Workshop.now + 3600)) == nil)
         #expect(defect(try Workshop.entry(lifetimeSeconds: 3599)) == .lifetime)
         #expect(defect(try Workshop.entry(lifetimeSeconds: 3600)) == nil)
+        #expect(defect(try Workshop.entry(), standard: .seconds(3599)) == .lifetime)
+        #expect(defect(try Workshop.entry(), standard: .seconds(3600)) == nil)
+        let own = try Workshop.entry(lifetimeSeconds: 3600)
+        #expect(defect(own, standard: .seconds(3599)) == nil)
     }
 }
