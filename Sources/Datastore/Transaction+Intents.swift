@@ -26,7 +26,8 @@ package struct IssuanceIntent: Hashable, Sendable {
     package let dnsNames: [String]
     /// The revision number under which it was approved.
     package let revision: UInt64
-    /// The index of the audit leaf that tells of it.
+    /// The index of the audit leaf that tells of it; 0, where no issuance is, if it is one of a log
+    /// from before a restore, which the row has below zero.
     package let leafIndex: UInt64
 
     package init(
@@ -248,7 +249,7 @@ extension IssuanceIntent {
             dnsNames: try row.optional("dns_names", as: String.self)?
                 .split(separator: "\n", omittingEmptySubsequences: false).map(String.init) ?? [],
             revision: try row.number("revision"),
-            leafIndex: try row.number("leaf")
+            leafIndex: UInt64(clamping: try row.value("leaf", as: Int64.self))
         )
     }
 }

@@ -17,24 +17,6 @@ package struct IntentPlace: Hashable, Sendable {
 
 /// What reading again all that was issued needs (docs/decisions/0020-authorities-under-another.md).
 extension ReadTransaction {
-    /// Leaves of the given events in order, from index `first` to below `end`, at most `limit`.
-    package func leaves(
-        events: [String],
-        from first: UInt64,
-        below end: UInt64,
-        limit: Int
-    ) throws(DatastoreError) -> [StoredLeaf] {
-        let places = Array(repeating: "?", count: events.count).joined(separator: ", ")
-        return try all(
-            """
-            SELECT leaf, bytes, hash FROM audit_leaves
-            WHERE leaf >= ? AND leaf < ? AND +event IN (\(places)) ORDER BY leaf LIMIT ?
-            """,
-            StatementArguments([first.stored, end.stored]) + StatementArguments(events) + [limit],
-            StoredLeaf.init
-        )
-    }
-
     /// Intents by their records: after `place`, of leaves below `end`, at most `limit`.
     package func intents(
         after place: IntentPlace,
@@ -62,24 +44,56 @@ extension ReadTransaction {
         ) { row in try row.number("n") } ?? 0
     }
 
-    /// The lowest index of a leaf that an intent names; nil without intents.
+    /// The lowest index of a leaf that an intent names; nil without intents of this log.
     package func firstIntentLeaf() throws(DatastoreError) -> UInt64? {
-        try first("SELECT leaf FROM intents ORDER BY leaf LIMIT 1") { row in
+        try first("SELECT leaf FROM intents WHERE leaf >= 0 ORDER BY leaf LIMIT 1") { row in
             try row.number("leaf")
         }
     }
 
-    /// The lowest index of a leaf of this time or later; nil if there is none.
+    /// How many intents name a leaf below zero: one of the log that a restore has ended
+    /// (docs/decisions/0022-backup-and-restore.md).
+    package func earlierLogIntentCount() throws(DatastoreError) -> UInt64 {
+        try first("SELECT count(*) AS n FROM intents WHERE leaf < 0") { row in
+            try row.number("n")
+        } ?? 0
+    }
+
+    /// The lowest index of a leaf of this time or later, by the column; nil if there is none.
     package func firstLeaf(since time: Date) throws(DatastoreError) -> UInt64? {
-        try first(
-            "SELECT min(leaf) AS leaf FROM audit_leaves WHERE time >= ?",
-            [time.storedMilliseconds]
-        ) { row in
+        try first(Self.firstLeafSQL, [time.storedMilliseconds]) { row in
             try row.optional("leaf", as: Int64.self).map { UInt64(clamping: $0) }
         } ?? nil
     }
 
-    /// The newest leaf of an event below `index`; nil if there is none.
+    /// `min(leaf)` alone would have SQLite go through the table from leaf 0 until a time fits; of an
+    /// expression it reads the index by time, from there on.
+    private static let firstLeafSQL =
+        "SELECT min(+leaf) AS leaf FROM audit_leaves WHERE time >= ?"
+
+    /// How the engine looks for `firstLeaf`, one step in each line, for tests.
+    package func firstLeafPlan() throws(DatastoreError) -> [String] {
+        try all("EXPLAIN QUERY PLAN " + Self.firstLeafSQL, [0]) { row in
+            try row.value("detail")
+        }
+    }
+
+    /// When the oldest authority was activated that has signed what ends at `time` or later, as far
+    /// as it is on record; nil if there is none.
+    package func oldestActivation(
+        signedUntil time: Date
+    ) throws(DatastoreError) -> Date? {
+        try first(
+            """
+            SELECT min(activated_at) AS time FROM authorities WHERE last_issued_not_after >= ?
+            """,
+            [time.storedMilliseconds]
+        ) { row in
+            try row.optionalDate("time")
+        } ?? nil
+    }
+
+    /// The newest leaf of an event below `index`, by the column; nil if there is none.
     package func lastLeaf(
         event: String,
         below index: UInt64

@@ -2,6 +2,7 @@
 
 import Datastore
 import Foundation
+import GRDB
 import Testing
 
 /// What `signet ca recheck` reads (docs/decisions/0020-authorities-under-another.md).
@@ -66,7 +67,21 @@ import Testing
         #expect(try store.readNow { try $0.firstIntentLeaf() } == 2)
     }
 
-    @Test func `leaves are found by event, index and time`() throws {
+    @Test func `an intent of a log before a restore is counted, and hides none of this log`() throws
+    {
+        try store.writeNow { try $0.record([.sample(1, leaf: 4), .sample(2, leaf: 5)]) }
+        let database = try DatabaseQueue(path: directory.path)
+        try database.write { try $0.execute(sql: "UPDATE intents SET leaf = leaf - 5") }
+        #expect(try store.readNow { try $0.firstIntentLeaf() } == 0)
+        #expect(try store.readNow { try $0.earlierLogIntentCount() } == 1)
+        #expect(try store.readNow { try $0.intent(serial: [1]) }?.leafIndex == 0)
+        let whole = try store.readNow {
+            try $0.intents(after: IntentPlace(leafIndex: 0), leavesBelow: .max, limit: 9)
+        }
+        #expect(whole.map(\.serial) == [[2]])
+    }
+
+    @Test func `leaves are found by event and time`() throws {
         try store.writeNow { transaction in
             for (index, event) in ["a", "b", "a", "c", "a"].enumerated() {
                 _ = try transaction.appendLeaf(
@@ -76,14 +91,32 @@ import Testing
                 )
             }
         }
-        try store.readNow { log in
-            let found = try log.leaves(events: ["a", "c"], from: 1, below: 4, limit: 9)
-            #expect(found.map(\.index) == [2, 3])
-            #expect(try log.leaves(events: ["a"], from: 0, below: 9, limit: 2).count == 2)
-            #expect(try log.firstLeaf(since: noon + 2) == 2)
-            #expect(try log.firstLeaf(since: noon + 9) == nil)
-            #expect(try log.lastLeaf(event: "a", below: 4)?.index == 2)
-            #expect(try log.lastLeaf(event: "c", below: 3) == nil)
+        #expect(try store.readNow { try $0.firstLeaf(since: noon + 2) } == 2)
+        #expect(try store.readNow { try $0.firstLeaf(since: noon + 9) } == nil)
+        let last = try store.readNow { try $0.lastLeaf(event: "a", below: 4) }
+        #expect(last?.index == 2)
+        #expect(try store.readNow { try $0.lastLeaf(event: "c", below: 3) } == nil)
+    }
+
+    @Test func `the first leaf of a time is looked for in the index by time`() throws {
+        let plan = try store.readNow { try $0.firstLeafPlan() }
+        #expect(plan.count == 1)
+        #expect(plan.allSatisfy { $0.contains("audit_leaves_by_time (time>?)") }, "\(plan)")
+    }
+
+    @Test func `the oldest authority is found that has signed what is valid`() throws {
+        try store.writeNow { transaction in
+            for (number, end) in [1.0, 3.0, 2.0].enumerated() {
+                let id = "b\(number)"
+                try transaction.put(
+                    AuthorityRecord.sample(id, state: "old", activatedAt: noon + Double(number))
+                )
+                try transaction.raiseLastIssued(authorityID: id, notAfter: noon + end)
+            }
         }
+        let found = try [1.0, 2.0, 4.0].map { end in
+            try store.readNow { try $0.oldestActivation(signedUntil: noon + end) }
+        }
+        #expect(found == [noon, noon + 1, nil])
     }
 }

@@ -117,7 +117,11 @@ extension JoinTokenRecord {
 }
 
 extension AuthorityRecord {
-    static func sample(_ id: String, state: String = "prepared") -> AuthorityRecord {
+    static func sample(
+        _ id: String,
+        state: String = "prepared",
+        activatedAt: Date? = nil
+    ) -> AuthorityRecord {
         AuthorityRecord(
             id: id,
             serverID: "s1",
@@ -125,7 +129,7 @@ extension AuthorityRecord {
             certificateDER: [0x30, 0x00],
             tokenKeySPKI: nil,
             publishedAt: noon,
-            activatedAt: nil,
+            activatedAt: activatedAt,
             notBefore: noon - 60,
             notAfter: noon + 86_400
         )

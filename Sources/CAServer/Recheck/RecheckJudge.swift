@@ -11,7 +11,16 @@ struct RecheckJudge {
     let logic: ServerLogic
     /// The newest start, of the process that judges.
     let today: RecheckStart?
-    private var reviews: [String: CertificateReview?] = [:]
+    private var reviews: [String: Reviewer] = [:]
+
+    /// Who makes an authority's certificates again.
+    private enum Reviewer {
+        case ready(CertificateReview)
+        /// There is no record of the authority.
+        case missing
+        /// Its record does not read; why.
+        case unreadable(String)
+    }
 
     init(logic: ServerLogic, today: RecheckStart?) {
         self.logic = logic
@@ -43,14 +52,16 @@ struct RecheckJudge {
         }
         for subject in page.subjects {
             verdict.certificates += 1
-            judge(subject, page.authorities, &verdict)
+            judge(subject, page.authorities, now, &verdict)
         }
+        verdict.omit(page.earlierLog, for: .earlierLog)
         return verdict
     }
 
     private mutating func judge(
         _ subject: RecheckSubject,
         _ authorities: [AuthorityRecord],
+        _ now: Date,
         _ verdict: inout RecheckVerdict
     ) {
         var found: [(RecheckFindingName, String)] = []
@@ -63,7 +74,14 @@ struct RecheckJudge {
             let active = subject.record.active.map(Hexadecimal.text) ?? "none"
             found.append((.authorityDidNotSign, "by the log the active authority was \(active)"))
         }
-        remake(subject, authorities, &found, &omissions)
+        if !subject.record.isPublished { omissions.insert(.unpublished) }
+        switch review(of: Hexadecimal.text(subject.record.authority), authorities) {
+        case .ready(let review): remake(subject, review, &found, &omissions)
+        case .unreadable(let reason): found.append((.authorityUnreadable, reason))
+        case .missing where subject.svid.notAfter.date > now:
+            found.append((.authorityMissing, "it ends \(subject.svid.notAfter)"))
+        case .missing: omissions.insert(.authorityForgotten)
+        }
         if subject.record.profile == .workload {
             if let entry = subject.entry {
                 let defect = entry.grantDefect(
@@ -71,6 +89,7 @@ struct RecheckJudge {
                     dnsNames: subject.intent.spki == nil ? nil : subject.intent.dnsNames,
                     issuedAt: subject.record.time,
                     notAfter: subject.intent.notAfter,
+                    defaultLifetime: isOfToday(subject) ? logic.lifetimes.workload : nil,
                     in: logic.trustDomain
                 )
                 if let defect { found.append((.entryDoesNotGrant, "by \(defect.rawValue)")) }
@@ -88,6 +107,18 @@ struct RecheckJudge {
                 detail: detail
             )
         }
+    }
+
+    /// Whether it was issued under the lifetimes of the process that judges.
+    private func isOfToday(_ subject: RecheckSubject) -> Bool {
+        guard let start = subject.record.start, let today else { return false }
+        return start.leafIndex == today.leafIndex
+    }
+
+    /// Whether the release that judges issued it.
+    private func isOurRelease(_ subject: RecheckSubject) -> Bool {
+        guard let start = subject.record.start, let today else { return false }
+        return start.value.version == today.value.version
     }
 
     /// What the intent says that the log does not.
@@ -110,24 +141,23 @@ struct RecheckJudge {
     }
 
     /// Makes the certificate again, and reads it by today's rules as far as they were the same.
-    private mutating func remake(
+    private func remake(
         _ subject: RecheckSubject,
-        _ authorities: [AuthorityRecord],
+        _ review: CertificateReview,
         _ found: inout [(RecheckFindingName, String)],
         _ omissions: inout Set<RecheckOmission>
     ) {
         let (svid, intent) = (subject.svid, subject.intent)
+        let isOurRelease = isOurRelease(subject)
         guard let spki = intent.spki, let notBefore = intent.notBefore else {
-            omissions.insert(.earlierRelease)
-            return
-        }
-        let authority = Hexadecimal.text(subject.record.authority)
-        guard let review = review(of: authority, authorities) else {
-            omissions.insert(.authorityForgotten)
+            if isOurRelease {
+                found.append((.certificateDiffers, "the record has no key or no begin"))
+            } else {
+                omissions.insert(.earlierRelease)
+            }
             return
         }
         let start = subject.record.start
-        let isOurRelease = start != nil && start?.value.version == today?.value.version
         let defects = review.defects(
             of: RecordedCertificate(
                 serial: svid.serial,
@@ -150,7 +180,7 @@ struct RecheckJudge {
             case .record(let field): found.append((.certificateDiffers, "no such \(field)"))
             case .lint where start?.value.profiles != today?.value.profiles:
                 omissions.insert(.otherProfiles)
-            case .lint([CertificateReview.lifetimeRule]) where start != today:
+            case .lint([CertificateReview.lifetimeRule]) where !isOfToday(subject):
                 omissions.insert(.otherLifetimes)
             case .lint(let rules): found.append((.lint, rules.joined(separator: ", ")))
             }
@@ -160,29 +190,37 @@ struct RecheckJudge {
     private mutating func review(
         of id: String,
         _ authorities: [AuthorityRecord]
-    ) -> CertificateReview? {
+    ) -> Reviewer {
         if let review = reviews[id] { return review }
-        guard let record = authorities.first(where: { $0.id == id }),
-            let state = try? record.knownState()
-        else { return nil }
-        let authority = Authority(
-            id: record.id,
-            serverID: record.serverID,
-            state: state,
-            certificateDER: record.certificateDER,
-            tokenKeySPKI: record.tokenKeySPKI,
-            publishedAt: record.publishedAt,
-            activatedAt: record.activatedAt,
-            lastSVIDNotAfter: nil,
-            notBefore: record.notBefore,
-            notAfter: record.notAfter
-        )
-        let review = try? CertificateReview(
-            authority: authority,
-            lifetimes: logic.lifetimes,
-            profiles: logic.profiles
-        )
-        reviews[id] = .some(review)
+        guard let record = authorities.first(where: { $0.id == id }) else { return .missing }
+        let review = reviewer(record)
+        reviews[id] = review
         return review
+    }
+
+    private func reviewer(_ record: AuthorityRecord) -> Reviewer {
+        do {
+            let authority = Authority(
+                id: record.id,
+                serverID: record.serverID,
+                state: try record.knownState(),
+                certificateDER: record.certificateDER,
+                tokenKeySPKI: record.tokenKeySPKI,
+                publishedAt: record.publishedAt,
+                activatedAt: record.activatedAt,
+                lastSVIDNotAfter: nil,
+                notBefore: record.notBefore,
+                notAfter: record.notAfter
+            )
+            return .ready(
+                try CertificateReview(
+                    authority: authority,
+                    lifetimes: logic.lifetimes,
+                    profiles: logic.profiles
+                )
+            )
+        } catch {
+            return .unreadable("\(error)")
+        }
     }
 }

@@ -23,6 +23,8 @@ struct RecheckRecord: Hashable, Sendable {
     let start: RecheckStart?
     /// The key identifier of the authority that signed then; nil if the log does not say.
     let active: [UInt8]?
+    /// Whether a checkpoint holds all of it.
+    var isPublished: Bool
     /// Of how many leaves some are still to come; 0 if none.
     var partsLeft: Int
 }
@@ -46,6 +48,7 @@ extension RecheckRecord {
         let profile: SVIDIssuance.Profile
         let start: RecheckStart?
         let active: [UInt8]?
+        let isPublished: Bool
     }
 
     var facts: Facts {
@@ -56,7 +59,8 @@ extension RecheckRecord {
             authority: issuance.authority,
             profile: issuance.profile,
             start: start,
-            active: active
+            active: active,
+            isPublished: isPublished
         )
     }
 }
@@ -69,6 +73,8 @@ struct RecheckPage: Sendable {
     var unlisted: UInt64 = 0
     /// Certificates of the log that have no intent: it was trimmed, or is missing.
     var withoutIntent: [(svid: IssuedSVID, first: UInt64)] = []
+    /// Intents of a log that a restore has ended.
+    var earlierLog: UInt64 = 0
     /// The authorities that there are.
     var authorities: [AuthorityRecord] = []
 }

@@ -4,12 +4,18 @@
 package enum RecheckFindingName: String, Hashable, Sendable, CaseIterable {
     /// Another authority signed when the certificate was issued, by the log.
     case authorityDidNotSign
+    /// Its authority has no record, although the certificate has not ended.
+    case authorityMissing
+    /// The record of its authority cannot be read.
+    case authorityUnreadable
     /// What is made again of the record is not what was meant to be signed.
     case certificateDiffers
     /// The entry's revision could not have granted it.
     case entryDoesNotGrant
     /// The log has a certificate that is not on record, although it is to be.
     case intentMissing
+    /// The database has another record than was published, or none.
+    case leafChanged
     /// The record of the log says something else.
     case leafDiffers
     /// The record of the log does not have it.
@@ -18,12 +24,17 @@ package enum RecheckFindingName: String, Hashable, Sendable, CaseIterable {
     case leafUnreadable
     /// Today's rules would not have it signed.
     case lint
+    /// The files of the log do not lead to the root that the server signed, so that nothing proves
+    /// which records were published.
+    case logUnproven
 }
 
 /// Why something of a certificate was not judged; a closed set, as above.
 package enum RecheckOmission: String, Hashable, Sendable, CaseIterable {
-    /// Its authority has no record any more.
+    /// Its authority has no record any more, and it has ended.
     case authorityForgotten
+    /// Its record is in the log of before a restore.
+    case earlierLog
     /// A release recorded it that kept neither key nor names.
     case earlierRelease
     /// The entry, or the revision of it, has no document any more.
@@ -34,6 +45,8 @@ package enum RecheckOmission: String, Hashable, Sendable, CaseIterable {
     case otherProfiles
     /// Another release made it.
     case otherRelease
+    /// No checkpoint holds its record yet: only the database says what was issued.
+    case unpublished
 }
 
 /// One thing that was found.
@@ -79,6 +92,14 @@ package struct RecheckVerdict: Hashable, Sendable {
         guard !reasons.isEmpty else { return }
         notJudged += 1
         for reason in reasons { omissions[reason, default: 0] += 1 }
+    }
+
+    /// Adds certificates of which nothing is judged.
+    mutating func omit(_ count: UInt64, for reason: RecheckOmission) {
+        guard count > 0 else { return }
+        certificates += count
+        notJudged += count
+        omissions[reason, default: 0] += count
     }
 
     /// Adds the numbers of another, and none of its findings.

@@ -9,54 +9,123 @@ internal import SPIFFE
 /// Goes through the log and the intents together, page by page, each in a transaction of its own.
 ///
 /// Leaves and intents are never changed, and what is written meanwhile lies behind `end`; only what
-/// has expired goes, which `RecheckJudge` knows.
+/// has expired goes, which `RecheckJudge` knows. A leaf is believed for what it says itself, as far as
+/// it is the published one: columns beside it only say where to look.
 struct RecheckWalk: Sendable {
     /// Leaves of one reading: some 1,000 certificates at most, and a reader is taken for milliseconds.
     static let leavesMax = 32
     /// Intents read at once, twice what a record has; what somebody added beyond is only counted.
     static let intentsMax = 2 * IssuanceBatch.certificatesMax
 
-    /// The first leaf of the window.
-    let first: UInt64
+    /// The first leaf of the window; it may still fall as long as `isPlaced` is false.
+    private(set) var first: UInt64
     /// How many leaves there were when it began.
     let end: UInt64
     /// The newest start, of the process that reads.
     let today: RecheckStart?
     private(set) var next: UInt64
     private(set) var isFinished = false
+    /// Whether what lies before `first` is older than the window.
+    private var isPlaced = false
+    /// What is of this time or later is looked at.
+    private let begin: Date
+    /// What ended before has no intent any more.
+    private let trimmedBefore: Date
+    private var log: RecheckLog
     private var start: RecheckStart?
     private var active: [UInt8]?
     private var open: RecheckRecord?
+    /// The tile of leaves of which it was said last that it is not proven.
+    private var unprovenTile: UInt64?
     /// Intents up to here are compared.
     private var place: IntentPlace
-
-    private static let events: [AuditEvent.Name] = [
-        .authorityActivated, .serverStarted, .svidsIssued,
-    ]
 
     /// Begins where the window does.
     ///
     /// - Parameters:
     ///   - since: What was issued before is not looked at; nil: all that intents keep.
-    ///   - keptSince: Since when everything issued should have an intent.
+    ///   - now: The wall clock.
+    ///   - longest: The longest lifetime of an SVID today.
+    ///   - log: What is published.
+    ///   - today: The start of the process that reads; nil: the newest that the database names.
     ///   - transaction: What there is.
     /// - Throws: `DatastoreError`.
-    init(since: Date?, keptSince: Date, in transaction: ReadTransaction) throws {
-        end = try transaction.auditSize()
+    init(
+        since: Date?,
+        now: Date,
+        longest: Duration,
+        log: RecheckLog,
+        today: RecheckStart?,
+        in transaction: ReadTransaction
+    ) throws {
+        self.log = log
+        // A leaf that was published and is not there is looked for, whatever the row of the size says.
+        let size = max(try transaction.auditSize(), log.size)
+        let trimmed = now.addingTimeInterval(-Retention.expiredIntentSeconds)
+        let oldest: Date
         if let since {
-            first = try transaction.firstLeaf(since: since) ?? end
+            oldest = since
         } else {
-            let kept = try transaction.firstLeaf(since: keptSince) ?? end
-            first = min(try transaction.firstIntentLeaf() ?? kept, kept, end)
+            // Lifetimes may have been longer when it was issued, but its authority was active.
+            let activation = try transaction.oldestActivation(signedUntil: trimmed)
+            let shortest = trimmed.addingTimeInterval(-(longest / .seconds(1)))
+            oldest = min(shortest, activation ?? shortest)
         }
+        var found = min(try transaction.firstLeaf(since: oldest) ?? size, size)
+        if since == nil, let named = try transaction.firstIntentLeaf() { found = min(found, named) }
+        let newest = try transaction.lastLeaf(
+            event: AuditEvent.Name.serverStarted.rawValue,
+            below: size
+        )
+        end = size
+        trimmedBefore = trimmed
+        begin = oldest
+        first = found
+        next = found
+        place = IntentPlace(leafIndex: found)
+        self.today = today ?? Self.start(in: newest)
+    }
+
+    private static func start(in leaf: StoredLeaf?) -> RecheckStart? {
+        guard let leaf, let record = try? AuditRecord(parsing: leaf.bytes),
+            case .serverStarted(let start) = record.event
+        else { return nil }
+        return RecheckStart(leafIndex: leaf.index, value: start)
+    }
+
+    // MARK: - Where the window begins
+
+    /// Goes back as long as something before `first` is of the window: it was found by the column of
+    /// the time, which may say something else than the records.
+    private mutating func stepBack(
+        in transaction: ReadTransaction,
+        findings: inout [RecheckFinding]
+    ) throws {
+        let from = first - min(first, UInt64(Self.leavesMax))
+        let leaves = try transaction.leaves(from: from, limit: Int(first - from))
+            .filter { $0.index < first }
+        guard leaves.count == Int(first - from) else {
+            first = from
+            return
+        }
+        for leaf in leaves {
+            let isChanged = log.standing(of: leaf) == .changed
+            let record = try? AuditRecord(parsing: leaf.bytes)
+            guard !isChanged, let record, record.time.date < begin else {
+                // Parts of a record have one time, so that this is where one begins.
+                first = leaf.index
+                return
+            }
+        }
+        isPlaced = true
         next = first
         place = IntentPlace(leafIndex: first)
-        today = try Self.start(before: end, in: transaction)
-        start = try Self.start(before: first, in: transaction)
-        let activation = try transaction.lastLeaf(
-            event: AuditEvent.Name.authorityActivated.rawValue,
-            below: first
-        )
+        if let today, today.leafIndex < first {
+            start = today
+        } else {
+            start = Self.start(in: try last(.serverStarted, in: transaction, &findings))
+        }
+        let activation = try last(.authorityActivated, in: transaction, &findings)
         if let activation, let record = try? AuditRecord(parsing: activation.bytes),
             case .authorityActivated(let step) = record.event
         {
@@ -64,43 +133,50 @@ struct RecheckWalk: Sendable {
         }
     }
 
-    private static func start(
-        before index: UInt64,
-        in transaction: ReadTransaction
-    ) throws -> RecheckStart? {
-        let leaf = try transaction.lastLeaf(
-            event: AuditEvent.Name.serverStarted.rawValue,
-            below: index
-        )
-        guard let leaf, let record = try? AuditRecord(parsing: leaf.bytes),
-            case .serverStarted(let start) = record.event
-        else { return nil }
-        return RecheckStart(leafIndex: leaf.index, value: start)
+    /// The last leaf of an event before the window, if it is the published one.
+    private mutating func last(
+        _ event: AuditEvent.Name,
+        in transaction: ReadTransaction,
+        _ findings: inout [RecheckFinding]
+    ) throws -> StoredLeaf? {
+        guard let leaf = try transaction.lastLeaf(event: event.rawValue, below: first) else {
+            return nil
+        }
+        guard log.standing(of: leaf) != .changed else {
+            findings.append(Self.changed(leaf))
+            return nil
+        }
+        return leaf
     }
+
+    // MARK: - The window
 
     /// Reads the next page.
     ///
     /// - Throws: `DatastoreError`.
     mutating func page(in transaction: ReadTransaction) throws -> RecheckPage {
         var page = RecheckPage()
+        guard isPlaced else {
+            try stepBack(in: transaction, findings: &page.findings)
+            return page
+        }
         page.authorities = try transaction.authorities()
         var entries = EntryShelf()
-        let leaves = try transaction.leaves(
-            events: Self.events.map(\.rawValue),
-            from: next,
-            below: end,
-            limit: Self.leavesMax
-        )
+        let leaves = try transaction.leaves(from: next, limit: Self.leavesMax)
+            .filter { $0.index < end }
         for leaf in leaves {
+            if leaf.index > next { page.findings.append(Self.absent(next..<leaf.index)) }
             next = leaf.index + 1
             if let record = take(leaf, findings: &page.findings) {
                 try compare(record, &entries, &page, in: transaction)
             }
         }
         if leaves.count < Self.leavesMax {
+            if next < end { page.findings.append(Self.absent(next..<end)) }
             next = end
             isFinished = true
             if let open { page.findings.append(Self.torn(open)) }
+            page.earlierLog = try transaction.earlierLogIntentCount()
             // What names a leaf that no record of SVIDs has, or that is not there yet.
             let size = try transaction.auditSize()
             try surplus(below: end, &page, in: transaction)
@@ -115,6 +191,19 @@ struct RecheckWalk: Sendable {
         _ leaf: StoredLeaf,
         findings: inout [RecheckFinding]
     ) -> RecheckRecord? {
+        let standing = log.standing(of: leaf)
+        switch standing {
+        case .published, .unpublished: break
+        case .changed: findings.append(Self.changed(leaf))
+        case .unproven(let reason):
+            let tile = RecheckLog.tileIndex(of: leaf.index)
+            if unprovenTile != tile {
+                unprovenTile = tile
+                findings.append(
+                    RecheckFinding(.logUnproven, leafIndex: leaf.index, detail: reason)
+                )
+            }
+        }
         if MerkleHash(leaf: leaf.bytes).bytes != leaf.hash {
             findings.append(
                 Self.unreadable(leaf, "the hash beside it is another record's")
@@ -128,13 +217,13 @@ struct RecheckWalk: Sendable {
             return nil
         }
         switch record.event {
-        case .authorityActivated(let activation): active = activation.authority
-        case .serverStarted(let start):
+        case .authorityActivated(let activation) where standing != .changed:
+            active = activation.authority
+        case .serverStarted(let start) where standing != .changed:
             self.start = RecheckStart(leafIndex: leaf.index, value: start)
         case .svidsIssued(let issuance):
             return whole(record, issuance, at: leaf, findings: &findings)
-        default:
-            findings.append(Self.unreadable(leaf, "it is listed as another event"))
+        default: break
         }
         return nil
     }
@@ -156,6 +245,7 @@ struct RecheckWalk: Sendable {
             joined = open
             joined.issuance.append(issuance)
             joined.end = leaf.index + 1
+            joined.isPublished = joined.end <= log.size
             joined.partsLeft -= 1
         } else {
             if let open { findings.append(Self.torn(open)) }
@@ -166,6 +256,7 @@ struct RecheckWalk: Sendable {
                 issuance: issuance,
                 start: start,
                 active: active,
+                isPublished: leaf.index < log.size,
                 partsLeft: record.part.map { $0.count - 1 } ?? 0
             )
         }
@@ -213,24 +304,35 @@ struct RecheckWalk: Sendable {
                 RecheckSubject(svid: svid, record: facts, intent: intent, entry: entry)
             )
         }
-        if intents.count == Self.intentsMax, let last = intents.last {
-            page.unlisted += try transaction.intentCount(
+        var unread: UInt64 = 0
+        let last = intents.count == Self.intentsMax ? intents.last : nil
+        if let last {
+            unread = try transaction.intentCount(
                 after: IntentPlace(leafIndex: last.leafIndex, serial: last.serial),
                 leavesBelow: record.end
             )
         }
         place = IntentPlace(leafIndex: record.end)
-        for svid in record.issuance.svids where open[svid.serial] == svid {
+        // Of what ended long ago the intents are gone, rightly.
+        for svid in record.issuance.svids
+        where open[svid.serial] == svid && svid.notAfter.date >= trimmedBefore {
             open[svid.serial] = nil
             guard let intent = try transaction.intent(serial: svid.serial) else {
                 page.withoutIntent.append((svid, record.first))
                 continue
+            }
+            // It was counted as one that the record does not have, only since it comes late.
+            if let last, intent.leafIndex == record.first, last.leafIndex == record.first,
+                last.serial.lexicographicallyPrecedes(intent.serial)
+            {
+                unread -= min(unread, 1)
             }
             let entry = try entries.entry(of: intent, svid, in: transaction)
             page.subjects.append(
                 RecheckSubject(svid: svid, record: facts, intent: intent, entry: entry)
             )
         }
+        page.unlisted += unread
     }
 
     /// Tells of intents that no record has, up to below a leaf.
@@ -267,6 +369,22 @@ struct RecheckWalk: Sendable {
             .leafUnreadable,
             leafIndex: record.first,
             detail: "\(record.partsLeft) parts of the record are missing"
+        )
+    }
+
+    private static func changed(_ leaf: StoredLeaf) -> RecheckFinding {
+        RecheckFinding(
+            .leafChanged,
+            leafIndex: leaf.index,
+            detail: "the database has another record than was published here"
+        )
+    }
+
+    private static func absent(_ leaves: Range<UInt64>) -> RecheckFinding {
+        RecheckFinding(
+            .leafChanged,
+            leafIndex: leaves.lowerBound,
+            detail: "the database has no record from here to below \(leaves.upperBound)"
         )
     }
 

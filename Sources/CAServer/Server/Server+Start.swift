@@ -15,7 +15,7 @@ extension Server {
         let profiles = profiles
         let url = core.configuration.publicURL?.description ?? ""
         let exchanges = core.configuration.exchangesTokens
-        let before = try await core.write { transaction in
+        let (before, own) = try await core.write { transaction in
             let before = try Self.lastStart(in: transaction)
             let revision = try transaction.revision()
             let start = ServerStart(
@@ -27,9 +27,10 @@ extension Server {
                 profiles: profiles.digests,
                 exchangesTokens: exchanges
             )
-            _ = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
-            return before
+            let leaf = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
+            return (before, RecheckStart(leafIndex: leaf, value: start))
         }
+        core.ownStart = own
         guard let before, before.publicURL != url else { return }
         core.logger.warning(
             "publicURL is another one than at the last start, and verifiers compare it",

@@ -107,6 +107,7 @@ package final class ServerCore: Sendable {
     package let backupDesk = BackupDesk()
     /// Makes again what was issued.
     package let recheckDesk = RecheckDesk()
+    private let startState = Mutex<RecheckStart?>(nil)
     /// What admins ask of the rotation.
     let rotationDesk = RotationDesk()
     /// How authorities are distrusted, by their key identifiers.
@@ -171,6 +172,12 @@ package final class ServerCore: Sendable {
             burst: configuration.attestationBurst
         )
         trustState = Mutex(nil)
+    }
+
+    /// The leaf of this process's start; nil before it is written.
+    var ownStart: RecheckStart? {
+        get { startState.withLock { $0 } }
+        set { startState.withLock { $0 = newValue } }
     }
 
     /// What the server signs with now.

@@ -19,8 +19,11 @@ extension AuditService {
     static let recheckFindingsMax = 10_000
     /// How often a reader is told how far it is.
     static let recheckProgressInterval: Duration = .seconds(1)
-    /// How long a reader may take for what it was sent; then the recheck ends, so that others may run.
-    static let recheckReadDuration: Duration = .seconds(30)
+    /// How long a reader may keep the whole answer waiting; then the recheck ends, so that others may
+    /// run.
+    static let recheckReadDuration: Duration = .seconds(60)
+    /// How long it is waited at the beginning until what is committed is published.
+    static let recheckPublishDuration: Duration = .seconds(5)
 
     private static let recheckQuestion = AdminQuestion.exactly(.auditRead)
 
@@ -36,16 +39,24 @@ extension AuditService {
         defer { desk.end() }
         let milliseconds = request.sinceUnixMilliseconds
         let since = milliseconds == 0 ? nil : Date(unixMilliseconds: milliseconds)
-        let longest = core.logic.lifetimes.longestSVID / .seconds(1)
-        let keptSince = core.clock.wallTime
-            .addingTimeInterval(-longest - Retention.expiredIntentSeconds)
+        let log = try await publishedLog(context)
+        let (now, longest) = (core.clock.wallTime, core.logic.lifetimes.longestSVID)
+        let today = core.ownStart
         var walk = try await gate.read(Self.recheckQuestion, context) { transaction, _ in
-            try RecheckWalk(since: since, keptSince: keptSince, in: transaction)
+            try RecheckWalk(
+                since: since,
+                now: now,
+                longest: longest,
+                log: log,
+                today: today,
+                in: transaction
+            )
         }
         var judge = RecheckJudge(logic: core.logic, today: walk.today)
         var total = RecheckVerdict()
         var listed = 0
         var toldAt = core.clock.bootTime
+        var patience = Self.recheckReadDuration
         while !walk.isFinished {
             // Rights may end while it is read.
             let step = walk
@@ -60,27 +71,66 @@ extension AuditService {
             let findings = verdict.findings.prefix(Self.recheckFindingsMax - listed)
             listed += findings.count
             for finding in findings {
-                try await send(.with { $0.finding = finding.message }, response, context.stream)
+                try await send(
+                    .with { $0.finding = finding.message },
+                    response,
+                    context.stream,
+                    &patience
+                )
             }
             let now = core.clock.bootTime
             if now - toldAt >= Self.recheckProgressInterval {
                 toldAt = now
                 let progress = walk.progress(certificates: total.certificates)
-                try await send(.with { $0.progress = progress }, response, context.stream)
+                try await send(
+                    .with { $0.progress = progress },
+                    response,
+                    context.stream,
+                    &patience
+                )
             }
             // Whoever waits for a thread goes on between pages.
             await Task.yield()
         }
-        try await response.write(.with { $0.summary = total.summary(of: walk) })
+        let summary = total.summary(of: walk)
+        try await send(.with { $0.summary = summary }, response, context.stream, &patience)
     }
 
+    /// The log as it is published, once everything is that is committed now, or after a while.
+    private func publishedLog(_ context: ServerContext) async throws -> RecheckLog {
+        let audit = core.audit
+        let (follower, published) = audit.follow()
+        defer { audit.unfollow(follower) }
+        let size = try await gate.read(Self.recheckQuestion, context) { log, _ in
+            try log.auditSize()
+        }
+        let (clock, end) = (core.clock, core.clock.bootTime + Self.recheckPublishDuration)
+        if audit.frontier.size < size {
+            audit.poke()
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    for await _ in published where audit.frontier.size >= size { return }
+                }
+                group.addTask { try? await clock.sleep(untilBoot: end) }
+                _ = await group.next()
+                group.cancelAll()
+            }
+        }
+        let (frontier, directory) = (audit.frontier, audit.directory)
+        return RecheckLog(size: frontier.size, root: frontier.root) {
+            try AuditPublisher.read($0, in: directory)
+        }
+    }
+
+    /// Sends a part, and takes off what the reader has kept it waiting.
     private func send(
         _ part: Signet_Admin_V1alpha1_RecheckPart,
         _ response: RPCWriter<Signet_Admin_V1alpha1_RecheckPart>,
-        _ stream: RequestStream?
+        _ stream: RequestStream?,
+        _ patience: inout Duration
     ) async throws {
-        let clock = core.clock
-        let end = clock.bootTime + Self.recheckReadDuration
+        let (clock, begun) = (core.clock, core.clock.bootTime)
+        let end = begun + patience
         let isTaken = try await withThrowingTaskGroup(of: Bool.self) { group in
             group.addTask {
                 try await response.write(part)
@@ -96,11 +146,12 @@ extension AuditService {
             if !isTaken { stream?.end() }
             return isTaken
         }
+        patience = max(.zero, patience - (clock.bootTime - begun))
         guard isTaken else {
             throw APIError(
                 .unavailable,
                 "recheckSlow",
-                "nothing of the answer was taken for "
+                "the reader has kept the answer waiting for "
                     + "\(Self.recheckReadDuration.components.seconds) s"
             )
         }

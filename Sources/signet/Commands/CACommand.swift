@@ -23,12 +23,13 @@ struct CACommand: ParsableCommand {
                 The server goes through its audit log and its records of certificates, which are kept \
                 until an hour after their end. Each certificate is made again from its record and \
                 compared with what was signed; today's rules and profiles read it; the authority has \
-                to be the one that signed then; the entry's revision has to grant it; and record and \
-                log have to say the same. It takes a reader of the database, never the writer.
+                to be the one that signed then; the entry's revision has to grant it; record and log \
+                have to say the same; and the log in the database has to be the published one. It \
+                takes a reader of the database, never the writer.
 
                 What another release or other profiles issued, or whose entry or authority is \
                 forgotten, cannot be judged wholly and is counted. Exit status 1 if anything was \
-                found; `signet audit verify` says whether the log itself was changed.
+                found; `signet audit verify` says whether the published log was changed.
 
                 Example: signet ca recheck --since 2h -o json
                 """
