@@ -21,6 +21,8 @@ struct RecheckLog: Sendable {
 
     /// Leaves that are published.
     let size: UInt64
+    /// Leaves that were committed when it was waited for their publication; at least `size`.
+    let end: UInt64
     private let root: MerkleHash
     private let read: @Sendable (String) throws -> [UInt8]
     /// The tile that was read last: leaves come in order.
@@ -35,14 +37,18 @@ struct RecheckLog: Sendable {
 
     /// - Parameters:
     ///   - size: Leaves of the newest checkpoint.
+    ///   - committed: Leaves that the database said it had before the checkpoint was looked at. A leaf
+    ///     that was published and is not there is looked for, whatever it says.
     ///   - root: What it signs.
     ///   - read: Returns a file of the log by its path; throws if there is none.
     init(
         size: UInt64,
+        committed: UInt64,
         root: MerkleHash,
         read: @escaping @Sendable (String) throws -> [UInt8]
     ) {
         self.size = size
+        end = max(size, committed)
         self.root = root
         self.read = read
     }
@@ -61,9 +67,9 @@ struct RecheckLog: Sendable {
 
     private mutating func tile(_ index: UInt64) -> Tile {
         if let tile, tile.index == index { return tile }
-        let read = Self.proven(index, TiledTree(size: size, read: read), under: root)
-        tile = read
-        return read
+        let next = Self.proven(index, TiledTree(size: size, read: read), under: root)
+        tile = next
+        return next
     }
 
     private static func proven(

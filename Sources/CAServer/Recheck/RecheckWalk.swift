@@ -19,7 +19,7 @@ struct RecheckWalk: Sendable {
 
     /// The first leaf of the window; it may still fall as long as `isPlaced` is false.
     private(set) var first: UInt64
-    /// How many leaves there were when it began.
+    /// How many leaves there were when it began; what came later may not be published yet.
     let end: UInt64
     /// The newest start, of the process that reads.
     let today: RecheckStart?
@@ -59,8 +59,7 @@ struct RecheckWalk: Sendable {
         in transaction: ReadTransaction
     ) throws {
         self.log = log
-        // A leaf that was published and is not there is looked for, whatever the row of the size says.
-        let size = max(try transaction.auditSize(), log.size)
+        let size = log.end
         let trimmed = now.addingTimeInterval(-Retention.expiredIntentSeconds)
         let oldest: Date
         if let since {

@@ -117,7 +117,7 @@ extension AuditService {
             }
         }
         let (frontier, directory) = (audit.frontier, audit.directory)
-        return RecheckLog(size: frontier.size, root: frontier.root) {
+        return RecheckLog(size: frontier.size, committed: size, root: frontier.root) {
             try AuditPublisher.read($0, in: directory)
         }
     }
