@@ -40,6 +40,7 @@ package enum EndpointTrust: Sendable {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv12
         configuration.applicationProtocols = ["http/1.1"]
+        configuration.shutdownTimeout = TimeAmount(HTTPSClient.closingTimeMax)
         switch self {
         case .web(let roots):
             configuration.certificateVerification = .fullVerification

@@ -37,7 +37,8 @@ final class FetchAttempt: Sendable {
             return state.channel
         }
         finish(.failure(BundleFetchError(.timedOut, "the fetch was ended")))
-        channel?.close(promise: nil)
+        guard let channel else { return }
+        channel.eventLoop.execute { channel.closeAtOnce() }
     }
 
     /// The server is not believed; the failure that follows is for this.
@@ -82,6 +83,7 @@ final class FetchHandler: ChannelInboundHandler {
     private let request: [UInt8]
     private let establishTime: TimeAmount
     private var reader = ResponseReader()
+    private var isConnected = false
     private var isEstablished = false
     private var deadline: Scheduled<Void>?
     private var failure: BundleFetchError?
@@ -99,12 +101,19 @@ final class FetchHandler: ChannelInboundHandler {
     func handlerAdded(context: ChannelHandlerContext) {
         let loop = context.eventLoop.assumeIsolated()
         deadline = loop.scheduleTask(in: establishTime) {
-            self.failure = BundleFetchError(.unreachable, "no connection in time")
-            context.close(promise: nil)
+            self.attempt.finish(
+                .failure(BundleFetchError(.unreachable, "no connection in time"))
+            )
+            context.channel.closeAtOnce()
         }
     }
 
     func handlerRemoved(context: ChannelHandlerContext) { end() }
+
+    func channelActive(context: ChannelHandlerContext) {
+        isConnected = true
+        context.fireChannelActive()
+    }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case TLSUserEvent.handshakeCompleted = event {
@@ -139,12 +148,27 @@ final class FetchHandler: ChannelInboundHandler {
     private func end() {
         deadline?.cancel()
         deadline = nil
+        // Why there was no connection is told by who asked for it, and may be told after this.
+        guard isConnected else { return }
         guard isEstablished else {
             let failure = failure ?? BundleFetchError(.tlsFailed, "closed during the handshake")
             attempt.finish(.failure(failure))
             return
         }
         if let response = reader.connectionEnded() { attempt.finish(.success(response)) }
+    }
+}
+
+extension Channel {
+    /// Closes below TLS, on its event loop: nobody waits for the word of a server that is silent.
+    fileprivate func closeAtOnce() {
+        guard
+            let tls = try? pipeline.syncOperations.context(handlerType: NIOSSLClientHandler.self)
+        else {
+            close(promise: nil)
+            return
+        }
+        tls.close(promise: nil)
     }
 }
 

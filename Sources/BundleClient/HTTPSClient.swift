@@ -32,6 +32,8 @@ package final class HTTPSClient: Sendable {
     package static let timeMax: Duration = .seconds(15)
     /// Longest time in which one address takes a connection and ends the handshake.
     package static let establishTimeMax: Duration = .seconds(5)
+    /// Longest time in which a server's word that it closes is waited for, after its answer.
+    package static let closingTimeMax: Duration = .seconds(1)
     /// Most addresses of one name that are tried, one after the other.
     package static let addressesMax = 4
 

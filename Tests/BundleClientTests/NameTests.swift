@@ -40,6 +40,25 @@ struct NameTests {
         }
     }
 
+    @Test func `the next address is tried when the system refuses one at once`() async throws {
+        let web = try WebCertificate.valid()
+        // Nobody connects to a group of hosts: no packet is sent.
+        let group = IPAddress(ipv4: 0xE000_0001)
+        let networks = FetchNetworks(["127.0.0.0/8", "224.0.0.0/4"].compactMap { IPBlock($0) })
+        let looked = Mutex([group, home])
+        let client = HTTPSClient { _ in looked.withLock { $0 } }
+        try await withEndpoint(EndpointCertificate(web), client: client) { endpoint, client in
+            // What the system says comes in one order or the other with the end of the connection.
+            for _ in 0..<20 {
+                let found = try await client.fetch(endpoint, web.trust, networks: networks)
+                #expect(found == .success("{}"))
+            }
+            looked.withLock { $0 = [group] }
+            let reason = try await client.failure(endpoint, web.trust, networks: networks)
+            #expect(reason == .unreachable)
+        }
+    }
+
     @Test func `no more addresses than four are tried, refused ones not counted`() async throws {
         let web = try WebCertificate.valid()
         let looked = Mutex<[IPAddress]>(closed(4) + [home])
