@@ -18,10 +18,12 @@ struct FederatedTrustDomainTests {
     private static let kind = "FederatedTrustDomain"
     private static let web = "{type: https_web}"
 
+    /// The URL leads to an address that is refused, and no name server is asked for it: what is
+    /// applied is fetched.
     private static func document(
         _ name: String = "partner",
         trustDomain: String = "partner.example",
-        url: String = "https://partner.example/bundle",
+        url: String = "https://localhost/bundle",
         profile: String = web,
         more: String = ""
     ) -> String {
@@ -52,7 +54,8 @@ struct FederatedTrustDomainTests {
         try await server.core.read { try $0.federatedBundles().map(\.trustDomain.name) }
     }
 
-    /// Writes a row as a fetch does.
+    /// Writes a row as a fetch does; the one that follows an apply fails, and withholds nothing that
+    /// was confirmed now.
     private func fetched(
         _ server: TestServer,
         _ change: @escaping @Sendable (inout FederatedBundleRecord) -> Void
@@ -63,6 +66,7 @@ struct FederatedTrustDomainTests {
         ).documents.first?.resourceVersion
         let isWritten = try await server.core.write { transaction in
             guard var record = try transaction.federatedBundle(of: partner) else { return false }
+            record.confirmedAt = Date()
             change(&record)
             return try transaction.update(record, ifDocumentHasVersion: version ?? 0)
         }
@@ -118,7 +122,7 @@ struct FederatedTrustDomainTests {
                 try transaction.update(record, ifDocumentHasVersion: version ?? 0)
             }
             #expect(isWritten)
-            try await server.apply(Self.document(url: "https://id.partner.example/bundle"))
+            try await server.apply(Self.document(url: "https://localhost/other"))
             let kept = try await server.core.read { try $0.federatedBundle(of: partner) }
             #expect(kept == record)
             try await server.delete(Self.kind, "partner", namespace: "")
@@ -177,7 +181,7 @@ struct FederatedTrustDomainTests {
             #expect(more?.reason == "tooManyFederatedTrustDomains")
             // An edit is none more.
             try await server.apply(
-                Self.document("p7", trustDomain: "p7.example", url: "https://a.example/")
+                Self.document("p7", trustDomain: "p7.example", url: "https://localhost/")
             )
         }
     }

@@ -76,6 +76,8 @@ import Testing
         let half = try refusal("federationNetworks: [10.0.0.0/8, localhost]")
         #expect(half.contains("localhost: write a block"), "\(half)")
         #expect(try refusal("federationNetworks: [10.0.0.0/8, \"::1/128\"]") == "accepted")
+        let roots = try refusal("federationRoots: roots.pem")
+        #expect(roots.contains("federationRoots: write an absolute path"), "\(roots)")
         let unused = try refusal("keyStorage: plain\npkcs11Token: t")
         #expect(unused.contains("write keyStorage: pkcs11 to use it"), "\(unused)")
         let former = try refusal("keysInMemory: true")

@@ -24,6 +24,18 @@ struct FederationViewTests {
         #expect(withheld.table.rows[0][1] == "withheld")
     }
 
+    @Test func `a refresh of which nothing came says what workloads have`() {
+        typealias Answer = Signet_Admin_V1alpha1_RefreshFederationResponse
+        func consequence(_ state: String) -> String {
+            Answer.with { $0.state = state }.consequence
+        }
+        #expect(consequence("believed") == "; what was fetched before stays in force")
+        #expect(consequence("withheld") == "; what was fetched before is withheld")
+        #expect(consequence("notFetched") == "; nothing was fetched before")
+        // A server of the release before does not say it.
+        #expect(consequence("") == "")
+    }
+
     @Test func `a sequence of 0 is another thing than none`() {
         #expect(view().table.rows[0][2] == "-")
         #expect(view { $0.hasSequence_p = true }.table.rows[0][2] == "0")

@@ -15,8 +15,8 @@ struct ServerProfiles: Sendable {
 }
 
 extension ServerConfiguration {
-    /// Reads a directory's path.
-    static func directory(_ text: String) throws(ConfigurationValue.Refusal) -> String {
+    /// Reads the path of a directory or file.
+    static func absolutePath(_ text: String) throws(ConfigurationValue.Refusal) -> String {
         guard text.hasPrefix("/") else { throw .init("write an absolute path") }
         return text
     }

@@ -112,7 +112,7 @@ extension ServerConfiguration {
         reader.set(.keyPassphrase, &result.keyPassphrase) { try SecretSource(parsing: $0) }
         reader.set(.backupPassphrase, &result.backupPassphrase) { try SecretSource(parsing: $0) }
         reader.set(.tokenKeyType, &result.tokenKeyType) { try AuthorityKeyType(parsing: $0) }
-        reader.set(.profileDirectory, &result.profileDirectory, Self.directory)
+        reader.set(.profileDirectory, &result.profileDirectory, Self.absolutePath)
         reader.set(.publicURL, &result.publicURL) { try PublicURL(parsing: $0) }
         reader.set(.publicListen, &result.publicListen) { try PublicAddress(parsing: $0) }
         reader.set(.publicCertificate, &result.publicCertificate) { $0 }
@@ -123,7 +123,7 @@ extension ServerConfiguration {
         }
         reader.set(.tokenExchange, &result.exchangesTokens, ConfigurationValue.boolean)
         result.federationNetworks = reader.federationNetworks()
-        reader.set(.federationRoots, &result.federationRoots) { $0 }
+        reader.set(.federationRoots, &result.federationRoots, Self.absolutePath)
         reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)

@@ -26,26 +26,38 @@ struct BundleFetcher: Sendable {
     ///
     /// - Parameters:
     ///   - fetch: Whose, and for which version of its document.
-    ///   - permit: Judges the admin who asked for it; nil: nobody did.
+    ///   - wish: Of the admin who asked for it; nil: nobody did.
     ///   - refusalsOnRecord: When leaves told of refusals last, by their reason.
     /// - Returns: What came of it.
     func fetch(
         _ fetch: FederationSchedule.Fetch,
-        permit: ActPermit?,
+        for wish: FederationDesk.Wish?,
         refusalsOnRecord: [String: Duration]
     ) async -> FetchReport {
-        let logic = core.logic
+        let report = await attempt(fetch, wish, refusalsOnRecord)
+        log(fetch.trustDomain, report)
+        return report
+    }
+
+    private func attempt(
+        _ fetch: FederationSchedule.Fetch,
+        _ wish: FederationDesk.Wish?,
+        _ refusalsOnRecord: [String: Duration]
+    ) async -> FetchReport {
+        let (logic, specs) = (core.logic, core.federation.specs)
         let partners: [FederatedPartner]
         do {
-            partners = try await core.read { try logic.partners(in: $0) }
+            partners = try await core.read { try logic.partners(in: $0, knowing: specs) }
         } catch {
             return FetchReport("unavailable", error.message, .failed)
         }
         let partner = partners.first { $0.trustDomain == fetch.trustDomain }
-        guard let partner, partner.version == fetch.version else { return Self.superseded }
+        guard let partner, let spec = partner.spec, partner.version == fetch.version else {
+            return Self.superseded
+        }
         let bytes: [UInt8]
         do throws(BundleFetchError) {
-            bytes = try await client.fetch(try request(for: partner, among: partners))
+            bytes = try await client.fetch(try request(for: partner, spec, among: partners))
         } catch {
             guard !Task.isCancelled else { return Self.superseded }
             return await failed(partner, FetchReport(error.reason.rawValue, error.detail, .failed))
@@ -58,22 +70,27 @@ struct BundleFetcher: Sendable {
             report.isRefused = true
             return await refused(partner, report, bytes, sequence: nil, refusalsOnRecord)
         }
-        return await take(fetched, bytes, partner, fetch, permit, refusalsOnRecord)
+        return await take(fetched, bytes, partner, fetch, wish, refusalsOnRecord)
     }
 
-    /// Nothing came of it that anybody needs to know.
-    private static let superseded = FetchReport(
-        "superseded",
-        "the document was changed during the fetch",
-        .failed
-    )
+    /// Nothing came of it that says anything of the partner.
+    private static var superseded: FetchReport {
+        var report = FetchReport(
+            "superseded",
+            "the document was changed during the fetch",
+            .failed
+        )
+        report.isSuperseded = true
+        return report
+    }
 
     private func request(
         for partner: FederatedPartner,
+        _ spec: FederatedTrustDomainSpec,
         among partners: [FederatedPartner]
     ) throws(BundleFetchError) -> BundleRequest {
         let trust: EndpointTrust
-        switch partner.spec.bundleEndpointProfile {
+        switch spec.bundleEndpointProfile {
         case .web: trust = .web(roots: try roots())
         case .spiffe(let id, _):
             let known = Dictionary(
@@ -89,7 +106,7 @@ struct BundleFetcher: Sendable {
             trust = .spiffe(id, PeerVerifier(bundles: [bundle.trustDomain: bundle]))
         }
         return BundleRequest(
-            url: partner.spec.bundleEndpointURL,
+            url: spec.bundleEndpointURL,
             trust: trust,
             networks: core.configuration.fetchNetworks,
             now: core.clock.wallTime
@@ -100,10 +117,17 @@ struct BundleFetcher: Sendable {
     private func roots() throws(BundleFetchError) -> [UInt8]? {
         guard let path = core.configuration.federationRoots else { return nil }
         do {
-            return try DurableFile.read(path, bytesMax: Self.rootsBytesMax)
+            return try Self.roots(path)
         } catch {
             throw BundleFetchError(.endpointUntrusted, "federationRoots: \(error)")
         }
+    }
+
+    /// Reads the file of web authorities.
+    ///
+    /// - Throws: `FileError`.
+    static func roots(_ path: String) throws(FileError) -> [UInt8] {
+        try DurableFile.read(path, bytesMax: rootsBytesMax)
     }
 
     private func take(
@@ -111,49 +135,59 @@ struct BundleFetcher: Sendable {
         _ bytes: [UInt8],
         _ partner: FederatedPartner,
         _ fetch: FederationSchedule.Fetch,
-        _ permit: ActPermit?,
+        _ wish: FederationDesk.Wish?,
         _ refusalsOnRecord: [String: Duration]
     ) async -> FetchReport {
         let (logic, now) = (core.logic, core.clock.wallTime)
         let result: FederationResult
         do {
+            // It may have jumped since the fetch began.
+            try await core.requireClock()
             result = try await core.write { transaction in
-                try logic.take(
+                // Only who is judged here takes what its sequence forbids.
+                let admin = try wish?.admin(in: transaction)
+                return try logic.take(
                     fetched,
                     of: partner,
-                    // Only who is judged here takes what its sequence forbids.
-                    asking: permit == nil ? .schedule : fetch.asking,
-                    by: try permit?(transaction) ?? ServerLogic.federator,
+                    asking: admin == nil ? .schedule : fetch.asking,
+                    by: admin ?? ServerLogic.federator,
                     now: now,
                     in: transaction
                 )
             }
         } catch {
             var report = FetchReport("unavailable", error.message, .failed)
-            if permit != nil { report.denial = error }
+            if wish != nil { report.denial = error }
             return report
         }
+        var report: FetchReport
         let seconds = fetched.document.refreshSeconds
         switch result {
         case .confirmed:
-            log(partner, "confirmed", fetched.document)
-            return FetchReport("confirmed", nil, .fetched(refreshSeconds: seconds))
+            report = FetchReport("confirmed", nil, .fetched(refreshSeconds: seconds))
+            report.isShownAnew = partner.record.shownDocument == nil
         case .taken(let isSequenceReused):
-            log(partner, "taken", fetched.document)
-            var report = FetchReport("taken", nil, .fetched(refreshSeconds: seconds))
+            report = FetchReport("taken", nil, .fetched(refreshSeconds: seconds))
             report.isSequenceReused = isSequenceReused
-            return report
+            report.isShownAnew = partner.record.shownDocument == nil
         case .postponed(let until):
-            log(partner, "postponed", fetched.document)
             let delay = max(0, until.timeIntervalSince(now))
-            return FetchReport("postponed", nil, .postponed(for: .seconds(delay)))
+            report = FetchReport("postponed", nil, .postponed(for: .seconds(delay)))
         case .superseded: return Self.superseded
         case .refused(let refusal):
-            var report = FetchReport(refusal.rawValue, refusal.description, .failed)
+            report = FetchReport(refusal.rawValue, refusal.description, .failed)
             report.isRefused = true
             let sequence = fetched.document.sequenceNumber
-            return await refused(partner, report, bytes, sequence: sequence, refusalsOnRecord)
+            report = await refused(
+                partner,
+                report,
+                bytes,
+                sequence: sequence,
+                refusalsOnRecord
+            )
         }
+        report.details = fetched.details
+        return report
     }
 
     /// What the endpoint serves is not believed: a leaf tells of it, at most hourly.
@@ -188,35 +222,63 @@ struct BundleFetcher: Sendable {
 
     /// Nothing was taken: what is believed may be too old by now.
     private func failed(_ partner: FederatedPartner, _ report: FetchReport) async -> FetchReport {
-        let (logic, now) = (core.logic, core.clock.wallTime)
-        core.logger.warning(
-            "the bundle of another trust domain was not taken",
-            metadata: [
-                "trustDomain": "\(partner.trustDomain)", "result": "\(report.result)",
-                "problem": "\(report.problem ?? "")",
-            ]
-        )
-        guard partner.mustBeWithheld(now: now) else { return report }
-        let isWithheld = try? await core.write { transaction in
-            try logic.withholdIfStale(partner, now: now, in: transaction)
-        }
-        if isWithheld == true {
-            core.logger.error(
-                "the bundle of another trust domain is withheld: it could not be fetched for too long",
-                metadata: ["trustDomain": "\(partner.trustDomain)"]
-            )
-        }
+        await core.withholdIfStale(partner)
         return report
     }
 
-    private func log(_ partner: FederatedPartner, _ result: String, _ document: BundleDocument) {
-        core.logger.info(
-            "the bundle of another trust domain was fetched",
-            metadata: [
-                "trustDomain": "\(partner.trustDomain)", "result": "\(result)",
-                "sequence": "\(document.sequenceNumber.map(\.description) ?? "none")",
-                "leftOutKeys": "\(document.leftOut.count)",
-            ]
+    /// One line of the log for each fetch (SPIFFE Federation section 7.6).
+    private func log(_ trustDomain: TrustDomain, _ report: FetchReport) {
+        var metadata = report.details
+        metadata["trustDomain"] = "\(trustDomain)"
+        metadata["result"] = "\(report.result)"
+        guard let problem = report.problem, !report.isSuperseded else {
+            core.logger.info(
+                "the bundle of another trust domain was fetched",
+                metadata: metadata
+            )
+            return
+        }
+        metadata["problem"] = "\(problem)"
+        core.logger.warning(
+            "the bundle of another trust domain was not taken",
+            metadata: metadata
         )
+    }
+}
+
+extension FetchedBundle {
+    /// What the log has of it.
+    fileprivate var details: Logger.Metadata {
+        [
+            "sequence": "\(document.sequenceNumber.map(\.description) ?? "none")",
+            "leftOutKeys": "\(document.leftOut.count)",
+        ]
+    }
+}
+
+extension ServerCore {
+    /// Withholds the bundle of a partner if it is believed for too long already.
+    ///
+    /// - Returns: Whether it is withheld from now on.
+    @discardableResult
+    func withholdIfStale(_ partner: FederatedPartner) async -> Bool {
+        let (logic, now) = (logic, clock.wallTime)
+        guard partner.mustBeWithheld(now: now) else { return false }
+        do {
+            // A clock that has jumped would take away everybody's.
+            try await requireClock()
+            let isWithheld = try await write { transaction in
+                try logic.withholdIfStale(partner, now: now, in: transaction)
+            }
+            guard isWithheld else { return false }
+        } catch {
+            // Health tells of the clock, and of the datastore.
+            return false
+        }
+        logger.error(
+            "the bundle of another trust domain is withheld: it could not be fetched for too long",
+            metadata: ["trustDomain": "\(partner.trustDomain)"]
+        )
+        return true
     }
 }

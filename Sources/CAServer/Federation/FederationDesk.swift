@@ -4,6 +4,7 @@ internal import Clocks
 internal import ControlAPI
 internal import Datastore
 package import FoundationEssentials
+internal import Logging
 package import SPIFFE
 internal import Synchronization
 
@@ -22,6 +23,12 @@ package struct FetchReport: Sendable {
     var denial: APIError?
     /// Whether a leaf tells of the refusal.
     var isOnRecord = false
+    /// Whether it says nothing of the partner: the document was changed during the fetch.
+    var isSuperseded = false
+    /// Whether agents are told of a bundle that they were not told of when the fetch began.
+    var isShownAnew = false
+    /// What the log has beside the result.
+    var details: Logger.Metadata = [:]
 
     init(_ result: String, _ problem: String?, _ outcome: FederationSchedule.Outcome) {
         self.result = result
@@ -44,6 +51,50 @@ package struct PartnerStanding: Sendable {
     var refusalsOnRecord: [String: Duration] = [:]
 }
 
+/// An admin who waits for a fetch, and may leave before he is answered.
+final class RefreshCaller: Sendable {
+    typealias Answer = Result<FetchReport, APIError>
+
+    private struct State {
+        var answer: Answer?
+        var hasLeft = false
+        var waiter: CheckedContinuation<Answer, Never>?
+    }
+
+    private let state = Mutex(State())
+
+    /// Whether nobody waits for the answer any more.
+    var hasLeft: Bool { state.withLock { $0.hasLeft } }
+
+    /// He has hung up.
+    func leave() {
+        state.withLock { $0.hasLeft = true }
+        finish(.failure(APIError(.unavailable, "callerLeft", "the caller has hung up")))
+    }
+
+    /// Answers him; only the first call counts.
+    func finish(_ answer: Answer) {
+        let waiter = state.withLock { state -> CheckedContinuation<Answer, Never>? in
+            guard state.answer == nil else { return nil }
+            state.answer = answer
+            defer { state.waiter = nil }
+            return state.waiter
+        }
+        waiter?.resume(returning: answer)
+    }
+
+    /// What he is answered; one task waits.
+    fileprivate func answer() async -> Answer {
+        await withCheckedContinuation { continuation in
+            let answer = state.withLock { state -> Answer? in
+                if state.answer == nil { state.waiter = continuation }
+                return state.answer
+            }
+            if let answer { continuation.resume(returning: answer) }
+        }
+    }
+}
+
 /// Where the task that fetches bundles is told of documents, wishes and ends of fetches, and says
 /// how it stands.
 package final class FederationDesk: Sendable {
@@ -54,17 +105,36 @@ package final class FederationDesk: Sendable {
     struct Wish: Sendable {
         let trustDomain: TrustDomain
         let acceptsOlder: Bool
-        let permit: ActPermit
-        fileprivate let answer: CheckedContinuation<Result<FetchReport, APIError>, Never>
+        let caller: RefreshCaller
+        private let permit: ActPermit
 
-        func finish(_ result: Result<FetchReport, APIError>) { answer.resume(returning: result) }
+        fileprivate init(
+            trustDomain: TrustDomain,
+            acceptsOlder: Bool,
+            caller: RefreshCaller,
+            permit: @escaping ActPermit
+        ) {
+            self.trustDomain = trustDomain
+            self.acceptsOlder = acceptsOlder
+            self.caller = caller
+            self.permit = permit
+        }
+
+        /// The admin, if he still waits: what he alone may have taken is not taken without him.
+        ///
+        /// - Throws: why he must not.
+        func admin(in transaction: ReadTransaction) throws -> Actor? {
+            caller.hasLeft ? nil : try permit(transaction)
+        }
+
+        func finish(_ result: Result<FetchReport, APIError>) { caller.finish(result) }
     }
 
     /// A fetch that has ended.
     struct Ended: Sendable {
         let fetch: FederationSchedule.Fetch
         let report: FetchReport
-        let wishes: [Wish]
+        let wish: Wish?
     }
 
     private struct State {
@@ -74,6 +144,8 @@ package final class FederationDesk: Sendable {
         var standings: [TrustDomain: PartnerStanding] = [:]
     }
 
+    /// What documents say, for whoever reads them.
+    let specs = FederationSpecs()
     private let state = Mutex(State())
     private let wake = Signal()
 
@@ -93,38 +165,41 @@ package final class FederationDesk: Sendable {
     /// - Parameters:
     ///   - trustDomain: Whose.
     ///   - acceptsOlder: Whether what its sequence alone forbids is taken.
+    ///   - caller: Who waits for it.
     ///   - permit: Judges the admin in the transaction that takes it.
-    /// - Returns: What came of it, after 30 s at most.
-    /// - Throws: `APIError`: nothing names the trust domain, it is too soon, or the server ends.
+    /// - Returns: What came of it: after twice `HTTPSClient.timeMax` at most while no more admins wait
+    ///   than `FederationSchedule.fetchesMax`, else when those who asked before are served.
+    /// - Throws: `APIError`: nothing names the trust domain, it is too soon, the caller has left, or
+    ///   the server ends.
     func refresh(
         _ trustDomain: TrustDomain,
         acceptsOlder: Bool,
+        for caller: RefreshCaller,
         _ permit: @escaping ActPermit
     ) async throws(APIError) -> FetchReport {
-        let result = await withCheckedContinuation {
-            (answer: CheckedContinuation<Result<FetchReport, APIError>, Never>) in
-            let refusal = state.withLock { state -> APIError? in
-                guard !state.isClosed else { return Self.serverEnds }
-                guard state.wishes.count < Self.wishesMax else {
-                    return APIError(.exhausted, "tooManyRefreshes", "too many wait; retry")
-                }
-                state.wishes.append(
-                    Wish(
-                        trustDomain: trustDomain,
-                        acceptsOlder: acceptsOlder,
-                        permit: permit,
-                        answer: answer
-                    )
-                )
-                return nil
+        let wish = Wish(
+            trustDomain: trustDomain,
+            acceptsOlder: acceptsOlder,
+            caller: caller,
+            permit: permit
+        )
+        let refusal = state.withLock { state -> APIError? in
+            guard !state.isClosed else { return Self.serverEnds }
+            guard state.wishes.count < Self.wishesMax else {
+                return APIError(.exhausted, "tooManyRefreshes", "too many wait; retry")
             }
-            if let refusal {
-                answer.resume(returning: .failure(refusal))
-            } else {
-                wake.signal()
-            }
+            state.wishes.append(wish)
+            return nil
         }
-        return try result.get()
+        if let refusal { throw refusal }
+        wake.signal()
+        return try await caller.answer().get()
+    }
+
+    /// Who waits for a fetch has hung up: if it has not begun, it is made as any other.
+    func left(_ caller: RefreshCaller) {
+        caller.leave()
+        wake.signal()
     }
 
     /// What has ended and what is wished since the last time.
@@ -156,7 +231,7 @@ package final class FederationDesk: Sendable {
         let wishes = state.withLock { state in
             state.isClosed = true
             defer { (state.ended, state.wishes) = ([], []) }
-            return state.wishes + state.ended.flatMap(\.wishes)
+            return state.wishes + state.ended.compactMap(\.wish)
         }
         for wish in wishes { wish.finish(.failure(Self.serverEnds)) }
     }

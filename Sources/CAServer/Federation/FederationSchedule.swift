@@ -56,6 +56,8 @@ package struct FederationSchedule: Sendable {
         var asking = BundleSuccession.Asking.schedule
         var refreshSeconds = BundleDocument.refreshHintSecondsDefault
         var refreshedAt: Duration?
+        /// Whether what is under way may have begun too early, and is followed by another at once.
+        var isDueAgain = false
     }
 
     private var turns: [TrustDomain: Turn] = [:]
@@ -95,7 +97,8 @@ package struct FederationSchedule: Sendable {
     ///   - acceptsOlder: Whether he takes what its sequence alone forbids.
     ///   - now: Time since boot.
     /// - Returns: Whether it is made: after one of the same trust domain that is under way, and
-    ///   before all that no admin asked for.
+    ///   before all that no admin asked for. While one waits no other is accepted: what it takes, and
+    ///   who is judged for it, is not for somebody else to change.
     package mutating func refreshRequested(
         of trustDomain: TrustDomain,
         acceptsOlder: Bool,
@@ -105,10 +108,35 @@ package struct FederationSchedule: Sendable {
         if let last = turn.refreshedAt, now < last + Self.refreshInterval {
             return .tooSoon(until: last + Self.refreshInterval)
         }
+        guard turn.asking == .schedule else {
+            return .tooSoon(until: now + Self.refreshInterval)
+        }
         turns[trustDomain]?.refreshedAt = now
         turns[trustDomain]?.dueAt = min(turn.dueAt, now)
         turns[trustDomain]?.asking = acceptsOlder ? .adminAcceptingOlder : .admin
         return .accepted
+    }
+
+    /// Nobody waits any more for a fetch that has not begun: it is made as the schedule's own.
+    ///
+    /// - Parameters:
+    ///   - trustDomain: Whose bundle.
+    ///   - isForgotten: Whether an admin may ask again at once, as for one who was not served; who
+    ///     left by himself could else have it fetched without pause.
+    package mutating func refreshWithdrawn(of trustDomain: TrustDomain, isForgotten: Bool) {
+        turns[trustDomain]?.asking = .schedule
+        if isForgotten { turns[trustDomain]?.refreshedAt = nil }
+    }
+
+    /// What a fetch needs is here by now: it is made at once, after one that is under way.
+    ///
+    /// - Parameters:
+    ///   - trustDomain: Whose bundle.
+    ///   - now: Time since boot.
+    package mutating func becameFetchable(_ trustDomain: TrustDomain, now: Duration) {
+        guard let turn = turns[trustDomain] else { return }
+        turns[trustDomain]?.dueAt = min(turn.dueAt, now)
+        turns[trustDomain]?.isDueAgain = running[trustDomain] != nil
     }
 
     /// When a trust domain's bundle is fetched next, in time since boot; nil: no document names it.
@@ -139,6 +167,7 @@ package struct FederationSchedule: Sendable {
         return due.map { trustDomain, turn in
             running[trustDomain] = turn.version
             turns[trustDomain]?.asking = .schedule
+            turns[trustDomain]?.isDueAgain = false
             turns[trustDomain]?.dueAt = now + .seconds(turn.refreshSeconds)
             return Fetch(trustDomain: trustDomain, version: turn.version, asking: turn.asking)
         }
@@ -167,7 +196,8 @@ package struct FederationSchedule: Sendable {
         var dueAt = now + .seconds(Double(turn.refreshSeconds) * part)
         if case .postponed(let delay) = outcome { dueAt = min(dueAt, now + delay) }
         // An admin who has asked meanwhile does not wait.
-        if turn.asking == .schedule { turn.dueAt = dueAt }
+        if turn.asking == .schedule, !turn.isDueAgain { turn.dueAt = dueAt }
+        turn.isDueAgain = false
         turns[trustDomain] = turn
     }
 }

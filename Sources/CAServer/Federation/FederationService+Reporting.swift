@@ -14,14 +14,22 @@ extension FederationService {
     static let failuresMin = 3
 
     /// Says how the bundles of all partners stand.
-    func report(_ partners: [FederatedPartner], _ memory: inout Memory) {
+    func report(
+        _ partners: [FederatedPartner],
+        isBelieved: Bool,
+        _ memory: inout Memory
+    ) {
         measure(partners, &memory)
-        let now = core.clock.wallTime
-        var problems = partners.compactMap { partner -> String? in
-            let standing = memory.standings[partner.trustDomain] ?? PartnerStanding()
-            return Self.problem(of: partner, standing, now: now)
+        var problems: [String] = []
+        if !isBelieved, !partners.isEmpty {
+            problems.append("nothing is fetched, as the clock is not believed")
         }
-        problems += sharedAuthorities(partners)
+        problems += partners.compactMap { partner -> String? in
+            let standing = memory.standings[partner.trustDomain] ?? PartnerStanding()
+            return Self.problem(of: partner, standing)
+        }
+        memory.shared.follow(partners, own: try? core.trust.bundle)
+        problems += memory.shared.problems
         tell(problems.isEmpty ? nil : problems.joined(separator: "; "), &memory)
     }
 
@@ -40,10 +48,16 @@ extension FederationService {
     /// What is wrong with one partner; nil: nothing.
     private static func problem(
         of partner: FederatedPartner,
-        _ standing: PartnerStanding,
-        now: Date
+        _ standing: PartnerStanding
     ) -> String? {
         var problems: [String] = []
+        if let unreadable = partner.unreadable {
+            let end = partner.record.isWithheld ? nil : partner.staleAt
+            problems.append(
+                "nothing is fetched: \(unreadable)"
+                    + (end.map { "; its bundle is withheld from \(AuditTime($0))" } ?? "")
+            )
+        }
         let last = standing.problem.map { ": \(standing.lastResult): \($0)" } ?? ""
         if partner.record.document == nil {
             problems.append("no bundle was fetched yet\(last)")
@@ -65,27 +79,6 @@ extension FederationService {
         return "\(partner.trustDomain): " + problems.joined(separator: "; ")
     }
 
-    /// Below an authority of two trust domains, an intermediate without SPIFFE ID is anybody's.
-    private func sharedAuthorities(_ partners: [FederatedPartner]) -> [String] {
-        var holders: [[UInt8]: Set<String>] = [:]
-        if let bundle = try? core.trust.bundle {
-            for der in bundle.x509Authorities {
-                holders[der, default: []].insert(bundle.trustDomain.name)
-            }
-        }
-        for partner in partners {
-            guard let bytes = partner.record.document,
-                let document = try? BundleDocument(parsing: bytes)
-            else { continue }
-            for der in document.x509Authorities {
-                holders[der, default: []].insert(partner.trustDomain.name)
-            }
-        }
-        let shared = Set(holders.values.filter { $0.count > 1 })
-        return shared.map { "an authority is of \($0.sorted().joined(separator: " and of "))" }
-            .sorted()
-    }
-
     /// Health has what is true now; the log, what has become of it.
     private func tell(_ problem: String?, _ memory: inout Memory) {
         if let problem {
@@ -100,5 +93,53 @@ extension FederationService {
         } else {
             core.logger.notice("every partner's bundle is believed")
         }
+    }
+}
+
+/// Authorities that more than one trust domain has.
+///
+/// Below such a one, an intermediate without SPIFFE ID is anybody's.
+struct SharedAuthorities: Sendable {
+    /// Which keys a partner has, without a look into them: another bundle came at another time.
+    private struct Footing: Hashable, Sendable {
+        let documentUID: String
+        let changedAt: Date?
+        let hasDocument: Bool
+    }
+
+    private var own: [[UInt8]] = []
+    private var footings: [TrustDomain: Footing] = [:]
+    /// What is wrong, for people.
+    private(set) var problems: [String] = []
+
+    /// Looks again, if any bundle is another one than the last time.
+    mutating func follow(_ partners: [FederatedPartner], own bundle: TrustBundle?) {
+        let own = bundle?.x509Authorities ?? []
+        var footings: [TrustDomain: Footing] = [:]
+        for partner in partners {
+            footings[partner.trustDomain] = Footing(
+                documentUID: partner.record.documentUID,
+                changedAt: partner.record.changedAt,
+                hasDocument: partner.record.document != nil
+            )
+        }
+        guard own != self.own || footings != self.footings else { return }
+        (self.own, self.footings) = (own, footings)
+        var holders: [[UInt8]: Set<String>] = [:]
+        if let bundle {
+            for der in own { holders[der, default: []].insert(bundle.trustDomain.name) }
+        }
+        for partner in partners {
+            guard let bytes = partner.record.document,
+                let document = try? BundleDocument(parsing: bytes)
+            else { continue }
+            for der in document.x509Authorities {
+                holders[der, default: []].insert(partner.trustDomain.name)
+            }
+        }
+        let shared = Set(holders.values.filter { $0.count > 1 })
+        problems = shared.map {
+            "an authority is of \($0.sorted().joined(separator: " and of "))"
+        }.sorted()
     }
 }

@@ -7,6 +7,7 @@ package import Datastore
 package import FoundationEssentials
 package import PolicyDocuments
 package import SPIFFE
+internal import Synchronization
 
 /// Whom the trust domain federates with, as it is on record.
 package struct FederatedPartner: Sendable {
@@ -14,14 +15,33 @@ package struct FederatedPartner: Sendable {
     package let name: String
     /// Of the document as it is read here.
     package let version: UInt64
-    package let spec: FederatedTrustDomainSpec
+    /// Nil when this release cannot read the document: nothing is fetched then, and what was
+    /// fetched is believed for as long as if the document did not say.
+    package let spec: FederatedTrustDomainSpec?
     package let record: FederatedBundleRecord
 
-    package var trustDomain: TrustDomain { spec.trustDomain }
+    package var trustDomain: TrustDomain { record.trustDomain }
+
+    /// Why nothing is fetched; nil: the document can be read.
+    package var unreadable: UnreadableDocument? {
+        guard spec == nil else { return nil }
+        return UnreadableDocument(
+            key: DocumentKey(
+                group: DocumentKey.nativeGroup,
+                kind: DocumentKind.federatedTrustDomain.rawValue,
+                namespace: "",
+                name: name
+            )
+        )
+    }
+
+    private var staleAfterSeconds: Int {
+        spec?.staleAfterSeconds ?? FederatedTrustDomainSpec.staleAfterSecondsDefault
+    }
 
     /// Until when the bundle is believed if it is fetched no more; nil: there is none.
     package var staleAt: Date? {
-        record.confirmedAt?.addingTimeInterval(TimeInterval(spec.staleAfterSeconds))
+        record.confirmedAt?.addingTimeInterval(TimeInterval(staleAfterSeconds))
     }
 
     /// The bundle by which the endpoint's SVID is verified.
@@ -34,7 +54,7 @@ package struct FederatedPartner: Sendable {
     package func endpointBundle(
         among partners: [TrustDomain: FederatedPartner]
     ) -> TrustBundle? {
-        guard case .spiffe(let id, let text) = spec.bundleEndpointProfile else { return nil }
+        guard case .spiffe(let id, let text) = spec?.bundleEndpointProfile else { return nil }
         let endpoint = id.trustDomain
         let bytes: [UInt8]?
         if endpoint != trustDomain {
@@ -52,14 +72,14 @@ package struct FederatedPartner: Sendable {
         record.shownDocument != nil
             && BundleFreshness.isStale(
                 confirmedAt: record.confirmedAt ?? .distantPast,
-                limit: .seconds(spec.staleAfterSeconds),
+                limit: .seconds(staleAfterSeconds),
                 now: now
             )
     }
 
     /// SHA-256 of `trustDomainBundle`; nil: the document has none.
     var configuredSHA256: [UInt8]? {
-        guard case .spiffe(_, let text?) = spec.bundleEndpointProfile else { return nil }
+        guard case .spiffe(_, let text?) = spec?.bundleEndpointProfile else { return nil }
         return Array(SHA256.hash(data: Array(text.utf8)))
     }
 
@@ -77,10 +97,48 @@ package struct FederatedPartner: Sendable {
                 newKeysAt: record.newKeysAt
             )
         }
-        guard case .spiffe(_, let text?) = spec.bundleEndpointProfile,
+        guard case .spiffe(_, let text?) = spec?.bundleEndpointProfile,
             let document = try? BundleDocument(parsing: Array(text.utf8))
         else { return nil }
         return BelievedBundle(configured: document)
+    }
+}
+
+/// What the documents of kind FederatedTrustDomain say, each version read once.
+package final class FederationSpecs: Sendable {
+    private struct Known: Sendable {
+        let version: UInt64
+        /// Nil when this release cannot read it.
+        let spec: FederatedTrustDomainSpec?
+    }
+
+    /// By the documents' UIDs.
+    private let known = Mutex<[String: Known]>([:])
+
+    package init() {}
+
+    fileprivate func specs(of documents: [StoredDocument]) -> [FederatedTrustDomainSpec?] {
+        let before = known.withLock { $0 }
+        var now: [String: Known] = [:]
+        for stored in documents {
+            if let known = before[stored.uid], known.version == stored.resourceVersion {
+                now[stored.uid] = known
+            } else {
+                now[stored.uid] = Known(
+                    version: stored.resourceVersion,
+                    spec: Self.spec(of: stored)
+                )
+            }
+        }
+        known.withLock { [now] in $0 = now }
+        return documents.map { now[$0.uid]?.spec }
+    }
+
+    private static func spec(of stored: StoredDocument) -> FederatedTrustDomainSpec? {
+        guard let document = try? Document(stored: stored),
+            case .federatedTrustDomain(let spec) = document.spec
+        else { return nil }
+        return spec
     }
 }
 
@@ -116,21 +174,26 @@ extension ServerLogic {
     /// Who fetches bundles by himself.
     package static let federator = Actor.system("federation")
 
-    /// Whom the trust domain federates with.
+    /// Whom the trust domain federates with, also by documents that this release cannot read.
     ///
+    /// - Parameters:
+    ///   - transaction: One that writes nothing: the version of what it writes may be taken back.
+    ///   - specs: What the documents said the last time.
+    /// - Returns: Each, in the order of the documents' names.
     /// - Throws: `DatastoreError`.
-    package func partners(in transaction: ReadTransaction) throws -> [FederatedPartner] {
+    package func partners(
+        in transaction: ReadTransaction,
+        knowing specs: FederationSpecs
+    ) throws -> [FederatedPartner] {
         let filter = DocumentFilter(
             group: DocumentKey.nativeGroup,
             kind: DocumentKind.federatedTrustDomain.rawValue
         )
         let documents = try transaction.documents(filter, limit: FederatedBundleRecord.countMax)
-        return try documents.compactMap { stored in
-            // One that this release cannot read is not fetched; apply and get name it.
-            guard let document = try? Document(stored: stored),
-                case .federatedTrustDomain(let spec) = document.spec,
-                let record = try transaction.federatedBundle(documentUID: stored.uid)
-            else { return nil }
+        return try zip(documents, specs.specs(of: documents)).compactMap { stored, spec in
+            guard let record = try transaction.federatedBundle(documentUID: stored.uid) else {
+                return nil
+            }
             return FederatedPartner(
                 name: stored.key.name,
                 version: stored.resourceVersion,
@@ -172,8 +235,9 @@ extension ServerLogic {
         case .postponed(let until): return .postponed(until: until)
         case .refused(let refusal): return .refused(refusal)
         case .confirmed(let sequence):
+            let isLowered = Self.isLowered(record.sequenceNumber, to: sequence)
             record.sequenceNumber = sequence
-            cause = wasWithheld ? .returned : nil
+            cause = isLowered ? .olderAccepted : wasWithheld ? .returned : nil
             result = .confirmed
         case .taken(let taking):
             record.document = fetched.stored
@@ -199,8 +263,14 @@ extension ServerLogic {
         return result
     }
 
-    /// Withholds the bundle of a partner whose fetch has failed if it is believed for too long
-    /// already.
+    /// Whether an old bundle may be believed now that would have been refused before.
+    private static func isLowered(_ remembered: UInt64?, to sequence: UInt64?) -> Bool {
+        guard let remembered else { return false }
+        return sequence.map { $0 < remembered } ?? true
+    }
+
+    /// Withholds the bundle of a partner whose fetch has failed, or cannot be made, if it is
+    /// believed for too long already.
     ///
     /// - Returns: Whether it is withheld from now on.
     /// - Throws: `APIError` if the clock is not believed; `DatastoreError`.

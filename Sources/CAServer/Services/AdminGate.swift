@@ -153,10 +153,12 @@ struct AdminGate {
     ) async throws -> Value {
         let actor = try actor(context)
         let requireBelieved = try certificateCheck(context)
-        let (core, now) = (core, core.clock.wallTime)
+        let core = core
         return try await recordingRefusals(of: question, by: actor) { () throws(APIError) in
             try await body { transaction in
                 try requireBelieved(transaction)
+                // The act may come long after the call.
+                let now = core.clock.wallTime
                 let standing = try core.standing(of: actor, now: now, in: transaction)
                 try question.require(of: standing)
                 return actor

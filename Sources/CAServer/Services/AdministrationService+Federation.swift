@@ -19,10 +19,10 @@ extension AdministrationService {
         request: Signet_Admin_V1alpha1_ListFederationRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListFederationResponse {
-        let logic = core.logic
+        let (logic, specs) = (core.logic, core.federation.specs)
         let question = AdminQuestion.exactly(.list, kind: Self.federationKind)
         let partners = try await gate.read(question, context) { transaction, _ in
-            try logic.partners(in: transaction)
+            try logic.partners(in: transaction, knowing: specs)
         }
         let standings = core.federation.standings
         let named = request.trustDomain
@@ -59,14 +59,34 @@ extension AdministrationService {
         let question = AdminQuestion.exactly(.apply, kind: Self.federationKind)
         // Who may not ask is told so before he waits for a stranger.
         try await gate.read(question, context)
-        let report = try await gate.handOn(question, context) {
-            (permit: @escaping ActPermit) async throws(APIError) in
-            try await desk.refresh(trustDomain, acceptsOlder: acceptsOlder, permit)
+        // A caller who hangs up does not cancel this task: only the handler is told.
+        let caller = RefreshCaller()
+        let report = try await withRPCCancellationHandler {
+            try await gate.handOn(question, context) {
+                (permit: @escaping ActPermit) async throws(APIError) in
+                try await desk.refresh(
+                    trustDomain,
+                    acceptsOlder: acceptsOlder,
+                    for: caller,
+                    permit
+                )
+            }
+        } onCancelRPC: {
+            desk.left(caller)
         }
+        // What was fetched before may have been withheld for this failure.
+        let record = try? await core.read { try $0.federatedBundle(of: trustDomain) }
         return .with {
             $0.result = report.result
             $0.problem = report.problem ?? ""
+            if let record { $0.state = Self.state(of: record) }
         }
+    }
+
+    /// What validators have, in a word of `RefreshFederationResponse`.
+    private static func state(of record: FederatedBundleRecord) -> String {
+        if record.document == nil { return "notFetched" }
+        return record.isWithheld ? "withheld" : "believed"
     }
 
     private func message(
@@ -76,8 +96,9 @@ extension AdministrationService {
         .with {
             $0.trustDomain = partner.trustDomain.name
             $0.name = partner.name
-            $0.bundleEndpointURL = partner.spec.bundleEndpointURL.description
-            switch partner.spec.bundleEndpointProfile {
+            $0.bundleEndpointURL = partner.spec?.bundleEndpointURL.description ?? ""
+            switch partner.spec?.bundleEndpointProfile {
+            case nil: break
             case .web: $0.bundleEndpointProfile = "https_web"
             case .spiffe(let id, _):
                 $0.bundleEndpointProfile = "https_spiffe"
@@ -91,7 +112,7 @@ extension AdministrationService {
             $0.staleAtUnixSeconds = partner.staleAt?.wholeSeconds ?? 0
             $0.lastFetchAtUnixSeconds = standing.lastFetchAt?.wholeSeconds ?? 0
             $0.lastResult = standing.lastResult
-            $0.problem = standing.problem ?? ""
+            $0.problem = partner.unreadable?.description ?? standing.problem ?? ""
             $0.failuresInRow = UInt32(clamping: standing.failuresInRow)
             $0.sequenceReused = standing.isSequenceReused
             $0.nextFetchAtUnixSeconds = standing.nextFetchAt?.wholeSeconds ?? 0

@@ -726,7 +726,7 @@ package nonisolated struct Signet_Admin_V1alpha1_FederatedBundle: @unchecked Sen
     set {_uniqueStorage()._bundleEndpointURL = newValue}
   }
 
-  /// https_spiffe or https_web.
+  /// https_spiffe or https_web; empty, as the URL is, if this release cannot read the document.
   package var bundleEndpointProfile: String {
     get {_storage._bundleEndpointProfile}
     set {_uniqueStorage()._bundleEndpointProfile = newValue}
@@ -842,6 +842,10 @@ package nonisolated struct Signet_Admin_V1alpha1_RefreshFederationResponse: Send
 
   /// Empty: nothing is wrong.
   package var problem: String = String()
+
+  /// What workloads have after it: believed, withheld or notFetched. Empty: it is not known, or the
+  /// server is of a release that does not say it.
+  package var state: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3461,7 +3465,7 @@ nonisolated extension Signet_Admin_V1alpha1_RefreshFederationRequest: SwiftProto
 
 nonisolated extension Signet_Admin_V1alpha1_RefreshFederationResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RefreshFederationResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}result\0\u{1}problem\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}result\0\u{1}problem\0\u{1}state\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3471,6 +3475,7 @@ nonisolated extension Signet_Admin_V1alpha1_RefreshFederationResponse: SwiftProt
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.result) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.problem) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.state) }()
       default: break
       }
     }
@@ -3483,12 +3488,16 @@ nonisolated extension Signet_Admin_V1alpha1_RefreshFederationResponse: SwiftProt
     if !self.problem.isEmpty {
       try visitor.visitSingularStringField(value: self.problem, fieldNumber: 2)
     }
+    if !self.state.isEmpty {
+      try visitor.visitSingularStringField(value: self.state, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_RefreshFederationResponse, rhs: Signet_Admin_V1alpha1_RefreshFederationResponse) -> Bool {
     if lhs.result != rhs.result {return false}
     if lhs.problem != rhs.problem {return false}
+    if lhs.state != rhs.state {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -54,7 +54,9 @@ package enum BundleSuccession {
             let remembered = acceptsOlder ? sequence : highest
             return stored.isFetched
                 ? .confirmed(sequenceNumber: remembered)
-                : .taken(.init(sequenceNumber: remembered))
+                : .taken(
+                    .init(sequenceNumber: remembered, isOlderAccepted: remembered != highest)
+                )
         }
         let order = Order(sequence, after: stored.sequenceNumber)
         if !acceptsOlder {
@@ -180,7 +182,7 @@ package struct BundleTaking: Hashable, Sendable {
     /// Whether its content changed and its number did not, which breaks row B-2: the next change
     /// cannot be told from an old document.
     package let isSequenceReused: Bool
-    /// Whether only an admin's word let it through.
+    /// Whether only an admin's word let it through, or let its number be remembered.
     package let isOlderAccepted: Bool
 
     package init(

@@ -26,7 +26,8 @@ extension Metric {
             .cachedSVIDs, .cachedTokens,
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
-            .entries, .entriesOutsideProfile, .federationConfirmedTime, .observedEndpoints, .proxies,
+            .entries, .entriesOutsideProfile, .federationConfirmedTime, .observedEndpoints,
+            .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
             .revocationListLeftOut, .revocationListNextUpdate, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .startTime, .stateRevision,
@@ -66,11 +67,10 @@ extension Metric {
         case .clockRefused: ["problem"]
         case .buildInfo: ["version"]
         case .connectionsOpen, .connectionsOpened: ["listener"]
-        case .documentApplies, .proxyStates, .statesReceived, .svidRenewals, .decisionSegments,
-            .decisionUploads:
+        case .documentApplies, .federationFetches, .proxyStates, .statesReceived, .svidRenewals,
+            .decisionSegments, .decisionUploads:
             ["result"]
         case .federationConfirmedTime: ["trust_domain"]
-        case .federationFetches: ["trust_domain", "result"]
         case .metricSeriesDropped: ["metric"]
         case .publicResponses: ["document", "status"]
         case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]

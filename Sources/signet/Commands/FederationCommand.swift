@@ -73,11 +73,22 @@ struct FederationCommand: ParsableCommand {
             }
             guard response.problem.isEmpty else {
                 throw CommandFailure(
-                    "\(trustDomain): \(response.result): \(response.problem); what was fetched "
-                        + "before stays in force"
+                    "\(trustDomain): \(response.result): \(response.problem)\(response.consequence)"
                 )
             }
             Terminal.out("\(trustDomain): \(response.result)")
+        }
+    }
+}
+
+extension Signet_Admin_V1alpha1_RefreshFederationResponse {
+    /// What workloads have after a fetch of which nothing came.
+    package var consequence: String {
+        switch state {
+        case "believed": "; what was fetched before stays in force"
+        case "notFetched": "; nothing was fetched before"
+        case "withheld": "; what was fetched before is withheld"
+        default: ""
         }
     }
 }

@@ -185,6 +185,67 @@ struct FederationScheduleTests {
         )
     }
 
+    @Test func `a wish that waits is nobody else's to change, and is withdrawn`() {
+        var schedule = FederationSchedule()
+        schedule.documentsChanged(to: versions(1), now: .zero)
+        var random = random
+        let first = Fetch(trustDomain: names[0], version: 1)
+        #expect(schedule.timerFired(now: .zero) == [first])
+        #expect(
+            schedule.refreshRequested(of: names[0], acceptsOlder: true, now: Self.at(1))
+                == .accepted
+        )
+        #expect(
+            schedule.refreshRequested(of: names[0], acceptsOlder: false, now: Self.at(12))
+                == .tooSoon(until: Self.at(22))
+        )
+        // Who asked has gone: it is made as any other, and nobody asks again the sooner.
+        schedule.refreshWithdrawn(of: names[0], isForgotten: false)
+        #expect(
+            schedule.refreshRequested(of: names[0], acceptsOlder: true, now: Self.at(10))
+                == .tooSoon(until: Self.at(11))
+        )
+        schedule.fetchEnded(first, .failed, now: Self.at(13), using: &random)
+        let next = schedule.timerFired(now: Self.at(600))
+        #expect(next == [first])
+        schedule.fetchEnded(first, .failed, now: Self.at(601), using: &random)
+        // Who was not served may ask again at once.
+        for second in [602, 603] {
+            #expect(
+                schedule.refreshRequested(of: names[0], acceptsOlder: true, now: Self.at(second))
+                    == .accepted
+            )
+            schedule.refreshWithdrawn(of: names[0], isForgotten: true)
+        }
+        #expect(schedule.timerFired(now: Self.at(604)).map(\.asking) == [.schedule])
+    }
+
+    @Test func `what a fetch lacked is here: it is made again at once, also if it is under way`()
+        throws
+    {
+        var schedule = FederationSchedule()
+        schedule.documentsChanged(to: versions(2), now: .zero)
+        var random = random
+        let both = schedule.timerFired(now: .zero)
+        #expect(both.map(\.trustDomain) == Array(names.prefix(2)))
+        // p0 has failed for want of p1's bundle, which has come.
+        for fetch in both {
+            schedule.fetchEnded(fetch, .failed, now: Self.at(1), using: &random)
+        }
+        schedule.becameFetchable(names[0], now: Self.at(1))
+        let again = schedule.timerFired(now: Self.at(1))
+        #expect(again.map(\.trustDomain) == [names[0]])
+        // This one may have looked before it came.
+        schedule.becameFetchable(names[0], now: Self.at(2))
+        schedule.fetchEnded(try #require(again.first), .failed, now: Self.at(3), using: &random)
+        let last = schedule.timerFired(now: Self.at(3))
+        #expect(last == again)
+        schedule.fetchEnded(try #require(last.first), .failed, now: Self.at(4), using: &random)
+        #expect(schedule.timerFired(now: Self.at(5)) == [])
+        schedule.becameFetchable(names[5], now: Self.at(6))
+        #expect(schedule.timerFired(now: Self.at(6)) == [])
+    }
+
     @Test func `nothing begins while the server is held`() {
         var schedule = FederationSchedule()
         schedule.held(true)

@@ -4,125 +4,18 @@ import CAServer
 import Clocks
 import ControlAPI
 import ControlAPIProtos
-import Crypto
 import Datastore
 import FoundationEssentials
-import HTTPSemantics
-import PublicEndpoint
 import SPIFFE
-import SwiftASN1
 import SwiftProtobuf
-import Synchronization
+import Telemetry
 import TestPKI
 import Testing
-import X509
-
-/// A partner's bundle endpoint on loopback, which serves what a test says.
-final class PartnerEndpoint: Sendable {
-    static let id = "spiffe://partner.example/bundle"
-
-    let authority: TestAuthority
-    private let served = Mutex<[UInt8]>([])
-    private let port = Mutex<UInt16>(0)
-
-    init() throws {
-        authority = try TestAuthority.root("partner.example", now: Date())
-    }
-
-    var url: String { "https://127.0.0.1:\(port.withLock { $0 })/bundle" }
-
-    /// A document of these authorities.
-    func document(_ authorities: [TestAuthority], sequence: UInt64) throws -> [UInt8] {
-        try TrustBundle(
-            trustDomain: authority.trustDomain,
-            x509Authorities: authorities.map(\.der),
-            x509Intermediates: [],
-            jwtAuthorities: [],
-            sequenceNumber: sequence,
-            refreshHintSeconds: 3600
-        ).document()
-    }
-
-    func serve(_ document: [UInt8]) { served.withLock { $0 = document } }
-
-    /// Serves while `body` runs, at the same port as before.
-    func run(as id: String = PartnerEndpoint.id, _ body: () async throws -> Void) async throws {
-        let leaf = try authority.leaf(id) { $0.notAfter = Date().addingTimeInterval(20 * 3600) }
-        let pair = try CertificatePair(
-            certificates: Array(try leaf.certificate.serializeAsPEM().pemString.utf8),
-            key: Array(leaf.key.pemRepresentation.utf8),
-            now: Date()
-        )
-        let url = try PublicURL(parsing: "https://partner.example")
-        let service = PublicService(
-            pages: { [self] in
-                var pages = PublicPages(below: url)
-                pages.set(.bundle(served.withLock { $0 }), as: .bundle)
-                return pages
-            },
-            wallTime: { Date() },
-            bootTime: { .zero },
-            observe: { _ in }
-        )
-        let before = port.withLock { $0 }
-        let listener = try await PublicListener.open(
-            .tls(host: "127.0.0.1", port: before) { pair },
-            service
-        )
-        port.withLock { $0 = listener.port ?? 0 }
-        try await withThrowingTaskGroup { group in
-            group.addTask { await listener.run() }
-            defer { group.cancelAll() }
-            try await body()
-        }
-    }
-
-    /// The document by which it is federated with.
-    func federation(staleAfter: String = "24h") throws -> String {
-        let bundle = String(decoding: try document([authority], sequence: 5), as: UTF8.self)
-        return """
-            apiVersion: core.signet/v1alpha1
-            kind: FederatedTrustDomain
-            metadata: {name: partner}
-            spec:
-              trustDomain: partner.example
-              bundleEndpointURL: \(url)
-              bundleEndpointProfile: {type: https_spiffe, endpointSPIFFEID: "\(Self.id)"}
-              trustDomainBundle: '\(bundle)'
-              staleAfter: \(staleAfter)
-
-            """
-    }
-}
 
 /// Bundles of a partner, fetched by a server that runs (docs/decisions/0021-federation.md).
 @Suite(.timeLimit(.minutes(2)))
 struct FederationServiceTests {
     private static let partner = "partner.example"
-
-    private func withFederation(
-        clock: any NodeClock = SystemClock(),
-        _ body: (TestServer) async throws -> Void
-    ) async throws {
-        try await withServer(clock: clock) {
-            $0.federationNetworks = [IPBlock("127.0.0.0/8")].compactMap(\.self)
-        } _: {
-            try await body($0)
-        }
-    }
-
-    private func row(_ server: TestServer) async throws -> FederatedBundleRecord? {
-        try await server.core.read { try $0.federatedBundles().first }
-    }
-
-    private func refresh(
-        _ server: TestServer,
-        acceptOlder: Bool = false
-    ) async throws -> Signet_Admin_V1alpha1_RefreshFederationResponse {
-        try await server.administration.refreshFederation(
-            .with { ($0.trustDomain, $0.acceptOlder) = (Self.partner, acceptOlder) }
-        )
-    }
 
     @Test func `a bundle is fetched after an apply, recorded and shown`() async throws {
         let endpoint = try PartnerEndpoint()
@@ -131,34 +24,41 @@ struct FederationServiceTests {
         try await endpoint.run {
             try await withFederation { server in
                 try await server.apply(endpoint.federation())
-                try await eventually("it is fetched") { try await row(server)?.document != nil }
-                let record = try #require(try await row(server))
+                try await server.lastFetch("taken")
+                let record = try #require(try await server.fetchedBundle())
                 #expect(record.document == document)
                 #expect(record.sequenceNumber == 7)
                 #expect(record.verifiedBySHA256 != nil && !record.isWithheld)
                 let leaves = try await server.records("federatedBundleChanged")
                 #expect(leaves.count == 1)
-                #expect(leaves[0].contains("\"actor\":\"system:federation\""))
-                #expect(leaves[0].contains("\"cause\":\"fetched\""))
-                #expect(leaves[0].contains("\"sequence\":\"7\""))
+                let leaf = try #require(leaves.first)
+                #expect(leaf.contains("\"actor\":\"system:federation\""))
+                #expect(leaf.contains("\"cause\":\"fetched\""))
+                #expect(leaf.contains("\"sequence\":\"7\""))
                 try await eventually("health has nothing to say") {
                     try await !server.unmetConditions().contains("federation")
                 }
-                let shown = try await server.administration.listFederation(.init()).bundles
-                #expect(shown.map(\.trustDomain) == [Self.partner])
-                #expect(shown.first?.sequence == 7)
-                #expect(shown.first?.lastResult == "taken")
-                #expect(shown.first?.nextFetchAtUnixSeconds != 0)
+                let shown = try await server.standing()
+                #expect(shown.sequence == 7)
+                #expect(shown.nextFetchAtUnixSeconds > Int64(Date().timeIntervalSince1970))
+                // However many partners there are, their names are no labels.
+                #expect(
+                    server.core.metrics.exposition().contains(
+                        "signet_server_federation_fetches_total{result=\"taken\"} 1"
+                    )
+                )
                 // The same again is no change, and one fetch in ten seconds is enough.
-                #expect(try await refresh(server).result == "confirmed")
-                let error = await refusal { try await refresh(server) }
+                let again = try await server.refresh()
+                #expect(again.result == "confirmed" && again.state == "believed")
+                let error = await refusal { try await server.refresh() }
                 #expect(error?.reason == "refreshTooSoon")
                 #expect(try await server.records("federatedBundleChanged").count == 1)
                 try await server.delete("FederatedTrustDomain", "partner", namespace: "")
                 let last = try await server.records("federatedBundleChanged")
                 #expect(last.count == 2)
-                #expect(last[0].contains("\"cause\":\"removed\""))
-                #expect(last[0].contains("\"actor\":\"uid:"))
+                let removed = try #require(last.first)
+                #expect(removed.contains("\"cause\":\"removed\""))
+                #expect(removed.contains("\"actor\":\"uid:"))
             }
         }
     }
@@ -169,10 +69,11 @@ struct FederationServiceTests {
         try await endpoint.run(as: "spiffe://partner.example/web") {
             try await withFederation { server in
                 try await server.apply(endpoint.federation())
-                let health = try await eventualHealth(server, "endpointIDDiffers")
+                let health = try await server.federationHealth("endpointIDDiffers")
                 #expect(health.contains("no bundle was fetched yet"))
-                #expect(try await row(server)?.document == nil)
+                #expect(try await server.fetchedBundle()?.document == nil)
                 #expect(try await server.records("federatedBundleChanged").isEmpty)
+                #expect(try await server.refresh().state == "notFetched")
             }
         }
     }
@@ -182,7 +83,8 @@ struct FederationServiceTests {
         try await endpoint.run {
             try await withServer { server in
                 try await server.apply(endpoint.federation())
-                _ = try await eventualHealth(server, "addressRefused")
+                try await server.federationHealth("addressRefused")
+                #expect(endpoint.connections == 0)
             }
         }
     }
@@ -195,27 +97,53 @@ struct FederationServiceTests {
         try await endpoint.run {
             try await withFederation(clock: clock) { server in
                 try await server.apply(endpoint.federation())
-                try await eventually("it is fetched") { try await row(server)?.document != nil }
-                let before = try await row(server)?.document
+                try await server.lastFetch("taken")
+                let before = try await server.fetchedBundle()?.document
                 let old = try endpoint.document([endpoint.authority], sequence: 8)
                 endpoint.serve(old)
-                let refused = try await refresh(server)
-                #expect(refused.result == "sequenceWentBack")
-                #expect(try await row(server)?.document == before)
+                let refused = try await server.refresh()
+                #expect(refused.result == "sequenceWentBack" && refused.state == "believed")
+                #expect(try await server.fetchedBundle()?.document == before)
                 clock.pass(.seconds(11))
-                #expect(try await refresh(server).result == "sequenceWentBack")
+                #expect(try await server.refresh().result == "sequenceWentBack")
                 // One leaf an hour.
                 let refusals = try await server.records("federatedBundleRefused")
                 #expect(refusals.count == 1)
-                #expect(refusals[0].contains("\"reason\":\"sequenceWentBack\""))
-                #expect(refusals[0].contains("\"sequence\":\"8\""))
+                let refusal = try #require(refusals.first)
+                #expect(refusal.contains("\"reason\":\"sequenceWentBack\""))
+                #expect(refusal.contains("\"sequence\":\"8\""))
                 clock.pass(.seconds(11))
-                #expect(try await refresh(server, acceptOlder: true).result == "taken")
-                #expect(try await row(server)?.document == old)
-                #expect(try await row(server)?.sequenceNumber == 8)
+                #expect(try await server.refresh(acceptOlder: true).result == "taken")
+                #expect(try await server.fetchedBundle()?.document == old)
+                #expect(try await server.fetchedBundle()?.sequenceNumber == 8)
+                let leaf = try #require(try await server.records("federatedBundleChanged").first)
+                #expect(leaf.contains("\"cause\":\"olderAccepted\""))
+                #expect(leaf.contains("\"actor\":\"uid:"))
+            }
+        }
+    }
+
+    @Test func `who has a lower sequence of the same keys remembered is on record`() async throws {
+        let endpoint = try PartnerEndpoint()
+        let clock = ShiftedClock()
+        endpoint.serve(try endpoint.document([endpoint.authority], sequence: 9))
+        try await endpoint.run {
+            try await withFederation(clock: clock) { server in
+                try await server.apply(endpoint.federation())
+                try await server.lastFetch("taken")
+                endpoint.serve(try endpoint.document([endpoint.authority], sequence: 3))
+                #expect(try await server.refresh().result == "confirmed")
+                #expect(try await server.fetchedBundle()?.sequenceNumber == 9)
+                #expect(try await server.records("federatedBundleChanged").count == 1)
+                clock.pass(.seconds(11))
+                #expect(try await server.refresh(acceptOlder: true).result == "confirmed")
+                #expect(try await server.fetchedBundle()?.sequenceNumber == 3)
                 let leaves = try await server.records("federatedBundleChanged")
-                #expect(leaves[0].contains("\"cause\":\"olderAccepted\""))
-                #expect(leaves[0].contains("\"actor\":\"uid:"))
+                #expect(leaves.count == 2)
+                let leaf = try #require(leaves.first)
+                #expect(leaf.contains("\"cause\":\"olderAccepted\""))
+                #expect(leaf.contains("\"sequence\":\"3\""))
+                #expect(leaf.contains("\"actor\":\"uid:"))
             }
         }
     }
@@ -224,31 +152,37 @@ struct FederationServiceTests {
         let endpoint = try PartnerEndpoint()
         let clock = ShiftedClock()
         endpoint.serve(try endpoint.document([endpoint.authority], sequence: 7))
-        try await withFederation(clock: clock) { server in
-            try await endpoint.run {
+        try await endpoint.run {
+            try await withFederation(clock: clock) { server in
                 try await server.apply(endpoint.federation(staleAfter: "2h"))
-                try await eventually("it is fetched") { try await row(server)?.document != nil }
+                try await server.lastFetch("taken")
+                endpoint.away(true)
+                // An hour later it is fetched again, in vain.
+                clock.pass(.seconds(3700))
+                try await eventually("a fetch has failed") {
+                    try await server.standing().failuresInRow == 1
+                }
+                #expect(try await server.fetchedBundle()?.isWithheld == false)
+                clock.pass(.seconds(3700))
+                try await eventually("it is withheld") {
+                    try await server.fetchedBundle()?.isWithheld == true
+                }
+                #expect(try await server.fetchedBundle()?.document != nil)
+                try await server.federationHealth("withheld")
+                let vain = try await server.refresh()
+                #expect(!vain.problem.isEmpty && vain.state == "withheld")
+                endpoint.away(false)
+                clock.pass(.seconds(11))
+                let response = try await server.refresh()
+                #expect(response.result == "confirmed" && response.state == "believed")
+                #expect(try await server.fetchedBundle()?.isWithheld == false)
+                let causes = try await server.records("federatedBundleChanged")
+                #expect(causes.count == 3)
+                let returned = try #require(causes.first)
+                #expect(returned.contains("\"cause\":\"returned\""))
+                let withheld = try #require(causes.dropFirst().first)
+                #expect(withheld.contains("\"cause\":\"withheld\""))
             }
-            // An hour later it is fetched again, in vain.
-            clock.pass(.seconds(3700))
-            try await eventually("a fetch has failed") {
-                try await server.administration.listFederation(.init()).bundles.first?
-                    .failuresInRow == 1
-            }
-            #expect(try await row(server)?.isWithheld == false)
-            clock.pass(.seconds(3700))
-            try await eventually("it is withheld") { try await row(server)?.isWithheld == true }
-            #expect(try await row(server)?.document != nil)
-            _ = try await eventualHealth(server, "withheld")
-            try await endpoint.run {
-                let response = try await refresh(server)
-                #expect(response.result == "confirmed")
-            }
-            #expect(try await row(server)?.isWithheld == false)
-            let causes = try await server.records("federatedBundleChanged")
-            #expect(causes.count == 3)
-            #expect(causes[0].contains("\"cause\":\"returned\""))
-            #expect(causes[1].contains("\"cause\":\"withheld\""))
         }
     }
 
@@ -261,31 +195,19 @@ struct FederationServiceTests {
                 try await eventually("a leaf tells of it") {
                     try await server.records("federatedBundleRefused").count == 1
                 }
-                let result = try await refresh(server, acceptOlder: true)
+                let result = try await server.refresh(acceptOlder: true)
                 #expect(result.result == "documentMalformed")
-                #expect(try await row(server)?.document == nil)
+                #expect(try await server.fetchedBundle()?.document == nil)
             }
         }
     }
 
     @Test func `nothing is refreshed that no document names`() async throws {
         try await withFederation { server in
-            let error = await refusal { try await refresh(server) }
+            let error = await refusal { try await server.refresh() }
             #expect(error?.reason == "federatedTrustDomainUnknown")
             let listed = try await server.administration.listFederation(.init())
             #expect(listed.bundles.isEmpty)
         }
-    }
-
-    /// Waits until the reason of the condition has a text.
-    private func eventualHealth(_ server: TestServer, _ text: String) async throws -> String {
-        var reason = ""
-        try await eventually("health says \(text)") {
-            reason =
-                try await server.administration.getHealth(.init()).conditions
-                .first { $0.name == "federation" }?.reason ?? ""
-            return reason.contains(text)
-        }
-        return reason
     }
 }

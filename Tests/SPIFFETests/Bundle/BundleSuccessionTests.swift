@@ -143,6 +143,22 @@ struct BundleSuccessionTests {
                 asking: .adminAcceptingOlder
             ) == .confirmed(sequenceNumber: 6)
         )
+        // So it is before the first fetch, and told of.
+        let configured = BelievedBundle(configured: try document([0], sequence: 9))
+        #expect(
+            judge(
+                configured,
+                try document([0], sequence: 6),
+                asking: .adminAcceptingOlder
+            ) == .taken(.init(sequenceNumber: 6, isOlderAccepted: true))
+        )
+        #expect(
+            judge(
+                configured,
+                try document([0], sequence: 9),
+                asking: .adminAcceptingOlder
+            ) == .taken(.init(sequenceNumber: 9))
+        )
         // What is in order is taken as ever.
         #expect(
             judge(stored, try document([1], sequence: 8), asking: .adminAcceptingOlder)
