@@ -37,7 +37,7 @@ struct MetricTests {
         #expect(
             text.contains(
                 """
-                # HELP signet_server_svids_issued_total SVIDs signed, by kind; `jwt` are tokens.
+                # HELP signet_server_svids_issued_total \(Metric.svidsIssued.help)
                 # TYPE signet_server_svids_issued_total counter
                 signet_server_svids_issued_total{kind="agent"} 3
                 signet_server_svids_issued_total{kind="workload"} 3

@@ -30,6 +30,12 @@ package struct Server: Sendable {
     /// Conditions that must be met before the server is ready.
     package static let readyConditions = ["audit", "authority", "clock", "datastore", "identity"]
 
+    /// What an operator should look at while the server serves.
+    private static let notedConditions = [
+        DecisionKeeper.condition, FederationService.condition, RevocationListService.condition,
+        ServerCore.tokenCondition, ServerCore.profileCondition,
+    ]
+
     package let core: ServerCore
     let profiles: ServerProfiles
     private let identity: ServerIdentity
@@ -63,11 +69,7 @@ package struct Server: Sendable {
         let metrics = MetricRegistry(of: .server)
         let health = Health(
             ready: Self.readyConditions,
-            noted: [
-                DecisionKeeper.condition, FederationService.condition,
-                RevocationListService.condition, ServerCore.tokenCondition,
-                ServerCore.profileCondition,
-            ] + configuration.publicConditions
+            noted: Self.notedConditions + configuration.publicConditions
         )
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let keys = try configuration.openKeys(serverID: stored.serverID)

@@ -128,12 +128,11 @@ extension Metric {
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
-        case .authorityNotAfter, .authoritySVIDsNotReplaced, .federationConfirmedTime,
-            .federationFetches, .publicClosings, .publicResponses,
+        case .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
+            .federationConfirmedTime, .federationFetches, .publicClosings, .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
-            .rotationAgentsMissing, .svidRenewals, .svidsIssued, .tokenRequests,
-            .entriesOutsideProfile:
+            .rotationAgentsMissing, .svidRenewals, .svidsIssued, .tokenRequests:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -161,14 +160,11 @@ extension Metric {
             decisionHelp
         case .agentProxies, .proxyDecisions, .proxyRecordsDropped, .proxyRefusals, .proxyStates,
             .stateRevision, .statesReceived, .proxyAccessLogDropped, .proxyConnectionsLive,
-            .proxyEnds, .proxyHandshakeFailures,
-            .proxyLongTurns, .proxyServerEnds, .proxyShadowDifferences, .proxyStaleKeys,
-            .proxyUncounted,
-            .requestBytes, .requestDuration, .requests, .responseBytes,
-            .tcpConnectionsClosed,
-            .tcpConnectionsOpened,
-            .tcpReceivedBytes, .tcpSentBytes, .endpointsRefused, .observedEndpoints, .proxies,
-            .proxiesAttached:
+            .proxyEnds, .proxyHandshakeFailures, .proxyLongTurns, .proxyServerEnds,
+            .proxyShadowDifferences, .proxyStaleKeys, .proxyUncounted, .requestBytes,
+            .requestDuration, .requests, .responseBytes, .tcpConnectionsClosed,
+            .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .endpointsRefused,
+            .observedEndpoints, .proxies, .proxiesAttached:
             proxyHelp
         case .rpcDuration: "Time to answer a request, by method."
         case .rpcs: "Requests answered, by method and status code."

@@ -56,6 +56,7 @@ package struct EndpointRefusal: Error, Hashable, Sendable {
     /// The name in metrics, one of few.
     package var label: String { cause?.rawValue ?? word.rawValue }
 
+    /// A refusal of the request itself (RFC 6749 5.2), whatever is asked again by it.
     package static func invalidRequest(_ description: String) -> Self {
         Self(.invalidRequest, description)
     }

@@ -13,8 +13,9 @@ enum SystemCalls {
 
     /// Whether something is at a path, or where a link there leads, that is no socket.
     static func isOccupied(_ path: String) -> Bool {
-        var status = stat()
-        return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFSOCK
+        let target = URL(filePath: path).resolvingSymlinksInPath().path
+        let attributes = try? FileManager.default.attributesOfItem(atPath: target)
+        return attributes.map { $0[.type] as? FileAttributeType != .typeSocket } ?? false
     }
 
     /// Longest path of a Unix socket.
