@@ -52,6 +52,17 @@ package enum DatastoreError: Error, Hashable, Sendable, CustomStringConvertible 
         }
     }
 
+    /// Whether the file or its engine failed, and not what a statement asked for.
+    var isFault: Bool {
+        switch self {
+        case .alreadyEstablished, .conflict, .constraint, .notEstablished, .revisionNotAdvanced:
+            false
+        case .busy, .cannotOpen, .closed, .corrupt, .engine, .foreignFile, .full, .inputOutput,
+            .interrupted, .newerSchema, .readOnly, .tooManyWrites:
+            true
+        }
+    }
+
     package var description: String {
         switch self {
         case .alreadyEstablished: "the datastore already belongs to a server"

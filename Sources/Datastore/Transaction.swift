@@ -84,6 +84,44 @@ package final class Transaction: ReadTransaction {
         }
     }
 
+    /// Runs `body` as if it were the rest of this transaction, and takes back all that it wrote.
+    ///
+    /// The body gets a transaction of its own, which sees what this one has written: a number that
+    /// it takes, and a statement that fails in it, do not stay with this one. Only what it returns
+    /// or throws tells what would have come of it.
+    ///
+    /// - Parameter body: Runs once, at once; the transaction it is given is not valid afterwards.
+    /// - Returns: What `body` returned.
+    /// - Throws: What `body` throws; the error of a statement that failed in it, also when it has
+    ///   caught that. After a fault of the datastore (a full, failing or damaged file) this
+    ///   transaction is rolled back too, even if its body catches the error.
+    package func rehearse<Value>(_ body: (Transaction) throws -> Value) throws -> Value {
+        var outcome: Result<Value, any Error>?
+        do {
+            try database.inSavepoint {
+                let rehearsal = Transaction(database)
+                let result = Result { try body(rehearsal) }
+                if let error = rehearsal.spoiledBy {
+                    outcome = .failure(error)
+                } else {
+                    outcome = result
+                }
+                // SQLite may have rolled back everything; then there is no savepoint to go to.
+                guard database.isInsideTransaction else {
+                    throw rehearsal.spoiledBy ?? DatastoreError.full
+                }
+                return .rollback
+            }
+        } catch {
+            throw spoil(DatastoreError(error))
+        }
+        guard let outcome else { throw spoil(.engine(code: 0, message: "nothing was rehearsed")) }
+        if case .failure(let error as DatastoreError) = outcome, error.isFault {
+            throw spoil(error)
+        }
+        return try outcome.get()
+    }
+
     private func spoil(_ error: DatastoreError) -> DatastoreError {
         spoiledBy = spoiledBy ?? error
         return error

@@ -25,7 +25,8 @@ struct Signet: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             DevCommand.self, ApplyCommand.self, GetCommand.self, DeleteCommand.self,
-            HistoryCommand.self, TokenCommand.self, AgentCommand.self, BundleCommand.self,
+            HistoryCommand.self, ApprovalCommand.self, TokenCommand.self, AgentCommand.self,
+            BundleCommand.self,
             AuthorityCommand.self, CACommand.self, FederationCommand.self, EntryCommand.self,
             SVIDCommand.self, JWTCommand.self, ProxyCommand.self, ServiceCommand.self,
             ServerCommand.self,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import AuditLog
+import Authorization
 import CAServer
 import ControlAPI
 import ControlAPIProtos
@@ -14,6 +15,7 @@ import GRPCPeer
 import HTTPSemantics
 import Issuance
 import NodeAttestation
+import PolicyDocuments
 import PublicEndpoint
 import SPIFFE
 import SwiftProtobuf
@@ -213,6 +215,47 @@ struct CatalogTests {
         #expect(value(.revokedCertificates, server) == 2)
     }
 
+    /// What others approve and what is withdrawn, as if this server asked for that.
+    private func approve(_ server: TestServer) async throws {
+        let (logic, now) = (server.core.logic, clock.wallTime)
+        let alice = try SPIFFEID("spiffe://example.org/alice")
+        let admins = [ActorPattern.spiffe(alice), .localUser(uid: 0, host: nil)]
+        var order = DocumentOrder()
+        order.documents = try Document.parse(Array(roleDocument("viewer").utf8), file: "a.yaml")
+        let wanted = order
+        try await server.core.write { transaction in
+            var generator = SeededGenerator(seed: 1)
+            func act(_ actor: Actor) -> ApprovalAct {
+                let access = AdminAccess(roles: [], bindings: [.builtInAdmins(admins)])
+                let standing = AdminStanding(actor: actor, access: access, now: now)
+                return ApprovalAct(
+                    logic,
+                    ApprovalRules(needed: 1, admins: admins),
+                    by: ApprovalCaller(standing: standing, svid: nil),
+                    isClockBelieved: true,
+                    in: transaction
+                )
+            }
+            for isWithdrawn in [true, false] {
+                let answer = try act(.spiffe(alice)).apply(
+                    wanted,
+                    takesProposal: true,
+                    using: &generator
+                )
+                guard case .proposed(let proposal, _) = answer else { throw CancellationError() }
+                if isWithdrawn {
+                    try act(.spiffe(alice)).withdraw(proposal.id)
+                } else {
+                    _ = try act(.localUser(uid: 0, host: "localhost")).approve(
+                        proposal.id,
+                        sha256: proposal.sha256,
+                        using: &generator
+                    )
+                }
+            }
+        }
+    }
+
     /// Evicts web-1 and lets it join again, with a key of its own.
     private func rejoined(_ server: TestServer) async throws -> P256.Signing.PrivateKey {
         _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
@@ -294,6 +337,7 @@ struct CatalogTests {
             _ = try await server.backup()
             try await log(server)
             try await distrust(server)
+            try await approve(server)
             try await rotate(server)
             try await stepBack(server)
             try await crowd(server)

@@ -80,6 +80,11 @@ import Testing
         #expect(roots.contains("federationRoots: write an absolute path"), "\(roots)")
         let unused = try refusal("keyStorage: plain\npkcs11Token: t")
         #expect(unused.contains("write keyStorage: pkcs11 to use it"), "\(unused)")
+        for wrong in ["-1", "5", "two"] {
+            let refused = try refusal("keyStorage: memory\napprovals: \(wrong)")
+            #expect(refused.contains("approvals") && refused.contains("0 to 4"), "\(refused)")
+        }
+        #expect(try refusal("keyStorage: memory\napprovals: 4") == "accepted")
         let former = try refusal("keysInMemory: true")
         #expect(former.contains("keyStorage"), "\(former)")
         #expect(try refusal("keyStorage: memory\nauthorityKeyType: rsa-4096") == "accepted")

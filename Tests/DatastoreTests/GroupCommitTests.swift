@@ -113,7 +113,7 @@ struct Refusal: Error, Equatable {
     }
 
     @Test func `a full disk refuses writes, keeps what is committed and recovers`() async throws {
-        let store = try directory.openEstablished { $0.pagesMax = 80 }
+        let store = try directory.openEstablished { $0.pagesMax = 100 }
         let blob = String(repeating: "x", count: 4000)
         var committed: UInt64 = 0
         var refusal: DatastoreError?
@@ -136,7 +136,7 @@ struct Refusal: Error, Equatable {
     @Test func `when the disk fills inside a batch, nobody in it is told of success`()
         async throws
     {
-        let store = try directory.openEstablished { $0.pagesMax = 90 }
+        let store = try directory.openEstablished { $0.pagesMax = 110 }
         let answered = await withTaskGroup(of: UInt64?.self) { group in
             for number in 0..<100 {
                 group.addTask {

@@ -107,6 +107,21 @@ extension ProxyRecord {
         #expect(scopes["shop/eu"].map(Set.init) == (try Set("role:web", "region:eu")))
     }
 
+    @Test func `Proxies are found by whom they may present`() throws {
+        try put("web")
+        try put("api")
+        func names(_ text: String, limit: Int = 9) throws -> [String] {
+            let id = try SPIFFEID(text)
+            return try store.readNow { transaction in
+                try transaction.proxyNames(presenting: id, limit: limit)
+                    .map { "\($0.namespace)/\($0.name)" }
+            }
+        }
+        #expect(try names("spiffe://example.org/web") == ["shop/api", "shop/web"])
+        #expect(try names("spiffe://example.org/web", limit: 1) == ["shop/api"])
+        #expect(try names("spiffe://example.org/we").isEmpty)
+    }
+
     @Test func `a change tells of whom it concerned before, a removal too`() throws {
         try put(node: ["role:web"])
         try put(node: ["role:db"])

@@ -21,6 +21,12 @@ package enum AuditEvent: Hashable, Sendable {
     /// record, only a line of the server's log with actor and bytes.
     case backupMade(BackupMaking)
     case certificateRevoked(CertificateRevocation)
+    /// Somebody approved what another has proposed.
+    case changeApproved(ChangeApproval)
+    /// A proposal ended without having been done.
+    case changeDropped(ChangeDrop)
+    /// An act was asked for that others have to approve.
+    case changeProposed(ChangeProposal)
     case clockRefused(ClockRefusal)
     case decisionDigest(DecisionDigest)
     case delegatedTokenIssued(DelegatedTokenIssuance)
@@ -56,6 +62,9 @@ package enum AuditEvent: Hashable, Sendable {
         case authorityTainted
         case backupMade
         case certificateRevoked
+        case changeApproved
+        case changeDropped
+        case changeProposed
         case clockRefused
         case decisionDigest
         case delegatedTokenIssued
@@ -91,6 +100,9 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityTainted: .authorityTainted
         case .backupMade: .backupMade
         case .certificateRevoked: .certificateRevoked
+        case .changeApproved: .changeApproved
+        case .changeDropped: .changeDropped
+        case .changeProposed: .changeProposed
         case .clockRefused: .clockRefused
         case .decisionDigest: .decisionDigest
         case .delegatedTokenIssued: .delegatedTokenIssued
@@ -126,6 +138,9 @@ package enum AuditEvent: Hashable, Sendable {
         case .authorityRevoked(let payload), .authorityTainted(let payload): payload
         case .backupMade(let payload): payload
         case .certificateRevoked(let payload): payload
+        case .changeApproved(let payload): payload
+        case .changeDropped(let payload): payload
+        case .changeProposed(let payload): payload
         case .clockRefused(let payload): payload
         case .decisionDigest(let payload): payload
         case .delegatedTokenIssued(let payload): payload
@@ -162,6 +177,9 @@ package enum AuditEvent: Hashable, Sendable {
             case .authorityTainted: .authorityTainted(try .init(&fields))
             case .backupMade: .backupMade(try .init(&fields))
             case .certificateRevoked: .certificateRevoked(try .init(&fields))
+            case .changeApproved: .changeApproved(try .init(&fields))
+            case .changeDropped: .changeDropped(try .init(&fields))
+            case .changeProposed: .changeProposed(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
             case .decisionDigest: .decisionDigest(try .init(&fields))
             case .delegatedTokenIssued: .delegatedTokenIssued(try .init(&fields))
@@ -190,6 +208,7 @@ package enum AuditEvent: Hashable, Sendable {
     /// How many items the event's list has; 1 for an event without list.
     var itemCount: Int {
         switch self {
+        case .changeProposed(let payload): payload.documents.count
         case .documentsApplied(let payload): payload.documents.count
         case .jwtSVIDsIssued(let payload): payload.tokens.count
         case .svidsIssued(let payload): payload.svids.count
@@ -200,6 +219,9 @@ package enum AuditEvent: Hashable, Sendable {
     /// The event with only these items of its list.
     func keeping(items: Range<Int>) -> Self {
         switch self {
+        case .changeProposed(var payload):
+            payload.documents = Array(payload.documents[items])
+            return .changeProposed(payload)
         case .documentsApplied(var payload):
             payload.documents = Array(payload.documents[items])
             return .documentsApplied(payload)

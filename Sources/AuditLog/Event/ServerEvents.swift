@@ -33,6 +33,8 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
 
     /// The value of `tokenExchange`, which is missing otherwise.
     private static let exchanges = "on"
+    /// How many others have to approve acts that need it; 0: nothing needs it.
+    package let approvals: UInt64
 
     package init(
         epoch: [UInt8],
@@ -41,7 +43,8 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
         version: String,
         publicURL: String = "",
         profiles: [Profile] = [],
-        exchangesTokens: Bool = false
+        exchangesTokens: Bool = false,
+        approvals: UInt64 = 0
     ) {
         self.epoch = epoch
         self.revision = revision
@@ -50,9 +53,11 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
         self.publicURL = AuditText.sentence(publicURL)
         self.profiles = profiles
         self.exchangesTokens = exchangesTokens
+        self.approvals = approvals
     }
 
     func write(to fields: inout FieldWriter) {
+        if approvals > 0 { fields.set("approvals", approvals) }
         fields.set("epoch", epoch)
         if !profiles.isEmpty {
             fields.set("profiles", profiles) { profile, fields in
@@ -79,7 +84,8 @@ package struct ServerStart: Hashable, Sendable, AuditPayload {
                     Profile(name: try fields.text("name"), sha256: try fields.bytes("sha256"))
                 } : [],
             exchangesTokens: fields.has("tokenExchange")
-                ? try fields.parsed("tokenExchange") { $0 == Self.exchanges ? true : nil } : false
+                ? try fields.parsed("tokenExchange") { $0 == Self.exchanges ? true : nil } : false,
+            approvals: fields.has("approvals") ? try fields.number("approvals") : 0
         )
     }
 

@@ -145,12 +145,7 @@ package struct AdminAccess: Sendable {
         registering spiffeID: String,
         now: Date
     ) -> AdminEscalation? {
-        for binding in bindings {
-            let isMeant = binding.subjects.contains { subject in
-                guard case .spiffe(let id) = subject else { return false }
-                return Self.template(spiffeID, mayBecome: id.description)
-            }
-            guard isMeant else { continue }
+        for binding in bindings where Self.names(binding, spiffeID) {
             let found = escalation(
                 by: actor,
                 writing: binding,
@@ -160,6 +155,33 @@ package struct AdminAccess: Sendable {
             if let found { return found }
         }
         return nil
+    }
+
+    /// Whether a SPIFFE ID, or a template of one, is or may become a subject of a binding, whatever
+    /// that gives and whether it is in force.
+    package func isSubject(_ spiffeID: String) -> Bool {
+        bindings.contains { Self.names($0, spiffeID) }
+    }
+
+    private static func names(_ binding: AdminBinding, _ spiffeID: String) -> Bool {
+        binding.subjects.contains { subject in
+            guard case .spiffe(let id) = subject else { return false }
+            return template(spiffeID, mayBecome: id.description)
+        }
+    }
+
+    /// How many persons bindings in force at `now` name: each SPIFFE ID is one, and all local users
+    /// of servers are one together, because root is each of them.
+    package func personCount(at now: Date) -> Int {
+        var (ids, hasLocal) = (0, false)
+        for (subject, held) in heldByPattern
+        where held.contains(where: { $0.binding.isInForce(at: now) }) {
+            switch subject {
+            case .localUser: hasLocal = true
+            case .spiffe: ids += 1
+            }
+        }
+        return ids + (hasLocal ? 1 : 0)
     }
 
     private func held(by actor: Actor) -> [Held] {

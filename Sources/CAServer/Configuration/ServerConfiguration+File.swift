@@ -15,6 +15,7 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case admins
     case advertise
     case agentSVIDTTL
+    case approvals
     case attestationBurst
     case attestationsPerSecond
     case authorityKeyType
@@ -99,6 +100,7 @@ extension ServerConfiguration {
             try ServerAddress(parsing: $0).description
         }
         reader.setList(.admins, &result.admins) { try ActorPattern($0) }
+        reader.set(.approvals, &result.approvals, Self.approvals)
         reader.set(.adminSocket, &result.adminSocket) { $0 }
         reader.set(.hostName, &result.hostName) { $0 }
         reader.set(.telemetryPort, &result.telemetryPort, ConfigurationValue.port)
@@ -146,6 +148,13 @@ extension ServerConfiguration {
 }
 
 extension ServerConfiguration {
+    private static func approvals(_ text: String) throws(ConfigurationValue.Refusal) -> Int {
+        guard let number = Int(text), (0...ApprovalCount.neededMax).contains(number) else {
+            throw .init("a number from 0 to \(ApprovalCount.neededMax): so many others approve")
+        }
+        return number
+    }
+
     private static func quota(_ text: String) throws(ConfigurationValue.Refusal) -> Int {
         guard let number = Int(text), (decisionQuotaMiBMin...decisionQuotaMiBMax).contains(number)
         else {

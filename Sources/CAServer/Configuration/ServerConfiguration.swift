@@ -19,6 +19,9 @@ package struct ServerConfiguration: Sendable {
     package var adminSocket = "/run/signet/server/admin.sock"
     /// Who has the built-in admin role.
     package var admins: [ActorPattern] = []
+    /// How many others have to approve acts that need it, 0 to `ApprovalCount.neededMax`
+    /// (docs/decisions/0023-approvals.md).
+    package var approvals = 0
     /// How actors on this machine are named: `uid:0@<hostName>`.
     package var hostName = "localhost"
     /// Health and metrics, on the loopback interface.

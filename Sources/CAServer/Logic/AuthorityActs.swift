@@ -208,6 +208,7 @@ extension ServerLogic {
             revision: revision.number
         )
         try transaction.append(.authorityTainted(act), by: actor, at: now)
+        try strike(.authority(id), by: actor, at: now, in: transaction)
         return tainted
     }
 
@@ -262,6 +263,7 @@ extension ServerLogic {
             revision: revision.number
         )
         try transaction.append(.authorityRevoked(act), by: actor, at: now)
+        try strike(.authority(record.id), by: actor, at: now, in: transaction)
         return revoked
     }
 
@@ -291,6 +293,15 @@ extension ServerLogic {
                 "there is no authority \(id.prefix(64)); signet authority show lists them"
             )
         }
+        return record
+    }
+
+    /// The record of an authority of this server's that may begin to sign.
+    ///
+    /// - Throws: `APIError` (`authorityState`, or `notFound`).
+    func requirePrepared(_ id: String, in transaction: ReadTransaction) throws -> AuthorityRecord {
+        let record = try require(id, to: .prepared, in: transaction)
+        guard record.serverID == serverID else { throw Self.wrongState(record) }
         return record
     }
 

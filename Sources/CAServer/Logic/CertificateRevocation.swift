@@ -67,6 +67,7 @@ extension ServerLogic {
             by: caller.actor,
             at: caller.now
         )
+        try strike(.certificate(serial: serial), by: caller.actor, at: caller.now, in: transaction)
         return (revocation, revision)
     }
 

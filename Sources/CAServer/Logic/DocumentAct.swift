@@ -74,6 +74,7 @@ package struct DocumentAct {
         warnOfStrangeNodes(order.documents)
         try warnOfFederation(order.documents)
         warnOfExchange(order.documents)
+        try warnOfGivers(order.documents)
         var names = NameReview(of: logic.trustDomain, for: standing, in: transaction)
         for document in order.documents { warnings += try names.warnings(of: document) }
         let reached: Revision

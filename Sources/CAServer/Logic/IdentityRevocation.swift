@@ -133,6 +133,7 @@ extension ServerLogic {
             by: caller.actor,
             at: caller.now
         )
+        try strike(.actor(id.description), by: caller.actor, at: caller.now, in: transaction)
         return revocation
     }
 

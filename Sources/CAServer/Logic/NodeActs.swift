@@ -192,6 +192,10 @@ extension ServerLogic {
                 "there is no agent \(name); see signet agent list"
             )
         }
+        // Whoever lets a node in again gives it its entries, as by a token.
+        if change == .unban {
+            try requireNoEscalation(admitting: node.selectors, by: caller, in: transaction)
+        }
         let standing = NodeStanding(agent: node.spiffeID, reason: reason)
         let event: AuditEvent
         switch change {
@@ -208,6 +212,9 @@ extension ServerLogic {
         // What was given out before must not bring the name back.
         if change != .unban { try transaction.deleteJoinTokens(name: name, unusedOnly: true) }
         try transaction.append(event, by: caller.actor, at: caller.now)
+        if change != .unban {
+            try strike(node: name, by: caller.actor, at: caller.now, in: transaction)
+        }
         return node
     }
 }

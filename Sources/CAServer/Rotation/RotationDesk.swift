@@ -7,8 +7,10 @@ internal import Issuance
 package import SPIFFE
 internal import Synchronization
 
-/// Judges in a transaction whether its act may be done, and says by whom it is.
-package typealias ActPermit = @Sendable (ReadTransaction) throws -> Actor
+/// Judges in the transaction of an act whether it may be done, and says by whom it is.
+package typealias ActPermit = @Sendable (Transaction) throws -> Actor
+/// Ends in the transaction of an act, behind its leaves, what waited for it.
+package typealias ActSettlement = @Sendable (Transaction) throws -> Void
 
 /// What admins ask of the rotation: its one task performs every step, so two never cross.
 package final class RotationDesk: Sendable {
@@ -28,6 +30,8 @@ package final class RotationDesk: Sendable {
     struct Order: Sendable {
         let step: Step
         let permit: ActPermit
+        /// Only of `activate`.
+        let settle: ActSettlement
         fileprivate let answer: CheckedContinuation<Result<Authority, APIError>, Never>
 
         func finish(_ result: Result<Authority, APIError>) { answer.resume(returning: result) }
@@ -46,7 +50,11 @@ package final class RotationDesk: Sendable {
     ///
     /// - Returns: The authority as it is then.
     /// - Throws: `APIError`; then nothing has happened.
-    func order(_ step: Step, _ permit: @escaping ActPermit) async throws(APIError) -> Authority {
+    func order(
+        _ step: Step,
+        _ permit: @escaping ActPermit,
+        settling settle: @escaping ActSettlement = { _ in }
+    ) async throws(APIError) -> Authority {
         let result = await withCheckedContinuation {
             (answer: CheckedContinuation<Result<Authority, APIError>, Never>) in
             let refusal = state.withLock { state -> APIError? in
@@ -60,7 +68,9 @@ package final class RotationDesk: Sendable {
                         "\(Self.ordersMax) changes of authorities wait already; retry"
                     )
                 }
-                state.orders.append(Order(step: step, permit: permit, answer: answer))
+                state.orders.append(
+                    Order(step: step, permit: permit, settle: settle, answer: answer)
+                )
                 return nil
             }
             if let refusal {

@@ -225,6 +225,7 @@ package struct RotationService: Sendable {
         retiring: String?,
         missing: [String],
         _ permit: @escaping ActPermit,
+        settling settle: @escaping ActSettlement = { _ in },
         _ rotation: inout AuthorityRotation
     ) async throws -> [AuthorityRotation.Action] {
         let now = core.clock.wallTime
@@ -233,6 +234,7 @@ package struct RotationService: Sendable {
             retiring: retiring,
             missing: missing,
             permit,
+            settling: settle,
             now: now
         )
         await core.refreshTrust()
@@ -279,12 +281,13 @@ package struct RotationService: Sendable {
                     retiring: rotation.active?.id,
                     missing: counted ?? rotation.missingAgents ?? [],
                     order.permit,
+                    settling: order.settle,
                     &rotation
                 )
                 result = rotation.active
             case .prepare(let acceptsPrepared, let isUrgent):
                 // Before a key is made, which nobody but an admin may have the server do.
-                _ = try await core.read(order.permit)
+                _ = try await core.rehearse(order.permit)
                 if let next = rotation.next {
                     guard acceptsPrepared else { throw Self.alreadyPrepared(next.id) }
                     (actions, result) = ([], next)
@@ -408,12 +411,13 @@ package struct RotationService: Sendable {
         retiring: String?,
         missing: [String],
         _ permit: @escaping ActPermit = RotationService.schedule,
+        settling settle: @escaping ActSettlement = { _ in },
         now: Date
     ) async throws -> Date? {
         let logic = core.logic
         return try await core.write { transaction in
             let actor = try permit(transaction)
-            return try logic.activate(
+            let last = try logic.activate(
                 id,
                 retiring: retiring,
                 missing: missing,
@@ -421,6 +425,8 @@ package struct RotationService: Sendable {
                 now: now,
                 in: transaction
             )
+            try settle(transaction)
+            return last
         }
     }
 

@@ -15,6 +15,7 @@ extension Server {
         let profiles = profiles
         let url = core.configuration.publicURL?.description ?? ""
         let exchanges = core.configuration.exchangesTokens
+        let approvals = UInt64(clamping: core.configuration.approvals)
         let (before, own) = try await core.write { transaction in
             let before = try Self.lastStart(in: transaction)
             let revision = try transaction.revision()
@@ -25,7 +26,8 @@ extension Server {
                 version: SignetVersion.current,
                 publicURL: url,
                 profiles: profiles.digests,
-                exchangesTokens: exchanges
+                exchangesTokens: exchanges,
+                approvals: approvals
             )
             let leaf = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
             return (before, RecheckStart(leafIndex: leaf, value: start))

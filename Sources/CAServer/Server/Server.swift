@@ -169,6 +169,7 @@ package struct Server: Sendable {
         let rotation = RotationService(core: core)
         let machine = try await rotation.start()
         try await recordStart()
+        try await core.beginApprovals(now: core.clock.wallTime)
         let lists = RevocationListService(core: core)
         let listMemory = await lists.start()
         try await core.refreshProxies()
@@ -222,7 +223,7 @@ package struct Server: Sendable {
     private var adminServices: [any RegistrableRPCService] {
         [
             DocumentsService(core: core), AdministrationService(core: core),
-            AuditService(core: core),
+            ApprovalsService(core: core), AuditService(core: core),
         ]
     }
 
@@ -370,6 +371,7 @@ package struct Server: Sendable {
                 if await core.isClockBelieved() {
                     while try await core.datastore.write({ try $0.trim(now: now) }) {}
                     try await core.endRevocations(now: now)
+                    try await core.endProposals(now: now)
                     try await core.refreshExpiredProxies(now: now)
                 }
                 try await core.datastore.probeWritable()

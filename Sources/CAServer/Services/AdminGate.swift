@@ -14,6 +14,8 @@ struct AdminQuestion: Sendable {
     /// Whether the right must be for exactly this, or for anything at all of it.
     private enum Extent {
         case any
+        /// For anything at all, whatever the verb.
+        case anything
         case exactly
     }
 
@@ -45,9 +47,28 @@ struct AdminQuestion: Sendable {
         Self(verb: verb, kind: kind, namespace: namespace, spiffeID: nil, extent: .any)
     }
 
+    /// About proposals, whose acts are of many kinds: to be an admin at all; each act is judged by
+    /// itself.
+    static let aboutProposals = Self(
+        verb: .get,
+        kind: nil,
+        namespace: nil,
+        spiffeID: nil,
+        extent: .anything
+    )
+
+    /// What refusals are recorded and counted as.
+    var name: String {
+        switch extent {
+        case .any, .exactly: verb.rawValue
+        case .anything: "approval"
+        }
+    }
+
     func require(of standing: AdminStanding) throws(APIError) {
         switch extent {
         case .any: try standing.requireAny(verb, kind: kind, namespace: namespace)
+        case .anything: try standing.requireAny(nil)
         case .exactly:
             try standing.require(
                 verb,
@@ -82,6 +103,17 @@ struct AdminGate {
                 "admins on the network show an SVID"
             )
         }
+    }
+
+    /// What the caller shows; nil for a local user.
+    ///
+    /// - Throws: `APIError` as `actor` does.
+    func svid(_ context: ServerContext) throws -> ApprovalCaller.SVID? {
+        guard case .remote(_, let verified?) = try context.peer else { return nil }
+        return ApprovalCaller.SVID(
+            serial: verified.serial,
+            authorityID: Hexadecimal.text(verified.path.first ?? [])
+        )
     }
 
     /// Reads for a caller who may do what the question says, in the view in which that was judged.
@@ -207,7 +239,7 @@ struct AdminGate {
             return try await body()
         } catch {
             if error.kind == .permissionDenied {
-                let verb = question.verb.rawValue
+                let verb = question.name
                 core.metrics.increment(.adminDenials, verb, question.kind ?? "")
                 await core.recordRefusal(
                     of: verb,

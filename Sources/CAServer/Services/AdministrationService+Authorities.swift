@@ -144,8 +144,14 @@ extension AdministrationService {
                     + "to sign"
             )
         }
+        if !request.rehearse { try outlook.require(isNow: request.now) }
+        // By the formula it would soon begin by itself.
+        if core.approvalRules.needed > 0, !outlook.objections.isEmpty {
+            let order = ProposedStep(.authorityActivate, request, outlook.record)
+            let (_, proposal) = try await perform(order, request, question, context)
+            return try response(outlook, isRehearsal: request.rehearse, proposal)
+        }
         if request.rehearse { return try response(outlook, isRehearsal: true) }
-        try outlook.require(isNow: request.now)
         let core = core
         let authority = try await gate.handOn(question, context) { permit throws(APIError) in
             try await core.rotationDesk.order(.activate(id: request.id), permit)
@@ -159,52 +165,63 @@ extension AdministrationService {
         request: Signet_Admin_V1alpha1_AuthorityActionRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
-        let logic = core.logic
-        return try await distrust(request, .authorityTaint, .tainted, context) {
-            try logic.taint(request.id, reason: request.reason, by: $1.actor, now: $1.now, in: $0)
-        }
+        try await distrust(request, .authorityTaint, .tainted, context)
     }
 
     func revokeAuthority(
         request: Signet_Admin_V1alpha1_AuthorityActionRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
-        let logic = core.logic
-        return try await distrust(request, .authorityRevoke, .revoked, context) {
-            try logic.revokeAuthority(
-                request.id,
-                reason: request.reason,
-                by: $1.actor,
-                now: $1.now,
-                in: $0
-            )
-        }
+        try await distrust(request, .authorityRevoke, .revoked, context)
     }
 
     private func distrust(
         _ request: Signet_Admin_V1alpha1_AuthorityActionRequest,
         _ verb: AdminVerb,
         _ standing: AuthorityStanding,
-        _ context: ServerContext,
-        _ act: @escaping @Sendable (Transaction, AdminStanding) throws -> AuthorityRecord
+        _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
         let question = AdminQuestion.exactly(verb)
         let outlook = try await outlook(of: request, question, context)
-        if request.rehearse {
-            // Whether it may be done at all is for the act to say.
-            _ = try await gate.write(question, isRehearsal: true, context, act)
-            return advised(try response(outlook, isRehearsal: true), verb)
-        }
         // One that signs is refused by the act itself, which names what has to come first.
         let isDone = [standing.state, AuthorityRecord.activeState].contains(outlook.record.state)
-        if !isDone { try outlook.require(isNow: request.now) }
-        let record = try await gate.write(question, context, act)
-        core.distrusted(record.id, standing)
-        core.logger.notice(
-            "an authority is distrusted",
-            metadata: ["authority": "\(record.id)", "state": "\(record.state)"]
-        )
+        if !request.rehearse, !isDone { try outlook.require(isNow: request.now) }
+        let order = ProposedStep(verb, request, outlook.record)
+        // Whether it may be done at all is for the act to say, in a rehearsal too.
+        let (result, proposal) = try await perform(order, request, question, context)
+        if request.rehearse {
+            return advised(try response(outlook, isRehearsal: true, proposal), verb)
+        }
+        guard case .authority(let record, _)? = result else {
+            return try response(outlook, isRehearsal: false, proposal)
+        }
         return advised(try response(outlook.with(record), isRehearsal: false), verb)
+    }
+
+    /// Does it or proposes it, and tells of it.
+    private func perform(
+        _ step: ProposedStep,
+        _ request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        _ question: AdminQuestion,
+        _ context: ServerContext
+    ) async throws -> (ProposedResult?, Signet_Admin_V1alpha1_Proposal?) {
+        let desk = ApprovalDesk(core: core, svid: try gate.svid(context))
+        let (isRehearsal, takes) = (request.rehearse, request.rehearse || request.takesProposal)
+        let (result, proposal) = try await gate.write(
+            question,
+            isRehearsal: isRehearsal,
+            context
+        ) { transaction, standing in
+            var generator = SystemRandomness()
+            return try desk.act(by: standing, in: transaction)
+                .order(.authority(step), takesProposal: takes, using: &generator)
+        }
+        guard !isRehearsal else {
+            return (result, proposal?.unstored.message(approved: 0, core.approvalRules))
+        }
+        if let result { core.carriedOut(result) }
+        if proposal != nil { await core.countProposals() }
+        return (result, proposal?.message(approved: 0, core.approvalRules))
     }
 
     // MARK: - What an act would do
@@ -265,9 +282,11 @@ extension AdministrationService {
 
     private func response(
         _ outlook: AuthorityOutlook,
-        isRehearsal: Bool
+        isRehearsal: Bool,
+        _ proposal: Signet_Admin_V1alpha1_Proposal? = nil
     ) throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
         try .with {
+            if let proposal { $0.proposal = proposal }
             $0.authority = try message(outlook.authority, outlook.record, outlook.issued)
             $0.rehearsed = isRehearsal
             $0.objections = outlook.objections
@@ -285,6 +304,22 @@ extension AdministrationService {
         _ authority: Authority
     ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
         try .with { $0.authority = try message(authority, AuthorityRecord(authority), nil) }
+    }
+}
+
+extension ProposedStep {
+    fileprivate init(
+        _ verb: AdminVerb,
+        _ request: Signet_Admin_V1alpha1_AuthorityActionRequest,
+        _ record: AuthorityRecord
+    ) {
+        self.init(
+            verb,
+            of: record.id,
+            in: record.state,
+            reason: request.reason,
+            isNow: request.now
+        )
     }
 }
 

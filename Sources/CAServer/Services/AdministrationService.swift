@@ -41,24 +41,23 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             selectors: try selectors(request.nodeSelectors, "selector"),
             ttlSeconds: request.ttlSeconds == 0 ? Self.defaultTokenSeconds : request.ttlSeconds
         )
-        let logic = core.logic
-        let expires = try await gate.write(question, context) { transaction, standing in
-            // Tokens that pin it were deleted when it was tainted, before this one was there.
-            for record in try transaction.distrustedAuthorities()
-            where token.authorityPins.contains(try authoritySPKISHA256(record.certificateDER)) {
-                throw APIError(
-                    .unavailable,
-                    APIError.authorityChanged,
-                    "an authority of the token was tainted or revoked in this moment; retry"
-                )
-            }
-            _ = try logic.createToken(order, by: standing, in: transaction)
-            return standing.now.wholeSeconds + Int64(order.ttlSeconds)
+        let act = ProposedAct.token(ProposedToken(order, pins: token.authorityPins))
+        let (takes, seconds) = (request.takesProposal, Int64(order.ttlSeconds))
+        let desk = ApprovalDesk(core: core, svid: try gate.svid(context))
+        let (proposal, expires) = try await gate.write(question, context) { transaction, standing in
+            var generator = SystemRandomness()
+            let answer = try desk.act(by: standing, in: transaction)
+                .order(act, takesProposal: takes, using: &generator)
+            return (answer.proposal, standing.now.wholeSeconds + seconds)
         }
+        if proposal != nil { await core.countProposals() }
+        let rules = core.approvalRules
         return .with {
             $0.token = token.text
-            $0.expiresAtUnixSeconds = expires
+            // Its time counts from when it is approved, which nobody knows.
+            if proposal == nil { $0.expiresAtUnixSeconds = expires }
             $0.agentSpiffeID = id.description
+            if let proposal { $0.proposal = proposal.message(approved: 0, rules) }
         }
     }
 
@@ -122,7 +121,29 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         request: Signet_Admin_V1alpha1_NodeActionRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_Node {
-        try await change(.unban, request, context)
+        let id = try core.logic.agentID(request.name)
+        let act = ProposedAct.unban(node: request.name, reason: request.reason)
+        let (name, takes) = (request.name, request.takesProposal)
+        let desk = ApprovalDesk(core: core, svid: try gate.svid(context))
+        let (answer, node, entries) = try await gate.write(
+            .exactly(.nodeBan, spiffeID: id.description),
+            context
+        ) { transaction, standing in
+            var generator = SystemRandomness()
+            let answer = try desk.act(by: standing, in: transaction)
+                .order(act, takesProposal: takes, using: &generator)
+            // The act has found it.
+            let node = try transaction.node(named: name)
+            let entries = try transaction.entryCount(node: node?.selectors ?? [])
+            return (answer, node, entries)
+        }
+        if let result = answer.result { core.carriedOut(result) }
+        var reply = node.map { message($0, entries: entries) } ?? .init()
+        if let proposal = answer.proposal {
+            await core.countProposals()
+            reply.proposal = proposal.message(approved: 0, core.approvalRules)
+        }
+        return reply
     }
 
     func evictNode(
@@ -132,6 +153,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         try await change(.evict, request, context)
     }
 
+    /// Bans or evicts.
     private func change(
         _ change: ServerLogic.StandingChange,
         _ request: Signet_Admin_V1alpha1_NodeActionRequest,
@@ -162,15 +184,10 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             return answer
         }
         let agent = AgentName(request.name)
-        switch change {
-        case .ban, .evict:
-            core.hub.removed(agent)
-            core.disconnect(id)
-        case .unban: core.hub.remembered(agent, selectors: node.selectors, mayBeLive: false)
-        }
+        core.hub.removed(agent)
+        core.disconnect(id)
         if change == .evict { core.metrics.adjust(.agentsKnown, by: -1) }
         var answer = message(node, entries: entries)
-        guard change != .unban else { return answer }
         do {
             answer.took(try await revokeHeld(by: id, request, change.verb, context))
         } catch {

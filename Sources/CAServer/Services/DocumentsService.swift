@@ -42,7 +42,13 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
             throw error
         }
         order.pruneOwner = request.pruneOwner.isEmpty ? nil : request.pruneOwner
-        return try await perform(order, .any(.apply), isDryRun: request.dryRun, context)
+        return try await perform(
+            order,
+            .any(.apply),
+            isDryRun: request.dryRun,
+            takesProposal: request.takesProposal,
+            context
+        )
     }
 
     func delete(
@@ -51,7 +57,13 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
         var order = DocumentOrder()
         order.deletions = try request.keys.map(Self.key)
-        return try await perform(order, .any(.delete), isDryRun: request.dryRun, context)
+        return try await perform(
+            order,
+            .any(.delete),
+            isDryRun: request.dryRun,
+            takesProposal: request.takesProposal,
+            context
+        )
     }
 
     func get(
@@ -189,46 +201,52 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         _ order: DocumentOrder,
         _ question: AdminQuestion,
         isDryRun: Bool,
+        takesProposal: Bool,
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
-        let (logic, peers) = (core.logic, core.hub.documentPeers)
+        let desk = ApprovalDesk(core: core, svid: try gate.svid(context))
         try take(order.documents.count + order.deletions.count, context)
         do {
-            let result = try await gate.write(question, isRehearsal: isDryRun, context) {
+            let answer = try await gate.write(question, isRehearsal: isDryRun, context) {
                 transaction,
                 standing in
                 var generator = SystemRandomness()
-                var act = DocumentAct(logic, by: standing, peers: peers, in: transaction)
-                return try act.perform(order, using: &generator)
+                return try desk.act(by: standing, in: transaction).apply(
+                    order,
+                    takesProposal: takesProposal || isDryRun,
+                    using: &generator
+                )
             }
-            core.metrics.increment(.documentApplies, isDryRun ? "rehearsed" : "applied")
-            if !isDryRun {
-                let change = result.outcomes.entryCountChange
-                if change != 0 { core.metrics.adjust(.entries, by: change) }
-                let proxies = result.outcomes.countChange(of: DataPathKind.proxy)
-                if proxies != 0 { core.metrics.adjust(.proxies, by: proxies) }
-                let partner = DocumentKind.federatedTrustDomain.rawValue
-                if result.outcomes.contains(where: { $0.key.kind == partner }) {
-                    core.federation.documentsChanged()
-                }
-            }
-            return result.message(isDryRun: isDryRun)
+            return await message(answer, isDryRun: isDryRun)
         } catch {
             core.metrics.increment(.documentApplies, "refused")
             throw error
         }
     }
 
-    /// Counts documents against what one admin may ask for.
+    private func message(
+        _ answer: DocumentAnswer,
+        isDryRun: Bool
+    ) async -> Signet_Admin_V1alpha1_ApplyResponse {
+        switch answer {
+        case .done(let result):
+            if isDryRun {
+                core.metrics.increment(.documentApplies, "rehearsed")
+            } else {
+                core.documentsChanged(result)
+            }
+            return result.message(isDryRun: isDryRun)
+        case .proposed(var proposal, let result):
+            core.metrics.increment(.documentApplies, isDryRun ? "rehearsed" : "proposed")
+            if isDryRun { proposal = proposal.unstored } else { await core.countProposals() }
+            var message = result.message(isDryRun: isDryRun)
+            message.proposal = proposal.message(approved: 0, core.approvalRules)
+            return message
+        }
+    }
+
     private func take(_ count: Int, _ context: ServerContext) throws {
-        let actor = try gate.actor(context).description
-        let wait = core.documentLimiter.take(count, of: actor, now: core.clock.bootTime)
-        guard let wait else { return }
-        throw APIError(
-            .exhausted,
-            "documentRate",
-            "too many documents at once from \(actor); try again in \(wait)"
-        )
+        try core.takeDocuments(count, of: try gate.actor(context))
     }
 
     /// All problems are told at once; those that only the datastore knows of come later.

@@ -8302,3 +8302,1017 @@ extension Signet_Admin_V1alpha1_Audit.ClientProtocol {
         )
     }
 }
+
+// MARK: - signet.admin.v1alpha1.Approvals
+
+/// Namespace containing generated types for the "signet.admin.v1alpha1.Approvals" service.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+package enum Signet_Admin_V1alpha1_Approvals: Sendable {
+    /// Service descriptor for the "signet.admin.v1alpha1.Approvals" service.
+    package static let descriptor = GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Approvals")
+    /// Namespace for method metadata.
+    package enum Method: Sendable {
+        /// Namespace for "List" metadata.
+        package enum List: Sendable {
+            /// Request type for "List".
+            package typealias Input = Signet_Admin_V1alpha1_ListProposalsRequest
+            /// Response type for "List".
+            package typealias Output = Signet_Admin_V1alpha1_ListProposalsResponse
+            /// Descriptor for "List".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Approvals"),
+                method: "List",
+                type: .unary
+            )
+        }
+        /// Namespace for "Get" metadata.
+        package enum Get: Sendable {
+            /// Request type for "Get".
+            package typealias Input = Signet_Admin_V1alpha1_GetProposalRequest
+            /// Response type for "Get".
+            package typealias Output = Signet_Admin_V1alpha1_GetProposalResponse
+            /// Descriptor for "Get".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Approvals"),
+                method: "Get",
+                type: .unary
+            )
+        }
+        /// Namespace for "Approve" metadata.
+        package enum Approve: Sendable {
+            /// Request type for "Approve".
+            package typealias Input = Signet_Admin_V1alpha1_ApproveProposalRequest
+            /// Response type for "Approve".
+            package typealias Output = Signet_Admin_V1alpha1_ApproveProposalResponse
+            /// Descriptor for "Approve".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Approvals"),
+                method: "Approve",
+                type: .unary
+            )
+        }
+        /// Namespace for "Withdraw" metadata.
+        package enum Withdraw: Sendable {
+            /// Request type for "Withdraw".
+            package typealias Input = Signet_Admin_V1alpha1_WithdrawProposalRequest
+            /// Response type for "Withdraw".
+            package typealias Output = Signet_Admin_V1alpha1_WithdrawProposalResponse
+            /// Descriptor for "Withdraw".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Approvals"),
+                method: "Withdraw",
+                type: .unary
+            )
+        }
+        /// Descriptors for all methods in the "signet.admin.v1alpha1.Approvals" service.
+        package static let descriptors: [GRPCCore.MethodDescriptor] = [
+            List.descriptor,
+            Get.descriptor,
+            Approve.descriptor,
+            Withdraw.descriptor
+        ]
+    }
+}
+
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension GRPCCore.ServiceDescriptor {
+    /// Service descriptor for the "signet.admin.v1alpha1.Approvals" service.
+    package static let signet_admin_v1Alpha1_Approvals = GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Approvals")
+}
+
+// MARK: signet.admin.v1alpha1.Approvals (server)
+
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Signet_Admin_V1alpha1_Approvals {
+    /// Streaming variant of the service protocol for the "signet.admin.v1alpha1.Approvals" service.
+    ///
+    /// This protocol is the lowest-level of the service protocols generated for this service
+    /// giving you the most flexibility over the implementation of your service. This comes at
+    /// the cost of more verbose and less strict APIs. Each RPC requires you to implement it in
+    /// terms of a request stream and response stream. Where the RPC expects only a single
+    /// request or response message, you are responsible for ensuring your implementation
+    /// maintains this invariant.
+    ///
+    /// Where possible, prefer using the stricter, less-verbose ``ServiceProtocol``
+    /// or ``SimpleServiceProtocol`` instead.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Acts that others have to approve before they are done.
+    package protocol StreamingServiceProtocol: GRPCCore.RegistrableRPCService {
+        /// Handle the "List" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What waits, as far as the caller may know of it, the oldest first.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ListProposalsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ListProposalsResponse` messages.
+        func list(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListProposalsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListProposalsResponse>
+
+        /// Handle the "Get" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All of one, for who could do it himself and may get what it changes.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_GetProposalRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_GetProposalResponse` messages.
+        func get(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_GetProposalRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_GetProposalResponse>
+
+        /// Handle the "Approve" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Counts the caller; the last who is needed has the act done.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ApproveProposalRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ApproveProposalResponse` messages.
+        func approve(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ApproveProposalResponse>
+
+        /// Handle the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > By who proposed it.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_WithdrawProposalRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_WithdrawProposalResponse` messages.
+        func withdraw(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse>
+    }
+
+    /// Service protocol for the "signet.admin.v1alpha1.Approvals" service.
+    ///
+    /// This protocol is higher level than ``StreamingServiceProtocol`` but lower level than
+    /// the ``SimpleServiceProtocol``, it provides access to request and response metadata and
+    /// trailing response metadata. If you don't need these then consider using
+    /// the ``SimpleServiceProtocol``. If you need fine grained control over your RPCs then
+    /// use ``StreamingServiceProtocol``.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Acts that others have to approve before they are done.
+    package protocol ServiceProtocol: Signet_Admin_V1alpha1_Approvals.StreamingServiceProtocol {
+        /// Handle the "List" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What waits, as far as the caller may know of it, the oldest first.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProposalsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ListProposalsResponse` message.
+        func list(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListProposalsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProposalsResponse>
+
+        /// Handle the "Get" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All of one, for who could do it himself and may get what it changes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_GetProposalRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_GetProposalResponse` message.
+        func get(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_GetProposalRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_GetProposalResponse>
+
+        /// Handle the "Approve" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Counts the caller; the last who is needed has the act done.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ApproveProposalRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ApproveProposalResponse` message.
+        func approve(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ApproveProposalResponse>
+
+        /// Handle the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > By who proposed it.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_WithdrawProposalRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_WithdrawProposalResponse` message.
+        func withdraw(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse>
+    }
+
+    /// Simple service protocol for the "signet.admin.v1alpha1.Approvals" service.
+    ///
+    /// This is the highest level protocol for the service. The API is the easiest to use but
+    /// doesn't provide access to request or response metadata. If you need access to these
+    /// then use ``ServiceProtocol`` instead.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Acts that others have to approve before they are done.
+    package protocol SimpleServiceProtocol: Signet_Admin_V1alpha1_Approvals.ServiceProtocol {
+        /// Handle the "List" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What waits, as far as the caller may know of it, the oldest first.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ListProposalsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ListProposalsResponse` to respond with.
+        func list(
+            request: Signet_Admin_V1alpha1_ListProposalsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ListProposalsResponse
+
+        /// Handle the "Get" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All of one, for who could do it himself and may get what it changes.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_GetProposalRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_GetProposalResponse` to respond with.
+        func get(
+            request: Signet_Admin_V1alpha1_GetProposalRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_GetProposalResponse
+
+        /// Handle the "Approve" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Counts the caller; the last who is needed has the act done.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ApproveProposalRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ApproveProposalResponse` to respond with.
+        func approve(
+            request: Signet_Admin_V1alpha1_ApproveProposalRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ApproveProposalResponse
+
+        /// Handle the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > By who proposed it.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_WithdrawProposalRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_WithdrawProposalResponse` to respond with.
+        func withdraw(
+            request: Signet_Admin_V1alpha1_WithdrawProposalRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_WithdrawProposalResponse
+    }
+}
+
+// Default implementation of 'registerMethods(with:)'.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Signet_Admin_V1alpha1_Approvals.StreamingServiceProtocol {
+    package func registerMethods<Transport>(with router: inout GRPCCore.RPCRouter<Transport>) where Transport: GRPCCore.ServerTransport {
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Approvals.Method.List.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListProposalsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListProposalsResponse>(),
+            handler: { request, context in
+                try await self.list(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Approvals.Method.Get.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_GetProposalRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_GetProposalResponse>(),
+            handler: { request, context in
+                try await self.get(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Approvals.Method.Approve.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ApproveProposalRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ApproveProposalResponse>(),
+            handler: { request, context in
+                try await self.approve(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Approvals.Method.Withdraw.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_WithdrawProposalRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_WithdrawProposalResponse>(),
+            handler: { request, context in
+                try await self.withdraw(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+    }
+}
+
+// Default implementation of streaming methods from 'StreamingServiceProtocol'.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Signet_Admin_V1alpha1_Approvals.ServiceProtocol {
+    package func list(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListProposalsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListProposalsResponse> {
+        let response = try await self.list(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func get(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_GetProposalRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_GetProposalResponse> {
+        let response = try await self.get(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func approve(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ApproveProposalResponse> {
+        let response = try await self.approve(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func withdraw(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse> {
+        let response = try await self.withdraw(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+}
+
+// Default implementation of methods from 'ServiceProtocol'.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
+    package func list(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListProposalsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProposalsResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListProposalsResponse>(
+            message: try await self.list(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func get(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_GetProposalRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_GetProposalResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_GetProposalResponse>(
+            message: try await self.get(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func approve(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ApproveProposalResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ApproveProposalResponse>(
+            message: try await self.approve(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func withdraw(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse>(
+            message: try await self.withdraw(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+}
+
+// MARK: signet.admin.v1alpha1.Approvals (client)
+
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Signet_Admin_V1alpha1_Approvals {
+    /// Generated client protocol for the "signet.admin.v1alpha1.Approvals" service.
+    ///
+    /// You don't need to implement this protocol directly, use the generated
+    /// implementation, ``Client``.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Acts that others have to approve before they are done.
+    package protocol ClientProtocol: Sendable {
+        /// Call the "List" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What waits, as far as the caller may know of it, the oldest first.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProposalsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListProposalsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListProposalsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func list<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProposalsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListProposalsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListProposalsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProposalsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Get" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All of one, for who could do it himself and may get what it changes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_GetProposalRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_GetProposalRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_GetProposalResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func get<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_GetProposalRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_GetProposalRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_GetProposalResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_GetProposalResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Approve" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Counts the caller; the last who is needed has the act done.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ApproveProposalRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ApproveProposalRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ApproveProposalResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func approve<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ApproveProposalResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ApproveProposalResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > By who proposed it.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_WithdrawProposalRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_WithdrawProposalRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_WithdrawProposalResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func withdraw<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_WithdrawProposalResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+    }
+
+    /// Generated client for the "signet.admin.v1alpha1.Approvals" service.
+    ///
+    /// The ``Client`` provides an implementation of ``ClientProtocol`` which wraps
+    /// a `GRPCCore.GRPCCClient`. The underlying `GRPCClient` provides the long-lived
+    /// means of communication with the remote peer.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Acts that others have to approve before they are done.
+    package struct Client<Transport>: ClientProtocol where Transport: GRPCCore.ClientTransport {
+        private let client: GRPCCore.GRPCClient<Transport>
+
+        /// Creates a new client wrapping the provided `GRPCCore.GRPCClient`.
+        ///
+        /// - Parameters:
+        ///   - client: A `GRPCCore.GRPCClient` providing a communication channel to the service.
+        package init(wrapping client: GRPCCore.GRPCClient<Transport>) {
+            self.client = client
+        }
+
+        /// Call the "List" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What waits, as far as the caller may know of it, the oldest first.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProposalsRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListProposalsRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListProposalsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func list<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProposalsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListProposalsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListProposalsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProposalsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Approvals.Method.List.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "Get" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > All of one, for who could do it himself and may get what it changes.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_GetProposalRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_GetProposalRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_GetProposalResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func get<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_GetProposalRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_GetProposalRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_GetProposalResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_GetProposalResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Approvals.Method.Get.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "Approve" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Counts the caller; the last who is needed has the act done.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ApproveProposalRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ApproveProposalRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ApproveProposalResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func approve<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ApproveProposalResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ApproveProposalResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Approvals.Method.Approve.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > By who proposed it.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_WithdrawProposalRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_WithdrawProposalRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_WithdrawProposalResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func withdraw<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_WithdrawProposalResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Approvals.Method.Withdraw.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+    }
+}
+
+// Helpers providing default arguments to 'ClientProtocol' methods.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Signet_Admin_V1alpha1_Approvals.ClientProtocol {
+    /// Call the "List" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What waits, as far as the caller may know of it, the oldest first.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListProposalsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func list<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProposalsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProposalsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.list(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListProposalsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListProposalsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Get" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > All of one, for who could do it himself and may get what it changes.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_GetProposalRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func get<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_GetProposalRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_GetProposalResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.get(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_GetProposalRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_GetProposalResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Approve" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Counts the caller; the last who is needed has the act done.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ApproveProposalRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func approve<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ApproveProposalResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.approve(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ApproveProposalRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ApproveProposalResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Withdraw" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > By who proposed it.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_WithdrawProposalRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func withdraw<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.withdraw(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_WithdrawProposalRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_WithdrawProposalResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+}
+
+// Helpers providing sugared APIs for 'ClientProtocol' methods.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Signet_Admin_V1alpha1_Approvals.ClientProtocol {
+    /// Call the "List" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What waits, as far as the caller may know of it, the oldest first.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func list<Result>(
+        _ message: Signet_Admin_V1alpha1_ListProposalsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListProposalsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListProposalsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.list(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Get" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > All of one, for who could do it himself and may get what it changes.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func get<Result>(
+        _ message: Signet_Admin_V1alpha1_GetProposalRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_GetProposalResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_GetProposalRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.get(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Approve" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Counts the caller; the last who is needed has the act done.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func approve<Result>(
+        _ message: Signet_Admin_V1alpha1_ApproveProposalRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ApproveProposalResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ApproveProposalRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.approve(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Withdraw" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > By who proposed it.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func withdraw<Result>(
+        _ message: Signet_Admin_V1alpha1_WithdrawProposalRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_WithdrawProposalResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_WithdrawProposalRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.withdraw(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+}

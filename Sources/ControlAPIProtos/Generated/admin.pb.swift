@@ -73,6 +73,9 @@ package nonisolated struct Signet_Admin_V1alpha1_ApplyRequest: Sendable {
   /// Documents with this label value of `signet/owner` that are not in `files` are deleted.
   package var pruneOwner: String = String()
 
+  /// The caller knows an answer that says that the change is proposed and not made.
+  package var takesProposal: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -98,11 +101,22 @@ package nonisolated struct Signet_Admin_V1alpha1_ApplyResponse: Sendable {
 
   package var dryRun: Bool = false
 
+  /// Nothing was changed: others have to approve it. Of a dry run: they would have to.
+  package var proposal: Signet_Admin_V1alpha1_Proposal {
+    get {_proposal ?? Signet_Admin_V1alpha1_Proposal()}
+    set {_proposal = newValue}
+  }
+  /// Returns true if `proposal` has been explicitly set.
+  package var hasProposal: Bool {self._proposal != nil}
+  /// Clears the value of `proposal`. Subsequent reads from it will return its default value.
+  package mutating func clearProposal() {self._proposal = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
   fileprivate var _revision: Signet_Node_V1alpha1_Revision? = nil
+  fileprivate var _proposal: Signet_Admin_V1alpha1_Proposal? = nil
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_DocumentChange: Sendable {
@@ -220,6 +234,9 @@ package nonisolated struct Signet_Admin_V1alpha1_DeleteRequest: Sendable {
 
   package var dryRun: Bool = false
 
+  /// As in ApplyRequest.
+  package var takesProposal: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -321,6 +338,9 @@ package nonisolated struct Signet_Admin_V1alpha1_CreateTokenRequest: Sendable {
   /// host:port, as the agent will reach it; empty takes the server's own.
   package var serverAddresses: [String] = []
 
+  /// As in ApplyRequest.
+  package var takesProposal: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -337,9 +357,21 @@ package nonisolated struct Signet_Admin_V1alpha1_CreateTokenResponse: Sendable {
 
   package var agentSpiffeID: String = String()
 
+  /// The token is worth something only once others have approved it; its time counts from then.
+  package var proposal: Signet_Admin_V1alpha1_Proposal {
+    get {_proposal ?? Signet_Admin_V1alpha1_Proposal()}
+    set {_proposal = newValue}
+  }
+  /// Returns true if `proposal` has been explicitly set.
+  package var hasProposal: Bool {self._proposal != nil}
+  /// Clears the value of `proposal`. Subsequent reads from it will return its default value.
+  package mutating func clearProposal() {self._proposal = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+
+  fileprivate var _proposal: Signet_Admin_V1alpha1_Proposal? = nil
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_Node: @unchecked Sendable {
@@ -439,6 +471,16 @@ package nonisolated struct Signet_Admin_V1alpha1_Node: @unchecked Sendable {
     set {_uniqueStorage()._identitiesRevoked = newValue}
   }
 
+  /// Only in the answer to lifting a ban: it is not lifted, others have to approve that.
+  package var proposal: Signet_Admin_V1alpha1_Proposal {
+    get {_storage._proposal ?? Signet_Admin_V1alpha1_Proposal()}
+    set {_uniqueStorage()._proposal = newValue}
+  }
+  /// Returns true if `proposal` has been explicitly set.
+  package var hasProposal: Bool {_storage._proposal != nil}
+  /// Clears the value of `proposal`. Subsequent reads from it will return its default value.
+  package mutating func clearProposal() {_uniqueStorage()._proposal = nil}
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -485,6 +527,9 @@ package nonisolated struct Signet_Admin_V1alpha1_NodeActionRequest: Sendable {
   package var name: String = String()
 
   package var reason: String = String()
+
+  /// As in ApplyRequest.
+  package var takesProposal: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -885,57 +930,100 @@ package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionRequest: Sendabl
   /// Only say what would happen.
   package var rehearse: Bool = false
 
+  /// As in ApplyRequest.
+  package var takesProposal: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 }
 
-package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionResponse: Sendable {
+package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   /// As it is now; after a rehearsal, as it was.
   package var authority: Signet_Admin_V1alpha1_Authority {
-    get {_authority ?? Signet_Admin_V1alpha1_Authority()}
-    set {_authority = newValue}
+    get {_storage._authority ?? Signet_Admin_V1alpha1_Authority()}
+    set {_uniqueStorage()._authority = newValue}
   }
   /// Returns true if `authority` has been explicitly set.
-  package var hasAuthority: Bool {self._authority != nil}
+  package var hasAuthority: Bool {_storage._authority != nil}
   /// Clears the value of `authority`. Subsequent reads from it will return its default value.
-  package mutating func clearAuthority() {self._authority = nil}
+  package mutating func clearAuthority() {_uniqueStorage()._authority = nil}
 
-  package var rehearsed: Bool = false
+  package var rehearsed: Bool {
+    get {_storage._rehearsed}
+    set {_uniqueStorage()._rehearsed = newValue}
+  }
 
   /// Why it is not done without `now`, one sentence each.
-  package var objections: [String] = []
+  package var objections: [String] {
+    get {_storage._objections}
+    set {_uniqueStorage()._objections = newValue}
+  }
 
   /// Agents that do not have the bundle of the moment, the first of them: live ones, and those that
   /// are away and may come back.
-  package var waitingAgents: [String] = []
+  package var waitingAgents: [String] {
+    get {_storage._waitingAgents}
+    set {_uniqueStorage()._waitingAgents = newValue}
+  }
 
-  package var waitingAgentCount: UInt64 = 0
+  package var waitingAgentCount: UInt64 {
+    get {_storage._waitingAgentCount}
+    set {_uniqueStorage()._waitingAgentCount = newValue}
+  }
 
-  package var absentAgents: [String] = []
+  package var absentAgents: [String] {
+    get {_storage._absentAgents}
+    set {_uniqueStorage()._absentAgents = newValue}
+  }
 
-  package var absentAgentCount: UInt64 = 0
+  package var absentAgentCount: UInt64 {
+    get {_storage._absentAgentCount}
+    set {_uniqueStorage()._absentAgentCount = newValue}
+  }
 
   /// SVIDs under the authority that have not expired; those whose holder was issued no newer one,
   /// and the first of their SPIFFE IDs.
-  package var validSvids: UInt64 = 0
+  package var validSvids: UInt64 {
+    get {_storage._validSvids}
+    set {_uniqueStorage()._validSvids = newValue}
+  }
 
-  package var notReplacedSvids: UInt64 = 0
+  package var notReplacedSvids: UInt64 {
+    get {_storage._notReplacedSvids}
+    set {_uniqueStorage()._notReplacedSvids = newValue}
+  }
 
-  package var notReplacedIds: [String] = []
+  package var notReplacedIds: [String] {
+    get {_storage._notReplacedIds}
+    set {_uniqueStorage()._notReplacedIds = newValue}
+  }
 
   /// What is left to be done by hand, one sentence each.
-  package var advice: [String] = []
+  package var advice: [String] {
+    get {_storage._advice}
+    set {_uniqueStorage()._advice = newValue}
+  }
+
+  /// Nothing was done: others have to approve it. Of a rehearsal: they would have to.
+  package var proposal: Signet_Admin_V1alpha1_Proposal {
+    get {_storage._proposal ?? Signet_Admin_V1alpha1_Proposal()}
+    set {_uniqueStorage()._proposal = newValue}
+  }
+  /// Returns true if `proposal` has been explicitly set.
+  package var hasProposal: Bool {_storage._proposal != nil}
+  /// Clears the value of `proposal`. Subsequent reads from it will return its default value.
+  package mutating func clearProposal() {_uniqueStorage()._proposal = nil}
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 
-  fileprivate var _authority: Signet_Admin_V1alpha1_Authority? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_ListEntriesRequest: Sendable {
@@ -1841,6 +1929,241 @@ package nonisolated struct Signet_Admin_V1alpha1_BackupSummary: Sendable {
   package init() {}
 }
 
+/// An act that waits for the approval of others.
+package nonisolated struct Signet_Admin_V1alpha1_Proposal: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty in the answer to a dry run.
+  package var id: Data = Data()
+
+  /// SHA-256 of its content; whoever approves sends it back.
+  package var sha256: Data = Data()
+
+  /// Who proposed it.
+  package var actor: String = String()
+
+  /// What kind of act it is: `documents`, `token`, `unban`, `authority.activate`,
+  /// `authority.revoke`, `authority.taint`.
+  package var act: String = String()
+
+  package var changeCount: UInt32 = 0
+
+  /// How many count so far, and how many others have to approve.
+  package var approved: UInt32 = 0
+
+  package var needed: UInt32 = 0
+
+  package var madeAtUnixMilliseconds: Int64 = 0
+
+  package var endsAtUnixMilliseconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_ListProposalsRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_ListProposalsResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var proposals: [Signet_Admin_V1alpha1_Proposal] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_GetProposalRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_GetProposalResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var proposal: Signet_Admin_V1alpha1_Proposal {
+    get {_proposal ?? Signet_Admin_V1alpha1_Proposal()}
+    set {_proposal = newValue}
+  }
+  /// Returns true if `proposal` has been explicitly set.
+  package var hasProposal: Bool {self._proposal != nil}
+  /// Clears the value of `proposal`. Subsequent reads from it will return its default value.
+  package mutating func clearProposal() {self._proposal = nil}
+
+  package var approvers: [String] = []
+
+  package var documents: [Signet_Admin_V1alpha1_ProposedDocument] = []
+
+  /// What an act that is not about documents is about.
+  package var details: [Signet_Admin_V1alpha1_ProposalDetail] = []
+
+  /// What whoever does it would be warned of, as far as the caller may know.
+  package var warnings: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _proposal: Signet_Admin_V1alpha1_Proposal? = nil
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_ProposalDetail: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var value: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_ProposedDocument: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var key: Signet_Admin_V1alpha1_DocumentKey {
+    get {_key ?? Signet_Admin_V1alpha1_DocumentKey()}
+    set {_key = newValue}
+  }
+  /// Returns true if `key` has been explicitly set.
+  package var hasKey: Bool {self._key != nil}
+  /// Clears the value of `key`. Subsequent reads from it will return its default value.
+  package mutating func clearKey() {self._key = nil}
+
+  /// create, update or delete.
+  package var verb: String = String()
+
+  /// YAML of the document as it is; empty when it is created.
+  package var before: String = String()
+
+  /// YAML of the document as it would be; empty when it is deleted.
+  package var after: String = String()
+
+  /// Who wrote it last; empty when it is created.
+  package var updatedBy: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _key: Signet_Admin_V1alpha1_DocumentKey? = nil
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_ApproveProposalRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: Data = Data()
+
+  /// Of what the caller has looked at.
+  package var sha256: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_ApproveProposalResponse: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// approved: others are needed still; carriedOut; stale or proposerDenied: it has ended, and
+  /// nothing was done.
+  package var outcome: String {
+    get {_storage._outcome}
+    set {_uniqueStorage()._outcome = newValue}
+  }
+
+  package var approved: UInt32 {
+    get {_storage._approved}
+    set {_uniqueStorage()._approved = newValue}
+  }
+
+  package var needed: UInt32 {
+    get {_storage._needed}
+    set {_uniqueStorage()._needed = newValue}
+  }
+
+  /// Who had approved it and may not do it any more.
+  package var struck: [String] {
+    get {_storage._struck}
+    set {_uniqueStorage()._struck = newValue}
+  }
+
+  /// Why it has ended.
+  package var reason: String {
+    get {_storage._reason}
+    set {_uniqueStorage()._reason = newValue}
+  }
+
+  /// What became of its documents.
+  package var applied: Signet_Admin_V1alpha1_ApplyResponse {
+    get {_storage._applied ?? Signet_Admin_V1alpha1_ApplyResponse()}
+    set {_uniqueStorage()._applied = newValue}
+  }
+  /// Returns true if `applied` has been explicitly set.
+  package var hasApplied: Bool {_storage._applied != nil}
+  /// Clears the value of `applied`. Subsequent reads from it will return its default value.
+  package mutating func clearApplied() {_uniqueStorage()._applied = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_WithdrawProposalRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_WithdrawProposalResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "signet.admin.v1alpha1"
@@ -1927,7 +2250,7 @@ nonisolated extension Signet_Admin_V1alpha1_SourceFile: SwiftProtobuf.Message, S
 
 nonisolated extension Signet_Admin_V1alpha1_ApplyRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ApplyRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}files\0\u{3}dry_run\0\u{3}prune_owner\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}files\0\u{3}dry_run\0\u{3}prune_owner\0\u{4})takes_proposal\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1938,6 +2261,7 @@ nonisolated extension Signet_Admin_V1alpha1_ApplyRequest: SwiftProtobuf.Message,
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.files) }()
       case 2: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.pruneOwner) }()
+      case 44: try { try decoder.decodeSingularBoolField(value: &self.takesProposal) }()
       default: break
       }
     }
@@ -1953,6 +2277,9 @@ nonisolated extension Signet_Admin_V1alpha1_ApplyRequest: SwiftProtobuf.Message,
     if !self.pruneOwner.isEmpty {
       try visitor.visitSingularStringField(value: self.pruneOwner, fieldNumber: 3)
     }
+    if self.takesProposal != false {
+      try visitor.visitSingularBoolField(value: self.takesProposal, fieldNumber: 44)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1960,6 +2287,7 @@ nonisolated extension Signet_Admin_V1alpha1_ApplyRequest: SwiftProtobuf.Message,
     if lhs.files != rhs.files {return false}
     if lhs.dryRun != rhs.dryRun {return false}
     if lhs.pruneOwner != rhs.pruneOwner {return false}
+    if lhs.takesProposal != rhs.takesProposal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1967,7 +2295,7 @@ nonisolated extension Signet_Admin_V1alpha1_ApplyRequest: SwiftProtobuf.Message,
 
 nonisolated extension Signet_Admin_V1alpha1_ApplyResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ApplyResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}changes\0\u{1}warnings\0\u{3}dry_run\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}changes\0\u{1}warnings\0\u{3}dry_run\0\u{2})proposal\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1979,6 +2307,7 @@ nonisolated extension Signet_Admin_V1alpha1_ApplyResponse: SwiftProtobuf.Message
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.changes) }()
       case 3: try { try decoder.decodeRepeatedStringField(value: &self.warnings) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
+      case 45: try { try decoder.decodeSingularMessageField(value: &self._proposal) }()
       default: break
       }
     }
@@ -2001,6 +2330,9 @@ nonisolated extension Signet_Admin_V1alpha1_ApplyResponse: SwiftProtobuf.Message
     if self.dryRun != false {
       try visitor.visitSingularBoolField(value: self.dryRun, fieldNumber: 4)
     }
+    try { if let v = self._proposal {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 45)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2009,6 +2341,7 @@ nonisolated extension Signet_Admin_V1alpha1_ApplyResponse: SwiftProtobuf.Message
     if lhs.changes != rhs.changes {return false}
     if lhs.warnings != rhs.warnings {return false}
     if lhs.dryRun != rhs.dryRun {return false}
+    if lhs._proposal != rhs._proposal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2234,7 +2567,7 @@ nonisolated extension Signet_Admin_V1alpha1_StoredDocument: SwiftProtobuf.Messag
 
 nonisolated extension Signet_Admin_V1alpha1_DeleteRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DeleteRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}keys\0\u{3}dry_run\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}keys\0\u{3}dry_run\0\u{4})takes_proposal\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2244,6 +2577,7 @@ nonisolated extension Signet_Admin_V1alpha1_DeleteRequest: SwiftProtobuf.Message
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.keys) }()
       case 2: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
+      case 43: try { try decoder.decodeSingularBoolField(value: &self.takesProposal) }()
       default: break
       }
     }
@@ -2256,12 +2590,16 @@ nonisolated extension Signet_Admin_V1alpha1_DeleteRequest: SwiftProtobuf.Message
     if self.dryRun != false {
       try visitor.visitSingularBoolField(value: self.dryRun, fieldNumber: 2)
     }
+    if self.takesProposal != false {
+      try visitor.visitSingularBoolField(value: self.takesProposal, fieldNumber: 43)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_DeleteRequest, rhs: Signet_Admin_V1alpha1_DeleteRequest) -> Bool {
     if lhs.keys != rhs.keys {return false}
     if lhs.dryRun != rhs.dryRun {return false}
+    if lhs.takesProposal != rhs.takesProposal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2437,7 +2775,7 @@ nonisolated extension Signet_Admin_V1alpha1_RefusedByNode: SwiftProtobuf.Message
 
 nonisolated extension Signet_Admin_V1alpha1_CreateTokenRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CreateTokenRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}agent_name\0\u{3}node_selectors\0\u{3}ttl_seconds\0\u{3}server_addresses\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}agent_name\0\u{3}node_selectors\0\u{3}ttl_seconds\0\u{3}server_addresses\0\u{4})takes_proposal\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2449,6 +2787,7 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenRequest: SwiftProtobuf.Me
       case 2: try { try decoder.decodeRepeatedStringField(value: &self.nodeSelectors) }()
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.ttlSeconds) }()
       case 4: try { try decoder.decodeRepeatedStringField(value: &self.serverAddresses) }()
+      case 45: try { try decoder.decodeSingularBoolField(value: &self.takesProposal) }()
       default: break
       }
     }
@@ -2467,6 +2806,9 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenRequest: SwiftProtobuf.Me
     if !self.serverAddresses.isEmpty {
       try visitor.visitRepeatedStringField(value: self.serverAddresses, fieldNumber: 4)
     }
+    if self.takesProposal != false {
+      try visitor.visitSingularBoolField(value: self.takesProposal, fieldNumber: 45)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2475,6 +2817,7 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenRequest: SwiftProtobuf.Me
     if lhs.nodeSelectors != rhs.nodeSelectors {return false}
     if lhs.ttlSeconds != rhs.ttlSeconds {return false}
     if lhs.serverAddresses != rhs.serverAddresses {return false}
+    if lhs.takesProposal != rhs.takesProposal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2482,7 +2825,7 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenRequest: SwiftProtobuf.Me
 
 nonisolated extension Signet_Admin_V1alpha1_CreateTokenResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CreateTokenResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}token\0\u{3}expires_at_unix_seconds\0\u{3}agent_spiffe_id\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}token\0\u{3}expires_at_unix_seconds\0\u{3}agent_spiffe_id\0\u{2})proposal\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2493,12 +2836,17 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenResponse: SwiftProtobuf.M
       case 1: try { try decoder.decodeSingularStringField(value: &self.token) }()
       case 2: try { try decoder.decodeSingularInt64Field(value: &self.expiresAtUnixSeconds) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.agentSpiffeID) }()
+      case 44: try { try decoder.decodeSingularMessageField(value: &self._proposal) }()
       default: break
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.token.isEmpty {
       try visitor.visitSingularStringField(value: self.token, fieldNumber: 1)
     }
@@ -2508,6 +2856,9 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenResponse: SwiftProtobuf.M
     if !self.agentSpiffeID.isEmpty {
       try visitor.visitSingularStringField(value: self.agentSpiffeID, fieldNumber: 3)
     }
+    try { if let v = self._proposal {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 44)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2515,6 +2866,7 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenResponse: SwiftProtobuf.M
     if lhs.token != rhs.token {return false}
     if lhs.expiresAtUnixSeconds != rhs.expiresAtUnixSeconds {return false}
     if lhs.agentSpiffeID != rhs.agentSpiffeID {return false}
+    if lhs._proposal != rhs._proposal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2522,7 +2874,7 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenResponse: SwiftProtobuf.M
 
 nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Node"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}spiffe_id\0\u{1}selectors\0\u{1}attestation\0\u{3}attested_at_unix_seconds\0\u{3}svid_not_after_unix_seconds\0\u{1}serial\0\u{1}banned\0\u{3}ban_reason\0\u{1}connected\0\u{3}last_seen_unix_seconds\0\u{1}applied\0\u{1}version\0\u{3}entries_in_scope\0\u{3}certificates_revoked\0\u{3}certificates_not_revoked\0\u{3}identities_revoked\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}spiffe_id\0\u{1}selectors\0\u{1}attestation\0\u{3}attested_at_unix_seconds\0\u{3}svid_not_after_unix_seconds\0\u{1}serial\0\u{1}banned\0\u{3}ban_reason\0\u{1}connected\0\u{3}last_seen_unix_seconds\0\u{1}applied\0\u{1}version\0\u{3}entries_in_scope\0\u{3}certificates_revoked\0\u{3}certificates_not_revoked\0\u{3}identities_revoked\0\u{2})proposal\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
@@ -2542,6 +2894,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
     var _certificatesRevoked: UInt64 = 0
     var _certificatesNotRevoked: UInt64 = 0
     var _identitiesRevoked: UInt64 = 0
+    var _proposal: Signet_Admin_V1alpha1_Proposal? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2569,6 +2922,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
       _certificatesRevoked = source._certificatesRevoked
       _certificatesNotRevoked = source._certificatesNotRevoked
       _identitiesRevoked = source._identitiesRevoked
+      _proposal = source._proposal
     }
   }
 
@@ -2604,6 +2958,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
         case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._certificatesRevoked) }()
         case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._certificatesNotRevoked) }()
         case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._identitiesRevoked) }()
+        case 58: try { try decoder.decodeSingularMessageField(value: &_storage._proposal) }()
         default: break
         }
       }
@@ -2667,6 +3022,9 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
       if _storage._identitiesRevoked != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._identitiesRevoked, fieldNumber: 17)
       }
+      try { if let v = _storage._proposal {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 58)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2693,6 +3051,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
         if _storage._certificatesRevoked != rhs_storage._certificatesRevoked {return false}
         if _storage._certificatesNotRevoked != rhs_storage._certificatesNotRevoked {return false}
         if _storage._identitiesRevoked != rhs_storage._identitiesRevoked {return false}
+        if _storage._proposal != rhs_storage._proposal {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2779,7 +3138,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListNodesResponse: SwiftProtobuf.Mes
 
 nonisolated extension Signet_Admin_V1alpha1_NodeActionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".NodeActionRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}reason\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}reason\0\u{4})takes_proposal\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2789,6 +3148,7 @@ nonisolated extension Signet_Admin_V1alpha1_NodeActionRequest: SwiftProtobuf.Mes
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 43: try { try decoder.decodeSingularBoolField(value: &self.takesProposal) }()
       default: break
       }
     }
@@ -2801,12 +3161,16 @@ nonisolated extension Signet_Admin_V1alpha1_NodeActionRequest: SwiftProtobuf.Mes
     if !self.reason.isEmpty {
       try visitor.visitSingularStringField(value: self.reason, fieldNumber: 2)
     }
+    if self.takesProposal != false {
+      try visitor.visitSingularBoolField(value: self.takesProposal, fieldNumber: 43)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_NodeActionRequest, rhs: Signet_Admin_V1alpha1_NodeActionRequest) -> Bool {
     if lhs.name != rhs.name {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.takesProposal != rhs.takesProposal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3545,7 +3909,7 @@ nonisolated extension Signet_Admin_V1alpha1_PrepareAuthorityRequest: SwiftProtob
 
 nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AuthorityActionRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}reason\0\u{1}now\0\u{1}rehearse\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}reason\0\u{1}now\0\u{1}rehearse\0\u{4})takes_proposal\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3557,6 +3921,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobu
       case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.now) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.rehearse) }()
+      case 45: try { try decoder.decodeSingularBoolField(value: &self.takesProposal) }()
       default: break
       }
     }
@@ -3575,6 +3940,9 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobu
     if self.rehearse != false {
       try visitor.visitSingularBoolField(value: self.rehearse, fieldNumber: 4)
     }
+    if self.takesProposal != false {
+      try visitor.visitSingularBoolField(value: self.takesProposal, fieldNumber: 45)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3583,6 +3951,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobu
     if lhs.reason != rhs.reason {return false}
     if lhs.now != rhs.now {return false}
     if lhs.rehearse != rhs.rehearse {return false}
+    if lhs.takesProposal != rhs.takesProposal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3590,83 +3959,146 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AuthorityActionResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0\u{1}rehearsed\0\u{1}objections\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}absent_agents\0\u{3}absent_agent_count\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}not_replaced_ids\0\u{1}advice\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0\u{1}rehearsed\0\u{1}objections\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}absent_agents\0\u{3}absent_agent_count\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}not_replaced_ids\0\u{1}advice\0\u{2})proposal\0")
+
+  fileprivate class _StorageClass {
+    var _authority: Signet_Admin_V1alpha1_Authority? = nil
+    var _rehearsed: Bool = false
+    var _objections: [String] = []
+    var _waitingAgents: [String] = []
+    var _waitingAgentCount: UInt64 = 0
+    var _absentAgents: [String] = []
+    var _absentAgentCount: UInt64 = 0
+    var _validSvids: UInt64 = 0
+    var _notReplacedSvids: UInt64 = 0
+    var _notReplacedIds: [String] = []
+    var _advice: [String] = []
+    var _proposal: Signet_Admin_V1alpha1_Proposal? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _authority = source._authority
+      _rehearsed = source._rehearsed
+      _objections = source._objections
+      _waitingAgents = source._waitingAgents
+      _waitingAgentCount = source._waitingAgentCount
+      _absentAgents = source._absentAgents
+      _absentAgentCount = source._absentAgentCount
+      _validSvids = source._validSvids
+      _notReplacedSvids = source._notReplacedSvids
+      _notReplacedIds = source._notReplacedIds
+      _advice = source._advice
+      _proposal = source._proposal
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._authority) }()
-      case 2: try { try decoder.decodeSingularBoolField(value: &self.rehearsed) }()
-      case 3: try { try decoder.decodeRepeatedStringField(value: &self.objections) }()
-      case 4: try { try decoder.decodeRepeatedStringField(value: &self.waitingAgents) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.waitingAgentCount) }()
-      case 6: try { try decoder.decodeRepeatedStringField(value: &self.absentAgents) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.absentAgentCount) }()
-      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.validSvids) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.notReplacedSvids) }()
-      case 10: try { try decoder.decodeRepeatedStringField(value: &self.notReplacedIds) }()
-      case 11: try { try decoder.decodeRepeatedStringField(value: &self.advice) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularMessageField(value: &_storage._authority) }()
+        case 2: try { try decoder.decodeSingularBoolField(value: &_storage._rehearsed) }()
+        case 3: try { try decoder.decodeRepeatedStringField(value: &_storage._objections) }()
+        case 4: try { try decoder.decodeRepeatedStringField(value: &_storage._waitingAgents) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._waitingAgentCount) }()
+        case 6: try { try decoder.decodeRepeatedStringField(value: &_storage._absentAgents) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._absentAgentCount) }()
+        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._validSvids) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._notReplacedSvids) }()
+        case 10: try { try decoder.decodeRepeatedStringField(value: &_storage._notReplacedIds) }()
+        case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._advice) }()
+        case 52: try { try decoder.decodeSingularMessageField(value: &_storage._proposal) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._authority {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if self.rehearsed != false {
-      try visitor.visitSingularBoolField(value: self.rehearsed, fieldNumber: 2)
-    }
-    if !self.objections.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.objections, fieldNumber: 3)
-    }
-    if !self.waitingAgents.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.waitingAgents, fieldNumber: 4)
-    }
-    if self.waitingAgentCount != 0 {
-      try visitor.visitSingularUInt64Field(value: self.waitingAgentCount, fieldNumber: 5)
-    }
-    if !self.absentAgents.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.absentAgents, fieldNumber: 6)
-    }
-    if self.absentAgentCount != 0 {
-      try visitor.visitSingularUInt64Field(value: self.absentAgentCount, fieldNumber: 7)
-    }
-    if self.validSvids != 0 {
-      try visitor.visitSingularUInt64Field(value: self.validSvids, fieldNumber: 8)
-    }
-    if self.notReplacedSvids != 0 {
-      try visitor.visitSingularUInt64Field(value: self.notReplacedSvids, fieldNumber: 9)
-    }
-    if !self.notReplacedIds.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.notReplacedIds, fieldNumber: 10)
-    }
-    if !self.advice.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.advice, fieldNumber: 11)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      try { if let v = _storage._authority {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+      } }()
+      if _storage._rehearsed != false {
+        try visitor.visitSingularBoolField(value: _storage._rehearsed, fieldNumber: 2)
+      }
+      if !_storage._objections.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._objections, fieldNumber: 3)
+      }
+      if !_storage._waitingAgents.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._waitingAgents, fieldNumber: 4)
+      }
+      if _storage._waitingAgentCount != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._waitingAgentCount, fieldNumber: 5)
+      }
+      if !_storage._absentAgents.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._absentAgents, fieldNumber: 6)
+      }
+      if _storage._absentAgentCount != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._absentAgentCount, fieldNumber: 7)
+      }
+      if _storage._validSvids != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._validSvids, fieldNumber: 8)
+      }
+      if _storage._notReplacedSvids != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._notReplacedSvids, fieldNumber: 9)
+      }
+      if !_storage._notReplacedIds.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._notReplacedIds, fieldNumber: 10)
+      }
+      if !_storage._advice.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._advice, fieldNumber: 11)
+      }
+      try { if let v = _storage._proposal {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 52)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_AuthorityActionResponse, rhs: Signet_Admin_V1alpha1_AuthorityActionResponse) -> Bool {
-    if lhs._authority != rhs._authority {return false}
-    if lhs.rehearsed != rhs.rehearsed {return false}
-    if lhs.objections != rhs.objections {return false}
-    if lhs.waitingAgents != rhs.waitingAgents {return false}
-    if lhs.waitingAgentCount != rhs.waitingAgentCount {return false}
-    if lhs.absentAgents != rhs.absentAgents {return false}
-    if lhs.absentAgentCount != rhs.absentAgentCount {return false}
-    if lhs.validSvids != rhs.validSvids {return false}
-    if lhs.notReplacedSvids != rhs.notReplacedSvids {return false}
-    if lhs.notReplacedIds != rhs.notReplacedIds {return false}
-    if lhs.advice != rhs.advice {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._authority != rhs_storage._authority {return false}
+        if _storage._rehearsed != rhs_storage._rehearsed {return false}
+        if _storage._objections != rhs_storage._objections {return false}
+        if _storage._waitingAgents != rhs_storage._waitingAgents {return false}
+        if _storage._waitingAgentCount != rhs_storage._waitingAgentCount {return false}
+        if _storage._absentAgents != rhs_storage._absentAgents {return false}
+        if _storage._absentAgentCount != rhs_storage._absentAgentCount {return false}
+        if _storage._validSvids != rhs_storage._validSvids {return false}
+        if _storage._notReplacedSvids != rhs_storage._notReplacedSvids {return false}
+        if _storage._notReplacedIds != rhs_storage._notReplacedIds {return false}
+        if _storage._advice != rhs_storage._advice {return false}
+        if _storage._proposal != rhs_storage._proposal {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5578,6 +6010,487 @@ nonisolated extension Signet_Admin_V1alpha1_BackupSummary: SwiftProtobuf.Message
     if lhs.bytes != rhs.bytes {return false}
     if lhs.sha256 != rhs.sha256 {return false}
     if lhs.revision != rhs.revision {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_Proposal: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Proposal"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}sha256\0\u{1}actor\0\u{1}act\0\u{3}change_count\0\u{1}approved\0\u{1}needed\0\u{3}made_at_unix_milliseconds\0\u{3}ends_at_unix_milliseconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.sha256) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.actor) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.act) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.changeCount) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.approved) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.needed) }()
+      case 8: try { try decoder.decodeSingularInt64Field(value: &self.madeAtUnixMilliseconds) }()
+      case 9: try { try decoder.decodeSingularInt64Field(value: &self.endsAtUnixMilliseconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularBytesField(value: self.id, fieldNumber: 1)
+    }
+    if !self.sha256.isEmpty {
+      try visitor.visitSingularBytesField(value: self.sha256, fieldNumber: 2)
+    }
+    if !self.actor.isEmpty {
+      try visitor.visitSingularStringField(value: self.actor, fieldNumber: 3)
+    }
+    if !self.act.isEmpty {
+      try visitor.visitSingularStringField(value: self.act, fieldNumber: 4)
+    }
+    if self.changeCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.changeCount, fieldNumber: 5)
+    }
+    if self.approved != 0 {
+      try visitor.visitSingularUInt32Field(value: self.approved, fieldNumber: 6)
+    }
+    if self.needed != 0 {
+      try visitor.visitSingularUInt32Field(value: self.needed, fieldNumber: 7)
+    }
+    if self.madeAtUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.madeAtUnixMilliseconds, fieldNumber: 8)
+    }
+    if self.endsAtUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.endsAtUnixMilliseconds, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_Proposal, rhs: Signet_Admin_V1alpha1_Proposal) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.sha256 != rhs.sha256 {return false}
+    if lhs.actor != rhs.actor {return false}
+    if lhs.act != rhs.act {return false}
+    if lhs.changeCount != rhs.changeCount {return false}
+    if lhs.approved != rhs.approved {return false}
+    if lhs.needed != rhs.needed {return false}
+    if lhs.madeAtUnixMilliseconds != rhs.madeAtUnixMilliseconds {return false}
+    if lhs.endsAtUnixMilliseconds != rhs.endsAtUnixMilliseconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ListProposalsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ListProposalsRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ListProposalsRequest, rhs: Signet_Admin_V1alpha1_ListProposalsRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ListProposalsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ListProposalsResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}proposals\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.proposals) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.proposals.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.proposals, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ListProposalsResponse, rhs: Signet_Admin_V1alpha1_ListProposalsResponse) -> Bool {
+    if lhs.proposals != rhs.proposals {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_GetProposalRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".GetProposalRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.id) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularBytesField(value: self.id, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_GetProposalRequest, rhs: Signet_Admin_V1alpha1_GetProposalRequest) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_GetProposalResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".GetProposalResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}proposal\0\u{1}approvers\0\u{1}documents\0\u{1}details\0\u{1}warnings\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._proposal) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.approvers) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.documents) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.details) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.warnings) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._proposal {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.approvers.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.approvers, fieldNumber: 2)
+    }
+    if !self.documents.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.documents, fieldNumber: 3)
+    }
+    if !self.details.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.details, fieldNumber: 4)
+    }
+    if !self.warnings.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.warnings, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_GetProposalResponse, rhs: Signet_Admin_V1alpha1_GetProposalResponse) -> Bool {
+    if lhs._proposal != rhs._proposal {return false}
+    if lhs.approvers != rhs.approvers {return false}
+    if lhs.documents != rhs.documents {return false}
+    if lhs.details != rhs.details {return false}
+    if lhs.warnings != rhs.warnings {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ProposalDetail: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProposalDetail"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}value\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.value) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.value.isEmpty {
+      try visitor.visitSingularStringField(value: self.value, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ProposalDetail, rhs: Signet_Admin_V1alpha1_ProposalDetail) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.value != rhs.value {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ProposedDocument: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ProposedDocument"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}verb\0\u{1}before\0\u{1}after\0\u{3}updated_by\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.verb) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.before) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.after) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.updatedBy) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._key {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.verb.isEmpty {
+      try visitor.visitSingularStringField(value: self.verb, fieldNumber: 2)
+    }
+    if !self.before.isEmpty {
+      try visitor.visitSingularStringField(value: self.before, fieldNumber: 3)
+    }
+    if !self.after.isEmpty {
+      try visitor.visitSingularStringField(value: self.after, fieldNumber: 4)
+    }
+    if !self.updatedBy.isEmpty {
+      try visitor.visitSingularStringField(value: self.updatedBy, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ProposedDocument, rhs: Signet_Admin_V1alpha1_ProposedDocument) -> Bool {
+    if lhs._key != rhs._key {return false}
+    if lhs.verb != rhs.verb {return false}
+    if lhs.before != rhs.before {return false}
+    if lhs.after != rhs.after {return false}
+    if lhs.updatedBy != rhs.updatedBy {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ApproveProposalRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ApproveProposalRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}sha256\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.sha256) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularBytesField(value: self.id, fieldNumber: 1)
+    }
+    if !self.sha256.isEmpty {
+      try visitor.visitSingularBytesField(value: self.sha256, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ApproveProposalRequest, rhs: Signet_Admin_V1alpha1_ApproveProposalRequest) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.sha256 != rhs.sha256 {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_ApproveProposalResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".ApproveProposalResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}outcome\0\u{1}approved\0\u{1}needed\0\u{1}struck\0\u{1}reason\0\u{1}applied\0")
+
+  fileprivate class _StorageClass {
+    var _outcome: String = String()
+    var _approved: UInt32 = 0
+    var _needed: UInt32 = 0
+    var _struck: [String] = []
+    var _reason: String = String()
+    var _applied: Signet_Admin_V1alpha1_ApplyResponse? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _outcome = source._outcome
+      _approved = source._approved
+      _needed = source._needed
+      _struck = source._struck
+      _reason = source._reason
+      _applied = source._applied
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._outcome) }()
+        case 2: try { try decoder.decodeSingularUInt32Field(value: &_storage._approved) }()
+        case 3: try { try decoder.decodeSingularUInt32Field(value: &_storage._needed) }()
+        case 4: try { try decoder.decodeRepeatedStringField(value: &_storage._struck) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._reason) }()
+        case 6: try { try decoder.decodeSingularMessageField(value: &_storage._applied) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._outcome.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._outcome, fieldNumber: 1)
+      }
+      if _storage._approved != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._approved, fieldNumber: 2)
+      }
+      if _storage._needed != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._needed, fieldNumber: 3)
+      }
+      if !_storage._struck.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._struck, fieldNumber: 4)
+      }
+      if !_storage._reason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._reason, fieldNumber: 5)
+      }
+      try { if let v = _storage._applied {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_ApproveProposalResponse, rhs: Signet_Admin_V1alpha1_ApproveProposalResponse) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._outcome != rhs_storage._outcome {return false}
+        if _storage._approved != rhs_storage._approved {return false}
+        if _storage._needed != rhs_storage._needed {return false}
+        if _storage._struck != rhs_storage._struck {return false}
+        if _storage._reason != rhs_storage._reason {return false}
+        if _storage._applied != rhs_storage._applied {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_WithdrawProposalRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".WithdrawProposalRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.id) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularBytesField(value: self.id, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_WithdrawProposalRequest, rhs: Signet_Admin_V1alpha1_WithdrawProposalRequest) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_WithdrawProposalResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".WithdrawProposalResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_WithdrawProposalResponse, rhs: Signet_Admin_V1alpha1_WithdrawProposalResponse) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -14,9 +14,9 @@ package enum BackupTables {
     ]
 
     /// What must not come back: the log and its tree, which are files of their own, tokens by which
-    /// nodes join, and what is of one epoch or one file alone.
+    /// nodes join, what others were asked to approve, and what is of one epoch or one file alone.
     package static let empty = [
-        "audit_leaves", "audit_namespaces", "audit_serials", "audit_spiffe_ids", "audit_tree",
-        "changes", "join_tokens", "probe",
+        "approvals", "audit_leaves", "audit_namespaces", "audit_serials", "audit_spiffe_ids",
+        "audit_tree", "changes", "join_tokens", "probe", "proposals",
     ]
 }

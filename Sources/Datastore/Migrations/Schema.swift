@@ -36,6 +36,7 @@ package enum Schema {
         Migration(name: "0015-federated-bundles", apply: Migration0015FederatedBundles.apply),
         Migration(name: "0016-delegation", apply: Migration0016Delegation.apply),
         Migration(name: "0017-recheck", apply: Migration0017Recheck.apply),
+        Migration(name: "0018-proposals", apply: Migration0018Proposals.apply),
     ]
 
     static let migrator = migrator(upTo: migrations.count)

@@ -43,6 +43,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case issuanceDuration = "signet_server_issuance_duration_seconds"
     case issuanceRefusals = "signet_server_issuance_refusals_total"
     case observedEndpoints = "signet_server_observed_endpoints"
+    case proposals = "signet_server_proposals"
     case proxies = "signet_server_proxies"
     case proxiesAttached = "signet_server_proxies_attached"
     case publicClosings = "signet_server_public_connections_closed_total"

@@ -27,7 +27,7 @@ extension Metric {
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
             .entries, .entriesOutsideProfile, .federationConfirmedTime, .observedEndpoints,
-            .proxies,
+            .proposals, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
             .revocationListLeftOut, .revocationListNextUpdate, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .startTime, .stateRevision,
@@ -102,7 +102,7 @@ extension Metric {
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
             .decisionStoreUp, .decisionStored, .entries, .entriesOutsideProfile, .fetchDuration,
             .proxyAccessLogDropped,
-            .endpointsRefused, .issuanceDuration, .observedEndpoints, .proxies,
+            .endpointsRefused, .issuanceDuration, .observedEndpoints, .proposals, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
             .proxyStaleKeys, .proxyUncounted, .revision, .revocationListsSigned,
             .revocationListsWithheld, .revocations,
@@ -129,7 +129,8 @@ extension Metric {
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
         case .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
-            .federationConfirmedTime, .federationFetches, .publicClosings, .publicResponses,
+            .federationConfirmedTime, .federationFetches, .proposals, .publicClosings,
+            .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
             .rotationAgentsMissing, .svidRenewals, .svidsIssued, .tokenRequests:
@@ -193,6 +194,7 @@ extension Metric {
         case .federationConfirmedTime:
             "When each partner's endpoint last served what is believed, in Unix time; 0: never."
         case .federationFetches: "Fetches of other trust domains' bundles, by result."
+        case .proposals: "Acts that wait for the approval of others."
         case .publicClosings: "Connections of verifiers outside that ended, by reason."
         case .publicResponses: "Answers to verifiers outside, by document and status."
         case .revocationListCertificates: "Certificates on each authority's revocation list."

@@ -176,7 +176,13 @@ struct AgentCommand: ParsableCommand {
     struct Unban: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Let a banned agent come back.",
-            discussion: "Example: signet agent unban web-1 --reason \"disk found\""
+            discussion: """
+                Whoever lets a node in again gives it its identities: none of an admin who may do what \
+                you may not. Where others have to approve that, the ban stays until they have: exit \
+                status 7, see `signet approval`.
+
+                Example: signet agent unban web-1 --reason "disk found"
+                """
         )
         @OptionGroup var server: ServerOptions
         @OptionGroup var output: OutputOptions
@@ -185,12 +191,15 @@ struct AgentCommand: ParsableCommand {
         var reason = ""
 
         func run() async throws {
-            let request = NodeAction.request(name, reason)
+            var asked = NodeAction.request(name, reason)
+            asked.takesProposal = true
+            let request = asked
             let node = try await server.withClient { client in
                 try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
                     .unbanNode(request)
             }
             try output.print(View(node)) { AgentCommand.table([View(node)]) }
+            if node.hasProposal { throw ProposalView(node.proposal).failure }
         }
     }
 

@@ -23,6 +23,10 @@ struct ApplyCommand: AsyncParsableCommand {
             signet/owner=OWNER in the namespaces that the files name. Label yours so, and look \
             first with --dry-run=server.
 
+            Where the server has others approve who may do what (`approvals` of its \
+            configuration), such a change is proposed and not made: exit status 7, and `signet \
+            approval` has the rest. An apply is one change: nothing of it is made before.
+
             Example: signet apply -f documents/ --wait
             """
     )
@@ -102,6 +106,8 @@ struct ApplyCommand: AsyncParsableCommand {
         var dryRun: Bool
         var changes: [Change]
         var warnings: [String]
+        /// Only if others have to approve it: nothing was changed.
+        var proposal: ProposalView?
         /// Only with --wait.
         var wait: ConfirmationView?
 
@@ -109,6 +115,7 @@ struct ApplyCommand: AsyncParsableCommand {
             revision = response.revision.number
             dryRun = response.dryRun
             warnings = response.warnings
+            proposal = response.hasProposal ? ProposalView(response.proposal) : nil
             changes = response.changes.map {
                 Change(
                     document: $0.key.text,
@@ -122,8 +129,13 @@ struct ApplyCommand: AsyncParsableCommand {
             Table(
                 empty: "no documents",
                 headings: ["DOCUMENT", "ACTION"],
-                rows: changes.map { [$0.document, dryRun ? "\($0.action) (dry run)" : $0.action] }
+                rows: changes.map { [$0.document, "\($0.action)\(mark)"] }
             )
+        }
+
+        private var mark: String {
+            if dryRun { return " (dry run)" }
+            return proposal == nil ? "" : " (proposed)"
         }
     }
 
@@ -136,14 +148,16 @@ struct ApplyCommand: AsyncParsableCommand {
                     $0.files = sources
                     $0.dryRun = dryRun
                     $0.pruneOwner = pruneOwner
+                    $0.takesProposal = true
                 }
             )
         }
         for warning in response.warnings { Terminal.error("warning: \(warning)") }
         var view = View(response)
-        let isTold = wait && !response.dryRun
+        let isTold = wait && !response.dryRun && !response.hasProposal
         // People see what was done while they wait, programs read one object in the end.
         if !isTold || output.format == .table { try output.print(view) { view.table } }
+        try view.proposal?.tell(dryRun: response.dryRun)
         guard isTold else { return }
         let outcome = await Confirmation.wait(
             for: response,

@@ -54,6 +54,7 @@ struct AuthorityActOptions: ParsableArguments {
                             $0.reason = reason
                             $0.now = now
                             $0.rehearse = rehearse
+                            $0.takesProposal = true
                         }
                     )
                 }
@@ -63,8 +64,12 @@ struct AuthorityActOptions: ParsableArguments {
         let view = try await ask(rehearse: rehearse)
         try output.print(view) { view.table }
         for line in view.advice { Terminal.error(line) }
-        guard rehearse else { return }
+        guard rehearse else {
+            try view.proposal?.tell(dryRun: false)
+            return
+        }
         for line in view.consequences { Terminal.error(line) }
+        try view.proposal?.tell(dryRun: true)
         Terminal.error(
             view.objections.isEmpty
                 ? "nothing was changed; it would be done" : "nothing was changed; it needs --now"

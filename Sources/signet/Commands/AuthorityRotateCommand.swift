@@ -63,6 +63,8 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
         )
         if rehearse { return try sayPlan(view) }
         if now { view = try await activate(view.authority.id) }
+        // It begins by itself in a while, or at once when others have approved that.
+        try view.proposal?.tell(dryRun: false)
         if wait { try await waitUntilActive(view.authority.id) }
         let list = try await authorities()
         let id = view.authority.id
@@ -104,6 +106,7 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
                             $0.id = id
                             $0.now = true
                             $0.rehearse = rehearse
+                            $0.takesProposal = true
                         }
                     )
                 }

@@ -120,6 +120,8 @@ package struct AuthorityActView: Encodable, Sendable {
     var notReplacedIDs: [String]
     /// What is left to be done by hand.
     var advice: [String]
+    /// Only if others have to approve it: nothing was done.
+    var proposal: ProposalView?
 
     /// Takes what a server says.
     package init(_ response: Signet_Admin_V1alpha1_AuthorityActionResponse) {
@@ -134,6 +136,7 @@ package struct AuthorityActView: Encodable, Sendable {
         notReplacedSVIDs = response.notReplacedSvids
         notReplacedIDs = response.notReplacedIds
         advice = response.advice
+        proposal = response.hasProposal ? ProposalView(response.proposal) : nil
     }
 
     /// Whom it hurts, one line each.

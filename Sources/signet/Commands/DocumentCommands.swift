@@ -195,7 +195,12 @@ struct DeleteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delete",
         abstract: "Delete a document.",
-        discussion: "Example: signet delete RegistrationEntry web -n payments --dry-run=server"
+        discussion: """
+            Where others have to approve it, the deletion is proposed: exit status 7, see `signet \
+            approval`.
+
+            Example: signet delete RegistrationEntry web -n payments --dry-run=server
+            """
     )
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
@@ -224,12 +229,14 @@ struct DeleteCommand: AsyncParsableCommand {
                 .with {
                     $0.keys = [key]
                     $0.dryRun = dryRun
+                    $0.takesProposal = true
                 }
             )
         }
         let view = ApplyCommand.View(response)
         try output.print(view) { view.table }
         for warning in response.warnings { Terminal.error("warning: \(warning)") }
+        try view.proposal?.tell(dryRun: dryRun)
     }
 }
 

@@ -20,6 +20,9 @@ struct TokenCommand: ParsableCommand {
                 The token is a secret: who has it can become this agent. It alone goes to standard \
                 output. The agent refuses a file of it that others may read, hence the umask.
 
+                Where others have to approve what a node gets, the token is worth nothing before they \
+                have, and its time counts from then: exit status 7, see `signet approval`.
+
                 Example: (umask 077; signet token create --name web-1 --selector role:web > \
                 join-token)
                 """
@@ -56,7 +59,10 @@ struct TokenCommand: ParsableCommand {
         struct View: Encodable {
             var token: String
             var agentSPIFFEID: String
+            /// "-" as long as it waits for approval.
             var expiresAt: String
+            /// Only if others have to approve it.
+            var proposal: ProposalView?
         }
 
         func run() async throws {
@@ -65,6 +71,7 @@ struct TokenCommand: ParsableCommand {
                 $0.nodeSelectors = selectors
                 $0.ttlSeconds = UInt32(clamping: ttlSeconds)
                 $0.serverAddresses = addresses
+                $0.takesProposal = true
             }
             let response = try await server.withClient { client in
                 try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
@@ -73,13 +80,13 @@ struct TokenCommand: ParsableCommand {
             let view = View(
                 token: response.token,
                 agentSPIFFEID: response.agentSpiffeID,
-                expiresAt: Terminal.time(unixSeconds: response.expiresAtUnixSeconds)
+                expiresAt: Terminal.time(unixSeconds: response.expiresAtUnixSeconds),
+                proposal: response.hasProposal ? ProposalView(response.proposal) : nil
             )
             if output.format == .table {
                 // The token alone on standard output, so that a script can take it.
-                Terminal.error(
-                    "token for \(view.agentSPIFFEID), good once until \(view.expiresAt):"
-                )
+                let good = view.proposal == nil ? "until \(view.expiresAt)" : "when it is approved"
+                Terminal.error("token for \(view.agentSPIFFEID), good once \(good):")
                 Terminal.out(view.token)
                 Terminal.error(
                     "next: into a file of mode 0600 on that machine, and there "
@@ -88,6 +95,7 @@ struct TokenCommand: ParsableCommand {
             } else {
                 try output.print(view) { Table(headings: [], rows: []) }
             }
+            if let proposal = view.proposal { throw proposal.failure }
         }
     }
 }

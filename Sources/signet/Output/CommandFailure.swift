@@ -14,6 +14,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
     case tampered = 4
     case denied = 5
     case unreachable = 6
+    case proposed = 7
     case usage = 64
 
     var code: ExitCode { ExitCode(rawValue) }
@@ -27,6 +28,7 @@ package enum ExitStatus: Int32, CaseIterable, Sendable {
         case .tampered: "the audit log or the decision log was changed"
         case .denied: "policies deny the request (explain request)"
         case .unreachable: "server or agent not reachable"
+        case .proposed: "proposed: others have to approve"
         case .usage: "wrong usage"
         }
     }
@@ -106,6 +108,8 @@ package struct CommandFailure: Error {
             "It is the port of `forward`, or workloadPort: `signet get Proxy -A -o yaml` shows it."
         case "proxyAway", "proxyUnknown", "proxyAmbiguous":
             "`signet proxy list -A` shows those that are there, and their nodes."
+        case "proposalStale", "proposalUnknown", "proposalUnreadable":
+            "`signet approval list` shows those that wait."
         case "conflict": "`signet get KIND NAME -o yaml` shows it as it is now."
         case "documentUnknown", "entryUnknown": "`signet get KIND -A` lists those there are."
         case "decisionUnknown":

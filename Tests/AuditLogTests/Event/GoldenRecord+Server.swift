@@ -87,12 +87,13 @@ extension GoldenRecord {
                             sha256: [UInt8](repeating: 0xAB, count: 32)
                         )
                     ],
-                    exchangesTokens: true
+                    exchangesTokens: true,
+                    approvals: 1
                 )
             ),
             by: .system("server"),
             #"""
-            {"actor":"system:server","epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","profiles":[{"name":"workload","sha256":"abababababababababababababababababababababababababababababababab"}],"publicURL":"https://id.example.org","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenExchange":"on","v":1,"version":"0.1.0"}
+            {"actor":"system:server","approvals":1,"epoch":"0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e","event":"serverStarted","profiles":[{"name":"workload","sha256":"abababababababababababababababababababababababababababababababab"}],"publicURL":"https://id.example.org","revision":41,"serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenExchange":"on","v":1,"version":"0.1.0"}
             """#
         ),
         GoldenRecord(

@@ -13,7 +13,7 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
     var testDescription: String { record.event.name.rawValue }
 
     static let time = Date(timeIntervalSince1970: 1_767_323_045.678)
-    static let all: [GoldenRecord] = nodes + authorities + server + issuance
+    static let all: [GoldenRecord] = nodes + authorities + server + issuance + approvals
 
     init(_ event: AuditEvent, by actor: Actor, _ json: String) {
         record = AuditRecord(event: event, actor: actor, time: Self.time)

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import FoundationEssentials
+internal import GRDB
+
+/// The certificate that somebody showed when he proposed or approved something.
+package struct ShownCertificate: Hashable, Sendable {
+    package let serial: [UInt8]
+    /// Who signed it.
+    package let authorityID: String
+    /// The name of the node it was issued to; nil if that is not on record, as after a restore.
+    package let node: String?
+
+    package init(serial: [UInt8], authorityID: String, node: String?) {
+        self.serial = serial
+        self.authorityID = authorityID
+        self.node = node
+    }
+}
+
+/// An act that waits until others have approved it (docs/decisions/0023-approvals.md).
+package struct ProposalRecord: Hashable, Sendable {
+    /// Most that are open, so that they bound the size of the file and can be looked over.
+    package static let openMax = 64
+    /// Most that are open of one actor: nobody keeps others from proposing.
+    package static let openOfActorMax = 8
+    /// Longest content in bytes: what somebody can read before he approves it.
+    package static let contentBytesMax = 262_144
+    /// How long an ID is, in bytes.
+    package static let idByteCount = 8
+
+    /// Random bytes, `idByteCount` of them.
+    package let id: [UInt8]
+    /// Who proposed it, as the audit log names him.
+    package let actor: String
+    /// What the proposer showed; nil for a local user of the server.
+    package let certificate: ShownCertificate?
+    /// Canonical JSON of the act, and of the versions that it was judged by.
+    package let content: [UInt8]
+    /// SHA-256 of the content.
+    package let sha256: [UInt8]
+    package let madeAt: Date
+    /// When it is over if it has not been done by then.
+    package let endsAt: Date
+
+    package init(
+        id: [UInt8],
+        actor: String,
+        certificate: ShownCertificate?,
+        content: [UInt8],
+        sha256: [UInt8],
+        madeAt: Date,
+        endsAt: Date
+    ) {
+        self.id = id
+        self.actor = actor
+        self.certificate = certificate
+        self.content = content
+        self.sha256 = sha256
+        self.madeAt = madeAt
+        self.endsAt = endsAt
+    }
+}
+
+/// That somebody has approved a proposal.
+package struct ApprovalRecord: Hashable, Sendable {
+    package let proposalID: [UInt8]
+    /// Who approved it, as the audit log names him.
+    package let actor: String
+    /// What the approver showed; nil for a local user of the server.
+    package let certificate: ShownCertificate?
+    package let approvedAt: Date
+
+    package init(
+        proposalID: [UInt8],
+        actor: String,
+        certificate: ShownCertificate?,
+        approvedAt: Date
+    ) {
+        self.proposalID = proposalID
+        self.actor = actor
+        self.certificate = certificate
+        self.approvedAt = approvedAt
+    }
+}
+
+/// What somebody proposed or approved with, and can be trusted no more.
+package enum StruckParty: Hashable, Sendable {
+    /// An identity that is revoked.
+    case actor(String)
+    /// An authority that is tainted or revoked.
+    case authority(String)
+    /// A certificate that is revoked, by its serial number.
+    case certificate(serial: [UInt8])
+    /// A node that is banned or evicted, by its name.
+    case node(String)
+}
+
+extension ReadTransaction {
+    /// The proposal with an ID; nil when there is none.
+    package func proposal(id: [UInt8]) throws(DatastoreError) -> ProposalRecord? {
+        try first("SELECT * FROM proposals WHERE id = ?", [id.stored], ProposalRecord.init)
+    }
+
+    /// What an actor has proposed with a content; nil when that is not open.
+    package func proposal(
+        actor: String,
+        sha256: [UInt8]
+    ) throws(DatastoreError) -> ProposalRecord? {
+        try first(
+            "SELECT * FROM proposals WHERE actor = ? AND sha256 = ?",
+            [actor, sha256.stored],
+            ProposalRecord.init
+        )
+    }
+
+    /// All proposals, the oldest first, also those whose time is over and that nobody ended yet.
+    package func proposals() throws(DatastoreError) -> [ProposalRecord] {
+        try all(
+            "SELECT * FROM proposals ORDER BY made_at, id LIMIT ?",
+            [ProposalRecord.openMax],
+            ProposalRecord.init
+        )
+    }
+
+    /// The approvals of a proposal, the oldest first.
+    package func approvals(of proposalID: [UInt8]) throws(DatastoreError) -> [ApprovalRecord] {
+        try all(
+            "SELECT * FROM approvals WHERE proposal = ? ORDER BY approved_at, actor",
+            [proposalID.stored],
+            ApprovalRecord.init
+        )
+    }
+
+    /// How many proposals there are, and how many of them are of an actor.
+    package func proposalCounts(
+        actor: String
+    ) throws(DatastoreError) -> (open: Int, ofActor: Int) {
+        try first(
+            """
+            SELECT count(*) AS n, count(CASE WHEN actor = ? THEN 1 END) AS own FROM proposals
+            """,
+            [actor]
+        ) { row in
+            (try row.value("n", as: Int.self), try row.value("own", as: Int.self))
+        } ?? (0, 0)
+    }
+}
+
+extension Transaction {
+    /// Stores a proposal.
+    ///
+    /// The caller has looked whether there is room: `ProposalRecord.openMax` and the other limits
+    /// are no rules of the table.
+    ///
+    /// - Throws: `DatastoreError.constraint` when the ID is taken, or the actor has an open proposal
+    ///   of the same content.
+    package func insert(_ proposal: ProposalRecord) throws(DatastoreError) {
+        try execute(
+            """
+            INSERT INTO proposals (id, actor, serial, authority, node, content, sha256, made_at,
+                ends_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """,
+            [proposal.id.stored, proposal.actor] + proposal.certificate.storedColumns + [
+                proposal.content.stored, proposal.sha256.stored,
+                proposal.madeAt.storedMilliseconds, proposal.endsAt.storedMilliseconds,
+            ]
+        )
+    }
+
+    /// Stores an approval; one who approves again counts once, with what he shows now.
+    ///
+    /// - Throws: `DatastoreError.constraint` when there is no such proposal.
+    package func record(_ approval: ApprovalRecord) throws(DatastoreError) {
+        try execute(
+            """
+            INSERT INTO approvals (proposal, actor, serial, authority, node, approved_at)
+            VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (proposal, actor) DO UPDATE SET serial = excluded.serial,
+                authority = excluded.authority, node = excluded.node,
+                approved_at = excluded.approved_at
+            """,
+            [approval.proposalID.stored, approval.actor] + approval.certificate.storedColumns
+                + [approval.approvedAt.storedMilliseconds]
+        )
+    }
+
+    /// Deletes a proposal with its approvals.
+    ///
+    /// - Returns: False if there was none.
+    @discardableResult
+    package func deleteProposal(id: [UInt8]) throws(DatastoreError) -> Bool {
+        try execute("DELETE FROM proposals WHERE id = ?", [id.stored]) == 1
+    }
+
+    /// Takes back what an actor approved.
+    ///
+    /// - Returns: False if he had not.
+    @discardableResult
+    package func deleteApproval(
+        of proposalID: [UInt8],
+        actor: String
+    ) throws(DatastoreError) -> Bool {
+        try execute(
+            "DELETE FROM approvals WHERE proposal = ? AND actor = ?",
+            [proposalID.stored, actor]
+        ) == 1
+    }
+
+    /// Deletes the proposals whose time is over at `now`, with their approvals.
+    ///
+    /// - Parameter now: A time that is believed; a clock that ran ahead would end what is open.
+    /// - Returns: What was deleted, the oldest first.
+    /// - Throws: `DatastoreError`.
+    package func endProposals(at now: Date) throws(DatastoreError) -> [ProposalRecord] {
+        try deleteProposals(where: "ends_at <= ?", now.storedMilliseconds)
+    }
+
+    /// Deletes what was proposed and approved with something that is trusted no more.
+    ///
+    /// - Returns: The proposals that were deleted, the oldest first; others may have lost approvals.
+    /// - Throws: `DatastoreError`.
+    package func strike(_ party: StruckParty) throws(DatastoreError) -> [ProposalRecord] {
+        switch party {
+        case .actor(let actor): try strike("actor = ?", actor)
+        case .authority(let id): try strike("authority = ?", id)
+        case .certificate(let serial): try strike("serial = ?", serial.stored)
+        case .node(let name): try strike("node = ?", name)
+        }
+    }
+
+    private func strike(
+        _ condition: String,
+        _ value: some DatabaseValueConvertible
+    ) throws(DatastoreError) -> [ProposalRecord] {
+        try execute("DELETE FROM approvals WHERE \(condition)", [value])
+        return try deleteProposals(where: condition, value)
+    }
+
+    private func deleteProposals(
+        where condition: String,
+        _ value: some DatabaseValueConvertible
+    ) throws(DatastoreError) -> [ProposalRecord] {
+        let found = try all(
+            "SELECT * FROM proposals WHERE \(condition) ORDER BY made_at, id",
+            [value],
+            ProposalRecord.init
+        )
+        for proposal in found { try deleteProposal(id: proposal.id) }
+        return found
+    }
+}
+
+extension ProposalRecord {
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        self.init(
+            id: try row.bytes("id"),
+            actor: try row.value("actor"),
+            certificate: try ShownCertificate.read(row),
+            content: try row.bytes("content"),
+            sha256: try row.bytes("sha256"),
+            madeAt: try row.date("made_at"),
+            endsAt: try row.date("ends_at")
+        )
+    }
+}
+
+extension ApprovalRecord {
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        self.init(
+            proposalID: try row.bytes("proposal"),
+            actor: try row.value("actor"),
+            certificate: try ShownCertificate.read(row),
+            approvedAt: try row.date("approved_at")
+        )
+    }
+}
+
+extension ShownCertificate {
+    fileprivate static func read(_ row: Row) throws(DatastoreError) -> Self? {
+        guard let serial = try row.optionalBytes("serial") else { return nil }
+        return Self(
+            serial: serial,
+            authorityID: try row.value("authority"),
+            node: try row.optional("node")
+        )
+    }
+}
+
+extension ShownCertificate? {
+    /// The columns `serial`, `authority` and `node`.
+    fileprivate var storedColumns: StatementArguments {
+        [self?.serial.stored, self?.authorityID, self?.node]
+    }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CAServer
+import ControlAPI
+import ControlAPIProtos
+import Foundation
+import GRPCCore
+import NodeAttestation
+import SPIFFE
+import SwiftProtobuf
+import Testing
+
+/// Nobody becomes an admin's second person by an entry, a Proxy, a token or a node that comes back,
+/// and what is trusted no more proposes and approves nothing (docs/decisions/0023-approvals.md).
+@Suite(.timeLimit(.minutes(2)))
+struct NodeApprovalTests {
+    private typealias NodeAction = Signet_Admin_V1alpha1_NodeActionRequest
+
+    @Test func `an entry that is or may become an admin's identity waits; others are made at once`()
+        async throws
+    {
+        let harness = try await ApprovalHarness()
+        try await harness.serve { server in
+            let plain = entryDocument("web", spiffeID: "spiffe://example.org/web")
+            let made = try await harness.apply(plain, as: "alice", on: server)
+            #expect(!made.hasProposal)
+            for id in ["bob", "{unix.user}"] {
+                let more = id == "bob" ? "" : "  variables: {unix.user: {agentAsserted: true}}"
+                let text = entryDocument(
+                    "mine",
+                    node: "role:mine",
+                    spiffeID: "spiffe://example.org/\(id)",
+                    more: more
+                )
+                let answer = try await harness.apply(text, as: "alice", on: server)
+                #expect(answer.hasProposal, "\(id)")
+            }
+            // To delete one takes nobody's rights to anybody.
+            let deleted = try await harness.acting(as: "alice", on: server) { client in
+                try await Documents.Client(wrapping: client).delete(
+                    .with {
+                        $0.takesProposal = true
+                        $0.keys = [
+                            .with {
+                                $0.kind = "RegistrationEntry"
+                                ($0.namespace, $0.name) = ("default", "carol")
+                            }
+                        ]
+                    }
+                )
+            }
+            #expect(!deleted.hasProposal)
+            #expect(deleted.changes.map(\.action) == ["deleted"])
+        }
+    }
+
+    @Test func `a Proxy with an admin's identity waits`() async throws {
+        let harness = try await ApprovalHarness()
+        try await harness.serve { server in
+            let mine = proxyDocument(
+                "mine",
+                node: "role:bob",
+                identity: ApprovalHarness.id("bob")
+            )
+            let answer = try await harness.apply(mine, as: "alice", on: server)
+            #expect(answer.hasProposal)
+        }
+    }
+
+    @Test func `a token for a node of an admin's is good once it is approved, for its whole time`()
+        async throws
+    {
+        let harness = try await ApprovalHarness()
+        try await harness.serve { server in
+            let plain = try await harness.token("web-1", ["role:web"], as: "alice", on: server)
+            #expect(!plain.hasProposal)
+            let answer = try await harness.token("more", ["role:bob"], as: "alice", on: server)
+            #expect(answer.hasProposal)
+            #expect(answer.expiresAtUnixSeconds == 0)
+            let secret = try JoinToken(answer.token).secret
+            let early = await refusal { try await server.attest("more", secret: secret) }
+            #expect(early?.reason == "joinTokenRefused")
+            let shown = try await harness.show(answer.proposal, as: "carol", on: server)
+            let details = shown.details.map { "\($0.name): \($0.value)" }
+            #expect(details.contains("node: more"))
+            #expect(details.contains("admin's identity: spiffe://example.org/bob"))
+            let done = try await harness.approve(answer.proposal, as: "carol", on: server)
+            #expect(done.outcome == "carriedOut")
+            _ = try await server.attest("more", secret: secret)
+            let created = try #require(try await server.records("tokenCreated").first)
+            #expect(created.contains(#""actor":"spiffe://example.org/alice""#))
+        }
+    }
+
+    @Test func `who lets a node in again asks for what its entries give`() async throws {
+        let harness = try await ApprovalHarness { server in
+            try await server.apply(
+                roleDocument("warden", verb: "node.ban")
+                    + bindingDocument("warden", subject: ApprovalHarness.id("carol"))
+            )
+            // What bob may do carol may not.
+            try await server.apply(
+                bindingDocument("bob", role: "admin", subject: ApprovalHarness.id("bob"))
+            )
+        }
+        let name = NodeAction.with { $0.name = "node-of-bob" }
+        try await harness.serve(needed: 0, admins: ["alice"]) { server in
+            _ = try await server.administration.banNode(name)
+            let refused = await refusal {
+                try await harness.acting(as: "carol", on: server) { client in
+                    try await Administration.Client(wrapping: client).unbanNode(name)
+                }
+            }
+            #expect(refused?.reason == "grantExceedsOwn")
+        }
+        try await harness.serve(admins: ["alice"]) { server in
+            let asked = NodeAction.with { ($0.name, $0.takesProposal) = (name.name, true) }
+            let answer = try await server.administration.unbanNode(asked)
+            #expect(answer.hasProposal)
+            #expect(answer.banned)
+            let old = await refusal { try await server.administration.unbanNode(name) }
+            #expect(old?.reason == "approvalsNeeded")
+            let done = try await harness.approve(answer.proposal, as: "alice", on: server)
+            #expect(done.outcome == "carriedOut")
+            let nodes = try await server.administration.listNodes(.with { $0.name = name.name })
+            #expect(nodes.nodes.map(\.banned) == [false])
+        }
+    }
+
+    @Test func `a revoked certificate and identity propose and approve nothing`() async throws {
+        let harness = try await ApprovalHarness()
+        try await harness.serve(needed: 2) { server in
+            let first = try await harness.apply(roleDocument("a"), as: "alice", on: server)
+            let second = try await harness.apply(roleDocument("b"), as: "bob", on: server)
+            _ = try await harness.approve(second.proposal, as: "alice", on: server)
+            let serial = Data(try #require(harness.persons["alice"]).leaf.serial)
+            _ = try await server.administration.revokeCertificate(.with { $0.serial = serial })
+            let left = try await harness.list(as: "carol", on: server)
+            #expect(left.map(\.id) == [second.proposal.id])
+            #expect(left.map(\.approved) == [0])
+            let dropped = try #require(try await server.records("changeDropped").first)
+            #expect(dropped.contains(hexadecimal(Array(first.proposal.id))))
+            #expect(dropped.contains(#""cause":"struck""#))
+            try await server.revoke(ApprovalHarness.id("bob"))
+            #expect(try await harness.list(as: "carol", on: server).isEmpty)
+        }
+    }
+
+    @Test func `a ban ends what was proposed from the node, and what would let it in`() async throws
+    {
+        let harness = try await ApprovalHarness()
+        try await harness.serve(needed: 2) { server in
+            _ = try await harness.apply(roleDocument("a"), as: "bob", on: server)
+            let other = try await harness.apply(roleDocument("b"), as: "alice", on: server)
+            let token = try await harness.token("extra", ["role:bob"], as: "alice", on: server)
+            #expect(token.hasProposal)
+            _ = try await server.administration.banNode(.with { $0.name = "node-of-bob" })
+            var left = try await harness.list(as: "carol", on: server)
+            #expect(Set(left.map(\.id)) == [other.proposal.id, token.proposal.id])
+            let asked = NodeAction.with {
+                ($0.name, $0.takesProposal) = ("node-of-bob", true)
+            }
+            let unban = try await server.administration.unbanNode(asked)
+            #expect(unban.hasProposal)
+            _ = try await server.administration.evictNode(.with { $0.name = "node-of-bob" })
+            left = try await harness.list(as: "carol", on: server)
+            #expect(Set(left.map(\.id)) == [other.proposal.id, token.proposal.id])
+        }
+    }
+}
+
+extension ApprovalHarness {
+    fileprivate func token(
+        _ node: String,
+        _ selectors: [String],
+        as name: String,
+        on server: TestServer
+    ) async throws -> Signet_Admin_V1alpha1_CreateTokenResponse {
+        try await acting(as: name, on: server) { client in
+            try await Administration.Client(wrapping: client).createToken(
+                .with {
+                    $0.agentName = node
+                    $0.nodeSelectors = selectors
+                    $0.takesProposal = true
+                }
+            )
+        }
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import Authorization
+import CAServer
+import ControlAPI
+import Datastore
+import Foundation
+import SPIFFE
+import Testing
+
+/// Acts on authorities that others approve, over a datastore.
+extension ApprovalActTests {
+    private static let authority = String(repeating: "ab", count: 20)
+    private static let inUse = APIError(.failedPrecondition, "authorityInUse", "somebody is hurt")
+
+    /// Proposes to taint an authority that signs no more.
+    private func proposeTaint(isNow: Bool) throws -> ProposalRecord {
+        try propose(.authorityTaint, in: "old", isNow: isNow)
+    }
+
+    private func propose(
+        _ verb: AdminVerb,
+        in state: String,
+        isNow: Bool = true
+    ) throws -> ProposalRecord {
+        try store.writeNow { transaction in
+            try transaction.put(
+                AuthorityRecord(
+                    id: Self.authority,
+                    serverID: "one",
+                    state: state,
+                    certificateDER: [1],
+                    tokenKeySPKI: nil,
+                    publishedAt: Self.noon,
+                    activatedAt: nil,
+                    notBefore: Self.noon,
+                    notAfter: Self.noon + 86_400
+                )
+            )
+        }
+        let step = ProposedStep(
+            verb,
+            of: Self.authority,
+            in: state,
+            reason: "lost",
+            isNow: isNow
+        )
+        let (result, proposal) = try act("alice") {
+            try $0.order(.authority(step), takesProposal: true, using: &$1)
+        }
+        #expect(result == nil)
+        return try #require(proposal)
+    }
+
+    private func approve(
+        _ proposal: ProposalRecord,
+        requireReady: @escaping ApprovalAct.ReadinessCheck
+    ) throws -> ApprovalAnswer {
+        try act("bob", requireReady: requireReady) {
+            try $0.approve(proposal.id, sha256: proposal.sha256, using: &$1)
+        }
+    }
+
+    private func state() throws -> String? {
+        try store.readNow { try $0.authority(id: Self.authority)?.state }
+    }
+
+    @Test func `without --now it is looked once more whom it hurts, before it is done`() throws {
+        let proposal = try proposeTaint(isNow: false)
+        let inUse = Self.inUse
+        let refused = refusal { try approve(proposal) { _, _, _, _ in throw inUse } }
+        #expect(refused == inUse)
+        #expect(try state() == "old")
+        #expect(try store.readNow { try $0.approvals(of: proposal.id) }.isEmpty)
+        #expect(isCarriedOut(try approve(proposal) { _, _, _, _ in }))
+        #expect(try state() == "tainted")
+    }
+
+    @Test func `with --now it is done all the same`() throws {
+        let proposal = try proposeTaint(isNow: true)
+        let inUse = Self.inUse
+        #expect(isCarriedOut(try approve(proposal) { _, _, _, _ in throw inUse }))
+        #expect(try state() == "tainted")
+    }
+
+    @Test func `an activation is left to the rotation, which ends the proposal`() throws {
+        let proposal = try propose(.authorityActivate, in: "prepared")
+        let id = proposal.id
+        let answer = try approve(proposal, by: "bob")
+        #expect(answer == .ready(authorityID: Self.authority, count: 1, struck: []))
+        #expect(try state() == "prepared")
+        #expect(try store.readNow { try $0.proposals() } == [proposal])
+        let actor = try act("bob") {
+            try $0.requireApproved(id, sha256: proposal.sha256, using: &$1)
+        }
+        #expect(actor.description == ApprovalHarness.id("alice"))
+        // Whoever lost the right since counts no more; and nobody else may ask for it.
+        for left in [["alice"], ["bob"]] {
+            #expect(throws: APIError.self) {
+                try act("bob", without: left) {
+                    try $0.requireApproved(id, sha256: proposal.sha256, using: &$1)
+                }
+            }
+        }
+        try act("bob") { act, _ in try act.carriedOut(id, count: 1) }
+        #expect(try store.readNow { try $0.proposals() }.isEmpty)
+    }
+
+    @Test func `an activation whose proposer may not any more ends`() throws {
+        let proposal = try propose(.authorityActivate, in: "prepared")
+        let answer = try approve(proposal, by: "bob", without: ["alice"])
+        guard case .ended(.denied, _, _) = answer else {
+            Issue.record("\(answer)")
+            return
+        }
+        #expect(try store.readNow { try $0.proposals() }.isEmpty)
+    }
+
+    @Test func `an authority in another state than it was found in is not touched`() throws {
+        let proposal = try proposeTaint(isNow: true)
+        let logic = logic
+        try store.writeNow { transaction in
+            let record = try #require(try transaction.authority(id: Self.authority))
+            _ = try logic.revokeAuthority(
+                record.id,
+                reason: "",
+                by: .system("test"),
+                now: Self.noon,
+                in: transaction
+            )
+        }
+        let answer = try approve(proposal) { _, _, _, _ in }
+        #expect(answer == .ended(.stale, reason: "", struck: []))
+        #expect(try state() == "revoked")
+    }
+}
