@@ -18,6 +18,60 @@ package struct ShownCertificate: Hashable, Sendable {
     }
 }
 
+/// What is asked of a proposal without reading its content.
+package struct ProposalTopic: Hashable, Sendable {
+    /// What kind of act it is.
+    package let act: String
+    /// The node or authority that it is about; empty for documents.
+    package let subject: String
+    /// How many things it changes.
+    package let changeCount: Int
+    /// The rights that it takes, each with the kind of document that it takes it for.
+    package let rights: [String]
+    /// The SPIFFE IDs that its RoleBindings would name.
+    package let boundIDs: [String]
+
+    package init(
+        act: String,
+        subject: String = "",
+        changeCount: Int = 1,
+        rights: [String] = [],
+        boundIDs: [String] = []
+    ) {
+        self.act = act
+        self.subject = subject
+        self.changeCount = changeCount
+        self.rights = rights
+        self.boundIDs = boundIDs
+    }
+}
+
+/// A proposal without its content.
+package struct ProposalSummary: Hashable, Sendable {
+    package let id: [UInt8]
+    package let actor: String
+    package let topic: ProposalTopic
+    package let sha256: [UInt8]
+    package let madeAt: Date
+    package let endsAt: Date
+
+    package init(
+        id: [UInt8],
+        actor: String,
+        topic: ProposalTopic,
+        sha256: [UInt8],
+        madeAt: Date,
+        endsAt: Date
+    ) {
+        self.id = id
+        self.actor = actor
+        self.topic = topic
+        self.sha256 = sha256
+        self.madeAt = madeAt
+        self.endsAt = endsAt
+    }
+}
+
 /// An act that waits until others have approved it (docs/decisions/0023-approvals.md).
 package struct ProposalRecord: Hashable, Sendable {
     /// Most that are open, so that they bound the size of the file and can be looked over.
@@ -35,6 +89,7 @@ package struct ProposalRecord: Hashable, Sendable {
     package let actor: String
     /// What the proposer showed; nil for a local user of the server.
     package let certificate: ShownCertificate?
+    package let topic: ProposalTopic
     /// Canonical JSON of the act, and of the versions that it was judged by.
     package let content: [UInt8]
     /// SHA-256 of the content.
@@ -47,6 +102,7 @@ package struct ProposalRecord: Hashable, Sendable {
         id: [UInt8],
         actor: String,
         certificate: ShownCertificate?,
+        topic: ProposalTopic,
         content: [UInt8],
         sha256: [UInt8],
         madeAt: Date,
@@ -55,10 +111,23 @@ package struct ProposalRecord: Hashable, Sendable {
         self.id = id
         self.actor = actor
         self.certificate = certificate
+        self.topic = topic
         self.content = content
         self.sha256 = sha256
         self.madeAt = madeAt
         self.endsAt = endsAt
+    }
+
+    /// The same without its content.
+    package var summary: ProposalSummary {
+        ProposalSummary(
+            id: id,
+            actor: actor,
+            topic: topic,
+            sha256: sha256,
+            madeAt: madeAt,
+            endsAt: endsAt
+        )
     }
 }
 
@@ -115,11 +184,44 @@ extension ReadTransaction {
     }
 
     /// All proposals, the oldest first, also those whose time is over and that nobody ended yet.
-    package func proposals() throws(DatastoreError) -> [ProposalRecord] {
+    package func proposals() throws(DatastoreError) -> [ProposalSummary] {
         try all(
-            "SELECT * FROM proposals ORDER BY made_at, id LIMIT ?",
+            "SELECT \(ProposalSummary.columns) FROM proposals ORDER BY made_at, id LIMIT ?",
             [ProposalRecord.openMax],
-            ProposalRecord.init
+            ProposalSummary.init
+        )
+    }
+
+    /// What a proposal is about, without its content; nil when there is none.
+    package func proposalTopic(id: [UInt8]) throws(DatastoreError) -> ProposalTopic? {
+        try first(
+            "SELECT \(ProposalSummary.columns) FROM proposals WHERE id = ?",
+            [id.stored],
+            ProposalTopic.init
+        )
+    }
+
+    /// Whether the time of any proposal is over at `now`.
+    package func isAnyProposalOver(at now: Date) throws(DatastoreError) -> Bool {
+        try first(
+            "SELECT 1 AS n FROM proposals WHERE ends_at <= ? LIMIT 1",
+            [now.storedMilliseconds]
+        ) { row in
+            try row.value("n", as: Int.self)
+        } != nil
+    }
+
+    /// The SPIFFE IDs that the RoleBindings of all proposals would name.
+    package func proposedSubjects() throws(DatastoreError) -> Set<String> {
+        Set(
+            try all(
+                """
+                SELECT DISTINCT json_each.value AS bound
+                FROM proposals, json_each(coalesce(proposals.bound_ids, '[]'))
+                """
+            ) { row in
+                try row.value("bound", as: String.self)
+            }
         )
     }
 
@@ -156,15 +258,18 @@ extension Transaction {
     /// - Throws: `DatastoreError.constraint` when the ID is taken, or the actor has an open proposal
     ///   of the same content.
     package func insert(_ proposal: ProposalRecord) throws(DatastoreError) {
+        let topic = proposal.topic
+        let (rights, boundIDs) = (try storedJSON(topic.rights), try storedJSON(topic.boundIDs))
         try execute(
             """
-            INSERT INTO proposals (id, actor, serial, authority, node, content, sha256, made_at,
-                ends_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO proposals (id, actor, serial, authority, node, sha256, made_at, ends_at, act,
+                subject, change_count, rights, bound_ids, content)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [proposal.id.stored, proposal.actor] + proposal.certificate.storedColumns + [
-                proposal.content.stored, proposal.sha256.stored,
-                proposal.madeAt.storedMilliseconds, proposal.endsAt.storedMilliseconds,
+                proposal.sha256.stored, proposal.madeAt.storedMilliseconds,
+                proposal.endsAt.storedMilliseconds, topic.act, topic.subject, topic.changeCount,
+                rights, boundIDs, proposal.content.stored,
             ]
         )
     }
@@ -213,7 +318,7 @@ extension Transaction {
     /// - Parameter now: A time that is believed; a clock that ran ahead would end what is open.
     /// - Returns: What was deleted, the oldest first.
     /// - Throws: `DatastoreError`.
-    package func endProposals(at now: Date) throws(DatastoreError) -> [ProposalRecord] {
+    package func endProposals(at now: Date) throws(DatastoreError) -> [ProposalSummary] {
         try deleteProposals(where: "ends_at <= ?", now.storedMilliseconds)
     }
 
@@ -221,7 +326,7 @@ extension Transaction {
     ///
     /// - Returns: The proposals that were deleted, the oldest first; others may have lost approvals.
     /// - Throws: `DatastoreError`.
-    package func strike(_ party: StruckParty) throws(DatastoreError) -> [ProposalRecord] {
+    package func strike(_ party: StruckParty) throws(DatastoreError) -> [ProposalSummary] {
         switch party {
         case .actor(let actor): try strike("actor = ?", actor)
         case .authority(let id): try strike("authority = ?", id)
@@ -233,7 +338,7 @@ extension Transaction {
     private func strike(
         _ condition: String,
         _ value: some DatabaseValueConvertible
-    ) throws(DatastoreError) -> [ProposalRecord] {
+    ) throws(DatastoreError) -> [ProposalSummary] {
         try execute("DELETE FROM approvals WHERE \(condition)", [value])
         return try deleteProposals(where: condition, value)
     }
@@ -241,14 +346,46 @@ extension Transaction {
     private func deleteProposals(
         where condition: String,
         _ value: some DatabaseValueConvertible
-    ) throws(DatastoreError) -> [ProposalRecord] {
+    ) throws(DatastoreError) -> [ProposalSummary] {
         let found = try all(
-            "SELECT * FROM proposals WHERE \(condition) ORDER BY made_at, id",
+            """
+            SELECT \(ProposalSummary.columns) FROM proposals WHERE \(condition)
+            ORDER BY made_at, id
+            """,
             [value],
-            ProposalRecord.init
+            ProposalSummary.init
         )
         for proposal in found { try deleteProposal(id: proposal.id) }
         return found
+    }
+}
+
+extension ProposalTopic {
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        self.init(
+            act: try row.value("act"),
+            subject: try row.value("subject"),
+            changeCount: try row.value("change_count"),
+            rights: try row.json("rights", default: []),
+            boundIDs: try row.json("bound_ids", default: [])
+        )
+    }
+}
+
+extension ProposalSummary {
+    fileprivate static let columns = """
+        id, actor, sha256, made_at, ends_at, act, subject, change_count, rights, bound_ids
+        """
+
+    fileprivate init(_ row: Row) throws(DatastoreError) {
+        self.init(
+            id: try row.bytes("id"),
+            actor: try row.value("actor"),
+            topic: try ProposalTopic(row),
+            sha256: try row.bytes("sha256"),
+            madeAt: try row.date("made_at"),
+            endsAt: try row.date("ends_at")
+        )
     }
 }
 
@@ -258,6 +395,7 @@ extension ProposalRecord {
             id: try row.bytes("id"),
             actor: try row.value("actor"),
             certificate: try ShownCertificate.read(row),
+            topic: try ProposalTopic(row),
             content: try row.bytes("content"),
             sha256: try row.bytes("sha256"),
             madeAt: try row.date("made_at"),

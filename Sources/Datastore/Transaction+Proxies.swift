@@ -182,23 +182,6 @@ extension ReadTransaction {
         return Dictionary(uniqueKeysWithValues: scopes)
     }
 
-    /// The namespaces and names of the Proxies whose processes may present an ID, in order, at most
-    /// `limit`; their states are not read.
-    package func proxyNames(
-        presenting id: SPIFFEID,
-        limit: Int
-    ) throws(DatastoreError) -> [(namespace: String, name: String)] {
-        try all(
-            """
-            SELECT proxies.namespace, proxies.name FROM proxies, json_each(proxies.identities)
-            WHERE json_each.value = ? ORDER BY proxies.namespace, proxies.name LIMIT ?
-            """,
-            [id.description, limit]
-        ) { row in
-            (try row.value("namespace", as: String.self), try row.value("name", as: String.self))
-        }
-    }
-
     /// The Proxies of a namespace, or all, in order of namespace and name.
     package func proxies(
         namespace: String? = nil

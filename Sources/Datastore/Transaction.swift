@@ -96,20 +96,54 @@ package final class Transaction: ReadTransaction {
     ///   caught that. After a fault of the datastore (a full, failing or damaged file) this
     ///   transaction is rolled back too, even if its body catches the error.
     package func rehearse<Value>(_ body: (Transaction) throws -> Value) throws -> Value {
+        try nested(Transaction(database), isKept: { _ in false }, body)
+    }
+
+    /// Runs `body` as the rest of this transaction, and keeps what it wrote if its result is wanted.
+    ///
+    /// - Parameters:
+    ///   - isKept: Whether what was written stays, by what `body` returned.
+    ///   - body: As in `rehearse`; the number that it takes is this transaction's, if it is kept.
+    /// - Returns: What `body` returned.
+    /// - Throws: As `rehearse`; then nothing that `body` wrote stays.
+    package func attempt<Value>(
+        keptIf isKept: (Value) -> Bool,
+        _ body: (Transaction) throws -> Value
+    ) throws -> Value {
+        let attempt = Transaction(database)
+        attempt.takenRevision = takenRevision
+        var isTaken = false
+        let value = try nested(
+            attempt,
+            isKept: { value in
+                isTaken = isKept(value)
+                return isTaken
+            },
+            body
+        )
+        if isTaken { takenRevision = attempt.takenRevision }
+        return value
+    }
+
+    private func nested<Value>(
+        _ inner: Transaction,
+        isKept: (Value) -> Bool,
+        _ body: (Transaction) throws -> Value
+    ) throws -> Value {
         var outcome: Result<Value, any Error>?
         do {
             try database.inSavepoint {
-                let rehearsal = Transaction(database)
-                let result = Result { try body(rehearsal) }
-                if let error = rehearsal.spoiledBy {
+                let result = Result { try body(inner) }
+                if let error = inner.spoiledBy {
                     outcome = .failure(error)
                 } else {
                     outcome = result
                 }
                 // SQLite may have rolled back everything; then there is no savepoint to go to.
                 guard database.isInsideTransaction else {
-                    throw rehearsal.spoiledBy ?? DatastoreError.full
+                    throw inner.spoiledBy ?? DatastoreError.full
                 }
+                if case .success(let value)? = outcome, isKept(value) { return .commit }
                 return .rollback
             }
         } catch {

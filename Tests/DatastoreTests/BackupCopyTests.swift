@@ -72,6 +72,7 @@ import Testing
                 )
             )
             try transaction.record([DelegationParty(id: a, issuedAt: noon, notAfter: noon)])
+            try propose(in: transaction)
             for index in UInt8(0)..<3 {
                 _ = try transaction.appendLeaf(
                     bytes: [index],
@@ -87,6 +88,28 @@ import Testing
                 )
             }
         }
+    }
+
+    private func propose(in transaction: Transaction) throws {
+        let proposal = ProposalRecord(
+            id: Array(repeating: 1, count: ProposalRecord.idByteCount),
+            actor: "uid:0@host",
+            certificate: nil,
+            topic: ProposalTopic(act: "unban", subject: "n1"),
+            content: Array("{}".utf8),
+            sha256: Array(repeating: 1, count: 32),
+            madeAt: noon,
+            endsAt: noon + 60
+        )
+        try transaction.insert(proposal)
+        try transaction.record(
+            ApprovalRecord(
+                proposalID: proposal.id,
+                actor: "spiffe://example.org/b",
+                certificate: nil,
+                approvedAt: noon
+            )
+        )
     }
 
     private func tables(_ path: String) throws -> Set<String> {
@@ -154,6 +177,7 @@ import Testing
         for table in BackupTables.empty {
             #expect(try rows(copied, table) == rows(new, table), "\(table)")
         }
+        #expect(try !rows(source, "approvals").isEmpty)
     }
 
     @Test func `a copy opens as a store`() throws {

@@ -26,6 +26,7 @@ import Testing
         _ byte: UInt8,
         actor: String = "spiffe://example.org/alice",
         certificate: ShownCertificate? = nil,
+        topic: ProposalTopic = ProposalTopic(act: "unban", subject: "n1"),
         content: UInt8? = nil,
         madeAt: Date = noon
     ) -> ProposalRecord {
@@ -33,6 +34,7 @@ import Testing
             id: Array(repeating: byte, count: ProposalRecord.idByteCount),
             actor: actor,
             certificate: certificate,
+            topic: topic,
             content: Array("{\"n\":\(content ?? byte)}".utf8),
             sha256: Array(repeating: content ?? byte, count: 32),
             madeAt: madeAt,
@@ -57,7 +59,18 @@ import Testing
     @Test func `a proposal and its approvals come back as they were written`() throws {
         let local = Self.proposal(1, actor: "uid:0@host")
         let placed = Self.proposal(2, certificate: Self.shown(7), madeAt: noon + 0.125)
-        let unplaced = Self.proposal(3, certificate: Self.shown(8, node: nil), madeAt: noon - 5)
+        let topic = ProposalTopic(
+            act: "documents",
+            changeCount: 2,
+            rights: ["apply Role", "delete RoleBinding"],
+            boundIDs: ["spiffe://example.org/a", "spiffe://example.org/b"]
+        )
+        let unplaced = Self.proposal(
+            3,
+            certificate: Self.shown(8, node: nil),
+            topic: topic,
+            madeAt: noon - 5
+        )
         let approvals = [
             Self.approval(
                 of: placed,
@@ -71,7 +84,11 @@ import Testing
             for approval in approvals.reversed() { try transaction.record(approval) }
         }
         try store.readNow { transaction in
-            #expect(try transaction.proposals() == [unplaced, local, placed])
+            #expect(try transaction.proposals() == [unplaced, local, placed].map(\.summary))
+            #expect(try transaction.proposal(id: unplaced.id) == unplaced)
+            #expect(try transaction.proposalTopic(id: unplaced.id) == topic)
+            #expect(try transaction.proposalTopic(id: Self.proposal(4).id) == nil)
+            #expect(try transaction.proposedSubjects() == Set(topic.boundIDs))
             #expect(try transaction.proposal(id: placed.id) == placed)
             #expect(try transaction.proposal(id: Self.proposal(4).id) == nil)
             let same = try transaction.proposal(actor: placed.actor, sha256: placed.sha256)
@@ -142,9 +159,11 @@ import Testing
             try transaction.insert(late)
         }
         let before = early.endsAt - 0.001
+        #expect(try store.readNow { try $0.isAnyProposalOver(at: before) } == false)
         #expect(try store.writeNow { try $0.endProposals(at: before) }.isEmpty)
-        #expect(try store.writeNow { try $0.endProposals(at: early.endsAt) } == [early])
-        #expect(try store.readNow { try $0.proposals() } == [late])
+        #expect(try store.readNow { try $0.isAnyProposalOver(at: early.endsAt) })
+        #expect(try store.writeNow { try $0.endProposals(at: early.endsAt) } == [early.summary])
+        #expect(try store.readNow { try $0.proposals() } == [late.summary])
     }
 
     @Test(arguments: [
@@ -170,8 +189,8 @@ import Testing
             try transaction.record(Self.approval(of: stays, actor: bob, certificate: struck))
             try transaction.record(Self.approval(of: goes, actor: "uid:0@host"))
         }
-        #expect(try store.writeNow { try $0.strike(party) } == [goes])
-        #expect(try store.readNow { try $0.proposals() } == [stays])
+        #expect(try store.writeNow { try $0.strike(party) } == [goes.summary])
+        #expect(try store.readNow { try $0.proposals() } == [stays.summary])
         #expect(try store.readNow { try $0.approvals(of: stays.id) } == [carol, root])
         #expect(try store.readNow { try $0.approvals(of: goes.id) }.isEmpty)
         #expect(try store.writeNow { try $0.strike(party) }.isEmpty)

@@ -90,6 +90,45 @@ import Testing
         #expect(try store.readNow { try $0.joinTokens(limit: 10) }.isEmpty)
     }
 
+    @Test func `what is wanted of an attempt stays, with its number, and the rest is taken back`()
+        throws
+    {
+        let numbers = try store.writeNow { transaction in
+            let refused = try transaction.attempt(keptIf: { _ in false }) { attempt in
+                try attempt.put(JoinTokenRecord.sample(1))
+                return try attempt.advanceRevision().number
+            }
+            let kept = try transaction.attempt(keptIf: { $0 == 1 }) { attempt in
+                try attempt.put(JoinTokenRecord.sample(2))
+                return try attempt.advanceRevision().number
+            }
+            #expect(throws: Refusal(number: 7)) {
+                try transaction.attempt(keptIf: { true }) { attempt in
+                    try attempt.put(JoinTokenRecord.sample(3))
+                    throw Refusal(number: 7)
+                }
+            }
+            // It has been taken in this transaction.
+            return [refused, kept, try transaction.advanceRevision().number]
+        }
+        #expect(numbers == [1, 1, 1])
+        #expect(try store.readNow { try $0.joinTokens(limit: 10) }.map { $0.hash[0] } == [2])
+        #expect(try store.readNow { try $0.revision() }.number == 1)
+    }
+
+    @Test func `of an attempt in which a statement failed nothing stays`() throws {
+        try store.writeNow { transaction in
+            try transaction.put(JoinTokenRecord.sample(1))
+            #expect(throws: DatastoreError.self) {
+                try transaction.attempt(keptIf: { true }) { attempt in
+                    try attempt.put(JoinTokenRecord.sample(2))
+                    try? attempt.put(JoinTokenRecord.sample(1))
+                }
+            }
+        }
+        #expect(try store.readNow { try $0.joinTokens(limit: 10) }.map { $0.hash[0] } == [1])
+    }
+
     @Test func `a rehearsal that fills the disk ends the act, even if that catches the error`()
         throws
     {

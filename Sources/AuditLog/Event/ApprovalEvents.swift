@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import SPIFFE
+
 /// An act was asked for that others have to approve before it is done
 /// (docs/decisions/0023-approvals.md).
 package struct ChangeProposal: Hashable, Sendable, AuditPayload {

@@ -229,7 +229,7 @@ package struct AdminAccess: Sendable {
     }
 
     /// Whether a template could resolve to `id`: a variable stands for any text without `/`.
-    private static func template(_ template: String, mayBecome id: String) -> Bool {
+    package static func template(_ template: String, mayBecome id: String) -> Bool {
         let slash = UInt8(ascii: "/")
         let left = template.utf8.split(separator: slash, omittingEmptySubsequences: false)
         let right = id.utf8.split(separator: slash, omittingEmptySubsequences: false)

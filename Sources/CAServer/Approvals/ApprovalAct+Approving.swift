@@ -17,7 +17,8 @@ extension ApprovalAct {
     ///   - generator: Random numbers for uids.
     /// - Returns: What became of it, to be committed whatever it is: also ends and strikes are.
     /// - Throws: `APIError` (`proposalUnknown`, `proposalChanged`, `proposalUnreadable`,
-    ///   `approverUnknown`, `approvalDenied`); nothing has changed.
+    ///   `approverUnknown`, `approvalDenied`, `adminDenied`, `nodeBanned`, and what else keeps the act
+    ///   from being done); nothing has changed.
     package func approve(
         _ id: [UInt8],
         sha256: [UInt8],
@@ -52,21 +53,21 @@ extension ApprovalAct {
     ///   - id: The proposal.
     ///   - sha256: The hash of what the caller has approved.
     ///   - generator: Random numbers for uids.
-    /// - Returns: Who has proposed it, in whose name it is done.
+    /// - Returns: Who has proposed it, in whose name it is done, and who counts.
     /// - Throws: `APIError`; nothing has changed.
     package func requireApproved(
         _ id: [UInt8],
         sha256: [UInt8],
         using generator: inout some RandomNumberGenerator
-    ) throws -> Actor {
+    ) throws -> ApprovedActivation {
         let proposal = try require(id)
         guard proposal.sha256 == sha256 else { throw Self.proposalChanged }
         let act = try ProposedAct(content: proposal.content)
         var count = try count(of: proposal)
         try add(to: &count, act, of: proposal, using: &generator)
         let denied = try strikeThoseDenied(act, count, of: proposal, using: &generator)
-        let proposer = count.proposer.actor
-        guard try endOf(proposal) == nil, count.approvers.count - denied.count >= rules.needed,
+        let (proposer, left) = (count.proposer.actor, count.approvers.count - denied.count)
+        guard try endOf(proposal) == nil, left >= rules.needed,
             try denial(of: act, by: other(proposer), using: &generator) == nil
         else {
             throw APIError(
@@ -75,19 +76,19 @@ extension ApprovalAct {
                 "something has changed since it was approved; approve it again"
             )
         }
-        return proposer
+        return ApprovedActivation(proposer: proposer, count: left, struck: denied)
     }
 
     /// Ends a proposal that the rotation has just carried out.
     ///
     /// - Parameters:
     ///   - id: The proposal.
-    ///   - count: How many have approved it.
+    ///   - approved: What `requireApproved` has found in the same transaction.
     /// - Throws: `DatastoreError`, and what recording it throws.
-    package func carriedOut(_ id: [UInt8], count: Int) throws {
+    package func carriedOut(_ id: [UInt8], _ approved: ApprovedActivation) throws {
         let proposal = try require(id)
         try transaction.deleteProposal(id: id)
-        try append(count, [], isCarriedOut: true, of: proposal)
+        try append(approved.count, approved.struck, isCarriedOut: true, of: proposal)
     }
 
     private static let proposalChanged = APIError(
@@ -146,12 +147,15 @@ extension ApprovalAct {
             throw APIError(error)
         }
         if let denial = try denial(of: act, by: standing, using: &generator) {
+            // What nobody could do is no fault of his.
+            guard denial.kind == .permissionDenied else { throw denial }
             throw APIError(
                 .permissionDenied,
                 "approvalDenied",
                 "nobody approves what he could not do himself: \(denial.message) [\(denial.reason)]"
             )
         }
+        try requireGet(act)
         try transaction.record(
             ApprovalRecord(
                 proposalID: proposal.id,
@@ -244,7 +248,8 @@ extension ApprovalAct {
         by standing: AdminStanding,
         using generator: inout some RandomNumberGenerator
     ) throws -> APIError? {
-        switch try rehearse(act, by: standing, using: &generator) {
+        // Nobody reads its warnings.
+        switch try rehearse(act, by: standing, warns: false, using: &generator) {
         case .success: nil
         case .failure(let denial): denial
         }
@@ -256,12 +261,13 @@ extension ApprovalAct {
     func rehearse(
         _ act: ProposedAct,
         by standing: AdminStanding,
+        warns: Bool = true,
         using generator: inout some RandomNumberGenerator
     ) throws -> Result<ProposedResult, APIError> {
         do {
             return .success(
                 try transaction.rehearse { rehearsal in
-                    try perform(act, by: standing, in: rehearsal, using: &generator)
+                    try perform(act, by: standing, warns: warns, in: rehearsal, using: &generator)
                 }
             )
         } catch let error as APIError where error.kind.isDenial {
@@ -272,6 +278,7 @@ extension ApprovalAct {
     func perform(
         _ act: ProposedAct,
         by standing: AdminStanding,
+        warns: Bool = true,
         in transaction: Transaction,
         using generator: inout some RandomNumberGenerator
     ) throws -> ProposedResult {
@@ -281,7 +288,7 @@ extension ApprovalAct {
             order.documents = try changes.compactMap { try $0.document() }
             order.deletions = changes.filter { $0.canonicalJSON == nil }.map(\.key)
             return .documents(
-                try perform(order, by: standing, in: transaction, using: &generator)
+                try perform(order, by: standing, warns: warns, in: transaction, using: &generator)
             )
         case .authority(let step):
             return try perform(step, by: standing, in: transaction)
@@ -340,13 +347,20 @@ extension ApprovalAct {
     func perform(
         _ order: DocumentOrder,
         by standing: AdminStanding,
+        warns: Bool = true,
         in transaction: Transaction,
         using generator: inout some RandomNumberGenerator
     ) throws -> DocumentResult {
-        var act = DocumentAct(logic, by: standing, peers: peers, in: transaction)
+        var act = DocumentAct(
+            logic,
+            by: standing,
+            peers: peers,
+            namesGivers: warns,
+            in: transaction
+        )
         let result = try act.perform(order, using: &generator)
         let bindings = DocumentKind.roleBinding.rawValue
-        guard rules.needed > 0,
+        guard rules.needed > 0, warns,
             result.outcomes.contains(where: { $0.key.kind == bindings && $0.action != .unchanged })
         else { return result }
         let access = try AdminAccess(stored: transaction, admins: rules.admins)
@@ -357,6 +371,16 @@ extension ApprovalAct {
             warnings: result.warnings + [warning]
         )
     }
+}
+
+/// What was found when an authority was about to sign that others have approved.
+package struct ApprovedActivation: Hashable, Sendable {
+    /// In whose name it is done.
+    package let proposer: Actor
+    /// How many have approved it and could do it now.
+    package let count: Int
+    /// Who had approved it and may not do it any more.
+    package let struck: [String]
 }
 
 extension APIError {

@@ -45,7 +45,7 @@ extension ApprovalAct {
     ///   - generator: Random numbers for uids.
     /// - Returns: All of it.
     /// - Throws: `APIError` (`proposalUnknown`, `proposalStale`, `proposalUnreadable`,
-    ///   `approvalDenied`, `adminDenied`).
+    ///   `approvalDenied`, `adminDenied`, and what else keeps the act from being done).
     package func view(
         _ id: [UInt8],
         using generator: inout some RandomNumberGenerator
@@ -63,6 +63,7 @@ extension ApprovalAct {
         switch try rehearse(act, by: standing, using: &generator) {
         case .success(.documents(let result)): warnings = result.warnings
         case .success: break
+        case .failure(let denial) where denial.kind != .permissionDenied: throw denial
         case .failure(let denial):
             throw APIError(
                 .permissionDenied,
@@ -72,6 +73,7 @@ extension ApprovalAct {
             )
         }
         var documents: [ProposalView.ViewedDocument] = []
+        try requireGet(act)
         if case .documents(let changes) = act { documents = try changes.map(viewed) }
         return ProposalView(
             proposal: proposal,
@@ -113,18 +115,15 @@ extension ApprovalAct {
     /// The identities of admins that a node with the selectors gets, as far as the caller may see
     /// them.
     private func admitted(_ selectors: Set<Selector>) throws -> [ProposalView.Detail] {
-        try transaction.entries(node: selectors)
-            .filter { standing.access.isSubject($0.spiffeID) && standing.mayList($0) }
+        let subjects = try AdminSubjects(standing.access, in: transaction)
+        return try transaction.entries(node: selectors)
+            .filter { subjects.contains($0.spiffeID) && standing.mayList($0) }
             .map { .init(name: "admin's identity", value: $0.spiffeID) }
     }
 
     private func viewed(_ change: ProposedChange) throws -> ProposalView.ViewedDocument {
         let (key, document) = (change.key, try change.document())
         let stored = try transaction.document(key)
-        if let stored {
-            try requireGet(key, spiffeID: try transaction.spiffeID(of: stored))
-        }
-        if let document { try requireGet(key, spiffeID: document.spiffeID) }
         return ProposalView.ViewedDocument(
             key: key,
             verb: change.verb,
@@ -132,6 +131,22 @@ extension ApprovalAct {
             after: document?.yaml(stored: nil) ?? "",
             updatedBy: stored?.actor ?? ""
         )
+    }
+
+    /// Requires that the caller may get each document that the act changes, as it is and as it would
+    /// be: nobody approves what he may not see.
+    ///
+    /// - Throws: `APIError` (`adminDenied`).
+    func requireGet(_ act: ProposedAct) throws {
+        guard case .documents(let changes) = act else { return }
+        for change in changes {
+            if let stored = try transaction.document(change.key) {
+                try requireGet(change.key, spiffeID: try transaction.spiffeID(of: stored))
+            }
+            if let document = try change.document() {
+                try requireGet(change.key, spiffeID: document.spiffeID)
+            }
+        }
     }
 
     /// The refusal does not tell the stored SPIFFE ID, which the caller may not be allowed to see.

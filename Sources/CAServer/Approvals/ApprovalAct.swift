@@ -9,7 +9,6 @@ package import FoundationEssentials
 internal import Issuance
 internal import NodeSync
 internal import PolicyDocuments
-internal import Routing
 internal import SPIFFE
 
 /// What became of an order of documents.
@@ -108,18 +107,24 @@ package struct ApprovalAct {
         takesProposal: Bool,
         using generator: inout some RandomNumberGenerator
     ) throws -> DocumentAnswer {
+        guard rules.needed > 0 else {
+            return .done(try perform(order, by: standing, in: transaction, using: &generator))
+        }
         // Those by which somebody gets an admin's identity.
-        let giving =
-            rules.needed > 0 ? Set(order.documents.filter(givesSubject).map(\.key)) : []
-        guard rules.needed > 0, order.changesAccess || !giving.isEmpty else {
-            return .done(try perform(order, by: standing, in: transaction, using: &generator))
+        let subjects = try AdminSubjects(standing.access, in: transaction)
+        let giving = Set(order.documents.filter { $0.gives(anyOf: subjects) }.map(\.key))
+        let needsApproval = { (result: DocumentResult) in
+            result.outcomes.contains { outcome in
+                outcome.action != .unchanged
+                    && (DocumentKind.ofAccess.contains(outcome.key.kind)
+                        || giving.contains(outcome.key))
+            }
         }
-        let result = try transaction.rehearse { rehearsal in
-            try perform(order, by: standing, in: rehearsal, using: &generator)
+        // What needs none is done by then, and not done twice.
+        let result = try transaction.attempt(keptIf: { !needsApproval($0) }) { attempt in
+            try perform(order, by: standing, in: attempt, using: &generator)
         }
-        guard needsApproval(result.outcomes, giving) else {
-            return .done(try perform(order, by: standing, in: transaction, using: &generator))
-        }
+        guard needsApproval(result) else { return .done(result) }
         guard takesProposal else { throw Self.approvalsNeeded(rules.needed) }
         let act = try proposedAct(order, result.outcomes)
         let proposal = try propose(act, using: &generator)
@@ -135,33 +140,6 @@ package struct ApprovalAct {
         )
     }
 
-    private func needsApproval(
-        _ outcomes: [DocumentOutcome],
-        _ giving: Set<DocumentKey>
-    ) -> Bool {
-        outcomes.contains { outcome in
-            outcome.action != .unchanged
-                && (DocumentKind.ofAccess.contains(outcome.key.kind)
-                    || giving.contains(outcome.key))
-        }
-    }
-
-    /// Whether the document gives somebody the identity of an admin, or the key of one: he could
-    /// approve himself by it.
-    private func givesSubject(_ document: Document) -> Bool {
-        switch document.spec {
-        case .registrationEntry(let spec): standing.access.isSubject(spec.spiffeID)
-        case .proxy(let spec):
-            spec.proxy(metadata: document.metadata).identities.contains {
-                standing.access.isSubject($0.description)
-            }
-        // Nobody is an admin by a token (`DelegationPolicy`).
-        case .accessPolicy, .delegationPolicy, .federatedTrustDomain, .namespace, .role,
-            .roleBinding, .service:
-            false
-        }
-    }
-
     /// Carries out an act, or proposes it if others have to approve it.
     ///
     /// - Parameters:
@@ -169,12 +147,21 @@ package struct ApprovalAct {
     ///   - takesProposal: Whether the caller understands that nothing may have been done.
     ///   - generator: Random numbers for IDs.
     /// - Returns: What it did; nil with the proposal if it was proposed.
-    /// - Throws: `APIError` as the act does; `approvalsNeeded`, `proposalsFull`; nothing has changed.
+    /// - Throws: `APIError` as the act does; `approvalsNeeded`, `proposalsFull`, `reasonTooLong`;
+    ///   nothing has changed.
     package func order(
         _ act: ProposedAct,
         takesProposal: Bool,
         using generator: inout some RandomNumberGenerator
     ) throws -> (result: ProposedResult?, proposal: ProposalRecord?) {
+        // Of an authority that is to sign nobody else looks at it.
+        guard act.reason.utf8.count <= ServerLogic.reasonBytesMax else {
+            throw APIError(
+                .invalidArgument,
+                "reasonTooLong",
+                "a reason has at most \(ServerLogic.reasonBytesMax) bytes"
+            )
+        }
         guard rules.needed > 0, try needsApproval(act) else {
             return (try perform(act, by: standing, in: transaction, using: &generator), nil)
         }
@@ -186,24 +173,22 @@ package struct ApprovalAct {
     }
 
     private func needsApproval(_ act: ProposedAct) throws -> Bool {
+        let selectors: Set<Selector>
         switch act {
-        case .documents: true
+        case .documents: return true
         // What would change nothing is not asked about.
         case .authority(let step):
-            try transaction.authority(id: step.authorityID)?.state != step.outcome.rawValue
+            return try transaction.authority(id: step.authorityID)?.state != step.outcome.rawValue
         case .token(let token):
-            try logic.admits(
-                Set(token.selectors).union(logic.ownSelectors(ofNode: token.name)),
-                subjectOf: standing.access,
-                in: transaction
-            )
+            selectors = Set(token.selectors).union(try logic.ownSelectors(ofNode: token.name))
         case .unban(let name, _):
-            if let node = try transaction.node(named: name), node.ban != nil {
-                try logic.admits(node.selectors, subjectOf: standing.access, in: transaction)
-            } else {
-                false
+            guard let node = try transaction.node(named: name), node.ban != nil else {
+                return false
             }
+            selectors = node.selectors
         }
+        let subjects = try AdminSubjects(standing.access, in: transaction)
+        return try logic.admits(selectors, anyOf: subjects, in: transaction)
     }
 
     /// The documents of the order that would change, and nothing of the others.
@@ -236,7 +221,8 @@ package struct ApprovalAct {
         "proposalTooLarge",
         "others have to approve this, and nobody can look over so much: at most "
             + "\(ProposedAct.changesMax) changes, of \(ProposalRecord.contentBytesMax) bytes "
-            + "together, in place of \(ProposedAct.beforeBytesMax); apply roles, and what gives "
+            + "together, in place of \(ProposedAct.beforeBytesMax), with "
+            + "\(ProposedAct.subjectsMax) SPIFFE IDs in RoleBindings; apply roles, and what gives "
             + "admins their identities, apart from the rest"
     )
 
@@ -246,12 +232,22 @@ package struct ApprovalAct {
         using generator: inout some RandomNumberGenerator
     ) throws -> ProposalRecord {
         let (actor, content) = (standing.actor.description, act.content)
-        guard content.count <= ProposalRecord.contentBytesMax else { throw Self.tooLarge }
+        let topic = try act.topic()
+        guard content.count <= ProposalRecord.contentBytesMax,
+            topic.boundIDs.count <= ProposedAct.subjectsMax
+        else { throw Self.tooLarge }
         try requireClock()
+        let certificate = try caller.certificate(in: transaction)
         let hash = Array(SHA256.hash(data: content))
         if let open = try transaction.proposal(actor: actor, sha256: hash) {
-            guard isOver(open) else { return open }
-            try drop(open, .expired)
+            if isOver(open) {
+                try drop(open, .expired)
+            } else if let node = certificate?.node, node != open.certificate?.node {
+                // Who else is on his node is judged by what he shows now, and approvals by that.
+                try drop(open, .withdrawn)
+            } else {
+                return open
+            }
         }
         let (open, own) = try transaction.proposalCounts(actor: actor)
         guard open < ProposalRecord.openMax, own < ProposalRecord.openOfActorMax else {
@@ -268,7 +264,8 @@ package struct ApprovalAct {
                 UInt8.random(in: .min ... .max, using: &generator)
             },
             actor: actor,
-            certificate: try caller.certificate(in: transaction),
+            certificate: certificate,
+            topic: topic,
             content: content,
             sha256: hash,
             madeAt: standing.now,
@@ -307,7 +304,8 @@ package struct ApprovalAct {
 
     func drop(_ proposal: ProposalRecord, _ cause: ChangeDrop.Cause) throws {
         try transaction.deleteProposal(id: proposal.id)
-        try transaction.append(dropped: proposal, cause, by: standing.actor, at: standing.now)
+        let summary = proposal.summary
+        try transaction.append(dropped: summary, cause, by: standing.actor, at: standing.now)
     }
 
     // MARK: - Checks
@@ -339,11 +337,19 @@ package struct ApprovalAct {
     }
 }
 
-extension DocumentOrder {
-    /// Whether the order could change who may do what, before it is looked at closely.
-    fileprivate var changesAccess: Bool {
-        pruneOwner != nil || deletions.contains { DocumentKind.ofAccess.contains($0.kind) }
-            || documents.contains { DocumentKind.ofAccess.contains($0.kind.rawValue) }
+extension Document {
+    /// Whether the document gives somebody the identity of an admin, or the key of one: he could
+    /// approve himself by it.
+    func gives(anyOf subjects: AdminSubjects) -> Bool {
+        switch spec {
+        case .registrationEntry(let spec): subjects.contains(spec.spiffeID)
+        case .proxy(let spec):
+            spec.identities.contains { subjects.contains($0.description) }
+        // Nobody is an admin by a token (`DelegationPolicy`).
+        case .accessPolicy, .delegationPolicy, .federatedTrustDomain, .namespace, .role,
+            .roleBinding, .service:
+            false
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Authorization
+internal import ControlAPI
 internal import Datastore
 package import FoundationEssentials
 internal import SPIFFE
@@ -60,12 +61,25 @@ package struct ApprovalCaller: Sendable {
 
     /// What is kept of the certificate, with the node that it was issued to as far as that is on
     /// record: a serial number alone is what another authority may choose.
+    ///
+    /// - Throws: `APIError` (`nodeBanned`): what a node holds is revoked some time after it is banned
+    ///   or evicted, and until then nothing is proposed or approved with it.
     func certificate(in transaction: ReadTransaction) throws -> ShownCertificate? {
         guard let svid else { return nil }
         let intent = try transaction.intent(serial: svid.serial)
         let isOnRecord =
             intent?.authorityID == svid.authorityID && intent?.spiffeID == actor.description
         let node = isOnRecord ? intent?.node ?? "" : ""
+        if !node.isEmpty {
+            guard let record = try transaction.node(named: node), record.ban == nil else {
+                throw APIError(
+                    .permissionDenied,
+                    "nodeBanned",
+                    "this certificate was issued to node \(node), which is banned or evicted: nothing "
+                        + "is proposed or approved with it"
+                )
+            }
+        }
         return ShownCertificate(
             serial: svid.serial,
             authorityID: svid.authorityID,

@@ -3,7 +3,7 @@
 package import AuditLog
 package import ControlAPI
 package import Authorization
-internal import Datastore
+package import Datastore
 internal import Issuance
 package import PolicyDocuments
 package import SPIFFE
@@ -21,16 +21,24 @@ package enum ProposedAct: Hashable, Sendable {
 
     /// Most documents that one proposal changes: whoever approves it has to look at each.
     package static let changesMax = 100
+    /// Most SPIFFE IDs that the RoleBindings of one proposal name: of each it is looked by what it is
+    /// given.
+    package static let subjectsMax = 256
     /// Most bytes of the documents that are there before, together: they are shown beside those that
     /// would be, in one message.
     package static let beforeBytesMax = 1 << 20
+
+    private static let tokenName = "token"
+    private static let unbanName = "unban"
+    /// The names of acts that let a node in; the node is their subject.
+    static let admitting = [tokenName, unbanName]
 
     /// What kind of act it is, for the audit log and for people.
     package var name: String {
         switch self {
         case .documents: "documents"
-        case .token: "token"
-        case .unban: "unban"
+        case .token: Self.tokenName
+        case .unban: Self.unbanName
         case .authority(let step): step.verb.rawValue
         }
     }
@@ -54,13 +62,58 @@ package enum ProposedAct: Hashable, Sendable {
         }
     }
 
-    /// How many things it changes.
-    package var changeCount: Int {
+    /// What is kept of it beside its content.
+    ///
+    /// - Throws: `APIError` (`proposalUnreadable`).
+    package func topic() throws(APIError) -> ProposalTopic {
+        var changeCount = 1
+        var (rights, boundIDs): (Set<ProposedRight>, Set<String>) = ([], [])
         switch self {
-        case .documents(let changes): changes.count
-        case .authority, .token, .unban: 1
+        case .documents(let changes):
+            changeCount = changes.count
+            for change in changes {
+                let verb: AdminVerb = change.verb == .delete ? .delete : .apply
+                rights.insert(ProposedRight(verb: verb, kind: change.key.kind))
+                guard change.key.kind == DocumentKind.roleBinding.rawValue,
+                    case .roleBinding(let spec)? = try change.document()?.spec
+                else { continue }
+                for case .spiffe(let id) in spec.subjects { boundIDs.insert(id.description) }
+            }
+        case .token: rights = [ProposedRight(verb: .tokenCreate, kind: nil)]
+        case .unban: rights = [ProposedRight(verb: .nodeBan, kind: nil)]
+        case .authority(let step): rights = [ProposedRight(verb: step.verb, kind: nil)]
         }
+        return ProposalTopic(
+            act: name,
+            subject: subject,
+            changeCount: changeCount,
+            rights: rights.map(\.text).sorted(),
+            boundIDs: boundIDs.sorted()
+        )
     }
+}
+
+/// A right that an act takes: whoever holds it for anything is told that the act waits.
+struct ProposedRight: Hashable, Sendable {
+    let verb: AdminVerb
+    /// Of what kind of document; nil for acts.
+    let kind: String?
+
+    init(verb: AdminVerb, kind: String?) {
+        self.verb = verb
+        self.kind = kind
+    }
+
+    /// Reads what `text` writes; nil: another release has written it.
+    init?(_ text: String) {
+        let parts = text.split(separator: " ", maxSplits: 1)
+        guard let name = parts.first, let verb = AdminVerb(rawValue: String(name)) else {
+            return nil
+        }
+        self.init(verb: verb, kind: parts.count == 2 ? String(parts[1]) : nil)
+    }
+
+    var text: String { kind.map { "\(verb.rawValue) \($0)" } ?? verb.rawValue }
 }
 
 /// What is done to an authority.
@@ -202,8 +255,8 @@ extension ProposedAct {
             guard case .array(let elements)? = members["changes"] else { return nil }
             let changes = elements.compactMap(ProposedChange.init(json:))
             return changes.count == elements.count ? .documents(changes) : nil
-        case "token": return ProposedToken(members: members).map { .token($0) }
-        case "unban":
+        case tokenName: return ProposedToken(members: members).map { .token($0) }
+        case unbanName:
             guard let node = members.text("node"), let reason = members.text("reason") else {
                 return nil
             }

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import AuditLog
-package import Authorization
 internal import ControlAPI
-package import Datastore
+internal import Datastore
 internal import FoundationEssentials
 internal import Issuance
-package import SPIFFE
+internal import SPIFFE
 
 /// What proposals need to know of nodes and authorities, and what ends them from there
 /// (docs/decisions/0023-approvals.md).
 extension ServerLogic {
-    /// Whether a node with the selectors gets the identity of somebody who is named by a binding.
-    package func admits(
+    /// Whether a node with the selectors gets the identity of somebody who is an admin, or would be.
+    func admits(
         _ selectors: Set<Selector>,
-        subjectOf access: AdminAccess,
+        anyOf subjects: AdminSubjects,
         in transaction: ReadTransaction
     ) throws -> Bool {
-        try transaction.entries(node: selectors).contains { access.isSubject($0.spiffeID) }
+        try transaction.entries(node: selectors).contains { subjects.contains($0.spiffeID) }
     }
 
     /// Requires that no authority is distrusted which a new machine would believe.
@@ -71,12 +70,8 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws {
         try strike(.node(name), by: actor, at: now, in: transaction)
-        for proposal in try transaction.proposals() {
-            switch try? ProposedAct(content: proposal.content) {
-            case .token(let token)? where token.name == name: break
-            case .unban(let node, _)? where node == name: break
-            default: continue
-            }
+        for proposal in try transaction.proposals()
+        where ProposedAct.admitting.contains(proposal.topic.act) && proposal.topic.subject == name {
             try transaction.deleteProposal(id: proposal.id)
             try transaction.append(dropped: proposal, .stale, by: actor, at: now)
         }

@@ -123,7 +123,7 @@ package final class FederationDesk: Sendable {
         /// The admin, if he still waits: what he alone may have taken is not taken without him.
         ///
         /// - Throws: why he must not.
-        func admin(in transaction: ReadTransaction) throws -> Actor? {
+        func admin(in transaction: Transaction) throws -> Actor? {
             caller.hasLeft ? nil : try permit(transaction)
         }
 

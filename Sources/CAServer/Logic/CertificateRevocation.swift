@@ -223,6 +223,17 @@ extension ServerLogic {
                 )
             }
         }
+        // Somebody may have proposed or approved with them since the node was banned.
+        if try transaction.proposalCounts(actor: "").open > 0 {
+            for certificate in part.certificates {
+                try strike(
+                    .certificate(serial: certificate.serial),
+                    by: caller.actor,
+                    at: caller.now,
+                    in: transaction
+                )
+            }
+        }
         part.identities = named.count
         part.certificatesOnRecord = try transaction.revokedCertificateCount()
         part.identitiesOnRecord = try transaction.revocationCount()

@@ -16,6 +16,8 @@ package struct DocumentAct {
     let standing: AdminStanding
     let transaction: Transaction
     let peers: DocumentPeers
+    /// Whether it is looked who gets an admin's identity, which takes its time.
+    let namesGivers: Bool
     var dataPath = DataPathChanges()
     private(set) var outcomes: [DocumentOutcome] = []
     private var changes: [DocumentChange] = []
@@ -34,16 +36,19 @@ package struct DocumentAct {
     ///   - logic: The server's.
     ///   - standing: Who orders.
     ///   - peers: What connected agents and proxies can do.
+    ///   - namesGivers: Whether warnings tell who gets an admin's identity.
     ///   - transaction: Everything happens in it, or nothing.
     package init(
         _ logic: ServerLogic,
         by standing: AdminStanding,
         peers: DocumentPeers = .none,
+        namesGivers: Bool = true,
         in transaction: Transaction
     ) {
         self.logic = logic
         self.standing = standing
         self.peers = peers
+        self.namesGivers = namesGivers
         self.transaction = transaction
     }
 
@@ -74,7 +79,7 @@ package struct DocumentAct {
         warnOfStrangeNodes(order.documents)
         try warnOfFederation(order.documents)
         warnOfExchange(order.documents)
-        try warnOfGivers(order.documents)
+        if namesGivers { try warnOfGivers(order.documents) }
         var names = NameReview(of: logic.trustDomain, for: standing, in: transaction)
         for document in order.documents { warnings += try names.warnings(of: document) }
         let reached: Revision

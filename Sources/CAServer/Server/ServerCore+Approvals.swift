@@ -104,9 +104,7 @@ extension ServerCore {
     /// - Throws: `APIError`.
     package func endProposals(now: Date) async throws {
         // Nearly always there is none, and a read does not wait for the writer.
-        let isAnyOver = try await read { transaction in
-            try transaction.proposals().contains { $0.endsAt <= now }
-        }
+        let isAnyOver = try await read { try $0.isAnyProposalOver(at: now) }
         // Others end with what they were proposed with, in transactions that do not count them.
         guard isAnyOver else { return await countProposals() }
         try await write { transaction in
@@ -149,7 +147,7 @@ extension ServerCore {
 extension Transaction {
     /// Writes the leaf of a proposal that has been deleted.
     func append(
-        dropped proposal: ProposalRecord,
+        dropped proposal: ProposalSummary,
         _ cause: ChangeDrop.Cause,
         by actor: Actor,
         at now: Date

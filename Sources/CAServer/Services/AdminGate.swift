@@ -6,6 +6,7 @@ internal import ControlAPI
 internal import Datastore
 internal import GRPCCore
 internal import GRPCPeer
+internal import NodeSync
 internal import SPIFFE
 internal import Telemetry
 
@@ -198,8 +199,8 @@ struct AdminGate {
         }
     }
 
-    /// Looks in the transaction of an act whether the caller's certificate still counts: it may have
-    /// been revoked since the request came in, by who waits before it.
+    /// Looks in the transaction of an act whether the caller's certificate still counts: it, or its
+    /// identity, may have been revoked since the request came in, by who waits before it.
     private func certificateCheck(
         _ context: ServerContext
     ) throws -> @Sendable (ReadTransaction) throws -> Void {
@@ -210,6 +211,20 @@ struct AdminGate {
                     .unauthenticated,
                     "certificateRevoked",
                     "this certificate was revoked; get a new SVID"
+                )
+            }
+            // Whoever stole an SVID has it until it ends.
+            if let revocation = try transaction.revocation(of: verified.id),
+                Revocation.revokes(
+                    leafNotBefore: verified.notBefore,
+                    issuedBefore: revocation.issuedBefore
+                )
+            {
+                throw APIError(
+                    .unauthenticated,
+                    "certificateRevoked",
+                    "what was issued for \(verified.id) before this was revoked; get a new SVID, or "
+                        + "use the server's admin socket"
                 )
             }
             for keyID in verified.path {

@@ -217,11 +217,11 @@ extension AdministrationService {
                 .order(.authority(step), takesProposal: takes, using: &generator)
         }
         guard !isRehearsal else {
-            return (result, proposal?.unstored.message(approved: 0, core.approvalRules))
+            return (result, proposal?.summary.unstored.message(approved: 0, core.approvalRules))
         }
         if let result { core.carriedOut(result) }
         if proposal != nil { await core.countProposals() }
-        return (result, proposal?.message(approved: 0, core.approvalRules))
+        return (result, proposal?.summary.message(approved: 0, core.approvalRules))
     }
 
     // MARK: - What an act would do

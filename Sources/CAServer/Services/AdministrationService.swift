@@ -57,7 +57,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             // Its time counts from when it is approved, which nobody knows.
             if proposal == nil { $0.expiresAtUnixSeconds = expires }
             $0.agentSpiffeID = id.description
-            if let proposal { $0.proposal = proposal.message(approved: 0, rules) }
+            if let proposal { $0.proposal = proposal.summary.message(approved: 0, rules) }
         }
     }
 
@@ -141,7 +141,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         var reply = node.map { message($0, entries: entries) } ?? .init()
         if let proposal = answer.proposal {
             await core.countProposals()
-            reply.proposal = proposal.message(approved: 0, core.approvalRules)
+            reply.proposal = proposal.summary.message(approved: 0, core.approvalRules)
         }
         return reply
     }

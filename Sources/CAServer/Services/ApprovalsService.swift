@@ -13,6 +13,7 @@ internal import NodeSync
 internal import PolicyDocuments
 internal import SPIFFE
 internal import SwiftProtobuf
+internal import Synchronization
 
 /// Acts that others have to approve: those that wait, what they would do, and what becomes of them.
 struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
@@ -24,6 +25,7 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListProposalsResponse {
         let rules = core.approvalRules
+        try core.takeDocuments(1, of: try gate.actor(context))
         let proposals = try await gate.read(.aboutProposals, context) { transaction, standing in
             try transaction.proposals().filter { $0.isListed(for: standing) }.map { proposal in
                 let count = try transaction.approvals(of: proposal.id).count
@@ -47,7 +49,7 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
             return try desk.act(by: standing, in: transaction).view(id, using: &generator)
         }
         return .with {
-            $0.proposal = view.proposal.message(approved: view.approvers.count, rules)
+            $0.proposal = view.proposal.summary.message(approved: view.approvers.count, rules)
             $0.approvers = view.approvers
             $0.documents = view.documents.map(\.message)
             $0.warnings = view.warnings
@@ -75,8 +77,14 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
             )
         }
         if case .carriedOut(let result, _, _) = answer { core.carriedOut(result) }
-        if case .ready(let authorityID, let count, _) = answer {
-            try await activate(authorityID, id, hash, count, desk, context)
+        if case .ready(let authorityID, _, _) = answer {
+            let approved = try await activate(authorityID, id, hash, desk, context)
+            await core.countProposals()
+            return ApprovalAnswer.ready(
+                authorityID: authorityID,
+                count: approved.count,
+                struck: answer.struck + approved.struck
+            ).message(rules)
         }
         await core.countProposals()
         return answer.message(rules)
@@ -85,29 +93,34 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
     /// Has the rotation let an authority sign that all have approved who are needed; it is judged once
     /// more in the transaction that does it.
     ///
+    /// - Returns: What was found then.
     /// - Throws: `APIError`; the approvals stand, and whoever approves again goes on.
     private func activate(
         _ authorityID: String,
         _ id: [UInt8],
         _ hash: [UInt8],
-        _ count: Int,
         _ desk: ApprovalDesk,
         _ context: ServerContext
-    ) async throws {
+    ) async throws -> ApprovedActivation {
         let (core, now) = (core, core.clock.wallTime)
         let actor = try gate.actor(context)
+        // From the permit to the settlement, which are parts of one transaction.
+        let found = FoundActivation()
         _ = try await gate.handOn(.aboutProposals, context) { permit throws(APIError) in
             try await core.rotationDesk.order(.activate(id: authorityID)) { transaction in
                 let caller = try permit(transaction)
                 let standing = try core.standing(of: caller, now: now, in: transaction)
                 var generator = SystemRandomness()
-                return try desk.act(by: standing, in: transaction)
+                let approved = try desk.act(by: standing, in: transaction)
                     .requireApproved(id, sha256: hash, using: &generator)
+                found.set(approved)
+                return approved.proposer
             } settling: { transaction in
                 let standing = try core.standing(of: actor, now: now, in: transaction)
-                try desk.act(by: standing, in: transaction).carriedOut(id, count: count)
+                try desk.act(by: standing, in: transaction).carriedOut(id, try found.get())
             }
         }
+        return try found.get()
     }
 
     func withdraw(
@@ -126,11 +139,25 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
     /// Counts so many rehearsals of a proposal against what one admin may ask for.
     private func take(_ rehearsals: Int, _ id: Data, _ context: ServerContext) async throws {
         let id = Array(id)
-        let changes = try await gate.read(.aboutProposals, context) { transaction, _ in
-            guard let proposal = try transaction.proposal(id: id) else { return 1 }
-            return (try? ProposedAct(content: proposal.content))?.changeCount ?? 1
+        let topic = try await gate.read(.aboutProposals, context) { transaction, _ in
+            try transaction.proposalTopic(id: id)
         }
-        try core.takeDocuments(changes * rehearsals, of: try gate.actor(context))
+        let count = topic.map { $0.changeCount + $0.boundIDs.count } ?? 1
+        try core.takeDocuments(count * rehearsals, of: try gate.actor(context))
+    }
+}
+
+/// What a permit has found, for the settlement of the same transaction.
+private final class FoundActivation: Sendable {
+    private let state = Mutex<ApprovedActivation?>(nil)
+
+    func set(_ approved: ApprovedActivation) { state.withLock { $0 = approved } }
+
+    func get() throws(APIError) -> ApprovedActivation {
+        guard let approved = state.withLock({ $0 }) else {
+            throw APIError(.fault, "approvalsMalformed", "it was carried out without a permit")
+        }
+        return approved
     }
 }
 
@@ -160,21 +187,13 @@ extension ServerCore {
     }
 }
 
-extension ProposalRecord {
+extension ProposalSummary {
     /// Whether somebody is told that it is there: who proposed it, who holds its right for anything
     /// of its kind, and who reads the audit log, where it is.
     fileprivate func isListed(for standing: AdminStanding) -> Bool {
         if actor == standing.actor.description || standing.may(.auditRead) { return true }
-        guard let act = try? ProposedAct(content: content) else { return false }
-        switch act {
-        case .documents(let changes):
-            return changes.contains { change in
-                let verb: AdminVerb = change.verb == .delete ? .delete : .apply
-                return (try? standing.requireAny(verb, kind: change.key.kind)) != nil
-            }
-        case .token: return (try? standing.requireAny(.tokenCreate)) != nil
-        case .unban: return (try? standing.requireAny(.nodeBan)) != nil
-        case .authority(let step): return (try? standing.requireAny(step.verb)) != nil
+        return topic.rights.compactMap(ProposedRight.init(_:)).contains { right in
+            (try? standing.requireAny(right.verb, kind: right.kind)) != nil
         }
     }
 
@@ -183,8 +202,7 @@ extension ProposalRecord {
         Self(
             id: [],
             actor: actor,
-            certificate: certificate,
-            content: content,
+            topic: topic,
             sha256: sha256,
             madeAt: madeAt,
             endsAt: endsAt
@@ -192,13 +210,12 @@ extension ProposalRecord {
     }
 
     func message(approved: Int, _ rules: ApprovalRules) -> Signet_Admin_V1alpha1_Proposal {
-        let act = try? ProposedAct(content: content)
-        return .with {
+        .with {
             $0.id = Data(id)
             $0.sha256 = Data(sha256)
             $0.actor = actor
-            $0.act = act?.name ?? ""
-            $0.changeCount = UInt32(clamping: act?.changeCount ?? 0)
+            $0.act = topic.act
+            $0.changeCount = UInt32(clamping: topic.changeCount)
             $0.approved = UInt32(clamping: approved)
             $0.needed = UInt32(clamping: rules.needed)
             $0.madeAtUnixMilliseconds = madeAt.unixMilliseconds
@@ -220,6 +237,15 @@ extension ProposalView.ViewedDocument {
 }
 
 extension ApprovalAnswer {
+    /// Who had approved it and counts no longer.
+    fileprivate var struck: [String] {
+        switch self {
+        case .approved(_, let struck), .carriedOut(_, _, let struck), .ended(_, _, let struck),
+            .ready(_, _, let struck):
+            struck
+        }
+    }
+
     fileprivate func message(
         _ rules: ApprovalRules
     ) -> Signet_Admin_V1alpha1_ApproveProposalResponse {

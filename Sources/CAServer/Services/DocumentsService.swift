@@ -205,7 +205,7 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ApplyResponse {
         let desk = ApprovalDesk(core: core, svid: try gate.svid(context))
-        try take(order.documents.count + order.deletions.count, context)
+        try take(order.weight, context)
         do {
             let answer = try await gate.write(question, isRehearsal: isDryRun, context) {
                 transaction,
@@ -236,7 +236,8 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                 core.documentsChanged(result)
             }
             return result.message(isDryRun: isDryRun)
-        case .proposed(var proposal, let result):
+        case .proposed(let record, let result):
+            var proposal = record.summary
             core.metrics.increment(.documentApplies, isDryRun ? "rehearsed" : "proposed")
             if isDryRun { proposal = proposal.unstored } else { await core.countProposals() }
             var message = result.message(isDryRun: isDryRun)
@@ -369,5 +370,16 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                 ?? String(decoding: stored.canonicalJSON, as: UTF8.self)
             $0.yaml = document?.yaml(stored: metadata) ?? ""
         }
+    }
+}
+
+extension DocumentOrder {
+    /// As how many documents it counts: of subjects of bindings it is looked what gives them.
+    package var weight: Int {
+        let subjects = documents.reduce(0) { count, document in
+            guard case .roleBinding(let spec) = document.spec else { return count }
+            return count + spec.subjects.count
+        }
+        return documents.count + deletions.count + min(subjects, DocumentAct.reviewedSubjectsMax)
     }
 }

@@ -2096,8 +2096,8 @@ package nonisolated struct Signet_Admin_V1alpha1_ApproveProposalResponse: @unche
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// approved: others are needed still; carriedOut; stale or proposerDenied: it has ended, and
-  /// nothing was done.
+  /// approved: others are needed still; carriedOut; expired, stale, or denied (who proposed it may
+  /// not do it any more): it has ended, and nothing was done.
   package var outcome: String {
     get {_storage._outcome}
     set {_uniqueStorage()._outcome = newValue}

@@ -6,7 +6,8 @@ internal import GRDB
 ///
 /// Serial number, authority and node are those of the certificate that was shown; NULL for local
 /// users of the server, and the node also where it is not on record. The same content of the same
-/// actor is the same proposal.
+/// actor is the same proposal. What is asked of all of them is beside the content, which is long and
+/// therefore last: `rights` and `bound_ids` are lists as JSON, NULL when they are empty.
 enum Migration0018Proposals {
     static func apply(_ database: Database) throws {
         try database.execute(
@@ -17,10 +18,15 @@ enum Migration0018Proposals {
                     serial BLOB,
                     authority TEXT,
                     node TEXT,
-                    content BLOB NOT NULL,
                     sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
                     made_at INTEGER NOT NULL,
                     ends_at INTEGER NOT NULL,
+                    act TEXT NOT NULL,
+                    subject TEXT NOT NULL,
+                    change_count INTEGER NOT NULL,
+                    rights TEXT,
+                    bound_ids TEXT,
+                    content BLOB NOT NULL,
                     UNIQUE (actor, sha256),
                     CHECK ((serial IS NULL) = (authority IS NULL)),
                     CHECK (node IS NULL OR serial IS NOT NULL)

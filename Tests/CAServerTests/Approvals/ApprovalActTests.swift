@@ -36,8 +36,10 @@ struct ApprovalActTests {
         )
         try store.writeNow { transaction in
             try transaction.establish(identity)
+            try transaction.put(Self.authority)
             for name in ["alice", "bob", "carol", "dave"] {
                 try transaction.record([Self.intent(name, node: "node-of-\(name)")])
+                try transaction.put(try Self.node("node-of-\(name)"))
             }
             try transaction.record([
                 Self.intent("eve", node: "node-of-dave"),
@@ -47,7 +49,19 @@ struct ApprovalActTests {
         }
     }
 
-    private static func intent(
+    private static let authority = AuthorityRecord(
+        id: "a1",
+        serverID: "one",
+        state: "active",
+        certificateDER: [1],
+        tokenKeySPKI: nil,
+        publishedAt: noon,
+        activatedAt: noon,
+        notBefore: noon,
+        notAfter: noon + 86_400
+    )
+
+    static func intent(
         _ name: String,
         as identity: String? = nil,
         node: String
@@ -66,9 +80,24 @@ struct ApprovalActTests {
         )
     }
 
+    static func node(_ name: String) throws -> NodeRecord {
+        NodeRecord(
+            name: name,
+            spiffeID: try SPIFFEID("spiffe://example.org/signet/agent/\(name)"),
+            selectors: [],
+            keySPKISHA256: Array(repeating: 2, count: 32),
+            attestationMethod: "joinToken",
+            serial: [1],
+            notAfter: noon + 3600,
+            createdAt: noon,
+            lastSeen: noon
+        )
+    }
+
     /// Everybody but those left out has every right; `uid:0` and `uid:1` are local users.
     private static func admins(without left: [String]) throws -> [ActorPattern] {
-        let names = ["alice", "bob", "carol", "dave", "eve", "frank"].filter { !left.contains($0) }
+        let names = ["alice", "bob", "carol", "dave", "eve", "frank", "grace"]
+            .filter { !left.contains($0) }
         return try names.map { try ActorPattern(ApprovalHarness.id($0)) }
             + [.localUser(uid: 0, host: nil), .localUser(uid: 1, host: nil)]
     }
@@ -299,7 +328,7 @@ struct ApprovalActTests {
             }
         }
         #expect(later?.reason == "clockDoubted")
-        #expect(try store.readNow { try $0.proposals() } == [proposal])
+        #expect(try store.readNow { try $0.proposals() } == [proposal.summary])
     }
 }
 

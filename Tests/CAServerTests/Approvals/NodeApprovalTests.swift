@@ -143,6 +143,87 @@ struct NodeApprovalTests {
             #expect(dropped.contains(#""cause":"struck""#))
             try await server.revoke(ApprovalHarness.id("bob"))
             #expect(try await harness.list(as: "carol", on: server).isEmpty)
+            // Who has stolen his SVID still shows it.
+            let again = await refusal {
+                try await harness.apply(roleDocument("b"), as: "bob", on: server)
+            }
+            #expect(again?.reason == "certificateRevoked")
+            let third = try await harness.apply(roleDocument("c"), as: "carol", on: server)
+            let approved = await refusal {
+                try await harness.approve(third.proposal, as: "bob", on: server)
+            }
+            #expect(approved?.reason == "certificateRevoked")
+            let act = await refusal {
+                try await harness.acting(as: "bob", on: server) { client in
+                    try await Administration.Client(wrapping: client).banNode(
+                        .with { $0.name = "node-of-carol" }
+                    )
+                }
+            }
+            #expect(act?.reason == "certificateRevoked")
+            let read = await refusal { try await harness.list(as: "bob", on: server) }
+            #expect(read?.reason == "certificateRevoked")
+            #expect(try await server.records("nodeBanned").isEmpty)
+        }
+    }
+
+    @Test func `whom a binding that waits would name is an admin meanwhile`() async throws {
+        let harness = try await ApprovalHarness { server in
+            try await server.apply(roleDocument("viewer"))
+            try await server.register("early", node: "role:early")
+        }
+        try await harness.serve { server in
+            let (late, early) = (ApprovalHarness.id("late"), ApprovalHarness.id("early"))
+            let binding = try await harness.apply(
+                bindingDocument("viewer", subject: "\(late), \(early)"),
+                as: "alice",
+                on: server
+            )
+            #expect(binding.hasProposal)
+            let entry = entryDocument("late", spiffeID: late)
+            let template = entryDocument(
+                "any",
+                spiffeID: "spiffe://example.org/la{unix.user}",
+                more: "  variables: {unix.user: {agentAsserted: true}}"
+            )
+            let proxy = proxyDocument("early", node: "role:early", identity: early)
+            for text in [entry, template, proxy] {
+                let planted = try await harness.apply(text, as: "bob", on: server)
+                #expect(planted.hasProposal)
+            }
+            let token = try await harness.token("early-1", ["role:early"], as: "bob", on: server)
+            #expect(token.hasProposal)
+            _ = try await harness.acting(as: "alice", on: server) { client in
+                try await Approvals.Client(wrapping: client)
+                    .withdraw(.with { $0.id = binding.proposal.id })
+            }
+            let plain = try await harness.apply(entry, as: "bob", on: server)
+            #expect(!plain.hasProposal)
+        }
+    }
+
+    @Test func `who writes an admin's entry sees which nodes get it, and so does who approves`()
+        async throws
+    {
+        let harness = try await ApprovalHarness()
+        try await harness.serve { server in
+            _ = try await harness.token("web-9", ["role:web"], as: "alice", on: server)
+            for (node, name) in [("role:bob", "node-of-bob"), ("role:web", "web-9")] {
+                let text = entryDocument(
+                    name,
+                    node: node,
+                    spiffeID: ApprovalHarness.id("alice")
+                )
+                let answer = try await harness.apply(text, as: "alice", on: server)
+                #expect(answer.hasProposal)
+                #expect(answer.warnings.contains { $0.contains("identity to \(name)") })
+                let shown = try await harness.show(answer.proposal, as: "bob", on: server)
+                #expect(shown.warnings.contains { $0.contains("identity to \(name)") })
+            }
+            // Nobody is on such a node.
+            let none = entryDocument("none", node: "role:no", spiffeID: ApprovalHarness.id("alice"))
+            let answer = try await harness.apply(none, as: "alice", on: server)
+            #expect(!answer.warnings.contains { $0.contains("identity to") })
         }
     }
 

@@ -3,6 +3,7 @@
 import Authorization
 import CAServer
 import ControlAPI
+import Datastore
 import SPIFFE
 import Testing
 
@@ -30,7 +31,12 @@ struct ProposedActTests {
             """#
         #expect(String(decoding: act.content, as: UTF8.self) == text)
         #expect(try ProposedAct(content: act.content) == act)
-        #expect(act.changeCount == 2)
+        let topic = ProposalTopic(
+            act: "documents",
+            changeCount: 2,
+            rights: ["apply Role", "delete Role"]
+        )
+        #expect(try act.topic() == topic)
     }
 
     @Test func `the content of each other act is read back, and tells all of it`() throws {
@@ -51,13 +57,17 @@ struct ProposedActTests {
         }
         for act in acts + [token, unban] {
             #expect(try ProposedAct(content: act.content) == act)
-            #expect(act.changeCount == 1)
+            #expect(try act.topic().changeCount == 1)
         }
         let text =
             #"{"act":"authority.revoke","authority":"cd","now":1,"reason":"lost","state":"old","v":1}"#
         #expect(String(decoding: acts[1].content, as: UTF8.self) == text)
         #expect(Set((acts + [token, unban]).map(\.name)).count == 5)
-        #expect(token.subject == "web-1")
+        // By these a ban finds what would let its node in.
+        for (act, right) in [(token, "token.create"), (unban, "node.ban")] {
+            let topic = ProposalTopic(act: act.name, subject: "web-1", rights: [right])
+            #expect(try act.topic() == topic)
+        }
     }
 
     @Test(arguments: [

@@ -138,6 +138,30 @@ struct RoleApprovalTests {
         }
     }
 
+    @Test func `who may not get what it changes neither sees nor approves it`() async throws {
+        let harness = try await ApprovalHarness { server in
+            try await server.apply(
+                roleDocument("writer", verb: "apply], kinds: [Role")
+                    + bindingDocument("writer", subject: ApprovalHarness.id("carol"))
+            )
+        }
+        try await harness.serve(admins: ["alice", "bob"]) { server in
+            let text = roleDocument("other", verb: "apply], kinds: [Role")
+            let answer = try await harness.apply(text, as: "alice", on: server)
+            let unseen = await refusal {
+                try await harness.show(answer.proposal, as: "carol", on: server)
+            }
+            #expect(unseen?.reason == "adminDenied")
+            let denied = await refusal {
+                try await harness.approve(answer.proposal, as: "carol", on: server)
+            }
+            #expect(denied?.reason == "adminDenied")
+            #expect(denied?.message.contains("may get what it changes") == true)
+            let done = try await harness.approve(answer.proposal, as: "bob", on: server)
+            #expect(done.outcome == "carriedOut")
+        }
+    }
+
     @Test func `two whose certificates were issued to one node are one person`() async throws {
         let harness = try await ApprovalHarness(["alice", "bob"])
         let both = try await harness.adding(["dave", "eve"], onNode: "shared")

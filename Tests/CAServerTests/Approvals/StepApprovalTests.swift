@@ -90,11 +90,12 @@ extension ApprovalActTests {
         let answer = try approve(proposal, by: "bob")
         #expect(answer == .ready(authorityID: Self.authority, count: 1, struck: []))
         #expect(try state() == "prepared")
-        #expect(try store.readNow { try $0.proposals() } == [proposal])
-        let actor = try act("bob") {
+        #expect(try store.readNow { try $0.proposals() } == [proposal.summary])
+        let found = try act("bob") {
             try $0.requireApproved(id, sha256: proposal.sha256, using: &$1)
         }
-        #expect(actor.description == ApprovalHarness.id("alice"))
+        #expect(found.proposer.description == ApprovalHarness.id("alice"))
+        #expect((found.count, found.struck) == (1, []))
         // Whoever lost the right since counts no more; and nobody else may ask for it.
         for left in [["alice"], ["bob"]] {
             #expect(throws: APIError.self) {
@@ -103,8 +104,34 @@ extension ApprovalActTests {
                 }
             }
         }
-        try act("bob") { act, _ in try act.carriedOut(id, count: 1) }
+        // The leaf tells what was found in the transaction of the act, not before it.
+        try act("carol", without: ["bob"]) {
+            let found = try $0.requireApproved(id, sha256: proposal.sha256, using: &$1)
+            #expect((found.count, found.struck) == (1, [ApprovalHarness.id("bob")]))
+            try $0.carriedOut(id, found)
+        }
         #expect(try store.readNow { try $0.proposals() }.isEmpty)
+        guard case .changeApproved(let last)? = try leaves(.changeApproved).last?.event else {
+            Issue.record("no leaf")
+            return
+        }
+        #expect(last.isCarriedOut)
+        #expect((last.approved, last.struck) == (1, [ApprovalHarness.id("bob")]))
+    }
+
+    @Test(arguments: [AdminVerb.authorityActivate, .authorityRevoke, .authorityTaint])
+    func `a reason that no leaf would keep is refused`(verb: AdminVerb) throws {
+        let step = ProposedStep(
+            verb,
+            of: Self.authority,
+            in: "prepared",
+            reason: String(repeating: "x", count: ServerLogic.reasonBytesMax + 1),
+            isNow: true
+        )
+        let refused = refusal {
+            try act("alice") { try $0.order(.authority(step), takesProposal: true, using: &$1) }
+        }
+        #expect(refused?.reason == "reasonTooLong")
     }
 
     @Test func `an activation whose proposer may not any more ends`() throws {

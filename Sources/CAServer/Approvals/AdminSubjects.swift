@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Authorization
+internal import Datastore
+
+/// Whose identity makes an admin: the subjects of bindings, whether in force or not, and those that
+/// would be named by what waits for approval.
+///
+/// Who approves a binding has looked by what its subjects get their identities; nothing is to be
+/// added to that behind his back (docs/decisions/0023-approvals.md).
+struct AdminSubjects: Sendable {
+    private let access: AdminAccess
+    private let waiting: Set<String>
+
+    /// - Parameters:
+    ///   - access: The bindings there are.
+    ///   - waiting: SPIFFE IDs that would be named.
+    init(_ access: AdminAccess, waiting: Set<String>) {
+        self.access = access
+        self.waiting = waiting
+    }
+
+    /// With all that waits now.
+    ///
+    /// - Throws: `DatastoreError`.
+    init(_ access: AdminAccess, in transaction: ReadTransaction) throws {
+        self.init(access, waiting: try transaction.proposedSubjects())
+    }
+
+    /// Whether an ID, or a template of one, is or may become such a subject.
+    func contains(_ spiffeID: String) -> Bool {
+        if waiting.contains(spiffeID) || access.isSubject(spiffeID) { return true }
+        let brace = UInt8(ascii: "{")
+        guard spiffeID.utf8.contains(brace) else { return false }
+        // Most have another beginning, which is quicker to see.
+        let beginning = spiffeID.utf8.prefix { $0 != brace }
+        return waiting.contains {
+            $0.utf8.starts(with: beginning) && AdminAccess.template(spiffeID, mayBecome: $0)
+        }
+    }
+}
