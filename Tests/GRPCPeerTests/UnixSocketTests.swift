@@ -70,6 +70,34 @@ struct UnixSocketTests {
         }
     }
 
+    @Test func `who waits for a server that never begins is let go with his task`() async throws {
+        try await withSocketDirectory { directory in
+            let transport = server(directory + "/s")
+            await withTaskGroup(of: Void.self) { group in
+                for isEarly in [true, false] {
+                    if !isEarly { group.cancelAll() }
+                    group.addTask {
+                        await #expect(throws: RuntimeError.self) {
+                            _ = try await transport.listeningAddress
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func `a server that is ended before it begins ends`() async throws {
+        try await withSocketDirectory { directory in
+            let transport = server(directory + "/s")
+            let server = GRPCServer(transport: transport, services: [DescribingService()])
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.cancelAll()
+                group.addTask { try await server.serve(on: transport, ending: {}, ready: {}) }
+                try await group.waitForAll()
+            }
+        }
+    }
+
     @Test func `an interceptor of another transport knows no peer`() async throws {
         try await withSocketDirectory { directory in
             let transport = server(directory + "/s")

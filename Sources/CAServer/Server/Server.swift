@@ -271,6 +271,8 @@ package struct Server: Sendable {
         do {
             try await Self.run(server)
         } catch let error as RuntimeError {
+            // It was ended before it had begun, which the library takes for a fault.
+            guard !Task.isCancelled else { return }
             // The library's words around it say nothing to an operator.
             if let cause = error.cause as? ListenerError { throw cause }
             throw error

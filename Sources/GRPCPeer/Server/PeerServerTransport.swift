@@ -20,6 +20,7 @@ package final class PeerServerTransport: ListeningServerTransport {
 
     private let custom: HTTP2ServerTransport.Custom<PeerListener>
     private let endpoint: PeerListener.Endpoint
+    private let place = ListeningPlace()
     private let now: @Sendable () -> Date
 
     private init(
@@ -130,12 +131,12 @@ package final class PeerServerTransport: ListeningServerTransport {
         )
     }
 
-    /// The address in use; waits until the server listens.
+    /// The address in use; waits until the server listens, or the task is cancelled.
     ///
-    /// - Throws: `RuntimeError` when the server could not start or has ended.
+    /// - Throws: `RuntimeError` when the server could not start or has ended, or was not waited for.
     package var listeningAddress: GRPCNIOTransportHTTP2Posix.SocketAddress {
         get async throws {
-            guard let address = await custom.listeningAddress else {
+            guard let address = await place.wait() else {
                 throw RuntimeError(code: .serverIsStopped, message: "the server does not listen")
             }
             return address
@@ -168,10 +169,18 @@ package final class PeerServerTransport: ListeningServerTransport {
             ) async -> Void
     ) async throws {
         defer {
+            place.tell(nil)
             connections.end()
             if case .unixSocket(let file) = endpoint { file.remove() }
         }
-        try await custom.listen(streamHandler: streamHandler)
+        let (custom, place) = (custom, place)
+        try await withThrowingDiscardingTaskGroup { group in
+            // The library answers this as soon as it was told to listen, or could not.
+            group.addTask {
+                if let address = await custom.listeningAddress { place.tell(address) }
+            }
+            try await custom.listen(streamHandler: streamHandler)
+        }
     }
 
     package func beginGracefulShutdown() {

@@ -100,21 +100,9 @@ package struct ProxySocket: Sendable {
                 },
             ]
         )
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                try await withTaskCancellationHandler {
-                    try await server.serve()
-                } onCancel: {
-                    server.beginGracefulShutdown()
-                    core.proxies.endStreams()
-                }
-            }
-            group.addTask {
-                _ = try await transport.listeningAddress
-                tellMode()
-                ready()
-            }
-            try await group.waitForAll()
+        try await server.serve(on: transport, ending: { core.proxies.endStreams() }) {
+            tellMode()
+            ready()
         }
     }
 

@@ -68,20 +68,6 @@ package struct WorkloadSocket: Sendable {
                 },
             ]
         )
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                try await withTaskCancellationHandler {
-                    try await server.serve()
-                } onCancel: {
-                    server.beginGracefulShutdown()
-                    core.endStreams()
-                }
-            }
-            group.addTask {
-                _ = try await transport.listeningAddress
-                ready()
-            }
-            try await group.waitForAll()
-        }
+        try await server.serve(on: transport, ending: { core.endStreams() }, ready: ready)
     }
 }

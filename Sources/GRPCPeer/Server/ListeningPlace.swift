@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import GRPCNIOTransportHTTP2Posix
+internal import Synchronization
+
+/// Where a server listens, for those who wait until it does.
+///
+/// The library's own answer never comes to who waits for a server that was ended before it began.
+final class ListeningPlace: Sendable {
+    typealias Address = GRPCNIOTransportHTTP2Posix.SocketAddress
+
+    private struct State {
+        /// nil: not known yet; nil within: it does not listen any more.
+        var address: Address??
+        var waiters: [Int: CheckedContinuation<Address?, Never>] = [:]
+        var count = 0
+    }
+
+    private let state = Mutex(State())
+
+    /// Says where it listens, or that it does not any more.
+    func tell(_ address: Address?) {
+        let waiters = state.withLock { state in
+            defer { state.waiters = [:] }
+            state.address = .some(address)
+            return state.waiters.values
+        }
+        for waiter in waiters { waiter.resume(returning: address) }
+    }
+
+    /// Waits until it is said.
+    ///
+    /// - Returns: nil of a server that does not listen, or when the task is cancelled.
+    func wait() async -> Address? {
+        let number = state.withLock { state in
+            state.count += 1
+            return state.count
+        }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { waiter in
+                let told: Address?? = state.withLock { state in
+                    if let address = state.address { return .some(address) }
+                    if Task.isCancelled { return .some(nil) }
+                    state.waiters[number] = waiter
+                    return nil
+                }
+                if let told { waiter.resume(returning: told) }
+            }
+        } onCancel: {
+            state.withLock { $0.waiters.removeValue(forKey: number) }?.resume(returning: nil)
+        }
+    }
+}
