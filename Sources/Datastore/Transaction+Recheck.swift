@@ -51,25 +51,35 @@ extension ReadTransaction {
         }
     }
 
-    /// How many intents name a leaf below zero: one of the log that a restore has ended
-    /// (docs/decisions/0022-backup-and-restore.md).
+    /// Intents that name a leaf below zero: one of the log that a restore has ended
+    /// (docs/decisions/0022-backup-and-restore.md); at most `limit`, by their serials.
+    package func earlierLogIntents(limit: Int) throws(DatastoreError) -> [IssuanceIntent] {
+        try all(
+            "SELECT * FROM intents WHERE leaf < 0 ORDER BY serial LIMIT ?",
+            [limit],
+            IssuanceIntent.init
+        )
+    }
+
+    /// How many intents name a leaf below zero.
     package func earlierLogIntentCount() throws(DatastoreError) -> UInt64 {
         try first("SELECT count(*) AS n FROM intents WHERE leaf < 0") { row in
             try row.number("n")
         } ?? 0
     }
 
-    /// The lowest index of a leaf of this time or later, by the column; nil if there is none.
+    /// The leaf of the first time that is this one or later, by the column; nil if there is none.
+    ///
+    /// One before it may be of a later time, as times and places are not given at once.
     package func firstLeaf(since time: Date) throws(DatastoreError) -> UInt64? {
         try first(Self.firstLeafSQL, [time.storedMilliseconds]) { row in
-            try row.optional("leaf", as: Int64.self).map { UInt64(clamping: $0) }
-        } ?? nil
+            try row.number("leaf")
+        }
     }
 
-    /// `min(leaf)` alone would have SQLite go through the table from leaf 0 until a time fits; of an
-    /// expression it reads the index by time, from there on.
+    /// One step in the index by time; `min(leaf)` would go through all that follow.
     private static let firstLeafSQL =
-        "SELECT min(+leaf) AS leaf FROM audit_leaves WHERE time >= ?"
+        "SELECT leaf FROM audit_leaves WHERE time >= ? ORDER BY time LIMIT 1"
 
     /// How the engine looks for `firstLeaf`, one step in each line, for tests.
     package func firstLeafPlan() throws(DatastoreError) -> [String] {

@@ -74,6 +74,8 @@ import Testing
         try database.write { try $0.execute(sql: "UPDATE intents SET leaf = leaf - 5") }
         #expect(try store.readNow { try $0.firstIntentLeaf() } == 0)
         #expect(try store.readNow { try $0.earlierLogIntentCount() } == 1)
+        let earlier = try store.readNow { try $0.earlierLogIntents(limit: 9) }
+        #expect(earlier.map(\.serial) == [[1]])
         #expect(try store.readNow { try $0.intent(serial: [1]) }?.leafIndex == 0)
         let whole = try store.readNow {
             try $0.intents(after: IntentPlace(leafIndex: 0), leavesBelow: .max, limit: 9)

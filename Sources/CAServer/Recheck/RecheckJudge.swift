@@ -54,7 +54,6 @@ struct RecheckJudge {
             verdict.certificates += 1
             judge(subject, page.authorities, now, &verdict)
         }
-        verdict.omit(page.earlierLog, for: .earlierLog)
         return verdict
     }
 

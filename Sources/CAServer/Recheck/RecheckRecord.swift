@@ -8,6 +8,8 @@ internal import SPIFFE
 /// A start of the server, by its place: two of them may say the same.
 struct RecheckStart: Hashable, Sendable {
     let leafIndex: UInt64
+    /// When, as its leaf says.
+    let time: Date
     let value: ServerStart
 }
 
@@ -73,8 +75,6 @@ struct RecheckPage: Sendable {
     var unlisted: UInt64 = 0
     /// Certificates of the log that have no intent: it was trimmed, or is missing.
     var withoutIntent: [(svid: IssuedSVID, first: UInt64)] = []
-    /// Intents of a log that a restore has ended.
-    var earlierLog: UInt64 = 0
     /// The authorities that there are.
     var authorities: [AuthorityRecord] = []
 }

@@ -18,6 +18,9 @@ package enum RecheckFindingName: String, Hashable, Sendable, CaseIterable {
     case leafChanged
     /// The record of the log says something else.
     case leafDiffers
+    /// A published record of the log that this server has not written: a start after its own, or a
+    /// time long before that of a record before it.
+    case leafImplausible
     /// The record of the log does not have it.
     case leafMissing
     /// A record of the log cannot be read, or is not what its hash says.
@@ -33,8 +36,6 @@ package enum RecheckFindingName: String, Hashable, Sendable, CaseIterable {
 package enum RecheckOmission: String, Hashable, Sendable, CaseIterable {
     /// Its authority has no record any more, and it has ended.
     case authorityForgotten
-    /// Its record is in the log of before a restore.
-    case earlierLog
     /// A release recorded it that kept neither key nor names.
     case earlierRelease
     /// The entry, or the revision of it, has no document any more.
@@ -92,14 +93,6 @@ package struct RecheckVerdict: Hashable, Sendable {
         guard !reasons.isEmpty else { return }
         notJudged += 1
         for reason in reasons { omissions[reason, default: 0] += 1 }
-    }
-
-    /// Adds certificates of which nothing is judged.
-    mutating func omit(_ count: UInt64, for reason: RecheckOmission) {
-        guard count > 0 else { return }
-        certificates += count
-        notJudged += count
-        omissions[reason, default: 0] += count
     }
 
     /// Adds the numbers of another, and none of its findings.

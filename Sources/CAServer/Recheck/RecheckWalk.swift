@@ -10,12 +10,17 @@ internal import SPIFFE
 ///
 /// Leaves and intents are never changed, and what is written meanwhile lies behind `end`; only what
 /// has expired goes, which `RecheckJudge` knows. A leaf is believed for what it says itself, as far as
-/// it is the published one: columns beside it only say where to look.
+/// it is the published one: columns beside it only say where to look. The server publishes whatever is
+/// in the database, so that times and starts of published leaves are held against the process's own
+/// start and the leaves before them.
 struct RecheckWalk: Sendable {
     /// Leaves of one reading: some 1,000 certificates at most, and a reader is taken for milliseconds.
     static let leavesMax = 32
     /// Intents read at once, twice what a record has; what somebody added beyond is only counted.
     static let intentsMax = 2 * IssuanceBatch.certificatesMax
+    /// How far a record's time may lie before that of a record before it: acts wait for the database,
+    /// and clocks are set by so much without anybody's notice.
+    static let timeStepMax: Duration = .seconds(300)
 
     /// The first leaf of the window; it may still fall as long as `isPlaced` is false.
     private(set) var first: UInt64
@@ -39,6 +44,8 @@ struct RecheckWalk: Sendable {
     private var unprovenTile: UInt64?
     /// Intents up to here are compared.
     private var place: IntentPlace
+    /// The latest time of a record so far, or of the last one that was found to be before it.
+    private var latest = Date.distantPast
 
     /// Begins where the window does.
     ///
@@ -72,6 +79,8 @@ struct RecheckWalk: Sendable {
         }
         var found = min(try transaction.firstLeaf(since: oldest) ?? size, size)
         if since == nil, let named = try transaction.firstIntentLeaf() { found = min(found, named) }
+        // No record that somebody had published since hides where the window begins.
+        if let today, since == nil || oldest < today.time { found = min(found, today.leafIndex) }
         let newest = try transaction.lastLeaf(
             event: AuditEvent.Name.serverStarted.rawValue,
             below: size
@@ -83,13 +92,23 @@ struct RecheckWalk: Sendable {
         next = found
         place = IntentPlace(leafIndex: found)
         self.today = today ?? Self.start(in: newest)
+        // A window of the whole log asks no other record where it begins.
+        guard let zero = try transaction.leaves(from: 0, limit: 1).first, zero.index == 0,
+            self.log.standing(of: zero) != .changed,
+            let record = try? AuditRecord(parsing: zero.bytes), record.time.date < oldest
+        else {
+            first = 0
+            next = 0
+            place = IntentPlace(leafIndex: 0)
+            return
+        }
     }
 
     private static func start(in leaf: StoredLeaf?) -> RecheckStart? {
         guard let leaf, let record = try? AuditRecord(parsing: leaf.bytes),
             case .serverStarted(let start) = record.event
         else { return nil }
-        return RecheckStart(leafIndex: leaf.index, value: start)
+        return RecheckStart(leafIndex: leaf.index, time: record.time.date, value: start)
     }
 
     // MARK: - Where the window begins
@@ -162,20 +181,26 @@ struct RecheckWalk: Sendable {
         page.authorities = try transaction.authorities()
         var entries = EntryShelf()
         let leaves = try transaction.leaves(from: next, limit: Self.leavesMax)
-            .filter { $0.index < end }
+        var isOver = leaves.count < Self.leavesMax
         for leaf in leaves {
+            // What is published may end within a record, which is read whole: all of its leaves were
+            // committed at once.
+            guard leaf.index < end || leaf.index == open?.end else {
+                isOver = true
+                break
+            }
             if leaf.index > next { page.findings.append(Self.absent(next..<leaf.index)) }
             next = leaf.index + 1
             if let record = take(leaf, findings: &page.findings) {
                 try compare(record, &entries, &page, in: transaction)
             }
         }
-        if leaves.count < Self.leavesMax {
+        if isOver {
             if next < end { page.findings.append(Self.absent(next..<end)) }
-            next = end
+            next = max(next, end)
             isFinished = true
             if let open { page.findings.append(Self.torn(open)) }
-            page.earlierLog = try transaction.earlierLogIntentCount()
+            try belowZero(&page, in: transaction)
             // What names a leaf that no record of SVIDs has, or that is not there yet.
             let size = try transaction.auditSize()
             try surplus(below: end, &page, in: transaction)
@@ -215,16 +240,46 @@ struct RecheckWalk: Sendable {
             findings.append(Self.unreadable(leaf, "\(error)"))
             return nil
         }
+        if standing != .changed { follow(record.time.date, of: leaf, findings: &findings) }
         switch record.event {
         case .authorityActivated(let activation) where standing != .changed:
             active = activation.authority
         case .serverStarted(let start) where standing != .changed:
-            self.start = RecheckStart(leafIndex: leaf.index, value: start)
+            guard today.map({ leaf.index <= $0.leafIndex }) ?? true else {
+                findings.append(Self.implausible(leaf, "the server has not been started since"))
+                break
+            }
+            self.start = RecheckStart(
+                leafIndex: leaf.index,
+                time: record.time.date,
+                value: start
+            )
         case .svidsIssued(let issuance):
             return whole(record, issuance, at: leaf, findings: &findings)
         default: break
         }
         return nil
+    }
+
+    /// Requires that the time of a record is not long before that of one before it.
+    private mutating func follow(
+        _ time: Date,
+        of leaf: StoredLeaf,
+        findings: inout [RecheckFinding]
+    ) {
+        guard time < latest.addingTimeInterval(-(Self.timeStepMax / .seconds(1))) else {
+            latest = max(latest, time)
+            return
+        }
+        findings.append(
+            Self.implausible(
+                leaf,
+                "its time, \(AuditTime(time)), is before that of a record before it, "
+                    + "\(AuditTime(latest))"
+            )
+        )
+        // Those that follow are held against this one: it is said once.
+        latest = time
     }
 
     /// Joins the leaves of one record.
@@ -353,6 +408,15 @@ struct RecheckWalk: Sendable {
         )
     }
 
+    /// Tells of intents that name a leaf below zero, which only a restore writes: no record of this log
+    /// says that there was one.
+    private func belowZero(_ page: inout RecheckPage, in transaction: ReadTransaction) throws {
+        let count = try transaction.earlierLogIntentCount()
+        let intents = try transaction.earlierLogIntents(limit: Self.intentsMax)
+        page.findings += intents.map(Self.strange)
+        page.unlisted += count - min(count, UInt64(intents.count))
+    }
+
     private static func strange(_ intent: IssuanceIntent) -> RecheckFinding {
         RecheckFinding(
             .leafMissing,
@@ -385,6 +449,10 @@ struct RecheckWalk: Sendable {
             leafIndex: leaves.lowerBound,
             detail: "the database has no record from here to below \(leaves.upperBound)"
         )
+    }
+
+    private static func implausible(_ leaf: StoredLeaf, _ detail: String) -> RecheckFinding {
+        RecheckFinding(.leafImplausible, leafIndex: leaf.index, detail: detail)
     }
 
     private static func unreadable(_ leaf: StoredLeaf, _ detail: String) -> RecheckFinding {

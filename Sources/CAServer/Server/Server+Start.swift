@@ -30,7 +30,7 @@ extension Server {
                 approvals: approvals
             )
             let leaf = try transaction.append(.serverStarted(start), by: .system("server"), at: now)
-            return (before, RecheckStart(leafIndex: leaf, value: start))
+            return (before, RecheckStart(leafIndex: leaf, time: now, value: start))
         }
         core.ownStart = own
         guard let before, before.publicURL != url else { return }

@@ -163,7 +163,7 @@ extension RecheckWalk {
         certificates: UInt64
     ) -> Signet_Admin_V1alpha1_RecheckProgress {
         .with {
-            $0.recordsRead = next - first
+            $0.recordsRead = min(next, end) - first
             $0.records = end - first
             $0.certificates = certificates
         }

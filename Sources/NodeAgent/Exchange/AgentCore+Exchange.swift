@@ -19,6 +19,10 @@ struct ShownToken: Sendable {
 
 /// Tokens "A, through B" for the workloads of this node (docs/decisions/0024-token-exchange.md).
 extension AgentCore {
+    /// How long after a token was signed its key may not have come from the server yet: a new key is in
+    /// bundles before it signs.
+    static let keyDelayMax: Duration = .seconds(30)
+
     /// Exchanges a token for a process.
     ///
     /// - Parameters:
@@ -34,15 +38,8 @@ extension AgentCore {
         uid: UInt32,
         places: ExchangePlaces
     ) async throws(EndpointRefusal) -> (token: String, expiresIn: Int) {
-        let shown = try shown(form.subjectToken, to: try exchangeGrants(selectors))
-        if let client = form.clientID,
-            !client.utf8.elementsEqual(shown.grant.spiffeID.description.utf8)
-        {
-            throw EndpointRefusal(
-                .invalidClient,
-                "client_id is not \(shown.grant.spiffeID), to whom subject_token was shown"
-            )
-        }
+        let grants = try exchangeGrants(selectors)
+        // Before anything of the token is judged: what is refused counts too.
         if let refusal = places.enter(uid: uid, now: clock.bootTime) {
             // Those under way wait for a server then, and waiting for their answers would not help.
             guard refusal != .underWay || ask({ $0.isOnline }) else {
@@ -51,6 +48,15 @@ extension AgentCore {
             throw EndpointRefusal(refusal)
         }
         defer { places.leave(uid: uid) }
+        let shown = try shown(form.subjectToken, to: grants)
+        if let client = form.clientID,
+            !client.utf8.elementsEqual(shown.grant.spiffeID.description.utf8)
+        {
+            throw EndpointRefusal(
+                .invalidClient,
+                "client_id is not \(shown.grant.spiffeID), to whom subject_token was shown"
+            )
+        }
         let token = try await askForExchange(shown.grant, form)
         let end = try checked(token, shown, form.audience)
         // Entry and identity may have ended while the server was asked; that somebody wrote another
@@ -106,7 +112,11 @@ extension AgentCore {
             } catch JWTSVIDError.keyUnknown, JWTSVIDError.bundleHasNoKey,
                 DelegatedTokenError.token(.keyUnknown), DelegatedTokenError.token(.bundleHasNoKey)
             {
-                // The key may be newer than what has come from the server.
+                guard mayComeYet(bytes, isDelegated, now) else {
+                    throw .invalidRequest(
+                        "subjectTokenRefused: subject_token: \(JWTSVIDError.keyUnknown)"
+                    )
+                }
                 throw .unavailable(
                     "keyUnknown: the agent knows no key by which to verify subject_token; its "
                         + "server may have a new one",
@@ -122,6 +132,22 @@ extension AgentCore {
             "subjectTokenAudience: subject_token is for none of the caller's identities; its one "
                 + "audience has to be the SPIFFE ID of who exchanges it"
         )
+    }
+
+    /// Whether the key of a token may be newer than what has come from the server.
+    ///
+    /// What the token says of itself is not verified: whoever invents it, invents a new moment each
+    /// time, at the rate that a user has.
+    private func mayComeYet(_ token: [UInt8], _ isDelegated: Bool, _ now: Date) -> Bool {
+        guard ask({ $0.isCurrent }) else { return true }
+        guard let payload = (try? CompactJWS(parsing: token))?.payload else { return false }
+        let issuedAt =
+            isDelegated
+            ? (try? DelegationClaims(parsing: payload))?.issuedAt
+            : (try? JWTClaims(parsing: payload))?.issuedAt
+        guard let issuedAt else { return false }
+        let age = now.timeIntervalSince(issuedAt)
+        return abs(age) <= Self.keyDelayMax / .seconds(1)
     }
 
     private static func delegated(
@@ -207,14 +233,14 @@ extension AgentCore {
                 now: now
             )
         } catch {
-            throw badAnswer("it does not verify: \(error)", shown)
+            throw Self.passing(error) ?? badAnswer("it does not verify: \(error)", shown)
         }
         let claims = verified.claims
         guard claims.chain == shown.chain else { throw badAnswer("its chain is another", shown) }
         guard claims.expiresAt <= shown.expiresAt else {
             throw badAnswer("it ends after the token that was shown", shown)
         }
-        guard claims.expiresAt > now else { throw badAnswer("it has expired", shown) }
+        guard claims.expiresAt > now else { throw Self.ended }
         if let party = revokedParty(of: verified) {
             throw .invalidRequest(
                 "partyRevoked: \(party) was revoked after the token was issued; ask for a new one"
@@ -228,6 +254,35 @@ extension AgentCore {
             )
         }
         return claims.expiresAt
+    }
+
+    private static let ended = EndpointRefusal.unavailable(
+        "tokenEnded: the token ended while it was waited for, or the agent's clock differs from the "
+            + "server's; ask again",
+        because: .overtaken
+    )
+
+    /// What a server that does everything right may cause: its key is newer than the agent's bundle or
+    /// was revoked meanwhile, or clocks differ.
+    ///
+    /// - Returns: Nil of everything else.
+    private static func passing(_ error: DelegatedTokenError) -> EndpointRefusal? {
+        switch error {
+        case .token(.keyUnknown), .token(.bundleHasNoKey):
+            .unavailable(
+                "keyUnknown: the agent knows no key by which to verify what the server signed: it "
+                    + "is new, or was just revoked; ask again",
+                because: .notReady
+            )
+        case .token(.expired): ended
+        case .token(.notYetValid):
+            .unavailable(
+                "clockDiffers: by the agent's clock what the server signed is not valid yet; ask "
+                    + "again, and set the clocks right",
+                because: .notReady
+            )
+        default: nil
+        }
     }
 
     /// What the server signed is not given to anybody: its operators have to know, not the workload

@@ -44,6 +44,8 @@ package struct AgentLogic: Sendable {
     var steps: ClockStepDetector
     /// Whether the server has welcomed the open stream.
     var isOnline = false
+    /// Whether the open stream has brought the state that it began with.
+    var isCurrent = false
     /// A connection is wanted as soon as there is a valid SVID to make it with.
     var awaitsIdentity = false
     /// The open connection shows an SVID that was replaced, and would be drained at its end.
@@ -207,6 +209,10 @@ package struct AgentLogic: Sendable {
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
         var actions = observeClocks(now: now, using: &generator)
+        switch message {
+        case .snapshotBegin, .snapshotPage: break
+        default: isCurrent = isOnline
+        }
         actions += perform(sync.received(message, now: now.boot), now: now, using: &generator)
         return actions + finish(now: now, using: &generator)
     }
@@ -228,6 +234,7 @@ package struct AgentLogic: Sendable {
         var actions = observeClocks(now: now, using: &generator)
         refusedBecause = refusal
         isOnline = false
+        isCurrent = false
         showsOldSVID = false
         helloAt = nil
         welcomeBy = nil

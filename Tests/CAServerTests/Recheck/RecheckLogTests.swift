@@ -157,18 +157,157 @@ struct RecheckLogTests {
         }
     }
 
-    @Test func `what the log of before a restore has is counted`() async throws {
+    @Test func `what names a log of before a restore is found, as there was none`() async throws {
         try await withIssued { server, web in
             try await server.core.datastore.write { try $0.record([web.with(serial: [9])]) }
             try await steal(server, "UPDATE intents SET leaf = -1 WHERE serial = x'09'")
             let (findings, summary) = try await server.recheck()
-            #expect(findings == [])
-            #expect(summary.notJudgedReasons == ["earlierLog": 1])
+            #expect(findings.map(\.name) == ["leafMissing"])
+            #expect(findings.first?.serial == "09")
+            #expect(summary.notJudgedReasons == [:])
             // Nor can a row be taken away from the record that has its certificate.
             try await server.forge { [$0] }
             let serial = Hexadecimal.text(web.serial)
             try await steal(server, "UPDATE intents SET leaf = -1 WHERE serial = x'\(serial)'")
-            #expect(try await server.recheck().findings.map(\.name) == ["leafDiffers"])
+            let taken = try await server.recheck().findings
+            #expect(taken.map(\.name).sorted() == ["leafDiffers", "leafMissing"])
+        }
+    }
+
+    // MARK: - Records that the server publishes and has not written
+
+    /// Appends records as somebody who writes the database; the server publishes them.
+    private func append(
+        _ server: TestServer,
+        _ events: [AuditEvent],
+        at time: Date
+    ) async throws {
+        try await server.core.datastore.write { transaction in
+            for event in events { try transaction.append(event, by: .system("server"), at: time) }
+        }
+    }
+
+    private func start(version: String) -> AuditEvent {
+        .serverStarted(
+            ServerStart(
+                epoch: Array(repeating: 1, count: 16),
+                revision: 1,
+                serverID: "1",
+                version: version
+            )
+        )
+    }
+
+    @Test func `old times that somebody had published hide nothing that was issued before`()
+        async throws
+    {
+        try await withIssued { server, web in
+            let size = try await server.core.datastore.read { try $0.auditSize() }
+            let old = [AuditEvent](repeating: start(version: "1"), count: 64)
+            try await append(server, old, at: Date(timeIntervalSince1970: 0))
+            let leaf = Int64(web.leafIndex)
+            try await steal(
+                server,
+                "UPDATE audit_leaves SET time = 0; DELETE FROM intents WHERE leaf <= \(leaf)"
+            )
+            for since in [nil, Date() - 3600] {
+                let (findings, summary) = try await server.recheck(since: since)
+                #expect(summary.firstRecord == 0)
+                #expect(
+                    findings.contains { $0.name == "intentMissing" && $0.record == web.leafIndex }
+                )
+                #expect(
+                    findings.contains { $0.name == "leafImplausible" && $0.record == size }
+                )
+            }
+        }
+    }
+
+    @Test func `a start that the server has not had makes no other release`() async throws {
+        try await withIssued { server, web in
+            try await append(server, [start(version: "0.0.1")], at: Date())
+            let forged = try await server.core.datastore.read { try $0.auditSize() } - 1
+            let other = try await server.append(
+                web.with(dnsNames: ["x.example.org"]),
+                authority: try #require(Hexadecimal.bytes(web.authorityID))
+            )
+            let (findings, summary) = try await server.recheck()
+            #expect(findings.filter { $0.name == "leafImplausible" }.map(\.record) == [forged])
+            #expect(
+                findings.filter { $0.name == "certificateDiffers" }.map(\.record) == [other]
+            )
+            #expect(summary.notJudgedReasons["otherRelease"] == nil)
+        }
+    }
+
+    @Test func `a record within which publishing has come to rest is read whole`() async throws {
+        try await withIssued { server, web in
+            let size = try await server.core.datastore.read { try $0.auditSize() }
+            // It ends long ago, so that no record of it is asked for.
+            let svid = IssuedSVID(
+                spiffeID: try SPIFFEID(web.spiffeID),
+                serial: [9],
+                notAfter: AuditTime(Date(timeIntervalSince1970: 0)),
+                tbsSHA256: web.tbsSHA256,
+                entry: IssuedSVID.Entry(
+                    id: try #require(web.entryID),
+                    namespace: "default",
+                    revision: try #require(web.entryRevision)
+                )
+            )
+            let agent = try SPIFFEID("spiffe://example.org/signet/agent/\(web.node)")
+            let authority = try #require(Hexadecimal.bytes(web.authorityID))
+            @Sendable func issued(_ serials: Range<UInt8>) -> AuditEvent {
+                .svidsIssued(
+                    SVIDIssuance(
+                        agent: agent,
+                        authority: authority,
+                        profile: .workload,
+                        svids: serials.map { number in
+                            IssuedSVID(
+                                spiffeID: svid.spiffeID,
+                                serial: [9, number],
+                                notAfter: svid.notAfter,
+                                tbsSHA256: svid.tbsSHA256,
+                                entry: svid.entry
+                            )
+                        }
+                    )
+                )
+            }
+            // A piece of 256 leaves ends after the first leaf of the record of three or more, and the
+            // next piece cannot be written: its last tile is a directory.
+            let filler = AuditPublisher.leavesPerCheckpointMax - 1
+            var events = [AuditEvent](repeating: issued(0..<1), count: filler)
+            events.append(issued(0..<90))
+            let parts = try AuditRecord(
+                event: issued(0..<90),
+                actor: .system("server"),
+                time: Date()
+            )
+            .leaves().count
+            let width = (Int(size) + filler + parts) % TilePath.fullWidth
+            let path = TilePath(.hashes(level: 0), index: 1, width: width).description
+            try FileManager.default.createDirectory(
+                atPath: "\(server.core.audit.directory)/\(path)/x",
+                withIntermediateDirectories: true
+            )
+            try await append(server, events, at: Date())
+            let audit = server.core.audit
+            let (follower, published) = audit.follow()
+            defer { audit.unfollow(follower) }
+            audit.poke()
+            let piece = size + UInt64(AuditPublisher.leavesPerCheckpointMax)
+            if audit.frontier.size < piece {
+                for await _ in published where audit.frontier.size >= piece { break }
+            }
+            // As a recheck sees it for which all of this is committed after it has begun.
+            let whole = size + UInt64(filler + parts)
+            try await steal(server, "UPDATE audit_tree SET frontier_size = 0, size = \(size)")
+            let (findings, summary) = try await server.recheck()
+            try await steal(server, "UPDATE audit_tree SET size = \(whole)")
+            #expect(summary.endRecord == piece)
+            #expect(findings == [])
         }
     }
 }

@@ -174,6 +174,53 @@ struct ExchangeAnswerTests {
         }
     }
 
+    @Test func `a key that should have come long ago is no new one, and asking for it counts`()
+        async throws
+    {
+        try await One.run { one in
+            let stranger = P256.Signing.PrivateKey()
+            for seconds in [-3_600, 3_600] {
+                let token = try one.shown(by: stranger, issuedAfter: seconds)
+                let answer = try await one.exchange(token)
+                #expect(answer.hasPrefix("HTTP/1.1 400 "), "\(answer)")
+            }
+            let old = try one.shown(by: stranger, issuedAfter: -3_600)
+            // Without a server nobody knows what has come since.
+            one.agent.tell { $0.disconnected(now: $1, using: &$2) }
+            let away = try await one.exchange(old)
+            #expect(away.hasPrefix("HTTP/1.1 503 ") && away.contains("keyUnknown: "), "\(away)")
+            // Each takes of the user's rate, though none comes to the server: five come back a second.
+            var isLimited = false
+            for _ in 0..<1_000 where !isLimited {
+                isLimited = try await one.exchange(old).hasPrefix("HTTP/1.1 429 ")
+            }
+            #expect(isLimited)
+        }
+    }
+
+    @Test func `a key or an end that only the server knows is no wrong answer`() async throws {
+        try await One.run { one in
+            let answers: [(token: String, word: String, label: String)] = [
+                (
+                    try one.signed(by: P256.Signing.PrivateKey(), isNamed: true), "keyUnknown: ",
+                    "notReady"
+                ),
+                // Within the leeway of verifiers, and beyond it.
+                (try one.signed(endsAfter: -1), "tokenEnded: ", "overtaken"),
+                (try one.signed(endsAfter: -3_600), "tokenEnded: ", "overtaken"),
+            ]
+            for (token, word, _) in answers {
+                let answer = try await one.exchange(answered: .success(token))
+                #expect(answer.hasPrefix("HTTP/1.1 503 "), "\(answer)")
+                #expect(answer.contains(word) && !answer.contains(token), "\(answer)")
+            }
+            for label in Set(answers.map(\.label)) {
+                #expect(one.shows(counted(label, answers.count { $0.label == label })))
+            }
+            #expect(!one.log.lines.contains { $0.hasPrefix("error ") })
+        }
+    }
+
     @Test func `nobody acts for himself`() async throws {
         try await One.run { one in
             let answer = try await one.exchange(try one.shown(of: One.b))

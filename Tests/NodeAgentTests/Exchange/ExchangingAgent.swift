@@ -166,12 +166,14 @@ struct ExchangingAgent: Sendable {
         of subject: String = a,
         for audience: String = b,
         by stranger: P256.Signing.PrivateKey? = nil,
-        isNamed: Bool = true
+        isNamed: Bool = true,
+        issuedAfter seconds: Int = 0
     ) throws -> String {
         try token(
             ["aud": .array([.string(audience)]), "sub": .string(subject)],
             type: "JWT",
             endsAfter: 300,
+            issuedAfter: seconds,
             by: stranger ?? key,
             named: isNamed ? stranger ?? key : key
         )
@@ -182,7 +184,8 @@ struct ExchangingAgent: Sendable {
         subject: String = a,
         actor: String = b,
         endsAfter seconds: Int = 300,
-        by stranger: P256.Signing.PrivateKey? = nil
+        by stranger: P256.Signing.PrivateKey? = nil,
+        isNamed: Bool = false
     ) throws -> String {
         let chain = try DelegationChain(subject: try SPIFFEID(subject))
             .appending(try SPIFFEID(actor))
@@ -194,7 +197,7 @@ struct ExchangingAgent: Sendable {
             type: DelegationClaims.type,
             endsAfter: seconds,
             by: stranger ?? key,
-            named: key
+            named: isNamed ? stranger ?? key : key
         )
     }
 
@@ -202,12 +205,13 @@ struct ExchangingAgent: Sendable {
         _ claims: [String: JSONValue],
         type: String,
         endsAfter seconds: Int,
+        issuedAfter issued: Int = 0,
         by signer: P256.Signing.PrivateKey,
         named: P256.Signing.PrivateKey
     ) throws -> String {
         var claims = claims
         claims["exp"] = .number(.init(Int64(start + seconds)))
-        claims["iat"] = .number(.init(Int64(start)))
+        claims["iat"] = .number(.init(Int64(start + issued)))
         claims["jti"] = .string("one")
         let header: [String: JSONValue] = [
             "alg": .string("ES256"), "kid": .string(try webKey(named).thumbprint),
