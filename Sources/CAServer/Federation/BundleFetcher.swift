@@ -208,16 +208,34 @@ struct BundleFetcher: Sendable {
                 sequenceNumber: sequence,
                 documentSHA256: Array(SHA256.hash(data: bytes))
             )
-            let leaf = try? await core.write { transaction in
-                try transaction.append(
+            report.isOnRecord = await record(refusal, at: now)
+        }
+        return await failed(partner, report)
+    }
+
+    /// Writes the leaf of a refusal.
+    ///
+    /// - Returns: Whether it is on record; if not, the next refusal is told.
+    private func record(_ refusal: FederatedBundleRefusal, at now: Date) async -> Bool {
+        let logic = core.logic
+        do {
+            // It may have jumped since the fetch began, and leaves do not go back in time.
+            try await core.requireClock()
+            _ = try await core.write { transaction in
+                if let problem = try logic.clockProblem(now, in: transaction) {
+                    throw APIError(problem)
+                }
+                return try transaction.append(
                     .federatedBundleRefused(refusal),
                     by: ServerLogic.federator,
                     at: now
                 )
             }
-            report.isOnRecord = leaf != nil
+            return true
+        } catch {
+            // Health tells of the clock, and of the datastore; the log of each refusal.
+            return false
         }
-        return await failed(partner, report)
     }
 
     /// Nothing was taken: what is believed may be too old by now.

@@ -141,6 +141,25 @@ struct AdminGate {
         }
     }
 
+    /// Whether the caller may do anything at all, with a certificate that counts still.
+    ///
+    /// No refusal is recorded: whoever watches the server asks often, without any right. False also
+    /// if it cannot be told.
+    func isAdmin(_ context: ServerContext) async -> Bool {
+        do {
+            let actor = try actor(context)
+            let requireBelieved = try certificateCheck(context)
+            let (core, now) = (core, core.clock.wallTime)
+            return try await core.read { transaction in
+                try requireBelieved(transaction)
+                try core.standing(of: actor, now: now, in: transaction).requireAny(nil)
+                return true
+            }
+        } catch {
+            return false
+        }
+    }
+
     /// Performs an act for a caller who may do what the question says, in the transaction in which
     /// that was judged.
     ///

@@ -141,7 +141,11 @@ struct NodeApprovalTests {
             let dropped = try #require(try await server.records("changeDropped").first)
             #expect(dropped.contains(hexadecimal(Array(first.proposal.id))))
             #expect(dropped.contains(#""cause":"struck""#))
+            #expect(try await !harness.health(as: "bob", on: server).conditions.isEmpty)
             try await server.revoke(ApprovalHarness.id("bob"))
+            // What ails the server is told to admins alone.
+            let health = try await harness.health(as: "bob", on: server)
+            #expect(health.ready && health.conditions.isEmpty && health.serverID.isEmpty)
             #expect(try await harness.list(as: "carol", on: server).isEmpty)
             // Who has stolen his SVID still shows it.
             let again = await refusal {
@@ -251,6 +255,15 @@ struct NodeApprovalTests {
 }
 
 extension ApprovalHarness {
+    fileprivate func health(
+        as name: String,
+        on server: TestServer
+    ) async throws -> Signet_Admin_V1alpha1_Health {
+        try await acting(as: name, on: server) { client in
+            try await Administration.Client(wrapping: client).getHealth(.init())
+        }
+    }
+
     fileprivate func token(
         _ node: String,
         _ selectors: [String],

@@ -117,7 +117,7 @@ struct FederationFaultTests {
         }
     }
 
-    @Test func `nothing is withheld by a clock that jumped during the fetch`() async throws {
+    @Test func `nothing is withheld or recorded by a clock that jumped during the fetch`() async throws {
         let clock = ShiftedClock()
         try await withPartner(clock: clock, staleAfter: "2h") { server, endpoint in
             endpoint.serve(Array("{}".utf8))
@@ -125,6 +125,8 @@ struct FederationFaultTests {
             let refused = try await server.refresh()
             #expect(refused.result == "documentMalformed" && refused.state == "believed")
             #expect(try await server.fetchedBundle()?.isWithheld == false)
+            // Nor does a leaf get the time of such a clock.
+            #expect(try await server.records("federatedBundleRefused").isEmpty)
         }
     }
 
