@@ -10,11 +10,14 @@ package struct IdentityGiver: Hashable, Sendable {
     package let name: String
     /// The identity, or a template of it.
     package let spiffeID: String
+    /// What a node shows that gets it, all of it, as texts.
+    package let nodeSelectors: [String]
 
-    package init(namespace: String, name: String, spiffeID: String) {
+    package init(namespace: String, name: String, spiffeID: String, nodeSelectors: [String]) {
         self.namespace = namespace
         self.name = name
         self.spiffeID = spiffeID
+        self.nodeSelectors = nodeSelectors
     }
 }
 
@@ -39,7 +42,7 @@ extension ReadTransaction {
         let list = try storedJSON(ids) ?? "[]"
         return try all(
             """
-            SELECT namespace, name, spiffe_id FROM entries
+            SELECT namespace, name, spiffe_id, node_selectors FROM entries
             WHERE spiffe_id IN (SELECT value FROM json_each(?)) ORDER BY spiffe_id, id LIMIT ?
             """,
             [list, limit],
@@ -53,7 +56,7 @@ extension ReadTransaction {
     package func templates(limit: Int) throws(DatastoreError) -> [IdentityGiver] {
         try all(
             """
-            SELECT namespace, name, spiffe_id FROM entries WHERE row IN
+            SELECT namespace, name, spiffe_id, node_selectors FROM entries WHERE row IN
                 (SELECT row FROM entries WHERE instr(spiffe_id, '{') > 0 LIMIT ?)
             ORDER BY spiffe_id, id
             """,
@@ -71,7 +74,8 @@ extension ReadTransaction {
         let list = try storedJSON(ids) ?? "[]"
         return try all(
             """
-            SELECT proxies.namespace, proxies.name, json_each.value AS spiffe_id
+            SELECT proxies.namespace, proxies.name, json_each.value AS spiffe_id,
+                proxies.node_selectors
             FROM proxies, json_each(proxies.identities)
             WHERE json_each.value IN (SELECT value FROM json_each(?))
             ORDER BY proxies.namespace, proxies.name, spiffe_id LIMIT ?
@@ -125,7 +129,9 @@ extension IdentityGiver {
         self.init(
             namespace: try row.value("namespace"),
             name: try row.value("name"),
-            spiffeID: try row.value("spiffe_id")
+            spiffeID: try row.value("spiffe_id"),
+            nodeSelectors: try row.value("node_selectors", as: String.self)
+                .split(separator: "\n").map(String.init)
         )
     }
 }

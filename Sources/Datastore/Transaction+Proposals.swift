@@ -30,19 +30,23 @@ package struct ProposalTopic: Hashable, Sendable {
     package let rights: [String]
     /// The SPIFFE IDs that its RoleBindings would name.
     package let boundIDs: [String]
+    /// What it would let give identities, whoever they are of by then.
+    package let givers: [ProposedGiver]
 
     package init(
         act: String,
         subject: String = "",
         changeCount: Int = 1,
         rights: [String] = [],
-        boundIDs: [String] = []
+        boundIDs: [String] = [],
+        givers: [ProposedGiver] = []
     ) {
         self.act = act
         self.subject = subject
         self.changeCount = changeCount
         self.rights = rights
         self.boundIDs = boundIDs
+        self.givers = givers
     }
 }
 
@@ -80,6 +84,8 @@ package struct ProposalRecord: Hashable, Sendable {
     package static let openOfActorMax = 8
     /// Longest content in bytes: what somebody can read before he approves it.
     package static let contentBytesMax = 262_144
+    /// Most nodes beside the first from which its proposer has made it again.
+    package static let moreNodesMax = 16
     /// How long an ID is, in bytes.
     package static let idByteCount = 8
 
@@ -89,6 +95,8 @@ package struct ProposalRecord: Hashable, Sendable {
     package let actor: String
     /// What the proposer showed; nil for a local user of the server.
     package let certificate: ShownCertificate?
+    /// The names of other nodes whose certificates he has shown when he proposed it again.
+    package let moreNodes: [String]
     package let topic: ProposalTopic
     /// Canonical JSON of the act, and of the versions that it was judged by.
     package let content: [UInt8]
@@ -102,6 +110,7 @@ package struct ProposalRecord: Hashable, Sendable {
         id: [UInt8],
         actor: String,
         certificate: ShownCertificate?,
+        moreNodes: [String] = [],
         topic: ProposalTopic,
         content: [UInt8],
         sha256: [UInt8],
@@ -111,6 +120,7 @@ package struct ProposalRecord: Hashable, Sendable {
         self.id = id
         self.actor = actor
         self.certificate = certificate
+        self.moreNodes = moreNodes
         self.topic = topic
         self.content = content
         self.sha256 = sha256
@@ -260,16 +270,18 @@ extension Transaction {
     package func insert(_ proposal: ProposalRecord) throws(DatastoreError) {
         let topic = proposal.topic
         let (rights, boundIDs) = (try storedJSON(topic.rights), try storedJSON(topic.boundIDs))
+        let givers = try storedJSON(topic.givers)
+        let moreNodes = try storedJSON(proposal.moreNodes)
         try execute(
             """
-            INSERT INTO proposals (id, actor, serial, authority, node, sha256, made_at, ends_at, act,
-                subject, change_count, rights, bound_ids, content)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO proposals (id, actor, serial, authority, node, more_nodes, sha256, made_at,
+                ends_at, act, subject, change_count, rights, bound_ids, givers, content)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [proposal.id.stored, proposal.actor] + proposal.certificate.storedColumns + [
-                proposal.sha256.stored, proposal.madeAt.storedMilliseconds,
+                moreNodes, proposal.sha256.stored, proposal.madeAt.storedMilliseconds,
                 proposal.endsAt.storedMilliseconds, topic.act, topic.subject, topic.changeCount,
-                rights, boundIDs, proposal.content.stored,
+                rights, boundIDs, givers, proposal.content.stored,
             ]
         )
     }
@@ -289,6 +301,23 @@ extension Transaction {
             [approval.proposalID.stored, approval.actor] + approval.certificate.storedColumns
                 + [approval.approvedAt.storedMilliseconds]
         )
+    }
+
+    /// Remembers one more node of the proposer's, and takes back what was approved from there.
+    ///
+    /// The caller has looked whether there is room: `ProposalRecord.moreNodesMax`.
+    ///
+    /// - Throws: `DatastoreError`.
+    package func add(
+        node: String,
+        toProposal id: [UInt8],
+        beside nodes: [String]
+    ) throws(DatastoreError) {
+        try execute(
+            "UPDATE proposals SET more_nodes = ? WHERE id = ?",
+            [try storedJSON(nodes + [node]), id.stored]
+        )
+        try execute("DELETE FROM approvals WHERE proposal = ? AND node = ?", [id.stored, node])
     }
 
     /// Deletes a proposal with its approvals.
@@ -367,14 +396,15 @@ extension ProposalTopic {
             subject: try row.value("subject"),
             changeCount: try row.value("change_count"),
             rights: try row.json("rights", default: []),
-            boundIDs: try row.json("bound_ids", default: [])
+            boundIDs: try row.json("bound_ids", default: []),
+            givers: try row.json("givers", default: [])
         )
     }
 }
 
 extension ProposalSummary {
     fileprivate static let columns = """
-        id, actor, sha256, made_at, ends_at, act, subject, change_count, rights, bound_ids
+        id, actor, sha256, made_at, ends_at, act, subject, change_count, rights, bound_ids, givers
         """
 
     fileprivate init(_ row: Row) throws(DatastoreError) {
@@ -395,6 +425,7 @@ extension ProposalRecord {
             id: try row.bytes("id"),
             actor: try row.value("actor"),
             certificate: try ShownCertificate.read(row),
+            moreNodes: try row.json("more_nodes", default: []),
             topic: try ProposalTopic(row),
             content: try row.bytes("content"),
             sha256: try row.bytes("sha256"),

@@ -148,6 +148,30 @@ struct AdminEscalationTests {
         #expect((found == nil) == isAllowed, "\(found.map(\.description) ?? "no escalation")")
     }
 
+    @Test func `subjects count whatever their binding gives, and local users are none`() throws {
+        let nothing = AdminRoleReference(namespace: "payments", name: "unwritten")
+        let bindings = [
+            try AdminAccessTests.binding(
+                "payments",
+                nothing,
+                ["uid:5", "spiffe://example.org/a", "spiffe://example.org/b"]
+            ),
+            try AdminAccessTests.binding("other", .builtInAdmin, ["spiffe://example.org/a"]),
+        ]
+        let access = AdminAccess(roles: [], bindings: bindings)
+        #expect(access.subjectIDs == ["spiffe://example.org/a", "spiffe://example.org/b"])
+    }
+
+    @Test(arguments: [
+        ("a", true), ("{x}", true), ("a{x}", true), ("{x}a", true), ("b{x}", false),
+        ("{x}b", false), ("{x}/a", false), ("aa{x}", false),
+    ])
+    func `a variable stands for any text without a slash`(path: String, isPossible: Bool) {
+        let template = "spiffe://example.org/\(path)"
+        let id = "spiffe://example.org/a"
+        #expect(AdminAccess.template(template, mayBecome: id) == isPossible)
+    }
+
     @Test func `the built-in admin may grant everything`() throws {
         let access = try AdminAccessTests.access()
         let root = AdminAccessTests.root

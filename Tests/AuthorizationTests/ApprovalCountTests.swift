@@ -84,6 +84,19 @@ import Testing
         #expect(count.approvers == [bob])
     }
 
+    @Test func `who has proposed it from two nodes is a person of both`() throws {
+        let alice = try Self.remote("alice", node: "n1")
+        var count = ApprovalCount(proposer: alice, alsoOn: ["n2"])
+        for node in ["n1", "n2"] {
+            let neighbour = try Self.remote("bob", node: node)
+            #expect(throws: ApprovalRefusal.onNodeOf(alice.actor, node: node)) {
+                try count.add(neighbour)
+            }
+        }
+        try count.add(try Self.remote("bob", node: "n3"))
+        #expect(count.approvers.count == 1)
+    }
+
     @Test func `where a node is not on record, nobody of the network counts`() throws {
         var count = ApprovalCount(proposer: try Self.remote("alice", node: "n1"))
         let unplaced = try Self.remote("bob", node: nil)

@@ -28,7 +28,15 @@ import Testing
         try store.readNow { transaction in
             let found = try transaction.entries(givingAny: ["x", web, template], limit: 9)
             #expect(found.map(\.name) == ["a", "b", "d"])
-            #expect(found[0] == IdentityGiver(namespace: "default", name: "a", spiffeID: web))
+            #expect(
+                found[0]
+                    == IdentityGiver(
+                        namespace: "default",
+                        name: "a",
+                        spiffeID: web,
+                        nodeSelectors: ["role:web"]
+                    )
+            )
             #expect(try transaction.entries(givingAny: [web], limit: 1).map(\.name) == ["a"])
             #expect(try transaction.entries(givingAny: [], limit: 9).isEmpty)
             #expect(try transaction.templates(limit: 9).map(\.spiffeID) == [template])

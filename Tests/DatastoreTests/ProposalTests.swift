@@ -63,7 +63,15 @@ import Testing
             act: "documents",
             changeCount: 2,
             rights: ["apply Role", "delete RoleBinding"],
-            boundIDs: ["spiffe://example.org/a", "spiffe://example.org/b"]
+            boundIDs: ["spiffe://example.org/a", "spiffe://example.org/b"],
+            givers: [
+                ProposedGiver(
+                    kind: "RegistrationEntry",
+                    namespace: "default",
+                    spiffeIDs: ["spiffe://example.org/a"],
+                    nodeSelectors: ["role:web", "token:a"]
+                )
+            ]
         )
         let unplaced = Self.proposal(
             3,
@@ -89,6 +97,7 @@ import Testing
             #expect(try transaction.proposalTopic(id: unplaced.id) == topic)
             #expect(try transaction.proposalTopic(id: Self.proposal(4).id) == nil)
             #expect(try transaction.proposedSubjects() == Set(topic.boundIDs))
+            #expect(try transaction.proposedGivers() == topic.givers)
             #expect(try transaction.proposal(id: placed.id) == placed)
             #expect(try transaction.proposal(id: Self.proposal(4).id) == nil)
             let same = try transaction.proposal(actor: placed.actor, sha256: placed.sha256)
@@ -133,6 +142,28 @@ import Testing
         #expect(try store.writeNow { try $0.deleteApproval(of: proposal.id, actor: bob) })
         #expect(try store.writeNow { try $0.deleteApproval(of: proposal.id, actor: bob) } == false)
         #expect(try store.readNow { try $0.approvals(of: proposal.id) }.isEmpty)
+    }
+
+    @Test func `another node of the proposer's is kept, and what was approved from there is not`()
+        throws
+    {
+        let proposal = Self.proposal(1, certificate: Self.shown(1))
+        let stays = Self.approval(of: proposal, actor: "uid:0@host")
+        let goes = Self.approval(
+            of: proposal,
+            actor: "spiffe://example.org/bob",
+            certificate: Self.shown(2, node: "n2")
+        )
+        try store.writeNow { transaction in
+            try transaction.insert(proposal)
+            for approval in [stays, goes] { try transaction.record(approval) }
+            try transaction.add(node: "n2", toProposal: proposal.id, beside: [])
+            try transaction.add(node: "n3", toProposal: proposal.id, beside: ["n2"])
+        }
+        let kept = try #require(try store.readNow { try $0.proposal(id: proposal.id) })
+        #expect(kept.moreNodes == ["n2", "n3"])
+        #expect(kept.summary == proposal.summary)
+        #expect(try store.readNow { try $0.approvals(of: proposal.id) } == [stays])
     }
 
     @Test func `an approval has its proposal, and goes with it`() throws {

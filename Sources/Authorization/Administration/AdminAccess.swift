@@ -157,10 +157,14 @@ package struct AdminAccess: Sendable {
         return nil
     }
 
-    /// Whether a SPIFFE ID, or a template of one, is or may become a subject of a binding, whatever
-    /// that gives and whether it is in force.
-    package func isSubject(_ spiffeID: String) -> Bool {
-        bindings.contains { Self.names($0, spiffeID) }
+    /// The SPIFFE IDs that are subjects of bindings, whatever these give and whether they are in
+    /// force; made anew each time.
+    package var subjectIDs: Set<String> {
+        var ids: Set<String> = []
+        for binding in bindings {
+            for case .spiffe(let id) in binding.subjects { ids.insert(id.description) }
+        }
+        return ids
     }
 
     private static func names(_ binding: AdminBinding, _ spiffeID: String) -> Bool {
@@ -230,6 +234,9 @@ package struct AdminAccess: Sendable {
 
     /// Whether a template could resolve to `id`: a variable stands for any text without `/`.
     package static func template(_ template: String, mayBecome id: String) -> Bool {
+        // Most have another beginning, which is quicker to see.
+        let beginning = template.utf8.prefix { $0 != UInt8(ascii: "{") }
+        guard id.utf8.starts(with: beginning) else { return false }
         let slash = UInt8(ascii: "/")
         let left = template.utf8.split(separator: slash, omittingEmptySubsequences: false)
         let right = id.utf8.split(separator: slash, omittingEmptySubsequences: false)

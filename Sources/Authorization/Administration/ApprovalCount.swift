@@ -56,11 +56,14 @@ package struct ApprovalCount: Sendable {
     package static let neededMax = 4
 
     package let proposer: ApprovalParty
+    /// Other nodes from which he has proposed the same.
+    private let proposersMoreNodes: Set<String>
     /// Those who count, in the order in which they were added.
     package private(set) var approvers: [ApprovalParty] = []
 
-    package init(proposer: ApprovalParty) {
+    package init(proposer: ApprovalParty, alsoOn moreNodes: Set<String> = []) {
         self.proposer = proposer
+        proposersMoreNodes = moreNodes
     }
 
     /// Counts an approver; who is counted already stays so, with the node of now.
@@ -78,6 +81,9 @@ package struct ApprovalCount: Sendable {
         guard party.actor != proposer.actor else { throw .proposer }
         if case .spiffe = proposer.actor, case .spiffe = party.actor, proposer.node == nil {
             throw .proposersNodeUnknown
+        }
+        if case .spiffe = party.actor, let node = party.node, proposersMoreNodes.contains(node) {
+            throw .onNodeOf(proposer.actor, node: node)
         }
         for other in [proposer] + others {
             switch (party.actor, other.actor) {

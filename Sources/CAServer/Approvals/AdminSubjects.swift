@@ -9,15 +9,14 @@ internal import Datastore
 /// Who approves a binding has looked by what its subjects get their identities; nothing is to be
 /// added to that behind his back (docs/decisions/0023-approvals.md).
 struct AdminSubjects: Sendable {
-    private let access: AdminAccess
-    private let waiting: Set<String>
+    /// All of them, so that most questions are one look however many there are.
+    private let ids: Set<String>
 
     /// - Parameters:
     ///   - access: The bindings there are.
     ///   - waiting: SPIFFE IDs that would be named.
     init(_ access: AdminAccess, waiting: Set<String>) {
-        self.access = access
-        self.waiting = waiting
+        ids = access.subjectIDs.union(waiting)
     }
 
     /// With all that waits now.
@@ -29,13 +28,8 @@ struct AdminSubjects: Sendable {
 
     /// Whether an ID, or a template of one, is or may become such a subject.
     func contains(_ spiffeID: String) -> Bool {
-        if waiting.contains(spiffeID) || access.isSubject(spiffeID) { return true }
-        let brace = UInt8(ascii: "{")
-        guard spiffeID.utf8.contains(brace) else { return false }
-        // Most have another beginning, which is quicker to see.
-        let beginning = spiffeID.utf8.prefix { $0 != brace }
-        return waiting.contains {
-            $0.utf8.starts(with: beginning) && AdminAccess.template(spiffeID, mayBecome: $0)
-        }
+        if ids.contains(spiffeID) { return true }
+        guard spiffeID.utf8.contains(UInt8(ascii: "{")) else { return false }
+        return ids.contains { AdminAccess.template(spiffeID, mayBecome: $0) }
     }
 }

@@ -119,7 +119,10 @@ extension ApprovalAct {
 
     /// Those who have approved it before the caller, without him.
     private func count(of proposal: ProposalRecord) throws -> ApprovalCount {
-        var count = ApprovalCount(proposer: try proposal.party())
+        var count = ApprovalCount(
+            proposer: try proposal.party(),
+            alsoOn: Set(proposal.moreNodes)
+        )
         for approval in try transaction.approvals(of: proposal.id)
         where approval.actor != standing.actor.description {
             let party = try approval.party()

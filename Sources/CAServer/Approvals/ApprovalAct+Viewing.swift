@@ -116,9 +116,24 @@ extension ApprovalAct {
     /// them.
     private func admitted(_ selectors: Set<Selector>) throws -> [ProposalView.Detail] {
         let subjects = try AdminSubjects(standing.access, in: transaction)
-        return try transaction.entries(node: selectors)
+        let stored = try transaction.entries(node: selectors)
             .filter { subjects.contains($0.spiffeID) && standing.mayList($0) }
-            .map { .init(name: "admin's identity", value: $0.spiffeID) }
+            .map(\.spiffeID)
+        let waiting = try logic.waiting(selectors, anyOf: subjects, in: transaction)
+            .flatMap { giver in
+                giver.spiffeIDs.filter { id in
+                    let isEntry = giver.kind == DocumentKind.registrationEntry.rawValue
+                    return subjects.contains(id)
+                        && standing.may(
+                            .list,
+                            kind: giver.kind,
+                            namespace: giver.namespace,
+                            spiffeID: isEntry ? id : nil
+                        )
+                }
+            }
+            .map { "\($0) (by what waits for approval)" }
+        return (stored + waiting).map { .init(name: "admin's identity", value: $0) }
     }
 
     private func viewed(_ change: ProposedChange) throws -> ProposalView.ViewedDocument {

@@ -239,15 +239,10 @@ package struct ApprovalAct {
         try requireClock()
         let certificate = try caller.certificate(in: transaction)
         let hash = Array(SHA256.hash(data: content))
-        if let open = try transaction.proposal(actor: actor, sha256: hash) {
-            if isOver(open) {
-                try drop(open, .expired)
-            } else if let node = certificate?.node, node != open.certificate?.node {
-                // Who else is on his node is judged by what he shows now, and approvals by that.
-                try drop(open, .withdrawn)
-            } else {
-                return open
-            }
+        if let open = try transaction.proposal(actor: actor, sha256: hash),
+            let same = try kept(open, proposedFrom: certificate?.node)
+        {
+            return same
         }
         let (open, own) = try transaction.proposalCounts(actor: actor)
         guard open < ProposalRecord.openMax, own < ProposalRecord.openOfActorMax else {
@@ -283,6 +278,38 @@ package struct ApprovalAct {
         )
         try transaction.append(.changeProposed(leaf), by: standing.actor, at: standing.now)
         return proposal
+    }
+
+    /// The open proposal that somebody has made again; nil if it has ended, so that it takes a new
+    /// one.
+    private func kept(
+        _ open: ProposalRecord,
+        proposedFrom node: String?
+    ) throws -> ProposalRecord? {
+        if isOver(open) {
+            try drop(open, .expired)
+            return nil
+        }
+        guard let node, node != open.certificate?.node, !open.moreNodes.contains(node) else {
+            return open
+        }
+        guard open.certificate?.node != nil else {
+            // Nobody of the network could approve it: who else was on his node could not be told.
+            try drop(open, .withdrawn)
+            return nil
+        }
+        guard open.moreNodes.count < ProposalRecord.moreNodesMax else {
+            throw APIError(
+                .exhausted,
+                "proposalsFull",
+                "\(open.actor) has proposed this from \(open.moreNodes.count + 1) nodes, and no more "
+                    + "are kept; have it approved, or withdraw it with signet approval withdraw "
+                    + Hexadecimal.text(open.id)
+            )
+        }
+        // Root is there whoever has proposed it, on the one node as on the other.
+        try transaction.add(node: node, toProposal: open.id, beside: open.moreNodes)
+        return try require(open.id)
     }
 
     // MARK: - Ending
@@ -341,14 +368,29 @@ extension Document {
     /// Whether the document gives somebody the identity of an admin, or the key of one: he could
     /// approve himself by it.
     func gives(anyOf subjects: AdminSubjects) -> Bool {
+        identities.contains { subjects.contains($0) }
+    }
+
+    /// The identities that the document gives, or templates of them, and those whose keys it does.
+    var identities: [String] {
         switch spec {
-        case .registrationEntry(let spec): subjects.contains(spec.spiffeID)
-        case .proxy(let spec):
-            spec.identities.contains { subjects.contains($0.description) }
+        case .registrationEntry(let spec): [spec.spiffeID]
+        case .proxy(let spec): spec.identities.map(\.description)
         // Nobody is an admin by a token (`DelegationPolicy`).
         case .accessPolicy, .delegationPolicy, .federatedTrustDomain, .namespace, .role,
             .roleBinding, .service:
-            false
+            []
+        }
+    }
+
+    /// What a node shows that gets identities or keys by the document; nil for other kinds.
+    var nodeSelectors: [Selector]? {
+        switch spec {
+        case .registrationEntry(let spec): spec.nodeSelectors
+        case .proxy(let spec): spec.nodeSelectors
+        case .accessPolicy, .delegationPolicy, .federatedTrustDomain, .namespace, .role,
+            .roleBinding, .service:
+            nil
         }
     }
 }

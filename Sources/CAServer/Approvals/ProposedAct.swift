@@ -68,15 +68,17 @@ package enum ProposedAct: Hashable, Sendable {
     package func topic() throws(APIError) -> ProposalTopic {
         var changeCount = 1
         var (rights, boundIDs): (Set<ProposedRight>, Set<String>) = ([], [])
+        var givers: [ProposedGiver] = []
         switch self {
         case .documents(let changes):
             changeCount = changes.count
             for change in changes {
                 let verb: AdminVerb = change.verb == .delete ? .delete : .apply
                 rights.insert(ProposedRight(verb: verb, kind: change.key.kind))
-                guard change.key.kind == DocumentKind.roleBinding.rawValue,
-                    case .roleBinding(let spec)? = try change.document()?.spec
+                guard Self.telling.contains(change.key.kind), let document = try change.document()
                 else { continue }
+                if let giver = ProposedGiver(document) { givers.append(giver) }
+                guard case .roleBinding(let spec) = document.spec else { continue }
                 for case .spiffe(let id) in spec.subjects { boundIDs.insert(id.description) }
             }
         case .token: rights = [ProposedRight(verb: .tokenCreate, kind: nil)]
@@ -88,7 +90,26 @@ package enum ProposedAct: Hashable, Sendable {
             subject: subject,
             changeCount: changeCount,
             rights: rights.map(\.text).sorted(),
-            boundIDs: boundIDs.sorted()
+            boundIDs: boundIDs.sorted(),
+            givers: givers
+        )
+    }
+
+    /// Kinds of which more is kept beside the content.
+    private static let telling = [DocumentKind.proxy, .registrationEntry, .roleBinding].map(
+        \.rawValue
+    )
+}
+
+extension ProposedGiver {
+    /// Nil for kinds that give no identity.
+    fileprivate init?(_ document: Document) {
+        guard let selectors = document.nodeSelectors else { return nil }
+        self.init(
+            kind: document.key.kind,
+            namespace: document.key.namespace,
+            spiffeIDs: document.identities,
+            nodeSelectors: selectors.map(\.description)
         )
     }
 }

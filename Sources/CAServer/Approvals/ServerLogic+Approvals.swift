@@ -10,13 +10,29 @@ internal import SPIFFE
 /// What proposals need to know of nodes and authorities, and what ends them from there
 /// (docs/decisions/0023-approvals.md).
 extension ServerLogic {
-    /// Whether a node with the selectors gets the identity of somebody who is an admin, or would be.
+    /// Whether a node with the selectors gets the identity of somebody who is an admin, or would be,
+    /// by what there is or by what waits for approval: who approves that has looked who gets it.
     func admits(
         _ selectors: Set<Selector>,
         anyOf subjects: AdminSubjects,
         in transaction: ReadTransaction
     ) throws -> Bool {
-        try transaction.entries(node: selectors).contains { subjects.contains($0.spiffeID) }
+        let stored = try transaction.entries(node: selectors)
+        if stored.contains(where: { subjects.contains($0.spiffeID) }) { return true }
+        return try !waiting(selectors, anyOf: subjects, in: transaction).isEmpty
+    }
+
+    /// What gives a node with the selectors such an identity once it is approved.
+    func waiting(
+        _ selectors: Set<Selector>,
+        anyOf subjects: AdminSubjects,
+        in transaction: ReadTransaction
+    ) throws -> [ProposedGiver] {
+        let shown = Set(selectors.map(\.description))
+        return try transaction.proposedGivers().filter { giver in
+            giver.nodeSelectors.allSatisfy(shown.contains)
+                && giver.spiffeIDs.contains(where: subjects.contains)
+        }
     }
 
     /// Requires that no authority is distrusted which a new machine would believe.

@@ -26,44 +26,58 @@ extension DocumentAct {
         let key: DocumentKey
         /// Nil for Proxies.
         let spiffeID: String?
+        let nodeSelectors: [String]
+    }
+
+    /// By what somebody named by bindings gets his identity.
+    private struct Given {
+        let id: SPIFFEID
+        /// As far as the caller may see them.
+        let givers: [Giver]
     }
 
     /// Tells, as far as the caller may see them, of the entries and Proxies that give the subjects of
-    /// bindings that change, and of the nodes that get an admin's identity by what is written.
+    /// bindings that change, and of the nodes that get an admin's identity by these or by what is
+    /// written.
     mutating func warnOfGivers(_ documents: [Document]) throws {
         let keys = Set(outcomes.filter { $0.action != .unchanged }.map(\.key))
         let changed = documents.filter { keys.contains($0.key) }
-        let bound = Self.bound(by: changed)
+        let bindings = Self.bindings(in: changed)
+        let reviewed = bindings.keys.sorted().prefix(Self.reviewedSubjectsMax)
         var looks = Self.giverLooksMax
-        try warnOfGivers(of: Array(bound.prefix(Self.reviewedSubjectsMax)), &looks)
-        if bound.count > Self.reviewedSubjectsMax {
+        let given = try warnOfGivers(of: Array(reviewed), namedBy: bindings, &looks)
+        if bindings.count > reviewed.count {
             warnings.append(
-                "of \(Self.reviewedSubjectsMax) subjects it was looked for what gives them, not of "
-                    + "the others"
+                "of \(reviewed.count) subjects it was looked for what gives them, not of the others"
             )
         }
-        try warnOfAdmitted(changed, bound.map(\.id.description), &looks)
+        try warnOfAdmitted(written(changed, besides: bindings), given, &looks)
     }
 
-    /// The SPIFFE IDs that bindings name, with the binding.
-    private static func bound(by documents: [Document]) -> [(key: DocumentKey, id: SPIFFEID)] {
-        documents.flatMap { document -> [(key: DocumentKey, id: SPIFFEID)] in
-            guard case .roleBinding(let spec) = document.spec else { return [] }
-            return spec.subjects.compactMap { subject in
-                guard case .spiffe(let id) = subject else { return nil }
-                return (document.key, id)
+    /// The SPIFFE IDs that bindings name, each once, with the bindings.
+    private static func bindings(in documents: [Document]) -> [SPIFFEID: [DocumentKey]] {
+        var bindings: [SPIFFEID: [DocumentKey]] = [:]
+        for document in documents {
+            guard case .roleBinding(let spec) = document.spec else { continue }
+            for subject in Set(spec.subjects) {
+                guard case .spiffe(let id) = subject else { continue }
+                bindings[id, default: []].append(document.key)
             }
         }
+        return bindings
     }
 
     private mutating func warnOfGivers(
-        of bound: [(key: DocumentKey, id: SPIFFEID)],
+        of ids: [SPIFFEID],
+        namedBy bindings: [SPIFFEID: [DocumentKey]],
         _ looks: inout Int
-    ) throws {
-        guard !bound.isEmpty else { return }
-        let (givers, isCut) = try givers(of: Set(bound.map(\.id)), &looks)
-        for (key, id) in bound {
-            let seen = (givers[id] ?? []).filter {
+    ) throws -> [Given] {
+        guard !ids.isEmpty else { return [] }
+        let (givers, isCut) = try givers(of: Set(ids), &looks)
+        var given: [Given] = []
+        for id in ids {
+            guard let all = givers[id] else { continue }
+            let seen = all.filter {
                 standing.may(
                     .get,
                     kind: $0.key.kind,
@@ -71,22 +85,33 @@ extension DocumentAct {
                     spiffeID: $0.spiffeID
                 )
             }
-            guard !seen.isEmpty else { continue }
             let named = try seen.prefix(Self.giversNamedMax).map { giver in
                 let writer = try transaction.writer(of: giver.key) ?? "nobody"
                 return "\(giver.key) (last written by \(writer))"
             }
-            warnings.append("\(key): \(id) is given by \(Self.list(named, of: seen.count))")
+            var parts = seen.isEmpty ? [] : [Self.list(named, of: seen.count)]
+            // How many is told to everybody: who cannot see them has to ask somebody who can.
+            if seen.count < all.count {
+                parts.append("\(all.count - seen.count) that you may not get")
+            }
+            let keys = bindings[id] ?? []
+            let binding = Self.list(keys.map(\.description), of: keys.count)
+            warnings.append("\(binding): \(id) is given by \(parts.joined(separator: " and "))")
+            if !seen.isEmpty { given.append(Given(id: id, givers: seen)) }
         }
         // Many that mean nobody must not hide one.
-        guard isCut else { return }
-        warnings.append(
-            "more documents than were looked at may give subjects of these bindings; signet entry list "
-                + "shows them all"
-        )
+        if isCut {
+            warnings.append(
+                "more documents than were looked at may give subjects of these bindings; signet entry "
+                    + "list shows them all"
+            )
+        }
+        return given
     }
 
-    private static func list(_ named: [String], of count: Int) -> String {
+    /// The first of a list, and how many more there are.
+    private static func list(_ all: [String], of count: Int) -> String {
+        let named = all.prefix(giversNamedMax)
         let more = count - named.count
         return named.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
     }
@@ -134,45 +159,60 @@ extension DocumentAct {
                 namespace: giver.namespace,
                 name: giver.name
             ),
-            spiffeID: kind == .proxy ? nil : giver.spiffeID
+            spiffeID: kind == .proxy ? nil : giver.spiffeID,
+            nodeSelectors: giver.nodeSelectors
         )
     }
 
-    /// Tells of the nodes, and of those that unused tokens admit, which get an admin's identity by
-    /// what is written: nobody asked for approval when they were let in.
-    private mutating func warnOfAdmitted(
+    /// What is written and gives an admin's identity, or will once the bindings are in force.
+    private func written(
         _ changed: [Document],
-        _ bound: [String],
-        _ looks: inout Int
-    ) throws {
+        besides bindings: [SPIFFEID: [DocumentKey]]
+    ) throws -> [Giver] {
         let giving = changed.filter { $0.nodeSelectors != nil }
-        guard !giving.isEmpty, standing.may(.nodeList) else { return }
+        guard !giving.isEmpty else { return [] }
         let subjects = AdminSubjects(
             standing.access,
-            waiting: try transaction.proposedSubjects().union(bound)
+            waiting: try transaction.proposedSubjects().union(bindings.keys.map(\.description))
         )
-        let scopes = giving.filter { $0.gives(anyOf: subjects) }.map { document in
-            (key: document.key, selectors: (document.nodeSelectors ?? []).map(\.description))
+        return giving.filter { $0.gives(anyOf: subjects) }.map { document in
+            Giver(
+                key: document.key,
+                spiffeID: document.spiffeID,
+                nodeSelectors: (document.nodeSelectors ?? []).map(\.description)
+            )
         }
-        guard !scopes.isEmpty else { return }
+    }
+
+    /// Tells of the nodes, and of those that unused tokens admit, which get an admin's identity:
+    /// nobody asked for approval when they were let in.
+    private mutating func warnOfAdmitted(
+        _ written: [Giver],
+        _ given: [Given],
+        _ looks: inout Int
+    ) throws {
+        guard !written.isEmpty || !given.isEmpty else { return }
+        guard standing.may(.nodeList) else {
+            warnings.append(
+                "which nodes and unused tokens get these identities is not told, as it takes "
+                    + "\(AdminVerb.nodeList)"
+            )
+            return
+        }
         let nodes = try transaction.nodeScopes(limit: Self.giverRowsMax)
         let tokens = try tokenScopes()
         var isCut = max(nodes.count, tokens.count) == Self.giverRowsMax
-        for (key, selectors) in scopes {
-            guard looks >= nodes.count + tokens.count else {
+        let reach = NodeReach(nodes: nodes, tokens: tokens)
+        let lists: [(String, [[String]])] =
+            written.map { ("\($0.key): gives an admin's identity to", [$0.nodeSelectors]) }
+            + given.map { ("\($0.id) is given to", $0.givers.map(\.nodeSelectors)) }
+        for (beginning, selectors) in lists {
+            guard let found = reach.names(showingAny: selectors, &looks) else {
                 isCut = true
                 break
             }
-            looks -= nodes.count + tokens.count
-            func names(_ scopes: [NodeScope]) -> [String] {
-                scopes.filter { selectors.allSatisfy($0.selectors.contains) }.map(\.name)
-            }
-            let found = names(nodes) + names(tokens).map { "\($0) (by an unused token)" }
             guard !found.isEmpty else { continue }
-            let named = Array(found.prefix(Self.giversNamedMax))
-            warnings.append(
-                "\(key): gives an admin's identity to \(Self.list(named, of: found.count))"
-            )
+            warnings.append("\(beginning) \(Self.list(found, of: found.count))")
         }
         guard isCut else { return }
         warnings.append(
@@ -184,19 +224,6 @@ extension DocumentAct {
         try transaction.tokenScopes(validAt: standing.now, limit: Self.giverRowsMax).map { scope in
             let own = try logic.ownSelectors(ofNode: scope.name).map(\.description)
             return NodeScope(name: scope.name, selectors: scope.selectors.union(own))
-        }
-    }
-}
-
-extension Document {
-    /// What a node shows that gets identities or keys by the document; nil for other kinds.
-    fileprivate var nodeSelectors: [Selector]? {
-        switch spec {
-        case .registrationEntry(let spec): spec.nodeSelectors
-        case .proxy(let spec): spec.nodeSelectors
-        case .accessPolicy, .delegationPolicy, .federatedTrustDomain, .namespace, .role,
-            .roleBinding, .service:
-            nil
         }
     }
 }

@@ -6,8 +6,9 @@ internal import GRDB
 ///
 /// Serial number, authority and node are those of the certificate that was shown; NULL for local
 /// users of the server, and the node also where it is not on record. The same content of the same
-/// actor is the same proposal. What is asked of all of them is beside the content, which is long and
-/// therefore last: `rights` and `bound_ids` are lists as JSON, NULL when they are empty.
+/// actor is the same proposal; `more_nodes` are those from which he has made it again. What is asked
+/// of all of them is beside the content, which is long and therefore last: `more_nodes`, `rights`,
+/// `bound_ids` and `givers` are lists as JSON, NULL when they are empty.
 enum Migration0018Proposals {
     static func apply(_ database: Database) throws {
         try database.execute(
@@ -18,6 +19,7 @@ enum Migration0018Proposals {
                     serial BLOB,
                     authority TEXT,
                     node TEXT,
+                    more_nodes TEXT,
                     sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
                     made_at INTEGER NOT NULL,
                     ends_at INTEGER NOT NULL,
@@ -26,6 +28,7 @@ enum Migration0018Proposals {
                     change_count INTEGER NOT NULL,
                     rights TEXT,
                     bound_ids TEXT,
+                    givers TEXT,
                     content BLOB NOT NULL,
                     UNIQUE (actor, sha256),
                     CHECK ((serial IS NULL) = (authority IS NULL)),

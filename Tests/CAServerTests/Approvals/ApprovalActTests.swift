@@ -80,11 +80,11 @@ struct ApprovalActTests {
         )
     }
 
-    static func node(_ name: String) throws -> NodeRecord {
+    static func node(_ name: String, selectors: Set<Selector> = []) throws -> NodeRecord {
         NodeRecord(
             name: name,
             spiffeID: try SPIFFEID("spiffe://example.org/signet/agent/\(name)"),
-            selectors: [],
+            selectors: selectors,
             keySPKISHA256: Array(repeating: 2, count: 32),
             attestationMethod: "joinToken",
             serial: [1],
@@ -102,9 +102,11 @@ struct ApprovalActTests {
             + [.localUser(uid: 0, host: nil), .localUser(uid: 1, host: nil)]
     }
 
-    /// An act of somebody, in a transaction of its own.
+    /// An act of somebody, in a transaction of its own; with another certificate of his if one is
+    /// named.
     func act<Value: Sendable>(
         _ name: String,
+        showing certificate: String? = nil,
         needed: Int = 1,
         without left: [String] = [],
         at now: Date = noon,
@@ -118,13 +120,14 @@ struct ApprovalActTests {
         )
         let admins = try Self.admins(without: left)
         let logic = logic
+        let serial = Array((certificate ?? name).utf8)
         return try store.writeNow { transaction in
             // For IDs and uids, which have to differ and decide nothing.
             var generator = SeededGenerator(seed: .random(in: .min ... .max))
             let access = try AdminAccess(stored: transaction, admins: admins)
             let caller = ApprovalCaller(
                 standing: AdminStanding(actor: actor, access: access, now: now),
-                svid: isLocal ? nil : .init(serial: Array(name.utf8), authorityID: "a1")
+                svid: isLocal ? nil : .init(serial: serial, authorityID: "a1")
             )
             let act = ApprovalAct(
                 logic,
@@ -147,11 +150,12 @@ struct ApprovalActTests {
     func propose(
         _ text: String,
         by name: String = "alice",
+        showing certificate: String? = nil,
         needed: Int = 1,
         at now: Date = noon
     ) throws -> ProposalRecord {
         let order = try order(text)
-        let answer = try act(name, needed: needed, at: now) {
+        let answer = try act(name, showing: certificate, needed: needed, at: now) {
             try $0.apply(order, takesProposal: true, using: &$1)
         }
         guard case .proposed(let proposal, _) = answer else {

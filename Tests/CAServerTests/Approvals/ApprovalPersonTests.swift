@@ -84,6 +84,47 @@ extension ApprovalActTests {
         #expect(isCarriedOut(try approve(second, by: "bob")))
     }
 
+    @Test func `who asks again from another node has the same proposal, and neither node counts`()
+        throws
+    {
+        try store.writeNow { transaction in
+            try transaction.record([Self.intent("second", as: "alice", node: "node-of-carol")])
+        }
+        let first = try propose(roleDocument("viewer"), needed: 3)
+        for name in ["bob", "carol"] { _ = try approve(first, by: name, needed: 3) }
+        let second = try propose(roleDocument("viewer"), showing: "second", needed: 3)
+        #expect(second.id == first.id)
+        #expect(second.moreNodes == ["node-of-carol"])
+        // Root is there whoever proposed it; bob's approval stands.
+        #expect(
+            try store.readNow { try $0.approvals(of: first.id) }.map(\.actor) == [
+                ApprovalHarness.id("bob")
+            ]
+        )
+        #expect(refusal { try approve(first, by: "carol", needed: 3) }?.reason == "approvalDenied")
+        #expect(try propose(roleDocument("viewer"), needed: 3) == second)
+        #expect(try propose(roleDocument("viewer"), showing: "second", needed: 3) == second)
+        #expect(try leaves(.changeDropped).isEmpty)
+        #expect(isCarriedOut(try approve(first, by: "dave", needed: 2)))
+    }
+
+    @Test func `nobody proposes the same from more nodes than are kept`() throws {
+        let most = ProposalRecord.moreNodesMax
+        try store.writeNow { transaction in
+            for index in 0...most {
+                let node = "more-\(index)"
+                try transaction.record([Self.intent("s\(index)", as: "alice", node: node)])
+                try transaction.put(try Self.node(node))
+            }
+        }
+        let first = try propose(roleDocument("viewer"))
+        for index in 0..<most {
+            #expect(try propose(roleDocument("viewer"), showing: "s\(index)").id == first.id)
+        }
+        let refused = refusal { try propose(roleDocument("viewer"), showing: "s\(most)") }
+        #expect(refused?.reason == "proposalsFull")
+    }
+
     @Test func `what nobody can do any more is told as it is, and is no denial of who approves`()
         throws
     {
@@ -154,7 +195,7 @@ extension ApprovalActTests {
         #expect(many.contains { $0.contains("more documents than were looked at") })
     }
 
-    private static func entry(
+    static func entry(
         _ name: String,
         _ spiffeID: String,
         revision: UInt64

@@ -206,6 +206,51 @@ struct NodeApprovalTests {
         }
     }
 
+    @Test func `while an admin's entry waits, what would let nodes in that get it waits too`()
+        async throws
+    {
+        let harness = try await ApprovalHarness()
+        try await harness.serve { server in
+            let entry = entryDocument(
+                "mine",
+                node: "role:mine",
+                spiffeID: ApprovalHarness.id("bob")
+            )
+            let own = ApprovalHarness.id("new")
+            // By what is bound in the same order, too.
+            let order =
+                roleDocument("viewer") + bindingDocument("viewer", subject: own)
+                + entryDocument("own", node: "role:own", spiffeID: own)
+            for (text, selector) in [(entry, "role:mine"), (order, "role:own")] {
+                let waiting = try await harness.apply(text, as: "alice", on: server)
+                #expect(waiting.hasProposal)
+                let token = try await harness.token("first", [selector], as: "bob", on: server)
+                #expect(token.hasProposal, "\(selector)")
+                let shown = try await harness.show(token.proposal, as: "carol", on: server)
+                #expect(shown.details.contains { $0.value.contains("by what waits for approval") })
+                let other = try await harness.token(
+                    "other-\(selector.dropFirst(5))",
+                    ["role:no"],
+                    as: "bob",
+                    on: server
+                )
+                #expect(!other.hasProposal)
+                for (id, name) in [(waiting.proposal.id, "alice"), (token.proposal.id, "bob")] {
+                    _ = try await harness.acting(as: name, on: server) { client in
+                        try await Approvals.Client(wrapping: client).withdraw(.with { $0.id = id })
+                    }
+                }
+                let plain = try await harness.token(
+                    "plain-\(selector.dropFirst(5))",
+                    [selector],
+                    as: "bob",
+                    on: server
+                )
+                #expect(!plain.hasProposal, "\(selector)")
+            }
+        }
+    }
+
     @Test func `who writes an admin's entry sees which nodes get it, and so does who approves`()
         async throws
     {

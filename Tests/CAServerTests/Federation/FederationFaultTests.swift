@@ -117,7 +117,9 @@ struct FederationFaultTests {
         }
     }
 
-    @Test func `nothing is withheld or recorded by a clock that jumped during the fetch`() async throws {
+    @Test func `nothing is withheld or recorded by a clock that jumped during the fetch`()
+        async throws
+    {
         let clock = ShiftedClock()
         try await withPartner(clock: clock, staleAfter: "2h") { server, endpoint in
             endpoint.serve(Array("{}".utf8))
