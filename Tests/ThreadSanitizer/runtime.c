@@ -6,14 +6,18 @@
 // - A contended Mutex is taken and handed over inside libswiftSynchronization and by the kernel.
 //   This stands before the contended halves of the lock.
 // - A continuation that is resumed before its task waits lets the task go on at once; the runtime's
-//   own annotations cover only the task that waits first. This stands before the waiting.
+//   own annotations cover only the task that waits first. This stands before what goes on.
 //
 // races.swift proves this on each run: a function renamed by a later Swift makes it fail.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #define SELF __attribute__((swift_context)) void *mutex
 #define SWIFT __attribute__((swiftcall))
@@ -54,12 +58,70 @@ SWIFT void unlock(SELF) {
     next(mutex);
 }
 
-// The runtime has marked the resumption as a release of the task.
+// The runtime has marked the resumption as a release of the task. Whether it came before the task
+// waits is known only within swift_continuation_await, which then goes on at once in the function
+// that the context names. So each context that is waited for names `resumed`, which acquires and
+// goes on in the function that was named.
 
 extern void *swift_task_getCurrent(void) SWIFT;
 
+// Functions that are gone on in have their context where Swift passes contexts.
+#define RESUMED_CONTEXT __attribute__((swift_async_context)) void *context
+
+typedef ASYNC void continuation(RESUMED_CONTEXT);
+
+// The beginning of an asynchronous function's frame (AsyncContext in Swift's ABI/Task.h).
+struct frame {
+    struct frame *parent;
+    continuation *resume;
+};
+
+// What the frames of waiting tasks named, by their addresses. The lock is one that ThreadSanitizer
+// does not see: if it saw it, it would take what nothing orders for ordered.
+enum { WAITING_MAX = 1 << 14 };
+static struct {
+    struct frame *frame;
+    continuation *resume;
+} waiting[WAITING_MAX];
+static atomic_flag is_busy = ATOMIC_FLAG_INIT;
+
+static size_t home(struct frame *frame) { return ((uintptr_t)frame >> 4) % WAITING_MAX; }
+
+// Where `sought` stands, from the place on where `frame` belongs; there is one.
+static size_t find(struct frame *frame, struct frame *sought) {
+    for (size_t look = 0; look < WAITING_MAX; look++) {
+        size_t place = (home(frame) + look) % WAITING_MAX;
+        if (waiting[place].frame == sought) return place;
+    }
+    abort();
+}
+
+static void enter(void) {
+    while (atomic_flag_test_and_set_explicit(&is_busy, memory_order_acquire)) sched_yield();
+}
+
+static void leave(void) { atomic_flag_clear_explicit(&is_busy, memory_order_release); }
+
+ASYNC static void resumed(RESUMED_CONTEXT) {
+    struct frame *frame = context;
+    enter();
+    size_t place = find(frame, frame);
+    continuation *resume = waiting[place].resume;
+    waiting[place].frame = 0;
+    leave();
+    frame->resume = resume;
+    if (__tsan_acquire) __tsan_acquire(swift_task_getCurrent());
+    __attribute__((musttail)) return resume(context);
+}
+
 ASYNC void swift_continuation_await(CONTEXT) {
     ASYNC void (*next)(CONTEXT) = dlsym(RTLD_NEXT, "swift_continuation_await");
-    if (__tsan_acquire) __tsan_acquire(swift_task_getCurrent());
+    struct frame *frame = context;
+    enter();
+    size_t place = find(frame, 0);
+    waiting[place].resume = frame->resume;
+    waiting[place].frame = frame;
+    leave();
+    frame->resume = resumed;
     __attribute__((musttail)) return next(context);
 }
