@@ -76,24 +76,23 @@ struct frame {
     continuation *resume;
 };
 
-// What the frames of waiting tasks named, by their addresses. The lock is one that ThreadSanitizer
-// does not see: if it saw it, it would take what nothing orders for ordered.
-enum { WAITING_MAX = 1 << 14 };
+// What the frames of waiting tasks named, by their addresses. A task that is never resumed leaves
+// its entry, until its frame's address is another's. The lock is one that ThreadSanitizer does not
+// see: if it saw it, it would take what nothing orders for ordered.
+enum { WAITING_MAX = 1 << 16, LOOKS_MAX = 64 };
 static struct {
     struct frame *frame;
     continuation *resume;
 } waiting[WAITING_MAX];
 static atomic_flag is_busy = ATOMIC_FLAG_INIT;
 
-static size_t home(struct frame *frame) { return ((uintptr_t)frame >> 4) % WAITING_MAX; }
-
-// Where `sought` stands, from the place on where `frame` belongs; there is one.
-static size_t find(struct frame *frame, struct frame *sought) {
-    for (size_t look = 0; look < WAITING_MAX; look++) {
-        size_t place = (home(frame) + look) % WAITING_MAX;
+// Where `sought` stands among the places where `frame` may be; -1 if nowhere.
+static ptrdiff_t find(struct frame *frame, struct frame *sought) {
+    for (size_t look = 0; look < LOOKS_MAX; look++) {
+        size_t place = (((uintptr_t)frame >> 4) + look) % WAITING_MAX;
         if (waiting[place].frame == sought) return place;
     }
-    abort();
+    return -1;
 }
 
 static void enter(void) {
@@ -105,7 +104,8 @@ static void leave(void) { atomic_flag_clear_explicit(&is_busy, memory_order_rele
 ASYNC static void resumed(RESUMED_CONTEXT) {
     struct frame *frame = context;
     enter();
-    size_t place = find(frame, frame);
+    ptrdiff_t place = find(frame, frame);
+    if (place < 0) abort();
     continuation *resume = waiting[place].resume;
     waiting[place].frame = 0;
     leave();
@@ -118,10 +118,15 @@ ASYNC void swift_continuation_await(CONTEXT) {
     ASYNC void (*next)(CONTEXT) = dlsym(RTLD_NEXT, "swift_continuation_await");
     struct frame *frame = context;
     enter();
-    size_t place = find(frame, 0);
-    waiting[place].resume = frame->resume;
-    waiting[place].frame = frame;
+    ptrdiff_t place = find(frame, frame);
+    if (place < 0) place = find(frame, 0);
+    if (place >= 0) {
+        waiting[place].resume = frame->resume;
+        waiting[place].frame = frame;
+        frame->resume = resumed;
+    }
     leave();
-    frame->resume = resumed;
+    // Where there is no place for it, a resumption that came before this is still seen.
+    if (place < 0 && __tsan_acquire) __tsan_acquire(swift_task_getCurrent());
     __attribute__((musttail)) return next(context);
 }
