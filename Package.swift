@@ -213,9 +213,9 @@ let package = Package(
         library(
             "CAServer",
             [
-                "AuditLog", "Authorization", "Backup", "BundleClient", "CLinux", "CPKCS11", "Clocks",
-                "Configuration", "ControlAPI", "ControlAPIProtos",
-                "Datastore", "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
+                "AuditLog", "Authorization", "Backup", "BundleClient", "CLinux", "CPKCS11",
+                "Clocks", "Configuration", "ControlAPI", "ControlAPIProtos", "Datastore",
+                "DecisionLog", "DecisionWire", "DurableFiles", "GRPCPeer",
                 "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync", "PolicyDocuments",
                 "PublicEndpoint", "Routing", "SPIFFE", "Telemetry", .crypto, .cryptoExtras, .grpc,
                 .grpcTransport, .lifecycle, .logging, .protobuf,
