@@ -52,8 +52,8 @@ extension TestServer {
     }
 
     fileprivate var isDeskFree: Bool {
-        guard (try? core.backupDesk.begin()) != nil else { return false }
-        core.backupDesk.end()
+        guard (try? core.backupDesk.turn.begin()) != nil else { return false }
+        core.backupDesk.turn.end()
         return true
     }
 
@@ -214,7 +214,7 @@ struct BackupTests {
     @Test func `one backup is made at a time`() async throws {
         let directory = try TestDirectory()
         try await withBackups(in: directory) { server in
-            let desk = server.core.backupDesk
+            let desk = server.core.backupDesk.turn
             try desk.begin()
             let second = await refusal { try await server.backup() }
             #expect(second?.reason == "backupRunning", "\(second?.message ?? "made")")

@@ -3,42 +3,22 @@
 internal import AuditLog
 internal import Backup
 internal import Clocks
-package import ControlAPI
+internal import ControlAPI
 package import Datastore
 internal import Dispatch
 package import DurableFiles
 internal import FoundationEssentials
 package import Logging
 internal import SPIFFE
-internal import Synchronization
 internal import Telemetry
 
 /// Makes backups, one at a time (docs/decisions/0022-backup-and-restore.md).
 package final class BackupDesk: Sendable {
-    private let isBusy = Mutex(false)
+    /// What is begun and ended around each.
+    package let turn = OneAtATime("backup")
     private let queue = DispatchQueue(label: "signet.backup")
 
     package init() {}
-
-    /// Begins a backup; `end` has to follow.
-    ///
-    /// - Throws: `APIError` (`backupRunning`) while another one is under way.
-    package func begin() throws(APIError) {
-        let isFree = isBusy.withLock { isBusy in
-            defer { isBusy = true }
-            return !isBusy
-        }
-        guard isFree else {
-            throw APIError(
-                .unavailable,
-                "backupRunning",
-                "another backup is under way, and there is one at a time; retry when it has ended"
-            )
-        }
-    }
-
-    /// Lets the next one begin.
-    package func end() { isBusy.withLock { $0 = false } }
 
     /// Waits for disk and passphrase outside of the pool of the tasks, in which others would wait
     /// too.

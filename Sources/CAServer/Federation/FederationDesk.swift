@@ -218,12 +218,7 @@ package final class FederationDesk: Sendable {
 
     /// Returns when there is something to take, or at `deadline`, in time since boot.
     func wait(until deadline: Duration, _ clock: any NodeClock) async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { try? await clock.sleep(untilBoot: deadline) }
-            group.addTask { await self.wake.wait() }
-            await group.next()
-            group.cancelAll()
-        }
+        await wake.wait(until: deadline, clock)
     }
 
     /// Nobody fetches any more: whoever waits is told so.

@@ -25,11 +25,6 @@ package final class RevocationListDesk: Sendable {
 
     /// Returns when something has changed, or at `deadline`, in time since boot.
     func wait(until deadline: Duration, _ clock: any NodeClock) async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { try? await clock.sleep(untilBoot: deadline) }
-            group.addTask { await self.wake.wait() }
-            await group.next()
-            group.cancelAll()
-        }
+        await wake.wait(until: deadline, clock)
     }
 }

@@ -106,7 +106,7 @@ package final class ServerCore: Sendable {
     /// Makes backups.
     package let backupDesk = BackupDesk()
     /// Makes again what was issued.
-    package let recheckDesk = RecheckDesk()
+    package let recheck = OneAtATime("recheck")
     private let startState = Mutex<RecheckStart?>(nil)
     /// What admins ask of the rotation.
     let rotationDesk = RotationDesk()

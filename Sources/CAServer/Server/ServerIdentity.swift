@@ -103,20 +103,7 @@ final class ServerIdentity: Sendable {
             }
             // Bounded, so that a step of the wall clock is noticed.
             let pause = min(.seconds(left), RotationService.checkInterval)
-            await wait(pause)
-        }
-    }
-
-    /// Returns after a time, or when an authority is distrusted that was not before.
-    private func wait(_ pause: Duration) async {
-        let core = core
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask {
-                try? await core.clock.sleep(untilBoot: core.clock.bootTime + pause)
-            }
-            group.addTask { await core.distrustChanged.wait() }
-            await group.next()
-            group.cancelAll()
+            await core.distrustChanged.wait(until: core.clock.bootTime + pause, core.clock)
         }
     }
 }

@@ -66,9 +66,9 @@ extension AdministrationService {
         let question = AdminQuestion.exactly(.serverBackup)
         // What is not the caller's to ask for costs nothing.
         let actor = try await gate.read(question, context) { _, standing in standing.actor }
-        let desk = core.backupDesk
-        try desk.begin()
-        defer { desk.end() }
+        let turn = core.backupDesk.turn
+        try turn.begin()
+        defer { turn.end() }
         let run = BackupRun()
         do {
             try await send(question, run, response, context)

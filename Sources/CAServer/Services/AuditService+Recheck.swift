@@ -34,9 +34,9 @@ extension AuditService {
     ) async throws {
         // What is not the caller's to ask for costs nothing.
         try await gate.read(Self.recheckQuestion, context)
-        let desk = core.recheckDesk
-        try desk.begin()
-        defer { desk.end() }
+        let recheck = core.recheck
+        try recheck.begin()
+        defer { recheck.end() }
         let milliseconds = request.sinceUnixMilliseconds
         let since = milliseconds == 0 ? nil : Date(unixMilliseconds: milliseconds)
         let log = try await publishedLog(context)

@@ -364,10 +364,10 @@ struct RecheckTests {
                 }
             }
             #expect(refused?.reason == "adminDenied")
-            try server.core.recheckDesk.begin()
+            try server.core.recheck.begin()
             let busy = await refusal { try await server.recheck().findings }
             #expect(busy?.reason == "recheckRunning")
-            server.core.recheckDesk.end()
+            server.core.recheck.end()
             #expect(try await server.recheck().findings == [])
         }
     }
