@@ -190,9 +190,15 @@ struct SigningTests {
             $0.signingPerSecond = 0.01
         } _: { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])
-            let entry = try await server.register("web")
-            let request = try signingRequest(entry: entry, spiffeID: "spiffe://example.org/web")
-            let many = Array(repeating: request, count: 501)
+            // No identity may have more than a quarter of it.
+            var requests: [Signet_Node_V1alpha1_SignX509SVID] = []
+            for name in ["web", "shop", "cart", "mail", "till"] {
+                let entry = try await server.register(name)
+                let id = "spiffe://example.org/\(name)"
+                requests.append(try signingRequest(entry: entry, spiffeID: id))
+            }
+            let request = requests[4]
+            let many = (0...500).map { requests[$0 % 4] }
             let tooLarge = await refusal { try await server.sign(many, as: agent) }
             #expect(tooLarge?.reason == "batchTooLarge")
             let all = try await server.sign(Array(many.dropFirst()), as: agent)
@@ -208,6 +214,33 @@ struct SigningTests {
             let other = try await server.agent("web-2", selectors: ["role:web"])
             let fine = try await server.sign([request], as: other)
             #expect(fine.map(\.signed.certificateChain.count) == [1])
+        }
+    }
+
+    @Test func `an identity above its share is refused alone`() async throws {
+        try await withServer {
+            $0.signingBurst = 500
+            $0.signingPerSecond = 0.01
+        } _: { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let loud = try signingRequest(
+                entry: try await server.register("loud"),
+                spiffeID: "spiffe://example.org/loud"
+            )
+            let quiet = try signingRequest(
+                entry: try await server.register("quiet"),
+                spiffeID: "spiffe://example.org/quiet"
+            )
+            let loudly = Array(repeating: loud, count: 126)
+            let answers = try await server.sign(loudly + [quiet], as: agent)
+            #expect(answers.count == 127)
+            #expect(answers.prefix(125).allSatisfy { !$0.signed.certificateChain.isEmpty })
+            #expect(answers[125].refusal.code == "signingRate")
+            #expect(answers[125].refusal.message.contains("one identity"))
+            #expect(!answers[126].signed.certificateChain.isEmpty)
+            let again = try await server.sign([loud], as: agent)
+            #expect(again.map(\.refusal.code) == ["signingRate"])
+            #expect(server.core.metrics.exposition().contains("reason=\"signingRate\"} 2"))
         }
     }
 

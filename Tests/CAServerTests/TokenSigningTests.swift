@@ -248,7 +248,13 @@ struct TokenSigningTests {
         try await withServer { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])
             let web = try await server.register("web")
-            let many = Array(repeating: (entry: web, id: Self.web, audiences: ["api"]), count: 100)
+            // No identity may have more than a quarter of the budget.
+            var asking = [(entry: web, id: Self.web, audiences: ["api"])]
+            for name in ["cart", "mail", "shop", "till"] {
+                let entry = try await server.register(name)
+                asking.append((entry, "spiffe://example.org/\(name)", ["api"]))
+            }
+            let many = (0..<100).map { asking[$0 % 5] }
             // Five batches are the budget, and twenty more a second come in meanwhile.
             var codes: [String] = []
             for _ in 0..<50 where !codes.contains("signingRate") {
@@ -262,6 +268,27 @@ struct TokenSigningTests {
             #expect(codes == codes.sorted())
             let request = try signingRequest(entry: web, spiffeID: Self.web)
             #expect(try await server.sign([request], as: agent).map(\.refusal.code) == [""])
+        }
+    }
+
+    @Test func `an identity above its share gets no token, and the others of its node do`()
+        async throws
+    {
+        try await withServer { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let web = try await server.register("web")
+            let cart = try await server.register("cart")
+            let loud = Array(repeating: (entry: web, id: Self.web, audiences: ["api"]), count: 99)
+            // A quarter of the budget is 125, and five more a second come in meanwhile.
+            var codes: [String] = []
+            for _ in 0..<50 where !codes.contains("signingRate") {
+                codes = try await server.tokens(loud, as: agent).map(\.refusal.code)
+            }
+            #expect(codes.last == "signingRate")
+            let other = (entry: cart, id: "spiffe://example.org/cart", audiences: ["api"])
+            let answers = try await server.tokens(loud + [other], as: agent)
+            #expect(answers.last?.refusal.code == "")
+            #expect(answers.dropLast().last?.refusal.message.contains("one identity") == true)
         }
     }
 }

@@ -126,6 +126,17 @@ struct SigningAdmissionTests {
         #expect(admission.requested(ticket(4, count: 10), now: .seconds(1)) == [.start(4)])
     }
 
+    @Test func `one identity takes a quarter of its node's budget, and the others have the rest`() {
+        var admission = admission()
+        let loud = admission.waits(of: Array(repeating: "loud", count: 26), agent: "a", now: .zero)
+        #expect(loud.prefix(25).allSatisfy { $0 == nil })
+        #expect(loud.last == .milliseconds(400))
+        let next = admission.waits(of: ["quiet", "loud"], agent: "a", now: .zero)
+        #expect(next == [nil, .milliseconds(400)])
+        #expect(admission.waits(of: ["loud"], agent: "b", now: .zero) == [nil])
+        #expect(admission.waits(of: ["loud"], agent: "a", now: .milliseconds(400)) == [nil])
+    }
+
     @Test func `a caller that leaves the line is not signed for`() {
         var admission = admission()
         _ = admission.requested(ticket(1), now: .zero)

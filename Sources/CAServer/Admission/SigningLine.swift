@@ -82,6 +82,33 @@ package final class SigningLine: Sendable {
         }
     }
 
+    /// Takes one of each identity's share of the agent's budget (`SigningAdmission.waits`).
+    package func waits(of identities: [String], agent: String, now: Duration) -> [Duration?] {
+        state.withLock { $0.admission.waits(of: identities, agent: agent, now: now) }
+    }
+
+    /// Why a request was refused whose identity has to wait.
+    package static func identityRate(_ retryAfter: Duration) -> APIError {
+        APIError(
+            .exhausted,
+            APIError.signingRate,
+            "more is asked for than one identity may have signed on one node; try again in "
+                + "\(retryAfter)",
+            retryAfter: retryAfter
+        )
+    }
+
+    /// The answers to all requests: of those that had not to wait in order, else why not.
+    package static func answers<Value>(
+        _ admitted: [Result<Value, APIError>],
+        waits: [Duration?]
+    ) -> [Result<Value, APIError>] {
+        var rest = admitted[...]
+        return waits.compactMap { wait in
+            wait.map { .failure(identityRate($0)) } ?? rest.popFirst()
+        }
+    }
+
     /// How many an agent may ask for now, before others of its requests take of it.
     package func budget(of agent: String, now: Duration) -> Int {
         state.withLock { $0.admission.budget(of: agent, now: now) }

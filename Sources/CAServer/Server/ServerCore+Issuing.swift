@@ -167,18 +167,29 @@ extension ServerCore {
             let (logic, start) = (logic, clock.bootTime)
             _ = try await read { try logic.standing(of: peer, in: $0) }
             try await requireClock()
-            let place = try await signingLine.enter(
-                agent: peer.id.description,
-                count: requests.count,
-                expiresAt: requests.compactMap(\.replacesNotAfter).min(),
-                now: start
+            let agent = peer.id.description
+            let waits = signingLine.waits(of: requests.map(\.spiffeID), agent: agent, now: start)
+            let admitted = zip(requests, waits).filter { $1 == nil }.map(\.0)
+            metrics.increment(
+                .issuanceRefusals,
+                by: requests.count - admitted.count,
+                APIError.signingRate
             )
-            defer { signingLine.leave(place) }
-            let results = try await retrying {
-                () throws(APIError) in try await signAdmitted(requests, for: peer)
+            var results: [Result<[UInt8], APIError>] = []
+            if !admitted.isEmpty {
+                let place = try await signingLine.enter(
+                    agent: agent,
+                    count: admitted.count,
+                    expiresAt: admitted.compactMap(\.replacesNotAfter).min(),
+                    now: start
+                )
+                defer { signingLine.leave(place) }
+                results = try await retrying {
+                    () throws(APIError) in try await signAdmitted(admitted, for: peer)
+                }
             }
             metrics.observe(.issuanceDuration, clock.bootTime - start)
-            return results
+            return SigningLine.answers(results, waits: waits)
         } catch {
             await record(error, of: "sign", by: peer)
             throw error

@@ -112,25 +112,30 @@ extension ServerCore {
             // What there is a budget for is signed, the first first: the agent puts what matters most
             // there, and an answer to nobody would have it ask for all of it again.
             let agent = peer.id.description
-            let count = min(requests.count, max(1, tokenLine.budget(of: agent, now: start)))
-            let place = try await tokenLine.enter(
-                agent: agent,
-                count: count,
-                expiresAt: nil,
-                now: start
-            )
-            defer { tokenLine.leave(place) }
-            let admitted = Array(requests.prefix(count))
-            let answered = try await retrying {
-                () throws(APIError) in try await signAdmitted(admitted, for: peer)
-            }
+            let waits = tokenLine.waits(of: requests.map(\.spiffeID), agent: agent, now: start)
+            let allowed = zip(requests, waits).filter { $1 == nil }.map(\.0)
+            let count = min(allowed.count, max(1, tokenLine.budget(of: agent, now: start)))
             metrics.increment(
                 .issuanceRefusals,
                 by: requests.count - count,
                 APIError.signingRate
             )
-            return answered
-                + requests.dropFirst(count).map { _ in .failure(Self.tokensRateExceeded) }
+            var answered: [Result<String, APIError>] = []
+            if count > 0 {
+                let place = try await tokenLine.enter(
+                    agent: agent,
+                    count: count,
+                    expiresAt: nil,
+                    now: start
+                )
+                defer { tokenLine.leave(place) }
+                let admitted = Array(allowed.prefix(count))
+                answered = try await retrying {
+                    () throws(APIError) in try await signAdmitted(admitted, for: peer)
+                }
+            }
+            answered += allowed.dropFirst(count).map { _ in .failure(Self.tokensRateExceeded) }
+            return SigningLine.answers(answered, waits: waits)
         } catch {
             await record(error, of: "signToken", by: peer)
             throw error

@@ -5,7 +5,8 @@ package import FoundationEssentials
 /// Decides which batch of requests is signed next, so that one agent cannot take the signer from
 /// the others and nothing expires while something less urgent is signed.
 ///
-/// Each agent has a budget of certificates and few places in the line. Batches that wait are ordered
+/// Each agent has a budget of certificates and few places in the line, and each identity on it a
+/// share of that budget: a workload that asks without end leaves the rest to its node's others. Batches that wait are ordered
 /// by the moment at which the first SVID to be renewed expires; what renews nothing comes after all
 /// renewals. When the line is full the least urgent batch is refused, be it the new one.
 package struct SigningAdmission: Sendable {
@@ -66,6 +67,8 @@ package struct SigningAdmission: Sendable {
         case start(UInt64)
     }
 
+    /// One identity may take this part of its agent's rate and burst.
+    package static let identityShare = 0.25
     /// When the line is full it moves by many batches in this time.
     static let fullLineRetry: Duration = .seconds(1)
     /// Below this number of agents nothing is gained by forgetting full budgets.
@@ -81,8 +84,16 @@ package struct SigningAdmission: Sendable {
         }
     }
 
+    /// An identity on one node.
+    private struct Held: Hashable {
+        let agent: String
+        let identity: String
+    }
+
     private let limits: Limits
     private var buckets: [String: TokenBucket] = [:]
+    private var identityBuckets: [Held: TokenBucket] = [:]
+    private var pruneIdentitiesAtCount = bucketsKeptMin
     private var pruneAtCount = bucketsKeptMin
     /// Most urgent first.
     private var line: [Waiting] = []
@@ -95,6 +106,33 @@ package struct SigningAdmission: Sendable {
 
     /// How many batches wait.
     package var waitingCount: Int { line.count }
+
+    /// Takes one of the share of each identity, in order, before the agent's own budget is asked.
+    ///
+    /// What the agent's budget then refuses stays taken: it fills up again sooner than the agent's.
+    ///
+    /// - Parameters:
+    ///   - identities: Whom an agent's requests are for, one for each request.
+    ///   - agent: Who asks.
+    ///   - now: Time since boot.
+    /// - Returns: For each request nil, or how long until its identity may ask again.
+    package mutating func waits(
+        of identities: [String],
+        agent: String,
+        now: Duration
+    ) -> [Duration?] {
+        defer { pruneIdentities(now: now) }
+        return identities.map { identity in
+            identityBuckets[
+                Held(agent: agent, identity: identity),
+                default: TokenBucket(
+                    rate: limits.agentRate * Self.identityShare,
+                    burst: limits.agentBurst * Self.identityShare,
+                    now: now
+                )
+            ].take(1, now: now)
+        }
+    }
 
     /// A batch has arrived; `now` is time since boot.
     package mutating func requested(_ ticket: Ticket, now: Duration) -> [Action] {
@@ -153,5 +191,11 @@ package struct SigningAdmission: Sendable {
         guard buckets.count >= pruneAtCount else { return }
         buckets = buckets.filter { !$0.value.isFull(now: now) }
         pruneAtCount = max(Self.bucketsKeptMin, buckets.count * 2)
+    }
+
+    private mutating func pruneIdentities(now: Duration) {
+        guard identityBuckets.count >= pruneIdentitiesAtCount else { return }
+        identityBuckets = identityBuckets.filter { !$0.value.isFull(now: now) }
+        pruneIdentitiesAtCount = max(Self.bucketsKeptMin, identityBuckets.count * 2)
     }
 }
