@@ -120,6 +120,16 @@ extension Transaction {
         )
     }
 
+    /// Lowers the clock's high-water mark to a time that somebody says is right; an earlier mark
+    /// stays.
+    package func lowerClockHighWater(to now: Date) throws(DatastoreError) {
+        let time = now.storedMilliseconds
+        try execute(
+            "UPDATE meta SET clock_high_water = min(coalesce(clock_high_water, ?), ?)",
+            [time, time]
+        )
+    }
+
     func recordProbe() throws(DatastoreError) {
         try execute("UPDATE probe SET count = count + 1")
     }

@@ -91,6 +91,20 @@ extension ReadTransaction {
     }
 }
 
+extension ReadTransaction {
+    /// How many certificates on record begin after `time`.
+    ///
+    /// It reads all: for an admin who asks, not for each request.
+    package func certificateCount(beginningAfter time: Date) throws(DatastoreError) -> UInt64 {
+        try first(
+            "SELECT count(*) AS n FROM intents WHERE not_before > ?",
+            [time.storedMilliseconds]
+        ) { row in
+            try row.number("n")
+        } ?? 0
+    }
+}
+
 /// What is valid of an authority's SVIDs, as far as it is on record.
 package struct IssuedUnder: Hashable, Sendable {
     /// Certificates that have not expired, and holders of JWT-SVIDs that have not.

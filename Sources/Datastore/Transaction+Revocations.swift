@@ -84,6 +84,16 @@ extension ReadTransaction {
         } != nil
     }
 
+    /// How many identities are refused until a moment after `time`.
+    package func revocationCount(after time: Date) throws(DatastoreError) -> Int {
+        try first(
+            "SELECT count(*) AS n FROM revoked_identities WHERE issued_before > ?",
+            [time.storedMilliseconds]
+        ) { row in
+            try row.value("n", as: Int.self)
+        } ?? 0
+    }
+
     /// How many identities are revoked.
     package func revocationCount() throws(DatastoreError) -> Int {
         try first("SELECT count(*) AS n FROM revoked_identities") { row in

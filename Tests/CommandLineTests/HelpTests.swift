@@ -73,9 +73,8 @@ struct HelpTests {
             "entry show", "entry blast-radius", "svid fetch", "svid watch", "svid revoke",
             "svid revocations", "proxy list", "proxy status", "proxy connections",
             "explain workload", "explain request", "explain decision", "decisions verify",
-            "audit query", "audit tail", "audit verify", "server backup", "ca recheck",
-            "health", "version",
-            "completion",
+            "audit query", "audit tail", "audit verify", "server backup", "server accept-clock",
+            "ca recheck", "health", "version", "completion",
         ]
         for command in wanted { #expect(paths.contains(command), "\(command)") }
     }

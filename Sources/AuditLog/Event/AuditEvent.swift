@@ -27,6 +27,8 @@ package enum AuditEvent: Hashable, Sendable {
     case changeDropped(ChangeDrop)
     /// An act was asked for that others have to approve.
     case changeProposed(ChangeProposal)
+    /// Somebody said that the server's wall clock is right.
+    case clockAccepted(ClockAcceptance)
     case clockRefused(ClockRefusal)
     case decisionDigest(DecisionDigest)
     case delegatedTokenIssued(DelegatedTokenIssuance)
@@ -65,6 +67,7 @@ package enum AuditEvent: Hashable, Sendable {
         case changeApproved
         case changeDropped
         case changeProposed
+        case clockAccepted
         case clockRefused
         case decisionDigest
         case delegatedTokenIssued
@@ -103,6 +106,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .changeApproved: .changeApproved
         case .changeDropped: .changeDropped
         case .changeProposed: .changeProposed
+        case .clockAccepted: .clockAccepted
         case .clockRefused: .clockRefused
         case .decisionDigest: .decisionDigest
         case .delegatedTokenIssued: .delegatedTokenIssued
@@ -141,6 +145,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .changeApproved(let payload): payload
         case .changeDropped(let payload): payload
         case .changeProposed(let payload): payload
+        case .clockAccepted(let payload): payload
         case .clockRefused(let payload): payload
         case .decisionDigest(let payload): payload
         case .delegatedTokenIssued(let payload): payload
@@ -180,6 +185,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .changeApproved: .changeApproved(try .init(&fields))
             case .changeDropped: .changeDropped(try .init(&fields))
             case .changeProposed: .changeProposed(try .init(&fields))
+            case .clockAccepted: .clockAccepted(try .init(&fields))
             case .clockRefused: .clockRefused(try .init(&fields))
             case .decisionDigest: .decisionDigest(try .init(&fields))
             case .delegatedTokenIssued: .delegatedTokenIssued(try .init(&fields))

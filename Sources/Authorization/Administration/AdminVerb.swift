@@ -27,6 +27,8 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     case nodeList = "node.list"
     /// Refuse the SVIDs of an identity that were issued so far.
     case revoke
+    /// Say that the server's wall clock is right; only the admin socket takes it.
+    case serverAcceptClock = "server.acceptClock"
     /// Take a backup of all that is declared, which only the passphrase opens.
     case serverBackup = "server.backup"
     /// Admit a node. Whoever runs a node may claim every identity whose entry selects that node, so
@@ -42,7 +44,7 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
         case .apply, .delete, .get, .list: true
         case .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke, .authorityShow,
             .authorityTaint, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList, .revoke,
-            .serverBackup, .tokenCreate:
+            .serverAcceptClock, .serverBackup, .tokenCreate:
             false
         }
     }
@@ -54,7 +56,7 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
         case .explain, .nodeBan, .nodeEvict, .revoke, .tokenCreate: true
         case .apply, .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke,
             .authorityShow, .authorityTaint, .bundleShow, .delete, .get, .list, .nodeList,
-            .serverBackup:
+            .serverAcceptClock, .serverBackup:
             false
         }
     }

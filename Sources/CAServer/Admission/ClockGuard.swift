@@ -124,6 +124,17 @@ package final class ClockGuard: Sendable {
         }
     }
 
+    /// What an even clock would show; nil while this one is believed.
+    package func expected(wall: Date, boot: Duration) -> Date? {
+        guard case .jumped(let expected) = problem(wall: wall, boot: boot) else { return nil }
+        return expected
+    }
+
+    /// Believes the clock as it is, because somebody says that it is right.
+    package func accept(wall: Date, boot: Duration) {
+        state.withLock { $0 = State(believed: Self.offset(wall, boot), since: boot) }
+    }
+
     private static func offset(_ wall: Date, _ boot: Duration) -> TimeInterval {
         wall.timeIntervalSince1970 - boot / .seconds(1)
     }

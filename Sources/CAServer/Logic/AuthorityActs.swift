@@ -233,8 +233,9 @@ extension ServerLogic {
         return try end(record, reason: reason, by: actor, now, in: transaction)
     }
 
+    /// Revokes an authority of which nobody need be asked any more.
     @discardableResult
-    private func end(
+    func end(
         _ record: AuthorityRecord,
         reason: String,
         by actor: Actor,

@@ -19,11 +19,20 @@ package final class RotationDesk: Sendable {
 
     /// A step that an admin wants.
     enum Step: Sendable {
+        /// Take the wall clock's word, and let somebody sign whose certificate has begun.
+        case acceptClock
         /// Let the prepared authority of that ID sign.
         case activate(id: String)
         /// Make the next authority. One that is prepared already is the answer, or the refusal; a
         /// hurry leaves out the limit of one server.
         case prepare(acceptsPrepared: Bool, isUrgent: Bool)
+    }
+
+    /// What became of a step.
+    enum Outcome: Sendable {
+        /// The authority that it was about, as it is then.
+        case authority(Authority)
+        case clock(ClockAcceptanceResult)
     }
 
     /// A step, and whom to tell what became of it.
@@ -32,9 +41,9 @@ package final class RotationDesk: Sendable {
         let permit: ActPermit
         /// Only of `activate`.
         let settle: ActSettlement
-        fileprivate let answer: CheckedContinuation<Result<Authority, APIError>, Never>
+        fileprivate let answer: CheckedContinuation<Result<Outcome, APIError>, Never>
 
-        func finish(_ result: Result<Authority, APIError>) { answer.resume(returning: result) }
+        func finish(_ result: Result<Outcome, APIError>) { answer.resume(returning: result) }
     }
 
     private struct State {
@@ -55,8 +64,33 @@ package final class RotationDesk: Sendable {
         _ permit: @escaping ActPermit,
         settling settle: @escaping ActSettlement = { _ in }
     ) async throws(APIError) -> Authority {
+        guard case .authority(let authority) = try await outcome(of: step, permit, settle) else {
+            throw Self.otherOutcome
+        }
+        return authority
+    }
+
+    /// Has the wall clock accepted.
+    ///
+    /// - Throws: `APIError`; then nothing has happened.
+    func acceptClock(_ permit: @escaping ActPermit) async throws(APIError) -> ClockAcceptanceResult
+    {
+        guard case .clock(let result) = try await outcome(of: .acceptClock, permit, { _ in })
+        else {
+            throw Self.otherOutcome
+        }
+        return result
+    }
+
+    private static let otherOutcome = APIError(.fault, "orderMixedUp", "another order was answered")
+
+    private func outcome(
+        of step: Step,
+        _ permit: @escaping ActPermit,
+        _ settle: @escaping ActSettlement
+    ) async throws(APIError) -> Outcome {
         let result = await withCheckedContinuation {
-            (answer: CheckedContinuation<Result<Authority, APIError>, Never>) in
+            (answer: CheckedContinuation<Result<Outcome, APIError>, Never>) in
             let refusal = state.withLock { state -> APIError? in
                 guard !state.isClosed else {
                     return APIError(.unavailable, "serverEnds", "the server is ending; retry")

@@ -3,34 +3,12 @@
 internal import Clocks
 internal import ControlAPI
 internal import Datastore
-package import FoundationEssentials
+internal import FoundationEssentials
 package import Issuance
 internal import Logging
 internal import NodeSync
 internal import SPIFFE
 internal import Telemetry
-
-/// What rotation does next, in words, and when.
-package struct RotationStatus: Hashable, Sendable {
-    package let text: String
-    package let at: Date?
-    /// When it begins at the latest.
-    package let latest: Date?
-    /// Live agents that do not have it yet, sorted.
-    package let waitingFor: [String]
-
-    package init(
-        text: String,
-        at: Date?,
-        latest: Date? = nil,
-        waitingFor: [String] = []
-    ) {
-        self.text = text
-        self.at = at
-        self.latest = latest
-        self.waitingFor = waitingFor
-    }
-}
 
 /// The shell of `AuthorityRotation`: it performs the steps and reports who has the next authority.
 package struct RotationService: Sendable {
@@ -57,12 +35,16 @@ package struct RotationService: Sendable {
         try await removeKeyless(now: now)
         var authorities = try await records()
         let usable = authorities.first { authority in
-            authority.state == .active && authority.notAfter > now
+            authority.state == .active && authority.hasBegun(now) && authority.notAfter > now
         }
         var hasKey = false
         if let usable { hasKey = try await holdsKey(of: usable.id) }
-        if !hasKey {
-            let waiting = authorities.first { $0.state == .prepared && $0.notAfter > now }
+        // With a clock that is behind nothing can be made: who mends that needs the admin socket.
+        let isBehind = try await isClockBehind(now)
+        if !hasKey, !isBehind {
+            let waiting = authorities.first {
+                $0.state == .prepared && $0.hasBegun(now) && $0.notAfter > now
+            }
             let next: Authority
             if let waiting { next = waiting } else { next = try await prepare(now: now) }
             try await activate(
@@ -96,7 +78,7 @@ package struct RotationService: Sendable {
     }
 
     /// Whether the key for certificates is here; without the one for tokens it signs all the same.
-    private func holdsKey(of authorityID: String) async throws -> Bool {
+    func holdsKey(of authorityID: String) async throws -> Bool {
         try await core.keys.apart { try $0.signer(authorityID: authorityID) != nil }
     }
 
@@ -266,11 +248,13 @@ package struct RotationService: Sendable {
         _ order: RotationDesk.Order,
         _ rotation: inout AuthorityRotation
     ) async -> [AuthorityRotation.Action] {
+        if case .acceptClock = order.step { return await acceptClock(order, &rotation) }
         do {
             try await core.requireClock()
             let actions: [AuthorityRotation.Action]
             let result: Authority?
             switch order.step {
+            case .acceptClock: (actions, result) = ([], nil)
             case .activate(let id):
                 guard let next = rotation.next, next.id == id else {
                     throw Self.notPrepared(id)
@@ -298,7 +282,7 @@ package struct RotationService: Sendable {
                 }
             }
             guard let result else { throw Self.notPrepared("") }
-            order.finish(.success(result))
+            order.finish(.success(.authority(result)))
             return actions
         } catch {
             order.finish(.failure((error as? APIError) ?? APIError(datastore: error)))
@@ -332,7 +316,7 @@ package struct RotationService: Sendable {
     }
 
     /// An admin has changed records: they are read anew, and keys that are of no more use go.
-    private func readAgain(
+    func readAgain(
         _ rotation: inout AuthorityRotation
     ) async -> [AuthorityRotation.Action] {
         await core.refreshTrust()
@@ -360,13 +344,12 @@ package struct RotationService: Sendable {
         core.metrics.set(.authoritySVIDsNotReplaced, to: Double(left))
     }
 
+    /// Makes an authority and its first list, neither of them published.
+    ///
     /// The keys are on disk before the bundle names them: a crash between leaves files without use,
     /// never an authority without key.
-    private func prepare(
-        _ permit: @escaping ActPermit = RotationService.schedule,
-        now: Date
-    ) async throws -> Authority {
-        let (logic, storage) = (core.logic, core.configuration.keyStorage)
+    func make(now: Date) async throws -> (Authority, SignedRevocationList) {
+        let logic = core.logic
         let (signer, tokenSigner) = try await core.keys.apart {
             (try $0.makeAuthorityKey(), try $0.makeAuthorityKey(for: .tokens))
         }
@@ -390,7 +373,16 @@ package struct RotationService: Sendable {
             let kept = try vault.signer(authorityID: authority.id) ?? signer
             return try ServerLogic.firstList(of: authority, signedWith: kept, now: now)
         }
-        let published = try await core.write { [authority] in
+        return (authority, list)
+    }
+
+    private func prepare(
+        _ permit: @escaping ActPermit = RotationService.schedule,
+        now: Date
+    ) async throws -> Authority {
+        let (logic, storage) = (core.logic, core.configuration.keyStorage)
+        let (authority, list) = try await make(now: now)
+        let published = try await core.write {
             let actor = try permit($0)
             return try logic.publish(
                 authority,
@@ -433,7 +425,7 @@ package struct RotationService: Sendable {
     /// Destroys every key that the records give no use, also one that could not be destroyed before.
     ///
     /// Only this task makes keys, so none goes between its making and its publication.
-    private func destroyUnneededKeys() async {
+    func destroyUnneededKeys() async {
         let (serverID, now) = (core.logic.serverID, core.clock.wallTime)
         let believed = await core.isClockBelieved() ? now : nil
         do {
@@ -455,7 +447,7 @@ package struct RotationService: Sendable {
         }
     }
 
-    private func records() async throws -> [Authority] {
+    func records() async throws -> [Authority] {
         let serverID = core.logic.serverID
         return try await core.read { transaction in
             try transaction.authorities()
@@ -465,11 +457,13 @@ package struct RotationService: Sendable {
     }
 
     /// Live agents that have not applied the newest bundle; nil when that cannot be read.
-    private func missing() async -> [String]? {
+    ///
+    /// `later` says how many bundles later than the newest is meant.
+    func missing(later: UInt64 = 0) async -> [String]? {
         guard let number = try? await core.read({ try $0.bundleSequenceNumber() }) else {
             return nil
         }
-        return core.hub.appliedState(of: number, amongAll: true).waiting.map(\.name)
+        return core.hub.appliedState(of: number + later, amongAll: true).waiting.map(\.name)
     }
 
     private func report(_ rotation: AuthorityRotation, _ wakeAt: Date?) {

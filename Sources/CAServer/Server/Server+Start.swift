@@ -7,6 +7,7 @@ internal import Logging
 internal import NodeSync
 internal import PublicEndpoint
 internal import SPIFFE
+internal import Telemetry
 
 extension Server {
     /// Writes the leaf of a start, and says if tokens name another issuer than before.
@@ -38,6 +39,21 @@ extension Server {
             "publicURL is another one than at the last start, and verifiers compare it",
             metadata: ["before": "\(before.publicURL)", "now": "\(url)"]
         )
+    }
+
+    /// Makes the server's own certificate; without a clock that is believed there is none, and the
+    /// admin socket alone serves until somebody has mended that.
+    func beginIdentity() async throws {
+        do {
+            try await identity.renew()
+        } catch {
+            guard await !core.isClockBelieved() else { throw error }
+            core.health.unmet("identity", reason: "\(error)")
+            core.logger.error(
+                "agents are not served: the clock is not believed, and nothing can be signed",
+                metadata: ["error": "\(error)"]
+            )
+        }
     }
 
     /// The start before this one; nil at the first.

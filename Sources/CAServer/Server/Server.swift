@@ -38,7 +38,7 @@ package struct Server: Sendable {
 
     package let core: ServerCore
     let profiles: ServerProfiles
-    private let identity: ServerIdentity
+    let identity: ServerIdentity
     private let lock: ServerLock
 
     /// Opens or creates everything below the data directory.
@@ -174,7 +174,7 @@ package struct Server: Sendable {
         let listMemory = await lists.start()
         try await core.refreshProxies()
         try await rememberNodes()
-        try await identity.renew()
+        try await beginIdentity()
         core.health.met("datastore")
         core.health.met("clock")
         let endpoint = try await telemetryEndpoint()

@@ -59,6 +59,12 @@ extension ServerCore {
         rotationDesk.recordsChanged()
     }
 
+    /// Has the server's own certificate made anew at once.
+    func renewIdentity() {
+        identityDue.withLock { $0 = true }
+        distrustChanged.signal()
+    }
+
     /// What the datastore says of all authorities.
     package func distrust(of authorities: [Authority]) {
         var new: [[UInt8]: AuthorityStanding] = [:]

@@ -78,6 +78,7 @@ final class ServerIdentity: Sendable {
     /// Renews until cancelled.
     func run() async {
         while !Task.isCancelled {
+            if takeOrder() { state.withLock { $0.renewAt = nil } }
             let (planned, authorityID) = state.withLock { ($0.renewAt, $0.authorityID) }
             // Agents talk to nobody whose authority they know to be distrusted.
             let isDistrusted =
@@ -104,6 +105,14 @@ final class ServerIdentity: Sendable {
             // Bounded, so that a step of the wall clock is noticed.
             let pause = min(.seconds(left), RotationService.checkInterval)
             await core.distrustChanged.wait(until: core.clock.bootTime + pause, core.clock)
+        }
+    }
+
+    /// Whether somebody wants it to be renewed now.
+    private func takeOrder() -> Bool {
+        core.identityDue.withLock { isDue in
+            defer { isDue = false }
+            return isDue
         }
     }
 }

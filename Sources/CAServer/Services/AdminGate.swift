@@ -218,6 +218,26 @@ struct AdminGate {
         }
     }
 
+    /// Lets only those on who ask through the admin socket: whoever may come from the network may be
+    /// somewhere else.
+    ///
+    /// - Throws: `APIError` (`adminSocketOnly`); the refusal is in the audit log.
+    func requireAdminSocket(
+        for question: AdminQuestion,
+        _ context: ServerContext
+    ) async throws {
+        let actor = try actor(context)
+        guard case .remote = try context.peer else { return }
+        try await recordingRefusals(of: question, by: actor) { () throws(APIError) in
+            throw APIError(
+                .permissionDenied,
+                "adminSocketOnly",
+                "\(question.verb) is taken through the server's admin socket alone; run it on the "
+                    + "server's machine"
+            )
+        }
+    }
+
     /// Looks in the transaction of an act whether the caller's certificate still counts: it, or its
     /// identity, may have been revoked since the request came in, by who waits before it.
     private func certificateCheck(

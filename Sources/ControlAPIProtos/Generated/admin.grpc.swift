@@ -1519,6 +1519,19 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .serverStreaming
             )
         }
+        /// Namespace for "AcceptClock" metadata.
+        package enum AcceptClock: Sendable {
+            /// Request type for "AcceptClock".
+            package typealias Input = Signet_Admin_V1alpha1_AcceptClockRequest
+            /// Response type for "AcceptClock".
+            package typealias Output = Signet_Admin_V1alpha1_AcceptClockResponse
+            /// Descriptor for "AcceptClock".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "AcceptClock",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "signet.admin.v1alpha1.Administration" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateToken.descriptor,
@@ -1548,7 +1561,8 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             ExplainRequest.descriptor,
             ExplainDecision.descriptor,
             ReadDecisionSegments.descriptor,
-            Backup.descriptor
+            Backup.descriptor,
+            AcceptClock.descriptor
         ]
     }
 }
@@ -2031,6 +2045,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_BackupRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_BackupPart>
+
+        /// Handle the "AcceptClock" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says that the server's wall clock is right. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_AcceptClockRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_AcceptClockResponse` messages.
+        func acceptClock(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse>
     }
 
     /// Service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -2497,6 +2529,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_BackupRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_BackupPart>
+
+        /// Handle the "AcceptClock" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says that the server's wall clock is right. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AcceptClockRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_AcceptClockResponse` message.
+        func acceptClock(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse>
     }
 
     /// Simple service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -2962,6 +3012,24 @@ extension Signet_Admin_V1alpha1_Administration {
             response: GRPCCore.RPCWriter<Signet_Admin_V1alpha1_BackupPart>,
             context: GRPCCore.ServerContext
         ) async throws
+
+        /// Handle the "AcceptClock" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says that the server's wall clock is right. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_AcceptClockRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_AcceptClockResponse` to respond with.
+        func acceptClock(
+            request: Signet_Admin_V1alpha1_AcceptClockRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_AcceptClockResponse
     }
 }
 
@@ -3272,6 +3340,17 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_BackupPart>(),
             handler: { request, context in
                 try await self.backup(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.AcceptClock.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AcceptClockRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AcceptClockResponse>(),
+            handler: { request, context in
+                try await self.acceptClock(
                     request: request,
                     context: context
                 )
@@ -3589,6 +3668,17 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
             context: context
         )
         return response
+    }
+
+    package func acceptClock(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse> {
+        let response = try await self.acceptClock(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
     }
 }
 
@@ -3960,6 +4050,19 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
                 )
                 return [:]
             }
+        )
+    }
+
+    package func acceptClock(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse>(
+            message: try await self.acceptClock(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
         )
     }
 }
@@ -4568,6 +4671,29 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_BackupPart>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Signet_Admin_V1alpha1_BackupPart>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "AcceptClock" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says that the server's wall clock is right. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AcceptClockRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AcceptClockRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AcceptClockResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func acceptClock<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AcceptClockRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AcceptClockResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AcceptClockResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -5489,6 +5615,40 @@ extension Signet_Admin_V1alpha1_Administration {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "AcceptClock" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Says that the server's wall clock is right. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_AcceptClockRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_AcceptClockRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_AcceptClockResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func acceptClock<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_AcceptClockRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AcceptClockResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AcceptClockResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.AcceptClock.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -6253,6 +6413,35 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_BackupRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_BackupPart>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AcceptClock" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Says that the server's wall clock is right. Only through the admin socket.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_AcceptClockRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func acceptClock<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AcceptClockResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.acceptClock(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AcceptClockRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AcceptClockResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -7131,6 +7320,39 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.backup(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "AcceptClock" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Says that the server's wall clock is right. Only through the admin socket.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func acceptClock<Result>(
+        _ message: Signet_Admin_V1alpha1_AcceptClockRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AcceptClockResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_AcceptClockRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.acceptClock(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -2164,6 +2164,62 @@ package nonisolated struct Signet_Admin_V1alpha1_WithdrawProposalResponse: Senda
   package init() {}
 }
 
+package nonisolated struct Signet_Admin_V1alpha1_AcceptClockRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Change nothing; say what would happen.
+  package var rehearse: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_AcceptClockResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var rehearsed: Bool = false
+
+  /// The server's wall clock.
+  package var timeUnixMilliseconds: Int64 = 0
+
+  /// The last signature, if the clock was behind it, else 0.
+  package var lastSignatureUnixMilliseconds: Int64 = 0
+
+  /// What an even clock would have shown, if it had jumped ahead, else 0.
+  package var expectedUnixMilliseconds: Int64 = 0
+
+  /// The IDs of the authorities that begin later: they are revoked.
+  package var authorities: [String] = []
+
+  /// Whether the one that signs is among them, so that another one signs at once.
+  package var signerReplaced: Bool = false
+
+  /// Certificates that begin later.
+  package var certificates: UInt64 = 0
+
+  /// Agents that need a new join token, the first of them, and how many there are.
+  package var agents: [String] = []
+
+  package var agentCount: UInt64 = 0
+
+  /// Identities that are refused until a later time: nobody lowers it.
+  package var identitiesRefusedUntilLater: UInt64 = 0
+
+  /// Revocations that the wrong clock had ended, and for which of them there was no room.
+  package var revocationsMadeAgain: UInt64 = 0
+
+  package var revocationsLeft: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "signet.admin.v1alpha1"
@@ -6491,6 +6547,121 @@ nonisolated extension Signet_Admin_V1alpha1_WithdrawProposalResponse: SwiftProto
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_WithdrawProposalResponse, rhs: Signet_Admin_V1alpha1_WithdrawProposalResponse) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_AcceptClockRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AcceptClockRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearse\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.rehearse) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.rehearse != false {
+      try visitor.visitSingularBoolField(value: self.rehearse, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_AcceptClockRequest, rhs: Signet_Admin_V1alpha1_AcceptClockRequest) -> Bool {
+    if lhs.rehearse != rhs.rehearse {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_AcceptClockResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AcceptClockResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearsed\0\u{3}time_unix_milliseconds\0\u{3}last_signature_unix_milliseconds\0\u{3}expected_unix_milliseconds\0\u{1}authorities\0\u{3}signer_replaced\0\u{1}certificates\0\u{1}agents\0\u{3}agent_count\0\u{3}identities_refused_until_later\0\u{3}revocations_made_again\0\u{3}revocations_left\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.rehearsed) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.timeUnixMilliseconds) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.lastSignatureUnixMilliseconds) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.expectedUnixMilliseconds) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.authorities) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.signerReplaced) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.certificates) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.agents) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.agentCount) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.identitiesRefusedUntilLater) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.revocationsMadeAgain) }()
+      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.revocationsLeft) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.rehearsed != false {
+      try visitor.visitSingularBoolField(value: self.rehearsed, fieldNumber: 1)
+    }
+    if self.timeUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.timeUnixMilliseconds, fieldNumber: 2)
+    }
+    if self.lastSignatureUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.lastSignatureUnixMilliseconds, fieldNumber: 3)
+    }
+    if self.expectedUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.expectedUnixMilliseconds, fieldNumber: 4)
+    }
+    if !self.authorities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.authorities, fieldNumber: 5)
+    }
+    if self.signerReplaced != false {
+      try visitor.visitSingularBoolField(value: self.signerReplaced, fieldNumber: 6)
+    }
+    if self.certificates != 0 {
+      try visitor.visitSingularUInt64Field(value: self.certificates, fieldNumber: 7)
+    }
+    if !self.agents.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.agents, fieldNumber: 8)
+    }
+    if self.agentCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.agentCount, fieldNumber: 9)
+    }
+    if self.identitiesRefusedUntilLater != 0 {
+      try visitor.visitSingularUInt64Field(value: self.identitiesRefusedUntilLater, fieldNumber: 10)
+    }
+    if self.revocationsMadeAgain != 0 {
+      try visitor.visitSingularUInt64Field(value: self.revocationsMadeAgain, fieldNumber: 11)
+    }
+    if self.revocationsLeft != 0 {
+      try visitor.visitSingularUInt64Field(value: self.revocationsLeft, fieldNumber: 12)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_AcceptClockResponse, rhs: Signet_Admin_V1alpha1_AcceptClockResponse) -> Bool {
+    if lhs.rehearsed != rhs.rehearsed {return false}
+    if lhs.timeUnixMilliseconds != rhs.timeUnixMilliseconds {return false}
+    if lhs.lastSignatureUnixMilliseconds != rhs.lastSignatureUnixMilliseconds {return false}
+    if lhs.expectedUnixMilliseconds != rhs.expectedUnixMilliseconds {return false}
+    if lhs.authorities != rhs.authorities {return false}
+    if lhs.signerReplaced != rhs.signerReplaced {return false}
+    if lhs.certificates != rhs.certificates {return false}
+    if lhs.agents != rhs.agents {return false}
+    if lhs.agentCount != rhs.agentCount {return false}
+    if lhs.identitiesRefusedUntilLater != rhs.identitiesRefusedUntilLater {return false}
+    if lhs.revocationsMadeAgain != rhs.revocationsMadeAgain {return false}
+    if lhs.revocationsLeft != rhs.revocationsLeft {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -7,15 +7,6 @@ import SPIFFE
 extension GoldenRecord {
     static let server: [GoldenRecord] = [
         GoldenRecord(
-            .backupMade(
-                BackupMaking(id: serial, bytes: 1_048_621, sha256: sha256, revision: 42)
-            ),
-            by: admin,
-            #"""
-            {"actor":"uid:0@ca-1","backupID":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","bytes":1048621,"event":"backupMade","revision":42,"sha256":"abababababababababababababababababababababababababababababababab","time":"2026-01-02T03:04:05.678Z","v":1}
-            """#
-        ),
-        GoldenRecord(
             .clockRefused(ClockRefusal(problem: .behind, expected: later)),
             by: .system("clock"),
             #"""

@@ -13,7 +13,8 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
     var testDescription: String { record.event.name.rawValue }
 
     static let time = Date(timeIntervalSince1970: 1_767_323_045.678)
-    static let all: [GoldenRecord] = nodes + authorities + server + issuance + approvals
+    static let all: [GoldenRecord] =
+        nodes + authorities + server + restoration + issuance + approvals
 
     init(_ event: AuditEvent, by actor: Actor, _ json: String) {
         record = AuditRecord(event: event, actor: actor, time: Self.time)

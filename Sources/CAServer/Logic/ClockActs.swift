@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import ControlAPI
+package import Datastore
+package import FoundationEssentials
+package import Issuance
+internal import NodeSync
+package import SPIFFE
+
+/// What follows when somebody says that the server's wall clock is right.
+package struct ClockOutlook: Sendable {
+    /// What the clock shows.
+    package let time: Date
+    /// The last signature, if the clock is behind it: by a clock that was wrong.
+    package let lastSignature: Date?
+    /// What an even clock would show, if this one jumped ahead.
+    package let expected: Date?
+    /// This server's authorities that begin later, and are revoked for that.
+    package let authorities: [AuthorityRecord]
+    /// Certificates on record that begin later.
+    package let certificates: UInt64
+    /// Agents whose certificate is of no use any more, or not yet: they need a new join token.
+    package let agents: [String]
+    /// Identities that are refused until a later time, which nobody lowers.
+    package let identitiesUntilLater: Int
+    /// What was ended too early.
+    package let forgotten: ForgottenRevocations
+
+    /// Whether the authority that signs begins later.
+    package var isSignerReplaced: Bool {
+        authorities.contains { $0.state == AuthorityRecord.activeState }
+    }
+}
+
+/// Who signs once the clock is accepted.
+package enum ClockSigner: Sendable {
+    /// Whoever signs now.
+    case same
+    /// The one that is prepared.
+    case prepared(id: String)
+    /// A new one, with its first revocation list and where its key is.
+    case made(Authority, SignedRevocationList, KeyStorage)
+
+    /// Whether nobody takes over.
+    var isSame: Bool {
+        if case .same = self { true } else { false }
+    }
+}
+
+/// What the acceptance of a clock did.
+package struct ClockAcceptanceResult: Sendable {
+    package let outlook: ClockOutlook
+    /// What was revoked again.
+    let again: RevokedAgain
+}
+
+extension ServerLogic {
+    /// Looks at what follows when the clock is accepted.
+    ///
+    /// - Parameters:
+    ///   - expected: What an even clock would show, if this one jumped ahead.
+    ///   - now: The wall clock.
+    ///   - transaction: What is known; much of it is read whole.
+    /// - Returns: What follows.
+    /// - Throws: `APIError` (`clockBelieved`) when nothing is wrong with the clock; `DatastoreError`.
+    package func clockOutlook(
+        jumpedFrom expected: Date?,
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws -> ClockOutlook {
+        var lastSignature: Date?
+        if case .behind(let time) = try clockProblem(now, in: transaction) { lastSignature = time }
+        guard lastSignature != nil || expected != nil else {
+            throw APIError(
+                .failedPrecondition,
+                "clockBelieved",
+                "the server's clock is believed already, so there is nothing to accept"
+            )
+        }
+        let isBehind = lastSignature != nil
+        return ClockOutlook(
+            time: now,
+            lastSignature: lastSignature,
+            expected: expected,
+            authorities: isBehind ? try authoritiesAhead(of: now, in: transaction) : [],
+            certificates: try transaction.certificateCount(beginningAfter: now),
+            agents: isBehind ? try agentsCutOff(at: now, in: transaction) : [],
+            identitiesUntilLater: try transaction.revocationCount(after: now),
+            forgotten: isBehind
+                ? try forgottenRevocations(now: now, in: transaction) : ForgottenRevocations()
+        )
+    }
+
+    /// Takes the clock's word from now on, and ends what a wrong one dated ahead.
+    ///
+    /// - Parameters:
+    ///   - signer: Who signs then; another one than now if that one begins later.
+    ///   - expected: What an even clock would show, if this one jumped ahead.
+    ///   - missing: Live agents that do not have the bundle with a new authority.
+    ///   - actor: Who says so.
+    ///   - now: The wall clock.
+    ///   - transaction: Where all of it happens.
+    /// - Returns: What it did.
+    /// - Throws: `APIError` (`clockBelieved`) when nothing is wrong with the clock, or when another
+    ///   authority signs since `signer` was chosen; `DatastoreError`.
+    package func acceptClock(
+        _ signer: ClockSigner,
+        jumpedFrom expected: Date?,
+        missing: [String],
+        by actor: Actor,
+        now: Date,
+        in transaction: Transaction
+    ) throws -> ClockAcceptanceResult {
+        let outlook = try clockOutlook(jumpedFrom: expected, now: now, in: transaction)
+        var again = RevokedAgain()
+        if outlook.lastSignature != nil {
+            try transaction.lowerClockHighWater(to: now)
+            try endAhead(outlook, signer, missing, by: actor, now, in: transaction)
+            try deleteListsAhead(of: now, in: transaction)
+            again = try revokeAgain(outlook.forgotten, by: actor, now: now, in: transaction)
+        }
+        let acceptance = ClockAcceptance(
+            lastSignature: outlook.lastSignature.map { AuditTime($0) },
+            expected: expected.map { AuditTime($0) },
+            authorities: UInt64(outlook.authorities.count),
+            revocations: UInt64(again.count),
+            left: UInt64(again.left)
+        )
+        try transaction.append(.clockAccepted(acceptance), by: actor, at: now)
+        return ClockAcceptanceResult(outlook: outlook, again: again)
+    }
+
+    /// Lets somebody sign whose certificate has begun, and revokes whoever has not.
+    private func endAhead(
+        _ outlook: ClockOutlook,
+        _ signer: ClockSigner,
+        _ missing: [String],
+        by actor: Actor,
+        _ now: Date,
+        in transaction: Transaction
+    ) throws {
+        func end(_ record: AuthorityRecord) throws {
+            try self.end(
+                record,
+                reason: Self.datedAhead,
+                by: actor,
+                now,
+                in: transaction
+            )
+        }
+        // First those that do not sign, so that the bundle has room for another one.
+        for record in outlook.authorities where record.state != AuthorityRecord.activeState {
+            try end(record)
+        }
+        let active = try transaction.authorities().first {
+            $0.serverID == serverID && $0.state == AuthorityRecord.activeState
+        }
+        let next: String
+        switch signer {
+        case .same:
+            guard !outlook.isSignerReplaced else {
+                throw APIError(
+                    .unavailable,
+                    APIError.authorityChanged,
+                    "the signing authority has just changed; retry"
+                )
+            }
+            return
+        case .prepared(let id): next = id
+        case .made(let authority, let list, let storage):
+            _ = try publish(
+                authority,
+                list: list,
+                keptIn: storage,
+                by: actor,
+                now: now,
+                in: transaction
+            )
+            next = authority.id
+        }
+        _ = try activate(
+            next,
+            retiring: active?.id,
+            missing: missing,
+            by: actor,
+            now: now,
+            in: transaction
+        )
+        guard let active, active.notBefore > now else { return }
+        try end(try requireAuthority(active.id, in: transaction))
+    }
+
+    /// A list of the future makes verifiers refuse everybody, and none could follow it before its
+    /// time: the next round signs another one.
+    private func deleteListsAhead(of now: Date, in transaction: Transaction) throws {
+        let own = Set(
+            try transaction.authorities().filter { $0.serverID == serverID }.map(\.id)
+        )
+        let ahead = try transaction.revocationListBeginnings()
+            .filter { own.contains($0.key) && $0.value > now }
+        guard !ahead.isEmpty else { return }
+        let number = try transaction.advanceRevision().number
+        for id in ahead.keys.sorted() {
+            try transaction.deleteRevocationList(of: id, number: number)
+        }
+    }
+
+    private func authoritiesAhead(
+        of now: Date,
+        in transaction: ReadTransaction
+    ) throws -> [AuthorityRecord] {
+        try transaction.authorities().filter { record in
+            record.serverID == serverID && record.notBefore > now
+                && record.state != AuthorityRecord.revokedState
+        }
+    }
+
+    /// Agents that could come back by themselves but for the wrong clock.
+    private func agentsCutOff(
+        at now: Date,
+        in transaction: ReadTransaction
+    ) throws -> [String] {
+        let good = Set(
+            try transaction.bundleAuthorities()
+                .filter { $0.serverID != serverID || $0.notBefore <= now }.map(\.id)
+        )
+        var names: [String] = []
+        var after: String?
+        while true {
+            let page = try transaction.nodes(after: after, limit: Self.nodesPerPage)
+            for node in page where node.ban == nil {
+                guard now < node.notAfter.addingTimeInterval(Self.readmissionSeconds) else {
+                    continue
+                }
+                // Of one that the wrong clock forgot nobody knows who signed it, but the log.
+                let intent =
+                    try transaction.intent(serial: node.serial)
+                    ?? issued(serial: node.serial, in: transaction)
+                guard let intent, good.contains(intent.authorityID),
+                    intent.notBefore ?? now <= now
+                else {
+                    names.append(node.name)
+                    continue
+                }
+            }
+            guard page.count == Self.nodesPerPage, let last = page.last else { return names }
+            after = last.name
+        }
+    }
+
+    /// How many nodes are read at once.
+    private static let nodesPerPage = 500
+
+    /// Why an authority that begins later is revoked, for people and the log.
+    package static let datedAhead = "made while the server's clock was ahead"
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPI
+internal import Datastore
+internal import FoundationEssentials
+internal import Issuance
+internal import Logging
+internal import NodeSync
+internal import SPIFFE
+internal import Telemetry
+
+/// An admin says that the wall clock is right (docs/decisions/0022-backup-and-restore.md, "The
+/// clock").
+extension RotationService {
+    /// Whether the wall clock is behind the last signature.
+    func isClockBehind(_ now: Date) async throws -> Bool {
+        let logic = core.logic
+        return try await core.read { try logic.clockProblem(now, in: $0) != nil }
+    }
+
+    /// Performs the order, and answers it.
+    ///
+    /// - Returns: What to do next.
+    func acceptClock(
+        _ order: RotationDesk.Order,
+        _ rotation: inout AuthorityRotation
+    ) async -> [AuthorityRotation.Action] {
+        do {
+            let result = try await acceptClock(order.permit)
+            let actions = await readAgain(&rotation)
+            if let active = rotation.active { core.signs(active, now: core.clock.wallTime) }
+            await core.judgeClock()
+            order.finish(.success(.clock(result)))
+            return actions
+        } catch {
+            order.finish(.failure((error as? APIError) ?? APIError(datastore: error)))
+            return []
+        }
+    }
+
+    private func acceptClock(_ permit: @escaping ActPermit) async throws -> ClockAcceptanceResult {
+        let (core, logic, now) = (core, core.logic, core.clock.wallTime)
+        let expected = core.clockGuard.expected(wall: now, boot: core.clock.bootTime)
+        // Before a key is made, which nobody but an admin may have the server do.
+        let isBehind = try await core.read { transaction in
+            _ = try permit(transaction)
+            return try logic.clockProblem(now, in: transaction) != nil
+        }
+        let signer = isBehind ? try await signer(at: now) : .same
+        // Whoever is connected: nobody has a bundle yet that is made in the same commit.
+        var lacking: [String] = []
+        if !signer.isSame { lacking = await missing(later: 1) ?? [] }
+        let result = try await core.write { [lacking] transaction in
+            let actor = try permit(transaction)
+            return try logic.acceptClock(
+                signer,
+                jumpedFrom: expected,
+                missing: lacking,
+                by: actor,
+                now: now,
+                in: transaction
+            )
+        }
+        if case .made = signer { core.metrics.increment(.revocationListsSigned) }
+        core.clockGuard.accept(wall: core.clock.wallTime, boot: core.clock.bootTime)
+        for record in result.outlook.authorities { core.distrusted(record.id, .revoked) }
+        core.revoked(result.again.certificates)
+        core.renewIdentity()
+        core.logger.notice(
+            "the clock is accepted as right",
+            metadata: ["authorities": "\(result.outlook.authorities.count)"]
+        )
+        return result
+    }
+
+    /// Who can sign at `now`: whoever does, the one that is prepared, or a new one.
+    private func signer(at now: Date) async throws -> ClockSigner {
+        let authorities = try await records().filter { $0.hasBegun(now) && $0.notAfter > now }
+        if let active = authorities.first(where: { $0.state == .active }),
+            try await holdsKey(of: active.id)
+        {
+            return .same
+        }
+        if let waiting = authorities.first(where: { $0.state == .prepared }),
+            try await holdsKey(of: waiting.id)
+        {
+            return .prepared(id: waiting.id)
+        }
+        let (authority, list) = try await make(now: now)
+        return .made(authority, list, core.configuration.keyStorage)
+    }
+}
+
+extension Authority {
+    /// Whether its certificate is valid yet; one that a clock made which was ahead is not.
+    func hasBegun(_ now: Date) -> Bool { notBefore <= now }
+}
