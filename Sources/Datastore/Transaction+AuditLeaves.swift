@@ -81,6 +81,18 @@ extension ReadTransaction {
         return size
     }
 
+    /// The log's name as a restore has given it; nil of the first log of a server, which is named
+    /// after trust domain and server.
+    package func auditOrigin() throws(DatastoreError) -> String? {
+        let origins = try all("SELECT origin FROM audit_tree") { row throws(DatastoreError) in
+            try row.optional("origin", as: String.self)
+        }
+        guard let origin = origins.first else {
+            throw .corrupt("the row of the audit tree is missing")
+        }
+        return origin
+    }
+
     /// The frontier as last saved; of size 0 and empty before the first time.
     package func auditFrontier() throws(DatastoreError) -> AuditFrontier {
         let frontier = try first("SELECT frontier_size, frontier FROM audit_tree") { row in
@@ -187,6 +199,15 @@ extension Transaction {
             )
         }
         return index
+    }
+
+    /// Names the log.
+    ///
+    /// - Throws: `DatastoreError.constraint` when it has records already: each was signed for under
+    ///   the name that it had.
+    package func setAuditOrigin(_ origin: String) throws(DatastoreError) {
+        let named = try execute("UPDATE audit_tree SET origin = ? WHERE size = 0", [origin])
+        guard named == 1 else { throw .constraint("the audit log has records already") }
     }
 
     /// Saves the frontier of the first `frontier.size` leaves.

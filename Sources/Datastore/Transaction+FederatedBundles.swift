@@ -207,6 +207,29 @@ extension Transaction {
         return record
     }
 
+    /// Keeps a trust domain's bundle from validators until it is fetched again, and remembers a
+    /// number in place of the one that is there; without a row it does nothing.
+    ///
+    /// A restore says so of what is another bundle by now (docs/decisions/0022-backup-and-restore.md).
+    package func withholdFederatedBundle(
+        of trustDomain: TrustDomain,
+        sequenceNumber: UInt64?
+    ) throws(DatastoreError) {
+        guard var record = try federatedBundle(of: trustDomain) else { return }
+        let before = record.shownDocument
+        record.isWithheld = true
+        record.sequenceNumber = sequenceNumber
+        try execute(
+            """
+            UPDATE federated_bundles SET document = ?, sequence = ?, verified_by = ?,
+                new_keys_at = ?, changed_at = ?, confirmed_at = ?, withheld = ?
+            WHERE trust_domain = ?
+            """,
+            record.storedContent + [trustDomain.name]
+        )
+        try recordShown(record.shownDocument, of: trustDomain, before: before)
+    }
+
     private func recordShown(
         _ document: [UInt8]?,
         of trustDomain: TrustDomain,

@@ -20,6 +20,12 @@ package struct StoreIdentity: Hashable, Sendable {
         self.epoch = epoch
         self.createdAt = createdAt
     }
+
+    /// The name of a server's first audit log.
+    package var firstLogOrigin: String { "\(trustDomain)/audit/\(serverID)" }
+
+    /// The name of the log that a restore begins, which made this epoch.
+    package var restoredLogOrigin: String { "\(firstLogOrigin)/\(Hexadecimal.text(epoch.bytes))" }
 }
 
 extension ReadTransaction {

@@ -4,6 +4,7 @@ import AuditLog
 import CAServer
 import ControlAPI
 import ControlAPIProtos
+import Datastore
 import Foundation
 import Issuance
 import Logging
@@ -98,6 +99,36 @@ struct RestartTests {
             // Neither a database nor a key.
             let left = try files(below: "\(second.path)/data")
             #expect(left == ["lock"])
+        }
+    }
+
+    @Test func `a log that a restore has named keeps its name`() async throws {
+        let directory = try TestDirectory()
+        let data = "\(directory.path)/data"
+        try FileManager.default.createDirectory(
+            atPath: data,
+            withIntermediateDirectories: false,
+            attributes: [.posixPermissions: 0o700]
+        )
+        let identity = StoreIdentity(
+            trustDomain: try TrustDomain("example.org"),
+            serverID: "0123abcd",
+            epoch: try Epoch(bytes: [UInt8](repeating: 7, count: 16)),
+            createdAt: Date()
+        )
+        let store = try ServerStore(path: "\(data)/server.sqlite")
+        try store.writeNow { transaction in
+            try transaction.establish(identity)
+            try transaction.setAuditOrigin(identity.restoredLogOrigin)
+        }
+        try store.close()
+        for _ in 0..<2 {
+            try await withServer(in: directory) { server in
+                try await server.requireIntactLog()
+                #expect(server.core.audit.key.name == identity.restoredLogOrigin)
+                let checkpoint = try #require(server.core.audit.checkpoint).checkpoint
+                #expect(checkpoint.origin == identity.restoredLogOrigin)
+            }
         }
     }
 

@@ -44,6 +44,21 @@ import Testing
         #expect(try store.readNow { try $0.auditSize() } == 3)
     }
 
+    @Test func `a log is named before its first record, and never again`() throws {
+        #expect(try store.readNow { try $0.auditOrigin() } == nil)
+        let identity = try #require(try store.readNow { try $0.identity() })
+        #expect(identity.firstLogOrigin == "example.org/audit/s1")
+        let origin = identity.restoredLogOrigin
+        #expect(origin == "example.org/audit/s1/" + String(repeating: "07", count: 16))
+        try store.writeNow { try $0.setAuditOrigin(origin) }
+        #expect(try store.readNow { try $0.auditOrigin() } == origin)
+        try store.writeNow { _ = try $0.append("a") }
+        #expect(throws: DatastoreError.self) {
+            try store.writeNow { try $0.setAuditOrigin("example.org/audit/other") }
+        }
+        #expect(try store.readNow { try $0.auditOrigin() } == origin)
+    }
+
     @Test func `every field of a filter restricts, and all of them together`() throws {
         try store.writeNow { transaction in
             for index in 0..<8 {

@@ -33,7 +33,7 @@ package enum CheckpointError: Error, Hashable, Sendable, CustomStringConvertible
 /// What a log says about itself: how many leaves it has and their root
 /// (C2SP tlog-checkpoint, "Note text").
 package struct Checkpoint: Hashable, Sendable {
-    /// Names the log: `<trust domain>/audit/<server ID>`.
+    /// Names the log: `<trust domain>/audit/<server ID>`, with `/<epoch>` after a restore.
     package let origin: String
     package let size: UInt64
     package let root: MerkleHash

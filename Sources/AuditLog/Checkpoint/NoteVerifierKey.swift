@@ -26,7 +26,7 @@ package enum NoteVerifierKeyError: Error, Hashable, Sendable, CustomStringConver
 /// The public half of the key that signs a log's checkpoints, written
 /// `<name>+<key ID>+<base64(0x01 || key)>` (C2SP signed-note, "vkey").
 ///
-/// The name is the log's origin, `<trust domain>/audit/<server ID>`.
+/// The name is the log's origin, `<trust domain>/audit/<server ID>`, with `/<epoch>` after a restore.
 package struct NoteVerifierKey: Hashable, Sendable, CustomStringConvertible {
     /// Bytes of an Ed25519 public key.
     package static let publicKeyByteCount = 32

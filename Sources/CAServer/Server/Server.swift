@@ -87,7 +87,7 @@ package struct Server: Sendable {
         let revision = try datastore.readNow { try $0.revision() }
         let auditIsNew = try datastore.readNow { try $0.auditSize() } == 0
         let audit = try AuditPublisher(
-            origin: "\(stored.trustDomain)/audit/\(stored.serverID)",
+            origin: try datastore.readNow { try $0.auditOrigin() } ?? stored.firstLogOrigin,
             directory: configuration.auditDirectory,
             rebuilds: rebuildsAuditLog,
             signer: try keys.auditKey(isNew: isNew || auditIsNew),
