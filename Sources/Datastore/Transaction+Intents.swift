@@ -194,6 +194,11 @@ extension Transaction {
         for (authorityID, notAfter) in Self.lastEnds(of: intents.filter { $0.entryID != nil }) {
             try raiseLastListed(authorityID: authorityID, notAfter: notAfter)
         }
+        try insert(intents)
+    }
+
+    /// Records what was signed by an authority of which nothing else is on record any more.
+    package func insert(_ intents: [IssuanceIntent]) throws(DatastoreError) {
         for intent in intents {
             try execute(
                 """

@@ -27,8 +27,11 @@ package struct RevocationListRecord: Hashable, Sendable {
     package let nextUpdate: Date
     /// Whether the authority signs none after it.
     package let isLast: Bool
-    /// The signed list.
+    /// The signed list; empty if it is lost.
     package let der: [UInt8]
+
+    /// Whether nothing but its number and times is known, from the log: it is shown to nobody.
+    package var isLost: Bool { der.isEmpty }
 
     package init(
         authorityID: String,
@@ -59,8 +62,16 @@ package struct ListableCertificate: Hashable, Sendable {
 }
 
 extension ReadTransaction {
-    /// The last list of an authority, nil if it has none.
+    /// The last list of an authority, nil if it has none or it is lost.
     package func revocationList(
+        of authorityID: String
+    ) throws(DatastoreError) -> RevocationListRecord? {
+        let list = try lastRevocationList(of: authorityID)
+        return list?.isLost == true ? nil : list
+    }
+
+    /// The same, also of a list that is lost: the next one has to be newer.
+    package func lastRevocationList(
         of authorityID: String
     ) throws(DatastoreError) -> RevocationListRecord? {
         try first(
@@ -70,10 +81,11 @@ extension ReadTransaction {
         )
     }
 
-    /// The last lists of all authorities that have one, in the order of the authorities' IDs.
+    /// The last lists of all authorities that have one which is not lost, in the order of the
+    /// authorities' IDs.
     package func revocationLists() throws(DatastoreError) -> [RevocationListRecord] {
         try all(
-            "SELECT * FROM revocation_lists ORDER BY authority",
+            "SELECT * FROM revocation_lists WHERE length(der) > 0 ORDER BY authority",
             [],
             RevocationListRecord.init
         )
@@ -239,7 +251,7 @@ extension Transaction {
         guard try authority(id: list.authorityID) != nil else {
             throw .constraint("there is no authority \(list.authorityID)")
         }
-        if let known = try revocationList(of: list.authorityID) {
+        if let known = try lastRevocationList(of: list.authorityID) {
             guard known.thisUpdate < list.thisUpdate, !known.isLast else {
                 throw .constraint("authority \(list.authorityID) has a newer list")
             }

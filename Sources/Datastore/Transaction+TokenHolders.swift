@@ -127,21 +127,24 @@ extension Transaction {
     package func record(_ holders: [TokenHolder]) throws(DatastoreError) {
         for holder in holders {
             try raiseLastIssued(authorityID: holder.authorityID, notAfter: holder.notAfter)
-            try execute(
-                """
-                INSERT INTO token_holders (node, entry_id, spiffe_id, authority, issued_at,
-                    not_after)
-                VALUES (?, ?, ?, ?, ?, ?)
-                ON CONFLICT (node, entry_id, spiffe_id, authority) DO UPDATE SET
-                    issued_at = max(issued_at, excluded.issued_at),
-                    not_after = max(not_after, excluded.not_after)
-                """,
-                [
-                    holder.node, holder.entryID, holder.spiffeID, holder.authorityID,
-                    holder.issuedAt.storedMilliseconds, holder.notAfter.storedMilliseconds,
-                ]
-            )
+            try insert(holder)
         }
+    }
+
+    func insert(_ holder: TokenHolder) throws(DatastoreError) {
+        try execute(
+            """
+            INSERT INTO token_holders (node, entry_id, spiffe_id, authority, issued_at, not_after)
+            VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (node, entry_id, spiffe_id, authority) DO UPDATE SET
+                issued_at = max(issued_at, excluded.issued_at),
+                not_after = max(not_after, excluded.not_after)
+            """,
+            [
+                holder.node, holder.entryID, holder.spiffeID, holder.authorityID,
+                holder.issuedAt.storedMilliseconds, holder.notAfter.storedMilliseconds,
+            ]
+        )
     }
 
     /// Forgets holders whose last token expired before `time`, at most `limit`.

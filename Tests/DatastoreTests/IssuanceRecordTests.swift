@@ -200,6 +200,34 @@ import Testing
         #expect(try store.readNow { try $0.changes(after: 1, limit: 9) } == .delta([change]))
     }
 
+    @Test func `what a log tells after a restore is newer than what the one before told`() throws {
+        @Sendable func intent(_ serial: UInt8, _ authority: String, leaf: UInt64) -> IssuanceIntent
+        {
+            IssuanceIntent(
+                serial: [serial],
+                authorityID: authority,
+                spiffeID: "spiffe://example.org/web",
+                entryID: "e1",
+                entryRevision: 1,
+                tbsSHA256: Array(repeating: serial, count: 32),
+                notAfter: noon + 3600,
+                node: "web-1",
+                revision: 1,
+                leafIndex: leaf
+            )
+        }
+        try store.writeNow { transaction in
+            try transaction.put(AuthorityRecord.sample("before"))
+            try transaction.put(AuthorityRecord.sample("after"))
+            try transaction.record([intent(1, "before", leaf: 6)])
+            try transaction.lowerLeaves(by: 7)
+            try transaction.record([intent(2, "after", leaf: 0)])
+        }
+        let issued = try store.readNow { try $0.issued(validAt: noon) }
+        #expect(issued["before"]?.valid == 1 && issued["before"]?.notReplaced == 0)
+        #expect(issued["after"]?.notReplaced == 1)
+    }
+
     @Test func `trimming deletes what is over, in bounded steps, and says when it is done`() throws
     {
         try store.writeNow { transaction in

@@ -80,7 +80,7 @@ extension ServerLogic {
         ofList id: String,
         in transaction: ReadTransaction
     ) throws -> RevocationListContent? {
-        guard let list = try transaction.revocationList(of: id) else { return nil }
+        guard let list = try transaction.lastRevocationList(of: id) else { return nil }
         return RevocationListContent(
             authorityID: id,
             thisUpdate: list.thisUpdate,
@@ -88,7 +88,8 @@ extension ServerLogic {
             isLast: list.isLast,
             entries: try transaction.revocationListEntries(of: id).map {
                 .init(serial: $0.serial, revokedAt: $0.revokedAt, notAfter: $0.notAfter)
-            }
+            },
+            isLost: list.isLost
         )
     }
 

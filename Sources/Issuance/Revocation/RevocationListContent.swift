@@ -31,6 +31,8 @@ package struct RevocationListContent: Hashable, Sendable {
     package let isLast: Bool
     /// In the order of their serial numbers.
     package let entries: [Entry]
+    /// Whether the list itself is lost, as after a restore: another one is due, with a later number.
+    package let isLost: Bool
 
     /// Takes the entries in any order.
     package init(
@@ -38,12 +40,14 @@ package struct RevocationListContent: Hashable, Sendable {
         thisUpdate: Date,
         nextUpdate: Date,
         isLast: Bool,
-        entries: some Sequence<Entry>
+        entries: some Sequence<Entry>,
+        isLost: Bool = false
     ) {
         self.authorityID = authorityID
         self.thisUpdate = thisUpdate
         self.nextUpdate = nextUpdate
         self.isLast = isLast
+        self.isLost = isLost
         self.entries = entries.sorted { $0.serial.isBelow($1.serial) }
     }
 }

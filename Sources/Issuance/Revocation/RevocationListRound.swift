@@ -115,7 +115,7 @@ struct RevocationListRound {
 
         /// Whether verifiers have to be told something; an end is nothing to tell.
         var isChanged: Bool {
-            guard authority.previous != nil else { return true }
+            guard let previous = authority.previous, !previous.isLost else { return true }
             return placed.keys.contains { staying[$0] == nil }
                 || staying.keys.contains { placed[$0] == nil }
         }
