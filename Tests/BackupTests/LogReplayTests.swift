@@ -115,7 +115,7 @@ struct LogReplayTests {
     /// What is not in the database, or must not come back.
     private static let nothing: Set<AuditEvent.Name> = [
         .backupMade, .clockAccepted, .clockRefused, .decisionDigest, .documentsApplied,
-        .federatedBundleRefused, .requestRefused, .serverStarted, .tokenCreated,
+        .federatedBundleRefused, .requestRefused, .serverRecovered, .serverStarted, .tokenCreated,
         .unauthenticatedSummary,
     ]
 

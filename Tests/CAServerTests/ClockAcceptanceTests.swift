@@ -19,9 +19,12 @@ struct ClockAcceptanceTests {
 
     private func accept(
         _ server: TestServer,
-        rehearse: Bool = false
+        rehearse: Bool = false,
+        now: Bool = false
     ) async throws -> Signet_Admin_V1alpha1_AcceptClockResponse {
-        try await server.administration.acceptClock(.with { $0.rehearse = rehearse })
+        try await server.administration.acceptClock(
+            .with { ($0.rehearse, $0.now) = (rehearse, now) }
+        )
     }
 
     private func accepted(_ server: TestServer) async throws -> [ClockAcceptance] {
@@ -104,15 +107,19 @@ struct ClockAcceptanceTests {
 
             let rehearsal = try await accept(server, rehearse: true)
             #expect(rehearsal.rehearsed && rehearsal.signerReplaced)
-            #expect(rehearsal.authorities == [wrong.id])
+            #expect(rehearsal.authorities == [wrong.id] && rehearsal.objections.count == 1)
             #expect(rehearsal.agents == ["web-1"] && rehearsal.agentCount == 1)
             // The server's own and the agent's.
             #expect(rehearsal.certificates == 2)
             let still = try await server.administration.listAuthorities(.init()).authorities
             #expect(still.map(\.state) == ["active"])
             #expect(try await accepted(server).isEmpty)
+            // Of a clock that is wrong itself every authority would begin later.
+            let doubted = await refusal { try await accept(server) }
+            #expect(doubted?.reason == "clockInDoubt")
+            #expect(doubted?.message.contains("--now") == true)
 
-            let answer = try await accept(server)
+            let answer = try await accept(server, now: true)
             #expect(!answer.rehearsed && answer.authorities == [wrong.id])
             let authorities = try await server.administration.listAuthorities(.init()).authorities
             #expect(Set(authorities.map(\.state)) == ["active", "revoked"])
@@ -149,7 +156,7 @@ struct ClockAcceptanceTests {
                 let unmet = try await server.unmetConditions()
                 return Set(unmet).isSuperset(of: ["clock", "identity"])
             }
-            #expect(try await accept(server).signerReplaced)
+            #expect(try await accept(server, now: true).signerReplaced)
             try await requireWell(server)
             _ = try await server.agent("web-1")
         }
@@ -189,7 +196,7 @@ struct ClockAcceptanceTests {
             clock.stepWall(by: -Self.month)
             let rehearsal = try await accept(server, rehearse: true)
             #expect(rehearsal.revocationsMadeAgain == 3)
-            let answer = try await accept(server)
+            let answer = try await accept(server, now: true)
             #expect(answer.revocationsMadeAgain == 3 && answer.revocationsLeft == 0)
             let (identity, serials) = try await server.core.read { transaction in
                 (

@@ -21,7 +21,7 @@ struct RoleSpecTests {
                 + "audit.read, authority.activate, authority.prepare, authority.revoke, "
                 + "authority.show, authority.taint, bundle.show, delete, explain, get, list, "
                 + "node.ban, node.evict, node.list, revoke, server.acceptClock, server.backup, "
-                + "token.create"
+                + "server.recover, token.create"
         ),
         .rule(
             "verbs on documents without kinds",

@@ -48,6 +48,8 @@ package enum AuditEvent: Hashable, Sendable {
     case requestRefused(RequestRefusal)
     /// A revocation list was signed, and agents are told of it.
     case revocationListSigned(RevocationListSigning)
+    /// Somebody ended the hold of a server that was restored.
+    case serverRecovered(ServerRecovery)
     case serverStarted(ServerStart)
     case svidsIssued(SVIDIssuance)
     case tokenCreated(TokenCreation)
@@ -86,6 +88,7 @@ package enum AuditEvent: Hashable, Sendable {
         case nodeUnbanned
         case requestRefused
         case revocationListSigned
+        case serverRecovered
         case serverStarted
         case svidsIssued
         case tokenCreated
@@ -125,6 +128,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeUnbanned: .nodeUnbanned
         case .requestRefused: .requestRefused
         case .revocationListSigned: .revocationListSigned
+        case .serverRecovered: .serverRecovered
         case .serverStarted: .serverStarted
         case .svidsIssued: .svidsIssued
         case .tokenCreated: .tokenCreated
@@ -163,6 +167,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeRenewed(let payload): payload
         case .requestRefused(let payload): payload
         case .revocationListSigned(let payload): payload
+        case .serverRecovered(let payload): payload
         case .serverStarted(let payload): payload
         case .svidsIssued(let payload): payload
         case .tokenCreated(let payload): payload
@@ -204,6 +209,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .nodeUnbanned: .nodeUnbanned(try .init(&fields))
             case .requestRefused: .requestRefused(try .init(&fields))
             case .revocationListSigned: .revocationListSigned(try .init(&fields))
+            case .serverRecovered: .serverRecovered(try .init(&fields))
             case .serverStarted: .serverStarted(try .init(&fields))
             case .svidsIssued: .svidsIssued(try .init(&fields))
             case .tokenCreated: .tokenCreated(try .init(&fields))

@@ -36,3 +36,51 @@ package struct BackupMaking: Hashable, Sendable, AuditPayload {
 
     func index(into subjects: inout AuditSubjects) {}
 }
+
+/// Somebody ended the hold of a server that was restored; it signs from then on.
+package struct ServerRecovery: Hashable, Sendable, AuditPayload {
+    /// How many agents need a new join token, as the authority that should sign has no key.
+    package let agents: UInt64
+    /// Authorities that the log alone knew, not the backup.
+    package let authorities: UInt64
+    /// Documents that were not what they were last on record.
+    package let documents: UInt64
+    /// Authorities of which keys were there, and no record.
+    package let keys: UInt64
+    /// Nodes that the log alone knew.
+    package let nodes: UInt64
+
+    package init(
+        agents: UInt64,
+        authorities: UInt64,
+        documents: UInt64,
+        keys: UInt64,
+        nodes: UInt64
+    ) {
+        self.agents = agents
+        self.authorities = authorities
+        self.documents = documents
+        self.keys = keys
+        self.nodes = nodes
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("agents", agents)
+        fields.set("authorities", authorities)
+        fields.set("documents", documents)
+        fields.set("keys", keys)
+        fields.set("nodes", nodes)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            agents: try fields.number("agents"),
+            authorities: try fields.number("authorities"),
+            documents: try fields.number("documents"),
+            keys: try fields.number("keys"),
+            nodes: try fields.number("nodes")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {}
+}

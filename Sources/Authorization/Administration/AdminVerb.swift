@@ -31,6 +31,8 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     case serverAcceptClock = "server.acceptClock"
     /// Take a backup of all that is declared, which only the passphrase opens.
     case serverBackup = "server.backup"
+    /// End the hold of a restored server; only the admin socket takes it.
+    case serverRecover = "server.recover"
     /// Admit a node. Whoever runs a node may claim every identity whose entry selects that node, so
     /// this is as strong as the entries are.
     case tokenCreate = "token.create"
@@ -44,7 +46,7 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
         case .apply, .delete, .get, .list: true
         case .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke, .authorityShow,
             .authorityTaint, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList, .revoke,
-            .serverAcceptClock, .serverBackup, .tokenCreate:
+            .serverAcceptClock, .serverBackup, .serverRecover, .tokenCreate:
             false
         }
     }
@@ -56,7 +58,7 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
         case .explain, .nodeBan, .nodeEvict, .revoke, .tokenCreate: true
         case .apply, .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke,
             .authorityShow, .authorityTaint, .bundleShow, .delete, .get, .list, .nodeList,
-            .serverAcceptClock, .serverBackup:
+            .serverAcceptClock, .serverBackup, .serverRecover:
             false
         }
     }

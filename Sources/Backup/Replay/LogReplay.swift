@@ -148,7 +148,7 @@ package struct LogReplay: Sendable {
             return []
         // Nothing of these is in the database, or (tokens for nodes) it must not come back.
         case .clockRefused, .decisionDigest, .federatedBundleRefused, .requestRefused,
-            .tokenCreated, .unauthenticatedSummary:
+            .serverRecovered, .tokenCreated, .unauthenticatedSummary:
             return []
         }
     }

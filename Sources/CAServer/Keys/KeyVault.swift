@@ -206,6 +206,18 @@ package final class KeyVault: Sendable {
         if let problem { throw problem }
     }
 
+    /// The authorities of which the vault has keys for certificates outside of its memory.
+    ///
+    /// - Throws: `PKCS11Error`, and what reading the directory throws.
+    package func authorityIDs() throws -> Set<String> {
+        var found: Set<String> = []
+        for file in try files.names() {
+            if case .authority(let id) = file { found.insert(id) }
+        }
+        if case .token(let keys) = place { found.formUnion(try keys.authorityIDs()) }
+        return found
+    }
+
     /// The Ed25519 key that signs the audit log's checkpoints, made at the first call.
     ///
     /// - Throws: `FileError`, `KeyFileError`, `SignerError`; with `isNew` false a missing key is an

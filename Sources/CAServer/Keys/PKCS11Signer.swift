@@ -220,6 +220,15 @@ package struct PKCS11Keys: Sendable {
         if let problem { throw problem }
     }
 
+    /// The authorities whose keys for certificates the token has.
+    func authorityIDs() throws(PKCS11Error) -> Set<String> {
+        let names = try token.labels(beginningWith: prefix).map {
+            String($0.dropFirst(prefix.count))
+        }
+        // One that was made and not kept is nobody's.
+        return Set(names.filter { !$0.hasPrefix("new-") })
+    }
+
     /// Lets all sessions end behind the token's back; for tests of what happens then.
     package func lose() { token.lose() }
 }

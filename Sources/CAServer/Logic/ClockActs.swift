@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import AuditLog
-internal import ControlAPI
+package import ControlAPI
 package import Datastore
 package import FoundationEssentials
 package import Issuance
@@ -26,6 +26,28 @@ package struct ClockOutlook: Sendable {
     package let identitiesUntilLater: Int
     /// What was ended too early.
     package let forgotten: ForgottenRevocations
+
+    /// Why the clock is not accepted unless it has to be now: of a clock that is itself wrong, as one
+    /// without a battery after a power cut, every authority begins later.
+    package var objections: [String] {
+        guard !authorities.isEmpty else { return [] }
+        return [
+            "\(authorities.count) authorit(ies) begin after \(time.formatted(.iso8601)) and are revoked "
+                + "for good if that is the right time"
+        ]
+    }
+
+    /// Requires that nothing is revoked for good, unless it has to be now.
+    ///
+    /// - Throws: `APIError` (`clockInDoubt`) with what would be.
+    package func require(isNow: Bool) throws(APIError) {
+        guard !isNow, !objections.isEmpty else { return }
+        throw APIError(
+            .failedPrecondition,
+            "clockInDoubt",
+            objections.joined(separator: "; ") + "; look at the clock, then add --now"
+        )
+    }
 
     /// Whether the authority that signs begins later.
     package var isSignerReplaced: Bool {
@@ -98,21 +120,25 @@ extension ServerLogic {
     ///   - signer: Who signs then; another one than now if that one begins later.
     ///   - expected: What an even clock would show, if this one jumped ahead.
     ///   - missing: Live agents that do not have the bundle with a new authority.
+    ///   - isNow: Whether authorities may be revoked for it.
     ///   - actor: Who says so.
     ///   - now: The wall clock.
     ///   - transaction: Where all of it happens.
     /// - Returns: What it did.
-    /// - Throws: `APIError` (`clockBelieved`) when nothing is wrong with the clock, or when another
-    ///   authority signs since `signer` was chosen; `DatastoreError`.
+    /// - Throws: `APIError` (`clockBelieved`) when nothing is wrong with the clock, (`clockInDoubt`)
+    ///   when authorities would be revoked, or when another one signs since `signer` was chosen;
+    ///   `DatastoreError`.
     package func acceptClock(
         _ signer: ClockSigner,
         jumpedFrom expected: Date?,
         missing: [String],
+        isNow: Bool,
         by actor: Actor,
         now: Date,
         in transaction: Transaction
     ) throws -> ClockAcceptanceResult {
         let outlook = try clockOutlook(jumpedFrom: expected, now: now, in: transaction)
+        try outlook.require(isNow: isNow)
         var again = RevokedAgain()
         if outlook.lastSignature != nil {
             try transaction.lowerClockHighWater(to: now)

@@ -222,7 +222,7 @@ package struct ReplayedDatabase {
                 proxy: svid.proxy,
                 // The record does not say it.
                 revision: 0,
-                leafIndex: Int64(clamping: issued.leaf)
+                leafIndex: issued.leaf
             )
         }
         if try transaction.authority(id: authorityID) == nil {

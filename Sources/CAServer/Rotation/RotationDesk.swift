@@ -20,7 +20,7 @@ package final class RotationDesk: Sendable {
     /// A step that an admin wants.
     enum Step: Sendable {
         /// Take the wall clock's word, and let somebody sign whose certificate has begun.
-        case acceptClock
+        case acceptClock(isNow: Bool)
         /// Let the prepared authority of that ID sign.
         case activate(id: String)
         /// Make the next authority. One that is prepared already is the answer, or the refusal; a
@@ -70,13 +70,15 @@ package final class RotationDesk: Sendable {
         return authority
     }
 
-    /// Has the wall clock accepted.
+    /// Has the wall clock accepted, `isNow` if authorities may be revoked for it.
     ///
     /// - Throws: `APIError`; then nothing has happened.
-    func acceptClock(_ permit: @escaping ActPermit) async throws(APIError) -> ClockAcceptanceResult
-    {
-        guard case .clock(let result) = try await outcome(of: .acceptClock, permit, { _ in })
-        else {
+    func acceptClock(
+        isNow: Bool,
+        _ permit: @escaping ActPermit
+    ) async throws(APIError) -> ClockAcceptanceResult {
+        let step = Step.acceptClock(isNow: isNow)
+        guard case .clock(let result) = try await outcome(of: step, permit, { _ in }) else {
             throw Self.otherOutcome
         }
         return result

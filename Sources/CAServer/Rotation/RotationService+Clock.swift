@@ -24,10 +24,11 @@ extension RotationService {
     /// - Returns: What to do next.
     func acceptClock(
         _ order: RotationDesk.Order,
+        isNow: Bool,
         _ rotation: inout AuthorityRotation
     ) async -> [AuthorityRotation.Action] {
         do {
-            let result = try await acceptClock(order.permit)
+            let result = try await acceptClock(order.permit, isNow: isNow)
             let actions = await readAgain(&rotation)
             if let active = rotation.active { core.signs(active, now: core.clock.wallTime) }
             await core.judgeClock()
@@ -39,13 +40,18 @@ extension RotationService {
         }
     }
 
-    private func acceptClock(_ permit: @escaping ActPermit) async throws -> ClockAcceptanceResult {
+    private func acceptClock(
+        _ permit: @escaping ActPermit,
+        isNow: Bool
+    ) async throws -> ClockAcceptanceResult {
         let (core, logic, now) = (core, core.logic, core.clock.wallTime)
         let expected = core.clockGuard.expected(wall: now, boot: core.clock.bootTime)
         // Before a key is made, which nobody but an admin may have the server do.
         let isBehind = try await core.read { transaction in
             _ = try permit(transaction)
-            return try logic.clockProblem(now, in: transaction) != nil
+            let outlook = try logic.clockOutlook(jumpedFrom: expected, now: now, in: transaction)
+            try outlook.require(isNow: isNow)
+            return outlook.lastSignature != nil
         }
         let signer = isBehind ? try await signer(at: now) : .same
         // Whoever is connected: nobody has a bundle yet that is made in the same commit.
@@ -57,6 +63,7 @@ extension RotationService {
                 signer,
                 jumpedFrom: expected,
                 missing: lacking,
+                isNow: isNow,
                 by: actor,
                 now: now,
                 in: transaction

@@ -248,7 +248,9 @@ package struct RotationService: Sendable {
         _ order: RotationDesk.Order,
         _ rotation: inout AuthorityRotation
     ) async -> [AuthorityRotation.Action] {
-        if case .acceptClock = order.step { return await acceptClock(order, &rotation) }
+        if case .acceptClock(let isNow) = order.step {
+            return await acceptClock(order, isNow: isNow, &rotation)
+        }
         do {
             try await core.requireClock()
             let actions: [AuthorityRotation.Action]

@@ -28,7 +28,9 @@ package struct Server: Sendable {
     package static let checkedDatabaseBytesMax = 256 << 20
 
     /// Conditions that must be met before the server is ready.
-    package static let readyConditions = ["audit", "authority", "clock", "datastore", "identity"]
+    package static let readyConditions = [
+        "audit", "authority", "clock", "datastore", ServerCore.heldCondition, "identity",
+    ]
 
     /// What an operator should look at while the server serves.
     private static let notedConditions = [
@@ -164,6 +166,44 @@ package struct Server: Sendable {
     /// - Parameter ready: Called with the TCP port once agents can connect.
     /// - Throws: why the server could not start, or why it ended.
     package func run(ready: @escaping @Sendable (UInt16) -> Void = { _ in }) async throws {
+        let core = core
+        defer {
+            core.decisions.close()
+            try? core.datastore.close()
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            let isHeld = try await beginHold()
+            if isHeld {
+                try await serveAdmins(&group)
+                try await waitWhileHeld(&group)
+            }
+            let (publication, rotation, machine, lists, listMemory) = try await begin()
+            if !isHeld { try await serveAdmins(&group) }
+            let remote = remoteTransport()
+            core.serve(remote.connections)
+            group.addTask { await core.hub.run() }
+            group.addTask { await core.decisions.run(core) }
+            group.addTask { await rotation.run(machine) }
+            group.addTask { await lists.run(listMemory) }
+            group.addTask { await FederationService(core: core).run() }
+            group.addTask { await identity.run() }
+            group.addTask { await maintain() }
+            group.addTask { await core.watchSigner() }
+            group.addTask { await core.watchTokenSigner() }
+            group.addTask { await summarize() }
+            if let publication { group.addTask { await publication.run() } }
+            group.addTask { try await serve(remote, services: nodeServices + adminServices) }
+            // Why there is none is told by what serves.
+            group.addTask { if let port = try? await remote.boundPort { ready(port) } }
+            try await waitForEnd(&group)
+        }
+    }
+
+    /// Makes sure that everything is there to sign with, and says so.
+    private func begin() async throws -> (
+        Publication?, RotationService, AuthorityRotation, RevocationListService,
+        RevocationListService.Memory
+    ) {
         // What cannot be listened on is said before anything is changed.
         let publication = try Publication(core)
         let rotation = RotationService(core: core)
@@ -177,36 +217,8 @@ package struct Server: Sendable {
         try await beginIdentity()
         core.health.met("datastore")
         core.health.met("clock")
-        let endpoint = try await telemetryEndpoint()
         try await reportStart()
-        let remote = remoteTransport()
-        let local = localTransport()
-        core.serve(remote.connections)
-        defer {
-            core.decisions.close()
-            try? core.datastore.close()
-        }
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { await core.hub.run() }
-            group.addTask { await core.audit.run() }
-            group.addTask { await core.decisions.run(core) }
-            group.addTask { await rotation.run(machine) }
-            group.addTask { await lists.run(listMemory) }
-            group.addTask { await FederationService(core: core).run() }
-            group.addTask { await identity.run() }
-            group.addTask { await maintain() }
-            group.addTask { await watchDatastore() }
-            group.addTask { await core.watchSigner() }
-            group.addTask { await core.watchTokenSigner() }
-            group.addTask { await summarize() }
-            if let publication { group.addTask { await publication.run() } }
-            group.addTask { try await endpoint.run() }
-            group.addTask { try await serve(remote, services: nodeServices + adminServices) }
-            group.addTask { try await serve(local, services: adminServices) }
-            // Why there is none is told by what serves.
-            group.addTask { if let port = try? await remote.boundPort { ready(port) } }
-            try await waitForEnd(&group)
-        }
+        return (publication, rotation, machine, lists, listMemory)
     }
 
     /// The task that announces the port ends early; any other end ends the server.
@@ -220,7 +232,7 @@ package struct Server: Sendable {
         [NodeAttestationService(core: core), NodeService(core: core)]
     }
 
-    private var adminServices: [any RegistrableRPCService] {
+    var adminServices: [any RegistrableRPCService] {
         [
             DocumentsService(core: core), AdministrationService(core: core),
             ApprovalsService(core: core), AuditService(core: core),
@@ -246,7 +258,7 @@ package struct Server: Sendable {
         )
     }
 
-    private func localTransport() -> PeerServerTransport {
+    func localTransport() -> PeerServerTransport {
         let core = core
         return .unixSocket(
             path: core.configuration.adminSocket,
@@ -257,7 +269,7 @@ package struct Server: Sendable {
         )
     }
 
-    private func serve(
+    func serve(
         _ transport: PeerServerTransport,
         services: [any RegistrableRPCService]
     ) async throws {
@@ -288,7 +300,7 @@ package struct Server: Sendable {
         }
     }
 
-    private func telemetryEndpoint() async throws -> TelemetryEndpoint {
+    func telemetryEndpoint() async throws -> TelemetryEndpoint {
         try await TelemetryEndpoint.bind(
             host: "127.0.0.1",
             port: core.configuration.telemetryPort,
@@ -396,7 +408,7 @@ package struct Server: Sendable {
     }
 
     /// After a refusal, tries until the datastore takes writes again.
-    private func watchDatastore() async {
+    func watchDatastore() async {
         while !Task.isCancelled {
             await core.datastoreTrouble.wait()
             var isMended = false
@@ -433,6 +445,8 @@ package enum ServerStartError: Error, CustomStringConvertible {
     case dataDirectoryInUse(String)
     /// The database is empty beside the audit log of a server.
     case databaseLost(path: String, log: String)
+    /// What a held server serves has ended by itself.
+    case heldServerEnded
     case trustDomainDiffers(stored: String, configured: String)
 
     package var description: String {
@@ -442,6 +456,8 @@ package enum ServerStartError: Error, CustomStringConvertible {
         case .databaseLost(let path, let log):
             "\(path) is empty, though \(log) holds the audit log of a server: restore the database "
                 + "from a backup, or move the whole data directory away to begin a new server"
+        case .heldServerEnded:
+            "the server is held after a restore, and what it serves meanwhile has ended"
         case .trustDomainDiffers(let stored, let configured):
             "the data belongs to trust domain \(stored), the configuration says \(configured); "
                 + "a server never changes its trust domain"

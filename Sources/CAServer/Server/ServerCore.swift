@@ -116,6 +116,8 @@ package final class ServerCore: Sendable {
     let revokedSerials = Mutex<Set<[UInt8]>>([])
     /// An authority is distrusted that was not before.
     let distrustChanged = Signal()
+    /// Whether it waits after a restore.
+    let holdGate = HoldGate()
     /// The server's own certificate is to be made anew, whatever its times say.
     let identityDue = Mutex(false)
     private let connectionsState = Mutex<PeerConnections?>(nil)

@@ -128,6 +128,7 @@ struct AdminGate {
         _ body:
             @escaping @Sendable (ReadTransaction, AdminStanding) throws -> Value = { _, _ in }
     ) async throws -> Value {
+        try core.requireNotHeld(for: question.verb)
         let actor = try actor(context)
         let requireBelieved = try certificateCheck(context)
         let (core, now) = (core, core.clock.wallTime)
@@ -176,6 +177,7 @@ struct AdminGate {
         _ context: ServerContext,
         _ body: @escaping @Sendable (Transaction, AdminStanding) throws -> Value
     ) async throws -> Value {
+        try core.requireNotHeld(for: question.verb)
         let actor = try actor(context)
         let requireBelieved = try certificateCheck(context)
         let (core, now) = (core, core.clock.wallTime)
@@ -203,6 +205,7 @@ struct AdminGate {
         _ context: ServerContext,
         _ body: (@escaping ActPermit) async throws(APIError) -> Value
     ) async throws -> Value {
+        try core.requireNotHeld(for: question.verb)
         let actor = try actor(context)
         let requireBelieved = try certificateCheck(context)
         let core = core

@@ -30,8 +30,9 @@ extension AdministrationService {
             }
             return message(outlook, again: outlook.forgotten.count, left: 0, isRehearsal: true)
         }
+        let isNow = request.now
         let result = try await gate.handOn(question, context) { permit throws(APIError) in
-            try await core.rotationDesk.acceptClock(permit)
+            try await core.rotationDesk.acceptClock(isNow: isNow, permit)
         }
         let (certificates, identities) = try await core.read { transaction in
             (try transaction.revokedCertificateCount(), try transaction.revocationCount())
@@ -65,6 +66,7 @@ extension AdministrationService {
             $0.identitiesRefusedUntilLater = UInt64(outlook.identitiesUntilLater)
             $0.revocationsMadeAgain = UInt64(again)
             $0.revocationsLeft = UInt64(left)
+            $0.objections = outlook.objections
         }
     }
 }

@@ -59,6 +59,8 @@ extension AdministrationService {
         let question = AdminQuestion.exactly(.apply, kind: Self.federationKind)
         // Who may not ask is told so before he waits for a stranger.
         try await gate.read(question, context)
+        // Nobody fetches while the server is held.
+        try core.requireNotHeld()
         // A caller who hangs up does not cancel this task: only the handler is told.
         let caller = RefreshCaller()
         let report = try await withRPCCancellationHandler {

@@ -1532,6 +1532,19 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Recover" metadata.
+        package enum Recover: Sendable {
+            /// Request type for "Recover".
+            package typealias Input = Signet_Admin_V1alpha1_RecoverRequest
+            /// Response type for "Recover".
+            package typealias Output = Signet_Admin_V1alpha1_RecoverResponse
+            /// Descriptor for "Recover".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "Recover",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "signet.admin.v1alpha1.Administration" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateToken.descriptor,
@@ -1562,7 +1575,8 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
             ExplainDecision.descriptor,
             ReadDecisionSegments.descriptor,
             Backup.descriptor,
-            AcceptClock.descriptor
+            AcceptClock.descriptor,
+            Recover.descriptor
         ]
     }
 }
@@ -2063,6 +2077,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse>
+
+        /// Handle the "Recover" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends the hold of a restored server, which then signs. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_RecoverRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_RecoverResponse` messages.
+        func recover(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RecoverRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RecoverResponse>
     }
 
     /// Service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -2547,6 +2579,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_AcceptClockRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse>
+
+        /// Handle the "Recover" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends the hold of a restored server, which then signs. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecoverRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_RecoverResponse` message.
+        func recover(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RecoverRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RecoverResponse>
     }
 
     /// Simple service protocol for the "signet.admin.v1alpha1.Administration" service.
@@ -3030,6 +3080,24 @@ extension Signet_Admin_V1alpha1_Administration {
             request: Signet_Admin_V1alpha1_AcceptClockRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_AcceptClockResponse
+
+        /// Handle the "Recover" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends the hold of a restored server, which then signs. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_RecoverRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_RecoverResponse` to respond with.
+        func recover(
+            request: Signet_Admin_V1alpha1_RecoverRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_RecoverResponse
     }
 }
 
@@ -3356,6 +3424,17 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.Recover.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RecoverRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RecoverResponse>(),
+            handler: { request, context in
+                try await self.recover(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -3675,6 +3754,17 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse> {
         let response = try await self.acceptClock(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func recover(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_RecoverRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_RecoverResponse> {
+        let response = try await self.recover(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -4059,6 +4149,19 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse> {
         return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_AcceptClockResponse>(
             message: try await self.acceptClock(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func recover(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_RecoverRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RecoverResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_RecoverResponse>(
+            message: try await self.recover(
                 request: request.message,
                 context: context
             ),
@@ -4694,6 +4797,29 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_AcceptClockResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_AcceptClockResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Recover" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends the hold of a restored server, which then signs. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecoverRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RecoverRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RecoverResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func recover<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecoverRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RecoverRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RecoverResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RecoverResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -5649,6 +5775,40 @@ extension Signet_Admin_V1alpha1_Administration {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Recover" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Ends the hold of a restored server, which then signs. Only through the admin socket.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecoverRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_RecoverRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_RecoverResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func recover<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecoverRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_RecoverRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_RecoverResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RecoverResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.Recover.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -6442,6 +6602,35 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_AcceptClockRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_AcceptClockResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Recover" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends the hold of a restored server, which then signs. Only through the admin socket.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_RecoverRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func recover<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecoverRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RecoverResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.recover(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_RecoverRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_RecoverResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -7353,6 +7542,39 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.acceptClock(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Recover" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Ends the hold of a restored server, which then signs. Only through the admin socket.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func recover<Result>(
+        _ message: Signet_Admin_V1alpha1_RecoverRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_RecoverResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_RecoverRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.recover(
             request: request,
             options: options,
             onResponse: handleResponse

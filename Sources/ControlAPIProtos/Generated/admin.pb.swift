@@ -2172,6 +2172,9 @@ package nonisolated struct Signet_Admin_V1alpha1_AcceptClockRequest: Sendable {
   /// Change nothing; say what would happen.
   package var rehearse: Bool = false
 
+  /// Although authorities are revoked for it.
+  package var now: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -2214,6 +2217,94 @@ package nonisolated struct Signet_Admin_V1alpha1_AcceptClockResponse: Sendable {
   package var revocationsMadeAgain: UInt64 = 0
 
   package var revocationsLeft: UInt64 = 0
+
+  /// Why it is not done unless it has to be now.
+  package var objections: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_RecoverRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Change nothing; say what is open.
+  package var rehearse: Bool = false
+
+  /// Although something is open that should not be.
+  package var now: Bool = false
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// What may be missing from a restored server. Of each list at most the first 1,000.
+package nonisolated struct Signet_Admin_V1alpha1_RecoverResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var rehearsed: Bool = false
+
+  /// The log that was brought forward, how many records it had, and the time of the last one (0: it
+  /// had none): what was done later is not known.
+  package var logOrigin: String = String()
+
+  package var logSize: UInt64 = 0
+
+  package var lastRecordUnixMilliseconds: Int64 = 0
+
+  package var restoredAtUnixMilliseconds: Int64 = 0
+
+  /// What the log alone knew.
+  package var nodes: [String] = []
+
+  package var nodeCount: UInt64 = 0
+
+  package var authorities: [String] = []
+
+  package var authorityCount: UInt64 = 0
+
+  /// Documents that are not what they were last on record.
+  package var documents: [Signet_Admin_V1alpha1_HeldDocument] = []
+
+  package var documentCount: UInt64 = 0
+
+  /// Authorities of which keys are there, and no record: the keys are destroyed at the start.
+  package var unnamedKeys: [String] = []
+
+  package var unnamedKeyCount: UInt64 = 0
+
+  /// Whether the authority that should sign has no key, and how many agents need a token for that.
+  package var signerMissing: Bool = false
+
+  package var agentsNeedingTokens: UInt64 = 0
+
+  /// Why it is not done unless it has to be now.
+  package var objections: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Admin_V1alpha1_HeldDocument: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var kind: String = String()
+
+  package var namespace: String = String()
+
+  package var name: String = String()
+
+  /// It was deleted, and is there.
+  package var isToBeGone: Bool = false
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -6554,7 +6645,7 @@ nonisolated extension Signet_Admin_V1alpha1_WithdrawProposalResponse: SwiftProto
 
 nonisolated extension Signet_Admin_V1alpha1_AcceptClockRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AcceptClockRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearse\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearse\0\u{1}now\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -6563,6 +6654,7 @@ nonisolated extension Signet_Admin_V1alpha1_AcceptClockRequest: SwiftProtobuf.Me
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBoolField(value: &self.rehearse) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.now) }()
       default: break
       }
     }
@@ -6572,11 +6664,15 @@ nonisolated extension Signet_Admin_V1alpha1_AcceptClockRequest: SwiftProtobuf.Me
     if self.rehearse != false {
       try visitor.visitSingularBoolField(value: self.rehearse, fieldNumber: 1)
     }
+    if self.now != false {
+      try visitor.visitSingularBoolField(value: self.now, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_AcceptClockRequest, rhs: Signet_Admin_V1alpha1_AcceptClockRequest) -> Bool {
     if lhs.rehearse != rhs.rehearse {return false}
+    if lhs.now != rhs.now {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -6584,7 +6680,7 @@ nonisolated extension Signet_Admin_V1alpha1_AcceptClockRequest: SwiftProtobuf.Me
 
 nonisolated extension Signet_Admin_V1alpha1_AcceptClockResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AcceptClockResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearsed\0\u{3}time_unix_milliseconds\0\u{3}last_signature_unix_milliseconds\0\u{3}expected_unix_milliseconds\0\u{1}authorities\0\u{3}signer_replaced\0\u{1}certificates\0\u{1}agents\0\u{3}agent_count\0\u{3}identities_refused_until_later\0\u{3}revocations_made_again\0\u{3}revocations_left\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearsed\0\u{3}time_unix_milliseconds\0\u{3}last_signature_unix_milliseconds\0\u{3}expected_unix_milliseconds\0\u{1}authorities\0\u{3}signer_replaced\0\u{1}certificates\0\u{1}agents\0\u{3}agent_count\0\u{3}identities_refused_until_later\0\u{3}revocations_made_again\0\u{3}revocations_left\0\u{1}objections\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -6604,6 +6700,7 @@ nonisolated extension Signet_Admin_V1alpha1_AcceptClockResponse: SwiftProtobuf.M
       case 10: try { try decoder.decodeSingularUInt64Field(value: &self.identitiesRefusedUntilLater) }()
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self.revocationsMadeAgain) }()
       case 12: try { try decoder.decodeSingularUInt64Field(value: &self.revocationsLeft) }()
+      case 13: try { try decoder.decodeRepeatedStringField(value: &self.objections) }()
       default: break
       }
     }
@@ -6646,6 +6743,9 @@ nonisolated extension Signet_Admin_V1alpha1_AcceptClockResponse: SwiftProtobuf.M
     if self.revocationsLeft != 0 {
       try visitor.visitSingularUInt64Field(value: self.revocationsLeft, fieldNumber: 12)
     }
+    if !self.objections.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.objections, fieldNumber: 13)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -6662,6 +6762,192 @@ nonisolated extension Signet_Admin_V1alpha1_AcceptClockResponse: SwiftProtobuf.M
     if lhs.identitiesRefusedUntilLater != rhs.identitiesRefusedUntilLater {return false}
     if lhs.revocationsMadeAgain != rhs.revocationsMadeAgain {return false}
     if lhs.revocationsLeft != rhs.revocationsLeft {return false}
+    if lhs.objections != rhs.objections {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RecoverRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecoverRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearse\0\u{1}now\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.rehearse) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.now) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.rehearse != false {
+      try visitor.visitSingularBoolField(value: self.rehearse, fieldNumber: 1)
+    }
+    if self.now != false {
+      try visitor.visitSingularBoolField(value: self.now, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RecoverRequest, rhs: Signet_Admin_V1alpha1_RecoverRequest) -> Bool {
+    if lhs.rehearse != rhs.rehearse {return false}
+    if lhs.now != rhs.now {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_RecoverResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecoverResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearsed\0\u{3}log_origin\0\u{3}log_size\0\u{3}last_record_unix_milliseconds\0\u{3}restored_at_unix_milliseconds\0\u{1}nodes\0\u{3}node_count\0\u{1}authorities\0\u{3}authority_count\0\u{1}documents\0\u{3}document_count\0\u{3}unnamed_keys\0\u{3}unnamed_key_count\0\u{3}signer_missing\0\u{3}agents_needing_tokens\0\u{1}objections\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.rehearsed) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.logOrigin) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.logSize) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.lastRecordUnixMilliseconds) }()
+      case 5: try { try decoder.decodeSingularInt64Field(value: &self.restoredAtUnixMilliseconds) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.nodes) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.nodeCount) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.authorities) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.authorityCount) }()
+      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.documents) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.documentCount) }()
+      case 12: try { try decoder.decodeRepeatedStringField(value: &self.unnamedKeys) }()
+      case 13: try { try decoder.decodeSingularUInt64Field(value: &self.unnamedKeyCount) }()
+      case 14: try { try decoder.decodeSingularBoolField(value: &self.signerMissing) }()
+      case 15: try { try decoder.decodeSingularUInt64Field(value: &self.agentsNeedingTokens) }()
+      case 16: try { try decoder.decodeRepeatedStringField(value: &self.objections) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.rehearsed != false {
+      try visitor.visitSingularBoolField(value: self.rehearsed, fieldNumber: 1)
+    }
+    if !self.logOrigin.isEmpty {
+      try visitor.visitSingularStringField(value: self.logOrigin, fieldNumber: 2)
+    }
+    if self.logSize != 0 {
+      try visitor.visitSingularUInt64Field(value: self.logSize, fieldNumber: 3)
+    }
+    if self.lastRecordUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.lastRecordUnixMilliseconds, fieldNumber: 4)
+    }
+    if self.restoredAtUnixMilliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.restoredAtUnixMilliseconds, fieldNumber: 5)
+    }
+    if !self.nodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.nodes, fieldNumber: 6)
+    }
+    if self.nodeCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.nodeCount, fieldNumber: 7)
+    }
+    if !self.authorities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.authorities, fieldNumber: 8)
+    }
+    if self.authorityCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.authorityCount, fieldNumber: 9)
+    }
+    if !self.documents.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.documents, fieldNumber: 10)
+    }
+    if self.documentCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.documentCount, fieldNumber: 11)
+    }
+    if !self.unnamedKeys.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.unnamedKeys, fieldNumber: 12)
+    }
+    if self.unnamedKeyCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.unnamedKeyCount, fieldNumber: 13)
+    }
+    if self.signerMissing != false {
+      try visitor.visitSingularBoolField(value: self.signerMissing, fieldNumber: 14)
+    }
+    if self.agentsNeedingTokens != 0 {
+      try visitor.visitSingularUInt64Field(value: self.agentsNeedingTokens, fieldNumber: 15)
+    }
+    if !self.objections.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.objections, fieldNumber: 16)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_RecoverResponse, rhs: Signet_Admin_V1alpha1_RecoverResponse) -> Bool {
+    if lhs.rehearsed != rhs.rehearsed {return false}
+    if lhs.logOrigin != rhs.logOrigin {return false}
+    if lhs.logSize != rhs.logSize {return false}
+    if lhs.lastRecordUnixMilliseconds != rhs.lastRecordUnixMilliseconds {return false}
+    if lhs.restoredAtUnixMilliseconds != rhs.restoredAtUnixMilliseconds {return false}
+    if lhs.nodes != rhs.nodes {return false}
+    if lhs.nodeCount != rhs.nodeCount {return false}
+    if lhs.authorities != rhs.authorities {return false}
+    if lhs.authorityCount != rhs.authorityCount {return false}
+    if lhs.documents != rhs.documents {return false}
+    if lhs.documentCount != rhs.documentCount {return false}
+    if lhs.unnamedKeys != rhs.unnamedKeys {return false}
+    if lhs.unnamedKeyCount != rhs.unnamedKeyCount {return false}
+    if lhs.signerMissing != rhs.signerMissing {return false}
+    if lhs.agentsNeedingTokens != rhs.agentsNeedingTokens {return false}
+    if lhs.objections != rhs.objections {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Admin_V1alpha1_HeldDocument: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".HeldDocument"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}namespace\0\u{1}name\0\u{3}is_to_be_gone\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.namespace) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.isToBeGone) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.kind.isEmpty {
+      try visitor.visitSingularStringField(value: self.kind, fieldNumber: 1)
+    }
+    if !self.namespace.isEmpty {
+      try visitor.visitSingularStringField(value: self.namespace, fieldNumber: 2)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 3)
+    }
+    if self.isToBeGone != false {
+      try visitor.visitSingularBoolField(value: self.isToBeGone, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Admin_V1alpha1_HeldDocument, rhs: Signet_Admin_V1alpha1_HeldDocument) -> Bool {
+    if lhs.kind != rhs.kind {return false}
+    if lhs.namespace != rhs.namespace {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.isToBeGone != rhs.isToBeGone {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -17,6 +17,7 @@ package enum BackupTables {
     /// nodes join, what others were asked to approve, and what is of one epoch or one file alone.
     package static let empty = [
         "approvals", "audit_leaves", "audit_namespaces", "audit_serials", "audit_spiffe_ids",
-        "audit_tree", "changes", "join_tokens", "probe", "proposals",
+        "audit_tree", "changes", "hold", "hold_documents", "hold_names", "join_tokens", "probe",
+        "proposals",
     ]
 }

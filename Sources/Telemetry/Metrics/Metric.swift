@@ -58,6 +58,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case revocations = "signet_server_revocations"
     case revokedCertificates = "signet_server_revoked_certificates"
     case rotationAgentsMissing = "signet_server_rotation_agents_missing"
+    case serverHeld = "signet_server_held"
     case svidsIssued = "signet_server_svids_issued_total"
     case syncConvergenceDuration = "signet_server_sync_convergence_duration_seconds"
     case syncMessages = "signet_server_sync_messages_total"

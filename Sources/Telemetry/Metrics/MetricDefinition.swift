@@ -30,7 +30,7 @@ extension Metric {
             .proposals, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
             .revocationListLeftOut, .revocationListNextUpdate, .revocations,
-            .revokedCertificates, .rotationAgentsMissing, .startTime, .stateRevision,
+            .revokedCertificates, .rotationAgentsMissing, .serverHeld, .startTime, .stateRevision,
             .syncConnected, .syncRevision,
             .workloadStreams:
             .gauge
@@ -106,7 +106,7 @@ extension Metric {
             .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
             .proxyStaleKeys, .proxyUncounted, .revision, .revocationListsSigned,
             .revocationListsWithheld, .revocations,
-            .revokedCertificates, .rotationAgentsMissing, .startTime,
+            .revokedCertificates, .rotationAgentsMissing, .serverHeld, .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
             .workloadStreams:
             []
@@ -133,7 +133,7 @@ extension Metric {
             .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
-            .rotationAgentsMissing, .svidRenewals, .svidsIssued, .tokenRequests:
+            .rotationAgentsMissing, .serverHeld, .svidRenewals, .svidsIssued, .tokenRequests:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -208,6 +208,7 @@ extension Metric {
         case .revocations: "Identities whose SVIDs issued before a moment are refused."
         case .revokedCertificates: "Certificates that are refused although they have not expired."
         case .rotationAgentsMissing: "Live agents that have not applied the next authority."
+        case .serverHeld: "1 while a restored server waits for signet server recover."
         case .svidRenewals: "Renewals of the agent's own certificate, by result."
         case .svidsIssued:
             "SVIDs signed, by kind; `jwt` are JWT-SVIDs, `delegated` exchanged tokens."

@@ -4,6 +4,7 @@ internal import ArgumentParser
 package import ControlAPIProtos
 internal import Foundation
 internal import GRPCCore
+internal import Glibc
 internal import SwiftProtobuf
 
 /// `signet server accept-clock`.
@@ -18,6 +19,9 @@ struct ServerAcceptClockCommand: AsyncParsableCommand {
             that begins later is revoked, revocations that the wrong clock took for ended are made \
             again, and unused join tokens are deleted with the authorities that they name.
 
+            Without --now only if no authority is revoked: of a clock that is itself wrong, as after a \
+            power cut without a battery, every authority begins later.
+
             It works through the server's admin socket alone. With --rehearse it says what would \
             happen: the certificates that are dated ahead, and the agents that will need a new join \
             token.
@@ -29,19 +33,62 @@ struct ServerAcceptClockCommand: AsyncParsableCommand {
     @OptionGroup var output: OutputOptions
     @Flag(help: "Change nothing; say what would happen, and to whom.")
     var rehearse = false
+    @Flag(help: "Although authorities are revoked for it: what happens is said first.")
+    var now = false
+    @Flag(help: "With --now: do not ask.")
+    var yes = false
+
+    func validate() throws {
+        guard !(rehearse && (now || yes)) else {
+            throw ValidationError("--rehearse changes nothing: leave out --now and --yes")
+        }
+        guard now || !yes else {
+            throw ValidationError("--yes answers what --now asks: add --now, or leave it out")
+        }
+    }
 
     func run() async throws {
-        let rehearse = rehearse
-        let view = AcceptedClockView(
+        if now { try confirm(try await ask(rehearse: true)) }
+        let view = try await ask(rehearse: rehearse)
+        try output.print(view) { view.table }
+        for line in view.consequences { Terminal.error(line) }
+        guard rehearse else { return }
+        Terminal.error(
+            view.objections.isEmpty
+                ? "nothing was changed; it would be done" : "nothing was changed; it needs --now"
+        )
+    }
+
+    private func ask(rehearse: Bool) async throws -> AcceptedClockView {
+        let now = now
+        return AcceptedClockView(
             try await server.withClient { client in
                 try await AdministrationClient(wrapping: client).acceptClock(
-                    .with { $0.rehearse = rehearse }
+                    .with {
+                        $0.rehearse = rehearse
+                        $0.now = now
+                    }
                 )
             }
         )
-        try output.print(view) { view.table }
-        for line in view.consequences { Terminal.error(line) }
-        if rehearse { Terminal.error("nothing was changed") }
+    }
+
+    /// Says what happens, and asks whether to go on.
+    private func confirm(_ view: AcceptedClockView) throws {
+        guard !view.objections.isEmpty else { return }
+        for line in view.objections + view.consequences { Terminal.error(line) }
+        guard !yes else { return }
+        guard isatty(STDIN_FILENO) == 1, Terminal.isWatched else {
+            throw CommandFailure(
+                "nobody is there to be asked",
+                remedy: "Add --yes if it has to be done.",
+                status: .usage
+            )
+        }
+        Terminal.error("Do it all the same? Type yes:")
+        guard readLine(strippingNewline: true) == "yes" else {
+            throw CommandFailure("nothing was changed")
+        }
     }
 }
 
@@ -61,6 +108,8 @@ package struct AcceptedClockView: Encodable, Sendable {
     let identitiesRefusedUntilLater: UInt64
     let revocationsMadeAgain: UInt64
     let revocationsLeft: UInt64
+    /// Why it is not done without --now.
+    package let objections: [String]
 
     /// Takes the server's answer.
     package init(_ answer: Signet_Admin_V1alpha1_AcceptClockResponse) {
@@ -80,6 +129,7 @@ package struct AcceptedClockView: Encodable, Sendable {
         identitiesRefusedUntilLater = answer.identitiesRefusedUntilLater
         revocationsMadeAgain = answer.revocationsMadeAgain
         revocationsLeft = answer.revocationsLeft
+        objections = answer.objections
     }
 
     var table: Table {

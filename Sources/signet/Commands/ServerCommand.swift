@@ -12,9 +12,9 @@ internal import SwiftProtobuf
 struct ServerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "server",
-        abstract: "Back up the server, and say that its clock is right.",
+        abstract: "Back up and recover the server, and say that its clock is right.",
         discussion: "Example: signet server backup --out server.signetbackup",
-        subcommands: [Backup.self, ServerAcceptClockCommand.self]
+        subcommands: [Backup.self, ServerAcceptClockCommand.self, ServerRecoverCommand.self]
     )
 
     struct Backup: AsyncParsableCommand {

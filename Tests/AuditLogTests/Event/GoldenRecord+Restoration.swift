@@ -30,5 +30,14 @@ extension GoldenRecord {
             {"actor":"uid:0@ca-1","authorities":1,"event":"clockAccepted","lastSignature":"2026-01-02T04:04:05.678Z","left":0,"revocations":2,"time":"2026-01-02T03:04:05.678Z","v":1}
             """#
         ),
+        GoldenRecord(
+            .serverRecovered(
+                ServerRecovery(agents: 0, authorities: 1, documents: 3, keys: 0, nodes: 2)
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","agents":0,"authorities":1,"documents":3,"event":"serverRecovered","keys":0,"nodes":2,"time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
     ]
 }

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ArgumentParser
+package import ControlAPIProtos
+internal import Foundation
+internal import GRPCCore
+internal import Glibc
+internal import SwiftProtobuf
+
+/// `signet server recover`.
+struct ServerRecoverCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "recover",
+        abstract: "End the hold of a restored server, which then signs.",
+        discussion: """
+            A restored server is held: its admin socket works, and nothing is signed. First take away \
+            again what was taken away after the last known record, apply your repository with \
+            --prune, and see with --rehearse what is open.
+
+            Without --now only if every document is what it was last on record, no key would be \
+            destroyed that no record names, and the authority that should sign has its key. It works \
+            through the server's admin socket alone.
+
+            Example: signet server recover --rehearse
+            """
+    )
+    @OptionGroup var server: ServerOptions
+    @OptionGroup var output: OutputOptions
+    @Flag(help: "Change nothing; say what is open.")
+    var rehearse = false
+    @Flag(help: "Although something is open: what that is is said first.")
+    var now = false
+    @Flag(help: "With --now: do not ask.")
+    var yes = false
+
+    func validate() throws {
+        guard !(rehearse && (now || yes)) else {
+            throw ValidationError("--rehearse changes nothing: leave out --now and --yes")
+        }
+        guard now || !yes else {
+            throw ValidationError("--yes answers what --now asks: add --now, or leave it out")
+        }
+    }
+
+    func run() async throws {
+        if now { try confirm(try await ask(rehearse: true)) }
+        let view = try await ask(rehearse: rehearse)
+        try output.print(view) { view.table }
+        for line in view.lines { Terminal.error(line) }
+        guard rehearse else { return }
+        Terminal.error(
+            view.objections.isEmpty
+                ? "nothing was changed; it would be done" : "nothing was changed; it needs --now"
+        )
+    }
+
+    private func ask(rehearse: Bool) async throws -> RecoveryView {
+        let now = now
+        return RecoveryView(
+            try await server.withClient { client in
+                try await AdministrationClient(wrapping: client).recover(
+                    .with {
+                        $0.rehearse = rehearse
+                        $0.now = now
+                    }
+                )
+            }
+        )
+    }
+
+    /// Says what is open, and asks whether to go on.
+    private func confirm(_ view: RecoveryView) throws {
+        guard !view.objections.isEmpty else { return }
+        for line in view.objections { Terminal.error(line) }
+        guard !yes else { return }
+        guard isatty(STDIN_FILENO) == 1, Terminal.isWatched else {
+            throw CommandFailure(
+                "nobody is there to be asked",
+                remedy: "Add --yes if it has to be done.",
+                status: .usage
+            )
+        }
+        Terminal.error("Do it all the same? Type yes:")
+        guard readLine(strippingNewline: true) == "yes" else {
+            throw CommandFailure("nothing was changed")
+        }
+    }
+}
+
+/// What may be missing from a restored server, for programs and people.
+package struct RecoveryView: Encodable, Sendable {
+    struct Document: Encodable {
+        let kind: String
+        let namespace: String
+        let name: String
+        /// It was deleted, and is there.
+        let isToBeGone: Bool
+    }
+
+    let rehearsed: Bool
+    let logOrigin: String
+    let logSize: UInt64
+    /// What was done later is not known; nil if the log had no record.
+    let lastRecord: Date?
+    let restoredAt: Date
+    /// What the log alone knew; of each list the first 1,000, and how many there are.
+    let nodes: [String]
+    let nodeCount: UInt64
+    let authorities: [String]
+    let authorityCount: UInt64
+    let documents: [Document]
+    let documentCount: UInt64
+    /// Authorities of which keys are there, and no record.
+    let unnamedKeys: [String]
+    let unnamedKeyCount: UInt64
+    let signerMissing: Bool
+    let agentsNeedingTokens: UInt64
+    let objections: [String]
+
+    /// Takes the server's answer.
+    package init(_ answer: Signet_Admin_V1alpha1_RecoverResponse) {
+        func date(_ milliseconds: Int64) -> Date {
+            Date(timeIntervalSince1970: Double(milliseconds) / 1000)
+        }
+        rehearsed = answer.rehearsed
+        logOrigin = answer.logOrigin
+        logSize = answer.logSize
+        lastRecord =
+            answer.lastRecordUnixMilliseconds == 0
+            ? nil : date(answer.lastRecordUnixMilliseconds)
+        restoredAt = date(answer.restoredAtUnixMilliseconds)
+        nodes = answer.nodes
+        nodeCount = answer.nodeCount
+        authorities = answer.authorities
+        authorityCount = answer.authorityCount
+        documents = answer.documents.map {
+            Document(
+                kind: $0.kind,
+                namespace: $0.namespace,
+                name: $0.name,
+                isToBeGone: $0.isToBeGone
+            )
+        }
+        documentCount = answer.documentCount
+        unnamedKeys = answer.unnamedKeys
+        unnamedKeyCount = answer.unnamedKeyCount
+        signerMissing = answer.signerMissing
+        agentsNeedingTokens = answer.agentsNeedingTokens
+        objections = answer.objections
+    }
+
+    var table: Table {
+        Table(
+            headings: ["RECORDS", "LAST RECORD", "NODES", "AUTHORITIES", "DOCUMENTS", "KEYS"],
+            rows: [
+                [
+                    "\(logSize)",
+                    lastRecord?.formatted(.iso8601) ?? "-",
+                    "\(nodeCount)",
+                    "\(authorityCount)",
+                    "\(documentCount)",
+                    "\(unnamedKeyCount)",
+                ]
+            ]
+        )
+    }
+
+    /// One for each thing to know.
+    package var lines: [String] {
+        var lines = [
+            lastRecord.map {
+                "nothing is known of what was done after \($0.formatted(.iso8601)): what was taken away "
+                    + "later, bans, revocations and deletions, has to be taken away again"
+            }
+                ?? "no record of the log was there: all that was taken away since the backup has to be "
+                + "taken away again"
+        ]
+        lines += named("node(s) that the log alone knew", nodes, nodeCount)
+        lines += named("authorit(ies) that the log alone knew", authorities, authorityCount)
+        lines += named(
+            "document(s) that are not what they were last on record",
+            documents.map {
+                "\($0.kind) \($0.namespace)/\($0.name)" + ($0.isToBeGone ? " (gone)" : "")
+            },
+            documentCount
+        )
+        lines += named("key(s) that no record names", unnamedKeys, unnamedKeyCount)
+        return lines + objections
+    }
+
+    private func named(_ what: String, _ names: [String], _ count: UInt64) -> [String] {
+        guard count > 0 else { return [] }
+        let shown = names.prefix(10).joined(separator: ", ")
+        return ["\(count) \(what): \(shown)" + (count > 10 ? ", ... (-o json has more)" : "")]
+    }
+}

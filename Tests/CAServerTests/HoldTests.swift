@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import Authorization
+import CAServer
+import ControlAPI
+import ControlAPIProtos
+import Crypto
+import Datastore
+import Foundation
+import GRPCCore
+import GRPCPeer
+import Logging
+import SPIFFE
+import SwiftProtobuf
+import Telemetry
+import Testing
+
+/// A restored server is held until somebody has looked at what may be missing
+/// (docs/decisions/0022-backup-and-restore.md, "Held").
+@Suite(.timeLimit(.minutes(1)))
+struct HoldTests {
+    /// A client of the admin socket of a server that is held, and the port that agents connect to
+    /// once it is not.
+    private struct HeldServer {
+        let core: ServerCore
+        let admin: GRPCClient<Transport>
+        let ports: AsyncStream<UInt16>
+
+        var administration: Administration.Client<Transport> { .init(wrapping: admin) }
+        var documents: Documents.Client<Transport> { .init(wrapping: admin) }
+
+        func recover(
+            rehearse: Bool = false,
+            now: Bool = false
+        ) async throws -> Signet_Admin_V1alpha1_RecoverResponse {
+            try await administration.recover(.with { ($0.rehearse, $0.now) = (rehearse, now) })
+        }
+
+        func port() async -> UInt16? {
+            for await port in ports { return port }
+            return nil
+        }
+    }
+
+    private static let record = HoldRecord(
+        logOrigin: "example.org/audit/former",
+        logSize: 40,
+        lastRecordAt: Date(timeIntervalSince1970: 1_767_355_200),
+        restoredAt: Date(timeIntervalSince1970: 1_767_355_300)
+    )
+
+    /// Holds the server of a directory that is not running.
+    private static func hold(
+        _ directory: TestDirectory,
+        documents: [HeldDocument] = [],
+        authorities: Set<String> = [],
+        nodes: Set<String> = []
+    ) throws {
+        let store = try ServerStore(path: "\(directory.path)/data/server.sqlite")
+        try store.writeNow { transaction in
+            try transaction.put(
+                record,
+                documents: documents,
+                authorities: authorities,
+                nodes: nodes
+            )
+        }
+        try store.close()
+    }
+
+    private static func configuration(_ directory: TestDirectory) throws -> ServerConfiguration {
+        var configuration = ServerConfiguration(
+            trustDomain: try TrustDomain("example.org"),
+            dataDirectory: "\(directory.path)/data"
+        )
+        configuration.keyStorage = .plain
+        configuration.listen = ServerAddress(host: "127.0.0.1", port: 0)
+        configuration.adminSocket = "\(directory.path)/admin.sock"
+        configuration.admins = [.localUser(uid: geteuid(), host: nil)]
+        configuration.telemetryPort = 0
+        return configuration
+    }
+
+    private func withHeldServer(
+        in directory: TestDirectory,
+        _ body: (HeldServer) async throws -> Void
+    ) async throws {
+        let configuration = try Self.configuration(directory)
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        let server = try Server(configuration, clock: ShiftedClock(), logger: logger)
+        let (ports, announce) = AsyncStream.makeStream(of: UInt16.self)
+        let transport = try PeerClientTransport.unixSocket(path: configuration.adminSocket)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                defer { announce.finish() }
+                try await server.run { announce.yield($0) }
+            }
+            try await withGRPCClient(transport: transport) { admin in
+                let held = HeldServer(core: server.core, admin: admin, ports: ports)
+                var options = CallOptions.defaults
+                options.waitForReady = true
+                options.timeout = .seconds(20)
+                _ = try await held.administration.getHealth(.init(), options: options)
+                try await body(held)
+            }
+            group.cancelAll()
+            do { try await group.waitForAll() } catch is CancellationError {}
+        }
+    }
+
+    @Test func `a held server signs nothing, and goes on when it is recovered`() async throws {
+        let directory = try TestDirectory()
+        let keys = "\(directory.path)/data/keys"
+        let agent = try await withServer(in: directory) { server in
+            try await server.agent("web-1", selectors: ["role:web"])
+        }
+        let before = try files(below: keys).sorted()
+        try Self.hold(directory, nodes: ["web-1", "gone"])
+        try await withHeldServer(in: directory) { server in
+            let health = try await server.administration.getHealth(.init())
+            #expect(!health.ready)
+            let held = health.conditions.first { $0.name == "held" }
+            #expect(held?.ok == false)
+            #expect(held?.reason.contains("signet server recover") == true)
+            #expect(server.core.metrics.exposition().contains("signet_server_held 1\n"))
+
+            let refused = [
+                await refusal {
+                    try await server.administration.createToken(
+                        .with { ($0.agentName, $0.ttlSeconds) = ("web-2", 60) }
+                    )
+                },
+                await refusal { try await server.administration.prepareAuthority(.init()) },
+                await refusal { try await server.administration.acceptClock(.init()) },
+            ]
+            #expect(refused.map { $0?.reason } == ["held", "held", "held"])
+            // What is known to be missing is taken away again.
+            _ = try await server.administration.banNode(
+                .with { ($0.name, $0.reason) = ("web-1", "lost") }
+            )
+            let rehearsal = try await server.recover(rehearse: true)
+            #expect(rehearsal.rehearsed && rehearsal.objections.isEmpty)
+            #expect(rehearsal.logOrigin == Self.record.logOrigin && rehearsal.logSize == 40)
+            #expect(rehearsal.lastRecordUnixMilliseconds == 1_767_355_200_000)
+            #expect(rehearsal.nodes == ["web-1"] && rehearsal.nodeCount == 1)
+            #expect(try files(below: keys).sorted() == before)
+
+            let answer = try await server.recover()
+            #expect(!answer.rehearsed)
+            let port = try #require(await server.port())
+            #expect(port > 0)
+            let again = await refusal { try await server.recover() }
+            #expect(again?.reason == "notHeld")
+            try await eventually("it is ready") {
+                try await server.administration.getHealth(.init()).ready
+            }
+            #expect(server.core.metrics.exposition().contains("signet_server_held 0\n"))
+        }
+        // It is held no more, and the log says who ended it.
+        try await withServer(in: directory) { server in
+            let records = try await server.records("serverRecovered")
+            #expect(records.count == 1 && records[0].contains("\"nodes\":1"))
+            #expect(records[0].contains(TestServer.actor))
+            let refused = await refusal { try await server.renew(agent, key: agent.key) }
+            #expect(refused != nil)
+        }
+    }
+
+    @Test func `what is open needs more than the word`() async throws {
+        let directory = try TestDirectory()
+        let (changed, same) = try await withServer(in: directory) { server in
+            try await server.register("changed")
+            try await server.register("same")
+            _ = try await server.agent("web-1")
+            return try await server.core.read { transaction in
+                let all = try transaction.documents(limit: 10)
+                return (
+                    try #require(all.first { $0.key.name == "changed" }),
+                    try #require(all.first { $0.key.name == "same" })
+                )
+            }
+        }
+        func key(_ name: String) -> DocumentKey {
+            DocumentKey(
+                group: changed.key.group,
+                kind: changed.key.kind,
+                namespace: changed.key.namespace,
+                name: name
+            )
+        }
+        let hash = Array(SHA256.hash(data: same.canonicalJSON))
+        try Self.hold(
+            directory,
+            documents: [
+                HeldDocument(key: changed.key, sha256: [UInt8](repeating: 1, count: 32)),
+                HeldDocument(key: same.key, sha256: hash),
+                HeldDocument(key: key("missing"), sha256: hash),
+                HeldDocument(key: key("deleted"), sha256: nil),
+            ]
+        )
+        // A key of an authority that no record names, and none of the one that signs.
+        let keys = "\(directory.path)/data/keys"
+        for file in try files(below: keys) where file.hasPrefix("authority-") {
+            try FileManager.default.moveItem(
+                atPath: "\(keys)/\(file)",
+                toPath: "\(keys)/authority-\(String(repeating: "ab", count: 20)).key"
+            )
+        }
+        try await withHeldServer(in: directory) { server in
+            let open = try await server.recover(rehearse: true)
+            #expect(open.documents.map(\.name) == ["changed", "missing"])
+            #expect(open.unnamedKeys == [String(repeating: "ab", count: 20)])
+            #expect(open.signerMissing && open.agentsNeedingTokens == 1)
+            #expect(open.objections.count == 3)
+            let refused = await refusal { try await server.recover() }
+            #expect(refused?.reason == "recoveryIncomplete")
+            #expect(refused?.message.contains("--now") == true)
+            let health = try await server.administration.getHealth(.init())
+            #expect(!health.ready)
+            _ = try await server.recover(now: true)
+            #expect(await server.port() != nil)
+        }
+    }
+
+    @Test func `a server that was never restored cannot be recovered`() async throws {
+        try await withServer { server in
+            let refused = await refusal {
+                try await server.administration.recover(.with { $0.rehearse = true })
+            }
+            #expect(refused?.reason == "notHeld")
+        }
+    }
+
+    @Test func `a held server ends when it is told to`() async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { _ in }
+        try Self.hold(directory)
+        try await withHeldServer(in: directory) { _ in }
+        // And is held again.
+        try await withHeldServer(in: directory) { server in
+            let health = try await server.administration.getHealth(.init())
+            #expect(!health.ready)
+        }
+    }
+}
