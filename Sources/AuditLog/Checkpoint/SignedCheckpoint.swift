@@ -40,17 +40,8 @@ package struct SignedCheckpoint: Hashable, Sendable {
         sign: ([UInt8]) throws -> [UInt8]
     ) throws(CheckpointSigningError) {
         guard checkpoint.origin == key.name else { throw .originDiffers }
-        let text = Array(checkpoint.text.utf8)
-        let signature: [UInt8]
-        do {
-            signature = try sign(text)
-        } catch {
-            throw .signerFailed("\(error)")
-        }
-        guard key.verifies(signature, over: text) else { throw .signatureDoesNotVerify }
-        let line = "\n\u{2014} \(key.name) \(Base64.text(key.keyIDBytes + signature))\n"
         self.checkpoint = checkpoint
-        note = text + Array(line.utf8)
+        note = try SignedNote.make(checkpoint.text, key: key, sign: sign)
     }
 
     /// Reads a note and checks the key's signature on it; signatures by other keys are ignored
@@ -58,52 +49,12 @@ package struct SignedCheckpoint: Hashable, Sendable {
     ///
     /// - Throws: `CheckpointError` naming what is wrong.
     package init(parsing note: [UInt8], key: NoteVerifierKey) throws(CheckpointError) {
-        guard note.count <= Self.bytesMax else { throw .noteTooLarge }
-        let (text, signatures) = try Self.parts(of: note)
-        guard signatures.count <= Self.signaturesMax else { throw .tooManySignatures }
-        var isSigned = false
-        for line in signatures {
-            guard let (name, bytes) = Self.signature(line) else { throw .notANote }
-            // Byte by byte: strings may be equal whose bytes are not.
-            guard name.utf8.elementsEqual(key.name.utf8), bytes.starts(with: key.keyIDBytes)
-            else { continue }
-            guard key.verifies(Array(bytes.dropFirst(4)), over: Array(text.utf8)) else {
-                throw .badSignature
-            }
-            isSigned = true
-        }
-        guard isSigned else { throw .notSignedByKey }
+        let text = try SignedNote.text(of: note, signedBy: key)
         let checkpoint = try Checkpoint(parsing: text)
         guard checkpoint.origin.utf8.elementsEqual(key.name.utf8) else {
             throw .originDiffers(checkpoint.origin)
         }
         self.checkpoint = checkpoint
         self.note = note
-    }
-
-    /// The text with its last newline, and the signature lines.
-    private static func parts(
-        of note: [UInt8]
-    ) throws(CheckpointError) -> (text: String, signatures: [Substring]) {
-        guard let whole = String(validating: note, as: UTF8.self),
-            note.allSatisfy({ $0 >= 0x20 || $0 == 0x0A })
-        else { throw .notANote }
-        let lines = whole.split(separator: "\n", omittingEmptySubsequences: false)
-        // The last empty line separates text and signatures; the note ends in a newline.
-        guard lines.last?.isEmpty == true,
-            let blank = lines.dropLast().lastIndex(where: \.isEmpty)
-        else { throw .notANote }
-        let signatures = lines[(blank + 1)...].dropLast()
-        guard !signatures.isEmpty else { throw .notANote }
-        return (lines[..<blank].joined(separator: "\n") + "\n", Array(signatures))
-    }
-
-    /// A line `— name base64(key ID || signature)`; nil if it is none.
-    private static func signature(_ line: Substring) -> (name: Substring, bytes: [UInt8])? {
-        let parts = line.split(separator: " ", omittingEmptySubsequences: false)
-        guard parts.count == 3, parts[0] == "\u{2014}", !parts[1].isEmpty,
-            let bytes = Base64.bytes(parts[2]), bytes.count > 4
-        else { return nil }
-        return (parts[1], bytes)
     }
 }

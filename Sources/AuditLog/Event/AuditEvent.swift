@@ -50,6 +50,8 @@ package enum AuditEvent: Hashable, Sendable {
     case revocationListSigned(RevocationListSigning)
     /// Somebody ended the hold of a server that was restored.
     case serverRecovered(ServerRecovery)
+    /// The first record of a log that a restore began.
+    case serverRestored(ServerRestoration)
     case serverStarted(ServerStart)
     case svidsIssued(SVIDIssuance)
     case tokenCreated(TokenCreation)
@@ -89,6 +91,7 @@ package enum AuditEvent: Hashable, Sendable {
         case requestRefused
         case revocationListSigned
         case serverRecovered
+        case serverRestored
         case serverStarted
         case svidsIssued
         case tokenCreated
@@ -129,6 +132,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .requestRefused: .requestRefused
         case .revocationListSigned: .revocationListSigned
         case .serverRecovered: .serverRecovered
+        case .serverRestored: .serverRestored
         case .serverStarted: .serverStarted
         case .svidsIssued: .svidsIssued
         case .tokenCreated: .tokenCreated
@@ -168,6 +172,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .requestRefused(let payload): payload
         case .revocationListSigned(let payload): payload
         case .serverRecovered(let payload): payload
+        case .serverRestored(let payload): payload
         case .serverStarted(let payload): payload
         case .svidsIssued(let payload): payload
         case .tokenCreated(let payload): payload
@@ -210,6 +215,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .requestRefused: .requestRefused(try .init(&fields))
             case .revocationListSigned: .revocationListSigned(try .init(&fields))
             case .serverRecovered: .serverRecovered(try .init(&fields))
+            case .serverRestored: .serverRestored(try .init(&fields))
             case .serverStarted: .serverStarted(try .init(&fields))
             case .svidsIssued: .svidsIssued(try .init(&fields))
             case .tokenCreated: .tokenCreated(try .init(&fields))

@@ -82,6 +82,9 @@ package struct LogReplay: Sendable {
         return steps
     }
 
+    /// The log goes on as another one, which a restore began: its first record comes next.
+    package mutating func followed() { next = 0 }
+
     // One switch over all events: a new one has to say here what it made of the database.
     private mutating func steps(
         of record: AuditRecord,
@@ -146,9 +149,10 @@ package struct LogReplay: Sendable {
                 throw .otherServer(event.serverID, index: index)
             }
             return []
-        // Nothing of these is in the database, or (tokens for nodes) it must not come back.
+        // Nothing of these is in the database, or (tokens for nodes) it must not come back; what a
+        // restore made of it is `followed`.
         case .clockRefused, .decisionDigest, .federatedBundleRefused, .requestRefused,
-            .serverRecovered, .tokenCreated, .unauthenticatedSummary:
+            .serverRecovered, .serverRestored, .tokenCreated, .unauthenticatedSummary:
             return []
         }
     }

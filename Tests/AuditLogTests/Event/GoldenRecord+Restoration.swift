@@ -39,5 +39,25 @@ extension GoldenRecord {
             {"actor":"uid:0@ca-1","agents":0,"authorities":1,"documents":3,"event":"serverRecovered","keys":0,"nodes":2,"time":"2026-01-02T03:04:05.678Z","v":1}
             """#
         ),
+        GoldenRecord(
+            .serverRestored(
+                ServerRestoration(
+                    backup: .init(id: serial, time: AuditTime(time)),
+                    formerEpoch: [UInt8](repeating: 1, count: 16),
+                    epoch: [UInt8](repeating: 2, count: 16),
+                    former: Checkpoint(
+                        origin: "example.org/audit/7f3a91c0",
+                        size: 4711,
+                        root: MerkleHash([UInt8](repeating: 0xAB, count: 32)) ?? .emptyRoot
+                    ),
+                    lastRecordAt: AuditTime(time),
+                    records: 12
+                )
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","backupID":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","backupTime":"2026-01-02T03:04:05.678Z","epoch":"02020202020202020202020202020202","event":"serverRestored","formerEpoch":"01010101010101010101010101010101","formerLog":"example.org/audit/7f3a91c0","formerRoot":"abababababababababababababababababababababababababababababababab","formerSize":4711,"lastRecordTime":"2026-01-02T03:04:05.678Z","records":12,"time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
     ]
 }

@@ -38,13 +38,29 @@ enum CheckpointProperty {
         by log: SampleLog
     ) throws(PropertyBroken) -> Bool {
         // Anything else needs no signature to be refused.
-        guard text.starts(with: log.key.name.utf8), text.last == UInt8(ascii: "\n") else {
-            return false
-        }
+        let beginnings = [log.key.name, "signet-log-succession/v1\n"]
+        guard beginnings.contains(where: { text.starts(with: $0.utf8) }),
+            text.last == UInt8(ascii: "\n")
+        else { return false }
         let signature = try expectSuccess("sign") { try log.signature(for: text) }
         let keyID = [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: log.key.keyID >> $0) }
         let encoded = Data(keyID + signature).base64EncodedString()
         let note = text + Array("\n\u{2014} \(log.key.name) \(encoded)\n".utf8)
+        if let succession = try? LogSuccession(parsing: note, key: log.key) {
+            try expect(
+                (try? SignedCheckpoint(parsing: note, key: log.key)) == nil,
+                "a note is a succession and a checkpoint"
+            )
+            let again = try? LogSuccession(
+                of: succession.former,
+                by: log.key,
+                to: succession.newKey
+            ) {
+                try log.signature(for: $0)
+            }
+            try expect(again == succession, "the log would sign another note for a succession")
+            return true
+        }
         guard let signed = try? SignedCheckpoint(parsing: note, key: log.key) else {
             return false
         }
