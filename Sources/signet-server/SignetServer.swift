@@ -16,7 +16,8 @@ struct SignetServer: AsyncParsableCommand {
         commandName: "signet-server",
         abstract: "The certificate authority of a SPIFFE trust domain.",
         discussion: "Every key of the configuration file is described in docs/operations.md.",
-        version: SignetVersion.current
+        version: SignetVersion.current,
+        subcommands: [RestoreCommand.self]
     )
 
     @Option(help: "Configuration file.") var config = "/etc/signet/server.yaml"

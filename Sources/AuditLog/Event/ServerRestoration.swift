@@ -28,6 +28,9 @@ package struct ServerRestoration: Hashable, Sendable, AuditPayload {
     package let lastRecordAt: AuditTime?
     /// How many records were brought forward.
     package let records: UInt64
+    /// The authority that signs from here on, as no record of this log says that it began to; nil if
+    /// there is none.
+    package let authority: [UInt8]?
 
     package init(
         backup: Backup?,
@@ -35,7 +38,8 @@ package struct ServerRestoration: Hashable, Sendable, AuditPayload {
         epoch: [UInt8],
         former: Checkpoint,
         lastRecordAt: AuditTime?,
-        records: UInt64
+        records: UInt64,
+        authority: [UInt8]?
     ) {
         self.backup = backup
         self.formerEpoch = formerEpoch
@@ -43,9 +47,11 @@ package struct ServerRestoration: Hashable, Sendable, AuditPayload {
         self.former = former
         self.lastRecordAt = lastRecordAt
         self.records = records
+        self.authority = authority
     }
 
     func write(to fields: inout FieldWriter) {
+        if let authority { fields.set("authority", authority) }
         if let backup {
             fields.set("backupID", backup.id)
             fields.set("backupTime", backup.time)
@@ -79,7 +85,8 @@ package struct ServerRestoration: Hashable, Sendable, AuditPayload {
                 }
             ),
             lastRecordAt: fields.has("lastRecordTime") ? try fields.time("lastRecordTime") : nil,
-            records: try fields.number("records")
+            records: try fields.number("records"),
+            authority: fields.has("authority") ? try fields.bytes("authority") : nil
         )
     }
 

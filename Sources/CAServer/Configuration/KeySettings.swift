@@ -133,16 +133,23 @@ extension ServerConfiguration {
         guard problems.isEmpty else {
             throw ConfigurationError(problems: problems.map { "\($0.key.rawValue): \($0.remedy)" })
         }
-        let form = try keyPassphrase.map {
-            KeyFileForm.encrypted(try passphrase(from: $0), cost: keyFileCost)
-        }
         return try KeyVault(
             directory: keyDirectory,
-            form: form ?? .plain,
+            form: keyFileForm(),
             place: keyPlace(serverID: serverID),
             keyType: authorityKeyType,
             tokenKeyType: tokenKeyType
         )
+    }
+
+    /// How key files are written.
+    ///
+    /// - Throws: `SecretError` or `FileError` when the passphrase cannot be read.
+    func keyFileForm() throws -> KeyFileForm {
+        let form = try keyPassphrase.map {
+            KeyFileForm.encrypted(try passphrase(from: $0), cost: keyFileCost)
+        }
+        return form ?? .plain
     }
 
     /// Says what to do about a file that is not there: another passphrase opens no key that is.

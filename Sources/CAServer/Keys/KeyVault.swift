@@ -45,7 +45,8 @@ package struct AuthorityKey: Hashable, Sendable {
         }
     }
 
-    fileprivate var file: KeyFiles.Name {
+    /// The file that holds it.
+    var file: KeyFiles.Name {
         switch purpose {
         case .certificates: .authority(authorityID)
         case .tokens: .token(authorityID)

@@ -160,6 +160,32 @@ extension ServerLogic {
         }
     }
 
+    /// Takes an authority out of the bundle that a restored server knows from the log alone and has no
+    /// key of: nobody but the log says that it ever was one
+    /// (docs/decisions/0022-backup-and-restore.md, "Restore").
+    ///
+    /// What it signed is believed no more, and asked for anew by its holders.
+    package func leave(
+        _ id: String,
+        by actor: Actor,
+        now: Date,
+        in transaction: Transaction
+    ) throws {
+        guard let record = try transaction.authority(id: id) else { return }
+        switch try record.knownState() {
+        case .revoked: return
+        case .tainted:
+            let reason = record.distrust?.reason ?? ""
+            try end(record, reason: reason, by: actor, now, in: transaction)
+        case .active, .old, .prepared:
+            try transaction.deleteAuthority(id: id)
+            let revision = try transaction.recordBundleChange()
+            try transaction.deleteRevocationList(of: id, number: revision.number)
+            let step = AuthorityStep(authority: keyIdentifier(ofAuthority: id))
+            try transaction.append(.authorityRemoved(step), by: actor, at: now)
+        }
+    }
+
     // MARK: - Acts of admins
 
     /// Has everything replaced that an authority signed

@@ -143,11 +143,15 @@ struct RecheckWalk: Sendable {
         } else {
             start = Self.start(in: try last(.serverStarted, in: transaction, &findings))
         }
-        let activation = try last(.authorityActivated, in: transaction, &findings)
-        if let activation, let record = try? AuditRecord(parsing: activation.bytes),
-            case .authorityActivated(let step) = record.event
-        {
-            active = step.authority
+        // A log that a restore began says first who signs.
+        var activation = try last(.authorityActivated, in: transaction, &findings)
+        if activation == nil {
+            activation = try last(.serverRestored, in: transaction, &findings)
+        }
+        switch activation.flatMap({ try? AuditRecord(parsing: $0.bytes) })?.event {
+        case .authorityActivated(let step): active = step.authority
+        case .serverRestored(let restoration): active = restoration.authority
+        default: break
         }
     }
 
@@ -244,6 +248,8 @@ struct RecheckWalk: Sendable {
         switch record.event {
         case .authorityActivated(let activation) where standing != .changed:
             active = activation.authority
+        case .serverRestored(let restoration) where standing != .changed:
+            active = restoration.authority
         case .serverStarted(let start) where standing != .changed:
             guard today.map({ leaf.index <= $0.leafIndex }) ?? true else {
                 findings.append(Self.implausible(leaf, "the server has not been started since"))

@@ -72,6 +72,10 @@ package struct ReplayedDatabase {
         switch step {
         case .authorityPublished(let authority): try publish(authority, in: transaction)
         case .authorityActivated(let keyID, let time):
+            // The one before has a record of its own, unless a restore of then did not know it.
+            let before = try transaction.authorities()
+                .filter { $0.serverID == logic.serverID && $0.state == AuthorityRecord.activeState }
+            for record in before { try transaction.put(record.with(state: .old)) }
             try change(keyID, in: transaction) { $0.with(state: .active, activatedAt: time) }
         case .authorityRetired(let keyID):
             try change(keyID, in: transaction) { $0.with(state: .old) }

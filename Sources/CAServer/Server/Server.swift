@@ -64,6 +64,7 @@ package struct Server: Sendable {
         profiles = try configuration.readProfiles()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
+        try RestorePlace(dataDirectory: configuration.dataDirectory).requireNone()
         BackupDesk.removeLeftOver(in: configuration.backupDirectory, logger: logger)
         // Before databases and keys are opened, which takes seconds.
         try configuration.listen.requireListenable()
@@ -447,6 +448,8 @@ package enum ServerStartError: Error, CustomStringConvertible {
     case databaseLost(path: String, log: String)
     /// What a held server serves has ended by itself.
     case heldServerEnded
+    /// A restore was killed.
+    case restoreUnfinished(path: String, isReady: Bool)
     case trustDomainDiffers(stored: String, configured: String)
 
     package var description: String {
@@ -458,6 +461,11 @@ package enum ServerStartError: Error, CustomStringConvertible {
                 + "from a backup, or move the whole data directory away to begin a new server"
         case .heldServerEnded:
             "the server is held after a restore, and what it serves meanwhile has ended"
+        case .restoreUnfinished(let path, true):
+            "\(path) is of a restore that was not finished: run signet-server restore, which goes on"
+        case .restoreUnfinished(let path, false):
+            "\(path) is of a restore that ended before it had changed anything: run signet-server "
+                + "restore again, or delete it"
         case .trustDomainDiffers(let stored, let configured):
             "the data belongs to trust domain \(stored), the configuration says \(configured); "
                 + "a server never changes its trust domain"

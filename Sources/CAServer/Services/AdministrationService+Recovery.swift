@@ -36,7 +36,7 @@ extension AdministrationService {
             }
             return message(outlook, isRehearsal: true)
         }
-        let isNow = request.now
+        let (isNow, logic) = (request.now, core.logic)
         let outlook = try await gate.write(question, context) { transaction, standing in
             let outlook = try look(transaction)
             guard isNow || outlook.objections.isEmpty else {
@@ -52,6 +52,9 @@ extension AdministrationService {
                 by: standing.actor,
                 at: standing.now
             )
+            for id in outlook.authorities where !keys.contains(id) {
+                try logic.leave(id, by: standing.actor, now: standing.now, in: transaction)
+            }
             try transaction.endHold()
             return outlook
         }

@@ -57,7 +57,7 @@ package enum Schema {
         }
     }
 
-    private static func migrator(upTo version: Int) -> DatabaseMigrator {
+    static func migrator(upTo version: Int) -> DatabaseMigrator {
         var migrator = DatabaseMigrator()
         for migration in migrations.prefix(version) {
             migrator.registerMigration(migration.name, foreignKeyChecks: .immediate) {

@@ -12,10 +12,35 @@ internal import SwiftProtobuf
 struct ServerCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "server",
-        abstract: "Back up and recover the server, and say that its clock is right.",
+        abstract: "Back up, restore and recover the server, and say that its clock is right.",
         discussion: "Example: signet server backup --out server.signetbackup",
-        subcommands: [Backup.self, ServerAcceptClockCommand.self, ServerRecoverCommand.self]
+        subcommands: [
+            Backup.self, Restore.self, ServerAcceptClockCommand.self, ServerRecoverCommand.self,
+        ]
     )
+
+    struct Restore: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Restore a server that is stopped; runs signet-server restore.",
+            discussion: """
+                Everything that is written here is given to signet-server restore, which is taken from \
+                the folder of this program or from PATH: `signet-server restore --help` says what there \
+                is. Run it on the server's machine, as the server's user.
+
+                Example: signet server restore server.signetbackup --from /mnt/copies --rehearse
+                """
+        )
+        @Argument(
+            parsing: .captureForPassthrough,
+            help: ArgumentHelp("What signet-server restore takes.", valueName: "argument")
+        )
+        var arguments: [String] = []
+
+        func run() throws {
+            let program = try DevPrograms.path(of: "signet-server")
+            throw CommandFailure("\(Launcher.become(program, arguments: ["restore"] + arguments))")
+        }
+    }
 
     struct Backup: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

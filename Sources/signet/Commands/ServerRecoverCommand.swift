@@ -176,7 +176,11 @@ package struct RecoveryView: Encodable, Sendable {
                 + "taken away again"
         ]
         lines += named("node(s) that the log alone knew", nodes, nodeCount)
-        lines += named("authorit(ies) that the log alone knew", authorities, authorityCount)
+        lines += named(
+            "authorit(ies) that the log alone knew, which leave the bundle unless their key is here",
+            authorities,
+            authorityCount
+        )
         lines += named(
             "document(s) that are not what they were last on record",
             documents.map {

@@ -24,7 +24,10 @@ struct DevPrograms: Sendable {
         )
     }
 
-    private static func path(of name: String) throws -> String {
+    /// The path of a program: beside this one, or in PATH.
+    ///
+    /// - Throws: `CommandFailure` if there is none.
+    static func path(of name: String) throws -> String {
         let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         let beside = (own as NSString).deletingLastPathComponent
         let inPath = ProcessInfo.processInfo.environment["PATH"] ?? ""

@@ -234,6 +234,13 @@ enum Launcher {
     ) -> LaunchError {
         let number = clinux_die_with_parent(parent, signal)
         guard number == 0 else { return LaunchError(executable: executable, number: number) }
+        return become(executable, arguments: arguments)
+    }
+
+    /// Becomes the program.
+    ///
+    /// - Returns: why it did not.
+    static func become(_ executable: String, arguments: [String]) -> LaunchError {
         _ = unsafe withCStrings([executable] + arguments) { unsafe execvp(executable, $0) }
         return LaunchError(executable: executable, number: errno)
     }

@@ -2,6 +2,7 @@
 
 import AuditLog
 import FoundationEssentials
+import SPIFFE
 
 extension GoldenRecord {
     /// What is done so that a server is not lost, and when it was.
@@ -51,12 +52,13 @@ extension GoldenRecord {
                         root: MerkleHash([UInt8](repeating: 0xAB, count: 32)) ?? .emptyRoot
                     ),
                     lastRecordAt: AuditTime(time),
-                    records: 12
+                    records: 12,
+                    authority: keyID
                 )
             ),
             by: admin,
             #"""
-            {"actor":"uid:0@ca-1","backupID":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","backupTime":"2026-01-02T03:04:05.678Z","epoch":"02020202020202020202020202020202","event":"serverRestored","formerEpoch":"01010101010101010101010101010101","formerLog":"example.org/audit/7f3a91c0","formerRoot":"abababababababababababababababababababababababababababababababab","formerSize":4711,"lastRecordTime":"2026-01-02T03:04:05.678Z","records":12,"time":"2026-01-02T03:04:05.678Z","v":1}
+            {"actor":"uid:0@ca-1","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","backupID":"3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f","backupTime":"2026-01-02T03:04:05.678Z","epoch":"02020202020202020202020202020202","event":"serverRestored","formerEpoch":"01010101010101010101010101010101","formerLog":"example.org/audit/7f3a91c0","formerRoot":"abababababababababababababababababababababababababababababababab","formerSize":4711,"lastRecordTime":"2026-01-02T03:04:05.678Z","records":12,"time":"2026-01-02T03:04:05.678Z","v":1}
             """#
         ),
     ]

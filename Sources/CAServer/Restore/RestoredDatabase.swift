@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Backup
+internal import Datastore
+internal import FoundationEssentials
+internal import Issuance
+internal import NodeSync
+internal import SPIFFE
+
+/// Makes the database of a restored server out of the one that a restore begins with
+/// (docs/decisions/0022-backup-and-restore.md, "Restore", steps 3 to 6).
+struct RestoredDatabase: Sendable {
+    /// What was made.
+    struct Outcome: Sendable {
+        /// How many records were brought forward.
+        let records: UInt64
+        /// After which nothing is known.
+        let lastRecordAt: Date
+        let documents: Int
+        let nodes: Int
+        /// Authorities that the log alone knows, and those of which it has no certificate.
+        let authorities: Set<String>
+        let authoritiesUnknown: Set<String>
+        /// How many revocations found no room.
+        let revocationsLeft: Int
+        /// The keys that are of use to the authorities there are.
+        let keys: Set<AuthorityKey>
+    }
+
+    let source: RestoreSource
+    let logs: RestoredLogs
+    let logic: ServerLogic
+    /// The epoch that begins.
+    let epoch: Epoch
+    let actor: Actor
+    let now: Date
+
+    /// What the new log follows.
+    var former: Checkpoint { logs.last?.end ?? source.log }
+
+    /// The name of the new log.
+    var origin: String {
+        StoreIdentity(
+            trustDomain: source.trustDomain,
+            serverID: source.serverID,
+            epoch: epoch,
+            createdAt: now
+        ).restoredLogOrigin
+    }
+
+    /// Does all of it in one transaction of the store.
+    ///
+    /// - Throws: `RestoreError.logDiffers`, `LogReplayError`, `DatastoreError`; nothing is in the
+    ///   store then.
+    func make(in transaction: Transaction) throws -> Outcome {
+        var replay = LogReplay(
+            serverID: source.serverID,
+            backupID: source.backup?.id ?? [],
+            from: source.log.size,
+            longest: longest,
+            skew: ServerLogic.clockSkewSeconds
+        )
+        var database = ReplayedDatabase(logic: logic)
+        try logs.read { former in
+            // A restore has begun the log that follows: what it did to numbers is done again.
+            replay.followed()
+            try transaction.lowerLeaves(by: former.end.size)
+            try transaction.raiseRevision()
+        } visit: { index, leaf in
+            for step in try replay.take(Array(leaf), at: index) {
+                try database.perform(step, in: transaction)
+            }
+        }
+        if let recorded = replay.backupSHA256, recorded != source.sha256 {
+            throw RestoreError.logDiffers(
+                "the log has another file of this backup on record: its SHA-256 is "
+                    + Hexadecimal.text(recorded)
+            )
+        }
+        try setClock(replay, in: transaction)
+        try transaction.raiseLastEnds(to: now.addingTimeInterval(longest / .seconds(1)))
+        try transaction.lowerLeaves(by: former.size)
+        // Agents and verifiers outside take no bundle with a lower number than the last one.
+        try transaction.raiseRevision()
+        try transaction.recordBundleChange()
+        try transaction.beginEpoch(epoch)
+        return try finish(replay, database, in: transaction)
+    }
+
+    /// The longest that anything signed may last.
+    private var longest: Duration { max(logic.lifetimes.longestSVID, TokenLifetimes.tokenMax) }
+
+    private func setClock(_ replay: LogReplay, in transaction: Transaction) throws {
+        guard let last = replay.lastSignature else { return }
+        if replay.isMarkLowered { try transaction.lowerClockHighWater(to: last) }
+        try transaction.raiseClockHighWater(to: last)
+    }
+
+    /// Begins the new log, and holds the server.
+    private func finish(
+        _ replay: LogReplay,
+        _ database: ReplayedDatabase,
+        in transaction: Transaction
+    ) throws -> Outcome {
+        let last = replay.lastTime ?? source.time
+        let documents = replay.documents.map { HeldDocument(key: $0.key, sha256: $0.value) }
+        try transaction.put(
+            HoldRecord(
+                logOrigin: former.origin,
+                logSize: former.size,
+                lastRecordAt: last,
+                restoredAt: now
+            ),
+            documents: documents,
+            authorities: database.authoritiesFound,
+            nodes: database.nodesFound
+        )
+        let own = try transaction.authorities()
+            .filter { $0.serverID == source.serverID }
+            .map { try Authority($0, in: transaction) }
+        try transaction.setAuditOrigin(origin)
+        _ = try transaction.append(
+            .serverRestored(
+                ServerRestoration(
+                    backup: source.backup,
+                    formerEpoch: source.epoch.bytes,
+                    epoch: epoch.bytes,
+                    former: former,
+                    lastRecordAt: AuditTime(last),
+                    records: replay.records,
+                    authority: own.first { $0.state == .active }
+                        .map { keyIdentifier(ofAuthority: $0.id) }
+                )
+            ),
+            by: actor,
+            at: now
+        )
+        return Outcome(
+            records: replay.records,
+            lastRecordAt: last,
+            documents: documents.count,
+            nodes: database.nodesFound.count,
+            authorities: database.authoritiesFound,
+            authoritiesUnknown: database.authoritiesUnknown,
+            revocationsLeft: database.revocationsLeft,
+            // The clock is not asked: no key is left behind because of the time.
+            keys: AuthorityKey.kept(
+                of: own,
+                ended: try transaction.authoritiesWithLastList(),
+                now: nil
+            )
+        )
+    }
+}

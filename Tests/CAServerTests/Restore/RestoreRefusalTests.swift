@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import CAServer
+import ControlAPI
+import ControlAPIProtos
+import Datastore
+import Foundation
+import NodeSync
+import SPIFFE
+import SwiftProtobuf
+import Testing
+
+/// What is not restored, and that nothing has happened then
+/// (docs/decisions/0022-backup-and-restore.md, "Restore").
+@Suite(.timeLimit(.minutes(2)))
+struct RestoreRefusalTests {
+    /// A stopped server with a backup and acts since.
+    private static func stopped() async throws -> RestoreFixture {
+        let fixture = try RestoreFixture()
+        try await fixture.serving { server in
+            _ = try await server.agent("web-1")
+            try await fixture.makeBackup(server)
+            _ = try await server.administration.banNode(.with { $0.name = "web-1" })
+        }
+        return fixture
+    }
+
+    /// Requires that a restore is refused, and leaves everything as it was.
+    private static func requireRefused(
+        _ fixture: RestoreFixture,
+        _ word: String,
+        sourceLocation: SourceLocation = #_sourceLocation,
+        _ body: () async throws -> RestoreReport
+    ) async throws {
+        let before = try fixture.content()
+        do {
+            let report = try await body()
+            Issue.record("\(report)", sourceLocation: sourceLocation)
+        } catch {
+            #expect("\(error)".contains(word), sourceLocation: sourceLocation)
+        }
+        let after = try fixture.content()
+        #expect(Set(before.keys) == Set(after.keys), sourceLocation: sourceLocation)
+        for (file, content) in before where !file.hasPrefix("server.sqlite") {
+            #expect(after[file] == content, "\(file)", sourceLocation: sourceLocation)
+        }
+        #expect(try fixture.read { try $0.hold() } == nil, sourceLocation: sourceLocation)
+        let names = try FileManager.default.contentsOfDirectory(atPath: fixture.data)
+        #expect(!names.contains("restoring"), sourceLocation: sourceLocation)
+    }
+
+    @Test func `what a killed restore has left is said by a start, and is in no restore's way`()
+        async throws
+    {
+        let fixture = try await Self.stopped()
+        let left = "\(fixture.data)/restoring"
+        try FileManager.default.createDirectory(
+            atPath: left,
+            withIntermediateDirectories: false
+        )
+        try Data("half".utf8).write(to: URL(fileURLWithPath: "\(left)/server.sqlite"))
+        await #expect(throws: ServerStartError.self) { try await fixture.serving { _ in } }
+        try await fixture.restore()
+        #expect(try fixture.read { try $0.hold() } != nil)
+    }
+
+    /// Changes one byte of a file.
+    private static func spoil(_ path: String, at place: Int) throws {
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+        bytes[bytes.startIndex + place] ^= 1
+        try bytes.write(to: URL(fileURLWithPath: path))
+    }
+
+    @Test func `a record that was changed in the copy ends it`() async throws {
+        let fixture = try await Self.stopped()
+        try fixture.copy()
+        let entries = try files(below: "\(fixture.copies)/audit/tile/entries")
+        let bundle = "\(fixture.copies)/audit/tile/entries/\(try #require(entries.first))"
+        let size = try Data(contentsOf: URL(fileURLWithPath: bundle)).count
+        // The last record, which is after the backup.
+        try Self.spoil(bundle, at: size - 10)
+        try await Self.requireRefused(fixture, "logDiffers") {
+            try await fixture.restore(copies: fixture.copies)
+        }
+    }
+
+    @Test func `a checkpoint that an agent has seen has to fit`() async throws {
+        let fixture = try await Self.stopped()
+        try fixture.copy()
+        let note = "\(fixture.directory.path)/checkpoint"
+        try await fixture.serving { server in _ = try await server.register("later") }
+        try FileManager.default.copyItem(
+            atPath: "\(fixture.data)/audit/checkpoint",
+            toPath: note
+        )
+        // The copy of before lacks records.
+        try await Self.requireRefused(fixture, "logDiffers") {
+            try await fixture.restore(copies: fixture.copies, checkpoints: [note])
+        }
+        // One that is of no log of this server.
+        try Data("elsewhere\n0\n\n".utf8).write(to: URL(fileURLWithPath: note))
+        try await Self.requireRefused(fixture, "no checkpoint of") {
+            try await fixture.restore(copies: fixture.copies, checkpoints: [note])
+        }
+    }
+
+    @Test func `a backup that was changed or is another server's is refused`() async throws {
+        let fixture = try await Self.stopped()
+        let other = try await Self.stopped()
+        try await Self.requireRefused(fixture, "otherServer") {
+            try await fixture.restore(.backup(other.backup))
+        }
+        try Self.spoil(fixture.backup, at: 5000)
+        try await Self.requireRefused(fixture, "does not open") { try await fixture.restore() }
+        try await Self.requireRefused(fixture, "no backup") {
+            try await fixture.restore(.backup("\(fixture.directory.path)/backup-passphrase"))
+        }
+        try await Self.requireRefused(fixture, "--from") {
+            try await fixture.restore(copies: fixture.directory.path + "/nothing")
+        }
+    }
+
+    @Test func `a server that runs is not restored, and can be rehearsed`() async throws {
+        let fixture = try await Self.stopped()
+        try await fixture.serving { _ in
+            await #expect(throws: ServerStartError.self) { try await fixture.restore() }
+            let report = try await fixture.restore(isRehearsal: true)
+            #expect(report.lines.first?.contains("nothing was changed") == true)
+            let inPlace = try await fixture.restore(.inPlace, isRehearsal: true)
+            #expect(inPlace.lines.count > 3)
+            let names = try FileManager.default.contentsOfDirectory(atPath: fixture.data)
+            #expect(names.allSatisfy { !$0.hasPrefix("restor") && $0 != "rehearsing" })
+        }
+        #expect(try fixture.read { try $0.hold() } == nil)
+    }
+
+    @Test func `histories that went apart are not merged`() async throws {
+        let fixture = try await Self.stopped()
+        let snapshot = "\(fixture.directory.path)/snapshot"
+        try FileManager.default.copyItem(atPath: fixture.data, toPath: snapshot)
+        try await fixture.serving { server in _ = try await server.register("first") }
+        try fixture.copy()
+        // The machine is set back, and runs.
+        try FileManager.default.removeItem(atPath: fixture.data)
+        try FileManager.default.copyItem(atPath: snapshot, toPath: fixture.data)
+        try await fixture.serving { server in _ = try await server.register("second") }
+        try await Self.requireRefused(fixture, "logDiffers") {
+            try await fixture.restore(.inPlace, copies: fixture.copies)
+        }
+        // Each of the two can be restored.
+        try await fixture.restore(copies: fixture.copies)
+        #expect(try fixture.read { try $0.heldDocuments().map(\.key.name) } == ["first"])
+        let epoch = try fixture.read { try #require(try $0.identity()).epoch.hex }
+        let replaced = try files(below: "\(fixture.data)/replaced-\(epoch)")
+        #expect(replaced.contains("audit/checkpoint"))
+    }
+}
