@@ -4,7 +4,15 @@ package import FoundationEssentials
 internal import GRDB
 package import SPIFFE
 
-/// That a server was restored, and signs nothing until somebody has looked at what may be missing
+/// Why a server signs nothing.
+package enum HoldReason: String, Sendable {
+    /// Somebody has to look at what may be missing.
+    case restored
+    /// It was set back without a restore, and only a restore leads on.
+    case rollbackProved
+}
+
+/// That a server was restored, or set back, and signs nothing until somebody has looked at what may be missing
 /// (docs/decisions/0022-backup-and-restore.md, "Held").
 package struct HoldRecord: Hashable, Sendable {
     /// The name of the log that was brought forward.
@@ -14,12 +22,20 @@ package struct HoldRecord: Hashable, Sendable {
     /// The time of the last one, after which nothing is known; nil if it had none.
     package let lastRecordAt: Date?
     package let restoredAt: Date
+    package let reason: HoldReason
 
-    package init(logOrigin: String, logSize: UInt64, lastRecordAt: Date?, restoredAt: Date) {
+    package init(
+        logOrigin: String,
+        logSize: UInt64,
+        lastRecordAt: Date?,
+        restoredAt: Date,
+        reason: HoldReason = .restored
+    ) {
         self.logOrigin = logOrigin
         self.logSize = logSize
         self.lastRecordAt = lastRecordAt
         self.restoredAt = restoredAt
+        self.reason = reason
     }
 }
 
@@ -44,12 +60,17 @@ package enum HeldKind: String, Sendable {
 extension ReadTransaction {
     /// The hold; nil of a server that was not restored, or has been recovered.
     package func hold() throws(DatastoreError) -> HoldRecord? {
-        try first("SELECT * FROM hold") { row in
-            HoldRecord(
+        try first("SELECT * FROM hold") { row throws(DatastoreError) in
+            let word = try row.value("reason", as: String.self)
+            guard let reason = HoldReason(rawValue: word) else {
+                throw .corrupt("the server is held for \"\(word)\"")
+            }
+            return HoldRecord(
                 logOrigin: try row.value("log_origin"),
                 logSize: try row.number("log_size"),
                 lastRecordAt: try row.optionalDate("last_record_at"),
-                restoredAt: try row.date("restored_at")
+                restoredAt: try row.date("restored_at"),
+                reason: reason
             )
         }
     }
@@ -92,12 +113,12 @@ extension Transaction {
     ) throws(DatastoreError) {
         try execute(
             """
-            INSERT INTO hold (id, log_origin, log_size, last_record_at, restored_at)
-            VALUES (1, ?, ?, ?, ?)
+            INSERT INTO hold (id, log_origin, log_size, last_record_at, restored_at, reason)
+            VALUES (1, ?, ?, ?, ?, ?)
             """,
             [
                 hold.logOrigin, hold.logSize.stored, hold.lastRecordAt?.storedMilliseconds,
-                hold.restoredAt.storedMilliseconds,
+                hold.restoredAt.storedMilliseconds, hold.reason.rawValue,
             ]
         )
         for document in documents {

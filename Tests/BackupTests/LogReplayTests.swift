@@ -115,8 +115,8 @@ struct LogReplayTests {
     /// What is not in the database, or must not come back.
     private static let nothing: Set<AuditEvent.Name> = [
         .backupMade, .clockAccepted, .clockRefused, .decisionDigest, .documentsApplied,
-        .federatedBundleRefused, .requestRefused, .serverRecovered, .serverRestored, .serverStarted,
-        .tokenCreated, .unauthenticatedSummary,
+        .federatedBundleRefused, .requestRefused, .rollbackProved, .serverRecovered,
+        .serverRestored, .serverStarted, .tokenCreated, .unauthenticatedSummary,
     ]
 
     @Test func `of the leaves shown, only those have no step of which the database has nothing`()

@@ -170,4 +170,34 @@ extension SyncSubscriberTests {
         grow(number + 2, 4)
         #expect(subscriber.resources[big]?.count == 4)
     }
+
+    @Test func `nobody goes back to an epoch that was left, also after a restart`() throws {
+        var subscriber = settled()
+        _ = receive(&subscriber, snapshot: Revision(epoch: other, number: 1), [])
+        _ = subscriber.applied(refusing: [])
+        #expect(subscriber.persisted?.leftEpochs == [epoch])
+        let applied = Revision(epoch: other, number: 1)
+        let refused: [SyncSubscriber.Action] = [
+            .alarm(.formerEpoch(applied: applied, offered: epoch)), .disconnect(nil),
+        ]
+        #expect(subscriber.received(.snapshotBegin(at(900)), now: .zero) == refused)
+        subscriber = restoring(subscriber.persisted)
+        _ = subscriber.connected()
+        #expect(subscriber.received(.snapshotBegin(at(900)), now: .zero) == refused)
+        #expect(subscriber.revision == applied)
+    }
+
+    @Test func `the last epochs that were left are remembered, the oldest go first`() throws {
+        var subscriber = settled()
+        let count = SyncSubscriber.leftEpochsMax + 3
+        let epochs = try (0..<count).map {
+            try Epoch(bytes: Array(repeating: UInt8(100 + $0), count: Epoch.byteCount))
+        }
+        for epoch in epochs {
+            _ = receive(&subscriber, snapshot: Revision(epoch: epoch, number: 1), [])
+            _ = subscriber.applied(refusing: [])
+        }
+        let left = Array(epochs.dropLast().suffix(SyncSubscriber.leftEpochsMax))
+        #expect(subscriber.persisted?.leftEpochs == left)
+    }
 }

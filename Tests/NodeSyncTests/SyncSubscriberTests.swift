@@ -39,7 +39,8 @@ struct SyncSubscriberTests {
                 resources: $0.resources,
                 refused: $0.refused,
                 retained: $0.retained,
-                capabilities: ["x"]
+                capabilities: ["x"],
+                leftEpochs: $0.leftEpochs
             )
         }
         var subscriber = SyncSubscriber(restoring: persisted, capabilities: ["x"])

@@ -54,7 +54,16 @@ package struct CheckpointMemory: Hashable, Sendable {
         }
     }
 
-    package let key: NoteVerifierKey
+    /// How the memory went over to the log that follows.
+    package struct Following: Hashable, Sendable {
+        package let succession: LogSuccession
+        /// What was remembered of the log that ended; nil if nothing was.
+        package let last: SignedCheckpoint?
+        /// Whether all that was seen is known to be in the log as it ended; else records are lost.
+        package let isProved: Bool
+    }
+
+    package private(set) var key: NoteVerifierKey
     /// The last checkpoint remembered; nil before the first.
     package private(set) var latest: SignedCheckpoint?
     private var unproven = 0
@@ -110,6 +119,33 @@ package struct CheckpointMemory: Hashable, Sendable {
             return .alarm(.inconsistent(remembered: old.size, received: new.size))
         }
         return remember(received)
+    }
+
+    /// Goes over to the log that follows, if the key of the one that is remembered says so.
+    ///
+    /// - Parameters:
+    ///   - note: The signed succession.
+    ///   - proof: The proof from the remembered size to the end that the succession names; nil or an
+    ///     empty one if the server sent none.
+    /// - Returns: How it went over; nil if it is no succession of this log, and nothing has changed.
+    package mutating func follow(_ note: [UInt8], proof: [MerkleHash]?) -> Following? {
+        guard let succession = try? LogSuccession(parsing: note, key: key) else { return nil }
+        let (last, end) = (latest, succession.former)
+        var isProved = true
+        if let old = last?.checkpoint {
+            isProved =
+                old == end
+                || old.size <= end.size
+                    && ConsistencyProof(
+                        oldSize: old.size,
+                        newSize: end.size,
+                        path: proof ?? []
+                    ).joins(oldRoot: old.root, newRoot: end.root)
+        }
+        key = succession.newKey
+        latest = nil
+        unproven = 0
+        return Following(succession: succession, last: last, isProved: isProved)
     }
 
     private mutating func remember(_ received: SignedCheckpoint) -> Action {

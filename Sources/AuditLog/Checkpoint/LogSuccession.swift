@@ -46,15 +46,25 @@ package struct LogSuccession: Hashable, Sendable {
     ///
     /// - Throws: `CheckpointError` naming what is wrong.
     package init(parsing note: [UInt8], key: NoteVerifierKey) throws(CheckpointError) {
-        let text = try SignedNote.text(of: note, signedBy: key)
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-        guard lines.count == 6, lines[0] == Self.header, lines[5].isEmpty else { throw .notANote }
-        let former = try Checkpoint(parsing: lines[1...3].map { $0 + "\n" }.joined())
+        try self.init(note, text: SignedNote.text(of: note, signedBy: key))
         guard former.origin.utf8.elementsEqual(key.name.utf8) else {
             throw .originDiffers(former.origin)
         }
+    }
+
+    /// Reads a note without looking at its signature, for who only hands it on.
+    ///
+    /// - Throws: `CheckpointError` naming what is wrong.
+    package init(unverified note: [UInt8]) throws(CheckpointError) {
+        try self.init(note, text: SignedNote.unverifiedText(of: note))
+    }
+
+    private init(_ note: [UInt8], text: String) throws(CheckpointError) {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        guard lines.count == 6, lines[0] == Self.header, lines[5].isEmpty else { throw .notANote }
+        let former = try Checkpoint(parsing: lines[1...3].map { $0 + "\n" }.joined())
         guard let newKey = try? NoteVerifierKey(parsing: String(lines[4])),
-            newKey.name != key.name
+            newKey.name != former.origin
         else { throw .notANote }
         self.former = former
         self.newKey = newKey

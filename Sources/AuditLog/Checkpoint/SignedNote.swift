@@ -55,6 +55,14 @@ enum SignedNote {
         return text
     }
 
+    /// The text of a note, whoever has signed it.
+    ///
+    /// - Throws: `CheckpointError` naming what is wrong.
+    static func unverifiedText(of note: [UInt8]) throws(CheckpointError) -> String {
+        guard note.count <= SignedCheckpoint.bytesMax else { throw .noteTooLarge }
+        return try parts(of: note).text
+    }
+
     /// The text with its last newline, and the signature lines.
     private static func parts(
         of note: [UInt8]

@@ -48,6 +48,8 @@ package enum AuditEvent: Hashable, Sendable {
     case requestRefused(RequestRefusal)
     /// A revocation list was signed, and agents are told of it.
     case revocationListSigned(RevocationListSigning)
+    /// The server was set back to an older state.
+    case rollbackProved(SetBackProof)
     /// Somebody ended the hold of a server that was restored.
     case serverRecovered(ServerRecovery)
     /// The first record of a log that a restore began.
@@ -90,6 +92,7 @@ package enum AuditEvent: Hashable, Sendable {
         case nodeUnbanned
         case requestRefused
         case revocationListSigned
+        case rollbackProved
         case serverRecovered
         case serverRestored
         case serverStarted
@@ -131,6 +134,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeUnbanned: .nodeUnbanned
         case .requestRefused: .requestRefused
         case .revocationListSigned: .revocationListSigned
+        case .rollbackProved: .rollbackProved
         case .serverRecovered: .serverRecovered
         case .serverRestored: .serverRestored
         case .serverStarted: .serverStarted
@@ -171,6 +175,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .nodeRenewed(let payload): payload
         case .requestRefused(let payload): payload
         case .revocationListSigned(let payload): payload
+        case .rollbackProved(let payload): payload
         case .serverRecovered(let payload): payload
         case .serverRestored(let payload): payload
         case .serverStarted(let payload): payload
@@ -214,6 +219,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .nodeUnbanned: .nodeUnbanned(try .init(&fields))
             case .requestRefused: .requestRefused(try .init(&fields))
             case .revocationListSigned: .revocationListSigned(try .init(&fields))
+            case .rollbackProved: .rollbackProved(try .init(&fields))
             case .serverRecovered: .serverRecovered(try .init(&fields))
             case .serverRestored: .serverRestored(try .init(&fields))
             case .serverStarted: .serverStarted(try .init(&fields))

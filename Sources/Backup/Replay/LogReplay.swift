@@ -152,7 +152,8 @@ package struct LogReplay: Sendable {
         // Nothing of these is in the database, or (tokens for nodes) it must not come back; what a
         // restore made of it is `followed`.
         case .clockRefused, .decisionDigest, .federatedBundleRefused, .requestRefused,
-            .serverRecovered, .serverRestored, .tokenCreated, .unauthenticatedSummary:
+            .rollbackProved, .serverRecovered, .serverRestored, .tokenCreated,
+            .unauthenticatedSummary:
             return []
         }
     }

@@ -18,13 +18,16 @@ extension Server {
         core.metrics.set(.serverHeld, to: 1)
         core.health.unmet(
             ServerCore.heldCondition,
-            reason:
-                "restored at \(hold.restoredAt.formatted(.iso8601)), and nothing is signed until "
-                + "signet server recover"
+            reason: hold.reason == .restored
+                ? "restored at \(hold.restoredAt.formatted(.iso8601)), and nothing is signed until "
+                    + "signet server recover"
+                : "set back, as an agent has proved: nothing is signed until signet-server restore"
         )
         core.health.met("datastore")
         core.logger.warning(
-            "restored and held: signet server recover --rehearse says what may be missing",
+            hold.reason == .restored
+                ? "restored and held: signet server recover --rehearse says what may be missing"
+                : "set back and held: only signet-server restore leads on",
             metadata: ["records": "\(hold.logSize)"]
         )
         return true

@@ -192,6 +192,7 @@ package struct Server: Sendable {
             group.addTask { await core.watchSigner() }
             group.addTask { await core.watchTokenSigner() }
             group.addTask { await summarize() }
+            group.addTask { try await core.setBack.wait() }
             if let publication { group.addTask { await publication.run() } }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }
             // Why there is none is told by what serves.
@@ -450,6 +451,8 @@ package enum ServerStartError: Error, CustomStringConvertible {
     case heldServerEnded
     /// A restore was killed.
     case restoreUnfinished(path: String, isReady: Bool)
+    /// An agent has seen what the server has forgotten.
+    case setBack(String)
     case trustDomainDiffers(stored: String, configured: String)
 
     package var description: String {
@@ -466,6 +469,8 @@ package enum ServerStartError: Error, CustomStringConvertible {
         case .restoreUnfinished(let path, false):
             "\(path) is of a restore that ended before it had changed anything: run signet-server "
                 + "restore again, or delete it"
+        case .setBack(let reason):
+            "the server was set back: \(reason); run signet-server restore, see docs/operations.md"
         case .trustDomainDiffers(let stored, let configured):
             "the data belongs to trust domain \(stored), the configuration says \(configured); "
                 + "a server never changes its trust domain"

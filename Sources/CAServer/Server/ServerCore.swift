@@ -56,6 +56,7 @@ package final class ServerCore: Sendable {
     package let health: Health
     package let hub: SyncHub
     package let audit: AuditPublisher
+    let formerLogs: FormerLogs
     package let decisions: DecisionKeeper
     package let anonymous: AnonymousCounters
     let signingLine: SigningLine
@@ -118,6 +119,8 @@ package final class ServerCore: Sendable {
     let distrustChanged = Signal()
     /// Whether it waits after a restore.
     let holdGate = HoldGate()
+    /// It was found that the machine was set back.
+    let setBack = SetBackAlarm()
     /// The server's own certificate is to be made anew, whatever its times say.
     let identityDue = Mutex(false)
     private let connectionsState = Mutex<PeerConnections?>(nil)
@@ -145,6 +148,7 @@ package final class ServerCore: Sendable {
         self.health = health
         self.hub = hub
         self.audit = audit
+        formerLogs = FormerLogs(in: RestorePlace(dataDirectory: configuration.dataDirectory).logs)
         decisions = DecisionKeeper(
             configuration,
             clock: clock,

@@ -28,6 +28,14 @@ extension AdministrationService {
             guard let hold = try transaction.hold() else {
                 throw APIError(.failedPrecondition, "notHeld", "this server is not held")
             }
+            guard hold.reason == .restored else {
+                throw APIError(
+                    .failedPrecondition,
+                    "rollbackProved",
+                    "this server was set back, and an agent has seen what it forgot: stop it and run "
+                        + "signet-server restore, see docs/operations.md"
+                )
+            }
             return try HoldOutlook(hold, keys: keys, serverID: serverID, in: transaction)
         }
         guard !request.rehearse else {

@@ -43,7 +43,7 @@ struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServic
             csr: Array(request.csr),
             source: try context.source
         )
-        return core.response(identity, since: 0)
+        return core.response(identity, to: nil)
     }
 
     func readmit(
@@ -56,32 +56,23 @@ struct NodeAttestationService: Signet_Node_V1alpha1_NodeAttestation.SimpleServic
             csr: Array(request.csr),
             source: try context.source
         )
-        return core.response(identity, since: request.checkpointHave.size)
+        return core.response(identity, to: request.checkpointHave)
     }
 }
 
 extension ServerCore {
     func response(
         _ identity: AgentIdentity,
-        since size: UInt64
+        to have: Signet_Node_V1alpha1_CheckpointHave?
     ) -> Signet_Node_V1alpha1_AttestResponse {
         .with {
             $0.certificateChain = identity.certificateChain.map { Data($0) }
             $0.bundle = identity.bundle.withoutJWTAuthorities.message
             $0.spiffeID = identity.id.description
             $0.auditKey = audit.key.description
-            $0.checkpoint = checkpointUpdate(since: size)
+            $0.checkpoint = checkpointUpdate(for: have)
             $0.serverTimeUnixMilliseconds = clock.wallTime.unixMilliseconds
             $0.serverID = logic.serverID
-        }
-    }
-
-    /// The newest checkpoint with the proof that it continues the one of `size`.
-    func checkpointUpdate(since size: UInt64) -> Signet_Node_V1alpha1_CheckpointUpdate {
-        guard let update = audit.update(since: size) else { return .init() }
-        return .with {
-            $0.note = String(decoding: update.note, as: UTF8.self)
-            $0.consistencyProof = update.proof.map { Data($0) }
         }
     }
 }

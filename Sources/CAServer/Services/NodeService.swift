@@ -23,7 +23,7 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
             csr: Array(request.csr),
             source: peer.id.description
         )
-        return core.response(identity, since: request.checkpointHave.size)
+        return core.response(identity, to: request.checkpointHave)
     }
 
     func signX509SVIDs(
@@ -53,7 +53,7 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
                     }
                 }
             }
-            $0.checkpoint = core.checkpointUpdate(since: request.checkpointHave.size)
+            $0.checkpoint = core.checkpointUpdate(for: request.checkpointHave)
         }
     }
 
@@ -80,7 +80,7 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
                     }
                 }
             }
-            $0.checkpoint = core.checkpointUpdate(since: request.checkpointHave.size)
+            $0.checkpoint = core.checkpointUpdate(for: request.checkpointHave)
         }
     }
 
@@ -104,7 +104,7 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
             case .success(let token): $0.token = token
             case .failure(let error): $0.refusal = error.refusalMessage
             }
-            $0.checkpoint = core.checkpointUpdate(since: request.checkpointHave.size)
+            $0.checkpoint = core.checkpointUpdate(for: request.checkpointHave)
         }
     }
 

@@ -144,6 +144,7 @@ struct SyncStream {
             let node = try logic.standing(of: peer, in: transaction)
             return (node, try transaction.scopeChangedAt(ofNode: node.name) ?? 0)
         }
+        try await core.requireRemembered(hello.checkpointHave.note, of: peer.id)
         let have = hello.hasHave ? try Revision(parsing: hello.have) : nil
         let capabilities = Self.capabilities(hello)
         let orders = core.hub.connect(

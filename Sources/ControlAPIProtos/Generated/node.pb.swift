@@ -302,6 +302,13 @@ package nonisolated struct Signet_Node_V1alpha1_CheckpointHave: Sendable {
 
   package var root: Data = Data()
 
+  /// The name of the log, also without a checkpoint; empty from an older release.
+  package var origin: String = String()
+
+  /// The signed note; in a Hello alone. One that the server's own log contradicts proves that the
+  /// server was set back.
+  package var note: String = String()
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -316,6 +323,27 @@ package nonisolated struct Signet_Node_V1alpha1_CheckpointUpdate: Sendable {
   /// The signed note; empty when there is nothing newer.
   package var note: String = String()
 
+  /// Empty if the note is of another log than the agent has.
+  package var consistencyProof: [Data] = []
+
+  /// How the log of the note follows the one that the agent has, one after the other.
+  package var successions: [Signet_Node_V1alpha1_LogSuccession] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// That a log ends and another one follows it (docs/decisions/0022-backup-and-restore.md).
+package nonisolated struct Signet_Node_V1alpha1_LogSuccession: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Signed by the key of the log that ends.
+  package var note: String = String()
+
+  /// From the agent's checkpoint to the end that the note names; empty if there is no such proof.
   package var consistencyProof: [Data] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -2545,7 +2573,7 @@ nonisolated extension Signet_Node_V1alpha1_AttestResponse: SwiftProtobuf.Message
 
 nonisolated extension Signet_Node_V1alpha1_CheckpointHave: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CheckpointHave"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}size\0\u{1}root\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}size\0\u{1}root\0\u{1}origin\0\u{1}note\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2555,6 +2583,8 @@ nonisolated extension Signet_Node_V1alpha1_CheckpointHave: SwiftProtobuf.Message
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.size) }()
       case 2: try { try decoder.decodeSingularBytesField(value: &self.root) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.origin) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.note) }()
       default: break
       }
     }
@@ -2567,12 +2597,20 @@ nonisolated extension Signet_Node_V1alpha1_CheckpointHave: SwiftProtobuf.Message
     if !self.root.isEmpty {
       try visitor.visitSingularBytesField(value: self.root, fieldNumber: 2)
     }
+    if !self.origin.isEmpty {
+      try visitor.visitSingularStringField(value: self.origin, fieldNumber: 3)
+    }
+    if !self.note.isEmpty {
+      try visitor.visitSingularStringField(value: self.note, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Node_V1alpha1_CheckpointHave, rhs: Signet_Node_V1alpha1_CheckpointHave) -> Bool {
     if lhs.size != rhs.size {return false}
     if lhs.root != rhs.root {return false}
+    if lhs.origin != rhs.origin {return false}
+    if lhs.note != rhs.note {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2580,6 +2618,46 @@ nonisolated extension Signet_Node_V1alpha1_CheckpointHave: SwiftProtobuf.Message
 
 nonisolated extension Signet_Node_V1alpha1_CheckpointUpdate: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CheckpointUpdate"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}note\0\u{3}consistency_proof\0\u{1}successions\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.note) }()
+      case 2: try { try decoder.decodeRepeatedBytesField(value: &self.consistencyProof) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.successions) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.note.isEmpty {
+      try visitor.visitSingularStringField(value: self.note, fieldNumber: 1)
+    }
+    if !self.consistencyProof.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.consistencyProof, fieldNumber: 2)
+    }
+    if !self.successions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.successions, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_CheckpointUpdate, rhs: Signet_Node_V1alpha1_CheckpointUpdate) -> Bool {
+    if lhs.note != rhs.note {return false}
+    if lhs.consistencyProof != rhs.consistencyProof {return false}
+    if lhs.successions != rhs.successions {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_LogSuccession: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".LogSuccession"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}note\0\u{3}consistency_proof\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
@@ -2605,7 +2683,7 @@ nonisolated extension Signet_Node_V1alpha1_CheckpointUpdate: SwiftProtobuf.Messa
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: Signet_Node_V1alpha1_CheckpointUpdate, rhs: Signet_Node_V1alpha1_CheckpointUpdate) -> Bool {
+  package static func ==(lhs: Signet_Node_V1alpha1_LogSuccession, rhs: Signet_Node_V1alpha1_LogSuccession) -> Bool {
     if lhs.note != rhs.note {return false}
     if lhs.consistencyProof != rhs.consistencyProof {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}

@@ -18,7 +18,8 @@ enum Migration0020LogOrigin {
                     log_origin TEXT NOT NULL,
                     log_size INTEGER NOT NULL CHECK (log_size >= 0),
                     last_record_at INTEGER,
-                    restored_at INTEGER NOT NULL
+                    restored_at INTEGER NOT NULL,
+                    reason TEXT NOT NULL CHECK (reason IN ('restored', 'rollbackProved'))
                 ) STRICT;
 
                 CREATE TABLE hold_documents (

@@ -321,7 +321,7 @@ package final class AgentCore: Sendable {
         return peer
     }
 
-    private func changeTrust<Failure: Error>(
+    func changeTrust<Failure: Error>(
         _ change: (inout AgentTrust) throws(Failure) -> Void
     ) throws(Failure) {
         try trustState.withLock { trust throws(Failure) in
@@ -340,7 +340,7 @@ package final class AgentCore: Sendable {
     }
 
     /// Whoever writes writes the newest, so that two who do so at once leave nothing older.
-    private func saveIdentity() async {
+    func saveIdentity() async {
         await disk.save(.identity) { try self.trust.identity.encoded() }
     }
 
@@ -365,8 +365,8 @@ package final class AgentCore: Sendable {
         case .trust(let bundle):
             believe(bundle)
             return false
-        case .persistSync, .recordAuditAlarm, .rememberCheckpoint, .report, .sendAcknowledgement,
-            .sendHello:
+        case .followLog, .persistSync, .recordAuditAlarm, .rememberCheckpoint, .report,
+            .sendAcknowledgement, .sendHello:
             return false
         }
         return true
@@ -377,6 +377,7 @@ package final class AgentCore: Sendable {
         switch deferred.action {
         case .disconnect(let reason):
             logger.notice("leaving the server", metadata: ["reason": "\(reason)"])
+        case .followLog(let following): await follow(following)
         case .persistSync: await persistSync()
         case .recordAuditAlarm(let text, let note):
             let evidence = Array((text + "\n\n").utf8) + note
@@ -385,7 +386,8 @@ package final class AgentCore: Sendable {
         case .report(let report): self.report(report)
         case .sendAcknowledgement(let acknowledgement):
             deferred.outlets?.sync.yield(.acknowledgement(acknowledgement))
-        case .sendHello(let hello, let mark): deferred.outlets?.sync.yield(.hello(hello, mark))
+        case .sendHello(let hello, _):
+            deferred.outlets?.sync.yield(.hello(hello, checkpointHave(withNote: true)))
         case .trust:
             for bad in trust.verifier.unusableAuthorities {
                 logger.error(
@@ -421,6 +423,7 @@ package final class AgentCore: Sendable {
         case .clockStepped(let step):
             metrics.increment(.clockSteps)
             logger.warning("the wall clock was stepped", metadata: ["by": "\(step)"])
+        case .logFollowed(let following): self.report(following)
         case .discarded(let keys):
             logger.warning("signed, but not served", metadata: ["identities": "\(keys)"])
         case .resourcesRefused(let refusals):
@@ -441,6 +444,12 @@ package final class AgentCore: Sendable {
             logger.warning(
                 "the server's datastore was restored or replaced",
                 metadata: ["from": "\(old)", "to": "\(new)"]
+            )
+        case .sync(.formerEpoch(let applied, let offered)):
+            metrics.increment(.syncAlarms, "formerEpoch")
+            logger.critical(
+                "the server of before a restore was started again; its state is not taken",
+                metadata: ["applied": "\(applied)", "offered": "\(offered)"]
             )
         case .sync(.rollback(let applied, let offered)):
             metrics.increment(.syncAlarms, "rollback")

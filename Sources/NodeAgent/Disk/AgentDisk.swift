@@ -58,6 +58,19 @@ final class AgentDisk: Sendable {
         await onQueue { self.write(file, content) }
     }
 
+    /// Removes a file, and forgets what was to be written into it; what cannot be removed is emptied
+    /// later, which says the same.
+    func remove(_ file: AgentFile) async {
+        await onQueue {
+            do {
+                try self.directory.remove(file)
+                self.written(file)
+            } catch {
+                self.failed(file, { [] }, "\(error)")
+            }
+        }
+    }
+
     /// Tries again to write what the disk refused, until cancelled.
     func run() async {
         await retry.run { await self.onQueue { self.writeUnsaved() } }

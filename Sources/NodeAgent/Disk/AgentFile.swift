@@ -15,13 +15,15 @@ package enum AgentFile: String, CaseIterable, Sendable {
     case joiningKey = "joining-key"
     /// The agent's own private key.
     case key
+    /// The newest checkpoint of a former audit log that is not proved to be in it as it ended.
+    case lostCheckpoint = "lost-checkpoint"
     /// Everything synchronised.
     case sync
 
     /// Largest content of each file that is read back.
     package var bytesMax: Int {
         switch self {
-        case .alarm, .checkpoint: 256 * 1024
+        case .alarm, .checkpoint, .lostCheckpoint: 256 * 1024
         case .identity: 4 * 1024 * 1024
         case .joiningKey, .key: 16 * 1024
         // What a subscriber may hold, with its framing.
@@ -32,7 +34,7 @@ package enum AgentFile: String, CaseIterable, Sendable {
     /// What to do about a file that must not be used.
     fileprivate var remedy: String {
         switch self {
-        case .alarm, .checkpoint:
+        case .alarm, .checkpoint, .lostCheckpoint:
             "check the server's audit log (signet audit verify), then remove the file"
         case .identity, .key:
             "restore it from a backup, or empty the directory and join again with a new token"

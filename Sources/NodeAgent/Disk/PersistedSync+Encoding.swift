@@ -6,8 +6,9 @@ package import NodeSync
 ///
 /// Not protobuf, because the whole of it must be read or none: no unknown field is skipped.
 extension PersistedSync {
-    /// The first version did not say with which capabilities it was told.
-    private static let version: UInt8 = 2
+    /// The first version did not say with which capabilities it was told, the second one not which
+    /// epochs were left.
+    private static let version: UInt8 = 3
     /// Most capabilities: a server looks at no more.
     private static let capabilitiesMax = 64
 
@@ -30,6 +31,8 @@ extension PersistedSync {
         }
         out.append(integer: UInt32(capabilities.count))
         for word in capabilities.sorted() { out.append(text: word) }
+        out.append(integer: UInt32(leftEpochs.count))
+        for epoch in leftEpochs { out.append(contentsOf: epoch.bytes) }
         return out.bytes
     }
 
@@ -51,6 +54,7 @@ extension PersistedSync {
         }
         guard let refused = input.keys(), let retained = input.keys(),
             let capabilities = version == 1 ? [] : input.words(Self.capabilitiesMax),
+            let leftEpochs = version < 3 ? [] : input.epochs(SyncSubscriber.leftEpochsMax),
             input.isAtEnd
         else { return nil }
         self.init(
@@ -58,7 +62,8 @@ extension PersistedSync {
             resources: resources,
             refused: refused,
             retained: retained,
-            capabilities: capabilities
+            capabilities: capabilities,
+            leftEpochs: leftEpochs
         )
     }
 }
@@ -129,6 +134,18 @@ private struct ByteReader {
             guard let word = text(), words.insert(word).inserted else { return nil }
         }
         return words
+    }
+
+    mutating func epochs(_ countMax: Int) -> [Epoch]? {
+        guard let count: UInt32 = integer(), count <= countMax else { return nil }
+        var epochs: [Epoch] = []
+        for _ in 0..<count {
+            guard let bytes = bytes(Epoch.byteCount), let epoch = try? Epoch(bytes: bytes) else {
+                return nil
+            }
+            epochs.append(epoch)
+        }
+        return epochs
     }
 
     mutating func keys() -> Set<ResourceKey>? {

@@ -199,7 +199,8 @@ package struct StoredAgent: Sendable {
                 "its audit key cannot be read: \(error)"
             )
         }
-        let note = try directory.read(.checkpoint)
+        // An empty one is one that should have been removed.
+        let note = try directory.read(.checkpoint).flatMap { $0.isEmpty ? nil : $0 }
         do { return try CheckpointMemory(key: auditKey, note: note) } catch {
             throw AgentFile.checkpoint.damaged(directory.path(of: .checkpoint), "\(error)")
         }

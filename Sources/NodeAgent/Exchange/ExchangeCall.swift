@@ -101,7 +101,7 @@ struct TokenExchanging {
     let core: AgentCore
 
     func exchange(_ call: ExchangeCall, on node: ServerConnection.Node) async {
-        let mark = core.ask { $0.audit.mark }
+        let (mark, have) = (core.ask { $0.audit.mark }, core.checkpointHave())
         do {
             let response = try await node.exchangeToken(
                 .with { request in
@@ -110,7 +110,7 @@ struct TokenExchanging {
                     request.variables = call.grant.variables
                     request.subjectToken = call.subjectToken
                     request.audience = call.audience
-                    if let mark { request.checkpointHave = mark.message }
+                    request.checkpointHave = have
                 },
                 options: .besideStream(timeout: Self.callTimeMax)
             )

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import AuditLog
 package import NodeSync
 package import SPIFFE
 
@@ -13,6 +14,9 @@ extension AgentLogic {
         case connect
         /// End the stream, then call `disconnected`.
         case disconnect(reason: String)
+        /// Write the last note of the log that ended, if it is not proved to be in it, as evidence;
+        /// forget it otherwise, and write the identity with the key of the log that follows.
+        case followLog(CheckpointMemory.Following)
         /// Write `persistedSync` to disk before anything that follows. A failure is the operator's
         /// concern and stops nothing.
         case persistSync
@@ -60,6 +64,8 @@ extension AgentLogic {
         case clockStepped(Duration)
         /// Signed certificates that may not be served.
         case discarded([IdentityKey])
+        /// The server was restored and has another audit log, whose key the former one has signed.
+        case logFollowed(CheckpointMemory.Following)
         /// Resources of the server that this version cannot read, or that are not for this node.
         case resourcesRefused([ResourceRefusal])
         case signingProblem(IdentityKey, String)
@@ -98,7 +104,7 @@ package enum SigningResult: Hashable, Sendable {
     /// Not signed, or what came back does not verify; worth another try.
     case failed(String)
     /// Signed and verified.
-    case issued(IssuedSVID)
+    case issued(NodeSync.IssuedSVID)
     /// The server said no.
     case refused(String)
 }

@@ -307,6 +307,7 @@ package struct AgentLogic: Sendable {
     /// - Parameters:
     ///   - note: The signed note; empty if the server has nothing newer.
     ///   - path: The consistency proof.
+    ///   - successions: How its log follows the one that was remembered.
     ///   - asked: `audit.mark` when the question was sent.
     ///   - now: Both clocks.
     ///   - generator: Where jitter comes from.
@@ -314,16 +315,21 @@ package struct AgentLogic: Sendable {
     package mutating func checkpointReceived(
         note: [UInt8],
         path: [[UInt8]],
+        successions: [ReceivedSuccession] = [],
         asked: CheckpointMark?,
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
-        guard !note.isEmpty else { return [] }
+        let actions = audit.followed(successions).flatMap { following in
+            [.followLog(following), .report(.logFollowed(following))] as [Action]
+        }
+        guard !note.isEmpty else { return actions }
         switch audit.received(note: note, path: path, asked: asked) {
-        case .nothing: return []
-        case .remember(let note): return [.rememberCheckpoint(note: note)]
+        case .nothing: return actions
+        case .remember(let note): return actions + [.rememberCheckpoint(note: note)]
         case .alarm(let reason):
-            return [.recordAuditAlarm(reason, note: note), .report(.auditContradiction(reason))]
+            return actions
+                + [.recordAuditAlarm(reason, note: note), .report(.auditContradiction(reason))]
                 + finish(now: now, using: &generator)
         }
     }

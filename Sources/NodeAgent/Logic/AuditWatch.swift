@@ -4,12 +4,27 @@ package import AuditLog
 
 /// A remembered state of the audit log, from which the server proves the next one.
 package struct CheckpointMark: Hashable, Sendable {
+    /// The name of the log.
+    package let origin: String
     package let size: UInt64
     package let root: MerkleHash
 
-    package init(size: UInt64, root: MerkleHash) {
+    package init(origin: String, size: UInt64, root: MerkleHash) {
+        self.origin = origin
         self.size = size
         self.root = root
+    }
+}
+
+/// A succession as an answer has it: the signed note, and the consistency proof from what was
+/// remembered to the end that it names.
+package struct ReceivedSuccession: Hashable, Sendable {
+    package let note: [UInt8]
+    package let path: [[UInt8]]
+
+    package init(note: [UInt8], path: [[UInt8]]) {
+        self.note = note
+        self.path = path
     }
 }
 
@@ -34,9 +49,40 @@ package struct AuditWatch: Sendable {
         self.alarm = alarm
     }
 
+    /// Most logs that an answer leads over, as many as a server sends.
+    package static let successionsMax = 16
+
+    /// The key of the log that is remembered.
+    package var key: NoteVerifierKey { memory.key }
+
+    /// The note that is remembered; nil before the first.
+    package var note: [UInt8]? { memory.latest?.note }
+
     /// What to send with the next request; nil before the first checkpoint.
     package var mark: CheckpointMark? {
-        memory.latest.map { CheckpointMark(size: $0.checkpoint.size, root: $0.checkpoint.root) }
+        memory.latest.map {
+            CheckpointMark(
+                origin: memory.key.name,
+                size: $0.checkpoint.size,
+                root: $0.checkpoint.root
+            )
+        }
+    }
+
+    /// Successions came with an answer, one after the other.
+    ///
+    /// - Returns: How each was followed, in order. What is not signed by the key of the log that is
+    ///   remembered then is passed over.
+    package mutating func followed(
+        _ successions: [ReceivedSuccession]
+    ) -> [CheckpointMemory.Following] {
+        successions.prefix(Self.successionsMax).compactMap { received in
+            let hashes = received.path.compactMap { MerkleHash($0) }
+            return memory.follow(
+                received.note,
+                proof: hashes.count == received.path.count ? hashes : nil
+            )
+        }
     }
 
     /// A checkpoint came with an answer.
@@ -52,6 +98,8 @@ package struct AuditWatch: Sendable {
         path: [[UInt8]],
         asked: CheckpointMark?
     ) -> Verdict {
+        // It was asked of the log before: what is remembered of this one is newer.
+        if let asked, asked.origin != memory.key.name, memory.latest != nil { return .nothing }
         switch memory.received(note: note, proof: proof(note, path, from: asked)) {
         case .alarm(let reason):
             let isNew = alarm == nil

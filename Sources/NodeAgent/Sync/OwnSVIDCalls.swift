@@ -17,13 +17,13 @@ struct OwnSVIDCalls {
 
     /// Renews on the open connection.
     func renew(on node: ServerConnection.Node) async {
-        let mark = core.ask { $0.audit.mark }
+        let (mark, have) = (core.ask { $0.audit.mark }, core.checkpointHave())
         do {
             let csr = try core.key.certificateRequest()
             let message = try await node.renew(
                 .with {
                     $0.csr = Data(csr)
-                    if let mark { $0.checkpointHave = mark.message }
+                    $0.checkpointHave = have
                 },
                 options: .besideStream(timeout: FirstContact.callTimeout)
             )
@@ -47,7 +47,7 @@ struct OwnSVIDCalls {
             do {
                 let (core, name) = (core, core.name)
                 let csr = try core.key.certificateRequest()
-                let mark = core.ask { $0.audit.mark }
+                let (mark, have) = (core.ask { $0.audit.mark }, core.checkpointHave())
                 let call = try AnonymousCall(
                     to: address,
                     server: .required { try await core.verifyServer($0) }
@@ -57,7 +57,7 @@ struct OwnSVIDCalls {
                         .with {
                             $0.csr = Data(csr)
                             $0.agentName = name
-                            if let mark { $0.checkpointHave = mark.message }
+                            $0.checkpointHave = have
                         },
                         options: .oneAnswer
                     )

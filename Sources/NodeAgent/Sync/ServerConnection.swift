@@ -18,7 +18,7 @@ internal import Telemetry
 /// What goes out on the sync stream.
 package enum SyncOutgoing: Sendable {
     case acknowledgement(SyncAcknowledgement)
-    case hello(SyncHello, CheckpointMark?)
+    case hello(SyncHello, Signet_Node_V1alpha1_CheckpointHave)
     case proxies([AttachedProxy])
     case reply(Signet_Node_V1alpha1_QueryReply)
 }
@@ -240,26 +240,17 @@ extension SyncOutgoing {
         .with {
             switch self {
             case .acknowledgement(let acknowledgement): $0.ack = acknowledgement.message
-            case .hello(let hello, let mark):
+            case .hello(let hello, let have):
                 $0.hello = .with {
                     if let have = hello.have { $0.have = have.message }
                     $0.agentVersion = SignetVersion.current
                     $0.capabilities = hello.capabilities.sorted()
-                    if let mark { $0.checkpointHave = mark.message }
+                    $0.checkpointHave = have
                 }
             case .proxies(let proxies):
                 $0.proxyReport = .with { $0.proxies = proxies.map(\.message) }
             case .reply(let reply): $0.queryReply = reply
             }
-        }
-    }
-}
-
-extension CheckpointMark {
-    var message: Signet_Node_V1alpha1_CheckpointHave {
-        .with {
-            $0.size = size
-            $0.root = Data(root.bytes)
         }
     }
 }
@@ -270,12 +261,19 @@ extension AgentCore {
         _ update: Signet_Node_V1alpha1_CheckpointUpdate,
         asked: CheckpointMark?
     ) {
-        guard !update.note.isEmpty else { return }
+        guard !update.note.isEmpty || !update.successions.isEmpty else { return }
         let path = update.consistencyProof.map { Array($0) }
+        let successions = update.successions.map {
+            ReceivedSuccession(
+                note: Array($0.note.utf8),
+                path: $0.consistencyProof.map { Array($0) }
+            )
+        }
         transition {
             $0.checkpointReceived(
                 note: Array(update.note.utf8),
                 path: path,
+                successions: successions,
                 asked: asked,
                 now: $1,
                 using: &$2

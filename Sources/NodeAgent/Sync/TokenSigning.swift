@@ -25,12 +25,12 @@ package struct TokenSigning {
     }
 
     private func answer(_ call: TokenCall, on node: ServerConnection.Node) async -> Bool {
-        let mark = core.ask { $0.audit.mark }
+        let (mark, have) = (core.ask { $0.audit.mark }, core.checkpointHave())
         do {
             let response = try await node.signJWTSVIDs(
                 .with { request in
                     request.requests = call.flights.map(\.message)
-                    if let mark { request.checkpointHave = mark.message }
+                    request.checkpointHave = have
                 },
                 options: .besideStream(timeout: TokenDesk.waitMax)
             )

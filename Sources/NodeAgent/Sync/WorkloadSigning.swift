@@ -15,7 +15,7 @@ struct WorkloadSigning {
     let core: AgentCore
 
     func sign(_ batch: SigningBatch, on node: ServerConnection.Node) async {
-        let mark = core.ask { $0.audit.mark }
+        let (mark, have) = (core.ask { $0.audit.mark }, core.checkpointHave())
         var results: [IdentityKey: SigningResult] = [:]
         do {
             var keys: [NodeKey] = []
@@ -26,7 +26,7 @@ struct WorkloadSigning {
                     keys.append(key)
                     request.requests.append(item.message(csr: csr))
                 }
-                if let mark { request.checkpointHave = mark.message }
+                request.checkpointHave = have
             }
             let response = try await node.signX509SVIDs(
                 request,

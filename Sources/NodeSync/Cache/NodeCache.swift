@@ -82,6 +82,9 @@ package struct NodeCache: Sendable {
     private var classNumber = 0
     private(set) var revocations = RevocationSet()
     private(set) var lists = RevocationListShelf()
+    /// Authorities that left the own bundle when it changed last: peers believe what they signed no
+    /// more.
+    private var leftAuthorities: Set<[UInt8]> = []
     private var deadlines = DeadlineQueue<Date, CacheDeadline>()
     private var timerAt: Date?
 
@@ -200,6 +203,7 @@ package struct NodeCache: Sendable {
             switch change {
             case .attested(let new): attested = new
             case .bundle(let bundle):
+                noteLeaving(of: bundle)
                 bundles[bundle.trustDomain] = bundle
                 reviewUsers(of: bundle.trustDomain)
             case .bundleRemoved(let trustDomain):
@@ -283,6 +287,15 @@ package struct NodeCache: Sendable {
 
     // MARK: Steps
 
+    /// Notes which authorities the own bundle has lost, usually after all that they signed has ended.
+    private mutating func noteLeaving(of bundle: TrustBundle) {
+        guard bundle.trustDomain == trustDomain, let before = bundles[trustDomain],
+            before.allAuthorities != bundle.allAuthorities
+        else { return }
+        leftAuthorities = before.authorityKeyIDs.subtracting(bundle.authorityKeyIDs)
+        pending.recheckRevocations = true
+    }
+
     private mutating func put(_ entry: RegistrationEntry, now: Date) {
         let old = entries[entry.id]
         if old?.entry.workloadSelectors != entry.workloadSelectors {
@@ -364,7 +377,8 @@ package struct NodeCache: Sendable {
             let key = new.key
             guard let identity = identities[key], let entry = entry(of: key),
                 new.svid.notAfter > now, isWithin(new, entry),
-                !revocations.revokes(new, on: node.name)
+                !revocations.revokes(new, on: node.name),
+                !leftAuthorities.contains(new.authorityKeyID)
             else {
                 discarded.append(key)
                 continue
@@ -415,7 +429,9 @@ package struct NodeCache: Sendable {
         if pending.recheckRevocations {
             for (key, identity) in identities {
                 guard let issued = identity.issued else { continue }
-                if revocations.revokes(issued, on: node.name) {
+                if revocations.revokes(issued, on: node.name)
+                    || leftAuthorities.contains(issued.authorityKeyID)
+                {
                     withdraw(key)
                 } else if pending.newlyTainted.contains(issued.authorityKeyID) {
                     pending.tainted.insert(key)

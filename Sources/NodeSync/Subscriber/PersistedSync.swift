@@ -18,19 +18,23 @@ package struct PersistedSync: Hashable, Sendable {
     /// What the agent said it understands when all of this was told to it: who understands more
     /// lacks what he was not told.
     package let capabilities: Set<String>
+    /// The epochs that were followed by others, the last ones, the oldest first: nobody goes back.
+    package let leftEpochs: [Epoch]
 
     package init(
         revision: Revision,
         resources: [ResourceKey: [UInt8]],
         refused: Set<ResourceKey> = [],
         retained: Set<ResourceKey> = [],
-        capabilities: Set<String> = []
+        capabilities: Set<String> = [],
+        leftEpochs: [Epoch] = []
     ) {
         self.revision = revision
         self.resources = resources
         self.refused = refused
         self.retained = retained
         self.capabilities = capabilities
+        self.leftEpochs = leftEpochs
     }
 
     /// The same without the resources of a type, which is not wanted any more.
@@ -40,7 +44,8 @@ package struct PersistedSync: Hashable, Sendable {
             resources: resources.filter { $0.key.type != type },
             refused: refused.filter { $0.type != type },
             retained: retained,
-            capabilities: capabilities
+            capabilities: capabilities,
+            leftEpochs: leftEpochs
         )
     }
 }

@@ -31,6 +31,9 @@ package struct SyncSubscriber: Sendable {
     package enum Alarm: Hashable, Sendable {
         /// The publisher began a new epoch: its datastore was restored or replaced.
         case epochChanged(from: Epoch, to: Epoch)
+        /// The publisher offers the state of an epoch that another one has followed: the machine of
+        /// before a restore was started again. What is applied stays in force.
+        case formerEpoch(applied: Revision, offered: Epoch)
         /// The publisher offers an older state of the same epoch: its datastore went back, or
         /// somebody else speaks for it. What is applied stays in force.
         case rollback(applied: Revision, offered: UInt64)
@@ -39,6 +42,8 @@ package struct SyncSubscriber: Sendable {
     /// How often a watermark alone is written to disk: a restart before that costs an empty
     /// Delta, more often costs flash wear on every agent.
     package static let watermarkPersistInterval: Duration = .seconds(600)
+    /// Most epochs that are remembered after they were left: one for each restore.
+    package static let leftEpochsMax = 16
 
     private enum Phase: Equatable, Sendable {
         /// Before `started`.
@@ -80,6 +85,8 @@ package struct SyncSubscriber: Sendable {
     /// Of refused resources: the revision whose state of them is in force.
     private var lastGood: [ResourceKey: Revision] = [:]
     private var retained: Set<ResourceKey>
+    /// The oldest first.
+    private var leftEpochs: [Epoch]
     private var needsSnapshot: Bool
     private var phase = Phase.new
     private var assembly: SnapshotAssembly?
@@ -99,6 +106,7 @@ package struct SyncSubscriber: Sendable {
         revision = persisted?.revision
         resources = persisted?.resources ?? [:]
         retained = persisted?.retained ?? []
+        leftEpochs = persisted?.leftEpochs ?? []
         let lacksNothing = persisted.map { $0.refused.isEmpty && told == capabilities }
         needsSnapshot = !(lacksNothing ?? true)
         resourceBytes = Self.sizeBytes(resources)
@@ -115,7 +123,8 @@ package struct SyncSubscriber: Sendable {
                 resources: resources,
                 refused: Set(refused.keys),
                 retained: retained,
-                capabilities: toldWith
+                capabilities: toldWith,
+                leftEpochs: leftEpochs
             )
         }
     }
@@ -247,6 +256,7 @@ package struct SyncSubscriber: Sendable {
         if application.isComplete { toldWith = capabilities }
         var actions: [Action] = [.persist]
         if let previous, previous != application.revision.epoch {
+            leftEpochs = Array((leftEpochs + [previous]).suffix(Self.leftEpochsMax))
             actions.append(.alarm(.epochChanged(from: previous, to: application.revision.epoch)))
         }
         guard phase == .streaming else { return actions }
@@ -289,6 +299,9 @@ package struct SyncSubscriber: Sendable {
         guard assembly == nil else { throw .snapshotOutOfOrder }
         if let revision, offered.epoch == revision.epoch, offered.number < revision.number {
             return alarm(revision, offered.number)
+        }
+        if let revision, leftEpochs.contains(offered.epoch) {
+            return [.alarm(.formerEpoch(applied: revision, offered: offered.epoch))] + end(nil)
         }
         assembly = SnapshotAssembly(revision: offered)
         return []

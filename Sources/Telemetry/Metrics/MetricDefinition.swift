@@ -124,7 +124,8 @@ extension Metric {
         case .agentsKnown: "Agents that have attested and are not evicted."
         case .attestationDuration: "Time to tell what a calling workload is."
         case .attestations: "Attestations, readmissions and renewals of nodes, by result."
-        case .auditAlarms: "Checkpoints of the audit log that contradict remembered ones."
+        case .auditAlarms:
+            "Checkpoints of the audit log that contradict remembered ones, and logs that a restore began."
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."

@@ -32,6 +32,20 @@ extension GoldenRecord {
             """#
         ),
         GoldenRecord(
+            .rollbackProved(
+                SetBackProof(
+                    agent: agent,
+                    seenSize: 4711,
+                    seenRoot: MerkleHash([UInt8](repeating: 0xAB, count: 32)) ?? .emptyRoot,
+                    size: 4000
+                )
+            ),
+            by: .spiffe(agent),
+            #"""
+            {"actor":"spiffe://example.org/signet/agent/web-1","agent":"spiffe://example.org/signet/agent/web-1","event":"rollbackProved","seenRoot":"abababababababababababababababababababababababababababababababab","seenSize":4711,"size":4000,"time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
             .serverRecovered(
                 ServerRecovery(agents: 0, authorities: 1, documents: 3, keys: 0, nodes: 2)
             ),

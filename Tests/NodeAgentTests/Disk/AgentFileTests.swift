@@ -33,7 +33,8 @@ import Testing
             ],
             refused: [ResourceKey(.document, "d")],
             retained: [ResourceKey(.revocation, "r")],
-            capabilities: ["proxy", "revocationLists"]
+            capabilities: ["proxy", "revocationLists"],
+            leftEpochs: [try Epoch(bytes: Array(repeating: 9, count: Epoch.byteCount))]
         )
     }
 
@@ -116,10 +117,15 @@ import Testing
         let bytes = state.encoded
         #expect(PersistedSync(encoded: bytes) == state)
         #expect(PersistedSync(encoded: bytes + [0]) == nil)
-        #expect(PersistedSync(encoded: [3] + bytes.dropFirst()) == nil)
-        // As a release wrote it that did not say with what it was told.
+        #expect(PersistedSync(encoded: [4] + bytes.dropFirst()) == nil)
+        // As releases wrote it that did not say which epochs were left, or with what it was told.
+        let epochs = 4 + Epoch.byteCount
+        let former = try #require(PersistedSync(encoded: [2] + bytes.dropFirst().dropLast(epochs)))
+        #expect(former.capabilities == state.capabilities && former.leftEpochs.isEmpty)
         let words = 4 + 2 + "proxy".utf8.count + 2 + "revocationLists".utf8.count
-        let old = try #require(PersistedSync(encoded: [1] + bytes.dropFirst().dropLast(words)))
+        let old = try #require(
+            PersistedSync(encoded: [1] + bytes.dropFirst().dropLast(epochs + words))
+        )
         #expect(old.resources == state.resources && old.retained == state.retained)
         #expect(old.capabilities == [])
         for count in bytes.indices {

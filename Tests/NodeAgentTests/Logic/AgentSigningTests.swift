@@ -231,7 +231,8 @@ import Testing
         let second = try world.note(size: 2, root: MerkleHash(left: one, right: two))
         #expect(agent.checkpoint(first, [], nil) == [.rememberCheckpoint(note: first)])
         let mark = try #require(agent.logic.audit.mark)
-        #expect(mark == CheckpointMark(size: 1, root: one))
+        let origin = agent.logic.audit.key.name
+        #expect(mark == CheckpointMark(origin: origin, size: 1, root: one))
         #expect(
             agent.checkpoint(second, [two.bytes], mark) == [.rememberCheckpoint(note: second)]
         )

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import AuditLog
 import CAServer
 import FoundationEssentials
 import NodeAgent
@@ -80,6 +81,10 @@ final class AgentProcess {
         case .condition: break
         case .connect: connect()
         case .disconnect: endStream()
+        case .followLog(let following):
+            if !following.isProved { machine.alarms.append("records lost") }
+            identity.auditKey = following.succession.newKey.description
+            try machine.write(identity.encoded(), to: .identity)
         case .persistSync: try persistSync()
         case .recordAuditAlarm(let reason, let note):
             machine.alarms.append(reason)
@@ -123,7 +128,7 @@ final class AgentProcess {
             scheduler.note("\(machine.name) notices a clock step of \(step.inSeconds)")
         case .signingProblem(let key, let reason):
             scheduler.note("\(machine.name) has no new SVID for \(key.spiffeID.path): \(reason)")
-        case .clockSkewed, .discarded, .resourcesRefused: break
+        case .clockSkewed, .discarded, .logFollowed, .resourcesRefused: break
         }
     }
 
