@@ -149,11 +149,11 @@ package struct LogReplay: Sendable {
                 throw .otherServer(event.serverID, index: index)
             }
             return []
-        // Nothing of these is in the database, or (tokens for nodes) it must not come back; what a
-        // restore made of it is `followed`.
-        case .clockRefused, .decisionDigest, .federatedBundleRefused, .requestRefused,
-            .rollbackProved, .serverRecovered, .serverRestored, .tokenCreated,
-            .unauthenticatedSummary:
+        // Nothing of these is in the database, or (tokens for nodes, what others were asked to
+        // approve) it must not come back; what a restore made of it is `followed`.
+        case .changeApproved, .changeDropped, .changeProposed, .clockRefused, .decisionDigest,
+            .federatedBundleRefused, .requestRefused, .rollbackProved, .serverRecovered,
+            .serverRestored, .tokenCreated, .unauthenticatedSummary:
             return []
         }
     }
