@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What certifies the authorities of a server that has `upstream` in its configuration
+/// (docs/decisions/0020-authorities-under-another.md).
+///
+/// Nothing that it says is believed: the server holds every chain to `UpstreamChain` before it
+/// publishes an authority, and every `UpstreamTrust` to its limits.
+package protocol UpstreamAuthority: Sendable {
+    /// As in the configuration; a label of metrics.
+    var kind: UpstreamKind { get }
+
+    /// Has a key certified as an authority's.
+    ///
+    /// Called from a task that nothing else waits for; it has to come back within
+    /// `UpstreamLimits.answerDuration`, and when it is cancelled. The same key may be asked for
+    /// again.
+    ///
+    /// - Parameter request: The key and what its certificate shall be.
+    /// - Returns: DER of the certificate for the key and of those above it, in order, without the
+    ///   root.
+    /// - Throws: `UpstreamError` in the words of what failed.
+    func certify(_ request: UpstreamRequest) async throws(UpstreamError) -> [[UInt8]]
+
+    /// Tells what is above, whole each time and first at once, whenever it changes.
+    ///
+    /// Returns when the task is cancelled, or when nothing will change any more; after an error it is
+    /// called again.
+    ///
+    /// - Parameter tell: Called with each state, one at a time.
+    /// - Throws: `UpstreamError` in the words of what failed; what was told before stays.
+    func watch(
+        _ tell: @Sendable (UpstreamTrust) async -> Void
+    ) async throws(UpstreamError)
+}
+
+/// The kinds of upstream authority, as `upstream` writes them.
+package enum UpstreamKind: String, Hashable, Sendable, CaseIterable {
+    /// Another Signet server, through the agent of this machine.
+    case agent
+    /// A key of this server, certified by hand below an offline root.
+    case disk
+    /// A process at a Unix socket.
+    case service
+}
+
+/// A key that shall be an authority's.
+package struct UpstreamRequest: Hashable, Sendable {
+    /// DER of a PKCS #10 request, signed with the key; it says what the certificate shall say.
+    package let csr: [UInt8]
+    /// How long from now the certificate shall be valid, in whole seconds.
+    package let lifetimeSeconds: Int64
+
+    package init(csr: [UInt8], lifetimeSeconds: Int64) {
+        (self.csr, self.lifetimeSeconds) = (csr, lifetimeSeconds)
+    }
+}
+
+/// What an upstream says of what is above.
+package struct UpstreamTrust: Hashable, Sendable {
+    /// DER of each self-signed root; one that is missing is configured no more.
+    package let roots: [[UInt8]]
+    /// Key IDs (`KeyIdentifier`) that the upstream has revoked.
+    package let revokedKeyIDs: Set<[UInt8]>
+
+    package init(roots: [[UInt8]], revokedKeyIDs: Set<[UInt8]> = []) {
+        (self.roots, self.revokedKeyIDs) = (roots, revokedKeyIDs)
+    }
+
+    /// What is wrong with it, so that the last one stays; nil if nothing is.
+    package var problem: String? {
+        if roots.isEmpty { return "the upstream names no root" }
+        if roots.count > UpstreamLimits.rootsMax {
+            return "the upstream names more than \(UpstreamLimits.rootsMax) roots"
+        }
+        if revokedKeyIDs.count > UpstreamLimits.revokedMax {
+            return "the upstream names more than \(UpstreamLimits.revokedMax) revoked keys"
+        }
+        return nil
+    }
+}
+
+/// How much of an upstream is listened to.
+package enum UpstreamLimits {
+    /// Longest wait for a certificate.
+    package static let answerDuration: Duration = .seconds(30)
+    /// Most bytes of one answer.
+    package static let answerBytesMax = 256 * 1024
+    /// Most revoked keys that an upstream names.
+    package static let revokedMax = 4_096
+    /// Most roots that an upstream names: half of what a bundle holds.
+    package static let rootsMax = 32
+}
+
+/// Why an upstream gives no certificate, or does not say what is above.
+package enum UpstreamError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Its answer breaks a rule of `UpstreamChain` (`upstreamRefused`).
+    case refused(String)
+    /// It cannot be used at the moment; one sentence that says what and where.
+    case unavailable(String)
+
+    package var description: String {
+        switch self {
+        case .refused(let rule): "upstreamRefused: \(rule)"
+        case .unavailable(let sentence): sentence
+        }
+    }
+}
