@@ -365,7 +365,7 @@ let package = Package(
                 "ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .grpc, .protobuf,
             ]
         ),
-        tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", .grdb]),
+        tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", "TestPKI", .grdb]),
         tests(
             "DecisionLogTests",
             ["ControlAPIProtos", "DecisionLog", "HTTPSemantics", .crypto, .protobuf]

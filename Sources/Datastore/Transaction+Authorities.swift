@@ -3,6 +3,7 @@
 package import FoundationEssentials
 internal import GRDB
 internal import NodeSync
+package import SPIFFE
 
 /// One authority of a server; its private key is a file of the server, never a row.
 package struct AuthorityRecord: Hashable, Sendable, Identifiable {
@@ -25,6 +26,8 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
     package let activatedAt: Date?
     package let notBefore: Date
     package let notAfter: Date
+    /// What certified it; nil if it is self-signed.
+    package let ancestry: AuthorityAncestry?
     /// Nil of an authority that was never distrusted.
     package let distrust: AuthorityDistrust?
 
@@ -38,6 +41,7 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
         activatedAt: Date?,
         notBefore: Date,
         notAfter: Date,
+        ancestry: AuthorityAncestry? = nil,
         distrust: AuthorityDistrust? = nil
     ) {
         self.id = id
@@ -49,6 +53,7 @@ package struct AuthorityRecord: Hashable, Sendable, Identifiable {
         self.activatedAt = activatedAt
         self.notBefore = notBefore
         self.notAfter = notAfter
+        self.ancestry = ancestry
         self.distrust = distrust
     }
 
@@ -141,8 +146,8 @@ extension Transaction {
             """
             INSERT INTO authorities (id, server_id, state, certificate_der, token_key, published_at,
                 activated_at, not_before, not_after, tainted_at, revoked_at, distrust_reason,
-                distrusted_by)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                distrusted_by, issuer, chain, root)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET server_id = excluded.server_id,
                 state = excluded.state, certificate_der = excluded.certificate_der,
                 token_key = excluded.token_key,
@@ -150,7 +155,8 @@ extension Transaction {
                 not_before = excluded.not_before, not_after = excluded.not_after,
                 tainted_at = excluded.tainted_at, revoked_at = excluded.revoked_at,
                 distrust_reason = excluded.distrust_reason,
-                distrusted_by = excluded.distrusted_by
+                distrusted_by = excluded.distrusted_by,
+                issuer = excluded.issuer, chain = excluded.chain, root = excluded.root
             """,
             [
                 authority.id, authority.serverID, authority.state,
@@ -161,8 +167,14 @@ extension Transaction {
                 authority.distrust?.taintedAt?.storedMilliseconds,
                 authority.distrust?.revokedAt?.storedMilliseconds, authority.distrust?.reason,
                 authority.distrust?.actor,
+                authority.ancestry?.issuerID, try authority.ancestry.flatMap(Self.stored),
+                authority.ancestry?.rootID,
             ]
         )
+    }
+
+    private static func stored(_ ancestry: AuthorityAncestry) throws(DatastoreError) -> String? {
+        try storedJSON(ancestry.chain.map { $0.stored.base64EncodedString() })
     }
 
     /// Records under `number` that agents are to know an authority as distrusted in another way than
@@ -230,13 +242,31 @@ extension AuthorityRecord {
             activatedAt: try row.optionalDate("activated_at"),
             notBefore: try row.date("not_before"),
             notAfter: try row.date("not_after"),
+            ancestry: try row.ancestry(),
             distrust: try AuthorityDistrust(row)
         )
     }
 }
 
+extension Row {
+    /// What certified an authority; NULL of one that is self-signed.
+    fileprivate func ancestry() throws(DatastoreError) -> AuthorityAncestry? {
+        guard let rootID = try optional("root", as: String.self) else { return nil }
+        var chain: [[UInt8]] = []
+        for text in try json("chain", default: [String]()) {
+            guard let der = Data(base64Encoded: text) else {
+                throw .corrupt("column chain holds no base64")
+            }
+            chain.append(Array(der))
+        }
+        do throws(LeafCertificateError) {
+            return try AuthorityAncestry(chain: chain, rootID: rootID)
+        } catch { throw .corrupt("column chain holds no certificates: \(error)") }
+    }
+}
+
 extension AuthorityDistrust {
-    fileprivate init?(_ row: Row) throws(DatastoreError) {
+    init?(_ row: Row) throws(DatastoreError) {
         let actor: String? = try row.optional("distrusted_by")
         guard let actor else { return nil }
         self.init(

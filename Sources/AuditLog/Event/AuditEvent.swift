@@ -50,6 +50,9 @@ package enum AuditEvent: Hashable, Sendable {
     case revocationListSigned(RevocationListSigning)
     /// The server was set back to an older state.
     case rollbackProved(SetBackProof)
+    case rootPublished(RootPublication)
+    /// A root is configured no more, and nothing is below it.
+    case rootRemoved(RootRemoval)
     /// Somebody ended the hold of a server that was restored.
     case serverRecovered(ServerRecovery)
     /// The first record of a log that a restore began.
@@ -58,6 +61,10 @@ package enum AuditEvent: Hashable, Sendable {
     case svidsIssued(SVIDIssuance)
     case tokenCreated(TokenCreation)
     case unauthenticatedSummary(UnauthenticatedSummary)
+    /// What is above authorities is trusted no more, nor are these.
+    case upstreamRevoked(UpstreamDistrustAct)
+    /// What authorities below it signed is being replaced.
+    case upstreamTainted(UpstreamDistrustAct)
 
     /// The names of the cases, as leaves write them.
     package enum Name: String, CaseIterable, Sendable {
@@ -93,12 +100,16 @@ package enum AuditEvent: Hashable, Sendable {
         case requestRefused
         case revocationListSigned
         case rollbackProved
+        case rootPublished
+        case rootRemoved
         case serverRecovered
         case serverRestored
         case serverStarted
         case svidsIssued
         case tokenCreated
         case unauthenticatedSummary
+        case upstreamRevoked
+        case upstreamTainted
     }
 
     package var name: Name {
@@ -135,12 +146,16 @@ package enum AuditEvent: Hashable, Sendable {
         case .requestRefused: .requestRefused
         case .revocationListSigned: .revocationListSigned
         case .rollbackProved: .rollbackProved
+        case .rootPublished: .rootPublished
+        case .rootRemoved: .rootRemoved
         case .serverRecovered: .serverRecovered
         case .serverRestored: .serverRestored
         case .serverStarted: .serverStarted
         case .svidsIssued: .svidsIssued
         case .tokenCreated: .tokenCreated
         case .unauthenticatedSummary: .unauthenticatedSummary
+        case .upstreamRevoked: .upstreamRevoked
+        case .upstreamTainted: .upstreamTainted
         }
     }
 
@@ -176,12 +191,15 @@ package enum AuditEvent: Hashable, Sendable {
         case .requestRefused(let payload): payload
         case .revocationListSigned(let payload): payload
         case .rollbackProved(let payload): payload
+        case .rootPublished(let payload): payload
+        case .rootRemoved(let payload): payload
         case .serverRecovered(let payload): payload
         case .serverRestored(let payload): payload
         case .serverStarted(let payload): payload
         case .svidsIssued(let payload): payload
         case .tokenCreated(let payload): payload
         case .unauthenticatedSummary(let payload): payload
+        case .upstreamRevoked(let payload), .upstreamTainted(let payload): payload
         }
     }
 
@@ -220,12 +238,16 @@ package enum AuditEvent: Hashable, Sendable {
             case .requestRefused: .requestRefused(try .init(&fields))
             case .revocationListSigned: .revocationListSigned(try .init(&fields))
             case .rollbackProved: .rollbackProved(try .init(&fields))
+            case .rootPublished: .rootPublished(try .init(&fields))
+            case .rootRemoved: .rootRemoved(try .init(&fields))
             case .serverRecovered: .serverRecovered(try .init(&fields))
             case .serverRestored: .serverRestored(try .init(&fields))
             case .serverStarted: .serverStarted(try .init(&fields))
             case .svidsIssued: .svidsIssued(try .init(&fields))
             case .tokenCreated: .tokenCreated(try .init(&fields))
             case .unauthenticatedSummary: .unauthenticatedSummary(try .init(&fields))
+            case .upstreamRevoked: .upstreamRevoked(try .init(&fields))
+            case .upstreamTainted: .upstreamTainted(try .init(&fields))
             }
     }
 

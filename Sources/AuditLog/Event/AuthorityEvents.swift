@@ -21,6 +21,23 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
     package let tokenKeyID: String?
     /// The public half of that key (SubjectPublicKeyInfo); nil without one, and in leaves as above.
     package let tokenKey: [UInt8]?
+    /// What certified it; nil if it is self-signed.
+    package let above: Above?
+
+    /// What is above an authority.
+    package struct Above: Hashable, Sendable {
+        /// DER of the certificates between it and its root, from the issuer upwards.
+        package let chain: [[UInt8]]
+        /// The computed key IDs of the issuer and of the root, which are the same without a chain.
+        package let issuer: [UInt8]
+        package let root: [UInt8]
+
+        package init(chain: [[UInt8]], issuer: [UInt8], root: [UInt8]) {
+            self.chain = chain
+            self.issuer = issuer
+            self.root = root
+        }
+    }
 
     /// What an authority's key is and where it is kept.
     package struct Key: Hashable, Sendable {
@@ -44,8 +61,10 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
         key: Key?,
         tokenKeyID: String? = nil,
         certificate: [UInt8]? = nil,
-        tokenKey: [UInt8]? = nil
+        tokenKey: [UInt8]? = nil,
+        above: Above? = nil
     ) {
+        self.above = above
         self.certificate = certificate
         self.tokenKey = tokenKey
         self.key = key
@@ -61,6 +80,11 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
         fields.set("authority", authority)
         if let certificate { fields.set("certificate", base64: certificate) }
         fields.set("certificateSHA256", certificateSHA256)
+        if let above {
+            fields.set("chain", above.chain.map { Base64.text($0) })
+            fields.set("issuer", above.issuer)
+            fields.set("root", above.root)
+        }
         if let key {
             fields.set("keyStorage", key.storage)
             fields.set("keyType", key.type)
@@ -86,7 +110,13 @@ package struct AuthorityPreparation: Hashable, Sendable, AuditPayload {
                 ) : nil,
             tokenKeyID: fields.has("tokenKeyID") ? try fields.text("tokenKeyID") : nil,
             certificate: fields.has("certificate") ? try fields.base64("certificate") : nil,
-            tokenKey: fields.has("tokenKey") ? try fields.base64("tokenKey") : nil
+            tokenKey: fields.has("tokenKey") ? try fields.base64("tokenKey") : nil,
+            above: fields.has("root")
+                ? Above(
+                    chain: try fields.texts("chain") { Base64.bytes($0) },
+                    issuer: try fields.bytes("issuer"),
+                    root: try fields.bytes("root")
+                ) : nil
         )
     }
 

@@ -375,7 +375,8 @@ extension AuthorityRecord {
             publishedAt: authority.publishedAt ?? authority.notBefore,
             activatedAt: authority.activatedAt,
             notBefore: authority.notBefore,
-            notAfter: authority.notAfter
+            notAfter: authority.notAfter,
+            ancestry: authority.ancestry
         )
     }
 
@@ -395,6 +396,7 @@ extension AuthorityRecord {
             activatedAt: newlyActivated ?? activatedAt,
             notBefore: notBefore,
             notAfter: notAfter,
+            ancestry: ancestry,
             distrust: newDistrust ?? distrust
         )
     }
@@ -421,6 +423,7 @@ extension Authority {
             serverID: record.serverID,
             state: try record.knownState(),
             certificateDER: record.certificateDER,
+            ancestry: record.ancestry,
             tokenKeySPKI: record.tokenKeySPKI,
             publishedAt: record.publishedAt,
             activatedAt: record.activatedAt,

@@ -10,7 +10,7 @@ package enum BackupTables {
         "document_history", "document_labels", "documents", "entries", "federated_bundles",
         "intents", "listed_certificates", "meta", "node_selectors", "nodes", "proxies",
         "revocation_lists", "revoked_certificates", "revoked_identities", "token_holders",
-        "withdrawn_node_keys",
+        "upstreams", "withdrawn_node_keys",
     ]
 
     /// What must not come back: the log and its tree, which are files of their own, tokens by which

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import FoundationEssentials
-internal import SPIFFE
+package import SPIFFE
 
-/// One CA key of one server and its self-signed certificate: what the datastore keeps of it.
+/// One CA key of one server and its certificate, self-signed or of an upstream authority: what the
+/// datastore keeps of it.
 ///
 /// The private key is elsewhere; whoever holds the record can sign nothing.
 package struct Authority: Hashable, Sendable, Codable, Identifiable {
@@ -31,6 +32,8 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
     package let serverID: String
     package var state: State
     package let certificateDER: [UInt8]
+    /// What certified it; nil if it is self-signed, and then its own certificate is in the bundle.
+    package let ancestry: AuthorityAncestry?
     /// SubjectPublicKeyInfo of the second key, which signs JWT-SVIDs; nil of an authority that was
     /// made before there were such keys.
     package var tokenKeySPKI: [UInt8]?
@@ -50,6 +53,7 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
         serverID: String,
         state: State,
         certificateDER: [UInt8],
+        ancestry: AuthorityAncestry? = nil,
         tokenKeySPKI: [UInt8]? = nil,
         publishedAt: Date? = nil,
         activatedAt: Date? = nil,
@@ -61,6 +65,7 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
         self.serverID = serverID
         self.state = state
         self.certificateDER = certificateDER
+        self.ancestry = ancestry
         self.tokenKeySPKI = tokenKeySPKI
         self.publishedAt = publishedAt
         self.activatedAt = activatedAt
@@ -71,6 +76,12 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
 }
 
 extension Authority {
+    /// What is delivered above a certificate that it signed: itself and what is between it and its
+    /// root, which verifiers have; nothing if it is self-signed.
+    package var presentedChain: [[UInt8]] {
+        ancestry.map { [certificateDER] + $0.chain } ?? []
+    }
+
     /// What the key in its certificate is.
     ///
     /// - Throws: `AuthorityError.certificateUnreadable` or `.keyUnsupported`.

@@ -14,7 +14,7 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
 
     static let time = Date(timeIntervalSince1970: 1_767_323_045.678)
     static let all: [GoldenRecord] =
-        nodes + authorities + server + restoration + issuance + approvals
+        nodes + authorities + server + restoration + issuance + approvals + upstreams
 
     init(_ event: AuditEvent, by actor: Actor, _ json: String) {
         record = AuditRecord(event: event, actor: actor, time: Self.time)
@@ -173,12 +173,13 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
                     key: .init(type: "ec-p256", storage: "encrypted"),
                     tokenKeyID: "c2lnbmV0",
                     certificate: [0x30, 3, 2, 1, 5],
-                    tokenKey: [1, 2, 3]
+                    tokenKey: [1, 2, 3],
+                    above: .init(chain: [[0x30, 0]], issuer: [1, 2], root: [1, 3])
                 )
             ),
             by: .system("rotation"),
             #"""
-            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificate":"MAMCAQU=","certificateSHA256":"abababababababababababababababababababababababababababababababab","event":"authorityPrepared","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenKey":"AQID","tokenKeyID":"c2lnbmV0","v":1}
+            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificate":"MAMCAQU=","certificateSHA256":"abababababababababababababababababababababababababababababababab","chain":["MAA="],"event":"authorityPrepared","issuer":"0102","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","root":"0103","serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenKey":"AQID","tokenKeyID":"c2lnbmV0","v":1}
             """#
         ),
         GoldenRecord(

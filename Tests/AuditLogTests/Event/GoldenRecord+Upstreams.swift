@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import SPIFFE
+
+extension GoldenRecord {
+    /// What is above authorities.
+    static let upstreams: [GoldenRecord] = [
+        GoldenRecord(
+            .rootPublished(
+                RootPublication(
+                    root: keyID,
+                    certificate: [0x30, 3, 2, 1, 5],
+                    notAfter: later,
+                    revision: 42
+                )
+            ),
+            by: .system("upstream"),
+            #"""
+            {"actor":"system:upstream","certificate":"MAMCAQU=","event":"rootPublished","notAfter":"2026-01-02T04:04:05.678Z","revision":42,"root":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .rootRemoved(RootRemoval(root: keyID, revision: 42)),
+            by: .system("upstream"),
+            #"""
+            {"actor":"system:upstream","event":"rootRemoved","revision":42,"root":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .upstreamRevoked(
+                UpstreamDistrustAct(
+                    upstream: keyID,
+                    authorities: [[1, 2], [1, 3]],
+                    reason: "module stolen",
+                    tokensDeleted: 1,
+                    revision: 42
+                )
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","authorities":["0102","0103"],"event":"upstreamRevoked","reason":"module stolen","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":1,"upstream":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .upstreamTainted(
+                UpstreamDistrustAct(
+                    upstream: keyID,
+                    authorities: [],
+                    reason: "",
+                    tokensDeleted: 0,
+                    revision: 42
+                )
+            ),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","authorities":[],"event":"upstreamTainted","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":0,"upstream":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","v":1}
+            """#
+        ),
+    ]
+}
