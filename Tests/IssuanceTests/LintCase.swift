@@ -134,6 +134,19 @@ struct LintCase: Sendable, CustomTestStringConvertible {
             expected in
             expected.authorityKeyIdentifier[0] ^= 1
         },
+        Self("no name constraints", ["rfc5280-4.2.1.10-name-constraints"]) { _, expected in
+            expected.profile = CertificateProfile.leaf.narrowed(
+                by: ProfileLimits(constrainsNames: true)
+            )
+        },
+        Self(
+            "name constraints that nobody asked for",
+            ["rfc5280-4.2-no-other", "rfc5280-4.2.1.10-name-constraints"]
+        ) { draft, _ in
+            draft.extensions.append(
+                try .init(NameConstraints(permittedURIDomains: ["example.org"]), critical: true)
+            )
+        },
         Self("no subject key identifier", ["rfc5280-4.2.1.2-subject-key-identifier"]) { draft, _ in
             draft.remove(.X509ExtensionID.subjectKeyIdentifier)
         },

@@ -22,7 +22,7 @@ extension ServerConfiguration {
     }
 
     /// Reads the files of `profileDirectory`: `workload.json`, `agent.json`, `server.json`,
-    /// `root.json`; what is missing is built in.
+    /// `root.json`, `authority.json`; what is missing is built in.
     ///
     /// A file of another name is refused: one that is misspelt would narrow nothing, and nobody
     /// would know.
@@ -39,7 +39,9 @@ extension ServerConfiguration {
         for name in try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
         where name.hasSuffix(suffix) {
             let path = "\(directory)/\(name)"
-            guard let kind = ProfileKind(rawValue: String(name.dropLast(suffix.count))) else {
+            guard let kind = ProfileKind(rawValue: String(name.dropLast(suffix.count))),
+                kind.isOfServer
+            else {
                 problems.append("\(path): no profile has this name; \(Self.profileNames)")
                 continue
             }
@@ -73,7 +75,7 @@ extension ServerConfiguration {
     }
 
     private static var profileNames: String {
-        "write " + ProfileKind.allCases.map { "\($0.rawValue).json" }.joined(separator: ", ")
+        "write " + ProfileKind.ofServer.map { "\($0.rawValue).json" }.joined(separator: ", ")
     }
 
     /// What else the configuration says that the file does not allow.
@@ -81,7 +83,8 @@ extension ServerConfiguration {
         var written: [(key: ServerConfigurationKey, lifetime: Duration)] =
             switch kind {
             case .agent: [(.agentSVIDTTL, lifetimes.agent)]
-            case .root: [(.authorityTTL, lifetimes.authority)]
+            case .authority, .root: [(.authorityTTL, lifetimes.authority)]
+            case .intermediate, .upstreamRoot: []
             case .server: [(.agentSVIDTTL, lifetimes.server)]
             case .workload: [(.workloadSVIDTTL, lifetimes.workload)]
             }
@@ -97,14 +100,15 @@ extension ServerConfiguration {
             )
         }
         let keys = limits.keys ?? []
-        if kind == .root, !keys.isEmpty, !keys.contains(where: { $0.contains(authorityKeyType) }) {
+        let isAuthority = kind.builtIn.isAuthority
+        if isAuthority, !keys.isEmpty, !keys.contains(where: { $0.contains(authorityKeyType) }) {
             problems.append(
                 "subjectKeys has no authorityKeyType \(authorityKeyType.rawValue); change "
                     + "authorityKeyType"
             )
         }
         // What server and agents make, for themselves and for workloads.
-        if kind != .root, !limits.allows(.p256) {
+        if !isAuthority, !limits.allows(.p256) {
             problems.append("subjectKeys has no P-256, and agents and server make no other keys")
         }
         return problems

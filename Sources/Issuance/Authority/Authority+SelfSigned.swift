@@ -55,7 +55,14 @@ extension Authority {
             uri: trustDomain.id.description,
             dnsNames: []
         )
-        let der = try sign(template, lifetimes: lifetimes, with: signer)
+        let lifetime = lifetimes.authority
+        let der = try template.signed(
+            by: signer,
+            verifying: publicKey,
+            validityMax: min(lifetime, profile.limits.lifetimeMax ?? lifetime)
+                + lifetimes.backdate,
+            within: (notBefore, notAfter)
+        )
         return Authority(
             id: KeyIdentifier(of: publicKey).description,
             serverID: serverID,
@@ -64,34 +71,5 @@ extension Authority {
             notBefore: notBefore.date,
             notAfter: notAfter.date
         )
-    }
-
-    private static func sign(
-        _ template: CertificateTemplate,
-        lifetimes: SVIDLifetimes,
-        with signer: some Signer
-    ) throws(AuthorityError) -> [UInt8] {
-        let tbs = template.encoded()
-        let lifetime = lifetimes.authority
-        let findings = CertificateLint.findings(
-            tbs: tbs,
-            expectation: LintExpectation(
-                template,
-                validityMax: min(lifetime, template.profile.limits.lifetimeMax ?? lifetime)
-                    + lifetimes.backdate,
-                authorityNotBefore: template.notBefore,
-                authorityNotAfter: template.notAfter
-            )
-        )
-        guard findings.isEmpty else { throw .lint(findings) }
-        let signature: [UInt8]
-        do { signature = try signer.signature(for: tbs) } catch { throw .signer(error) }
-        let certificate = SignedCertificate(
-            tbs: tbs,
-            algorithm: template.signatureAlgorithm,
-            signature: signature
-        )
-        guard certificate.verifies(with: template.publicKey) else { throw .signatureDoesNotVerify }
-        return certificate.encoded()
     }
 }

@@ -51,7 +51,9 @@ struct CertificateTemplate {
     }
 
     private func appendExtensions(to der: inout DER.Serializer) {
-        der.serializeRawBytes(profile.isAuthority ? Self.rootExtensions : Self.leafExtensions)
+        der.serializeRawBytes(
+            profile.isAuthority ? Self.encodedExtensions(of: profile) : Self.leafExtensions
+        )
         der.appendExtension(.subjectKeyIdentifier, isCritical: false) { der in
             der.appendPrimitiveNode(identifier: .octetString) {
                 $0.append(contentsOf: KeyIdentifier(of: publicKey).bytes)
@@ -71,13 +73,29 @@ struct CertificateTemplate {
                 }
             }
         }
+        if profile.limits.constrainsNames { appendNameConstraints(to: &der) }
+    }
+
+    /// Permits URIs of the subject's own trust domain alone (RFC 5280 section 4.2.1.10).
+    private func appendNameConstraints(to der: inout DER.Serializer) {
+        let host = uri.dropFirst("spiffe://".count)
+        der.appendExtension(.nameConstraints, isCritical: true) { der in
+            der.appendConstructedNode(identifier: .sequence) { der in
+                der.appendConstructedNode(identifier: .permittedSubtreesTag) { der in
+                    der.appendConstructedNode(identifier: .sequence) { der in
+                        der.appendPrimitiveNode(identifier: .uriNameTag) {
+                            $0.append(contentsOf: host.utf8)
+                        }
+                    }
+                }
+            }
+        }
     }
 
     private static let leafExtensions = encodedExtensions(of: .leaf)
-    private static let rootExtensions = encodedExtensions(of: .root)
 
     /// The extensions that are the same in every certificate of a profile.
-    private static func encodedExtensions(of profile: CertificateProfile) -> [UInt8] {
+    static func encodedExtensions(of profile: CertificateProfile) -> [UInt8] {
         var der = DER.Serializer()
         der.appendExtension(.keyUsage, isCritical: true) { der in
             der.appendPrimitiveNode(identifier: .bitString) {
@@ -96,9 +114,9 @@ struct CertificateTemplate {
         }
         der.appendExtension(.basicConstraints, isCritical: true) { der in
             der.appendConstructedNode(identifier: .sequence) { der in
-                guard profile.isAuthority else { return }
-                // cA TRUE, pathLenConstraint 0.
-                der.serializeRawBytes([0x01, 0x01, 0xFF, 0x02, 0x01, 0x00])
+                guard let pathLength = profile.pathLength else { return }
+                // cA TRUE, pathLenConstraint.
+                der.serializeRawBytes([0x01, 0x01, 0xFF, 0x02, 0x01, UInt8(clamping: pathLength)])
             }
         }
         return der.serializedBytes
@@ -140,7 +158,11 @@ struct EncodedIdentifier {
     static let cRLNumber = Self(bytes: [0x55, 0x1D, 0x14])
     static let clientAuth = Self(bytes: [0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02])
     static let extendedKeyUsage = Self(bytes: [0x55, 0x1D, 0x25])
+    static let extensionRequest = Self(
+        bytes: [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x09, 0x0E]
+    )
     static let keyUsage = Self(bytes: [0x55, 0x1D, 0x0F])
+    static let nameConstraints = Self(bytes: [0x55, 0x1D, 0x1E])
     static let serverAuth = Self(bytes: [0x2B, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01])
     static let subjectAltName = Self(bytes: [0x55, 0x1D, 0x11])
     static let subjectKeyIdentifier = Self(bytes: [0x55, 0x1D, 0x0E])
@@ -154,6 +176,8 @@ extension ASN1Identifier {
     static let dnsNameTag = Self(tagWithNumber: 2, tagClass: .contextSpecific)
     /// AuthorityKeyIdentifier keyIdentifier [0] (RFC 5280 section 4.2.1.1).
     static let keyIdentifierTag = Self(tagWithNumber: 0, tagClass: .contextSpecific)
+    /// NameConstraints permittedSubtrees [0] (RFC 5280 section 4.2.1.10).
+    static let permittedSubtreesTag = Self(tagWithNumber: 0, tagClass: .contextSpecific)
     /// GeneralName uniformResourceIdentifier [6].
     static let uriNameTag = Self(tagWithNumber: 6, tagClass: .contextSpecific)
 }

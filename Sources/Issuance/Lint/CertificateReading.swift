@@ -189,6 +189,7 @@ extension ASN1ObjectIdentifier {
     static let clientAuth: Self = [1, 3, 6, 1, 5, 5, 7, 3, 2]
     static let extendedKeyUsage: Self = [2, 5, 29, 37]
     static let keyUsage: Self = [2, 5, 29, 15]
+    static let nameConstraints: Self = [2, 5, 29, 30]
     static let serverAuth: Self = [1, 3, 6, 1, 5, 5, 7, 3, 1]
     static let subjectAltName: Self = [2, 5, 29, 17]
     static let subjectKeyIdentifier: Self = [2, 5, 29, 14]

@@ -22,9 +22,12 @@ extension LintRule {
                 && reading.notBefore < reading.notAfter
         },
         Self("rfc5280-4.1.2.6-subject") { reading, expected in
-            expected.profile.isAuthority
-                ? reading.subject.elementsEqual(reading.issuer)
-                : reading.subject.elementsEqual(CertificateTemplate.emptyName)
+            guard expected.profile.isAuthority else {
+                return reading.subject.elementsEqual(CertificateTemplate.emptyName)
+            }
+            // Self-issued ones below a root would not count for pathLenConstraint.
+            return reading.subject.count > 2
+                && reading.subject.elementsEqual(reading.issuer) == expected.profile.isSelfSigned
         },
         Self("rfc5280-4.1.2.7-public-key") { reading, expected in
             reading.subjectPublicKeyInfo.elementsEqual(expected.subjectPublicKeyInfo)

@@ -20,6 +20,7 @@ extension LintRule {
                     .subjectKeyIdentifier:
                     true
                 case .extendedKeyUsage: expected.profile.isForTLSPeers
+                case .nameConstraints: expected.profile.limits.constrainsNames
                 default: false
                 }
             }
@@ -43,9 +44,22 @@ extension LintRule {
             reading.holds(
                 .basicConstraints,
                 isCritical: true,
-                value: expected.profile.isAuthority
-                    ? [0x30, 0x06, 0x01, 0x01, 0xFF, 0x02, 0x01, 0x00]
-                    : [0x30, 0x00]
+                value: expected.profile.pathLength.map {
+                    [0x30, 0x06, 0x01, 0x01, 0xFF, 0x02, 0x01, UInt8(clamping: $0)]
+                } ?? [0x30, 0x00]
+            )
+        },
+        Self("rfc5280-4.2.1.10-name-constraints") { reading, expected in
+            guard expected.profile.limits.constrainsNames else {
+                return reading.value(of: .nameConstraints) == nil
+            }
+            // A trust domain's name is short enough for lengths of one byte each.
+            let host = Array(expected.id.utf8.dropFirst("spiffe://".utf8.count))
+            guard let count = UInt8(exactly: host.count), count < 0x7A else { return false }
+            return reading.holds(
+                .nameConstraints,
+                isCritical: true,
+                value: [0x30, count + 6, 0xA0, count + 4, 0x30, count + 2, 0x86, count] + host
             )
         },
     ]

@@ -9,8 +9,8 @@ extension CertificateProfile {
     /// Reads a file as in `pki/profiles`, strictly.
     ///
     /// A file can only narrow: it says what the code makes, member by member, and may have
-    /// `lifetimeSecondsMax`, fewer `subjectKeys` and, for those who have DNS names, `dnsNames` with
-    /// `max` and `suffixes`. What it says and the code does not make is refused: nobody is to
+    /// `lifetimeSecondsMax`, fewer `subjectKeys`, for those who have DNS names `dnsNames` with `max` and
+    /// `suffixes`, and for `authority` `nameConstraints`. What it says and the code does not make is refused: nobody is to
     /// believe that a file changes what it does not.
     ///
     /// - Parameters:
@@ -57,7 +57,8 @@ package enum ProfileError: Error, Hashable, Sendable, CustomStringConvertible {
         case .profileWidens(let name):
             """
             \(name) is not what this release makes (profileWidens): a file can only narrow, by \
-            lifetimeSecondsMax, subjectKeys and dnsNames; copy \(name) from pki/profiles
+            lifetimeSecondsMax, subjectKeys, dnsNames and nameConstraints; copy \(name) from \
+            pki/profiles
             """
         }
     }
@@ -83,11 +84,19 @@ extension ProfileLimits {
             suffixes = try rules.removeValue(forKey: "suffixes").map(Self.suffixes)
             if let name = rules.keys.min() { throw .memberUnknown("dnsNames.\(name)") }
         }
+        var constrainsNames = false
+        if kind == .authority, let value = members.removeValue(forKey: "nameConstraints") {
+            guard case .boolean(let isConstrained) = value else {
+                throw .memberMalformed("nameConstraints", remedy: "write true or false")
+            }
+            constrainsNames = isConstrained
+        }
         self.init(
             lifetimeMax: lifetime,
             keys: try Self.keys(keys, kind: kind),
             dnsNamesMax: count,
-            dnsSuffixes: suffixes
+            dnsSuffixes: suffixes,
+            constrainsNames: constrainsNames
         )
     }
 

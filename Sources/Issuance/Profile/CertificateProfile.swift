@@ -19,8 +19,10 @@ package struct CertificateProfile: Hashable, Sendable {
     package let keyUsage: KeyUsage
     /// Both purposes or none (X509-SVID section 4.4).
     package let isForTLSPeers: Bool
-    /// Whether the subject is a signing certificate (X509-SVID section 3.2).
-    package let isAuthority: Bool
+    /// How many authorities may stand between the subject and a leaf; nil: it signs nothing.
+    package let pathLength: Int?
+    /// Whether it is signed with its own key.
+    package let isSelfSigned: Bool
     /// What a file narrows.
     package let limits: ProfileLimits
 
@@ -30,26 +32,46 @@ package struct CertificateProfile: Hashable, Sendable {
     package static let leaf = Self(
         keyUsage: .digitalSignature,
         isForTLSPeers: true,
-        isAuthority: false,
+        pathLength: nil,
+        isSelfSigned: false,
         limits: .none
     )
+
+    /// Whether the subject is a signing certificate (X509-SVID section 3.2).
+    package var isAuthority: Bool { pathLength != nil }
+
     /// The same, and narrower by what the limits say.
     package func narrowed(by limits: ProfileLimits) -> Self {
         Self(
             keyUsage: keyUsage,
             isForTLSPeers: isForTLSPeers,
-            isAuthority: isAuthority,
+            pathLength: pathLength,
+            isSelfSigned: isSelfSigned,
             limits: limits
         )
     }
 
     /// A self-signed authority that signs leaves only (pathLenConstraint 0).
-    package static let root = Self(
-        keyUsage: [.keyCertSign, .cRLSign],
-        isForTLSPeers: false,
-        isAuthority: true,
-        limits: .none
-    )
+    package static let root = signing(pathLength: 0, isSelfSigned: true)
+
+    /// An authority that another one certified; signs leaves only.
+    package static let authority = signing(pathLength: 0, isSelfSigned: false)
+
+    /// What certifies authorities, below an offline root.
+    package static let intermediate = signing(pathLength: 1, isSelfSigned: false)
+
+    /// The offline root.
+    package static let upstreamRoot = signing(pathLength: 2, isSelfSigned: true)
+
+    private static func signing(pathLength: Int, isSelfSigned: Bool) -> Self {
+        Self(
+            keyUsage: [.keyCertSign, .cRLSign],
+            isForTLSPeers: false,
+            pathLength: pathLength,
+            isSelfSigned: isSelfSigned,
+            limits: .none
+        )
+    }
 }
 
 /// The named bits of KeyUsage that profiles use (RFC 5280 section 4.2.1.3), bit 0 first.

@@ -1,18 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The kinds of certificate that a server signs, by the names of their files in `pki/profiles`.
+/// The kinds of certificate that Signet signs, by the names of their files in `pki/profiles`.
 package enum ProfileKind: String, Hashable, Sendable, CaseIterable {
     /// An agent's.
     case agent
+    /// An authority's that another one certified.
+    case authority
+    /// That of what certifies authorities, below an offline root.
+    case intermediate
     /// A self-signed authority's.
     case root
     /// A server's own.
     case server
+    /// The offline root's.
+    case upstreamRoot = "upstream-root"
     /// A workload's.
     case workload
 
     /// What the code makes, with nothing narrower.
-    package var builtIn: CertificateProfile { self == .root ? .root : .leaf }
+    package var builtIn: CertificateProfile {
+        switch self {
+        case .agent, .server, .workload: .leaf
+        case .authority: .authority
+        case .intermediate: .intermediate
+        case .root: .root
+        case .upstreamRoot: .upstreamRoot
+        }
+    }
+
+    /// Whether a server signs such certificates, so that its files can narrow them; the others are
+    /// made in the ceremony (`signet pki`).
+    package var isOfServer: Bool { self != .intermediate && self != .upstreamRoot }
+
+    /// The kinds that a server signs.
+    package static let ofServer = allCases.filter(\.isOfServer)
 }
 
 /// The profiles that a server issues by: those of its files, and the built-in ones.

@@ -14,6 +14,8 @@ package struct ProfileLimits: Hashable, Sendable {
     package let dnsNamesMax: Int?
     /// Each DNS name is one of these or below one of them; nil: any.
     package let dnsSuffixes: [String]?
+    /// Whether an authority is constrained to URIs of its trust domain.
+    package let constrainsNames: Bool
 
     /// Nothing is narrower.
     package static let none = Self()
@@ -22,12 +24,14 @@ package struct ProfileLimits: Hashable, Sendable {
         lifetimeMax: Duration? = nil,
         keys: [SubjectKeyKind]? = nil,
         dnsNamesMax: Int? = nil,
-        dnsSuffixes: [String]? = nil
+        dnsSuffixes: [String]? = nil,
+        constrainsNames: Bool = false
     ) {
         self.lifetimeMax = lifetimeMax
         self.keys = keys
         self.dnsNamesMax = dnsNamesMax
         self.dnsSuffixes = dnsSuffixes
+        self.constrainsNames = constrainsNames
     }
 
     /// Whether registration entries can be outside.

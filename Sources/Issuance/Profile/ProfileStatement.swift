@@ -2,6 +2,14 @@
 
 internal import SPIFFE
 
+/// How long what a ceremony makes lives.
+package enum CeremonyLifetime {
+    /// Ten years: whoever has the root in a bundle need not follow anything for so long.
+    package static let root: Duration = .seconds(10 * 365 * 86_400)
+    /// A year: a ceremony is due before it ends.
+    package static let intermediate: Duration = .seconds(365 * 86_400)
+}
+
 /// What profile files say of everything that no file can change, as JSON.
 ///
 /// The tests compare it with the files in `pki/profiles`, and these with issued certificates.
@@ -11,7 +19,7 @@ enum ProfileStatement {
     /// The keys that are certified; an authority's are those of `AuthorityKeyType`.
     static func keys(of kind: ProfileKind) -> [SubjectKeyKind] {
         let (least, most) = (SubjectPublicKey.rsaModulusBitsMin, SubjectPublicKey.rsaModulusBitsMax)
-        return kind == .root
+        return kind.builtIn.isAuthority
             ? [.p256, .p384, .rsa(bits: least...least), .rsa(bits: most...most)]
             : [.p256, .p384, .rsa(bits: least...most)]
     }
@@ -22,8 +30,10 @@ enum ProfileStatement {
         let (path, lifetime): (String, Duration) =
             switch kind {
             case .agent: ("/signet/agent/<name>", lifetimes.agent)
-            case .root: ("", lifetimes.authority)
+            case .authority, .root: ("", lifetimes.authority)
+            case .intermediate: ("", CeremonyLifetime.intermediate)
             case .server: ("/signet/server/<id>", lifetimes.server)
+            case .upstreamRoot: ("", CeremonyLifetime.root)
             case .workload: ("/<path of the registration entry>", lifetimes.workload)
             }
         return [
@@ -40,23 +50,24 @@ enum ProfileStatement {
                 "rsa-2048": .string("1.2.840.113549.1.1.11"),
                 "rsa-4096": .string("1.2.840.113549.1.1.11"),
             ]),
-            "subjectIsEmpty": .boolean(kind != .root),
-            "isSelfSigned": .boolean(kind == .root),
+            "subjectIsEmpty": .boolean(!kind.builtIn.isAuthority),
+            "isSelfSigned": .boolean(kind.builtIn.isSelfSigned),
             "extensions": .array(extensions(of: kind)),
         ]
     }
 
     private static func extensions(of kind: ProfileKind) -> [JSONValue] {
-        let isRoot = kind == .root
+        let pathLength = kind.builtIn.pathLength
+        let isAuthority = pathLength != nil
         var result = [
             described(
                 "keyUsage",
                 "2.5.29.15",
                 isCritical: true,
-                isRoot ? ["keyCertSign", "cRLSign"] : ["digitalSignature"]
+                isAuthority ? ["keyCertSign", "cRLSign"] : ["digitalSignature"]
             )
         ]
-        if !isRoot {
+        if !isAuthority {
             result.append(
                 described(
                     "extendedKeyUsage",
@@ -66,13 +77,13 @@ enum ProfileStatement {
                 )
             )
         }
-        let names = isRoot ? "one URI: the trust domain's SPIFFE ID" : "one URI: the SPIFFE ID"
+        let names = isAuthority ? "one URI: the trust domain's SPIFFE ID" : "one URI: the SPIFFE ID"
         return result + [
             described(
                 "basicConstraints",
                 "2.5.29.19",
                 isCritical: true,
-                isRoot ? ["cA TRUE", "pathLenConstraint 0"] : ["cA FALSE"]
+                pathLength.map { ["cA TRUE", "pathLenConstraint \($0)"] } ?? ["cA FALSE"]
             ),
             described(
                 "subjectKeyIdentifier",
@@ -84,7 +95,7 @@ enum ProfileStatement {
             described(
                 "subjectAltName",
                 "2.5.29.17",
-                isCritical: !isRoot,
+                isCritical: !isAuthority,
                 hasDNSNames(kind) ? [names, "DNS names, at most \(Issuer.dnsNamesMax)"] : [names]
             ),
         ]

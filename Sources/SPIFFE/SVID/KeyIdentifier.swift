@@ -15,5 +15,14 @@ package struct KeyIdentifier: Hashable, Sendable, CustomStringConvertible {
         bytes = Array(sha256(Array(bitString)).prefix(Self.bytesCount))
     }
 
+    /// Takes what a certificate states of its own key, whatever it was computed by; nil unless it has
+    /// `bytesCount` bytes.
+    ///
+    /// Of a key that somebody else certified: what it signs has to repeat this.
+    package init?(stated bytes: [UInt8]) {
+        guard bytes.count == Self.bytesCount else { return nil }
+        self.bytes = bytes
+    }
+
     package var description: String { Hexadecimal.text(bytes) }
 }

@@ -103,6 +103,9 @@ package struct LeafCertificate: Hashable, Sendable {
         }
     }
 
+    /// Whether name constraints are there that say something of other names than URIs.
+    package var constrainsOtherNames: Bool { uriConstraints?.constrainsOthers ?? false }
+
     /// Whether `now` lies in the certificate's own validity, both ends included.
     package func isValid(at now: Date) -> Bool {
         notBefore <= now && now <= notAfter

@@ -4,6 +4,8 @@
 struct URIConstraints: Hashable {
     private(set) var permitted: [String] = []
     private(set) var excluded: [String] = []
+    /// Whether names of another form are constrained too.
+    private(set) var constrainsOthers = false
 
     /// Takes what another reader found.
     init(permitted: [String], excluded: [String]) {
@@ -15,22 +17,26 @@ struct URIConstraints: Hashable {
         var inside = DERReader(inside: try reader.read(.sequence))
         guard !inside.isAtEnd else { throw .sequenceEmpty }
         if let subtrees = try inside.readOptional(.contextConstructed0) {
-            permitted = try Self.uris(subtrees)
+            permitted = try uris(subtrees)
         }
         if let subtrees = try inside.readOptional(.contextConstructed1) {
-            excluded = try Self.uris(subtrees)
+            excluded = try uris(subtrees)
         }
         try inside.finish()
     }
 
-    private static func uris(_ subtrees: DERValue) throws(LeafCertificateError) -> [String] {
+    private mutating func uris(_ subtrees: DERValue) throws(LeafCertificateError) -> [String] {
         var list = DERReader(inside: subtrees)
         guard !list.isAtEnd else { throw .sequenceEmpty }
         var uris: [String] = []
         while !list.isAtEnd {
             var subtree = DERReader(inside: try list.read(.sequence))
             let base = try subtree.readAny()
-            if base.tag == 0x86 { uris.append(try base.ia5String()) }
+            if base.tag == 0x86 {
+                uris.append(try base.ia5String())
+            } else {
+                constrainsOthers = true
+            }
             // RFC 5280 forbids minimum and maximum.
             try subtree.finish()
         }

@@ -186,7 +186,7 @@ package struct PeerVerifier: Sendable {
     }
 
     /// Shortens a reason that may quote the peer's own certificate, and keeps it on one line.
-    private static func printable(_ reason: String) -> String {
+    static func printable(_ reason: String) -> String {
         let lengthMax = 200
         let bytes = reason.utf8.prefix(lengthMax).map { (0x20..<0x7F).contains($0) ? $0 : 0x3F }
         return String(decoding: bytes, as: UTF8.self)
@@ -283,7 +283,7 @@ package enum ServerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
 
 extension Date {
     /// The instant, moved into the years 1970 to 9999, outside of which swift-asn1 traps.
-    fileprivate var inCertificateRange: Date {
+    var inCertificateRange: Date {
         let last = 253_402_300_799.0
         // A clock that shows no number at all must not trap either: nothing is valid in 9999.
         let seconds = timeIntervalSince1970.isNaN ? last : timeIntervalSince1970

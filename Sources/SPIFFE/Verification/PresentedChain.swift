@@ -79,28 +79,39 @@ package struct PresentedChain: Sendable {
         through presented: [Int],
         to authority: LeafCertificate
     ) throws(PeerVerificationError) -> CheckedPath {
-        var keyIDs: [[UInt8]] = []
-        var notAfter = min(leaf.notAfter, authority.notAfter)
         do throws(X509SVIDError) {
-            // Libraries differ in when they look at path lengths.
-            var below = 0
+            var used: [LeafCertificate] = []
             for place in presented {
                 guard intermediates.indices.contains(place - 1) else { throw .authorityMayNotSign }
-                let certificate = intermediates[place - 1]
-                guard below <= certificate.pathLength ?? .max else { throw .pathTooLong }
-                if !certificate.isSelfIssued { below += 1 }
-                try certificate.checkSignatureAlgorithm()
-                try certificate.checkAuthorityRules(for: id.trustDomain)
-                notAfter = min(notAfter, certificate.notAfter)
-                keyIDs.append(certificate.keyIdentifier.bytes)
+                used.append(intermediates[place - 1])
             }
-            guard below <= authority.pathLength ?? .max else { throw .pathTooLong }
-            try authority.checkAuthorityRules(for: id.trustDomain)
+            try Self.checkAuthorities(used, to: authority, of: id.trustDomain)
+            let above = used + [authority]
+            return CheckedPath(
+                notAfter: above.reduce(leaf.notAfter) { min($0, $1.notAfter) },
+                keyIDs: above.map(\.keyIdentifier.bytes)
+            )
         } catch {
             throw .pathRefused(reason: "\(error)")
         }
-        keyIDs.append(authority.keyIdentifier.bytes)
-        return CheckedPath(notAfter: notAfter, keyIDs: keyIDs)
+    }
+
+    /// The rules for everything above a leaf.
+    static func checkAuthorities(
+        _ presented: [LeafCertificate],
+        to authority: LeafCertificate,
+        of trustDomain: TrustDomain
+    ) throws(X509SVIDError) {
+        // Libraries differ in when they look at path lengths.
+        var below = 0
+        for certificate in presented {
+            guard below <= certificate.pathLength ?? .max else { throw .pathTooLong }
+            if !certificate.isSelfIssued { below += 1 }
+            try certificate.checkSignatureAlgorithm()
+            try certificate.checkAuthorityRules(for: trustDomain)
+        }
+        guard below <= authority.pathLength ?? .max else { throw .pathTooLong }
+        try authority.checkAuthorityRules(for: trustDomain)
     }
 }
 

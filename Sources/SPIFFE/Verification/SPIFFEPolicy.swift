@@ -28,12 +28,8 @@ package struct SPIFFEPolicy: VerifierPolicy {
     ) -> PolicyEvaluationResult {
         do throws(X509SVIDError) {
             guard try Self.check(leaf: chain.leaf) == id else { throw .idReadDifferently }
-            for certificate in chain.dropFirst().dropLast() {
-                try Self.check(signatureAlgorithm: certificate.signatureAlgorithm)
-            }
-            for certificate in chain.dropFirst() {
-                try check(authority: certificate)
-            }
+            let above = Array(chain.dropFirst())
+            try Self.check(authorities: above, of: trustDomain)
             return .meetsPolicy
         } catch {
             return .failsToMeetPolicy(reason: "\(error)")
@@ -82,21 +78,35 @@ package struct SPIFFEPolicy: VerifierPolicy {
         return id
     }
 
+    /// Checks everything above a leaf, the trusted authority last.
+    static func check(
+        authorities: [Certificate],
+        of trustDomain: TrustDomain
+    ) throws(X509SVIDError) {
+        for certificate in authorities.dropLast() {
+            try check(signatureAlgorithm: certificate.signatureAlgorithm)
+        }
+        for certificate in authorities { try check(authority: certificate, of: trustDomain) }
+    }
+
     /// Checks an issuer in the path, the trusted authority included.
-    private func check(authority: Certificate) throws(X509SVIDError) {
+    private static func check(
+        authority: Certificate,
+        of trustDomain: TrustDomain
+    ) throws(X509SVIDError) {
         let extensions = authority.extensions
         // swift-certificates lets any version 1 certificate issue; those have no cA to show here.
         guard
-            case .isCertificateAuthority = try Self.decoded({ try extensions.basicConstraints }),
-            let keyUsage = try Self.decoded({ try extensions.keyUsage }), keyUsage.keyCertSign
+            case .isCertificateAuthority = try decoded({ try extensions.basicConstraints }),
+            let keyUsage = try decoded({ try extensions.keyUsage }), keyUsage.keyCertSign
         else { throw .authorityMayNotSign }
-        if let usages = try Self.decoded({ try extensions.extendedKeyUsage }) {
+        if let usages = try decoded({ try extensions.extendedKeyUsage }) {
             guard
                 usages.contains(.any)
                     || usages.contains(.serverAuth) && usages.contains(.clientAuth)
             else { throw .authorityExtendedKeyUsage }
         }
-        if let constraints = try Self.decoded({ try extensions.nameConstraints }) {
+        if let constraints = try decoded({ try extensions.nameConstraints }) {
             // swift-certificates reads them as DNS constraints: a permitted `td` admits what lies below
             // it too, an excluded `.td` leaves `td` itself, and a host that looks like an address is
             // excluded by nothing.
@@ -106,7 +116,7 @@ package struct SPIFFEPolicy: VerifierPolicy {
             )
             guard constraints.admit(trustDomain) else { throw .authorityConstrained }
         }
-        let uris = try Self.uris(of: authority)
+        let uris = try uris(of: authority)
         guard uris.count <= 1 else { throw .uriMany }
         // Without a SPIFFE ID it is no SVID, and X509-SVID asks nothing more of it.
         guard let uri = uris.first, uri.utf8.starts(with: "spiffe:".utf8) else { return }
