@@ -34,8 +34,9 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws -> Authority {
         try requireClock(now, in: transaction)
-        // Verifiers refuse a larger bundle whole.
-        guard try transaction.bundleAuthorities().count < TrustBundle.authoritiesMax else {
+        // Verifiers refuse a larger bundle whole; roots count with what is below them.
+        let published = try transaction.bundleAuthorities().count
+        guard try published + transaction.bundleRoots().count < TrustBundle.authoritiesMax else {
             throw APIError(
                 .failedPrecondition,
                 "tooManyAuthorities",
@@ -47,9 +48,10 @@ extension ServerLogic {
             throw DatastoreError.constraint("there is an authority \(authority.id) already")
         }
         try requireNewKeys(of: authority, in: transaction)
-        var published = authority
-        published.publishedAt = now
-        try transaction.put(AuthorityRecord(published))
+        try recordAncestry(of: authority, now: now, in: transaction)
+        var record = authority
+        record.publishedAt = now
+        try transaction.put(AuthorityRecord(record))
         let revision = try transaction.recordBundleChange()
         let preparation = AuthorityPreparation(
             authority: keyIdentifier(ofAuthority: authority.id),
@@ -63,7 +65,14 @@ extension ServerLogic {
             ),
             tokenKeyID: try authority.tokenAuthority()?.keyID,
             certificate: authority.certificateDER,
-            tokenKey: authority.tokenKeySPKI
+            tokenKey: authority.tokenKeySPKI,
+            above: authority.ancestry.map {
+                AuthorityPreparation.Above(
+                    chain: $0.chain,
+                    issuer: keyIdentifier(ofAuthority: $0.issuerID),
+                    root: keyIdentifier(ofAuthority: $0.rootID)
+                )
+            }
         )
         try transaction.append(.authorityPrepared(preparation), by: actor, at: now)
         try put(
@@ -72,11 +81,11 @@ extension ServerLogic {
             now: now,
             in: transaction
         )
-        return published
+        return record
     }
 
-    /// A key that was an authority's, as either of its two, never becomes one again: it may have been
-    /// revoked.
+    /// A key that was an authority's, as either of its two, or is known above one, never becomes one
+    /// again: it may have been revoked.
     private func requireNewKeys(of authority: Authority, in transaction: Transaction) throws {
         func keys(_ certificate: [UInt8], _ second: [UInt8]?) -> [[UInt8]] {
             let first = try? LeafCertificate(der: certificate).spkiBytes
@@ -90,6 +99,11 @@ extension ServerLogic {
             let taken = keys(known.certificateDER, known.tokenKeySPKI)
             guard Set(taken).isDisjoint(with: own) else {
                 throw DatastoreError.constraint("a key of it is or was authority \(known.id)'s")
+            }
+        }
+        for known in try transaction.upstreams() {
+            guard Set(keys(known.certificateDER, nil)).isDisjoint(with: own) else {
+                throw DatastoreError.constraint("a key of it is upstream \(known.id)'s")
             }
         }
     }

@@ -112,7 +112,7 @@ extension ServerCore {
         await forgetIfGone(node.name)
         let issued = try await sign(batch, with: trust)
         return AgentIdentity(
-            certificateChain: issued.map(\.der),
+            certificateChain: issued.map(\.der) + trust.issuer.authority.presentedChain,
             bundle: bundle ?? trust.bundle,
             id: prepared.id
         )
@@ -146,12 +146,13 @@ extension ServerCore {
 
     /// Signs workload certificates for an agent: each request gets its own answer.
     ///
+    /// - Returns: For each, the certificate and what is between it and its root, or why there is none.
     /// - Throws: `APIError` when the caller may not ask at all, or the commit failed; then nothing
     ///   was signed.
     package func signWorkloads(
         _ requests: [WorkloadSigningRequest],
         for peer: VerifiedPeer
-    ) async throws(APIError) -> [Result<[UInt8], APIError>] {
+    ) async throws(APIError) -> [Result<[[UInt8]], APIError>] {
         guard !requests.isEmpty else {
             throw APIError(.invalidArgument, "batchEmpty", "ask for at least one certificate")
         }
@@ -199,7 +200,7 @@ extension ServerCore {
     private func signAdmitted(
         _ requests: [WorkloadSigningRequest],
         for peer: VerifiedPeer
-    ) async throws(APIError) -> [Result<[UInt8], APIError>] {
+    ) async throws(APIError) -> [Result<[[UInt8]], APIError>] {
         // Not before the line: it may have failed meanwhile.
         try requireSigner()
         let (logic, now) = (logic, clock.wallTime)
@@ -241,9 +242,10 @@ extension ServerCore {
         let issued = certificates.isEmpty ? [] : try await sign(batch, with: trust)
         metrics.increment(.svidsIssued, by: issued.count, SubjectRole.workload.rawValue)
         for refusal in refusals { metrics.increment(.issuanceRefusals, refusal.error.reason) }
+        let above = trust.issuer.authority.presentedChain
         return outcomes.map { outcome in
             switch outcome {
-            case .prepared(let index): .success(issued[index].der)
+            case .prepared(let index): .success([issued[index].der] + above)
             case .refused(let error): .failure(error)
             }
         }
@@ -290,7 +292,8 @@ extension ServerCore {
                 in: transaction
             )
         }
-        return (try await sign(batch, with: trust).map(\.der), prepared)
+        let chain = try await sign(batch, with: trust).map(\.der)
+        return (chain + trust.issuer.authority.presentedChain, prepared)
     }
 }
 

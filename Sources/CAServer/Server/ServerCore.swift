@@ -19,6 +19,12 @@ package struct ServerTrust: Sendable {
     package let issuer: Issuer
     package let signer: any Signer
     package let bundle: TrustBundle
+    /// DER of the published authorities of this store, whoever certified them: what join tokens pin,
+    /// and whom the server believes in its own handshakes.
+    package let authorities: [[UInt8]]
+    /// Believes what these authorities signed.
+    ///
+    /// Other servers below the same root have agents and admins of the same names.
     package let verifier: PeerVerifier
     /// Or why none are signed: the active authority has no key for them, or it cannot be used.
     package let tokens: Result<TokenTrust, APIError>
@@ -238,11 +244,21 @@ package final class ServerCore: Sendable {
             profiles: logic.profiles,
             authority: active
         )
-        let verifier = PeerVerifier(bundles: [logic.trustDomain: bundle])
+        let own = authorities.filter(\.state.isPublished).map(\.certificateDER)
+        let verifier = PeerVerifier(bundles: [
+            logic.trustDomain: TrustBundle(
+                trustDomain: logic.trustDomain,
+                x509Authorities: own,
+                x509Intermediates: [],
+                sequenceNumber: bundle.sequenceNumber,
+                refreshHintSeconds: bundle.refreshHintSeconds
+            )
+        ])
         let trust = ServerTrust(
             issuer: issuer,
             signer: signer,
             bundle: bundle,
+            authorities: own,
             verifier: verifier,
             tokens: await tokenTrust(of: active)
         )

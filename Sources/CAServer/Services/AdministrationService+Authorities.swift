@@ -91,6 +91,11 @@ extension AdministrationService {
             $0.lastSvidNotAfterUnixSeconds = authority.lastSVIDNotAfter?.wholeSeconds ?? 0
             $0.certificate = Data(authority.certificateDER)
             $0.spkiSha256 = Hexadecimal.text(try authoritySPKISHA256(authority.certificateDER))
+            if let ancestry = authority.ancestry {
+                $0.issuerID = ancestry.issuerID
+                $0.rootID = ancestry.rootID
+                $0.chain = ancestry.chain.map { Data($0) }
+            }
             if let distrust = record.distrust {
                 $0.taintedAtUnixSeconds = distrust.taintedAt?.wholeSeconds ?? 0
                 $0.revokedAtUnixSeconds = distrust.revokedAt?.wholeSeconds ?? 0

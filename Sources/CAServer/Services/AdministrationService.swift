@@ -67,12 +67,11 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         let secret = (0..<JoinToken.secretBytes).map { _ in
             UInt8.random(in: .min ... .max, using: &generator)
         }
-        // Whoever has a copy of a tainted one's key could be the server to the new machine.
-        let trusted = try core.trust.bundle.x509Authorities.filter { certificate in
-            guard let keyID = (try? LeafCertificate(der: certificate))?.subjectKeyID else {
-                return true
-            }
-            return core.standing(ofAuthority: keyID) == nil
+        // Whoever has a copy of a tainted one's key could be the server to the new machine; so could,
+        // below a root, whoever has that of a revoked one.
+        let trusted = try core.trust.authorities.filter { certificate in
+            guard let read = try? LeafCertificate(der: certificate) else { return true }
+            return core.standing(ofAuthority: read.keyIdentifier.bytes) == nil
         }
         do {
             return try JoinToken(

@@ -47,8 +47,8 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
             $0.results = results.map { result in
                 .with {
                     switch result {
-                    case .success(let der):
-                        $0.signed = .with { $0.certificateChain = [Data(der)] }
+                    case .success(let chain):
+                        $0.signed = .with { $0.certificateChain = chain.map { Data($0) } }
                     case .failure(let error): $0.refusal = error.refusalMessage
                     }
                 }

@@ -133,10 +133,12 @@ package enum SyncContent {
         guard let identity = try transaction.identity() else { return nil }
         let authorities = try transaction.bundleAuthorities()
         guard !authorities.isEmpty else { return nil }
+        let roots = try transaction.bundleRoots()
         return TrustBundle(
             trustDomain: identity.trustDomain,
-            x509Authorities: authorities.map(\.certificateDER),
-            x509Intermediates: [],
+            x509Authorities: roots.map(\.certificateDER)
+                + authorities.filter { $0.ancestry == nil }.map(\.certificateDER),
+            x509Intermediates: authorities.filter { $0.ancestry != nil }.map(\.certificateDER),
             // A second key that cannot be read takes nothing but tokens away.
             jwtAuthorities: try authorities.compactMap {
                 let authority = try Authority($0, in: transaction)

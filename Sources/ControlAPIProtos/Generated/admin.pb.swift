@@ -650,6 +650,23 @@ package nonisolated struct Signet_Admin_V1alpha1_Authority: @unchecked Sendable 
     set {_uniqueStorage()._notReplacedSvids = newValue}
   }
 
+  /// The key IDs of what signed its certificate and of its root, and the certificates between it and
+  /// the root; empty of a self-signed one.
+  package var issuerID: String {
+    get {_storage._issuerID}
+    set {_uniqueStorage()._issuerID = newValue}
+  }
+
+  package var rootID: String {
+    get {_storage._rootID}
+    set {_uniqueStorage()._rootID = newValue}
+  }
+
+  package var chain: [Data] {
+    get {_storage._chain}
+    set {_uniqueStorage()._chain = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -3363,7 +3380,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Authority"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0\u{3}tainted_at_unix_seconds\0\u{3}revoked_at_unix_seconds\0\u{3}distrust_reason\0\u{3}distrusted_by\0\u{3}valid_svids\0\u{3}not_replaced_svids\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0\u{3}tainted_at_unix_seconds\0\u{3}revoked_at_unix_seconds\0\u{3}distrust_reason\0\u{3}distrusted_by\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}issuer_id\0\u{3}root_id\0\u{1}chain\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -3383,6 +3400,9 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
     var _distrustedBy: String = String()
     var _validSvids: UInt64 = 0
     var _notReplacedSvids: UInt64 = 0
+    var _issuerID: String = String()
+    var _rootID: String = String()
+    var _chain: [Data] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3410,6 +3430,9 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
       _distrustedBy = source._distrustedBy
       _validSvids = source._validSvids
       _notReplacedSvids = source._notReplacedSvids
+      _issuerID = source._issuerID
+      _rootID = source._rootID
+      _chain = source._chain
     }
   }
 
@@ -3445,6 +3468,9 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
         case 15: try { try decoder.decodeSingularStringField(value: &_storage._distrustedBy) }()
         case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._validSvids) }()
         case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._notReplacedSvids) }()
+        case 18: try { try decoder.decodeSingularStringField(value: &_storage._issuerID) }()
+        case 19: try { try decoder.decodeSingularStringField(value: &_storage._rootID) }()
+        case 20: try { try decoder.decodeRepeatedBytesField(value: &_storage._chain) }()
         default: break
         }
       }
@@ -3504,6 +3530,15 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
       if _storage._notReplacedSvids != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._notReplacedSvids, fieldNumber: 17)
       }
+      if !_storage._issuerID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._issuerID, fieldNumber: 18)
+      }
+      if !_storage._rootID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._rootID, fieldNumber: 19)
+      }
+      if !_storage._chain.isEmpty {
+        try visitor.visitRepeatedBytesField(value: _storage._chain, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3530,6 +3565,9 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
         if _storage._distrustedBy != rhs_storage._distrustedBy {return false}
         if _storage._validSvids != rhs_storage._validSvids {return false}
         if _storage._notReplacedSvids != rhs_storage._notReplacedSvids {return false}
+        if _storage._issuerID != rhs_storage._issuerID {return false}
+        if _storage._rootID != rhs_storage._rootID {return false}
+        if _storage._chain != rhs_storage._chain {return false}
         return true
       }
       if !storagesAreEqual {return false}

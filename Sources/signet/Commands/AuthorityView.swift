@@ -14,6 +14,9 @@ package struct AuthorityView: Encodable, Sendable {
     var activatedAt: String
     var lastSVIDExpiresAt: String
     var spkiSHA256: String
+    /// Key IDs of what signed its certificate and of its root; "-": it is self-signed.
+    var issuerID: String
+    var rootID: String
     /// "-": it was not.
     var taintedAt: String
     var revokedAt: String
@@ -34,6 +37,8 @@ package struct AuthorityView: Encodable, Sendable {
         activatedAt = Terminal.time(unixSeconds: message.activatedAtUnixSeconds)
         lastSVIDExpiresAt = Terminal.time(unixSeconds: message.lastSvidNotAfterUnixSeconds)
         spkiSHA256 = message.spkiSha256
+        issuerID = message.issuerID.isEmpty ? "-" : message.issuerID
+        rootID = message.rootID.isEmpty ? "-" : message.rootID
         taintedAt = Terminal.time(unixSeconds: message.taintedAtUnixSeconds)
         revokedAt = Terminal.time(unixSeconds: message.revokedAtUnixSeconds)
         distrustReason = message.distrustReason
