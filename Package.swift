@@ -261,8 +261,8 @@ let package = Package(
             "signet",
             [
                 "AuditLog", "CLinux", "Clocks", "ControlAPI", "ControlAPIProtos", "DecisionLog",
-                "DurableFiles", "GRPCPeer", "PolicyDocuments", "SPIFFE", .crypto, .grpc,
-                .grpcTransport, .protobuf, .yams,
+                "DurableFiles", "GRPCPeer", "Issuance", "PolicyDocuments", "SPIFFE", .crypto,
+                .grpc, .grpcTransport, .protobuf, .yams,
             ]
         ),
 

@@ -41,11 +41,20 @@ struct SignetServer: AsyncParsableCommand {
         )
     )
     var resealKeysFrom: String?
+    @Flag(
+        name: .customLong("request-upstream"),
+        help: ArgumentHelp(
+            "Make the key of an upstream authority on disk and its request, and end.",
+            discussion: "With upstream: disk; the request goes to the ceremony (pki/README.md)."
+        )
+    )
+    var requestsUpstream = false
 
     func run() async throws {
         bootstrapLogging(format: try format(), level: try level())
         do {
             let settings = try ServerConfiguration(file: config)
+            guard !requestsUpstream else { return try requestUpstream(settings) }
             let logger = Logger(label: "signet-server")
             if settings.admins.isEmpty {
                 logger.warning("nobody can administer this server: its configuration has no admins")
@@ -67,6 +76,18 @@ struct SignetServer: AsyncParsableCommand {
             StandardError().write("signet-server: \(error)\n")
             throw ExitCode.failure
         }
+    }
+
+    /// Prints what a ceremony needs: where the request is, and the key ID to compare it by.
+    private func requestUpstream(_ settings: ServerConfiguration) throws {
+        let request = try Server.requestUpstream(settings, clock: SystemClock())
+        print(
+            """
+            request: \(request.path)
+            key ID:  \(request.keyID)
+            The ceremony certifies this key ID and no other (pki/README.md).
+            """
+        )
     }
 
     private func form() throws -> KeyFileForm? {

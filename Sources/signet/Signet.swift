@@ -26,8 +26,8 @@ struct Signet: AsyncParsableCommand {
         subcommands: [
             DevCommand.self, ApplyCommand.self, GetCommand.self, DeleteCommand.self,
             HistoryCommand.self, ApprovalCommand.self, TokenCommand.self, AgentCommand.self,
-            BundleCommand.self,
-            AuthorityCommand.self, CACommand.self, FederationCommand.self, EntryCommand.self,
+            BundleCommand.self, AuthorityCommand.self, CACommand.self, PKICommand.self,
+            FederationCommand.self, EntryCommand.self,
             SVIDCommand.self, JWTCommand.self, ProxyCommand.self, ServiceCommand.self,
             ServerCommand.self,
             ExplainCommand.self, DecisionsCommand.self, AuditCommand.self, HealthCommand.self,

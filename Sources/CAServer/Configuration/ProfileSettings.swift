@@ -6,6 +6,7 @@ internal import Crypto
 internal import DurableFiles
 internal import FoundationEssentials
 internal import Issuance
+internal import SPIFFE
 
 /// The profiles of one start, and of which files they are.
 struct ServerProfiles: Sendable {
@@ -106,6 +107,17 @@ extension ServerConfiguration {
                 "subjectKeys has no authorityKeyType \(authorityKeyType.rawValue); change "
                     + "authorityKeyType"
             )
+        }
+        if limits.constrainsNames {
+            if upstream != .disk {
+                problems.append("nameConstraints needs upstream: disk")
+            }
+            if !trustDomain.fitsNameConstraints {
+                problems.append(
+                    "nameConstraints: no constraint can stand for \(trustDomain), which has to be a "
+                        + "DNS name with a dot, of at most 121 bytes, and no address"
+                )
+            }
         }
         // What server and agents make, for themselves and for workloads.
         if !isAuthority, !limits.allows(.p256) {

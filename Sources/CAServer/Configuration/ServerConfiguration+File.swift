@@ -47,6 +47,9 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case tokenExchange
     case tokenKeyType
     case trustDomain
+    case upstream
+    case upstreamCertificate
+    case upstreamRoots
     case workloadSVIDTTL
     case workloadSVIDTTLMax
 }
@@ -126,6 +129,9 @@ extension ServerConfiguration {
         reader.set(.tokenExchange, &result.exchangesTokens, ConfigurationValue.boolean)
         result.federationNetworks = reader.federationNetworks()
         reader.set(.federationRoots, &result.federationRoots, Self.absolutePath)
+        reader.set(.upstream, &result.upstream, Self.upstream)
+        reader.set(.upstreamCertificate, &result.upstreamCertificate, Self.upstreamFile)
+        reader.set(.upstreamRoots, &result.upstreamRoots, Self.upstreamFile)
         reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)
@@ -139,7 +145,10 @@ extension ServerConfiguration {
             throw reader.failure
         }
         try reader.finish()
-        for problem in result.keyProblems + result.publicProblems + result.exchangeProblems {
+        let problems =
+            result.keyProblems + result.publicProblems + result.exchangeProblems
+            + result.upstreamProblems
+        for problem in problems {
             reader.refuse(problem.key, problem.remedy)
         }
         try reader.finish()

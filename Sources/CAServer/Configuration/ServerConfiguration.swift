@@ -55,6 +55,11 @@ package struct ServerConfiguration: Sendable {
     package var federationNetworks: [IPBlock]?
     /// PEM file of the web authorities that vouch for https_web endpoints; nil: the system's.
     package var federationRoots: String?
+    /// What certifies authorities; nil: they are self-signed.
+    package var upstream: UpstreamKind?
+    /// PEM files of an upstream authority on disk: its certificate, and its roots.
+    package var upstreamCertificate: String?
+    package var upstreamRoots: String?
     /// Where authorities' keys are kept.
     package var keyStorage = KeyStorage.encrypted
     /// Where the passphrase of backups is; nil: there are none.
@@ -86,6 +91,8 @@ package struct ServerConfiguration: Sendable {
     package var databasePath: String { "\(dataDirectory)/server.sqlite" }
     /// Where copies are made for backups; what is in it at a start is left over.
     package var backupDirectory: String { "\(dataDirectory)/backup" }
+    /// What a ceremony certifies; there from the making of the key until its certificate is read.
+    package var upstreamRequestPath: String { "\(dataDirectory)/upstream.csr" }
     package var keyDirectory: String { "\(dataDirectory)/keys" }
     package var auditDirectory: String { "\(dataDirectory)/audit" }
     package var decisionStorePath: String { "\(dataDirectory)/decisions.db" }

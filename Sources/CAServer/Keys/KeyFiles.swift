@@ -13,7 +13,8 @@ package enum KeyFileForm: Sendable {
     case plain
 }
 
-/// The key files of one server: `authority-<id>.key`, `jwt-<id>.key` and `audit.key`.
+/// The key files of one server: `authority-<id>.key`, `jwt-<id>.key`, `upstream-<id>.key` and
+/// `audit.key`.
 struct KeyFiles: Sendable {
     /// A key of the server, with its file and what binds the file to it.
     enum Name: Hashable, Sendable {
@@ -21,6 +22,8 @@ struct KeyFiles: Sendable {
         case authority(String)
         /// The key that an authority signs JWT-SVIDs with.
         case token(String)
+        /// The key of an upstream authority on disk; no sweep knows it.
+        case upstream(String)
 
         init?(file: String) {
             if file == "audit.key" {
@@ -29,6 +32,8 @@ struct KeyFiles: Sendable {
                 self = .authority(String(file.dropFirst("authority-".count).dropLast(4)))
             } else if file.hasPrefix("jwt-"), file.hasSuffix(".key") {
                 self = .token(String(file.dropFirst("jwt-".count).dropLast(4)))
+            } else if file.hasPrefix("upstream-"), file.hasSuffix(".key") {
+                self = .upstream(String(file.dropFirst("upstream-".count).dropLast(4)))
             } else {
                 return nil
             }
@@ -39,6 +44,7 @@ struct KeyFiles: Sendable {
             case .audit: "audit.key"
             case .authority(let id): "authority-\(id).key"
             case .token(let id): "jwt-\(id).key"
+            case .upstream(let id): "upstream-\(id).key"
             }
         }
 
@@ -47,6 +53,7 @@ struct KeyFiles: Sendable {
             case .audit: "audit"
             case .authority(let id): "authority:\(id)"
             case .token(let id): "jwt:\(id)"
+            case .upstream(let id): "upstream:\(id)"
             }
         }
     }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Crypto
-internal import CryptoExtras
 internal import Dispatch
 package import DurableFiles
 internal import FoundationEssentials
@@ -36,10 +34,10 @@ package struct AuthorityKey: Hashable, Sendable {
         self.purpose = purpose
     }
 
-    /// The key that a file holds; nil for the audit log's.
+    /// The key that a file holds; nil for the audit log's, and for those that no sweep may destroy.
     fileprivate init?(_ file: KeyFiles.Name) {
         switch file {
-        case .audit: return nil
+        case .audit, .upstream: return nil
         case .authority(let id): self.init(id)
         case .token(let id): self.init(id, for: .tokens)
         }
@@ -62,8 +60,8 @@ package final class KeyVault: Sendable {
     /// Whether signatures wait for a device, so that they are made by `apart`.
     package let signaturesWait: Bool
 
-    private let place: AuthorityKeyPlace
-    private let files: KeyFiles
+    let place: AuthorityKeyPlace
+    let files: KeyFiles
     private let keyType: AuthorityKeyType
     private let tokenKeyType: AuthorityKeyType
     private let signers = Mutex<[AuthorityKey: any Signer]>([:])
@@ -123,20 +121,7 @@ package final class KeyVault: Sendable {
     ) throws -> any Signer {
         let keyType = purpose == .tokens ? tokenKeyType : keyType
         if case .token(let keys) = place { return try keys.make(keyType) }
-        return switch keyType {
-        case .p256:
-            try MemorySigner(pkcs8DER: Array(P256.Signing.PrivateKey().derRepresentation))
-        case .p384:
-            try MemorySigner(pkcs8DER: Array(P384.Signing.PrivateKey().derRepresentation))
-        case .rsa2048: try Self.rsa(.bits2048)
-        case .rsa4096: try Self.rsa(.bits4096)
-        }
-    }
-
-    private static func rsa(_ size: _RSA.Signing.KeySize) throws -> MemorySigner {
-        try MemorySigner(
-            pkcs8DER: Array(_RSA.Signing.PrivateKey(keySize: size).pkcs8DERRepresentation)
-        )
+        return try MemorySigner.new(keyType)
     }
 
     /// Keeps the key of an authority; it is where it shall be when this returns.

@@ -139,6 +139,8 @@ package struct PKCS11Keys: Sendable {
     private let prefix: String
     /// The same of keys for JWT-SVIDs, which a release that has none does not take for its own.
     private let tokenPrefix: String
+    /// The same of keys of upstream authorities, which no sweep looks for.
+    private let upstreamPrefix: String
 
     /// The keys of a server in a token; the module is loaded, and nothing opened yet.
     ///
@@ -161,6 +163,7 @@ package struct PKCS11Keys: Sendable {
         )
         prefix = "signet:\(serverID):"
         tokenPrefix = "signet-jwt:\(serverID):"
+        upstreamPrefix = "signet-upstream:\(serverID):"
     }
 
     /// Makes a key; it has a name of its own until it is kept.
@@ -200,6 +203,29 @@ package struct PKCS11Keys: Sendable {
         case .certificates: prefix + name.authorityID
         case .tokens: tokenPrefix + name.authorityID
         }
+    }
+
+    /// Names a key after the upstream authority that it is for.
+    func keepUpstream(_ signer: PKCS11Signer, id: String) throws(PKCS11Error) -> PKCS11Signer {
+        try signer.renamed(upstreamPrefix + id, id: keyIdentifier(ofAuthority: id))
+    }
+
+    /// The key of an upstream authority; nil if the token does not hold it.
+    func upstreamSigner(id: String) throws(PKCS11Error) -> PKCS11Signer? {
+        let label = upstreamPrefix + id
+        guard let publicKey = try token.publicKey(label: label) else { return nil }
+        return try PKCS11Signer(publicKey, label: label, in: token)
+    }
+
+    /// The IDs of the upstream authorities whose keys the token holds.
+    func upstreamIDs() throws(PKCS11Error) -> [String] {
+        try token.labels(beginningWith: upstreamPrefix)
+            .map { String($0.dropFirst(upstreamPrefix.count)) }
+    }
+
+    /// Destroys the key of an upstream authority; one that is not there is no error.
+    func destroyUpstream(id: String) throws(PKCS11Error) {
+        try token.destroy(label: upstreamPrefix + id)
     }
 
     /// Destroys all keys of this server but some.

@@ -50,97 +50,168 @@ extension ServerLogic {
         }
     }
 
-    /// Publishes the roots that are configured, and takes those out that are configured no more once
-    /// no authority but revoked ones is below.
+    /// What has to be done for the bundle to have the roots that are configured.
+    package struct RootChanges: Sendable {
+        package struct Root: Sendable {
+            package let id: String
+            package let certificateDER: [UInt8]
+            let notAfter: Date
+            /// What is known of its key already; nil: nothing.
+            let known: UpstreamRecord?
+        }
+
+        /// Those that are new, or have another certificate.
+        package fileprivate(set) var published: [Root] = []
+        /// Those that are configured no more, with nothing below.
+        package fileprivate(set) var removed: [UpstreamRecord] = []
+
+        package var isEmpty: Bool { published.isEmpty && removed.isEmpty }
+    }
+
+    /// Looks which roots are to be published, and which are configured no more and have no authority
+    /// but revoked ones below.
     ///
     /// - Parameters:
     ///   - configured: DER of each; a revoked one is left out.
+    ///   - transaction: What is known.
+    /// - Returns: What is to be done.
+    /// - Throws: `APIError` (`upstreamRefused`) for one that is no root of this trust domain;
+    ///   `DatastoreError`.
+    package func rootChanges(
+        _ configured: [[UInt8]],
+        in transaction: ReadTransaction
+    ) throws -> RootChanges {
+        var changes = RootChanges()
+        var wanted: Set<String> = []
+        for der in configured {
+            let read = try requireRoot(der)
+            let id = read.keyIdentifier.description
+            guard wanted.insert(id).inserted else { continue }
+            let known = try transaction.upstream(id: id)
+            if let known {
+                guard !known.isRevoked, known.certificateDER != der else { continue }
+            }
+            changes.published.append(
+                RootChanges.Root(
+                    id: id,
+                    certificateDER: der,
+                    notAfter: read.notAfter,
+                    known: known
+                )
+            )
+        }
+        let authorities = try transaction.bundleAuthorities()
+        changes.removed = try transaction.bundleRoots().filter { root in
+            !wanted.contains(root.id) && !authorities.contains { $0.ancestry?.rootID == root.id }
+        }
+        return changes
+    }
+
+    /// Publishes the roots that are configured, and takes those out that are so no more.
+    ///
+    /// - Parameters:
+    ///   - configured: DER of each.
     ///   - now: The wall clock.
     ///   - transaction: Where it happens.
-    /// - Returns: Whether the bundle changed.
-    /// - Throws: `APIError` (`upstreamRefused`) for one that is no root of this trust domain, or too
-    ///   many for the bundle; `DatastoreError`.
+    /// - Returns: What was done.
+    /// - Throws: As `rootChanges`; `APIError` (`tooManyAuthorities`).
+    @discardableResult
     package func settleRoots(
         _ configured: [[UInt8]],
         now: Date,
         in transaction: Transaction
-    ) throws -> Bool {
-        var wanted: [String: (der: [UInt8], notAfter: Date)] = [:]
-        for der in configured {
-            let read = try requireRoot(der)
-            wanted[read.keyIdentifier.description] = (der, read.notAfter)
-        }
-        let isRemoved = try removeRoots(except: Set(wanted.keys), now: now, in: transaction)
-        var isPublished = false
-        for (id, root) in wanted.sorted(by: { $0.key < $1.key }) {
-            let known = try transaction.upstream(id: id)
-            if let known, known.isRevoked || known.certificateDER == root.der { continue }
-            let count = try transaction.bundleAuthorities().count + transaction.bundleRoots().count
-            guard known != nil || count < TrustBundle.authoritiesMax else {
-                throw APIError(
-                    .failedPrecondition,
-                    "tooManyAuthorities",
-                    "the bundle already holds \(TrustBundle.authoritiesMax) authorities and roots; "
-                        + "name fewer roots, or wait until an authority has left"
-                )
-            }
-            try transaction.put(
-                UpstreamRecord(
-                    id: id,
-                    kind: .root,
-                    certificateDER: root.der,
-                    publishedAt: known?.publishedAt ?? now,
-                    notAfter: root.notAfter,
-                    distrust: known?.distrust
-                )
-            )
-            let revision = try transaction.recordBundleChange()
-            let publication = RootPublication(
-                root: keyIdentifier(ofAuthority: id),
-                certificate: root.der,
-                notAfter: AuditTime(root.notAfter),
-                revision: revision.number
-            )
-            try transaction.append(.rootPublished(publication), by: Self.upstream, at: now)
-            isPublished = true
-        }
-        return isRemoved || isPublished
+    ) throws -> RootChanges {
+        let changes = try rootChanges(configured, in: transaction)
+        for root in changes.removed { try remove(root, now: now, in: transaction) }
+        for root in changes.published { try publish(root, now: now, in: transaction) }
+        return changes
     }
 
-    /// A root is the trust domain, with every CA below it: hence its URI.
+    private func publish(
+        _ root: RootChanges.Root,
+        now: Date,
+        in transaction: Transaction
+    ) throws {
+        let count = try transaction.bundleAuthorities().count + transaction.bundleRoots().count
+        guard root.known != nil || count < TrustBundle.authoritiesMax else {
+            throw APIError(
+                .failedPrecondition,
+                "tooManyAuthorities",
+                "the bundle already holds \(TrustBundle.authoritiesMax) authorities and roots; name "
+                    + "fewer roots, or wait until an authority has left"
+            )
+        }
+        try transaction.put(
+            UpstreamRecord(
+                id: root.id,
+                kind: .root,
+                certificateDER: root.certificateDER,
+                publishedAt: root.known?.publishedAt ?? now,
+                notAfter: root.notAfter,
+                distrust: root.known?.distrust
+            )
+        )
+        let revision = try transaction.recordBundleChange()
+        let publication = RootPublication(
+            root: keyIdentifier(ofAuthority: root.id),
+            certificate: root.certificateDER,
+            notAfter: AuditTime(root.notAfter),
+            revision: revision.number
+        )
+        try transaction.append(.rootPublished(publication), by: Self.upstream, at: now)
+    }
+
+    private func remove(
+        _ root: UpstreamRecord,
+        now: Date,
+        in transaction: Transaction
+    ) throws {
+        try transaction.deleteUpstream(id: root.id)
+        let revision = try transaction.recordBundleChange()
+        let removal = RootRemoval(
+            root: keyIdentifier(ofAuthority: root.id),
+            revision: revision.number
+        )
+        try transaction.append(.rootRemoved(removal), by: Self.upstream, at: now)
+    }
+
+    /// What the chain for a new key is held to.
+    ///
+    /// - Parameters:
+    ///   - spki: SubjectPublicKeyInfo of the key.
+    ///   - transaction: What is known.
+    /// - Returns: What `UpstreamChain` asks for.
+    /// - Throws: `DatastoreError`.
+    package func upstreamExpectation(
+        spki: [UInt8],
+        in transaction: ReadTransaction
+    ) throws -> UpstreamChain.Expectation {
+        let (authorities, upstreams) = (try transaction.authorities(), try transaction.upstreams())
+        let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]
+        return UpstreamChain.Expectation(
+            trustDomain: trustDomain,
+            lifetimes: lifetimes,
+            spki: spki,
+            subjectsTaken: Set(
+                authorities.compactMap { UpstreamChain.subject(of: $0.certificateDER) }
+            ),
+            keysTaken: Set(authorities.map(\.id)),
+            distrusted: Set(upstreams.filter { $0.distrust != nil }.map(\.id))
+                .union(authorities.filter { distrusted.contains($0.state) }.map(\.id))
+        )
+    }
+
+    /// Reads a root that shall be published.
     ///
     /// - Throws: `APIError` (`upstreamRefused`).
-    package func requireRoot(_ der: [UInt8]) throws(APIError) -> LeafCertificate {
+    private func requireRoot(_ der: [UInt8]) throws(APIError) -> LeafCertificate {
+        if let refusal = UpstreamChain.problem(ofRoot: der, trustDomain: trustDomain) {
+            throw APIError(upstream: refusal)
+        }
         guard let read = try? LeafCertificate(der: der) else {
             throw APIError(upstream: .certificateMalformed)
         }
-        guard read.isCA, let usage = read.keyUsage, usage.contains(.keyCertSign),
-            read.uriNames == [trustDomain.id.description]
-        else { throw APIError(upstream: .rootOfAnother) }
         return read
-    }
-
-    private func removeRoots(
-        except wanted: Set<String>,
-        now: Date,
-        in transaction: Transaction
-    ) throws -> Bool {
-        var isRemoved = false
-        for root in try transaction.bundleRoots() where !wanted.contains(root.id) {
-            let isNeeded = try transaction.bundleAuthorities().contains {
-                $0.ancestry?.rootID == root.id
-            }
-            guard !isNeeded else { continue }
-            try transaction.deleteUpstream(id: root.id)
-            let revision = try transaction.recordBundleChange()
-            let removal = RootRemoval(
-                root: keyIdentifier(ofAuthority: root.id),
-                revision: revision.number
-            )
-            try transaction.append(.rootRemoved(removal), by: Self.upstream, at: now)
-            isRemoved = true
-        }
-        return isRemoved
     }
 }
 

@@ -48,6 +48,8 @@ package final class RotationDesk: Sendable {
 
     private struct State {
         var orders: [Order] = []
+        /// Orders that wait for what the upstream says.
+        var parked: [Order] = []
         var isClosed = false
         var haveRecordsChanged = false
     }
@@ -97,7 +99,7 @@ package final class RotationDesk: Sendable {
                 guard !state.isClosed else {
                     return APIError(.unavailable, "serverEnds", "the server is ending; retry")
                 }
-                guard state.orders.count < Self.ordersMax else {
+                guard state.orders.count + state.parked.count < Self.ordersMax else {
                     return APIError(
                         .exhausted,
                         "tooManyOrders",
@@ -127,6 +129,28 @@ package final class RotationDesk: Sendable {
     /// Changed records could not be read: they are to be read at the next turn, whenever that is.
     func readLater() { state.withLock { $0.haveRecordsChanged = true } }
 
+    /// An order cannot be done before the upstream has said something.
+    func park(_ order: Order) {
+        let isClosed = state.withLock { state in
+            if !state.isClosed { state.parked.append(order) }
+            return state.isClosed
+        }
+        if isClosed { order.finish(.failure(Self.ending)) }
+    }
+
+    /// The orders that were parked.
+    func takeParked() -> [Order] {
+        state.withLock { state in
+            defer { state.parked = [] }
+            return state.parked
+        }
+    }
+
+    /// The upstream has said something.
+    func wakeUp() { wake.signal() }
+
+    private static let ending = APIError(.unavailable, "serverEnds", "the server is ending")
+
     /// What was ordered since the last time, and whether records were changed.
     func take() -> (orders: [Order], haveRecordsChanged: Bool) {
         state.withLock { state in
@@ -147,11 +171,9 @@ package final class RotationDesk: Sendable {
     func close() {
         let orders = state.withLock { state in
             state.isClosed = true
-            defer { state.orders = [] }
-            return state.orders
+            defer { (state.orders, state.parked) = ([], []) }
+            return state.orders + state.parked
         }
-        for order in orders {
-            order.finish(.failure(APIError(.unavailable, "serverEnds", "the server is ending")))
-        }
+        for order in orders { order.finish(.failure(Self.ending)) }
     }
 }

@@ -69,7 +69,10 @@ extension RotationService {
                 in: transaction
             )
         }
-        if case .made = signer { core.metrics.increment(.revocationListsSigned) }
+        if case .made(let authority, _, _) = signer {
+            core.upstreamDesk.published(authority.id)
+            core.metrics.increment(.revocationListsSigned)
+        }
         core.clockGuard.accept(wall: core.clock.wallTime, boot: core.clock.bootTime)
         for record in result.outlook.authorities { core.distrusted(record.id, .revoked) }
         core.revoked(result.again.certificates)
@@ -94,8 +97,17 @@ extension RotationService {
         {
             return .prepared(id: waiting.id)
         }
-        let (authority, list) = try await make(now: now)
-        return .made(authority, list, core.configuration.keyStorage)
+        guard let draft = try await draft() else {
+            throw APIError(
+                .unavailable,
+                "upstream",
+                "the upstream is asked for an authority that is valid now; try again"
+            )
+        }
+        let list = try await core.keys.apart { _ in
+            try ServerLogic.firstList(of: draft.authority, signedWith: draft.signer, now: now)
+        }
+        return .made(draft.authority, list, core.configuration.keyStorage)
     }
 }
 

@@ -46,12 +46,12 @@ package struct RotationService: Sendable {
                 $0.state == .prepared && $0.hasBegun(now) && $0.notAfter > now
             }
             let next: Authority
-            if let waiting { next = waiting } else { next = try await prepare(now: now) }
+            if let waiting { next = waiting } else { next = try await prepareAtStart() }
             try await activate(
                 next.id,
                 retiring: authorities.first { $0.state == .active }?.id,
                 missing: [],
-                now: now
+                now: core.clock.wallTime
             )
             authorities = try await records()
         }
@@ -104,6 +104,7 @@ package struct RotationService: Sendable {
             // What is due is decided by what there is, not by what an admin has just changed.
             var due = haveRecordsChanged ? await readAgain(&rotation) : []
             due += rotation.timerFired(now: now)
+            due += await upstreamAnswered(&rotation)
             if let next = rotation.next, let missing = await missing() {
                 core.metrics.set(.rotationAgentsMissing, to: Double(missing.count))
                 due += rotation.agentsApplied(id: next.id, missing: missing, now: now)
@@ -163,7 +164,7 @@ package struct RotationService: Sendable {
         ClockReading(wall: core.clock.wallTime, boot: core.clock.bootTime)
     }
 
-    private func perform(
+    func perform(
         _ action: AuthorityRotation.Action,
         _ rotation: inout AuthorityRotation
     ) async -> [AuthorityRotation.Action] {
@@ -180,12 +181,16 @@ package struct RotationService: Sendable {
                     Self.schedule,
                     &rotation
                 )
-            case .prepare: return try await publishNext(Self.schedule, &rotation)
+            case .prepare:
+                // Else the upstream is being asked, and its answer is followed by this step.
+                guard let draft = try await draft() else { return [] }
+                return try await publish(draft, Self.schedule, &rotation)
             case .remove(let id):
                 let logic = core.logic
                 try await core.write { try logic.remove(id, now: now, in: $0) }
                 await destroyUnneededKeys()
                 await core.refreshTrust()
+                await settleRoots()
                 core.logger.notice("authority removed", metadata: ["authority": "\(id)"])
                 return rotation.removed(id: id, now: now)
             case .scheduleTimer: return []
@@ -227,24 +232,12 @@ package struct RotationService: Sendable {
         return actions
     }
 
-    private func publishNext(
-        _ permit: @escaping ActPermit,
-        _ rotation: inout AuthorityRotation
-    ) async throws -> [AuthorityRotation.Action] {
-        let now = core.clock.wallTime
-        let authority = try await prepare(permit, now: now)
-        await core.refreshTrust()
-        core.logger.notice("authority published", metadata: ["authority": "\(authority.id)"])
-        return rotation.prepared(authority, now: now)
-            + rotation.published(id: authority.id, now: now)
-    }
-
     /// The schedule may do what it decides.
-    private static let schedule: ActPermit = { _ in ServerLogic.rotation }
+    static let schedule: ActPermit = { _ in ServerLogic.rotation }
 
     // MARK: - What admins do
 
-    private func serve(
+    func serve(
         _ order: RotationDesk.Order,
         _ rotation: inout AuthorityRotation
     ) async -> [AuthorityRotation.Action] {
@@ -279,7 +272,11 @@ package struct RotationService: Sendable {
                     (actions, result) = ([], next)
                 } else {
                     if !isUrgent { try requireRoom(rotation) }
-                    actions = try await publishNext(order.permit, &rotation)
+                    guard let draft = try await draft() else {
+                        core.rotationDesk.park(order)
+                        return []
+                    }
+                    actions = try await publish(draft, order.permit, &rotation)
                     result = rotation.next
                 }
             }
@@ -325,6 +322,7 @@ package struct RotationService: Sendable {
         do {
             let authorities = try await records()
             await destroyUnneededKeys()
+            await settleRoots()
             return rotation.recordsChanged(authorities, now: core.clock.wallTime)
         } catch {
             core.logger.error("authorities cannot be read", metadata: ["error": "\(error)"])
@@ -344,59 +342,6 @@ package struct RotationService: Sendable {
         guard let issued = try? await core.read({ try $0.issued(validAt: now) }) else { return }
         let left = tainted.reduce(UInt64(0)) { $0 + (issued[$1.id]?.notReplaced ?? 0) }
         core.metrics.set(.authoritySVIDsNotReplaced, to: Double(left))
-    }
-
-    /// Makes an authority and its first list, neither of them published.
-    ///
-    /// The keys are on disk before the bundle names them: a crash between leaves files without use,
-    /// never an authority without key.
-    func make(now: Date) async throws -> (Authority, SignedRevocationList) {
-        let logic = core.logic
-        let (signer, tokenSigner) = try await core.keys.apart {
-            (try $0.makeAuthorityKey(), try $0.makeAuthorityKey(for: .tokens))
-        }
-        var generator = core.randomness
-        var authority = try Authority.selfSigned(
-            trustDomain: logic.trustDomain,
-            serverID: logic.serverID,
-            lifetimes: logic.lifetimes,
-            profile: logic.profiles[ProfileKind.root],
-            signer: signer,
-            now: now,
-            using: &generator
-        )
-        authority.tokenKeySPKI = tokenSigner.subjectPublicKeyInfo
-        try await core.keys.apart { [id = authority.id] vault in
-            try vault.keep(signer, authorityID: id)
-            try vault.keep(tokenSigner, authorityID: id, for: .tokens)
-        }
-        // With the key as it is found again: in a token it has another name now.
-        let list = try await core.keys.apart { [authority] vault in
-            let kept = try vault.signer(authorityID: authority.id) ?? signer
-            return try ServerLogic.firstList(of: authority, signedWith: kept, now: now)
-        }
-        return (authority, list)
-    }
-
-    private func prepare(
-        _ permit: @escaping ActPermit = RotationService.schedule,
-        now: Date
-    ) async throws -> Authority {
-        let (logic, storage) = (core.logic, core.configuration.keyStorage)
-        let (authority, list) = try await make(now: now)
-        let published = try await core.write {
-            let actor = try permit($0)
-            return try logic.publish(
-                authority,
-                list: list,
-                keptIn: storage,
-                by: actor,
-                now: now,
-                in: $0
-            )
-        }
-        core.metrics.increment(.revocationListsSigned)
-        return published
     }
 
     @discardableResult
@@ -426,7 +371,8 @@ package struct RotationService: Sendable {
 
     /// Destroys every key that the records give no use, also one that could not be destroyed before.
     ///
-    /// Only this task makes keys, so none goes between its making and its publication.
+    /// Only this task makes keys, so none goes between its making and its publication; those that wait
+    /// for the upstream are spared.
     func destroyUnneededKeys() async {
         let (serverID, now) = (core.logic.serverID, core.clock.wallTime)
         let believed = await core.isClockBelieved() ? now : nil
@@ -438,7 +384,11 @@ package struct RotationService: Sendable {
                 let ended = try transaction.authoritiesWithLastList()
                 return AuthorityKey.kept(of: own, ended: ended, now: believed)
             }
-            try await core.keys.apart { try $0.sweep(keeping: kept) }
+            let waiting = core.upstreamDesk.candidate.map { candidate in
+                AuthorityKey.Purpose.allCases.map { AuthorityKey(candidate.id, for: $0) }
+            }
+            let spared = kept.union(waiting ?? [])
+            try await core.keys.apart { try $0.sweep(keeping: spared) }
             _ = sweepTrouble.isNews(nil)
         } catch {
             guard sweepTrouble.isNews("\(error)") else { return }
@@ -473,6 +423,8 @@ package struct RotationService: Sendable {
             if let next = rotation.next {
                 "authority \(next.id.prefix(16)) is published and begins to sign when it was so for "
                     + "\(SVIDLifetimes.text(rotation.hold)) and all live agents have it"
+            } else if rotation.isPreparing, core.upstream != nil {
+                "the upstream is asked to certify the next authority"
             } else if rotation.active != nil {
                 "the next authority is made at half life of the active one"
             } else {

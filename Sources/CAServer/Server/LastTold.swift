@@ -6,6 +6,9 @@ internal import Synchronization
 final class LastTold: Sendable {
     private let text = Mutex<String?>(nil)
 
+    /// Whether nothing is wrong.
+    var isQuiet: Bool { text.withLock { $0 == nil } }
+
     /// Notes what is wrong, nil for nothing; whether that is another thing than before.
     func isNews(_ problem: String?) -> Bool {
         text.withLock { text in

@@ -33,15 +33,20 @@ extension Server {
         return true
     }
 
-    /// Serves admins on this machine, health and metrics, and publishes the log.
+    /// Serves health and metrics, from before a start that may wait for an upstream or an admin.
+    func serveTelemetry(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws {
+        let endpoint = try await telemetryEndpoint()
+        group.addTask { try await endpoint.run() }
+    }
+
+    /// Serves admins on this machine, and publishes the log.
     ///
-    /// A held server does no more: nothing else is signed, no key is destroyed, and no other listener
-    /// is open; agents serve what they have.
-    func serveAdmins(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws {
-        let (core, endpoint, local) = (core, try await telemetryEndpoint(), localTransport())
+    /// A held server does no more than this and its telemetry: nothing else is signed, no key is
+    /// destroyed, and no other listener is open; agents serve what they have.
+    func serveAdmins(_ group: inout ThrowingTaskGroup<Void, any Error>) {
+        let (core, local) = (core, localTransport())
         group.addTask { await core.audit.run() }
         group.addTask { await watchDatastore() }
-        group.addTask { try await endpoint.run() }
         group.addTask { try await serve(local, services: adminServices) }
     }
 

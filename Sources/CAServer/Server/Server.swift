@@ -62,6 +62,7 @@ package struct Server: Sendable {
         _ = clinux_raise_descriptor_limit()
         // What cannot be read is said before anything is changed.
         profiles = try configuration.readProfiles()
+        let roots = try configuration.readUpstreamRoots()
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
         try RestorePlace(dataDirectory: configuration.dataDirectory).requireNone()
@@ -73,6 +74,7 @@ package struct Server: Sendable {
         let health = Health(
             ready: Self.readyConditions,
             noted: Self.notedConditions + configuration.publicConditions
+                + configuration.upstreamConditions
         )
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let keys = try configuration.openKeys(serverID: stored.serverID)
@@ -117,19 +119,21 @@ package struct Server: Sendable {
             metrics: metrics,
             health: health,
             hub: hub,
-            audit: audit
+            audit: audit,
+            upstream: configuration.upstream(roots: roots, logic: logic, keys: keys, clock: clock),
+            roots: roots
         )
         identity = ServerIdentity(core: core)
     }
 
-    private static func openDatastore(_ path: String) throws -> ServerStore {
+    static func openDatastore(_ path: String) throws -> ServerStore {
         let size = (try? DurableFile.size(of: path)) ?? 0
         var options = DatastoreOptions()
         options.checksIntegrity = size <= checkedDatabaseBytesMax
         return try ServerStore(path: path, options: options)
     }
 
-    private static func establish(
+    static func establish(
         _ configuration: ServerConfiguration,
         _ datastore: ServerStore,
         now: Date
@@ -174,12 +178,22 @@ package struct Server: Sendable {
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
             let isHeld = try await beginHold()
+            try await serveTelemetry(&group)
             if isHeld {
-                try await serveAdmins(&group)
+                serveAdmins(&group)
                 try await waitWhileHeld(&group)
             }
-            let (publication, rotation, machine, lists, listMemory) = try await begin()
-            if !isHeld { try await serveAdmins(&group) }
+            // What cannot be listened on is said before anything is changed.
+            let publication = try Publication(core)
+            try await core.settleRoots()
+            await reportUpstreamKeys()
+            // The start may wait for it.
+            if let upstream = core.upstream {
+                let service = UpstreamService(core: core, upstream: upstream)
+                group.addTask { await service.run() }
+            }
+            let (rotation, machine, lists, listMemory) = try await begin()
+            if !isHeld { serveAdmins(&group) }
             let remote = remoteTransport()
             core.serve(remote.connections)
             group.addTask { await core.hub.run() }
@@ -203,11 +217,8 @@ package struct Server: Sendable {
 
     /// Makes sure that everything is there to sign with, and says so.
     private func begin() async throws -> (
-        Publication?, RotationService, AuthorityRotation, RevocationListService,
-        RevocationListService.Memory
+        RotationService, AuthorityRotation, RevocationListService, RevocationListService.Memory
     ) {
-        // What cannot be listened on is said before anything is changed.
-        let publication = try Publication(core)
         let rotation = RotationService(core: core)
         let machine = try await rotation.start()
         try await recordStart()
@@ -220,7 +231,7 @@ package struct Server: Sendable {
         core.health.met("datastore")
         core.health.met("clock")
         try await reportStart()
-        return (publication, rotation, machine, lists, listMemory)
+        return (rotation, machine, lists, listMemory)
     }
 
     /// The task that announces the port ends early; any other end ends the server.
@@ -336,6 +347,7 @@ package struct Server: Sendable {
         metrics.set(.revocations, to: Double(revocations))
         metrics.set(.revokedCertificates, to: Double(certificates))
         metrics.set(.authoritySVIDsNotReplaced, to: 0)
+        if core.upstream == nil { metrics.set(.upstreamNotAfter, to: 0) }
         metrics.set(.rotationAgentsMissing, to: 0)
         metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
         core.report(nil)

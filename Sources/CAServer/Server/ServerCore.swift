@@ -117,6 +117,12 @@ package final class ServerCore: Sendable {
     private let startState = Mutex<RecheckStart?>(nil)
     /// What admins ask of the rotation.
     let rotationDesk = RotationDesk()
+    /// What certifies authorities; nil: they are self-signed.
+    package let upstream: (any UpstreamAuthority)?
+    /// Keys that wait for its certificate.
+    let upstreamDesk = UpstreamDesk()
+    /// What is above by its last word; nil before the first.
+    let upstreamTrust: Mutex<UpstreamTrust?>
     /// How authorities are distrusted, by their key identifiers.
     let distrustState = Mutex<[[UInt8]: AuthorityStanding]>([:])
     /// Serial numbers of certificates that are refused.
@@ -142,7 +148,9 @@ package final class ServerCore: Sendable {
         metrics: MetricRegistry,
         health: Health,
         hub: SyncHub,
-        audit: AuditPublisher
+        audit: AuditPublisher,
+        upstream: (any UpstreamAuthority)? = nil,
+        roots: [[UInt8]]? = []
     ) {
         self.logic = logic
         self.configuration = configuration
@@ -155,6 +163,8 @@ package final class ServerCore: Sendable {
         self.hub = hub
         self.audit = audit
         formerLogs = FormerLogs(in: RestorePlace(dataDirectory: configuration.dataDirectory).logs)
+        self.upstream = upstream
+        upstreamTrust = Mutex(roots.map { UpstreamTrust(roots: $0) })
         decisions = DecisionKeeper(
             configuration,
             clock: clock,

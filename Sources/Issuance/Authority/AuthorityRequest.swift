@@ -45,6 +45,15 @@ package enum AuthorityRequest {
         return request.encoded()
     }
 
+    /// The key ID of a signer's key, in lower-case hexadecimal.
+    ///
+    /// - Throws: `AuthorityError.keyUnsupported`.
+    package static func keyID(of signer: any Signer) throws(AuthorityError) -> String {
+        do {
+            return try SubjectPublicKey(subjectPublicKeyInfo: signer.subjectPublicKeyInfo).keyID
+        } catch { throw .keyUnsupported(error) }
+    }
+
     /// The CertificationRequestInfo.
     private static func encoded(
         _ subject: [UInt8],

@@ -91,6 +91,9 @@ package struct AuthorityRotation: Sendable {
     /// The authority that will sign next, if it has been made.
     package var next: Authority? { authorities.first { $0.state == .prepared } }
 
+    /// Whether the next authority has been asked for and does not exist yet.
+    package var isPreparing: Bool { stepsUnderway.contains(.prepare) }
+
     /// Live agents that do not have the next authority yet; nil while nobody has counted.
     package var missingAgents: [String]? { next == nil ? nil : missing }
 

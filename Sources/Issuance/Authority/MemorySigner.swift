@@ -40,6 +40,34 @@ package struct MemorySigner: Signer {
         }
     }
 
+    /// Makes a new key, with the system's random numbers.
+    ///
+    /// An RSA key takes up to seconds.
+    ///
+    /// - Throws: `SignerError` if the library fails.
+    package static func new(_ keyType: AuthorityKeyType) throws(SignerError) -> Self {
+        do {
+            return switch keyType {
+            case .p256:
+                try Self(pkcs8DER: Array(P256.Signing.PrivateKey().derRepresentation))
+            case .p384:
+                try Self(pkcs8DER: Array(P384.Signing.PrivateKey().derRepresentation))
+            case .rsa2048: try rsa(.bits2048)
+            case .rsa4096: try rsa(.bits4096)
+            }
+        } catch let error as SignerError {
+            throw error
+        } catch {
+            throw .unavailable(reason: "the cryptographic library makes no key")
+        }
+    }
+
+    private static func rsa(_ size: _RSA.Signing.KeySize) throws -> Self {
+        try Self(
+            pkcs8DER: Array(_RSA.Signing.PrivateKey(keySize: size).pkcs8DERRepresentation)
+        )
+    }
+
     package var signatureAlgorithm: SignatureAlgorithm {
         switch key {
         case .p256: .ecdsaWithSHA256

@@ -95,6 +95,31 @@ package struct UpstreamChain: Hashable, Sendable {
         notAfter = path[0].read.notAfter
     }
 
+    /// What is wrong with a root that somebody wants published; nil if nothing is.
+    ///
+    /// A root in a bundle is the trust domain, with every CA below it: hence its URI.
+    package static func problem(ofRoot der: [UInt8], trustDomain: TrustDomain) -> UpstreamRefusal? {
+        guard let link = try? Link(der) else { return .certificateMalformed }
+        guard link.read.isCA, let usage = link.read.keyUsage, usage.contains(.keyCertSign) else {
+            return .mayNotSign
+        }
+        guard link.subject == link.issuer, link.read.uriNames == [trustDomain.id.description] else {
+            return .rootOfAnother
+        }
+        guard link.read.subjectKeyID?.count == KeyIdentifier.bytesCount else {
+            return .subjectKeyIdentifierLength
+        }
+        return link.read.constrainsOtherNames ? .nameConstraints : nil
+    }
+
+    /// DER of a certificate's subject; nil if it cannot be read.
+    package static func subject(of der: [UInt8]) -> [UInt8]? { try? Link(der).subject }
+
+    /// Whether a certificate names itself as its issuer.
+    package static func isSelfIssued(_ der: [UInt8]) -> Bool {
+        (try? Link(der)).map { $0.subject == $0.issuer } ?? false
+    }
+
     /// The root that signed the last of the chain: by name and by the key it states.
     private static func root(
         of last: Link,

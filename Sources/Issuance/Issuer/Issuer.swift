@@ -24,8 +24,8 @@ package struct Issuer: Sendable {
     let authorityNotBefore: CertificateTime
     let authorityNotAfter: CertificateTime
 
-    /// Reads the authority's certificate, which must be one that `Authority.selfSigned` could have
-    /// made.
+    /// Reads the authority's certificate: self-signed, or held to `UpstreamChain` before it was
+    /// published.
     ///
     /// - Throws: `AuthorityError`: `.notActive`, `.certificateUnreadable`, `.keyUnsupported`,
     ///   `.recordDiffers` or `.trustDomainDiffers`.

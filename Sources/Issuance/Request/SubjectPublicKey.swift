@@ -79,6 +79,9 @@ package struct SubjectPublicKey: Hashable, Sendable {
         self.bitStringContentBytes = bitStringContentBytes
     }
 
+    /// The key ID (`KeyIdentifier`), in lower-case hexadecimal.
+    package var keyID: String { KeyIdentifier(of: self).description }
+
     /// The SHA-256 of the SubjectPublicKeyInfo, by which keys are named in records.
     package var spkiSHA256: [UInt8] { Array(SHA256.hash(data: subjectPublicKeyInfo)) }
 

@@ -63,6 +63,8 @@ package enum Metric: String, CaseIterable, Sendable {
     case syncConvergenceDuration = "signet_server_sync_convergence_duration_seconds"
     case syncMessages = "signet_server_sync_messages_total"
     case unauthenticatedRequests = "signet_server_unauthenticated_requests_total"
+    case upstreamNotAfter = "signet_server_upstream_not_after_seconds"
+    case upstreamRequests = "signet_server_upstream_requests_total"
 
     // Agent.
     case agentSVIDNotAfter = "signet_agent_svid_not_after_seconds"

@@ -18,7 +18,7 @@ extension Metric {
             .syncReconnects,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .unauthenticatedRequests,
-            .tokenRequests, .workloadAPIRequests:
+            .tokenRequests, .upstreamRequests, .workloadAPIRequests:
             .counter
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
@@ -31,7 +31,7 @@ extension Metric {
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
             .revocationListLeftOut, .revocationListNextUpdate, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .serverHeld, .startTime, .stateRevision,
-            .syncConnected, .syncRevision,
+            .syncConnected, .syncRevision, .upstreamNotAfter,
             .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
@@ -92,6 +92,7 @@ extension Metric {
             .proxyDecisionRecords:
             ["kind"]
         case .tokenRequests: ["request", "result"]
+        case .upstreamRequests: ["kind", "outcome"]
         case .workloadAPIRequests: ["method", "result"]
         case .agentConnected, .agentContactTime, .agentProxies, .proxyRecordsDropped,
             .stateRevision,
@@ -108,7 +109,7 @@ extension Metric {
             .revocationListsWithheld, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .serverHeld, .startTime,
             .syncConnected, .syncConvergenceDuration, .syncReconnects, .syncRevision,
-            .workloadStreams:
+            .upstreamNotAfter, .workloadStreams:
             []
         }
     }
@@ -134,7 +135,8 @@ extension Metric {
             .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
-            .rotationAgentsMissing, .serverHeld, .svidRenewals, .svidsIssued, .tokenRequests:
+            .rotationAgentsMissing, .serverHeld, .svidRenewals, .svidsIssued, .tokenRequests,
+            .upstreamNotAfter, .upstreamRequests:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -214,6 +216,9 @@ extension Metric {
         case .svidsIssued:
             "SVIDs signed, by kind; `jwt` are JWT-SVIDs, `delegated` exchanged tokens."
         case .tokenRequests: "Exchanges and introspections of tokens, by request and result."
+        case .upstreamNotAfter:
+            "End of what is above the newest authority, in Unix time; 0: nothing is."
+        case .upstreamRequests: "Authorities asked of the upstream, by its kind and outcome."
         default: ""
         }
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Issuance
 internal import SPIFFE
 internal import SwiftASN1
 internal import X509
@@ -14,6 +15,16 @@ enum CertificateProperty {
                 && leaf.tbsBytes.firstRange(of: leaf.spkiBytes) != nil,
             "the reader returns bytes that the certificate does not hold"
         )
+        // Issuance has a reader of its own, which is given what an upstream answers.
+        if let trustDomain = try? TrustDomain("example.org"),
+            UpstreamChain.problem(ofRoot: input, trustDomain: trustDomain) == nil
+        {
+            try expect(
+                leaf.isCA && leaf.uriNames == [trustDomain.id.description]
+                    && UpstreamChain.isSelfIssued(input),
+                "a root of another trust domain, or none"
+            )
+        }
         // What only one of them can parse is refused by the verifier, which asks both.
         guard let other = try? Certificate(derEncoded: input) else { return false }
         try expect(

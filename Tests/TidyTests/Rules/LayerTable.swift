@@ -166,8 +166,8 @@ enum LayerTable {
             4,
             "signet",
             everyEdge.union([
-                "AuditLog", "Authorization", "DecisionLog", "NodeAttestation", "PolicyDocuments",
-                "SPIFFE",
+                "AuditLog", "Authorization", "DecisionLog", "Issuance", "NodeAttestation",
+                "PolicyDocuments", "SPIFFE",
             ]),
             thirdParty: daemon.union(["ArgumentParser", "Yams"])
         ),
@@ -198,8 +198,8 @@ enum LayerTable {
             "MTLSProxy", "PolicyDocuments", "PublicEndpoint",
         ],
         "signet": [
-            "Backup", "BundleClient", "CAServer", "Datastore", "GRDB", "Issuance", "MTLSProxy",
-            "NodeAgent", "PublicEndpoint",
+            "Backup", "BundleClient", "CAServer", "Datastore", "GRDB", "MTLSProxy", "NodeAgent",
+            "PublicEndpoint",
         ],
         "signet-proxy": [
             "Backup", "BundleClient", "CAServer", "Configuration", "Datastore", "GRDB", "Issuance",

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import Configuration
+internal import DurableFiles
+internal import Issuance
+internal import SPIFFE
+
+extension ServerConfiguration {
+    /// Longest `authorityTTL` below an upstream: verifiers outside may believe for so long what is
+    /// revoked.
+    package static let upstreamAuthorityMax: Duration = .seconds(7 * 86_400)
+    /// Most roots of `upstreamRoots`: the one of today and those that follow it.
+    package static let upstreamRootsMax = 8
+
+    /// Reads the value of `upstream`.
+    ///
+    /// - Throws: What to write.
+    static func upstream(_ text: String) throws(ConfigurationValue.Refusal) -> UpstreamKind? {
+        switch text {
+        case "none": return nil
+        case UpstreamKind.disk.rawValue: return .disk
+        default: throw .init("write none or disk")
+        }
+    }
+
+    /// Reads a file's path.
+    ///
+    /// - Throws: What to write.
+    static func upstreamFile(_ text: String) throws(ConfigurationValue.Refusal) -> String? {
+        guard text.hasPrefix("/") else { throw .init("write an absolute path") }
+        return text
+    }
+
+    /// The keys of the configuration about what is above that do not fit each other, and what to
+    /// write.
+    var upstreamProblems: [(key: ServerConfigurationKey, remedy: String)] {
+        var problems: [(key: ServerConfigurationKey, remedy: String)] = []
+        let files: [(key: ServerConfigurationKey, isSaid: Bool, what: String)] = [
+            (
+                .upstreamCertificate, upstreamCertificate != nil,
+                "the certificate that the ceremony made (pki/README.md)"
+            ),
+            (.upstreamRoots, upstreamRoots != nil, "the roots"),
+        ]
+        for (key, isSaid, what) in files {
+            switch (upstream == .disk, isSaid) {
+            case (true, false):
+                problems.append((key, "is missing: write the path of a PEM file with \(what)"))
+            case (false, true):
+                problems.append((key, "there is no upstream: disk that would use it"))
+            default: break
+            }
+        }
+        if upstream != nil, lifetimes.authority > Self.upstreamAuthorityMax {
+            problems.append(
+                (
+                    .authorityTTL,
+                    "is longer than \(SVIDLifetimes.text(Self.upstreamAuthorityMax)), for which "
+                        + "verifiers outside may believe an authority below an upstream that was "
+                        + "revoked"
+                )
+            )
+        }
+        if upstream == .disk, keyStorage == .memory {
+            problems.append(
+                (.keyStorage, "memory keeps no key of an upstream authority; write another one")
+            )
+        }
+        return problems
+    }
+
+    /// The health conditions that there are only with an upstream.
+    var upstreamConditions: [String] { upstream == nil ? [] : [UpstreamService.condition] }
+
+    /// What certifies authorities; nil: they are self-signed.
+    ///
+    /// - Parameters:
+    ///   - roots: As `readUpstreamRoots` read them.
+    ///   - logic: Whose authorities they are.
+    ///   - keys: Where the key of one on disk is.
+    ///   - clock: The server's.
+    /// - Returns: What the server asks.
+    func upstream(
+        roots: [[UInt8]],
+        logic: ServerLogic,
+        keys: KeyVault,
+        clock: any NodeClock
+    ) -> (any UpstreamAuthority)? {
+        switch upstream {
+        case .disk:
+            DiskUpstream(
+                certificatePath: upstreamCertificate ?? "",
+                roots: roots,
+                logic: logic,
+                keys: keys,
+                clock: clock
+            )
+        // The configuration cannot name these yet.
+        case .agent, .service, nil: nil
+        }
+    }
+
+    /// Reads the roots of an upstream authority on disk.
+    ///
+    /// - Returns: DER of each, in the order of the file.
+    /// - Throws: `ConfigurationError`, `FileError`: without roots there is no start.
+    func readUpstreamRoots() throws -> [[UInt8]] {
+        guard upstream == .disk, let path = upstreamRoots else { return [] }
+        func refusal(_ sentence: String) -> ConfigurationError {
+            let key = ServerConfigurationKey.upstreamRoots.rawValue
+            return ConfigurationError(problems: ["\(key): \(path): \(sentence)"])
+        }
+        try DurableFile.requireOwn(file: path)
+        let bytes = try DurableFile.read(path, bytesMax: CertificateFile.fileBytesMax)
+        let roots: [[UInt8]]
+        do throws(CertificateFileError) {
+            roots = try CertificateFile.certificates(bytes)
+        } catch { throw refusal("\(error)") }
+        guard roots.count <= Self.upstreamRootsMax else {
+            throw refusal("it has more than \(Self.upstreamRootsMax) roots")
+        }
+        for (index, der) in roots.enumerated() {
+            if let problem = UpstreamChain.problem(ofRoot: der, trustDomain: trustDomain) {
+                throw refusal("certificate \(index + 1): \(problem)")
+            }
+        }
+        return roots
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import FoundationEssentials
+internal import Issuance
+internal import Synchronization
+
+/// Keys for the next authority, and what the upstream said of them.
+///
+/// Keys and a good answer stay for the next try: a full disk must not have hundreds certified.
+package final class UpstreamDesk: Sendable {
+    /// Keys that are kept in the vault and in no bundle yet.
+    struct Candidate: Sendable {
+        /// The key ID, which becomes the authority's.
+        let id: String
+        /// The key as it is found in the vault.
+        let signer: any Signer
+        /// SubjectPublicKeyInfo of the second key.
+        let tokenKeySPKI: [UInt8]
+        /// DER of the request.
+        let csr: [UInt8]
+    }
+
+    private struct State {
+        var candidate: Candidate?
+        var chain: UpstreamChain?
+        var isAsked = false
+        var outcome: Result<Void, UpstreamError>?
+    }
+
+    private let state = Mutex(State())
+    private let asked = Signal()
+
+    /// The keys that wait; nil if there are none.
+    var candidate: Candidate? { state.withLock { $0.candidate } }
+
+    /// Keys were made.
+    func keep(_ candidate: Candidate) {
+        state.withLock { $0 = State(candidate: candidate) }
+    }
+
+    /// The keys with the chain that was checked for them, if that is of use still.
+    ///
+    /// - Parameter end: When an authority has to end at the earliest.
+    /// - Returns: Both, or nil.
+    func certified(until end: Date) -> (candidate: Candidate, chain: UpstreamChain)? {
+        state.withLock { state in
+            guard let candidate = state.candidate, let chain = state.chain else { return nil }
+            guard chain.notAfter >= end else {
+                state.chain = nil
+                return nil
+            }
+            return (candidate, chain)
+        }
+    }
+
+    /// Has the upstream asked for the keys that wait, unless it is being asked.
+    func ask() {
+        let isNew = state.withLock { state in
+            guard state.candidate != nil, !state.isAsked else { return false }
+            state.isAsked = true
+            return true
+        }
+        if isNew { asked.signal() }
+    }
+
+    /// Returns the keys to ask for, when there are some; nil if the task was cancelled.
+    func order() async -> Candidate? {
+        while !Task.isCancelled {
+            if let candidate = state.withLock({ $0.isAsked ? $0.candidate : nil }) {
+                return candidate
+            }
+            await asked.wait()
+        }
+        return nil
+    }
+
+    /// What came of asking for the keys of an ID.
+    func answer(_ id: String, _ result: Result<UpstreamChain, UpstreamError>) {
+        state.withLock { state in
+            guard state.candidate?.id == id else { return }
+            state.isAsked = false
+            switch result {
+            case .success(let chain):
+                state.chain = chain
+                state.outcome = .success(())
+            case .failure(let error): state.outcome = .failure(error)
+            }
+        }
+    }
+
+    /// What came of the last asking, told once.
+    func takeOutcome() -> Result<Void, UpstreamError>? {
+        state.withLock { state in
+            defer { state.outcome = nil }
+            return state.outcome
+        }
+    }
+
+    /// The chain is of no use, as what is above is trusted no more: the keys are asked for again.
+    func dropChain() { state.withLock { $0.chain = nil } }
+
+    /// The keys are an authority's now.
+    func published(_ id: String) {
+        state.withLock { state in
+            if state.candidate?.id == id { state = State() }
+        }
+    }
+}

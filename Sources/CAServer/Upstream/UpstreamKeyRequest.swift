@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Clocks
+internal import Datastore
+internal import DurableFiles
+internal import FoundationEssentials
+internal import Issuance
+internal import Logging
+internal import SPIFFE
+
+/// What a ceremony is given: the request for an upstream authority on disk.
+package struct UpstreamKeyRequest: Sendable {
+    /// The key ID, by which the ceremony tells the request from an exchanged one.
+    package let keyID: String
+    /// The file of the request, PEM.
+    package let path: String
+    /// Whether the key was made by this call.
+    package let isNew: Bool
+}
+
+extension Server {
+    /// Makes the key of an upstream authority on disk and its request; while the request is there, it
+    /// is that one again.
+    ///
+    /// It takes the server's lock, so the server must not run.
+    ///
+    /// - Parameters:
+    ///   - configuration: Checked values, with `upstream: disk`.
+    ///   - clock: The system's.
+    /// - Returns: Where the request is, and what names its key.
+    /// - Throws: An error that says what to mend; a key that was made then is named at the next start.
+    package static func requestUpstream(
+        _ configuration: ServerConfiguration,
+        clock: any NodeClock
+    ) throws -> UpstreamKeyRequest {
+        guard configuration.upstream == .disk else { throw UpstreamKeyError.notOnDisk }
+        try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
+        let lock = try ServerLock(configuration.lockPath)
+        let datastore = try openDatastore(configuration.databasePath)
+        defer { try? datastore.close() }
+        let (stored, _) = try establish(configuration, datastore, now: clock.wallTime)
+        let keys = try configuration.openKeys(serverID: stored.serverID)
+        let path = configuration.upstreamRequestPath
+        return try withExtendedLifetime(lock) { () throws -> UpstreamKeyRequest in
+            if let id = try UpstreamKeyRequest.keyID(at: path) {
+                guard try keys.upstreamSigner(id: id) != nil else {
+                    throw UpstreamKeyError.keyMissing(id: id, path: path)
+                }
+                return UpstreamKeyRequest(keyID: id, path: path, isNew: false)
+            }
+            let signer = try keys.makeAuthorityKey()
+            let id = try AuthorityRequest.keyID(of: signer)
+            var generator = SystemRandomness()
+            let csr = try AuthorityRequest.encoded(
+                trustDomain: stored.trustDomain,
+                serverID: stored.serverID,
+                profile: .intermediate,
+                signer: signer,
+                using: &generator
+            )
+            // The key first: a request whose key is lost would cost a ceremony.
+            try keys.keepUpstream(signer, id: id)
+            try DurableFile.write(
+                Array(CertificateFile.text(request: csr).utf8),
+                to: path,
+                mode: 0o644
+            )
+            return UpstreamKeyRequest(keyID: id, path: path, isNew: true)
+        }
+    }
+
+    /// Names the keys of upstream authorities that neither certificate nor request has, and takes a
+    /// request away whose certificate is there.
+    ///
+    /// None is destroyed: a wrong path must not cost a ceremony.
+    func reportUpstreamKeys() async {
+        let (configuration, logger) = (core.configuration, core.logger)
+        let path = configuration.upstreamRequestPath
+        let certified = configuration.upstreamCertificate.flatMap { DiskUpstream.keyID(at: $0) }
+        do {
+            let requested = try UpstreamKeyRequest.keyID(at: path)
+            if let requested, requested == certified { try DurableFile.remove(path) }
+            let used = Set([certified, requested].compactMap(\.self))
+            for id in try await core.keys.apart({ try $0.upstreamIDs() }) where !used.contains(id) {
+                logger.warning(
+                    """
+                    the key of an upstream authority is in no certificate or request; if it is of no \
+                    more use, destroy it
+                    """,
+                    metadata: ["key": "\(id)"]
+                )
+            }
+        } catch {
+            logger.error(
+                "keys of upstream authorities cannot be looked at",
+                metadata: ["error": "\(error)"]
+            )
+        }
+    }
+}
+
+extension UpstreamKeyRequest {
+    /// The key ID of the request in a file; nil if there is no file.
+    ///
+    /// - Throws: `FileError`, `UpstreamKeyError` if it is there and cannot be read.
+    static func keyID(at path: String) throws -> String? {
+        let file: [UInt8]
+        do throws(FileError) {
+            file = try DurableFile.read(path, bytesMax: CertificateFile.fileBytesMax)
+        } catch {
+            guard error.isNotFound else { throw error }
+            return nil
+        }
+        do {
+            let request = try CertificateRequest(der: try CertificateFile.request(file))
+            return request.publicKey.keyID
+        } catch { throw UpstreamKeyError.requestUnreadable(path: path, "\(error)") }
+    }
+}
+
+/// Why there is no request for an upstream authority.
+package enum UpstreamKeyError: Error, Hashable, Sendable, CustomStringConvertible {
+    case keyMissing(id: String, path: String)
+    case notOnDisk
+    case requestUnreadable(path: String, String)
+
+    package var description: String {
+        switch self {
+        case .keyMissing(let id, let path):
+            "the key \(id) of \(path) is not here: bring it back, or remove \(path) to make a new one"
+        case .notOnDisk:
+            "the configuration has no upstream: disk, with upstreamCertificate and upstreamRoots"
+        case .requestUnreadable(let path, let reason):
+            "\(path) is no request: \(reason); remove it to make a new one"
+        }
+    }
+}

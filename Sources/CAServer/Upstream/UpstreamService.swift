@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import Clocks
+internal import ControlAPI
+internal import Datastore
+internal import FoundationEssentials
+internal import Issuance
+internal import Logging
+internal import SPIFFE
+internal import Synchronization
+internal import Telemetry
+
+/// Asks the upstream in a task of its own, beside the rotation, which must not wait: revocations
+/// pass there.
+package struct UpstreamService: Sendable {
+    /// The condition in health; readiness is independent of it.
+    package static let condition = "upstream"
+    /// How often it is looked how long what is above lives on.
+    package static let lookInterval: Duration = .seconds(60)
+    /// How long after a failed watch it is begun again.
+    package static let retryDelay: Duration = .seconds(10)
+
+    let core: ServerCore
+    let upstream: any UpstreamAuthority
+    private let trouble = LastTold()
+
+    package init(core: ServerCore, upstream: any UpstreamAuthority) {
+        self.core = core
+        self.upstream = upstream
+    }
+
+    /// Serves until cancelled.
+    package func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await answerOrders() }
+            group.addTask { await watch() }
+            group.addTask { await lookAtLife() }
+            await group.waitForAll()
+        }
+    }
+
+    // MARK: - Certificates
+
+    private func answerOrders() async {
+        while let candidate = await core.upstreamDesk.order() {
+            let result: Result<UpstreamChain, UpstreamError>
+            do throws(UpstreamError) {
+                result = .success(try await certify(candidate))
+            } catch { result = .failure(error) }
+            guard !Task.isCancelled else { return }
+            await report(result)
+            core.upstreamDesk.answer(candidate.id, result)
+            core.rotationDesk.wakeUp()
+        }
+    }
+
+    private func certify(
+        _ candidate: UpstreamDesk.Candidate
+    ) async throws(UpstreamError) -> UpstreamChain {
+        let request = UpstreamRequest(
+            csr: candidate.csr,
+            lifetimeSeconds: core.logic.lifetimes.authority.components.seconds
+        )
+        let chain = try await upstream.certify(request)
+        let logic = core.logic
+        let spki = candidate.signer.subjectPublicKeyInfo
+        let expectation: UpstreamChain.Expectation
+        let roots: [[UInt8]]
+        do throws(APIError) {
+            (expectation, roots) = try await core.read { transaction in
+                (
+                    try logic.upstreamExpectation(spki: spki, in: transaction),
+                    try transaction.bundleRoots().map(\.certificateDER)
+                )
+            }
+        } catch { throw .unavailable("what is known of authorities cannot be read: \(error)") }
+        do throws(UpstreamRefusal) {
+            return try await UpstreamChain(
+                checking: chain,
+                below: roots,
+                expecting: expectation,
+                now: core.clock.wallTime
+            )
+        } catch { throw .refused(error.description) }
+    }
+
+    private func report(_ result: Result<UpstreamChain, UpstreamError>) async {
+        let outcome: String
+        switch result {
+        case .success:
+            outcome = "certified"
+            _ = trouble.isNews(nil)
+            await look()
+        case .failure(let error):
+            if case .refused = error { outcome = "refused" } else { outcome = "failed" }
+            if trouble.isNews(error.description) {
+                core.logger.error(
+                    "the upstream certifies no authority; it is asked again each 10 s",
+                    metadata: ["upstream": "\(upstream.kind.rawValue)", "error": "\(error)"]
+                )
+            }
+            core.health.unmet(Self.condition, reason: "\(error)\(await signingEnd())")
+        }
+        core.metrics.increment(.upstreamRequests, upstream.kind.rawValue, outcome)
+    }
+
+    /// Until when SVIDs are signed if nothing changes.
+    private func signingEnd() async -> String {
+        let serverID = core.logic.serverID
+        let active = try? await core.read { transaction in
+            try transaction.authorities().first {
+                $0.serverID == serverID && $0.state == AuthorityRecord.activeState
+            }
+        }
+        guard let end = active?.notAfter else { return "; nothing can be signed" }
+        return "; the active authority signs until \(AuditTime(end))"
+    }
+
+    // MARK: - What is above
+
+    private func watch() async {
+        while !Task.isCancelled {
+            do throws(UpstreamError) {
+                try await upstream.watch { trust in await told(trust) }
+                // Nothing will change any more.
+                return
+            } catch {
+                core.logger.error(
+                    "the upstream does not say what is above",
+                    metadata: ["upstream": "\(upstream.kind.rawValue)", "error": "\(error)"]
+                )
+            }
+            try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.retryDelay)
+        }
+    }
+
+    private func told(_ trust: UpstreamTrust) async {
+        if let problem = trust.problem {
+            core.logger.error(
+                "what the upstream says is not taken",
+                metadata: ["why": "\(problem)"]
+            )
+            return
+        }
+        core.upstreamTrust.withLock { $0 = trust }
+        do {
+            try await core.settleRoots()
+        } catch {
+            core.logger.error("roots cannot be published", metadata: ["error": "\(error)"])
+        }
+    }
+
+    // MARK: - Its life
+
+    private func lookAtLife() async {
+        while !Task.isCancelled {
+            if trouble.isQuiet { await look() }
+            try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.lookInterval)
+        }
+    }
+
+    /// Says until when what is above lives, once that is near.
+    private func look() async {
+        let (serverID, now) = (core.logic.serverID, core.clock.wallTime)
+        let above = try? await core.read { transaction in
+            let newest = try transaction.bundleAuthorities().last {
+                $0.serverID == serverID && $0.ancestry != nil
+            }
+            return try newest?.ancestry?.keyIDs.compactMap { try transaction.upstream(id: $0) }
+        }
+        let lives = (above ?? []).compactMap { try? LeafCertificate(der: $0.certificateDER) }
+        guard let first = lives.min(by: { $0.notAfter < $1.notAfter }) else {
+            core.health.met(Self.condition)
+            return
+        }
+        core.metrics.set(.upstreamNotAfter, to: first.notAfter.timeIntervalSince1970)
+        let life = first.notAfter.timeIntervalSince(first.notBefore)
+        guard now >= first.notAfter.addingTimeInterval(-life / 3) else {
+            core.health.met(Self.condition)
+            return
+        }
+        core.health.unmet(
+            Self.condition,
+            reason: "\(first.keyIdentifier), above the authorities, ends at "
+                + "\(AuditTime(first.notAfter)): have another certificate made (pki/README.md), then "
+                + "signet authority rotate"
+        )
+    }
+}
+
+extension ServerCore {
+    /// Publishes and removes roots as the upstream, or the configuration, names them.
+    ///
+    /// - Throws: `APIError`.
+    func settleRoots() async throws(APIError) {
+        guard let roots = upstreamTrust.withLock({ $0 })?.roots else { return }
+        let (logic, now) = (logic, clock.wallTime)
+        guard try await read({ try !logic.rootChanges(roots, in: $0).isEmpty }) else { return }
+        let changes = try await write { try logic.settleRoots(roots, now: now, in: $0) }
+        await refreshTrust()
+        for id in changes.published.map(\.id) {
+            logger.notice("a root was published", metadata: ["root": "\(id)"])
+        }
+        for root in changes.removed {
+            logger.notice("a root was removed", metadata: ["root": "\(root.id)"])
+        }
+    }
+}
