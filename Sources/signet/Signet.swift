@@ -4,8 +4,8 @@ internal import ArgumentParser
 
 /// The command a person types.
 ///
-/// It holds no key of its own and decides nothing: it asks the server or the local agent and
-/// prints their answers.
+/// It holds no key of its own and decides nothing: it asks the server or the local agent and prints
+/// their answers. `signet pki` alone asks nobody: it is for machines without network.
 @main
 struct Signet: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -74,7 +74,8 @@ struct HelpTests {
             "svid revocations", "proxy list", "proxy status", "proxy connections",
             "explain workload", "explain request", "explain decision", "decisions verify",
             "audit query", "audit tail", "audit verify", "server backup", "server accept-clock",
-            "server recover", "server restore", "ca recheck", "health", "version", "completion",
+            "server recover", "server restore", "ca recheck", "pki root", "pki sign", "pki show",
+            "health", "version", "completion",
         ]
         for command in wanted { #expect(paths.contains(command), "\(command)") }
     }
