@@ -112,9 +112,14 @@ extension ApprovalAct {
             }
         case .token(let token): try logic.isCurrent(token.pins, in: transaction)
         case .unban(let node, _): try transaction.node(named: node)?.ban != nil
-        case .authority(let step):
-            try transaction.authority(id: step.authorityID)?.state == step.state
+        case .authority(let step): try state(of: step) == step.state
         }
+    }
+
+    /// The state of an authority, or of what is above authorities; nil: there is no such.
+    func state(of step: ProposedStep) throws -> String? {
+        try transaction.authority(id: step.authorityID)?.state
+            ?? transaction.upstream(id: step.authorityID)?.state
     }
 
     /// Those who have approved it before the caller, without him.
@@ -208,14 +213,24 @@ extension ApprovalAct {
             return .ready(authorityID: step.authorityID, count: approved, struck: struck)
         }
         if case .authority(let step) = act, !step.isNow {
-            let record = try logic.requireAuthority(step.authorityID, in: transaction)
-            try requireReady(step, record, standing.now, transaction)
+            for record in try concerned(by: step) {
+                try requireReady(step, record, standing.now, transaction)
+            }
         }
         // Before the act, which may strike what is left of it.
         try transaction.deleteProposal(id: proposal.id)
         let result = try perform(act, by: proposer, in: transaction, using: &generator)
         try append(approved, struck, isCarriedOut: true, of: proposal)
         return .carriedOut(result, count: approved, struck: struck)
+    }
+
+    /// The authorities whose SVIDs it ends or has replaced.
+    private func concerned(by step: ProposedStep) throws -> [AuthorityRecord] {
+        guard try transaction.upstream(id: step.authorityID) != nil else {
+            return [try logic.requireAuthority(step.authorityID, in: transaction)]
+        }
+        return try logic.authoritiesBelow(step.authorityID, in: transaction)
+            .filter { $0.state != AuthorityRecord.revokedState }
     }
 
     /// What another may do at this moment.
@@ -320,6 +335,13 @@ extension ApprovalAct {
         in transaction: Transaction
     ) throws -> ProposedResult {
         try standing.require(step.verb)
+        if step.verb != .authorityActivate, try transaction.upstream(id: step.authorityID) != nil {
+            let act = step.verb == .authorityTaint ? logic.taintUpstream : logic.revokeUpstream
+            return .above(
+                try act(step.authorityID, step.reason, standing.actor, standing.now, transaction),
+                step.verb
+            )
+        }
         let record: AuthorityRecord
         switch step.verb {
         case .authorityActivate:

@@ -88,8 +88,9 @@ extension ApprovalAct {
         switch act {
         case .documents: return []
         case .authority(let step):
+            let above = try transaction.upstream(id: step.authorityID)
             return [
-                .init(name: "authority", value: step.authorityID),
+                .init(name: above?.kind.rawValue ?? "authority", value: step.authorityID),
                 .init(name: "state", value: step.state),
                 .init(name: "reason", value: step.reason),
                 .init(name: "although somebody is not ready", value: step.isNow ? "yes" : "no"),

@@ -36,6 +36,8 @@ package enum ProposedResult: Hashable, Sendable {
     case token
     /// The node as it was.
     case unban(NodeRecord)
+    /// A root or an upstream authority, and what is below it.
+    case above(ServerLogic.UpstreamOutcome, AdminVerb)
     /// The authority as it is; of one that is to begin to sign as it was, for the rotation alone lets
     /// it.
     case authority(AuthorityRecord, AdminVerb)
@@ -178,7 +180,7 @@ package struct ApprovalAct {
         case .documents: return true
         // What would change nothing is not asked about.
         case .authority(let step):
-            return try transaction.authority(id: step.authorityID)?.state != step.outcome.rawValue
+            return try state(of: step) != step.outcome.rawValue
         case .token(let token):
             selectors = Set(token.selectors).union(try logic.ownSelectors(ofNode: token.name))
         case .unban(let name, _):

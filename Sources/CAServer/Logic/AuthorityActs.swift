@@ -310,7 +310,7 @@ extension ServerLogic {
 
     // MARK: - Checks
 
-    private func check(_ reason: String) throws(APIError) {
+    func check(_ reason: String) throws(APIError) {
         guard reason.utf8.count <= Self.reasonBytesMax else {
             throw APIError(
                 .invalidArgument,

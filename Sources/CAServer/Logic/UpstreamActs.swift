@@ -166,6 +166,17 @@ extension ServerLogic {
         now: Date,
         in transaction: Transaction
     ) throws {
+        // A tainted one is revoked by it, as an authority is.
+        if let distrust = root.distrust {
+            _ = try revokeUpstream(
+                root.id,
+                reason: distrust.reason,
+                by: Self.upstream,
+                now: now,
+                in: transaction
+            )
+            return
+        }
         try transaction.deleteUpstream(id: root.id)
         let revision = try transaction.recordBundleChange()
         let removal = RootRemoval(

@@ -400,6 +400,7 @@ package struct Server: Sendable {
                     while try await core.datastore.write({ try $0.trim(now: now) }) {}
                     try await core.endRevocations(now: now)
                     try await core.endProposals(now: now)
+                    try await core.forgetUpstreams(now: now)
                     try await core.refreshExpiredProxies(now: now)
                 }
                 try await core.datastore.probeWritable()

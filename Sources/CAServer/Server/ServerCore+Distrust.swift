@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Clocks
-internal import Datastore
+package import Datastore
 package import Issuance
 internal import Logging
 package import NodeSync
@@ -65,9 +65,44 @@ extension ServerCore {
         distrustChanged.signal()
     }
 
-    /// What the datastore says of all authorities.
-    package func distrust(of authorities: [Authority]) {
+    /// Something above authorities is distrusted from this commit on, and what is below it.
+    func distrusted(
+        _ outcome: ServerLogic.UpstreamOutcome,
+        _ standing: AuthorityStanding
+    ) async {
+        distrusted(outcome.record.id, standing)
+        for authority in outcome.changed {
+            let isRevoked = authority.state == AuthorityRecord.revokedState
+            distrusted(authority.id, isRevoked ? .revoked : .tainted)
+        }
+        logger.notice(
+            "what is above authorities is distrusted",
+            metadata: ["key": "\(outcome.record.id)", "state": "\(outcome.record.state)"]
+        )
+        if standing == .revoked { await destroyUpstreamKey(outcome.record.id) }
+    }
+
+    /// A key that is never taken again is of use to a thief alone.
+    private func destroyUpstreamKey(_ id: String) async {
+        do {
+            try await keys.apart { try $0.destroyUpstream(id: id) }
+        } catch {
+            logger.error(
+                """
+                the key of a revoked upstream authority cannot be destroyed; revoke it again to have \
+                it tried again
+                """,
+                metadata: ["key": "\(id)", "error": "\(error)"]
+            )
+        }
+    }
+
+    /// What the datastore says of all authorities, and of what is above them.
+    package func distrust(of authorities: [Authority], above upstreams: [UpstreamRecord] = []) {
         var new: [[UInt8]: AuthorityStanding] = [:]
+        for upstream in upstreams {
+            new[keyIdentifier(ofAuthority: upstream.id)] = upstream.standing
+        }
         for authority in authorities {
             switch authority.state {
             case .active, .old, .prepared: continue
@@ -78,7 +113,9 @@ extension ServerCore {
         distrustState.withLock { known in
             // What was committed while this was read is not taken back: a standing only rises, and
             // goes with the record alone.
-            let recorded = Set(authorities.map { keyIdentifier(ofAuthority: $0.id) })
+            let recorded = Set(
+                (authorities.map(\.id) + upstreams.map(\.id)).map(keyIdentifier(ofAuthority:))
+            )
             for (keyID, standing) in known where recorded.contains(keyID) {
                 new[keyID] = new[keyID] == .revoked ? .revoked : standing
             }

@@ -228,9 +228,10 @@ package final class ServerCore: Sendable {
             reads.begun += 1
             return reads.begun
         }
-        let (authorities, bundle, serials) = try await datastore.read { transaction in
+        let (authorities, upstreams, bundle, serials) = try await datastore.read { transaction in
             (
                 try transaction.authorities().map { try Authority($0, in: transaction) },
+                try transaction.upstreams(),
                 try SyncContent.bundle(in: transaction),
                 try transaction.revokedCertificates().map(\.serial)
             )
@@ -238,7 +239,7 @@ package final class ServerCore: Sendable {
         trustReads.withLock { reads in
             guard turn > reads.distrust else { return }
             reads.distrust = turn
-            distrust(of: authorities)
+            distrust(of: authorities, above: upstreams)
         }
         // What was committed while this was read is not taken back; what has expired does no harm.
         revokedSerials.withLock { $0.formUnion(serials) }

@@ -270,10 +270,11 @@ struct AdminGate {
                 )
             }
             for keyID in verified.path {
-                guard let state = try transaction.authority(id: Hexadecimal.text(keyID))?.state
-                else {
-                    continue
+                let id = Hexadecimal.text(keyID)
+                guard try transaction.upstream(id: id)?.distrust == nil else {
+                    throw Self.authorityDistrusted
                 }
+                guard let state = try transaction.authority(id: id)?.state else { continue }
                 let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]
                 guard !distrusted.contains(state) else { throw Self.authorityDistrusted }
             }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import AuditLog
 internal import Authorization
 internal import Clocks
 internal import ControlAPI
@@ -21,13 +22,15 @@ extension AdministrationService {
         request: Signet_Admin_V1alpha1_ListAuthoritiesRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListAuthoritiesResponse {
-        let (authorities, issued) = try await gate.read(.exactly(.authorityShow), context) {
-            transaction,
-            standing in
+        let (authorities, above, issued) = try await gate.read(
+            .exactly(.authorityShow),
+            context
+        ) { transaction, standing in
             let records = try transaction.authorities()
             let isTainted = records.contains { $0.state == AuthorityRecord.taintedState }
             return (
                 try records.map { ($0, try Authority($0, in: transaction)) },
+                try transaction.upstreams(),
                 // Reads all that are valid, so only when somebody waits for the number.
                 isTainted ? try transaction.issued(validAt: standing.now) : [:]
             )
@@ -37,6 +40,7 @@ extension AdministrationService {
             $0.authorities = try authorities.map { record, authority in
                 try message(authority, record, issued[authority.id])
             }
+            $0.above = try above.map { try message($0) }
             $0.nextStep = status.text
             $0.nextStepAtUnixSeconds = status.at?.wholeSeconds ?? 0
             $0.waitingAgents = Array(status.waitingFor.prefix(AuthorityOutlook.namesMax))
@@ -82,6 +86,7 @@ extension AdministrationService {
     ) throws -> Signet_Admin_V1alpha1_Authority {
         try .with {
             $0.id = authority.id
+            $0.kind = "authority"
             $0.serverID = authority.serverID
             $0.state = authority.state.rawValue
             $0.notBeforeUnixSeconds = authority.notBefore.wholeSeconds
@@ -186,6 +191,9 @@ extension AdministrationService {
         _ standing: AuthorityStanding,
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        if try await isAbove(request.id, verb, context) {
+            return try await distrustAbove(request, verb, standing, context)
+        }
         let question = AdminQuestion.exactly(verb)
         let outlook = try await outlook(of: request, question, context)
         // One that signs is refused by the act itself, which names what has to come first.
@@ -195,16 +203,20 @@ extension AdministrationService {
         // Whether it may be done at all is for the act to say, in a rehearsal too.
         let (result, proposal) = try await perform(order, request, question, context)
         if request.rehearse {
-            return advised(try response(outlook, isRehearsal: true, proposal), verb)
+            return advised(
+                try response(outlook, isRehearsal: true, proposal),
+                verb,
+                outlook.record
+            )
         }
         guard case .authority(let record, _)? = result else {
             return try response(outlook, isRehearsal: false, proposal)
         }
-        return advised(try response(outlook.with(record), isRehearsal: false), verb)
+        return advised(try response(outlook.with(record), isRehearsal: false), verb, record)
     }
 
     /// Does it or proposes it, and tells of it.
-    private func perform(
+    func perform(
         _ step: ProposedStep,
         _ request: Signet_Admin_V1alpha1_AuthorityActionRequest,
         _ question: AdminQuestion,
@@ -224,7 +236,7 @@ extension AdministrationService {
         guard !isRehearsal else {
             return (result, proposal?.summary.unstored.message(approved: 0, core.approvalRules))
         }
-        if let result { core.carriedOut(result) }
+        if let result { await core.carriedOut(result) }
         if proposal != nil { await core.countProposals() }
         return (result, proposal?.summary.message(approved: 0, core.approvalRules))
     }
@@ -277,12 +289,22 @@ extension AdministrationService {
 
     private func advised(
         _ response: Signet_Admin_V1alpha1_AuthorityActionResponse,
-        _ verb: AdminVerb
+        _ verb: AdminVerb,
+        _ record: AuthorityRecord
     ) -> Signet_Admin_V1alpha1_AuthorityActionResponse {
-        guard verb == .authorityRevoke, core.configuration.publicURL != nil else { return response }
+        guard verb == .authorityRevoke else { return response }
         var response = response
-        response.advice = [Self.revocationAdvice]
+        if core.configuration.publicURL != nil { response.advice.append(Self.revocationAdvice) }
+        if record.ancestry != nil, record.state != Authority.State.prepared.rawValue {
+            response.advice.append(Self.outsideAdvice(until: record.notAfter))
+        }
         return response
+    }
+
+    /// Its root stays in the bundle.
+    static func outsideAdvice(until end: Date) -> String {
+        "workloads that verify peers themselves, verifiers outside and other trust domains believe what "
+            + "is below it until \(AuditTime(end)), or until its root leaves the bundle"
     }
 
     private func response(

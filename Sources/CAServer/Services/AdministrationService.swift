@@ -136,7 +136,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
             let entries = try transaction.entryCount(node: node?.selectors ?? [])
             return (answer, node, entries)
         }
-        if let result = answer.result { core.carriedOut(result) }
+        if let result = answer.result { await core.carriedOut(result) }
         var reply = node.map { message($0, entries: entries) } ?? .init()
         if let proposal = answer.proposal {
             await core.countProposals()

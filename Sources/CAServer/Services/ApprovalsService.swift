@@ -76,7 +76,7 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
                 using: &generator
             )
         }
-        if case .carriedOut(let result, _, _) = answer { core.carriedOut(result) }
+        if case .carriedOut(let result, _, _) = answer { await core.carriedOut(result) }
         if case .ready(let authorityID, _, _) = answer {
             let approved = try await activate(authorityID, id, hash, desk, context)
             await core.countProposals()
@@ -164,9 +164,11 @@ private final class FoundActivation: Sendable {
 extension ServerCore {
     /// Tells of an act that was approved, after the commit, as the service does that carries out one
     /// which needs no approval.
-    func carriedOut(_ result: ProposedResult) {
+    func carriedOut(_ result: ProposedResult) async {
         switch result {
         case .documents(let result): documentsChanged(result)
+        case .above(let outcome, let verb):
+            await distrusted(outcome, verb == .authorityRevoke ? .revoked : .tainted)
         case .authority(let record, let verb):
             let standing: AuthorityStanding
             switch verb {
@@ -260,7 +262,7 @@ extension ApprovalAnswer {
                 ($0.approved, $0.struck) = (UInt32(clamping: count), struck)
                 switch result {
                 case .documents(let result): $0.applied = result.message(isDryRun: false)
-                case .authority, .token, .unban: break
+                case .above, .authority, .token, .unban: break
                 }
             case .ready(_, let count, let struck):
                 $0.outcome = "carriedOut"

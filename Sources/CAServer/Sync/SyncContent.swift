@@ -85,6 +85,9 @@ package enum SyncContent {
         for authority in try transaction.distrustedAuthorities() {
             if let payload = payload(of: authority) { resources.append(try payload.resource) }
         }
+        for upstream in try transaction.upstreams() {
+            if let payload = payload(of: upstream) { resources.append(try payload.resource) }
+        }
         for revocation in try transaction.revokedCertificates() {
             resources.append(try payload(of: revocation).resource)
         }
@@ -257,7 +260,10 @@ package enum SyncContent {
         in transaction: ReadTransaction
     ) throws -> Resource? {
         if let id = AuthorityRecord.authority(ofRevocation: name) {
-            return try transaction.authority(id: id).flatMap { payload(of: $0) }?.resource
+            if let authority = try transaction.authority(id: id) {
+                return try payload(of: authority)?.resource
+            }
+            return try transaction.upstream(id: id).flatMap { payload(of: $0) }?.resource
         }
         if let serial = RevokedCertificate.serial(ofName: name) {
             return try transaction.revokedCertificate(serial: serial).map {
@@ -286,6 +292,17 @@ package enum SyncContent {
         case AuthorityRecord.revokedState: .revocation(name: name, .authority(keyID: keyID))
         case AuthorityRecord.taintedState: .revocation(name: name, .taintedAuthority(keyID: keyID))
         default: nil
+        }
+    }
+
+    /// Nil for a root or upstream authority that nobody distrusts.
+    private static func payload(of upstream: UpstreamRecord) -> ResourcePayload? {
+        let name = AuthorityRecord.revocationName(of: upstream.id)
+        let keyID = keyIdentifier(ofAuthority: upstream.id)
+        return switch upstream.standing {
+        case .revoked: .revocation(name: name, .authority(keyID: keyID))
+        case .tainted: .revocation(name: name, .taintedAuthority(keyID: keyID))
+        case nil: nil
         }
     }
 

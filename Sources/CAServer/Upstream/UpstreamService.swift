@@ -190,6 +190,16 @@ package struct UpstreamService: Sendable {
 }
 
 extension ServerCore {
+    /// Deletes the records of what was above authorities and has ended.
+    ///
+    /// - Throws: `APIError`.
+    func forgetUpstreams(now: Date) async throws(APIError) {
+        let logic = logic
+        guard try await read({ try logic.hasForgettableUpstream(now: now, in: $0) }) else { return }
+        let forgotten = try await write { try logic.forgetUpstreams(now: now, in: $0) }
+        if !forgotten.isEmpty { await refreshTrust() }
+    }
+
     /// Publishes and removes roots as the upstream, or the configuration, names them.
     ///
     /// - Throws: `APIError`.

@@ -667,6 +667,12 @@ package nonisolated struct Signet_Admin_V1alpha1_Authority: @unchecked Sendable 
     set {_uniqueStorage()._chain = newValue}
   }
 
+  /// "authority", or of what is above: "intermediate", "root".
+  package var kind: String {
+    get {_storage._kind}
+    set {_uniqueStorage()._kind = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -693,6 +699,9 @@ package nonisolated struct Signet_Admin_V1alpha1_ListAuthoritiesResponse: Sendab
 
   /// When the next authority begins to sign at the latest; 0 while none is prepared.
   package var latestActivationUnixSeconds: Int64 = 0
+
+  /// Roots and upstream authorities that are above them, or were.
+  package var above: [Signet_Admin_V1alpha1_Authority] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3380,7 +3389,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Authority"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0\u{3}tainted_at_unix_seconds\0\u{3}revoked_at_unix_seconds\0\u{3}distrust_reason\0\u{3}distrusted_by\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}issuer_id\0\u{3}root_id\0\u{1}chain\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0\u{3}tainted_at_unix_seconds\0\u{3}revoked_at_unix_seconds\0\u{3}distrust_reason\0\u{3}distrusted_by\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}issuer_id\0\u{3}root_id\0\u{1}chain\0\u{1}kind\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -3403,6 +3412,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
     var _issuerID: String = String()
     var _rootID: String = String()
     var _chain: [Data] = []
+    var _kind: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3433,6 +3443,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
       _issuerID = source._issuerID
       _rootID = source._rootID
       _chain = source._chain
+      _kind = source._kind
     }
   }
 
@@ -3471,6 +3482,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
         case 18: try { try decoder.decodeSingularStringField(value: &_storage._issuerID) }()
         case 19: try { try decoder.decodeSingularStringField(value: &_storage._rootID) }()
         case 20: try { try decoder.decodeRepeatedBytesField(value: &_storage._chain) }()
+        case 21: try { try decoder.decodeSingularStringField(value: &_storage._kind) }()
         default: break
         }
       }
@@ -3539,6 +3551,9 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
       if !_storage._chain.isEmpty {
         try visitor.visitRepeatedBytesField(value: _storage._chain, fieldNumber: 20)
       }
+      if !_storage._kind.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._kind, fieldNumber: 21)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3568,6 +3583,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
         if _storage._issuerID != rhs_storage._issuerID {return false}
         if _storage._rootID != rhs_storage._rootID {return false}
         if _storage._chain != rhs_storage._chain {return false}
+        if _storage._kind != rhs_storage._kind {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -3579,7 +3595,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
 
 nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ListAuthoritiesResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0\u{1}above\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3593,6 +3609,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
       case 4: try { try decoder.decodeRepeatedStringField(value: &self.waitingAgents) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.waitingAgentCount) }()
       case 6: try { try decoder.decodeSingularInt64Field(value: &self.latestActivationUnixSeconds) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.above) }()
       default: break
       }
     }
@@ -3617,6 +3634,9 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if self.latestActivationUnixSeconds != 0 {
       try visitor.visitSingularInt64Field(value: self.latestActivationUnixSeconds, fieldNumber: 6)
     }
+    if !self.above.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.above, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3627,6 +3647,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if lhs.waitingAgents != rhs.waitingAgents {return false}
     if lhs.waitingAgentCount != rhs.waitingAgentCount {return false}
     if lhs.latestActivationUnixSeconds != rhs.latestActivationUnixSeconds {return false}
+    if lhs.above != rhs.above {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -109,9 +109,10 @@ enum AuthorityName {
     /// - Throws: `CommandFailure` when none does, or several do.
     static func whole(_ text: String, _ server: ServerOptions) async throws -> String {
         guard text.count < digits else { return text }
-        let known = try await server.withClient { client in
+        let response = try await server.withClient { client in
             try await AdministrationClient(wrapping: client).listAuthorities(.init())
-        }.authorities.map(\.id)
+        }
+        let known = (response.authorities + response.above).map(\.id)
         let found = known.filter { $0.hasPrefix(text.lowercased()) }
         guard found.count == 1, text.count >= digitsMin else {
             throw CommandFailure(
@@ -181,7 +182,8 @@ struct AuthorityTaintCommand: AsyncParsableCommand {
             What it signed goes on to count. Agents renew it at random moments of the next five \
             minutes; `signet authority show` says how much is left. Join tokens that nobody has used \
             are deleted, because they pin it. The authority that signs cannot be tainted: rotate \
-            first. It cannot be taken back.
+            first. It cannot be taken back. The ID may be that of a root or an upstream authority: \
+            then it is done to the authorities below, none of which may sign.
 
             Example: signet authority taint 3f2a91c07bd4e815 --reason "backup lost"
             """
@@ -204,7 +206,9 @@ struct AuthorityRevokeCommand: AsyncParsableCommand {
         discussion: """
             It leaves the bundle, proxies end every connection that was verified by it, and agents \
             withdraw its SVIDs. Taint it first: then nobody is without an SVID. The authority that \
-            signs cannot be revoked: rotate first. It cannot be taken back.
+            signs cannot be revoked: rotate first. It cannot be taken back. The ID may be that of a \
+            root or an upstream authority: the authorities below are revoked, none of which may sign, \
+            its key is destroyed if the server has it, and a root leaves the bundle.
 
             With publicURL: Vault and Kubernetes API servers believe its tokens until they meet a key \
             that they do not know. Rotate once more with --now, and have each of them verify a new \

@@ -30,7 +30,8 @@ struct AuthorityCommand: ParsableCommand {
                 holder was issued no newer one. What signed is in one of these states: prepared \
                 (published, signs later), active (signs), old (signs no more; leaves when its last \
                 SVID has expired), tainted (what it signed is being replaced), revoked (what it \
-                signed counts no more).
+                signed counts no more). Below them are roots and upstream authorities, if there are \
+                any; -o json says what is above each.
 
                 Example: signet authority show -o json
                 """

@@ -6,6 +6,8 @@ internal import SwiftProtobuf
 /// One authority, for programs.
 package struct AuthorityView: Encodable, Sendable {
     var id: String
+    /// `authority`, or of what is above: `intermediate`, `root`.
+    var kind: String
     var state: String
     var serverID: String
     var notBefore: String
@@ -29,6 +31,7 @@ package struct AuthorityView: Encodable, Sendable {
     /// Takes what a server says.
     package init(_ message: Signet_Admin_V1alpha1_Authority) {
         id = message.id
+        kind = message.kind.isEmpty ? "authority" : message.kind
         state = message.state
         serverID = message.serverID
         notBefore = Terminal.time(unixSeconds: message.notBeforeUnixSeconds)
@@ -52,6 +55,8 @@ package struct AuthorityView: Encodable, Sendable {
 /// What `signet authority show` prints.
 package struct AuthorityListView: Encodable, Sendable {
     var authorities: [AuthorityView]
+    /// Roots and upstream authorities.
+    var above: [AuthorityView]
     var nextStep: String
     var nextStepAt: String
     /// When the next authority begins to sign at the latest; "-" while none is prepared.
@@ -63,6 +68,7 @@ package struct AuthorityListView: Encodable, Sendable {
     /// Takes what a server says.
     package init(_ response: Signet_Admin_V1alpha1_ListAuthoritiesResponse) {
         authorities = response.authorities.map { AuthorityView($0) }
+        above = response.above.map { AuthorityView($0) }
         nextStep = response.nextStep
         nextStepAt = Terminal.time(unixSeconds: response.nextStepAtUnixSeconds)
         latestActivation = Terminal.time(unixSeconds: response.latestActivationUnixSeconds)
@@ -75,13 +81,21 @@ package struct AuthorityListView: Encodable, Sendable {
             headings: [
                 "ID", "STATE", "NOT AFTER", "ACTIVATED", "LAST SVID EXPIRES", "NOT REPLACED",
             ],
-            rows: authorities.map {
-                [
-                    String($0.id.prefix(16)), $0.state, $0.notAfter, $0.activatedAt,
-                    $0.lastSVIDExpiresAt, $0.notReplacedSVIDs.map(String.init) ?? "-",
-                ]
-            }
+            rows: authorities.map(Self.row) + above.map(Self.row)
         )
+    }
+
+    private static func row(_ authority: AuthorityView) -> [String] {
+        let state: String
+        switch (authority.kind, authority.state) {
+        case ("authority", _): state = authority.state
+        case (let kind, "published"): state = kind
+        case (let kind, let how): state = "\(kind), \(how)"
+        }
+        return [
+            String(authority.id.prefix(16)), state, authority.notAfter, authority.activatedAt,
+            authority.lastSVIDExpiresAt, authority.notReplacedSVIDs.map(String.init) ?? "-",
+        ]
     }
 
     /// How far the rotation to an authority has come, in one sentence; nil once it signs.
