@@ -20,6 +20,7 @@ import PublicEndpoint
 import SPIFFE
 import SwiftProtobuf
 import Telemetry
+import TestPKI
 import Testing
 
 /// What the documentation lists, a server that does a bit of everything shows: every metric of its
@@ -28,8 +29,16 @@ import Testing
 struct CatalogTests {
     private let clock = ShiftedClock()
     private let publicDirectory: TestDirectory
+    /// It has an upstream, so that it shows what there is with one.
+    private let directory: TestDirectory
+    private let fixture: UpstreamFixture
 
-    init() throws { publicDirectory = try TestDirectory() }
+    init() throws {
+        publicDirectory = try TestDirectory()
+        directory = try TestDirectory()
+        fixture = try UpstreamFixture(in: directory)
+        try fixture.perform()
+    }
 
     private var publicSocket: String { "\(publicDirectory.path)/public.sock" }
 
@@ -46,8 +55,10 @@ struct CatalogTests {
         let secret = "\(publicDirectory.path)/backup-passphrase"
         try DurableFile.write(Array("open sesame".utf8), to: secret, mode: 0o600)
         try await withServer(
+            in: directory,
             clock: clock,
             {
+                fixture.configure(&$0)
                 $0.lifetimes = lifetimes
                 ($0.publicURL, $0.publicListen) = (url, .socket(publicSocket))
                 $0.exchangesTokens = true
@@ -256,6 +267,21 @@ struct CatalogTests {
         }
     }
 
+    /// Roots that come and go, and one that is trusted no more.
+    private func distrustAbove(_ server: TestServer) async throws {
+        let (logic, now, root) = (server.core.logic, clock.wallTime, fixture.root)
+        let removed = try TestAuthority.root("example.org").der
+        let lost = try TestAuthority.root("example.org").der
+        let id = try LeafCertificate(der: lost).keyIdentifier.description
+        try await server.core.write { transaction in
+            try logic.settleRoots([root, removed, lost], now: now, in: transaction)
+            for act in [logic.taintUpstream, logic.revokeUpstream] {
+                _ = try act(id, "lost", ServerLogic.upstream, now, transaction)
+            }
+            try logic.settleRoots([root], now: now, in: transaction)
+        }
+    }
+
     /// Evicts web-1 and lets it join again, with a key of its own.
     private func rejoined(_ server: TestServer) async throws -> P256.Signing.PrivateKey {
         _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
@@ -338,6 +364,7 @@ struct CatalogTests {
             try await log(server)
             try await distrust(server)
             try await approve(server)
+            try await distrustAbove(server)
             try await rotate(server)
             try await stepBack(server)
             try await crowd(server)

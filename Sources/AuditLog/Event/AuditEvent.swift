@@ -6,7 +6,8 @@
 /// compiler asks for the first three and the tests for the others.
 package enum AuditEvent: Hashable, Sendable {
     case authorityActivated(AuthorityActivation)
-    /// The record of a revoked authority is gone: nothing of it can be open any more.
+    /// The record of a revoked authority, or of what was above ones, is gone: nothing of it can be open
+    /// any more.
     case authorityForgotten(AuthorityStep)
     case authorityPrepared(AuthorityPreparation)
     /// The authority left the bundle: nothing it signed is valid any more.
