@@ -71,11 +71,7 @@ package struct Server: Sendable {
         try configuration.listen.requireListenable()
         let datastore = try Self.openDatastore(configuration.databasePath)
         let metrics = MetricRegistry(of: .server)
-        let health = Health(
-            ready: Self.readyConditions,
-            noted: Self.notedConditions + configuration.publicConditions
-                + configuration.upstreamConditions
-        )
+        let health = Self.health(configuration)
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
         let keys = try configuration.openKeys(serverID: stored.serverID)
         for path in try resealsKeysFrom.map({ try keys.reseal(from: $0) }) ?? [] {
@@ -124,6 +120,14 @@ package struct Server: Sendable {
             roots: roots
         )
         identity = ServerIdentity(core: core)
+    }
+
+    private static func health(_ configuration: ServerConfiguration) -> Health {
+        Health(
+            ready: readyConditions,
+            noted: notedConditions + configuration.publicConditions
+                + configuration.upstreamConditions
+        )
     }
 
     static func openDatastore(_ path: String) throws -> ServerStore {

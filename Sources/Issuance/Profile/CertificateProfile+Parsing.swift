@@ -9,9 +9,9 @@ extension CertificateProfile {
     /// Reads a file as in `pki/profiles`, strictly.
     ///
     /// A file can only narrow: it says what the code makes, member by member, and may have
-    /// `lifetimeSecondsMax`, fewer `subjectKeys`, for those who have DNS names `dnsNames` with `max` and
-    /// `suffixes`, and for `authority` `nameConstraints`. What it says and the code does not make is refused: nobody is to
-    /// believe that a file changes what it does not.
+    /// `lifetimeSecondsMax`, fewer `subjectKeys`, for those who have DNS names `dnsNames` with `max`
+    /// and `suffixes`, and for `authority` `nameConstraints`. What it says and the code does not make is
+    /// refused: nobody is to believe that a file changes what it does not.
     ///
     /// - Parameters:
     ///   - bytes: JSON, at most `fileBytesMax`.

@@ -4,8 +4,28 @@ import AuditLog
 import SPIFFE
 
 extension GoldenRecord {
-    /// What is above authorities.
+    /// What is above authorities, and an authority below it.
     static let upstreams: [GoldenRecord] = [
+        GoldenRecord(
+            .authorityPrepared(
+                AuthorityPreparation(
+                    authority: keyID,
+                    certificateSHA256: sha256,
+                    notBefore: AuditTime(time),
+                    notAfter: later,
+                    serverID: "one",
+                    key: .init(type: "ec-p256", storage: "encrypted"),
+                    tokenKeyID: "c2lnbmV0",
+                    certificate: [0x30, 3, 2, 1, 5],
+                    tokenKey: [1, 2, 3],
+                    above: .init(chain: [[0x30, 0]], issuer: [1, 2], root: [1, 3])
+                )
+            ),
+            by: .system("rotation"),
+            #"""
+            {"actor":"system:rotation","authority":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","certificate":"MAMCAQU=","certificateSHA256":"abababababababababababababababababababababababababababababababab","chain":["MAA="],"event":"authorityPrepared","issuer":"0102","keyStorage":"encrypted","keyType":"ec-p256","notAfter":"2026-01-02T04:04:05.678Z","notBefore":"2026-01-02T03:04:05.678Z","root":"0103","serverID":"one","time":"2026-01-02T03:04:05.678Z","tokenKey":"AQID","tokenKeyID":"c2lnbmV0","v":1}
+            """#
+        ),
         GoldenRecord(
             .rootPublished(
                 RootPublication(
