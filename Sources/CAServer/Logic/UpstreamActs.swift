@@ -132,6 +132,10 @@ extension ServerLogic {
         now: Date,
         in transaction: Transaction
     ) throws {
+        // Both are told to agents by their key IDs: one key is never both.
+        guard try transaction.authority(id: root.id) == nil else {
+            throw APIError(upstream: .keyTaken)
+        }
         let count = try transaction.bundleAuthorities().count + transaction.bundleRoots().count
         guard root.known != nil || count < TrustBundle.authoritiesMax else {
             throw APIError(

@@ -180,6 +180,20 @@ struct UpstreamDistrustTests {
         }
     }
 
+    @Test func `the certificate of an authority is published as no root`() async throws {
+        try await withServer { server in
+            let (logic, now) = (server.core.logic, server.core.clock.wallTime)
+            let own = try server.core.trust.authorities
+            let refused = await refusal {
+                try await server.core.write { transaction in
+                    try logic.settleRoots(own, now: now, in: transaction)
+                }
+            }
+            #expect(refused?.reason == "upstreamRefused", "\(refused?.message ?? "")")
+            #expect(refused?.message.contains("keyTaken") == true)
+        }
+    }
+
     @Test func `a tainted root that is configured no more is revoked by it`() async throws {
         try await withServer { server in
             let (logic, now) = (server.core.logic, server.core.clock.wallTime)
