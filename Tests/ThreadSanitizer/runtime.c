@@ -6,7 +6,8 @@
 // - A contended Mutex is taken and handed over inside libswiftSynchronization and by the kernel.
 //   This stands before the contended halves of the lock.
 // - A continuation that is resumed before its task waits lets the task go on at once; the runtime's
-//   own annotations cover only the task that waits first. This stands before what goes on.
+//   own annotations cover only the task that waits first. This stands before what goes on, or, where
+//   the wait is the runtime's own, at the first that its caller does.
 //
 // races.swift proves this on each run: a function renamed by a later Swift makes it fail.
 
@@ -112,6 +113,21 @@ ASYNC static void resumed(RESUMED_CONTEXT) {
     frame->resume = resume;
     if (__tsan_acquire) __tsan_acquire(swift_task_getCurrent());
     __attribute__((musttail)) return resume(context);
+}
+
+// A wait that stands within the runtime, as withCheckedContinuation's, calls swift_continuation_await
+// where nothing can stand before it. Its caller frees its frame as the first thing when it goes on:
+// there whatever resumed the task comes before. What is freed otherwise orders nothing more than
+// what had resumed the task by then. This is called too often to be looked up each time.
+static SWIFT void (*dealloc)(void *frame);
+
+__attribute__((constructor)) static void find_dealloc(void) {
+    dealloc = dlsym(RTLD_NEXT, "swift_task_dealloc");
+}
+
+SWIFT void swift_task_dealloc(void *frame) {
+    dealloc(frame);
+    if (__tsan_acquire) __tsan_acquire(swift_task_getCurrent());
 }
 
 ASYNC void swift_continuation_await(CONTEXT) {
