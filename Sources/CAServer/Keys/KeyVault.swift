@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Dispatch
 package import DurableFiles
 internal import FoundationEssentials
 package import Issuance
@@ -65,7 +64,7 @@ package final class KeyVault: Sendable {
     private let keyType: AuthorityKeyType
     private let tokenKeyType: AuthorityKeyType
     private let signers = Mutex<[AuthorityKey: any Signer]>([:])
-    private let queue = DispatchQueue(label: "signet.server.keys", attributes: .concurrent)
+    private let lanes = CallLanes(label: "signet.server.keys")
 
     /// Prepares the directory; a key that a crash left half written is destroyed.
     ///
@@ -98,7 +97,7 @@ package final class KeyVault: Sendable {
         _ body: @escaping @Sendable (KeyVault) throws -> Value
     ) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
-            queue.async { continuation.resume(with: Result { try body(self) }) }
+            lanes.run { continuation.resume(with: Result { try body(self) }) }
         }
     }
 
@@ -109,7 +108,7 @@ package final class KeyVault: Sendable {
         _ body: @escaping @Sendable () throws -> Value
     ) async -> Result<Value, any Error> {
         await withCheckedContinuation { continuation in
-            queue.async { continuation.resume(returning: Result { try body() }) }
+            lanes.run { continuation.resume(returning: Result { try body() }) }
         }
     }
 
