@@ -73,6 +73,15 @@ clinux_peer clinux_peer_of(int32_t socket) {
     return peer;
 }
 
+int64_t clinux_peer_uid(int32_t socket) {
+    struct ucred credentials = {.uid = (uid_t)-1};
+    socklen_t length = sizeof credentials;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return -errno;
+    // An unconnected socket has no peer.
+    if (length != sizeof credentials || credentials.uid == (uid_t)-1) return -ENOTCONN;
+    return credentials.uid;
+}
+
 int32_t clinux_pidfd_exited(int32_t pidfd) {
     struct pollfd entry = {.fd = pidfd, .events = POLLIN};
     int ready;

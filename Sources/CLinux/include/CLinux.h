@@ -43,6 +43,10 @@ typedef struct {
 /// SO_PEERCRED and SO_PEERPIDFD of a connected Unix socket.
 clinux_peer clinux_peer_of(int32_t socket);
 
+/// The user of the process at the other end of a connected Unix socket: of one that listens, as it
+/// was when it began to. Negative: errno. A process of another pid namespace has one as well.
+int64_t clinux_peer_uid(int32_t socket);
+
 /// 1: the process has exited. 0: it runs. Negative: errno.
 int32_t clinux_pidfd_exited(int32_t pidfd);
 /// An owned pidfd of a process, or a negative errno.

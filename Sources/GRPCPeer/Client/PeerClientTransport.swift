@@ -34,6 +34,32 @@ package enum PeerClientTransport {
         )
     }
 
+    /// A transport to a Unix socket, as long as one of some users' processes listens there.
+    ///
+    /// - Parameters:
+    ///   - path: The socket.
+    ///   - owners: Whose it may be, by the kernel, asked for each connection before anything is sent.
+    ///   - onRefusal: Why a connection was ended; the RPCs themselves only report `unavailable`.
+    ///     Called on an event loop, so it must not block.
+    ///   - eventLoopGroup: Where connections live.
+    /// - Returns: The transport; it connects when its client runs.
+    /// - Throws: never in practice; the stock initializer is declared so.
+    package static func unixSocket(
+        path: String,
+        ownedBy owners: SocketOwners,
+        onRefusal: @escaping @Sendable (SocketOwnerError) -> Void,
+        eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton
+    ) throws -> HTTP2ClientTransport.Posix {
+        try HTTP2ClientTransport.Posix(
+            target: .unixDomainSocket(path: path, authority: "localhost"),
+            transportSecurity: .plaintext,
+            config: configuration { channel in
+                SocketOwnerHandler.add(to: channel, owners: owners, onRefusal: onRefusal)
+            },
+            eventLoopGroup: eventLoopGroup
+        )
+    }
+
     /// A transport over TLS 1.3 on which both sides prove who they are.
     ///
     /// - Parameters:

@@ -14,6 +14,21 @@ package protocol Signer: Sendable {
     ///   ECDSA-Sig-Value (RFC 5480 appendix A).
     /// - Throws: `SignerError` if the key cannot be used now.
     func signature(for bytes: [UInt8]) throws(SignerError) -> [UInt8]
+
+    /// Signs many messages: one by one, unless the key's place takes several at once.
+    ///
+    /// - Returns: A signature for each message, in the same order.
+    /// - Throws: `SignerError` if one of them cannot be signed.
+    func signatures(for messages: [[UInt8]]) throws(SignerError) -> [[UInt8]]
+}
+
+extension Signer {
+    package func signatures(for messages: [[UInt8]]) throws(SignerError) -> [[UInt8]] {
+        var signatures: [[UInt8]] = []
+        signatures.reserveCapacity(messages.count)
+        for message in messages { signatures.append(try signature(for: message)) }
+        return signatures
+    }
 }
 
 /// Why a key did not sign.

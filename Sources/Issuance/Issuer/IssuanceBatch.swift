@@ -57,11 +57,12 @@ package struct IssuanceBatch: ~Copyable, Sendable {
         else { throw .signerIsNotAuthority }
         var issued: [IssuedCertificate] = []
         issued.reserveCapacity(certificates.count)
-        for prepared in certificates {
-            let signature: [UInt8]
-            do { signature = try signer.signature(for: prepared.tbs) } catch {
-                throw .signer(error)
-            }
+        let signatures: [[UInt8]]
+        do { signatures = try signer.signatures(for: certificates.map(\.tbs)) } catch {
+            throw .signer(error)
+        }
+        guard signatures.count == certificates.count else { throw .signatureDoesNotVerify }
+        for (prepared, signature) in zip(certificates, signatures) {
             let signed = SignedCertificate(
                 tbs: prepared.tbs,
                 algorithm: signer.signatureAlgorithm,

@@ -150,13 +150,14 @@ package struct TokenBatch: ~Copyable, Sendable {
         else { throw .signerIsNotAuthority }
         var issued: [IssuedToken] = []
         issued.reserveCapacity(tokens.count)
-        for prepared in tokens {
-            let signature: [UInt8]
-            do throws(SignerError) {
-                signature = try signer.signature(for: prepared.signingInput)
-            } catch {
-                throw .signer(error)
-            }
+        let signatures: [[UInt8]]
+        do throws(SignerError) {
+            signatures = try signer.signatures(for: tokens.map(\.signingInput))
+        } catch {
+            throw .signer(error)
+        }
+        guard signatures.count == tokens.count else { throw .signatureDoesNotVerify }
+        for (prepared, signature) in zip(tokens, signatures) {
             guard let signature = authority.algorithm.signature(ofX509: signature) else {
                 throw .signatureDoesNotVerify
             }
