@@ -273,6 +273,14 @@ let package = Package(
             path: "Tests/TestPKI",
             swiftSettings: settings
         ),
+        .target(
+            name: "TestBridge",
+            dependencies: [
+                "ControlAPIProtos", .crypto, .cryptoExtras, .grpc, .grpcTransport, .protobuf,
+            ],
+            path: "Tests/TestBridge",
+            swiftSettings: settings
+        ),
         .executableTarget(
             name: "signet-bench",
             dependencies: [
@@ -354,8 +362,8 @@ let package = Package(
                 "ControlAPIProtos",
                 "Datastore", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
                 "NodeAttestation", "NodeSync", "PolicyDocuments", "PublicEndpoint", "Routing",
-                "SPIFFE", "Telemetry", "TestPKI", .asn1, .crypto, .grdb, .grpc, .grpcTransport,
-                .logging, .nio, .nioPosix, .protobuf, .x509,
+                "SPIFFE", "Telemetry", "TestBridge", "TestPKI", .asn1, .crypto, .grdb, .grpc,
+                .grpcTransport, .logging, .nio, .nioPosix, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),

@@ -29,15 +29,17 @@ import Testing
 struct CatalogTests {
     private let clock = ShiftedClock()
     private let publicDirectory: TestDirectory
-    /// It has an upstream, so that it shows what there is with one.
+    /// It has an upstream and a key service, so that it shows what there is with them.
     private let directory: TestDirectory
     private let fixture: UpstreamFixture
+    private let keys: KeyServiceWorld
 
     init() throws {
         publicDirectory = try TestDirectory()
         directory = try TestDirectory()
         fixture = try UpstreamFixture(in: directory)
         try fixture.perform()
+        keys = try KeyServiceWorld()
     }
 
     private var publicSocket: String { "\(publicDirectory.path)/public.sock" }
@@ -54,22 +56,25 @@ struct CatalogTests {
         let url = try PublicURL(parsing: "https://id.example.org")
         let secret = "\(publicDirectory.path)/backup-passphrase"
         try DurableFile.write(Array("open sesame".utf8), to: secret, mode: 0o600)
-        try await withServer(
-            in: directory,
-            clock: clock,
-            {
-                fixture.configure(&$0)
-                $0.lifetimes = lifetimes
-                ($0.publicURL, $0.publicListen) = (url, .socket(publicSocket))
-                $0.exchangesTokens = true
-                $0.federationNetworks = [IPBlock("127.0.0.0/8")].compactMap(\.self)
-                $0.keyFileCost = .least
-                $0.backupPassphrase = .file(secret)
-                // Below what an operator may set: authorities of ten minutes are to be rotated.
-                $0.publicHold = .seconds(30)
-            },
-            body
-        )
+        try await keys.serving {
+            try await withServer(
+                in: directory,
+                clock: clock,
+                {
+                    fixture.configure(&$0)
+                    $0.lifetimes = lifetimes
+                    ($0.publicURL, $0.publicListen) = (url, .socket(publicSocket))
+                    $0.exchangesTokens = true
+                    $0.federationNetworks = [IPBlock("127.0.0.0/8")].compactMap(\.self)
+                    $0.keyFileCost = .least
+                    $0.backupPassphrase = .file(secret)
+                    // Below what an operator may set: authorities of ten minutes are to be rotated.
+                    $0.publicHold = .seconds(30)
+                    ($0.keyStorage, $0.serviceSocket) = (.service, keys.socket)
+                },
+                body
+            )
+        }
     }
 
     /// The value of a metric with these labels, as scrapers read it.

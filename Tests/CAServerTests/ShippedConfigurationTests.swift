@@ -112,8 +112,8 @@ import Testing
         let other = Set([
             "backupPassphrase", "federationNetworks", "federationRoots", "pkcs11Module",
             "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate", "publicDocuments",
-            "publicHold", "publicKey", "publicListen", "publicURL", "tokenExchange",
-            "tokenKeyType",
+            "publicHold", "publicKey", "publicListen", "publicURL", "serviceSocket", "serviceUIDs",
+            "tokenExchange", "tokenKeyType",
         ])
         let keys = text.split(separator: "\n").compactMap { line -> String? in
             let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })

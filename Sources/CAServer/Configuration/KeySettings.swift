@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Clocks
 internal import Configuration
 internal import ControlAPI
 internal import DurableFiles
+internal import GRPCPeer
 internal import Issuance
+internal import Telemetry
 
 /// What `keyStorage` may say; docs/decisions/0013-authority-keys.md compares them.
 package enum KeyStorage: String, Hashable, Sendable, CaseIterable {
@@ -15,6 +18,8 @@ package enum KeyStorage: String, Hashable, Sendable, CaseIterable {
     case pkcs11
     /// In files of mode 0600.
     case plain
+    /// In a process beside the server, which signs with them (docs/key-service.md).
+    case service
 
     /// Reads the value of the configuration.
     ///
@@ -44,6 +49,9 @@ extension AuthorityKeyType {
 }
 
 extension ServerConfiguration {
+    /// Longest path of a Unix socket (`sun_path` of unix(7), without its last byte).
+    static let serviceSocketBytesMax = 107
+
     /// The keys of the configuration about keys that do not fit each other, and what to write.
     var keyProblems: [(key: ServerConfigurationKey, remedy: String)] {
         var problems: [(key: ServerConfigurationKey, remedy: String)] = []
@@ -72,8 +80,30 @@ extension ServerConfiguration {
                 )
             )
         }
-        return problems + tokenProblems
+        return problems + tokenProblems + serviceProblems
     }
+
+    private var serviceProblems: [(key: ServerConfigurationKey, remedy: String)] {
+        let unused = "keyStorage is \(keyStorage.rawValue): write keyStorage: service to use it"
+        switch (keyStorage == .service, serviceSocket) {
+        case (true, nil):
+            return [(.serviceSocket, "is missing: write the path of the key service's socket")]
+        case (true, let path?):
+            let isPath = path.hasPrefix("/") && path.utf8.count <= Self.serviceSocketBytesMax
+            guard !isPath else { return [] }
+            let most = Self.serviceSocketBytesMax
+            return [(.serviceSocket, "write an absolute path of at most \(most) bytes")]
+        case (false, let path):
+            return (path == nil ? [] : [(.serviceSocket, unused)])
+                + (serviceUIDs.isEmpty ? [] : [(.serviceUIDs, unused)])
+        }
+    }
+
+    /// What health says besides, of the process that holds the keys.
+    var keyConditions: [String] { keyStorage == .service ? [Self.serviceCondition] : [] }
+
+    /// Whether the key service answered when it was asked last.
+    static let serviceCondition = "keyService"
 
     private var tokenProblems: [(key: ServerConfigurationKey, remedy: String)] {
         let token: [(key: ServerConfigurationKey, isSaid: Bool, what: String)] = [
@@ -126,17 +156,37 @@ extension ServerConfiguration {
 
     /// Opens the vault that the configuration describes.
     ///
+    /// - Parameters:
+    ///   - serverID: Whose keys they are.
+    ///   - clock: By which calls of a key service are measured.
+    ///   - metrics: What becomes of them is counted there.
+    ///   - health: It has `keyConditions`.
+    /// - Returns: The vault, with nothing opened that is not in this process.
     /// - Throws: `ConfigurationError` when its keys do not fit each other, `SecretError` or
     ///   `FileError` when a secret cannot be read, and what `KeyVault` throws.
-    func openKeys(serverID: String) throws -> KeyVault {
+    func openKeys(
+        serverID: String,
+        clock: any NodeClock,
+        metrics: MetricRegistry,
+        health: Health
+    ) throws -> KeyVault {
         let problems = keyProblems
         guard problems.isEmpty else {
             throw ConfigurationError(problems: problems.map { "\($0.key.rawValue): \($0.remedy)" })
         }
+        let place = try keyPlace(serverID: serverID, clock: clock) { report in
+            metrics.increment(.keyServiceCalls, report.call.rawValue, report.result)
+            metrics.observe(.keyServiceCallDuration, report.duration, report.call.rawValue)
+            if let error = report.error, error.isAbsence {
+                health.unmet(Self.serviceCondition, reason: "\(error)")
+            } else {
+                health.met(Self.serviceCondition)
+            }
+        }
         return try KeyVault(
             directory: keyDirectory,
             form: keyFileForm(),
-            place: keyPlace(serverID: serverID),
+            place: place,
             keyType: authorityKeyType,
             tokenKeyType: tokenKeyType
         )
@@ -163,10 +213,24 @@ extension ServerConfiguration {
         }
     }
 
-    private func keyPlace(serverID: String) throws -> AuthorityKeyPlace {
+    private func keyPlace(
+        serverID: String,
+        clock: any NodeClock,
+        report: @escaping @Sendable (KeyServiceReport) -> Void
+    ) throws -> AuthorityKeyPlace {
         switch keyStorage {
         case .encrypted, .plain: return .files
         case .memory: return .memory
+        case .service:
+            return .service(
+                KeyServiceKeys(
+                    socket: serviceSocket ?? "",
+                    owners: SocketOwners(besides: Set(serviceUIDs)),
+                    serverID: serverID,
+                    clock: clock,
+                    report: report
+                )
+            )
         case .pkcs11:
             let module = pkcs11Module ?? ""
             // Who can write it is the server.

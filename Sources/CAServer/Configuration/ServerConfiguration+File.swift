@@ -41,6 +41,8 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case publicKey
     case publicListen
     case publicURL
+    case serviceSocket
+    case serviceUIDs
     case signingBurst
     case signingPerSecond
     case telemetryPort
@@ -110,6 +112,8 @@ extension ServerConfiguration {
         reader.set(.pkcs11Module, &result.pkcs11Module) { $0 }
         reader.set(.pkcs11Token, &result.pkcs11Token) { $0 }
         reader.set(.pkcs11PIN, &result.pkcs11PIN) { try SecretSource(parsing: $0) }
+        reader.set(.serviceSocket, &result.serviceSocket) { $0 }
+        reader.setList(.serviceUIDs, &result.serviceUIDs, Self.uid)
         reader.set(.authorityKeyType, &result.authorityKeyType) {
             try AuthorityKeyType(parsing: $0)
         }
@@ -170,6 +174,14 @@ extension ServerConfiguration {
             throw .init("a number of MiB from \(decisionQuotaMiBMin) to \(decisionQuotaMiBMax)")
         }
         return number
+    }
+
+    private static func uid(_ text: String) throws(ConfigurationValue.Refusal) -> UInt32 {
+        // The last one is nobody's: it says "no change" to the kernel.
+        guard let uid = UInt32(text), uid != .max else {
+            throw .init("write a user's number, as \"id -u\" shows it")
+        }
+        return uid
     }
 
     private static func retention(

@@ -70,6 +70,10 @@ package struct ServerConfiguration: Sendable {
     package var pkcs11Module: String?
     package var pkcs11Token: String?
     package var pkcs11PIN: SecretSource?
+    /// The socket of the key service.
+    package var serviceSocket: String?
+    /// Whose process may be there, besides root's and the server's own user's.
+    package var serviceUIDs: [UInt32] = []
     /// How dear a guess at the passphrase is made, for tests.
     package var keyFileCost = SealedKey.Cost.standard
     /// Certificates one agent may ask for: rate, and a burst that covers the largest batch.

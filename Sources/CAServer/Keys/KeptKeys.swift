@@ -23,7 +23,13 @@ extension AuthorityKey {
             for purpose in Purpose.allCases {
                 let isEnded = ended.contains(authority.id)
                 guard authority.needsKey(for: purpose, isEnded: isEnded, now: now) else { continue }
-                kept.insert(Self(authority.id, for: purpose))
+                kept.insert(
+                    Self(
+                        authority.id,
+                        for: purpose,
+                        publicKey: purpose == .tokens ? authority.tokenKeySPKI : nil
+                    )
+                )
             }
         }
         return kept

@@ -7,10 +7,19 @@ package import Issuance
 ///
 /// They have names of their own, which no sweep knows: a wrong path must not cost a ceremony.
 extension KeyVault {
+    /// Makes the key of an upstream authority; it is kept by nobody until `keepUpstream`, but in a key
+    /// service, which has it since it was made.
+    ///
+    /// - Throws: As `makeAuthorityKey`.
+    package func makeUpstreamKey() throws -> any Signer {
+        if case .service(let keys) = place { return try keys.upstream.make(keyType) }
+        return try makeAuthorityKey()
+    }
+
     /// Keeps the key of an upstream authority; it is where it shall be when this returns.
     ///
     /// - Parameters:
-    ///   - signer: A key of `makeAuthorityKey`.
+    ///   - signer: A key of `makeUpstreamKey`.
     ///   - id: Its key ID.
     /// - Throws: `FileError`, `KeyFileError`, `PKCS11Error`, `SignerError`; with `keyStorage: memory`
     ///   there is no such key.
@@ -18,6 +27,7 @@ extension KeyVault {
         switch (place, signer) {
         case (.files, let signer as MemorySigner):
             try files.write(signer.pkcs8DER, .upstream(id))
+        case (.service, is KeyServiceSigner): break
         case (.token(let keys), let signer as PKCS11Signer):
             _ = try keys.keepUpstream(signer, id: id)
         default:
@@ -32,6 +42,9 @@ extension KeyVault {
         switch place {
         case .files: return try upstreamFile(id)
         case .memory: return nil
+        case .service(let keys):
+            if let signer = try keys.upstream.signer(AuthorityKey(id)) { return signer }
+            return try upstreamFile(id)
         case .token(let keys):
             // A key from before keyStorage was changed certifies on from its file.
             if let signer = try keys.upstreamSigner(id: id) { return signer }
@@ -45,7 +58,11 @@ extension KeyVault {
     package func upstreamIDs() throws -> [String] {
         var ids: Set<String> = []
         for case .upstream(let id) in try files.names() { ids.insert(id) }
-        if case .token(let keys) = place { ids.formUnion(try keys.upstreamIDs()) }
+        switch place {
+        case .files, .memory: break
+        case .service(let keys): ids.formUnion(try keys.upstream.authorityIDs())
+        case .token(let keys): ids.formUnion(try keys.upstreamIDs())
+        }
         return ids.sorted()
     }
 
@@ -54,7 +71,11 @@ extension KeyVault {
     /// - Throws: `FileError`, `PKCS11Error`.
     package func destroyUpstream(id: String) throws {
         try files.remove(.upstream(id))
-        if case .token(let keys) = place { try keys.destroyUpstream(id: id) }
+        switch place {
+        case .files, .memory: break
+        case .service(let keys): try keys.upstream.destroy(authorityID: id)
+        case .token(let keys): try keys.destroyUpstream(id: id)
+        }
     }
 
     private func upstreamFile(_ id: String) throws -> (any Signer)? {

@@ -11,6 +11,8 @@ package enum AuthorityKeyPlace: Sendable {
     case files
     /// Nowhere, so that a restart makes new ones.
     case memory
+    /// In a process beside the server that signs for it; as for a token, files from before sign on.
+    case service(KeyServiceKeys)
     /// In a token of a PKCS #11 module; keys that are in files from before sign on from there, until
     /// their authorities are retired.
     case token(PKCS11Keys)
@@ -27,10 +29,28 @@ package struct AuthorityKey: Hashable, Sendable {
 
     let authorityID: String
     let purpose: Purpose
+    /// Its SubjectPublicKeyInfo, by which a key service finds it; nil: there is none, or the
+    /// authority's ID tells it.
+    let publicKey: [UInt8]?
 
-    package init(_ authorityID: String, for purpose: Purpose = .certificates) {
+    package init(
+        _ authorityID: String,
+        for purpose: Purpose = .certificates,
+        publicKey: [UInt8]? = nil
+    ) {
         self.authorityID = authorityID
         self.purpose = purpose
+        self.publicKey = publicKey
+    }
+
+    /// An authority has one key of each purpose.
+    package static func == (left: Self, right: Self) -> Bool {
+        left.authorityID == right.authorityID && left.purpose == right.purpose
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(authorityID)
+        hasher.combine(purpose)
     }
 
     /// The key that a file holds; nil for the audit log's, and for those that no sweep may destroy.
@@ -56,12 +76,12 @@ package struct AuthorityKey: Hashable, Sendable {
 /// No other part of the server ever sees the bytes of a key. Calls may wait for a disk, for a
 /// device or for the making of an RSA key: a task makes them by `apart`.
 package final class KeyVault: Sendable {
-    /// Whether signatures wait for a device, so that they are made by `apart`.
+    /// Whether signatures wait for a device or a service, so that they are made by `apart`.
     package let signaturesWait: Bool
 
     let place: AuthorityKeyPlace
     let files: KeyFiles
-    private let keyType: AuthorityKeyType
+    let keyType: AuthorityKeyType
     private let tokenKeyType: AuthorityKeyType
     private let signers = Mutex<[AuthorityKey: any Signer]>([:])
     private let lanes = CallLanes(label: "signet.server.keys")
@@ -87,7 +107,11 @@ package final class KeyVault: Sendable {
         self.keyType = keyType
         self.tokenKeyType = tokenKeyType ?? keyType
         files = KeyFiles(directory: directory, form: form)
-        signaturesWait = if case .token = place { true } else { false }
+        signaturesWait =
+            switch place {
+            case .files, .memory: false
+            case .service, .token: true
+            }
         try DurableFile.makeDirectory(directory, mode: 0o700)
         try DurableFile.removeUnfinished(in: directory)
     }
@@ -114,18 +138,22 @@ package final class KeyVault: Sendable {
 
     /// Makes a new key of the configured type; it is kept by nobody until `keep`.
     ///
-    /// - Throws: `SignerError`, `PKCS11Error`.
+    /// - Throws: `SignerError`, `KeyServiceError`, `PKCS11Error`.
     package func makeAuthorityKey(
         for purpose: AuthorityKey.Purpose = .certificates
     ) throws -> any Signer {
         let keyType = purpose == .tokens ? tokenKeyType : keyType
-        if case .token(let keys) = place { return try keys.make(keyType) }
-        return try MemorySigner.new(keyType)
+        return switch place {
+        case .files, .memory: try MemorySigner.new(keyType)
+        case .service(let keys): try keys.make(keyType)
+        case .token(let keys): try keys.make(keyType)
+        }
     }
 
     /// Keeps the key of an authority; it is where it shall be when this returns.
     ///
-    /// - Throws: `FileError`, `KeyFileError`, `PKCS11Error`, `SignerError`.
+    /// - Throws: `FileError`, `KeyFileError`, `PKCS11Error`, `SignerError`; none for a key service,
+    ///   which has it since it was made.
     package func keep(
         _ signer: any Signer,
         authorityID: String,
@@ -137,6 +165,8 @@ package final class KeyVault: Sendable {
         case (.files, let signer as MemorySigner):
             try files.write(signer.pkcs8DER, name.file)
         case (.memory, is MemorySigner): break
+        // It has no name but what it is.
+        case (.service, is KeyServiceSigner): break
         case (.token(let keys), let signer as PKCS11Signer):
             kept = try keys.keep(signer, name)
         default: throw SignerError.keyUnreadable(reason: "the key was made for another place")
@@ -146,19 +176,27 @@ package final class KeyVault: Sendable {
 
     /// The key of an authority, nil when this server does not hold it.
     ///
+    /// - Parameters:
+    ///   - authorityID: Whose it is.
+    ///   - purpose: Which of its two.
+    ///   - publicKey: Its SubjectPublicKeyInfo as the record has it; a key service finds one for
+    ///     tokens by nothing else.
+    /// - Returns: What signs with it; nil as said.
     /// - Throws: `FileError` when the file is there and must not be used, `KeyFileError` when it is
-    ///   in another form or does not open, `SignerError` when it holds no key; `PKCS11Error` when
-    ///   the token is away, which is not the same as not holding it.
+    ///   in another form or does not open, `SignerError` when it holds no key; `PKCS11Error` or
+    ///   `KeyServiceError` when token or service is away, which is not the same as not holding it.
     package func signer(
         authorityID: String,
-        for purpose: AuthorityKey.Purpose = .certificates
+        for purpose: AuthorityKey.Purpose = .certificates,
+        publicKey: [UInt8]? = nil
     ) throws -> (any Signer)? {
-        let name = AuthorityKey(authorityID, for: purpose)
+        let name = AuthorityKey(authorityID, for: purpose, publicKey: publicKey)
         if let signer = signers.withLock({ $0[name] }) { return signer }
         let found: (any Signer)? =
             switch place {
             case .files: try fileSigner(name)
             case .memory: nil
+            case .service(let keys): try keys.signer(name) ?? fileSigner(name)
             case .token(let keys): try keys.signer(name) ?? fileSigner(name)
             }
         if let found { signers.withLock { $0[name] = found } }
@@ -185,21 +223,32 @@ package final class KeyVault: Sendable {
         } catch {
             problem = error
         }
-        if case .token(let keys) = place {
-            do { try keys.sweep(keeping: kept) } catch { problem = problem ?? error }
-        }
+        do {
+            switch place {
+            case .files, .memory: break
+            case .service(let keys): try keys.sweep(keeping: kept)
+            case .token(let keys): try keys.sweep(keeping: kept)
+            }
+        } catch { problem = problem ?? error }
         if let problem { throw problem }
     }
 
     /// The authorities of which the vault has keys for certificates outside of its memory.
     ///
-    /// - Throws: `PKCS11Error`, and what reading the directory throws.
+    /// A key service does not say what a key is for: those for tokens are among them, by the IDs that
+    /// authorities of these keys would have.
+    ///
+    /// - Throws: `PKCS11Error`, `KeyServiceError`, and what reading the directory throws.
     package func authorityIDs() throws -> Set<String> {
         var found: Set<String> = []
         for file in try files.names() {
             if case .authority(let id) = file { found.insert(id) }
         }
-        if case .token(let keys) = place { found.formUnion(try keys.authorityIDs()) }
+        switch place {
+        case .files, .memory: break
+        case .service(let keys): found.formUnion(try keys.authorityIDs())
+        case .token(let keys): found.formUnion(try keys.authorityIDs())
+        }
         return found
     }
 

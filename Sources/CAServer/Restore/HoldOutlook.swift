@@ -48,7 +48,11 @@ package struct HoldOutlook: Sendable {
             let stored = try transaction.document(held.key)
             return stored.map { Array(SHA256.hash(data: $0.canonicalJSON)) } != held.sha256
         }
-        unnamedKeys = keys.subtracting(records.map(\.id)).sorted()
+        // A key service does not say which keys are for tokens.
+        let tokenKeys = records.compactMap { record in
+            record.tokenKeySPKI.flatMap { AuthorityPublicKey(subjectPublicKeyInfo: $0)?.authorityID }
+        }
+        unnamedKeys = keys.subtracting(records.map(\.id)).subtracting(tokenKeys).sorted()
         let active = records.first {
             $0.serverID == serverID && $0.state == AuthorityRecord.activeState
         }

@@ -385,7 +385,10 @@ package struct RotationService: Sendable {
                 return AuthorityKey.kept(of: own, ended: ended, now: believed)
             }
             let waiting = core.upstreamDesk.candidate.map { candidate in
-                AuthorityKey.Purpose.allCases.map { AuthorityKey(candidate.id, for: $0) }
+                [
+                    AuthorityKey(candidate.id),
+                    AuthorityKey(candidate.id, for: .tokens, publicKey: candidate.tokenKeySPKI),
+                ]
             }
             let spared = kept.union(waiting ?? [])
             try await core.keys.apart { try $0.sweep(keeping: spared) }

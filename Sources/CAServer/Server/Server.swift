@@ -71,9 +71,14 @@ package struct Server: Sendable {
         try configuration.listen.requireListenable()
         let datastore = try Self.openDatastore(configuration.databasePath)
         let metrics = MetricRegistry(of: .server)
-        let health = Self.health(configuration)
+        let health = Self.health(of: configuration)
         let (stored, isNew) = try Self.establish(configuration, datastore, now: clock.wallTime)
-        let keys = try configuration.openKeys(serverID: stored.serverID)
+        let keys = try configuration.openKeys(
+            serverID: stored.serverID,
+            clock: clock,
+            metrics: metrics,
+            health: health
+        )
         for path in try resealsKeysFrom.map({ try keys.reseal(from: $0) }) ?? [] {
             logger.notice("a key file was written anew", metadata: ["file": "\(path)"])
         }
@@ -122,11 +127,11 @@ package struct Server: Sendable {
         identity = ServerIdentity(core: core)
     }
 
-    private static func health(_ configuration: ServerConfiguration) -> Health {
+    private static func health(of configuration: ServerConfiguration) -> Health {
         Health(
             ready: readyConditions,
             noted: notedConditions + configuration.publicConditions
-                + configuration.upstreamConditions
+                + configuration.upstreamConditions + configuration.keyConditions
         )
     }
 

@@ -48,7 +48,11 @@ extension ServerCore {
                 return .failure(missing(authority, "it was made before there were such keys"))
             }
             let signer = try await keys.apart {
-                try $0.signer(authorityID: authority.id, for: .tokens)
+                try $0.signer(
+                    authorityID: authority.id,
+                    for: .tokens,
+                    publicKey: authority.tokenKeySPKI
+                )
             }
             guard let signer else { return .failure(missing(authority, "it is not there")) }
             // Another key would sign nothing that verifies.

@@ -7,6 +7,7 @@ internal import FoundationEssentials
 internal import Issuance
 internal import Logging
 internal import SPIFFE
+internal import Telemetry
 
 /// What a ceremony is given: the request for an upstream authority on disk.
 package struct UpstreamKeyRequest: Sendable {
@@ -39,7 +40,13 @@ extension Server {
         let datastore = try openDatastore(configuration.databasePath)
         defer { try? datastore.close() }
         let (stored, _) = try establish(configuration, datastore, now: clock.wallTime)
-        let keys = try configuration.openKeys(serverID: stored.serverID)
+        // Of a key service: what its calls come to is told by the error, to who has asked.
+        let keys = try configuration.openKeys(
+            serverID: stored.serverID,
+            clock: clock,
+            metrics: MetricRegistry(of: .server),
+            health: Health(ready: [], noted: configuration.keyConditions)
+        )
         let path = configuration.upstreamRequestPath
         return try withExtendedLifetime(lock) { () throws -> UpstreamKeyRequest in
             if let id = try UpstreamKeyRequest.keyID(at: path) {
@@ -48,7 +55,7 @@ extension Server {
                 }
                 return UpstreamKeyRequest(keyID: id, path: path, isNew: false)
             }
-            let signer = try keys.makeAuthorityKey()
+            let signer = try keys.makeUpstreamKey()
             let id = try AuthorityRequest.keyID(of: signer)
             var generator = SystemRandomness()
             let csr = try AuthorityRequest.encoded(

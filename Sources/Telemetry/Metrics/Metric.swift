@@ -42,6 +42,8 @@ package enum Metric: String, CaseIterable, Sendable {
     case entriesOutsideProfile = "signet_server_entries_outside_profile"
     case issuanceDuration = "signet_server_issuance_duration_seconds"
     case issuanceRefusals = "signet_server_issuance_refusals_total"
+    case keyServiceCallDuration = "signet_server_key_service_call_duration_seconds"
+    case keyServiceCalls = "signet_server_key_service_calls_total"
     case observedEndpoints = "signet_server_observed_endpoints"
     case proposals = "signet_server_proposals"
     case proxies = "signet_server_proxies"

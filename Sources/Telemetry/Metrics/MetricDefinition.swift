@@ -7,8 +7,8 @@ extension Metric {
             .commitTransactions, .connectionsOpened, .connectionsRefused, .decisionBytes,
             .decisionLosses, .decisionRecords, .decisionRecordsLost, .decisionSegments,
             .decisionStored, .decisionUploads, .documentApplies,
-            .endpointsRefused, .federationFetches, .issuanceRefusals, .metricSeriesDropped,
-            .proxyDecisions, .proxyRecordsDropped,
+            .endpointsRefused, .federationFetches, .issuanceRefusals, .keyServiceCalls,
+            .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .publicClosings, .publicResponses, .revocationListsSigned,
             .revocationListsWithheld, .rpcs, .statesReceived,
             .svidRenewals, .svidsIssued,
@@ -35,7 +35,8 @@ extension Metric {
             .workloadStreams:
             .gauge
         case .attestationDuration, .commitDuration, .fetchDuration, .issuanceDuration,
-            .requestBytes, .requestDuration, .responseBytes, .rpcDuration, .syncConvergenceDuration:
+            .keyServiceCallDuration, .requestBytes, .requestDuration, .responseBytes, .rpcDuration,
+            .syncConvergenceDuration:
             .histogram
         }
     }
@@ -71,6 +72,8 @@ extension Metric {
             .decisionSegments, .decisionUploads:
             ["result"]
         case .federationConfirmedTime: ["trust_domain"]
+        case .keyServiceCallDuration: ["call"]
+        case .keyServiceCalls: ["call", "result"]
         case .metricSeriesDropped: ["metric"]
         case .publicResponses: ["document", "status"]
         case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]
@@ -131,7 +134,8 @@ extension Metric {
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
         case .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
-            .federationConfirmedTime, .federationFetches, .proposals, .publicClosings,
+            .federationConfirmedTime, .federationFetches, .keyServiceCallDuration,
+            .keyServiceCalls, .proposals, .publicClosings,
             .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
@@ -197,6 +201,9 @@ extension Metric {
         case .federationConfirmedTime:
             "When each partner's endpoint last served what is believed, in Unix time; 0: never."
         case .federationFetches: "Fetches of other trust domains' bundles, by result."
+        case .keyServiceCallDuration:
+            "Time of a call of the key service, from its place until the answer is verified."
+        case .keyServiceCalls: "Calls of the key service, by result."
         case .proposals: "Acts that wait for the approval of others."
         case .publicClosings: "Connections of verifiers outside that ended, by reason."
         case .publicResponses: "Answers to verifiers outside, by document and status."

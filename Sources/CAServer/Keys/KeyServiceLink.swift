@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Clocks
+internal import ControlAPIProtos
+internal import Dispatch
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import GRPCPeer
+internal import Synchronization
+
+/// How long a key service may take.
+package struct KeyServiceTimes: Hashable, Sendable {
+    /// For one signature, a list or a destruction.
+    package var call: Duration
+    /// For a batch of signatures, or for making a key.
+    package var batch: Duration
+
+    package init(call: Duration, batch: Duration) {
+        self.call = call
+        self.batch = batch
+    }
+
+    /// docs/decisions/0013-authority-keys.md.
+    package static let standard = Self(call: .seconds(5), batch: .seconds(10))
+}
+
+/// A key service at a Unix socket: who answers there, when a call is given up, and when a connection.
+///
+/// Calls block, as long as the service takes and while there is no place: they are made on threads
+/// that no task needs. A call that finds nobody is made once more on a new connection, which is what
+/// a service needs that was restarted; all calls may be made twice.
+final class KeyServiceLink: Sendable {
+    /// Most calls at once: as many as batches are signed at once.
+    static let callsMax = 8
+    /// Longest answer: `KeyServiceKeys.keysMax` of the largest keys, and gRPC's usual limit.
+    static let answerBytesMax = 4 << 20
+    /// How much of a service's own words is repeated.
+    static let reasonBytesMax = 200
+
+    typealias Service = Signet_Keyservice_V1alpha1_KeyService.Client<HTTP2ClientTransport.Posix>
+
+    /// A connection that is given up when it is let go.
+    private final class Connection: Sendable {
+        let client: WaitingClient
+        private let refusal: HandshakeFailure
+
+        init(_ socket: String, _ owners: SocketOwners) throws {
+            let refusal = HandshakeFailure()
+            self.refusal = refusal
+            client = WaitingClient(
+                try PeerClientTransport.unixSocket(
+                    path: socket,
+                    ownedBy: owners,
+                    onRefusal: { refusal.record($0) }
+                )
+            )
+        }
+
+        /// Why nobody was reached.
+        func reason(of error: RPCError) -> String {
+            if let refusal = refusal.explained(error) as? SocketOwnerError { return "\(refusal)" }
+            var innermost: any Error = error
+            while let cause = (innermost as? RPCError)?.cause { innermost = cause }
+            return ConnectionReason.text(of: innermost) ?? cleaned(error.message)
+        }
+    }
+
+    private let socket: String
+    private let owners: SocketOwners
+    private let times: KeyServiceTimes
+    private let clock: any NodeClock
+    private let report: @Sendable (KeyServiceReport) -> Void
+    private let places = DispatchSemaphore(value: callsMax)
+    private let current = Mutex<Connection?>(nil)
+
+    /// A service at a socket; nothing is opened yet.
+    init(
+        socket: String,
+        owners: SocketOwners,
+        times: KeyServiceTimes,
+        clock: any NodeClock,
+        report: @escaping @Sendable (KeyServiceReport) -> Void
+    ) {
+        self.socket = socket
+        self.owners = owners
+        self.times = times
+        self.clock = clock
+        self.report = report
+    }
+
+    /// Makes a call, judges its answer, and tells what became of it.
+    ///
+    /// - Parameters:
+    ///   - name: The call.
+    ///   - isBatch: Whether it has a batch's time.
+    ///   - body: The call itself.
+    ///   - read: What is made of the answer.
+    /// - Returns: What was made of it.
+    /// - Throws: `KeyServiceError`.
+    func call<Answer: Sendable, Value>(
+        _ name: KeyServiceCall,
+        isBatch: Bool = false,
+        _ body: @escaping @Sendable (Service, CallOptions) async throws -> Answer,
+        reading read: (Answer) throws(KeyServiceError) -> Value
+    ) throws(KeyServiceError) -> Value {
+        places.wait()
+        defer { places.signal() }
+        let start = clock.bootTime
+        do throws(KeyServiceError) {
+            let limit = isBatch ? times.batch : times.call
+            let value = try read(answer(name, within: limit, body))
+            report(KeyServiceReport(call: name, duration: clock.bootTime - start, error: nil))
+            return value
+        } catch {
+            report(KeyServiceReport(call: name, duration: clock.bootTime - start, error: error))
+            throw error
+        }
+    }
+
+    private func answer<Answer: Sendable>(
+        _ name: KeyServiceCall,
+        within limit: Duration,
+        _ body: @escaping @Sendable (Service, CallOptions) async throws -> Answer
+    ) throws(KeyServiceError) -> Answer {
+        do throws(KeyServiceError) {
+            return try attempt(name, within: limit, body)
+        } catch .unavailable {
+            return try attempt(name, within: limit, body)
+        }
+    }
+
+    private func attempt<Answer: Sendable>(
+        _ name: KeyServiceCall,
+        within limit: Duration,
+        _ body: @escaping @Sendable (Service, CallOptions) async throws -> Answer
+    ) throws(KeyServiceError) -> Answer {
+        let connection = try connection()
+        var options = CallOptions.defaults
+        options.timeout = limit
+        options.maxResponseMessageBytes = Self.answerBytesMax
+        // The transport takes this one for what is received (grpc-swift-nio-transport 2.9).
+        options.maxRequestMessageBytes = Self.answerBytesMax
+        do {
+            return try connection.client.wait { [options] client in
+                try await body(Service(wrapping: client), options)
+            }
+        } catch let error as RPCError {
+            switch error.code {
+            case .deadlineExceeded, .cancelled:
+                // It may hang for the next one too.
+                letGo(connection)
+                throw .timedOut(call: name, after: limit)
+            case .unavailable:
+                letGo(connection)
+                throw .unavailable(socket: socket, reason: connection.reason(of: error))
+            default:
+                throw .refused(
+                    call: name,
+                    code: "\(error.code)",
+                    reason: cleaned(error.message)
+                )
+            }
+        } catch {
+            letGo(connection)
+            throw .unavailable(socket: socket, reason: cleaned("\(error)"))
+        }
+    }
+
+    private func connection() throws(KeyServiceError) -> Connection {
+        do {
+            return try current.withLock { current in
+                if let current { return current }
+                let made = try Connection(socket, owners)
+                current = made
+                return made
+            }
+        } catch {
+            throw .unavailable(socket: socket, reason: cleaned("\(error)"))
+        }
+    }
+
+    /// Lets the next call connect anew; calls that are under way keep what they have.
+    private func letGo(_ connection: Connection) {
+        let old = current.withLock { current -> Connection? in
+            guard current === connection else { return nil }
+            defer { current = nil }
+            return current
+        }
+        // It ends here, not under the lock.
+        withExtendedLifetime(old) {}
+    }
+}
+
+/// A service's words as they may stand in a log: cut, and without control characters.
+private func cleaned(_ text: String) -> String {
+    let kept = text.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }
+    var result = String(String.UnicodeScalarView(kept))
+    while result.utf8.count > KeyServiceLink.reasonBytesMax { result.removeLast() }
+    return result.isEmpty ? "it did not say why" : result
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPIProtos
+internal import FoundationEssentials
+package import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import Synchronization
+
+/// The reference of a key service (docs/key-service.md), over keys in memory: what a bridge to a
+/// vault or a module does, as one has to do it who has read no line of the server.
+///
+/// For tests alone: it is in no product, and it lies, stalls and refuses when it is told to.
+package final class KeyBridge: Sendable {
+    /// How it fails.
+    package enum Fault: Sendable, Hashable {
+        /// It does what it should.
+        case none
+        /// Answers have more bytes than anybody reads.
+        case answersTooMuch
+        case destroysNothing
+        /// It gives a key that it has already.
+        case givesKeyAgain
+        /// It gives the public half of a key that it does not have.
+        case givesKeyOfOthers
+        /// It gives a P-384 key, whatever was asked for.
+        case givesOtherType
+        /// Calls wait until the fault ends, or the caller does not.
+        case holds
+        case leavesOneOut
+        case refuses(RPCError.Code)
+        case signsOtherBytes
+        case signsOneTooMany
+        case signsWithOtherKey
+        /// Each signature is right, and in another's place.
+        case swaps
+    }
+
+    struct State {
+        var keys: [String: [Data: BridgeKey]] = [:]
+        var fault = Fault.none
+        var held: [AsyncStream<Void>.Continuation] = []
+        var signed: [Int] = []
+        var calls = 0
+    }
+
+    let state = Mutex(State())
+
+    package init() {}
+
+    /// Fails so from the next call on; calls that were held go on.
+    package func fail(_ fault: Fault) {
+        let held = state.withLock { state in
+            state.fault = fault
+            defer { state.held = [] }
+            return state.held
+        }
+        for call in held { call.finish() }
+    }
+
+    /// How many keys an owner has.
+    package func count(of owner: String) -> Int { state.withLock { $0.keys[owner]?.count ?? 0 } }
+
+    /// The owners that have keys.
+    package var owners: Set<String> {
+        state.withLock { Set($0.keys.filter { !$0.value.isEmpty }.keys) }
+    }
+
+    /// How many messages each call to sign had, in the order of the calls.
+    package var signed: [Int] { state.withLock { $0.signed } }
+
+    /// Calls of all kinds.
+    package var calls: Int { state.withLock { $0.calls } }
+
+    /// Calls that are held now.
+    package var heldCount: Int { state.withLock { $0.held.count } }
+
+    /// Loses all keys of an owner, as a service does that was set up anew.
+    package func lose(_ owner: String) { state.withLock { $0.keys[owner] = nil } }
+
+    /// Answers at a Unix socket while `body` runs; a file that is there is replaced.
+    package func serving<Value: Sendable>(
+        at path: String,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
+        try? FileManager.default.removeItem(atPath: path)
+        let transport = HTTP2ServerTransport.Posix(
+            address: .unixDomainSocket(path: path),
+            transportSecurity: .plaintext
+        )
+        let server = GRPCServer(transport: transport, services: [KeyBridgeService(bridge: self)])
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.serve() }
+            _ = try await transport.listeningAddress
+            let value = try await body()
+            // What is held would keep it; clients' connections end at once, as with a process.
+            group.cancelAll()
+            do { try await group.waitForAll() } catch is CancellationError {}
+            try? FileManager.default.removeItem(atPath: path)
+            return value
+        }
+    }
+}
