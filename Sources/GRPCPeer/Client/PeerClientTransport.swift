@@ -36,6 +36,8 @@ package enum PeerClientTransport {
 
     /// A transport to a Unix socket, as long as one of some users' processes listens there.
     ///
+    /// One that hangs is noticed by the calls' own time limits.
+    ///
     /// - Parameters:
     ///   - path: The socket.
     ///   - owners: Whose it may be, by the kernel, asked for each connection before anything is sent.
@@ -53,7 +55,8 @@ package enum PeerClientTransport {
         try HTTP2ClientTransport.Posix(
             target: .unixDomainSocket(path: path, authority: "localhost"),
             transportSecurity: .plaintext,
-            config: configuration { channel in
+            // Other libraries' servers end connections that ask for signs of life so often.
+            config: configuration(asksForLife: false) { channel in
                 SocketOwnerHandler.add(to: channel, owners: owners, onRefusal: onRefusal)
             },
             eventLoopGroup: eventLoopGroup
@@ -161,6 +164,7 @@ package enum PeerClientTransport {
     }
 
     private static func configuration(
+        asksForLife: Bool = true,
         initializer: (@Sendable (any Channel) -> EventLoopFuture<Void>)?
     ) -> HTTP2ClientTransport.Posix.Config {
         .defaults { config in
@@ -170,11 +174,15 @@ package enum PeerClientTransport {
                 multiplier: 1.6,
                 jitter: 0.2
             )
-            config.connection.keepalive = .init(
-                time: keepaliveTime,
-                timeout: keepaliveTimeout,
-                allowWithoutCalls: true
-            )
+            if asksForLife {
+                config.connection.keepalive = .init(
+                    time: keepaliveTime,
+                    timeout: keepaliveTimeout,
+                    allowWithoutCalls: true
+                )
+            } else {
+                config.connection.keepalive = nil
+            }
             config.channelDebuggingCallbacks.onCreateTCPConnection = initializer
         }
     }
