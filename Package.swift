@@ -276,7 +276,8 @@ let package = Package(
         .target(
             name: "TestBridge",
             dependencies: [
-                "ControlAPIProtos", .crypto, .cryptoExtras, .grpc, .grpcTransport, .protobuf,
+                "ControlAPIProtos", "TestPKI", .asn1, .crypto, .cryptoExtras, .grpc,
+                .grpcTransport, .protobuf, .x509,
             ],
             path: "Tests/TestBridge",
             swiftSettings: settings

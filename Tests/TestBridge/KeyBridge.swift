@@ -3,7 +3,6 @@
 internal import ControlAPIProtos
 internal import FoundationEssentials
 package import GRPCCore
-internal import GRPCNIOTransportHTTP2Posix
 internal import Synchronization
 
 /// The reference of a key service (docs/key-service.md), over keys in memory: what a bridge to a
@@ -82,21 +81,6 @@ package final class KeyBridge: Sendable {
         at path: String,
         _ body: () async throws -> Value
     ) async throws -> Value {
-        try? FileManager.default.removeItem(atPath: path)
-        let transport = HTTP2ServerTransport.Posix(
-            address: .unixDomainSocket(path: path),
-            transportSecurity: .plaintext
-        )
-        let server = GRPCServer(transport: transport, services: [KeyBridgeService(bridge: self)])
-        return try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await server.serve() }
-            _ = try await transport.listeningAddress
-            let value = try await body()
-            // What is held would keep it; clients' connections end at once, as with a process.
-            group.cancelAll()
-            do { try await group.waitForAll() } catch is CancellationError {}
-            try? FileManager.default.removeItem(atPath: path)
-            return value
-        }
+        try await TestBridge.serving([KeyBridgeService(bridge: self)], at: path, body)
     }
 }

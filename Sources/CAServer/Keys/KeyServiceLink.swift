@@ -34,8 +34,6 @@ final class KeyServiceLink: Sendable {
     static let callsMax = 8
     /// Longest answer: `KeyServiceKeys.keysMax` of the largest keys, and gRPC's usual limit.
     static let answerBytesMax = 4 << 20
-    /// How much of a service's own words is repeated.
-    static let reasonBytesMax = 200
 
     typealias Service = Signet_Keyservice_V1alpha1_KeyService.Client<HTTP2ClientTransport.Posix>
 
@@ -57,12 +55,7 @@ final class KeyServiceLink: Sendable {
         }
 
         /// Why nobody was reached.
-        func reason(of error: RPCError) -> String {
-            if let refusal = refusal.explained(error) as? SocketOwnerError { return "\(refusal)" }
-            var innermost: any Error = error
-            while let cause = (innermost as? RPCError)?.cause { innermost = cause }
-            return ConnectionReason.text(of: innermost) ?? cleaned(error.message)
-        }
+        func reason(of error: RPCError) -> String { ServiceWords.reason(of: error, refusal) }
     }
 
     private let socket: String
@@ -157,12 +150,12 @@ final class KeyServiceLink: Sendable {
                 throw .refused(
                     call: name,
                     code: "\(error.code)",
-                    reason: cleaned(error.message)
+                    reason: ServiceWords.cleaned(error.message)
                 )
             }
         } catch {
             letGo(connection)
-            throw .unavailable(socket: socket, reason: cleaned("\(error)"))
+            throw .unavailable(socket: socket, reason: ServiceWords.cleaned("\(error)"))
         }
     }
 
@@ -175,7 +168,7 @@ final class KeyServiceLink: Sendable {
                 return made
             }
         } catch {
-            throw .unavailable(socket: socket, reason: cleaned("\(error)"))
+            throw .unavailable(socket: socket, reason: ServiceWords.cleaned("\(error)"))
         }
     }
 
@@ -189,12 +182,4 @@ final class KeyServiceLink: Sendable {
         // It ends here, not under the lock.
         withExtendedLifetime(old) {}
     }
-}
-
-/// A service's words as they may stand in a log: cut, and without control characters.
-private func cleaned(_ text: String) -> String {
-    let kept = text.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }
-    var result = String(String.UnicodeScalarView(kept))
-    while result.utf8.count > KeyServiceLink.reasonBytesMax { result.removeLast() }
-    return result.isEmpty ? "it did not say why" : result
 }

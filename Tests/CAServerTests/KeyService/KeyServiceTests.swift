@@ -124,8 +124,8 @@ struct KeyServiceTests {
             try await withThrowingTaskGroup(of: Bool.self) { group in
                 for _ in 0..<40 {
                     group.addTask {
-                        let (_, root) = try await vault.apart { _ in try root(signer) }
-                        return root.publicKey.isValidSignature(root.signature, for: root)
+                        let (_, made) = try await vault.apart { _ in try root(signer) }
+                        return made.publicKey.isValidSignature(made.signature, for: made)
                     }
                 }
                 for try await isValid in group { #expect(isValid) }

@@ -6,6 +6,7 @@ import Foundation
 import GRPCPeer
 import Issuance
 import SPIFFE
+import SwiftASN1
 import Synchronization
 import TestBridge
 import X509

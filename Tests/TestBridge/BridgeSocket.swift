@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+
+/// Answers at a Unix socket while `body` runs, with the library's own transport: nothing of a server
+/// of ours is in the way.
+func serving<Value: Sendable>(
+    _ services: [any RegistrableRPCService],
+    at path: String,
+    _ body: () async throws -> Value
+) async throws -> Value {
+    try? FileManager.default.removeItem(atPath: path)
+    let transport = HTTP2ServerTransport.Posix(
+        address: .unixDomainSocket(path: path),
+        transportSecurity: .plaintext
+    )
+    let server = GRPCServer(transport: transport, services: services)
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await server.serve() }
+        _ = try await transport.listeningAddress
+        let value = try await body()
+        // What is held would keep it; clients' connections end at once, as with a process.
+        group.cancelAll()
+        do { try await group.waitForAll() } catch is CancellationError {}
+        try? FileManager.default.removeItem(atPath: path)
+        return value
+    }
+}

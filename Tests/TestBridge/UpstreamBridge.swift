@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ControlAPIProtos
+package import FoundationEssentials
+package import GRPCCore
+internal import SwiftASN1
+internal import SwiftProtobuf
+internal import Synchronization
+package import TestPKI
+internal import X509
+
+/// The reference of an upstream (docs/decisions/0020-authorities-under-another.md): a root, an
+/// authority below it, and the certificates that this one signs for servers, by copying what they
+/// ask for.
+///
+/// For tests alone, as `KeyBridge`.
+package final class UpstreamBridge: Sendable {
+    /// How it fails.
+    package enum Fault: Sendable, Hashable {
+        case none
+        /// Answers have more bytes than anybody reads.
+        case answersTooMuch
+        /// The stream of what is above ends after its first message.
+        case endsStream
+        /// Calls wait until the caller gives up.
+        case holds
+        case refuses(RPCError.Code)
+    }
+
+    struct State {
+        var fault = Fault.none
+        var roots: [[UInt8]]
+        var revoked: Set<[UInt8]> = []
+        var watchers: [AsyncStream<Void>.Continuation] = []
+        var certified = 0
+    }
+
+    /// What signs; its root is above it.
+    package let authority: TestAuthority
+    let now: Date
+    let state: Mutex<State>
+
+    /// - Parameters:
+    ///   - trustDomain: A bare name.
+    ///   - now: The wall clock, by which certificates are dated.
+    /// - Throws: If the name is no trust domain.
+    package init(_ trustDomain: String, now: Date) throws {
+        let root = try TestAuthority.root(trustDomain, now: now)
+        authority = try root.intermediate()
+        self.now = now
+        state = Mutex(State(roots: [root.der]))
+    }
+
+    /// Fails so from the next call on.
+    package func fail(_ fault: Fault) { state.withLock { $0.fault = fault } }
+
+    /// DER of the roots that are told.
+    package var roots: [[UInt8]] { state.withLock { $0.roots } }
+
+    /// How many keys were certified.
+    package var certified: Int { state.withLock { $0.certified } }
+
+    /// How many are told of changes.
+    package var watcherCount: Int { state.withLock { $0.watchers.count } }
+
+    /// Tells other roots, and what is revoked besides.
+    package func tell(roots: [[UInt8]]? = nil, revoking keyID: [UInt8]? = nil) {
+        let watchers = state.withLock { state in
+            if let roots { state.roots = roots }
+            if let keyID { state.revoked.insert(keyID) }
+            return state.watchers
+        }
+        for watcher in watchers { watcher.yield() }
+    }
+
+    /// Answers at a Unix socket while `body` runs; a file that is there is replaced.
+    package func serving<Value: Sendable>(
+        at path: String,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
+        try await TestBridge.serving([UpstreamBridgeService(bridge: self)], at: path, body)
+    }
+
+    /// Signs what a request asks for.
+    ///
+    /// - Returns: DER of the certificate and of the authority.
+    func certify(_ csr: [UInt8], lifetimeSeconds: Int64) throws -> [[UInt8]] {
+        let request = try CertificateSigningRequest(derEncoded: csr)
+        guard request.publicKey.isValidSignature(request.signature, for: request) else {
+            throw RPCError(code: .invalidArgument, message: "the request is not signed by its key")
+        }
+        var extensions = Certificate.Extensions()
+        for one in try request.attributes.extensionRequest?.extensions ?? .init() {
+            try extensions.append(one)
+        }
+        let issuer = try authority.certificate.extensions.subjectKeyIdentifier?.keyIdentifier
+        try extensions.append(
+            Certificate.Extension(AuthorityKeyIdentifier(keyIdentifier: issuer), critical: false)
+        )
+        let certificate = try Certificate(
+            version: .v3,
+            serialNumber: Certificate.SerialNumber(),
+            publicKey: request.publicKey,
+            notValidBefore: now.addingTimeInterval(-60),
+            notValidAfter: now.addingTimeInterval(Double(lifetimeSeconds)),
+            issuer: authority.certificate.subject,
+            subject: request.subject,
+            signatureAlgorithm: .ecdsaWithSHA256,
+            extensions: extensions,
+            issuerPrivateKey: Certificate.PrivateKey(authority.key)
+        )
+        var der = DER.Serializer()
+        try der.serialize(certificate)
+        state.withLock { $0.certified += 1 }
+        return [der.serializedBytes, authority.der]
+    }
+}
+
+/// The two calls.
+struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServiceProtocol {
+    typealias CertifyResponse = Signet_Upstream_V1alpha1_CertifyResponse
+    typealias Trust = Signet_Upstream_V1alpha1_Trust
+
+    let bridge: UpstreamBridge
+
+    func certify(
+        request: Signet_Upstream_V1alpha1_CertifyRequest,
+        context: ServerContext
+    ) async throws -> CertifyResponse {
+        if try await begin() == .answersTooMuch { return .with { $0.chain = [Self.tooMuch] } }
+        let chain = try bridge.certify(
+            Array(request.csr),
+            lifetimeSeconds: request.lifetimeSeconds
+        )
+        return .with { $0.chain = chain.map { Data($0) } }
+    }
+
+    func watch(
+        request: Signet_Upstream_V1alpha1_WatchRequest,
+        response: RPCWriter<Trust>,
+        context: ServerContext
+    ) async throws {
+        let fault = try await begin()
+        let (changes, outlet) = AsyncStream.makeStream(
+            of: Void.self,
+            bufferingPolicy: .bufferingNewest(1)
+        )
+        bridge.state.withLock { $0.watchers.append(outlet) }
+        outlet.yield()
+        for await _ in changes {
+            let (roots, revoked) = bridge.state.withLock { ($0.roots, $0.revoked) }
+            try await response.write(
+                .with {
+                    $0.roots = fault == .answersTooMuch ? [Self.tooMuch] : roots.map { Data($0) }
+                    $0.revokedKeyIds = revoked.map { Data($0) }
+                }
+            )
+            if fault == .endsStream { return }
+        }
+    }
+
+    /// More than the 256 KiB that are read.
+    private static let tooMuch = Data(repeating: 7, count: 300 << 10)
+
+    private func begin() async throws -> UpstreamBridge.Fault {
+        let fault = bridge.state.withLock { $0.fault }
+        switch fault {
+        case .holds:
+            let (gate, opened) = AsyncStream.makeStream(of: Void.self)
+            for await _ in gate {}
+            opened.finish()
+            throw CancellationError()
+        case .refuses(let code):
+            throw RPCError(code: code, message: "told\u{1B}[2J to\nrefuse")
+        case .answersTooMuch, .endsStream, .none: return fault
+        }
+    }
+}
