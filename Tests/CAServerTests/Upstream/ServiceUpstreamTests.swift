@@ -95,7 +95,8 @@ struct ServiceUpstreamTests {
             #expect(heard.unicodeScalars.allSatisfy { $0.value >= 0x20 })
             #expect(bridge.certified == 0)
             bridge.fail(.none)
-            #expect(try await upstream().certify(request()).count == 2)
+            let chain = try await upstream().certify(request())
+            #expect(chain.count == 2)
         }
     }
 
