@@ -108,6 +108,9 @@ struct KeyServiceSigner: Signer {
 package struct KeyServiceKeys: Sendable {
     /// Most keys of one owner: two for each authority of some years, if none were ever destroyed.
     static let keysMax = 4096
+    /// Most keys that one sweep destroys: the rotation waits for it, and another one follows in a
+    /// minute.
+    static let destroyedMax = 32
     /// What a new key signs, so that the service is seen to hold it: no certificate, and nothing
     /// that could be read as one.
     static let proof = Array("signet: is this key here, and new?".utf8)
@@ -193,14 +196,17 @@ package struct KeyServiceKeys: Sendable {
         return nil
     }
 
-    /// Destroys all keys of this server but some.
+    /// Destroys the keys of this server but some, as many as one sweep may.
     ///
     /// - Throws: The first of what went wrong; everything else is destroyed all the same.
     func sweep(keeping kept: Set<AuthorityKey>) throws(KeyServiceError) {
         var problem: KeyServiceError?
-        for spki in try all() {
-            let key = AuthorityPublicKey(subjectPublicKeyInfo: spki)
-            if let key, kept.contains(where: { key.isKey($0) }) { continue }
+        let unneeded = try all().filter { spki in
+            guard let key = AuthorityPublicKey(subjectPublicKeyInfo: spki) else { return true }
+            return !kept.contains { key.isKey($0) }
+        }
+        // In any order, so that some that cannot be destroyed keep no others.
+        for spki in unneeded.shuffled().prefix(Self.destroyedMax) {
             do throws(KeyServiceError) {
                 try destroy(Array(SHA256.hash(data: spki)))
             } catch {
@@ -218,7 +224,8 @@ package struct KeyServiceKeys: Sendable {
     func authorityIDs() throws(KeyServiceError) -> Set<String> {
         var found: Set<String> = []
         for spki in try all() {
-            if let key = AuthorityPublicKey(subjectPublicKeyInfo: spki) { found.insert(key.authorityID) }
+            guard let key = AuthorityPublicKey(subjectPublicKeyInfo: spki) else { continue }
+            found.insert(key.authorityID)
         }
         return found
     }

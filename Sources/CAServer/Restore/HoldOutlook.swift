@@ -49,9 +49,8 @@ package struct HoldOutlook: Sendable {
             return stored.map { Array(SHA256.hash(data: $0.canonicalJSON)) } != held.sha256
         }
         // A key service does not say which keys are for tokens.
-        let tokenKeys = records.compactMap { record in
-            record.tokenKeySPKI.flatMap { AuthorityPublicKey(subjectPublicKeyInfo: $0)?.authorityID }
-        }
+        let tokenKeys = records.compactMap(\.tokenKeySPKI)
+            .compactMap { AuthorityPublicKey(subjectPublicKeyInfo: $0)?.authorityID }
         unnamedKeys = keys.subtracting(records.map(\.id)).subtracting(tokenKeys).sorted()
         let active = records.first {
             $0.serverID == serverID && $0.state == AuthorityRecord.activeState

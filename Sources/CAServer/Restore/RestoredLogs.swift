@@ -216,6 +216,7 @@ struct RestoredLogs: Sendable {
 /// A checkpoint that an agent has kept, or that was copied from a log.
 enum KeptCheckpoint {
     private static let mark = "signet-agent "
+    /// Longest first line of an agent's file: what it is, and whose.
     private static let headerBytesMax = 256
 
     /// Reads the note, which in an agent's file stands below a header line.

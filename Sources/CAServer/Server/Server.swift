@@ -33,7 +33,7 @@ package struct Server: Sendable {
     ]
 
     /// What an operator should look at while the server serves.
-    private static let notedConditions = [
+    static let notedConditions = [
         DecisionKeeper.condition, FederationService.condition, RevocationListService.condition,
         ServerCore.tokenCondition, ServerCore.profileCondition,
     ]
@@ -125,54 +125,6 @@ package struct Server: Sendable {
             roots: roots
         )
         identity = ServerIdentity(core: core)
-    }
-
-    private static func health(of configuration: ServerConfiguration) -> Health {
-        Health(
-            ready: readyConditions,
-            noted: notedConditions + configuration.publicConditions
-                + configuration.upstreamConditions + configuration.keyConditions
-        )
-    }
-
-    static func openDatastore(_ path: String) throws -> ServerStore {
-        let size = (try? DurableFile.size(of: path)) ?? 0
-        var options = DatastoreOptions()
-        options.checksIntegrity = size <= checkedDatabaseBytesMax
-        return try ServerStore(path: path, options: options)
-    }
-
-    static func establish(
-        _ configuration: ServerConfiguration,
-        _ datastore: ServerStore,
-        now: Date
-    ) throws -> (StoreIdentity, isNew: Bool) {
-        if let stored = try datastore.readNow({ try $0.identity() }) {
-            guard stored.trustDomain == configuration.trustDomain else {
-                throw ServerStartError.trustDomainDiffers(
-                    stored: stored.trustDomain.name,
-                    configured: configuration.trustDomain.name
-                )
-            }
-            return (stored, false)
-        }
-        let checkpoint = "\(configuration.auditDirectory)/\(TilePath.checkpoint)"
-        guard !FileManager.default.fileExists(atPath: checkpoint) else {
-            throw ServerStartError.databaseLost(
-                path: configuration.databasePath,
-                log: configuration.auditDirectory
-            )
-        }
-        var generator = SystemRandomness()
-        let serverID = Hexadecimal.text((0..<4).map { _ in UInt8.random(in: .min ... .max) })
-        let identity = StoreIdentity(
-            trustDomain: configuration.trustDomain,
-            serverID: serverID,
-            epoch: Epoch(using: &generator),
-            createdAt: now
-        )
-        try datastore.writeNow { try $0.establish(identity) }
-        return (identity, true)
     }
 
     /// Serves until the task is cancelled.

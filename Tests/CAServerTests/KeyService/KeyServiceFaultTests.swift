@@ -147,6 +147,18 @@ struct KeyServiceFaultTests {
         }
     }
 
+    @Test func `what is too much for one sweep goes with the next`() async throws {
+        let world = try KeyServiceWorld()
+        try await world.serving {
+            let vault = try world.vault()
+            for _ in 0..<40 { _ = try await vault.apart { try $0.makeAuthorityKey() } }
+            try await vault.apart { try $0.sweep(keeping: []) }
+            #expect(world.bridge.count(of: "0a0b0c0d") == 8)
+            try await vault.apart { try $0.sweep(keeping: []) }
+            #expect(world.bridge.count(of: "0a0b0c0d") == 0)
+        }
+    }
+
     @Test func `a key that the service has lost is named`() async throws {
         let world = try KeyServiceWorld()
         try await world.serving {
