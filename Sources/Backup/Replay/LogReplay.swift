@@ -29,6 +29,9 @@ package struct LogReplay: Sendable {
     /// SHA-256 of the backup's file, if the log has its record.
     package private(set) var backupSHA256: [UInt8]?
 
+    /// Roots that entered the bundle since the backup, by their key IDs: one that is distrusted later
+    /// has to be on record, or the configuration would publish it again.
+    private var roots: [[UInt8]: ReplayedRoot] = [:]
     private let serverID: String
     private let backupID: [UInt8]
     private let longest: TimeInterval
@@ -106,6 +109,17 @@ package struct LogReplay: Sendable {
             return [.authorityRevoked(event.authority, why(event.reason))]
         case .authorityRemoved(let event): return [.authorityRemoved(event.authority)]
         case .authorityForgotten(let event): return [.authorityForgotten(event.authority)]
+        case .rootPublished(let event):
+            roots[event.root] = ReplayedRoot(
+                certificate: event.certificate,
+                publishedAt: time,
+                notAfter: event.notAfter.date
+            )
+            return []
+        case .upstreamTainted(let event):
+            return [distrust(event, isRevoked: false, why(event.reason))]
+        case .upstreamRevoked(let event):
+            return [distrust(event, isRevoked: true, why(event.reason))]
         case .nodeAttested(let event): return [.nodeAttested(ReplayedNode(event, at: time))]
         case .nodeAttestationRepeated(let event):
             return [key(event.publicKeySHA256, of: event.agent, time)]
@@ -150,10 +164,11 @@ package struct LogReplay: Sendable {
             }
             return []
         // Nothing of these is in the database, or (tokens for nodes, what others were asked to
-        // approve) it must not come back; what a restore made of it is `followed`.
+        // approve) it must not come back, or (roots) the configuration says it at the start; what a
+        // restore made of it is `followed`.
         case .changeApproved, .changeDropped, .changeProposed, .clockRefused, .decisionDigest,
-            .federatedBundleRefused, .requestRefused, .rollbackProved, .serverRecovered,
-            .serverRestored, .tokenCreated, .unauthenticatedSummary:
+            .federatedBundleRefused, .requestRefused, .rollbackProved, .rootRemoved,
+            .serverRecovered, .serverRestored, .tokenCreated, .unauthenticatedSummary:
             return []
         }
     }
@@ -183,7 +198,23 @@ package struct LogReplay: Sendable {
             tokenKey: event.tokenKey,
             publishedAt: time,
             notBefore: event.notBefore.date,
-            notAfter: event.notAfter.date
+            notAfter: event.notAfter.date,
+            above: event.above
+        )
+    }
+
+    private func distrust(
+        _ event: UpstreamDistrustAct,
+        isRevoked: Bool,
+        _ why: ReplayedReason
+    ) -> ReplayStep {
+        .upstreamDistrusted(
+            event.upstream,
+            ReplayedUpstreamDistrust(
+                root: roots[event.upstream],
+                isRevoked: isRevoked,
+                why: why
+            )
         )
     }
 

@@ -22,6 +22,10 @@ package enum ReplayStep: Hashable, Sendable {
     /// Nothing of it is on record any more.
     case authorityForgotten([UInt8])
 
+    /// A root or an upstream authority, by the ID of its key, is trusted no more; what this made of
+    /// the authorities below has records of its own.
+    case upstreamDistrusted([UInt8], ReplayedUpstreamDistrust)
+
     /// A node was admitted for the first time, or again after it was evicted.
     case nodeAttested(ReplayedNode)
     /// It has this key now (SHA-256 of its SubjectPublicKeyInfo).
@@ -73,6 +77,25 @@ package struct ReplayedAuthority: Hashable, Sendable {
     package let publishedAt: Date
     package let notBefore: Date
     package let notAfter: Date
+    /// What certified it; nil if it is self-signed.
+    package let above: AuthorityPreparation.Above?
+}
+
+/// A root as the record of its publication has it.
+package struct ReplayedRoot: Hashable, Sendable {
+    /// DER.
+    package let certificate: [UInt8]
+    package let publishedAt: Date
+    package let notAfter: Date
+}
+
+/// How something above authorities is trusted no more.
+package struct ReplayedUpstreamDistrust: Hashable, Sendable {
+    /// What it is, if it is a root that entered the bundle since the backup.
+    package let root: ReplayedRoot?
+    /// Whether it was revoked; else it was tainted.
+    package let isRevoked: Bool
+    package let why: ReplayedReason
 }
 
 /// A node as it was admitted.

@@ -38,6 +38,8 @@ package struct ReplayedDatabase {
         case .authorityPublished, .authorityActivated, .authorityRetired, .authorityTainted,
             .authorityRevoked, .authorityRemoved, .authorityForgotten, .listSigned:
             try performOnAuthority(step, in: transaction)
+        case .upstreamDistrusted(let keyID, let distrust):
+            try performAbove(keyID, distrust, in: transaction)
         case .nodeAttested, .nodeKey, .nodeBanned, .nodeUnbanned, .nodeEvicted:
             try performOnNode(step, in: transaction)
         case .certificates(let issued): try record(issued, in: transaction)
@@ -98,6 +100,7 @@ package struct ReplayedDatabase {
             try transaction.deleteAuthority(id: Hexadecimal.text(keyID))
         case .authorityForgotten(let keyID):
             try transaction.deleteAuthority(id: Hexadecimal.text(keyID))
+            try transaction.deleteUpstream(id: Hexadecimal.text(keyID))
             try recordDistrust(of: keyID, isRemoval: true, in: transaction)
         case .listSigned(let keyID, let thisUpdate, let nextUpdate):
             let id = Hexadecimal.text(keyID)
@@ -127,7 +130,8 @@ package struct ReplayedDatabase {
                 publishedAt: authority.publishedAt,
                 activatedAt: nil,
                 notBefore: authority.notBefore,
-                notAfter: authority.notAfter
+                notAfter: authority.notAfter,
+                ancestry: try ancestry(authority, in: transaction)
             )
         )
         try transaction.recordBundleChange()
@@ -148,7 +152,7 @@ package struct ReplayedDatabase {
         try transaction.deleteRevocationList(of: Hexadecimal.text(keyID), number: number)
     }
 
-    private func recordDistrust(
+    func recordDistrust(
         of keyID: [UInt8],
         isRemoval: Bool,
         in transaction: Transaction

@@ -47,8 +47,8 @@ extension RotationService {
         let (core, logic, now) = (core, core.logic, core.clock.wallTime)
         let expected = core.clockGuard.expected(wall: now, boot: core.clock.bootTime)
         // Before a key is made, which nobody but an admin may have the server do.
+        _ = try await core.rehearse(permit)
         let isBehind = try await core.read { transaction in
-            _ = try permit(transaction)
             let outlook = try logic.clockOutlook(jumpedFrom: expected, now: now, in: transaction)
             try outlook.require(isNow: isNow)
             return outlook.lastSignature != nil

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import AuditLog
+internal import Clocks
 internal import Datastore
 internal import DurableFiles
 internal import FoundationEssentials
 internal import Issuance
+internal import NodeSync
 internal import SPIFFE
 internal import Telemetry
 

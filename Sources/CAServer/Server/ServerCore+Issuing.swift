@@ -176,7 +176,7 @@ extension ServerCore {
                 by: requests.count - admitted.count,
                 APIError.signingRate
             )
-            var results: [Result<[UInt8], APIError>] = []
+            var results: [Result<[[UInt8]], APIError>] = []
             if !admitted.isEmpty {
                 let place = try await signingLine.enter(
                     agent: agent,
