@@ -13,6 +13,7 @@ package final class WaitingClient: Sendable {
     package typealias Client = GRPCClient<HTTP2ClientTransport.Posix>
 
     private let client: Client
+    private let connections: Task<Void, Never>
 
     /// Begins; the connection is made by the first call, or while it waits.
     package init(_ transport: HTTP2ClientTransport.Posix) {
@@ -20,11 +21,14 @@ package final class WaitingClient: Sendable {
         self.client = client
         let end = Self.loop.makePromise(of: Void.self)
         // How it ended is told to those whose calls it ended.
-        end.completeWithTask { try await client.runConnections() }
+        connections = end.completeWithTask { try await client.runConnections() }
     }
 
     deinit {
         client.beginGracefulShutdown()
+        // No call is under way: who waits keeps the client. Without this a connection on which the
+        // other side has never spoken HTTP/2 is waited for without end, and so is its socket kept.
+        connections.cancel()
     }
 
     /// Makes calls, and blocks the thread until they are answered.
