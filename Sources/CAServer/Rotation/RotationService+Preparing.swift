@@ -48,16 +48,19 @@ extension RotationService {
     private func selfSigned(now: Date) async throws -> AuthorityDraft {
         let logic = core.logic
         let (signer, tokenSigner) = try await keys()
-        var generator = core.randomness
-        var authority = try Authority.selfSigned(
-            trustDomain: logic.trustDomain,
-            serverID: logic.serverID,
-            lifetimes: logic.lifetimes,
-            profile: logic.profiles[ProfileKind.root],
-            signer: signer,
-            now: now,
-            using: &generator
-        )
+        // In a service a signature waits for tasks: it must not wait on one of their threads.
+        var authority = try await core.keys.apart { [randomness = core.randomness] _ in
+            var generator = randomness
+            return try Authority.selfSigned(
+                trustDomain: logic.trustDomain,
+                serverID: logic.serverID,
+                lifetimes: logic.lifetimes,
+                profile: logic.profiles[ProfileKind.root],
+                signer: signer,
+                now: now,
+                using: &generator
+            )
+        }
         authority.tokenKeySPKI = tokenSigner.subjectPublicKeyInfo
         return AuthorityDraft(
             authority: authority,
