@@ -31,6 +31,17 @@ enum BridgeKey: Sendable {
         }
     }
 
+    /// The same key otherwise encoded (RFC 5480 section 2.2), as no authority has it.
+    var otherSPKI: Data {
+        guard case .p256(let key) = self else { return spki }
+        let head: [UInt8] = [
+            0x30, 0x39, 0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06,
+            0x08,
+            0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07, 0x03, 0x22, 0x00,
+        ]
+        return Data(head) + key.publicKey.compressedRepresentation
+    }
+
     /// What the key is named by.
     var name: Data { Data(SHA256.hash(data: spki)) }
 

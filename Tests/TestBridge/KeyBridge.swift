@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ControlAPIProtos
-internal import FoundationEssentials
+internal import Crypto
+package import FoundationEssentials
 package import GRPCCore
 internal import Synchronization
 
@@ -26,6 +27,10 @@ package final class KeyBridge: Sendable {
         /// Calls wait until the fault ends, or the caller does not.
         case holds
         case leavesOneOut
+        /// It names P-256 keys with a compressed point, in lists and by the SHA-256 of that.
+        case listsOtherForm
+        /// Lists lack the key of this name.
+        case omits(Data)
         case refuses(RPCError.Code)
         case signsOtherBytes
         case signsOneTooMany
@@ -38,6 +43,7 @@ package final class KeyBridge: Sendable {
         var keys: [String: [Data: BridgeKey]] = [:]
         var fault = Fault.none
         var held: [AsyncStream<Void>.Continuation] = []
+        var heldCount = 0
         var signed: [Int] = []
         var calls = 0
     }
@@ -70,8 +76,16 @@ package final class KeyBridge: Sendable {
     /// Calls of all kinds.
     package var calls: Int { state.withLock { $0.calls } }
 
-    /// Calls that are held now.
-    package var heldCount: Int { state.withLock { $0.held.count } }
+    /// Calls that were held so far.
+    package var heldCount: Int { state.withLock { $0.heldCount } }
+
+    /// Has so many keys of an owner more.
+    package func add(_ count: Int, of owner: String) {
+        let made = (0..<count).map { _ in BridgeKey.p256(P256.Signing.PrivateKey()) }
+        state.withLock { state in
+            for key in made { state.keys[owner, default: [:]][key.name] = key }
+        }
+    }
 
     /// Loses all keys of an owner, as a service does that was set up anew.
     package func lose(_ owner: String) { state.withLock { $0.keys[owner] = nil } }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ControlAPIProtos
+internal import Crypto
 internal import FoundationEssentials
 internal import GRPCCore
 internal import SwiftProtobuf
@@ -13,7 +14,7 @@ struct KeyBridgeService: Signet_Keyservice_V1alpha1_KeyService.SimpleServiceProt
     typealias SignResponse = Signet_Keyservice_V1alpha1_SignResponse
 
     /// docs/key-service.md, "Sign".
-    static let messagesMax = 500
+    static let messagesMax = 25
 
     let bridge: KeyBridge
 
@@ -42,8 +43,14 @@ struct KeyBridgeService: Signet_Keyservice_V1alpha1_KeyService.SimpleServiceProt
         if fault == .answersTooMuch {
             return .with { $0.keys = [.with { $0.spki = Self.tooMuch }] }
         }
-        let keys = bridge.state.withLock { Array(($0.keys[request.owner] ?? [:]).values) }
-        return .with { $0.keys = keys.map { key in .with { $0.spki = key.spki } } }
+        var keys = bridge.state.withLock { $0.keys[request.owner] ?? [:] }
+        if case .omits(let name) = fault { keys[name] = nil }
+        let isOther = fault == .listsOtherForm
+        return .with { answer in
+            answer.keys = keys.values.map { key in
+                .with { $0.spki = isOther ? key.otherSPKI : key.spki }
+            }
+        }
     }
 
     func sign(
@@ -82,12 +89,17 @@ struct KeyBridgeService: Signet_Keyservice_V1alpha1_KeyService.SimpleServiceProt
         request: Signet_Keyservice_V1alpha1_DestroyRequest,
         context: ServerContext
     ) async throws -> Signet_Keyservice_V1alpha1_DestroyResponse {
-        guard try await begin(request.key.owner) != .destroysNothing else {
+        let fault = try await begin(request.key.owner)
+        guard fault != .destroysNothing else {
             throw RPCError(code: .permissionDenied, message: "keys are not to be destroyed here")
         }
-        let name = request.key
-        let old = bridge.state.withLock {
-            $0.keys[name.owner]?.removeValue(forKey: name.spkiSha256)
+        let (owner, hash) = (request.key.owner, request.key.spkiSha256)
+        let old = bridge.state.withLock { state in
+            let name = state.keys[owner]?.first { name, key in
+                fault == .listsOtherForm
+                    ? Data(SHA256.hash(data: key.otherSPKI)) == hash : name == hash
+            }?.key
+            return name.flatMap { state.keys[owner]?.removeValue(forKey: $0) }
         }
         guard old != nil else { throw Self.noKey }
         return .init()
@@ -109,7 +121,7 @@ struct KeyBridgeService: Signet_Keyservice_V1alpha1_KeyService.SimpleServiceProt
             throw RPCError(code: .invalidArgument, message: "the owner has no name that is allowed")
         }
         if case .refuses(let code) = fault {
-            throw RPCError(code: code, message: "told\u{1B}[2J to\nrefuse")
+            throw RPCError(code: code, message: "told\u{1B}[2J\u{9B} to\n\u{2028}\u{202E}refuse")
         }
         return fault
     }
@@ -131,7 +143,12 @@ extension KeyBridge {
         let (gate, opened) = AsyncStream.makeStream(of: Void.self)
         let fault = state.withLock { state in
             state.calls += 1
-            if state.fault == .holds { state.held.append(opened) } else { opened.finish() }
+            if state.fault == .holds {
+                state.held.append(opened)
+                state.heldCount += 1
+            } else {
+                opened.finish()
+            }
             return state.fault
         }
         for await _ in gate {}

@@ -19,10 +19,12 @@ package enum KeyServiceError: Error, Hashable, Sendable, CustomStringConvertible
     /// A key that was made is not what was asked for.
     case keyUnusable(reason: String)
     /// The service does not do what was asked.
-    case refused(call: KeyServiceCall, code: String, reason: String)
+    case refused(call: KeyServiceCall, owner: String, code: String, reason: String)
     /// A signature is not the key's over what was to be signed.
     case signatureInvalid(keyID: String)
     case timedOut(call: KeyServiceCall, after: Duration)
+    /// Keys that were to be destroyed are still there, so many that no more are made.
+    case tooManyKeys(owner: String, count: Int)
     /// Nobody answers at the socket, or somebody else does.
     case unavailable(socket: String, reason: String)
 
@@ -33,12 +35,15 @@ package enum KeyServiceError: Error, Hashable, Sendable, CustomStringConvertible
         case .keyMissing(let owner, let keyID):
             "the key service has no key \(keyID) of the owner \(owner)"
         case .keyUnusable(let reason): "the key service's key cannot be used: \(reason)"
-        case .refused(let call, let code, let reason):
-            "the key service refused \(call.rawValue) (\(code)): \(reason)"
+        case .refused(let call, let owner, let code, let reason):
+            "the key service refused \(call.rawValue) for the owner \(owner) (\(code)): \(reason)"
         case .signatureInvalid(let keyID):
             "a signature by the key service does not verify with the key \(keyID)"
         case .timedOut(let call, let limit):
             "the key service has not answered \(call.rawValue) within \(limit)"
+        case .tooManyKeys(let owner, let count):
+            "the key service has \(count) keys of the owner \(owner), so no more are made: see why "
+                + "it destroys none of those that are of no more use (Destroy)"
         case .unavailable(let socket, let reason):
             "the key service at \(socket) is not available: \(reason); see that it runs, that "
                 + "serviceSocket names its socket, and that its user is root, the server's or one "
@@ -50,7 +55,9 @@ package enum KeyServiceError: Error, Hashable, Sendable, CustomStringConvertible
     package var isAbsence: Bool {
         switch self {
         case .timedOut, .unavailable: true
-        case .answerMalformed, .keyMissing, .keyUnusable, .refused, .signatureInvalid: false
+        case .answerMalformed, .keyMissing, .keyUnusable, .refused, .signatureInvalid,
+            .tooManyKeys:
+            false
         }
     }
 
@@ -63,6 +70,7 @@ package enum KeyServiceError: Error, Hashable, Sendable, CustomStringConvertible
         case .refused: "refused"
         case .signatureInvalid: "signatureInvalid"
         case .timedOut: "timedOut"
+        case .tooManyKeys: "tooManyKeys"
         case .unavailable: "unavailable"
         }
     }

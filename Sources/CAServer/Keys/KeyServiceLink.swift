@@ -8,11 +8,11 @@ internal import GRPCNIOTransportHTTP2Posix
 internal import GRPCPeer
 internal import Synchronization
 
-/// How long a key service may take.
+/// How long a key service may take, a second try included.
 package struct KeyServiceTimes: Hashable, Sendable {
     /// For one signature, a list or a destruction.
     package var call: Duration
-    /// For a batch of signatures, or for making a key.
+    /// For signatures in one call, or for making a key; also how long a call waits for a place.
     package var batch: Duration
 
     package init(call: Duration, batch: Duration) {
@@ -28,7 +28,7 @@ package struct KeyServiceTimes: Hashable, Sendable {
 ///
 /// Calls block, as long as the service takes and while there is no place: they are made on threads
 /// that no task needs. A call that finds nobody is made once more on a new connection, which is what
-/// a service needs that was restarted; all calls may be made twice.
+/// a service needs that was restarted; all calls may be made twice. Both have one time limit.
 final class KeyServiceLink: Sendable {
     /// Most calls at once: as many as batches are signed at once.
     static let callsMax = 8
@@ -60,6 +60,7 @@ final class KeyServiceLink: Sendable {
 
     private let socket: String
     private let owners: SocketOwners
+    private let owner: String
     private let times: KeyServiceTimes
     private let clock: any NodeClock
     private let report: @Sendable (KeyServiceReport) -> Void
@@ -67,15 +68,25 @@ final class KeyServiceLink: Sendable {
     private let current = Mutex<Connection?>(nil)
 
     /// A service at a socket; nothing is opened yet.
+    ///
+    /// - Parameters:
+    ///   - socket: Where it listens.
+    ///   - owners: Whose process it may be.
+    ///   - owner: Whose keys are asked for, as refusals say.
+    ///   - times: How long it may take.
+    ///   - clock: By which calls are measured.
+    ///   - report: What became of each call.
     init(
         socket: String,
         owners: SocketOwners,
+        owner: String,
         times: KeyServiceTimes,
         clock: any NodeClock,
         report: @escaping @Sendable (KeyServiceReport) -> Void
     ) {
         self.socket = socket
         self.owners = owners
+        self.owner = owner
         self.times = times
         self.clock = clock
         self.report = report
@@ -96,10 +107,13 @@ final class KeyServiceLink: Sendable {
         _ body: @escaping @Sendable (Service, CallOptions) async throws -> Answer,
         reading read: (Answer) throws(KeyServiceError) -> Value
     ) throws(KeyServiceError) -> Value {
-        places.wait()
-        defer { places.signal() }
         let start = clock.bootTime
         do throws(KeyServiceError) {
+            // Who has a place has it no longer than that: waiting on is for nothing.
+            guard places.wait(timeout: .now() + times.batch / .seconds(1)) == .success else {
+                throw .timedOut(call: name, after: times.batch)
+            }
+            defer { places.signal() }
             let limit = isBatch ? times.batch : times.call
             let value = try read(answer(name, within: limit, body))
             report(KeyServiceReport(call: name, duration: clock.bootTime - start, error: nil))
@@ -115,40 +129,47 @@ final class KeyServiceLink: Sendable {
         within limit: Duration,
         _ body: @escaping @Sendable (Service, CallOptions) async throws -> Answer
     ) throws(KeyServiceError) -> Answer {
+        let deadline = clock.bootTime + limit
         do throws(KeyServiceError) {
-            return try attempt(name, within: limit, body)
-        } catch .unavailable {
-            return try attempt(name, within: limit, body)
+            return try attempt(name, within: limit, of: limit, body)
+        } catch .unavailable(let socket, let reason) {
+            let left = deadline - clock.bootTime
+            guard left > .zero else { throw .unavailable(socket: socket, reason: reason) }
+            return try attempt(name, within: left, of: limit, body)
         }
     }
 
     private func attempt<Answer: Sendable>(
         _ name: KeyServiceCall,
-        within limit: Duration,
+        within time: Duration,
+        of limit: Duration,
         _ body: @escaping @Sendable (Service, CallOptions) async throws -> Answer
     ) throws(KeyServiceError) -> Answer {
         let connection = try connection()
         var options = CallOptions.defaults
-        options.timeout = limit
+        options.timeout = time
         options.maxResponseMessageBytes = Self.answerBytesMax
         // The transport takes this one for what is received (grpc-swift-nio-transport 2.9).
         options.maxRequestMessageBytes = Self.answerBytesMax
+        let start = clock.bootTime
         do {
             return try connection.client.wait { [options] client in
                 try await body(Service(wrapping: client), options)
             }
         } catch let error as RPCError {
             switch error.code {
-            case .deadlineExceeded, .cancelled:
+            case .deadlineExceeded, .cancelled, .unavailable:
                 // It may hang for the next one too.
                 letGo(connection)
-                throw .timedOut(call: name, after: limit)
-            case .unavailable:
-                letGo(connection)
+                // A service that is ending, or whose backend has limits of its own, says so at once.
+                guard error.code == .unavailable || clock.bootTime - start < time * 9 / 10 else {
+                    throw .timedOut(call: name, after: limit)
+                }
                 throw .unavailable(socket: socket, reason: connection.reason(of: error))
             default:
                 throw .refused(
                     call: name,
+                    owner: owner,
                     code: "\(error.code)",
                     reason: ServiceWords.cleaned(error.message)
                 )

@@ -2,7 +2,6 @@
 
 package import Clocks
 internal import ControlAPIProtos
-internal import Crypto
 internal import FoundationEssentials
 internal import GRPCCore
 package import GRPCPeer
@@ -11,8 +10,9 @@ internal import SPIFFE
 
 /// An authority's key in a key service: it signs there and never leaves it.
 struct KeyServiceSigner: Signer {
-    /// Most messages in one call: the largest batch.
-    static let messagesMax = IssuanceBatch.certificatesMax
+    /// Most messages in one call, which has `KeyServiceTimes.batch`: what a backend that makes 20
+    /// signatures in a second signs in that time, with as many calls at once as there may be.
+    static let messagesMax = 25
     /// Most bytes of messages in one call, unless one alone has more: below the 4 MiB that gRPC
     /// servers take if nobody told them otherwise.
     static let messagesBytesMax = 3 << 20
@@ -37,7 +37,7 @@ struct KeyServiceSigner: Signer {
         return signature
     }
 
-    /// Signs in as few calls as there may be, and verifies every signature: who made it, and over
+    /// Signs in parts, each of which has its time, and verifies every signature: who made it, and over
     /// what, is another process's word until then.
     func signatures(for messages: [[UInt8]]) throws(SignerError) -> [[UInt8]] {
         var signatures: [[UInt8]] = []
@@ -108,14 +108,20 @@ struct KeyServiceSigner: Signer {
 package struct KeyServiceKeys: Sendable {
     /// Most keys of one owner: two for each authority of some years, if none were ever destroyed.
     static let keysMax = 4096
+    /// Most keys with which another one is made: far below what can be listed, since only a list tells
+    /// which keys there are to destroy.
+    static let keysMadeMax = 1024
     /// Most keys that one sweep destroys: the rotation waits for it, and another one follows in a
     /// minute.
     static let destroyedMax = 32
+    /// Longest time after which a sweep destroys no further key: what admins order waits as long.
+    static let sweepDurationMax: Duration = .seconds(10)
     /// What a new key signs, so that the service is seen to hold it: no certificate, and nothing
     /// that could be read as one.
     static let proof = Array("signet: is this key here, and new?".utf8)
 
     private let owner: String
+    private let clock: any NodeClock
     private let link: KeyServiceLink
 
     /// The keys of a server in a service; nothing is opened yet.
@@ -136,9 +142,11 @@ package struct KeyServiceKeys: Sendable {
         report: @escaping @Sendable (KeyServiceReport) -> Void = { _ in }
     ) {
         owner = serverID
+        self.clock = clock
         link = KeyServiceLink(
             socket: socket,
             owners: owners,
+            owner: serverID,
             times: times,
             clock: clock,
             report: report
@@ -156,9 +164,12 @@ package struct KeyServiceKeys: Sendable {
     /// Makes a key, and lets it sign once; it is nobody's until an authority names it.
     ///
     /// - Throws: `KeyServiceError`; `.keyUnusable` also for a key that was there before, which a
-    ///   service would give that has one key alone.
+    ///   service would give that has one key alone, and `.tooManyKeys`.
     func make(_ type: AuthorityKeyType) throws(KeyServiceError) -> KeyServiceSigner {
         let known = Set(try all())
+        guard known.count < Self.keysMadeMax else {
+            throw .tooManyKeys(owner: owner, count: known.count)
+        }
         var request = Signet_Keyservice_V1alpha1_GenerateRequest()
         request.owner = owner
         request.keyType = type.inKeyService
@@ -185,30 +196,44 @@ package struct KeyServiceKeys: Sendable {
 
     /// The key of an authority; nil if the service does not hold it.
     ///
-    /// - Throws: `KeyServiceError`, also when the service is away: that is not the same.
+    /// - Throws: `KeyServiceError`, also when the service is away, or names keys that cannot be read,
+    ///   of which it may be one: that is not the same.
     func signer(_ name: AuthorityKey) throws(KeyServiceError) -> KeyServiceSigner? {
-        for spki in try all() {
-            guard let key = AuthorityPublicKey(subjectPublicKeyInfo: spki), key.isKey(name) else {
-                continue
-            }
+        let (keys, unread) = try read()
+        if let key = keys.first(where: { $0.isKey(name) }) {
             return KeyServiceSigner(key, owner: owner, link: link)
         }
+        guard unread == 0 else { throw Self.unreadable(unread) }
         return nil
     }
 
     /// Destroys the keys of this server but some, as many as one sweep may.
     ///
+    /// What is destroyed cannot be brought back, so nothing is on the word of a list that does not
+    /// name what has to be there, and no key is that cannot be read: it may be one that is needed, in
+    /// another encoding, or one of a later release.
+    ///
+    /// - Parameters:
+    ///   - kept: The keys that are of use.
+    ///   - files: The keys that are in files, and need not be in the service.
     /// - Throws: The first of what went wrong; everything else is destroyed all the same.
-    func sweep(keeping kept: Set<AuthorityKey>) throws(KeyServiceError) {
-        var problem: KeyServiceError?
-        let unneeded = try all().filter { spki in
-            guard let key = AuthorityPublicKey(subjectPublicKeyInfo: spki) else { return true }
-            return !kept.contains { key.isKey($0) }
+    func sweep(
+        keeping kept: Set<AuthorityKey>,
+        besides files: Set<AuthorityKey>
+    ) throws(KeyServiceError) {
+        let (keys, unread) = try read()
+        var problem = unread == 0 ? nil : Self.unreadable(unread)
+        for name in kept.subtracting(files) where name.isNamed {
+            guard keys.contains(where: { $0.isKey(name) }) else {
+                throw problem ?? Self.missing(name)
+            }
         }
+        let unneeded = keys.filter { key in !kept.contains { key.isKey($0) } }
+        let end = clock.bootTime + Self.sweepDurationMax
         // In any order, so that some that cannot be destroyed keep no others.
-        for spki in unneeded.shuffled().prefix(Self.destroyedMax) {
+        for key in unneeded.shuffled().prefix(Self.destroyedMax) where clock.bootTime < end {
             do throws(KeyServiceError) {
-                try destroy(Array(SHA256.hash(data: spki)))
+                try destroy(key.spkiSHA256)
             } catch {
                 // The next ones would wait as long for nothing.
                 if error.isAbsence { throw error }
@@ -222,12 +247,7 @@ package struct KeyServiceKeys: Sendable {
     ///
     /// - Throws: `KeyServiceError`.
     func authorityIDs() throws(KeyServiceError) -> Set<String> {
-        var found: Set<String> = []
-        for spki in try all() {
-            guard let key = AuthorityPublicKey(subjectPublicKeyInfo: spki) else { continue }
-            found.insert(key.authorityID)
-        }
-        return found
+        Set(try read().keys.map(\.authorityID))
     }
 
     /// Destroys the key of one authority; one that is not there is no error.
@@ -236,6 +256,29 @@ package struct KeyServiceKeys: Sendable {
     func destroy(authorityID: String) throws(KeyServiceError) {
         guard let signer = try signer(AuthorityKey(authorityID)) else { return }
         try destroy(signer.key.spkiSHA256)
+    }
+
+    private static func unreadable(_ count: Int) -> KeyServiceError {
+        .answerMalformed(
+            call: .list,
+            reason: "\(count) of the keys in it cannot be read, and are neither used nor destroyed"
+        )
+    }
+
+    private static func missing(_ name: AuthorityKey) -> KeyServiceError {
+        let what = name.purpose == .tokens ? "key for tokens" : "key"
+        return .answerMalformed(
+            call: .list,
+            reason: "the \(what) of authority \(name.authorityID) is not in it, so none is "
+                + "destroyed; revoke the authority if its key is lost"
+        )
+    }
+
+    /// The keys that the service has of this server, and how many of them cannot be read.
+    private func read() throws(KeyServiceError) -> (keys: [AuthorityPublicKey], unread: Int) {
+        let all = try all()
+        let keys = all.compactMap { AuthorityPublicKey(subjectPublicKeyInfo: $0) }
+        return (keys, all.count - keys.count)
     }
 
     private func destroy(_ spkiSHA256: [UInt8]) throws(KeyServiceError) {
@@ -277,6 +320,11 @@ package struct KeyServiceKeys: Sendable {
         name.spkiSha256 = Data(spkiSHA256)
         return name
     }
+}
+
+extension AuthorityKey {
+    /// Whether a list can be searched for it.
+    fileprivate var isNamed: Bool { purpose == .certificates || publicKey != nil }
 }
 
 extension AuthorityPublicKey {

@@ -215,9 +215,12 @@ package final class KeyVault: Sendable {
     package func sweep(keeping kept: Set<AuthorityKey>) throws {
         signers.withLock { signers in signers = signers.filter { kept.contains($0.key) } }
         var problem: (any Error)?
+        var inFiles: Set<AuthorityKey> = []
         do {
             for file in try files.names() {
-                guard let name = AuthorityKey(file), !kept.contains(name) else { continue }
+                guard let name = AuthorityKey(file) else { continue }
+                inFiles.insert(name)
+                guard !kept.contains(name) else { continue }
                 do { try files.remove(file) } catch { problem = problem ?? error }
             }
         } catch {
@@ -226,7 +229,7 @@ package final class KeyVault: Sendable {
         do {
             switch place {
             case .files, .memory: break
-            case .service(let keys): try keys.sweep(keeping: kept)
+            case .service(let keys): try keys.sweep(keeping: kept, besides: inFiles)
             case .token(let keys): try keys.sweep(keeping: kept)
             }
         } catch { problem = problem ?? error }

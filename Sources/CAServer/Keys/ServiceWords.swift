@@ -8,9 +8,14 @@ enum ServiceWords {
     /// How much of its own words is repeated.
     static let bytesMax = 200
 
-    /// Cut, and without control characters.
+    /// Cut, and without what moves a cursor, ends a line or turns the direction of what follows.
     static func cleaned(_ text: String) -> String {
-        let kept = text.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }
+        let kept = text.unicodeScalars.filter { scalar in
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator: false
+            default: true
+            }
+        }
         var result = String(String.UnicodeScalarView(kept))
         while result.utf8.count > bytesMax { result.removeLast() }
         return result.isEmpty ? "it did not say why" : result

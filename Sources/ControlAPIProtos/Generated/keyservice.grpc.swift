@@ -134,7 +134,7 @@ extension Signet_Keyservice_V1alpha1_KeyService {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > All keys of an owner. Whatever stands in the way of a complete answer is an error: the server
+        /// > All keys of an owner, each always in the same encoding. Whatever stands in the way of a complete answer is an error: the server
         /// > takes a key that is not named here for one that is lost.
         ///
         /// - Parameters:
@@ -220,7 +220,7 @@ extension Signet_Keyservice_V1alpha1_KeyService {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > All keys of an owner. Whatever stands in the way of a complete answer is an error: the server
+        /// > All keys of an owner, each always in the same encoding. Whatever stands in the way of a complete answer is an error: the server
         /// > takes a key that is not named here for one that is lost.
         ///
         /// - Parameters:
@@ -304,7 +304,7 @@ extension Signet_Keyservice_V1alpha1_KeyService {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > All keys of an owner. Whatever stands in the way of a complete answer is an error: the server
+        /// > All keys of an owner, each always in the same encoding. Whatever stands in the way of a complete answer is an error: the server
         /// > takes a key that is not named here for one that is lost.
         ///
         /// - Parameters:
@@ -552,7 +552,7 @@ extension Signet_Keyservice_V1alpha1_KeyService {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > All keys of an owner. Whatever stands in the way of a complete answer is an error: the server
+        /// > All keys of an owner, each always in the same encoding. Whatever stands in the way of a complete answer is an error: the server
         /// > takes a key that is not named here for one that is lost.
         ///
         /// - Parameters:
@@ -677,7 +677,7 @@ extension Signet_Keyservice_V1alpha1_KeyService {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > All keys of an owner. Whatever stands in the way of a complete answer is an error: the server
+        /// > All keys of an owner, each always in the same encoding. Whatever stands in the way of a complete answer is an error: the server
         /// > takes a key that is not named here for one that is lost.
         ///
         /// - Parameters:
@@ -814,7 +814,7 @@ extension Signet_Keyservice_V1alpha1_KeyService.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > All keys of an owner. Whatever stands in the way of a complete answer is an error: the server
+    /// > All keys of an owner, each always in the same encoding. Whatever stands in the way of a complete answer is an error: the server
     /// > takes a key that is not named here for one that is lost.
     ///
     /// - Parameters:
@@ -939,7 +939,7 @@ extension Signet_Keyservice_V1alpha1_KeyService.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > All keys of an owner. Whatever stands in the way of a complete answer is an error: the server
+    /// > All keys of an owner, each always in the same encoding. Whatever stands in the way of a complete answer is an error: the server
     /// > takes a key that is not named here for one that is lost.
     ///
     /// - Parameters:

@@ -143,7 +143,8 @@ package nonisolated struct Signet_Keyservice_V1alpha1_Key: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// DER of the SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7).
+  /// DER of the SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): a named curve and an uncompressed
+  /// point, or rsaEncryption with NULL.
   package var spki: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -227,7 +228,7 @@ package nonisolated struct Signet_Keyservice_V1alpha1_SignRequest: Sendable {
 
   package var algorithm: Signet_Keyservice_V1alpha1_Algorithm = .unspecified
 
-  /// 1 to 500, together at most 3 MiB: what is to be signed itself, not its digest.
+  /// 1 to 25, together at most 3 MiB: what is to be signed itself, not its digest.
   package var messages: [Data] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()

@@ -202,7 +202,7 @@ extension Metric {
             "When each partner's endpoint last served what is believed, in Unix time; 0: never."
         case .federationFetches: "Fetches of other trust domains' bundles, by result."
         case .keyServiceCallDuration:
-            "Time of a call of the key service, from its place until the answer is verified."
+            "Time of a call of the key service, its wait for a place included, until it is verified."
         case .keyServiceCalls: "Calls of the key service, by result."
         case .proposals: "Acts that wait for the approval of others."
         case .publicClosings: "Connections of verifiers outside that ended, by reason."

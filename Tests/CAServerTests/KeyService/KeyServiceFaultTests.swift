@@ -7,6 +7,7 @@ import GRPCPeer
 import Issuance
 import NIOCore
 import NIOPosix
+import Synchronization
 import TestBridge
 import Testing
 
@@ -28,8 +29,8 @@ struct KeyServiceFaultTests {
     @Test(arguments: [
         Lie(.signsOtherBytes, "does not verify"), Lie(.signsWithOtherKey, "does not verify"),
         Lie(.swaps, "does not verify"), Lie(.leavesOneOut, "2 signatures for 3 messages"),
-        Lie(.signsOneTooMany, "4 signatures for 3 messages"), Lie(.answersTooMuch, ""),
-        Lie(.refuses(.permissionDenied), "refused Sign"),
+        Lie(.signsOneTooMany, "4 signatures for 3 messages"), Lie(.answersTooMuch, "payload size"),
+        Lie(.refuses(.permissionDenied), "refused Sign for the owner 0a0b0c0d"),
         Lie(.refuses(.notFound), "has no key"),
     ])
     func `no signature that is not the key's over the message gets out`(lie: Lie) async throws {
@@ -45,9 +46,9 @@ struct KeyServiceFaultTests {
             #expect(try await batch() == 3)
             world.bridge.fail(lie.fault)
             let said = await words(batch)
-            #expect(!said.isEmpty && said.contains(lie.words), "\(said)")
-            // What it says itself moves no cursor and ends no line.
-            #expect(said.unicodeScalars.allSatisfy { $0.value >= 0x20 }, "\(said)")
+            #expect(said.contains(lie.words), "\(said)")
+            // What it says itself moves no cursor, ends no line and turns nothing around.
+            #expect(isPlain(said), "\(said)")
             world.bridge.fail(.none)
             #expect(try await batch() == 3)
         }
@@ -56,7 +57,8 @@ struct KeyServiceFaultTests {
     @Test(arguments: [
         Lie(.givesKeyAgain, "it was there before"), Lie(.givesOtherType, "it is ec-p384"),
         Lie(.givesKeyOfOthers, "has no key"), Lie(.signsWithOtherKey, "does not verify"),
-        Lie(.refuses(.resourceExhausted), "refused List"), Lie(.answersTooMuch, ""),
+        Lie(.refuses(.resourceExhausted), "refused List"),
+        Lie(.answersTooMuch, "payload size"),
     ])
     func `a key that is not new, of its type and there is not taken`(lie: Lie) async throws {
         let world = try KeyServiceWorld()
@@ -65,7 +67,7 @@ struct KeyServiceFaultTests {
             _ = try await vault.apart { try $0.makeAuthorityKey() }
             world.bridge.fail(lie.fault)
             let said = await words { try await vault.apart { try $0.makeAuthorityKey() } }
-            #expect(!said.isEmpty && said.contains(lie.words), "\(said)")
+            #expect(said.contains(lie.words), "\(said)")
             world.bridge.fail(.none)
             _ = try await vault.apart { try $0.makeAuthorityKey() }
         }
@@ -96,28 +98,38 @@ struct KeyServiceFaultTests {
         let world = try KeyServiceWorld()
         try await world.serving {
             let vault = try world.vault(
-                times: KeyServiceTimes(call: .milliseconds(300), batch: .seconds(30))
+                times: KeyServiceTimes(call: .seconds(2), batch: .seconds(60))
             )
             let signer = try await vault.apart { try $0.makeAuthorityKey() }
             world.bridge.fail(.holds)
             let said = await words { try await vault.signature(by: signer) }
             #expect(said.contains("has not answered Sign within"), "\(said)")
             #expect(world.reports.all.last == "Sign timedOut")
-            // A batch has more time.
+            // A batch has more time: it waits on when a call that came later is given up.
+            let held = world.bridge.heldCount
             async let batch = vault.apart { _ in try signer.signatures(for: [[1], [2]]).count }
-            try await eventually("the batch has come") { world.bridge.heldCount > 0 }
+            try await eventually("the batch has come") { world.bridge.heldCount > held }
+            let later = await words { try await vault.signature(by: signer) }
+            #expect(later.contains("has not answered Sign within"), "\(later)")
             world.bridge.fail(.none)
             #expect(try await batch == 2)
             _ = try await vault.signature(by: signer)
         }
     }
 
-    @Test func `a service whose backend is away is asked twice and not believed`() async throws {
+    /// Also one that is ending, or that its backend has not answered in the backend's time: neither
+    /// has taken the time that it has here.
+    @Test(arguments: [RPCError.Code.unavailable, .cancelled, .deadlineExceeded])
+    func `a service whose backend is away is asked twice and not believed`(
+        code: RPCError.Code
+    )
+        async throws
+    {
         let world = try KeyServiceWorld()
         try await world.serving {
             let vault = try world.vault()
             let (id, _) = try await vault.authority()
-            world.bridge.fail(.refuses(.unavailable))
+            world.bridge.fail(.refuses(code))
             let calls = world.bridge.calls
             let other = try world.vault()
             let said = await words { try await other.apart { try $0.signer(authorityID: id) } }
@@ -128,34 +140,6 @@ struct KeyServiceFaultTests {
             #expect(swept.contains("not available"), "\(swept)")
             world.bridge.fail(.none)
             #expect(world.bridge.count(of: "0a0b0c0d") == 1)
-        }
-    }
-
-    @Test func `a key that cannot be destroyed saves no other, and is tried again`() async throws {
-        let world = try KeyServiceWorld()
-        try await world.serving {
-            let vault = try world.vault()
-            for _ in 0..<3 { _ = try await vault.apart { try $0.makeAuthorityKey() } }
-            world.bridge.fail(.destroysNothing)
-            let calls = world.bridge.calls
-            let said = await words { try await vault.apart { try $0.sweep(keeping: []) } }
-            #expect(said.contains("refused Destroy"), "\(said)")
-            #expect(world.bridge.calls == calls + 4)
-            world.bridge.fail(.none)
-            try await vault.apart { try $0.sweep(keeping: []) }
-            #expect(world.bridge.count(of: "0a0b0c0d") == 0)
-        }
-    }
-
-    @Test func `what is too much for one sweep goes with the next`() async throws {
-        let world = try KeyServiceWorld()
-        try await world.serving {
-            let vault = try world.vault()
-            for _ in 0..<40 { _ = try await vault.apart { try $0.makeAuthorityKey() } }
-            try await vault.apart { try $0.sweep(keeping: []) }
-            #expect(world.bridge.count(of: "0a0b0c0d") == 8)
-            try await vault.apart { try $0.sweep(keeping: []) }
-            #expect(world.bridge.count(of: "0a0b0c0d") == 0)
         }
     }
 
@@ -184,15 +168,37 @@ struct KeyServiceFaultTests {
         }
     }
 
-    @Test func `what listens and never speaks is given up`() async throws {
+    @Test func `what listens and never speaks is given up, and its connection with it`()
+        async throws
+    {
         let world = try KeyServiceWorld()
+        let connections = Connections()
         let silent = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { connections.count($0) }
             .bind(unixDomainSocketPath: world.socket).get()
         let vault = try world.vault(
             times: KeyServiceTimes(call: .milliseconds(300), batch: .milliseconds(300))
         )
         let said = await words { try await vault.apart { try $0.signer(authorityID: "0a") } }
         #expect(said.contains("has not answered List within"), "\(said)")
+        try await eventually("it has had a connection, and has none now") {
+            connections.made > 0 && connections.open == 0
+        }
         try await silent.close()
+        withExtendedLifetime(vault) {}
+    }
+
+    /// The connections of a listener.
+    private final class Connections: Sendable {
+        private let counts = Mutex((made: 0, open: 0))
+
+        var made: Int { counts.withLock { $0.made } }
+        var open: Int { counts.withLock { $0.open } }
+
+        func count(_ channel: any Channel) -> EventLoopFuture<Void> {
+            counts.withLock { $0 = ($0.made + 1, $0.open + 1) }
+            channel.closeFuture.whenComplete { [self] _ in counts.withLock { $0.open -= 1 } }
+            return channel.eventLoop.makeSucceededVoidFuture()
+        }
     }
 }

@@ -19,21 +19,30 @@ struct KeyServiceWorld: Sendable {
     let bridge = KeyBridge()
     let directory: TestDirectory
     let reports = Reports()
+    let clock: any NodeClock
 
     /// What became of calls.
     final class Reports: Sendable {
         private let results = Mutex<[String]>([])
+        private let other = Mutex<(@Sendable (KeyServiceReport) -> Void)?>(nil)
 
         /// `Sign ok`, in the order of the calls.
         var all: [String] { results.withLock { $0 } }
 
+        /// Does something after each call besides.
+        func onEach(_ body: @escaping @Sendable (KeyServiceReport) -> Void) {
+            other.withLock { $0 = body }
+        }
+
         func add(_ report: KeyServiceReport) {
             results.withLock { $0.append("\(report.call.rawValue) \(report.result)") }
+            other.withLock { $0 }?(report)
         }
     }
 
-    init() throws {
+    init(clock: any NodeClock = SystemClock()) throws {
         directory = try TestDirectory()
+        self.clock = clock
     }
 
     var socket: String { "\(directory.path)/keys.sock" }
@@ -53,7 +62,7 @@ struct KeyServiceWorld: Sendable {
                     owners: owners,
                     serverID: owner,
                     times: times,
-                    clock: SystemClock(),
+                    clock: clock,
                     report: { [reports] in reports.add($0) }
                 )
             ),
@@ -95,6 +104,13 @@ func root(_ signer: any Signer) throws -> (authority: Authority, Certificate) {
         using: &generator
     )
     return (authority, try Certificate(derEncoded: authority.certificateDER))
+}
+
+/// Whether a text is one line that no terminal takes for more than text.
+func isPlain(_ text: String) -> Bool {
+    text.unicodeScalars.allSatisfy { scalar in
+        scalar.value >= 0x20 && ![0x7F, 0x9B, 0x2028, 0x202E].contains(scalar.value)
+    }
 }
 
 /// The words of the error that a call ends with; empty if it does not.
