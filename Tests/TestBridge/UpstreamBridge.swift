@@ -22,6 +22,8 @@ package final class UpstreamBridge: Sendable {
         case answersTooMuch
         /// The stream of what is above ends after its first message.
         case endsStream
+        /// The stream of what is above says nothing after its first message.
+        case fallsSilent
         /// Calls wait until the caller gives up.
         case holds
         case refuses(RPCError.Code)
@@ -147,7 +149,10 @@ struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServicePro
         )
         bridge.state.withLock { $0.watchers.append(outlet) }
         outlet.yield()
+        var isFirst = true
         for await _ in changes {
+            guard isFirst || fault != .fallsSilent else { continue }
+            isFirst = false
             let (roots, revoked) = bridge.state.withLock { ($0.roots, $0.revoked) }
             try await response.write(
                 .with {
@@ -171,8 +176,8 @@ struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServicePro
             opened.finish()
             throw CancellationError()
         case .refuses(let code):
-            throw RPCError(code: code, message: "told\u{1B}[2J to\nrefuse")
-        case .answersTooMuch, .endsStream, .none: return fault
+            throw RPCError(code: code, message: "told\u{1B}[2J\u{9B} to\n\u{2028}\u{202E}refuse")
+        case .answersTooMuch, .endsStream, .fallsSilent, .none: return fault
         }
     }
 }

@@ -104,7 +104,8 @@ extension Signet_Upstream_V1alpha1_Upstream {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > What is above: whole each time, the first at once, the next when it changes.
+        /// > What is above: whole each time, the first at once, the next when it changes. The server ends the
+        /// > stream after 5 minutes and begins another one, whose first message tells that somebody is there.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Signet_Upstream_V1alpha1_WatchRequest` messages.
@@ -150,7 +151,8 @@ extension Signet_Upstream_V1alpha1_Upstream {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > What is above: whole each time, the first at once, the next when it changes.
+        /// > What is above: whole each time, the first at once, the next when it changes. The server ends the
+        /// > stream after 5 minutes and begins another one, whose first message tells that somebody is there.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Signet_Upstream_V1alpha1_WatchRequest` message.
@@ -194,7 +196,8 @@ extension Signet_Upstream_V1alpha1_Upstream {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > What is above: whole each time, the first at once, the next when it changes.
+        /// > What is above: whole each time, the first at once, the next when it changes. The server ends the
+        /// > stream after 5 minutes and begins another one, whose first message tells that somebody is there.
         ///
         /// - Parameters:
         ///   - request: A `Signet_Upstream_V1alpha1_WatchRequest` message.
@@ -337,7 +340,8 @@ extension Signet_Upstream_V1alpha1_Upstream {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > What is above: whole each time, the first at once, the next when it changes.
+        /// > What is above: whole each time, the first at once, the next when it changes. The server ends the
+        /// > stream after 5 minutes and begins another one, whose first message tells that somebody is there.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Signet_Upstream_V1alpha1_WatchRequest` message.
@@ -412,7 +416,8 @@ extension Signet_Upstream_V1alpha1_Upstream {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > What is above: whole each time, the first at once, the next when it changes.
+        /// > What is above: whole each time, the first at once, the next when it changes. The server ends the
+        /// > stream after 5 minutes and begins another one, whose first message tells that somebody is there.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Signet_Upstream_V1alpha1_WatchRequest` message.
@@ -479,7 +484,8 @@ extension Signet_Upstream_V1alpha1_Upstream.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > What is above: whole each time, the first at once, the next when it changes.
+    /// > What is above: whole each time, the first at once, the next when it changes. The server ends the
+    /// > stream after 5 minutes and begins another one, whose first message tells that somebody is there.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Signet_Upstream_V1alpha1_WatchRequest` message.
@@ -544,7 +550,8 @@ extension Signet_Upstream_V1alpha1_Upstream.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > What is above: whole each time, the first at once, the next when it changes.
+    /// > What is above: whole each time, the first at once, the next when it changes. The server ends the
+    /// > stream after 5 minutes and begins another one, whose first message tells that somebody is there.
     ///
     /// - Parameters:
     ///   - message: request message to send.

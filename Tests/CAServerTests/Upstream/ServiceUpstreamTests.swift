@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CAServer
+import Clocks
 import Crypto
 import Foundation
 import GRPCCore
@@ -28,9 +29,16 @@ struct ServiceUpstreamTests {
 
     private func upstream(
         owners: SocketOwners = SocketOwners(),
-        answerDuration: Duration = UpstreamLimits.answerDuration
+        answerDuration: Duration = UpstreamLimits.answerDuration,
+        streamDuration: Duration = ServiceUpstream.streamDurationMax
     ) -> ServiceUpstream {
-        ServiceUpstream(socket: socket, owners: owners, answerDuration: answerDuration)
+        ServiceUpstream(
+            socket: socket,
+            owners: owners,
+            clock: SystemClock(),
+            answerDuration: answerDuration,
+            streamDuration: streamDuration
+        )
     }
 
     /// A request as a server makes it: all that the certificate shall say.
@@ -82,17 +90,18 @@ struct ServiceUpstreamTests {
 
     @Test(arguments: [
         (UpstreamBridge.Fault.refuses(.permissionDenied), "refuses (permissionDenied): told"),
-        (.refuses(.unavailable), "is not available: told"), (.answersTooMuch, ""),
+        (.refuses(.unavailable), "is not available: told"), (.answersTooMuch, "payload size"),
         (.holds, "has not answered within"),
     ])
     func `what does not certify says why`(fault: UpstreamBridge.Fault, said: String) async throws {
         try await bridge.serving(at: socket) {
             bridge.fail(fault)
+            let limit = fault == .holds ? .milliseconds(300) : UpstreamLimits.answerDuration
             let heard = await words {
-                try await upstream(answerDuration: .milliseconds(300)).certify(request())
+                try await upstream(answerDuration: limit).certify(request())
             }
-            #expect(!heard.isEmpty && heard.contains(said), "\(heard)")
-            #expect(heard.unicodeScalars.allSatisfy { $0.value >= 0x20 })
+            #expect(heard.contains(said), "\(heard)")
+            #expect(isPlain(heard), "\(heard)")
             #expect(bridge.certified == 0)
             bridge.fail(.none)
             let chain = try await upstream().certify(request())
@@ -131,8 +140,10 @@ struct ServiceUpstreamTests {
     }
 
     @Test(arguments: [
-        (UpstreamBridge.Fault.endsStream, "has ended its stream"), (.answersTooMuch, ""),
+        (UpstreamBridge.Fault.endsStream, "has ended its stream"),
+        (.answersTooMuch, "payload size"),
         (.refuses(.unauthenticated), "refuses (unauthenticated)"),
+        (.holds, "has not said what is above within"),
     ])
     func `a stream that ends says why, and what was told stays`(
         fault: UpstreamBridge.Fault,
@@ -140,13 +151,40 @@ struct ServiceUpstreamTests {
     ) async throws {
         try await bridge.serving(at: socket) {
             bridge.fail(fault)
+            let limit = fault == .holds ? .milliseconds(300) : UpstreamLimits.answerDuration
             let told = Mutex<[UpstreamTrust]>([])
             let heard = await words {
-                try await upstream().watch { trust in told.withLock { $0.append(trust) } }
+                try await upstream(answerDuration: limit).watch { trust in
+                    told.withLock { $0.append(trust) }
+                }
             }
-            #expect(!heard.isEmpty && heard.contains(said), "\(heard)")
+            #expect(heard.contains(said), "\(heard)")
             let expected = fault == .endsStream ? [UpstreamTrust(roots: bridge.roots)] : []
             #expect(told.withLock { $0 } == expected)
+        }
+    }
+
+    @Test func `a process that hangs is asked anew what is above`() async throws {
+        let (told, outlet) = AsyncStream.makeStream(of: UpstreamTrust.self)
+        try await bridge.serving(at: socket) {
+            bridge.fail(.fallsSilent)
+            let first = bridge.roots
+            let second = try TestAuthority.root("example.org").der
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    try await upstream(streamDuration: .seconds(1)).watch { outlet.yield($0) }
+                }
+                var heard = told.makeAsyncIterator()
+                #expect(await heard.next()?.roots == first)
+                // Nobody is told at once, as nobody would be by a process that hangs.
+                bridge.tell(roots: [second])
+                var next = await heard.next()
+                // One that began before may have said the old ones again.
+                while next?.roots == first { next = await heard.next() }
+                #expect(next?.roots == [second])
+                group.cancelAll()
+                try await group.waitForAll()
+            }
         }
     }
 
