@@ -85,6 +85,9 @@ package struct ServiceUpstream: UpstreamAuthority {
             bufferingPolicy: .bufferingNewest(1)
         )
         let (hearing, refusal) = (Hearing(), HandshakeFailure())
+        let silence = UpstreamError.unavailable(
+            "the upstream at \(socket) has not said what is above within \(answerDuration)"
+        )
         let start = clock.bootTime
         do {
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -103,16 +106,13 @@ package struct ServiceUpstream: UpstreamAuthority {
             }
         } catch {
             guard !Task.isCancelled else { return }
-            if hearing.wasTooLate {
-                throw .unavailable(
-                    "the upstream at \(socket) has not said what is above within \(answerDuration)"
-                )
-            }
+            if hearing.wasTooLate { throw silence }
             let isOver = clock.bootTime - start >= streamDuration * 9 / 10
             if isOver, (error as? RPCError)?.code == .deadlineExceeded { return }
             throw reason(of: error, refusal)
         }
         guard !Task.isCancelled else { return }
+        if hearing.wasTooLate { throw silence }
         // It may have ended with the process that was there; what was told stays.
         throw .unavailable("the upstream at \(socket) has ended its stream of what is above")
     }
