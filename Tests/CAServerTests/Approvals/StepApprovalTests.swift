@@ -144,6 +144,94 @@ extension ApprovalActTests {
         #expect(try store.readNow { try $0.proposals() }.isEmpty)
     }
 
+    @Test func `what is above authorities is ended by two alike`() throws {
+        let id = String(repeating: "cd", count: 20)
+        try store.writeNow { transaction in
+            try transaction.put(
+                UpstreamRecord(
+                    id: id,
+                    kind: .root,
+                    certificateDER: [1],
+                    publishedAt: Self.noon,
+                    notAfter: Self.noon + 86_400
+                )
+            )
+        }
+        func order(in state: String) throws -> (ProposedResult?, ProposalRecord?) {
+            let step = ProposedStep(
+                .authorityRevoke,
+                of: id,
+                in: state,
+                reason: "lost",
+                isNow: false
+            )
+            return try act("alice") {
+                try $0.order(.authority(step), takesProposal: true, using: &$1)
+            }
+        }
+        let (result, proposal) = try order(in: "published")
+        #expect(result == nil)
+        #expect(try store.readNow { try $0.upstream(id: id)?.isRevoked } == false)
+        let waiting = try #require(proposal)
+        let shown = try act("bob") { try $0.view(waiting.id, using: &$1) }
+        #expect(shown.details.contains { $0.name == "root" && $0.value == id })
+        let answer = try approve(waiting, by: "bob")
+        guard case .carriedOut(.above(let outcome, .authorityRevoke), 1, []) = answer else {
+            Issue.record("\(answer)")
+            return
+        }
+        #expect(outcome.record.isRevoked && outcome.changed.isEmpty)
+        #expect(try store.readNow { try $0.upstream(id: id)?.isRevoked } == true)
+        // What changes nothing waits for nobody.
+        let (again, none) = try order(in: "revoked")
+        #expect(again != nil && none == nil)
+    }
+
+    @Test func `without --now it is looked whom the end of what is above would hurt`() throws {
+        let above = String(repeating: "cd", count: 20)
+        let step = ProposedStep(
+            .authorityTaint,
+            of: above,
+            in: "published",
+            reason: "lost",
+            isNow: false
+        )
+        try store.writeNow { transaction in
+            try transaction.put(
+                UpstreamRecord(
+                    id: above,
+                    kind: .root,
+                    certificateDER: [1],
+                    publishedAt: Self.noon,
+                    notAfter: Self.noon + 86_400
+                )
+            )
+            try transaction.put(
+                AuthorityRecord(
+                    id: Self.authority,
+                    serverID: "one",
+                    state: "old",
+                    certificateDER: [1],
+                    tokenKeySPKI: nil,
+                    publishedAt: Self.noon,
+                    activatedAt: nil,
+                    notBefore: Self.noon,
+                    notAfter: Self.noon + 86_400,
+                    ancestry: try AuthorityAncestry(chain: [], rootID: above)
+                )
+            )
+        }
+        let (_, proposal) = try act("alice") {
+            try $0.order(.authority(step), takesProposal: true, using: &$1)
+        }
+        let waiting = try #require(proposal)
+        let inUse = Self.inUse
+        let refused = refusal { try approve(waiting) { _, _, _, _ in throw inUse } }
+        #expect(refused == inUse)
+        #expect(isCarriedOut(try approve(waiting) { _, _, _, _ in }))
+        #expect(try state() == "tainted")
+    }
+
     @Test func `an authority in another state than it was found in is not touched`() throws {
         let proposal = try proposeTaint(isNow: true)
         let logic = logic
