@@ -154,6 +154,31 @@ struct CeremonyTests {
         #expect(!again.isSuccess && again.report.contains("is there already"))
     }
 
+    @Test func `a ceremony that fails says why, and leaves nothing that the next would find`()
+        async throws
+    {
+        try await makeRoot()
+        let id = try request()
+        try "another passphrase\n".write(
+            toFile: "\(directory.path)/wrong",
+            atomically: true,
+            encoding: .utf8
+        )
+        let signed = try await run(
+            "ceremony/sign.sh",
+            ["root.pem", "root.key", "upstream.csr", id, "upstream.pem", "wrong"]
+        )
+        #expect(!signed.isSuccess && signed.report.contains("its passphrase"), "\(signed.report)")
+        let root = try await run(
+            "ceremony/root.sh",
+            ["example.org", "other.key", "missing/root.pem", "passphrase"]
+        )
+        #expect(!root.isSuccess)
+        let left = try FileManager.default.contentsOfDirectory(atPath: directory.path)
+        #expect(!left.contains("upstream.pem") && !left.contains("other.key"))
+        #expect(left.contains("root.key"))
+    }
+
     @Test func `name constraints are those of signet pki`() async throws {
         try await makeRoot()
         let id = try request()

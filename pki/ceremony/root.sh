@@ -12,10 +12,12 @@ domain=$1 key=$2 out=$3 passphrase=$4
 require_new "$key"
 require_new "$out"
 
+public=$(mktemp)
+made=
+# Of a try that failed nothing is left that the next one would find.
+trap 'rm -f "$public"; [ -n "$made" ] || rm -f "$key" "$out"' EXIT
 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -aes256 -pass "file:$passphrase" \
     -out "$key"
-public=$(mktemp)
-trap 'rm -f "$public"' EXIT
 openssl pkey -in "$key" -passin "file:$passphrase" -pubout -out "$public"
 id=$(key_id "$public")
 SIGNET_KEY_ID=$id SIGNET_TRUST_DOMAIN=$domain openssl req -new -x509 -sha384 -key "$key" \
@@ -23,5 +25,6 @@ SIGNET_KEY_ID=$id SIGNET_TRUST_DOMAIN=$domain openssl req -new -x509 -sha384 -ke
     -subj "/O=Signet/CN=${domain:0:64}/serialNumber=root-$(openssl rand -hex 8)" \
     -config "$here/ceremony.cnf" -extensions root -out "$out"
 chmod 644 "$out"
+made=yes
 echo "root: $out"
 echo "key ID: $id"

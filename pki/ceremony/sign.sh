@@ -21,7 +21,8 @@ require_new "$out"
 openssl req -in "$request" -noout -verify 2>&1 | grep -q 'verify OK$' ||
     fail "$request is not signed with its key"
 public=$(mktemp)
-trap 'rm -f "$public"' EXIT
+errors=$(mktemp)
+trap 'rm -f "$public" "$errors"' EXIT
 openssl req -in "$request" -noout -pubkey >"$public"
 id=$(key_id "$public")
 [ "$id" = "$(echo "$wanted" | tr A-F a-f)" ] ||
@@ -38,7 +39,11 @@ fi
 SIGNET_KEY_ID=$id SIGNET_TRUST_DOMAIN=$domain openssl x509 -req -in "$request" -CA "$root" \
     -CAkey "$key" -passin "file:$passphrase" -sha384 -days 365 -set_serial "$(new_serial)" \
     -subj "/O=Signet/CN=${domain:0:64}/serialNumber=upstream-$(openssl rand -hex 8)" \
-    -extfile "$here/ceremony.cnf" -extensions "$section" -out "$out" 2>/dev/null
+    -extfile "$here/ceremony.cnf" -extensions "$section" -out "$out" 2>"$errors" || {
+    cat "$errors" >&2
+    rm -f "$out"
+    fail "openssl certifies nothing: is $key the key of $root, and that its passphrase?"
+}
 chmod 644 "$out"
 echo "certificate: $out"
 echo "key ID: $id"
