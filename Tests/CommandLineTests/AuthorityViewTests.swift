@@ -47,6 +47,15 @@ struct AuthorityViewTests {
         #expect(ready.progress(of: "unknown")?.contains("not there") == true)
     }
 
+    @Test func `agents that take no authority below another are named`() {
+        #expect(list().outdated == nil)
+        let old = list {
+            $0.agentsWithoutIntermediates = ["web-1"]
+            $0.agentsWithoutIntermediatesCount = 1
+        }
+        #expect(old.outdated == "to be renewed before there is an upstream: 1 agent(s): web-1")
+    }
+
     @Test func `an act says whom it would hurt`() {
         let view = AuthorityActView(
             Outcome.with {

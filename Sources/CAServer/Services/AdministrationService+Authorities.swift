@@ -36,6 +36,7 @@ extension AdministrationService {
             )
         }
         let status = core.rotationStatus
+        let lacking = core.hub.agents(lacking: SyncCapability.intermediates).map(\.name)
         return try .with {
             $0.authorities = try authorities.map { record, authority in
                 try message(authority, record, issued[authority.id])
@@ -46,6 +47,8 @@ extension AdministrationService {
             $0.waitingAgents = Array(status.waitingFor.prefix(AuthorityOutlook.namesMax))
             $0.waitingAgentCount = UInt64(status.waitingFor.count)
             $0.latestActivationUnixSeconds = status.latest?.wholeSeconds ?? 0
+            $0.agentsWithoutIntermediates = Array(lacking.prefix(AuthorityOutlook.namesMax))
+            $0.agentsWithoutIntermediatesCount = UInt64(lacking.count)
         }
     }
 

@@ -296,9 +296,9 @@ package final class SyncHub: Sendable {
         }
     }
 
-    /// The known agents that did not say in their Hello that they have a capability.
+    /// The connected agents that did not say in their Hello that they have a capability.
     package func agents(lacking capability: String) -> [AgentName] {
-        state.withLock { $0.publisher.agents(lacking: capability) }
+        state.withLock { $0.publisher.connectedAgents(lacking: capability) }
     }
 
     /// What the agent could not take of what it was sent.

@@ -703,6 +703,12 @@ package nonisolated struct Signet_Admin_V1alpha1_ListAuthoritiesResponse: Sendab
   /// Roots and upstream authorities that are above them, or were.
   package var above: [Signet_Admin_V1alpha1_Authority] = []
 
+  /// Connected agents that take no authorities below another, the first of them, and how many there
+  /// are: they give out no JWT-SVIDs by such, and are to be renewed first.
+  package var agentsWithoutIntermediates: [String] = []
+
+  package var agentsWithoutIntermediatesCount: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -3595,7 +3601,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
 
 nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ListAuthoritiesResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0\u{1}above\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0\u{1}above\0\u{3}agents_without_intermediates\0\u{3}agents_without_intermediates_count\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3610,6 +3616,8 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.waitingAgentCount) }()
       case 6: try { try decoder.decodeSingularInt64Field(value: &self.latestActivationUnixSeconds) }()
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.above) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.agentsWithoutIntermediates) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.agentsWithoutIntermediatesCount) }()
       default: break
       }
     }
@@ -3637,6 +3645,12 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if !self.above.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.above, fieldNumber: 7)
     }
+    if !self.agentsWithoutIntermediates.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.agentsWithoutIntermediates, fieldNumber: 8)
+    }
+    if self.agentsWithoutIntermediatesCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.agentsWithoutIntermediatesCount, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3648,6 +3662,8 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if lhs.waitingAgentCount != rhs.waitingAgentCount {return false}
     if lhs.latestActivationUnixSeconds != rhs.latestActivationUnixSeconds {return false}
     if lhs.above != rhs.above {return false}
+    if lhs.agentsWithoutIntermediates != rhs.agentsWithoutIntermediates {return false}
+    if lhs.agentsWithoutIntermediatesCount != rhs.agentsWithoutIntermediatesCount {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

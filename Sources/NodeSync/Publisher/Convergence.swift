@@ -103,6 +103,12 @@ extension SyncPublisher {
         }.keys.sorted()
     }
 
+    /// The agents with an open stream that did not say they have a capability; sorted.
+    package func connectedAgents(lacking capability: String) -> [AgentName] {
+        agents.filter { $0.value.session != nil && !$0.value.capabilities.contains(capability) }
+            .keys.sorted()
+    }
+
     /// The agents that said they have a capability.
     package func agents(having capability: String) -> Set<AgentName> {
         Set(agents.filter { $0.value.capabilities.contains(capability) }.keys)

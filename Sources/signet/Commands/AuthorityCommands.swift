@@ -46,7 +46,9 @@ struct AuthorityCommand: ParsableCommand {
             }
             let view = AuthorityListView(response)
             try output.print(view) { view.table }
-            if output.format == .table { Terminal.out("next: \(view.nextStep)") }
+            guard output.format == .table else { return }
+            Terminal.out("next: \(view.nextStep)")
+            if let outdated = view.outdated { Terminal.out(outdated) }
         }
     }
 }

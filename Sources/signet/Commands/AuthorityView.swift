@@ -64,6 +64,9 @@ package struct AuthorityListView: Encodable, Sendable {
     /// Live agents that do not have it yet, the first of them, and how many there are.
     var waitingAgents: [String]
     var waitingAgentCount: UInt64
+    /// Connected agents that take no authorities below another, the first of them, and how many there are.
+    var agentsWithoutIntermediates: [String]
+    var agentsWithoutIntermediatesCount: UInt64
 
     /// Takes what a server says.
     package init(_ response: Signet_Admin_V1alpha1_ListAuthoritiesResponse) {
@@ -74,6 +77,15 @@ package struct AuthorityListView: Encodable, Sendable {
         latestActivation = Terminal.time(unixSeconds: response.latestActivationUnixSeconds)
         waitingAgents = response.waitingAgents
         waitingAgentCount = response.waitingAgentCount
+        agentsWithoutIntermediates = response.agentsWithoutIntermediates
+        agentsWithoutIntermediatesCount = response.agentsWithoutIntermediatesCount
+    }
+
+    /// Who has to be renewed before there is an upstream; nil if nobody has.
+    package var outdated: String? {
+        guard agentsWithoutIntermediatesCount > 0 else { return nil }
+        return "to be renewed before there is an upstream: "
+            + Self.named(agentsWithoutIntermediates, agentsWithoutIntermediatesCount)
     }
 
     package var table: Table {
