@@ -82,6 +82,18 @@ package enum DurableFile {
         }
     }
 
+    /// The ID of this process's user.
+    package static var ownUID: UInt32 { geteuid() }
+
+    /// The user ID of a file's or directory's owner.
+    ///
+    /// - Throws: `FileError`, also if nothing is there.
+    package static func owner(of path: String) throws(FileError) -> UInt32 {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { throw .last("stat", path) }
+        return status.st_uid
+    }
+
     /// Requires that nobody but this process's user and root can put files into a directory, or
     /// replace those in it.
     package static func requireOwn(directory path: String) throws(FileError) {

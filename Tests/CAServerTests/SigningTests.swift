@@ -7,6 +7,7 @@ import Crypto
 import FoundationEssentials
 import SPIFFE
 import SwiftProtobuf
+import Telemetry
 import Testing
 
 extension TestServer {

@@ -153,13 +153,14 @@ package struct KeyServiceKeys: Sendable {
         )
     }
 
-    private init(owner: String, link: KeyServiceLink) {
+    private init(owner: String, clock: any NodeClock, link: KeyServiceLink) {
         self.owner = owner
+        self.clock = clock
         self.link = link
     }
 
     /// The keys of upstream authorities that this server holds: another owner's, whom no sweep knows.
-    var upstream: Self { Self(owner: "upstream-\(owner)", link: link) }
+    var upstream: Self { Self(owner: "upstream-\(owner)", clock: clock, link: link) }
 
     /// Makes a key, and lets it sign once; it is nobody's until an authority names it.
     ///

@@ -160,8 +160,9 @@ struct RestoredLogs: Sendable {
                 "\(directory)/\(name)",
                 bytesMax: SignedCheckpoint.bytesMax
             )
-        } catch  where error.isNotFound {
-            return nil
+        } catch {
+            if error.isNotFound { return nil }
+            throw error
         }
     }
 

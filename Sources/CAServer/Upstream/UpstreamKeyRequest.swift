@@ -20,8 +20,8 @@ package struct UpstreamKeyRequest: Sendable {
 }
 
 extension Server {
-    /// Makes the key of an upstream authority on disk and its request; while the request is there, it
-    /// is that one again.
+    /// Makes the key of an upstream authority on disk and its request; until that is certified, it is
+    /// that one again.
     ///
     /// It takes the server's lock, so the server must not run.
     ///
@@ -36,6 +36,10 @@ extension Server {
     ) throws -> UpstreamKeyRequest {
         guard configuration.upstream == .disk else { throw UpstreamKeyError.notOnDisk }
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
+        let owner = try DurableFile.owner(of: configuration.dataDirectory)
+        guard owner == DurableFile.ownUID else {
+            throw UpstreamKeyError.ofAnotherUser(uid: owner, path: configuration.dataDirectory)
+        }
         let lock = try ServerLock(configuration.lockPath)
         let datastore = try openDatastore(configuration.databasePath)
         defer { try? datastore.close() }
@@ -49,7 +53,9 @@ extension Server {
         )
         let path = configuration.upstreamRequestPath
         return try withExtendedLifetime(lock) { () throws -> UpstreamKeyRequest in
-            if let id = try UpstreamKeyRequest.keyID(at: path) {
+            if let id = try UpstreamKeyRequest.keyID(at: path),
+                try !isCertified(id, configuration, datastore)
+            {
                 guard try keys.upstreamSigner(id: id) != nil else {
                     throw UpstreamKeyError.keyMissing(id: id, path: path)
                 }
@@ -76,19 +82,51 @@ extension Server {
         }
     }
 
-    /// Names the keys of upstream authorities that neither certificate nor request has, and takes a
-    /// request away whose certificate is there.
+    /// Whether the request of a key was for a ceremony that is over, though no start has seen that:
+    /// the certificate is put in place while the server runs.
+    private static func isCertified(
+        _ id: String,
+        _ configuration: ServerConfiguration,
+        _ datastore: ServerStore
+    ) throws -> Bool {
+        if configuration.upstreamCertificate.flatMap({ DiskUpstream.keyID(at: $0) }) == id {
+            return true
+        }
+        // Whatever became of it: a revoked one is never taken again.
+        return try datastore.readNow { try $0.upstream(id: id) } != nil
+    }
+
+    /// Names the keys of upstream authorities that no certificate or request has, and takes a request
+    /// away whose certificate is there.
     ///
     /// None is destroyed: a wrong path must not cost a ceremony.
     func reportUpstreamKeys() async {
         let (configuration, logger) = (core.configuration, core.logger)
         let path = configuration.upstreamRequestPath
-        let certified = configuration.upstreamCertificate.flatMap { DiskUpstream.keyID(at: $0) }
+        let certificate = configuration.upstreamCertificate
+        let certified = certificate.flatMap { DiskUpstream.keyID(at: $0) }
+        let now = core.clock.wallTime
         do {
             let requested = try UpstreamKeyRequest.keyID(at: path)
             if let requested, requested == certified { try DurableFile.remove(path) }
-            let used = Set([certified, requested].compactMap(\.self))
-            for id in try await core.keys.apart({ try $0.upstreamIDs() }) where !used.contains(id) {
+            // Those above authorities are of use whatever is configured at the moment.
+            let living = try await core.read { transaction in
+                try transaction.upstreams().filter { !$0.isRevoked && now < $0.notAfter }.map(\.id)
+            }
+            let used = Set([certified, requested].compactMap(\.self) + living)
+            let unused = try await core.keys.apart { try $0.upstreamIDs() }
+                .filter { !used.contains($0) }
+            guard certificate == nil || certified != nil || unused.isEmpty else {
+                logger.warning(
+                    """
+                    upstreamCertificate cannot be read, so nobody can tell which keys of upstream \
+                    authorities are of use
+                    """,
+                    metadata: ["file": "\(certificate ?? "")", "keys": "\(unused)"]
+                )
+                return
+            }
+            for id in unused {
                 logger.warning(
                     """
                     the key of an upstream authority is in no certificate or request; if it is of no \
@@ -129,6 +167,8 @@ extension UpstreamKeyRequest {
 package enum UpstreamKeyError: Error, Hashable, Sendable, CustomStringConvertible {
     case keyMissing(id: String, path: String)
     case notOnDisk
+    /// The data directory is another user's, who could not open what is made.
+    case ofAnotherUser(uid: UInt32, path: String)
     case requestUnreadable(path: String, String)
 
     package var description: String {
@@ -137,6 +177,9 @@ package enum UpstreamKeyError: Error, Hashable, Sendable, CustomStringConvertibl
             "the key \(id) of \(path) is not here: bring it back, or remove \(path) to make a new one"
         case .notOnDisk:
             "the configuration has no upstream: disk, with upstreamCertificate and upstreamRoots"
+        case .ofAnotherUser(let uid, let path):
+            "\(path) belongs to the user with ID \(uid), as whom the server runs: run this as that user "
+                + "(docs/operations.md, \"Below an offline root\")"
         case .requestUnreadable(let path, let reason):
             "\(path) is no request: \(reason); remove it to make a new one"
         }
