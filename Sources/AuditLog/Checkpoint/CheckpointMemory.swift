@@ -9,6 +9,8 @@ package struct CheckpointMemory: Hashable, Sendable {
     /// Checkpoints in a row that may come without any proof before it is an alarm: a server whose
     /// tiles cannot be read has no proof for a moment, one that never has hides something.
     package static let unprovenMax = 3
+    /// Most logs that were left whose keys are remembered, one for each restore.
+    package static let formerKeysMax = 16
 
     /// What to do about a received checkpoint.
     package enum Action: Hashable, Sendable {
@@ -18,6 +20,9 @@ package struct CheckpointMemory: Hashable, Sendable {
         /// It cannot be judged, for want of a proof from this size or because the memory moved on
         /// after the request: nothing is remembered, the next request asks from this size.
         case askForProof(from: UInt64)
+        /// It is of a log that was left for the one that follows it, and nothing of it counts: the
+        /// machine of before a restore was started again.
+        case formerLog(NoteVerifierKey)
         /// Store this note durably instead of the one before.
         case remember(note: [UInt8])
         /// The same checkpoint as before.
@@ -64,6 +69,8 @@ package struct CheckpointMemory: Hashable, Sendable {
     }
 
     package private(set) var key: NoteVerifierKey
+    /// The keys of the logs that were left, the oldest first.
+    package private(set) var formerKeys: [NoteVerifierKey]
     /// The last checkpoint remembered; nil before the first.
     package private(set) var latest: SignedCheckpoint?
     private var unproven = 0
@@ -73,10 +80,16 @@ package struct CheckpointMemory: Hashable, Sendable {
     /// - Parameters:
     ///   - key: The log's key, remembered since the first contact; another key is another log.
     ///   - note: The note stored last; nil if there is none.
+    ///   - formerKeys: The keys of the logs that were left, the oldest first.
     /// - Throws: `CheckpointError` if the stored note is not one that the key signed: the file was
     ///   damaged or altered, which is an alarm too.
-    package init(key: NoteVerifierKey, note: [UInt8]?) throws(CheckpointError) {
+    package init(
+        key: NoteVerifierKey,
+        note: [UInt8]?,
+        formerKeys: [NoteVerifierKey] = []
+    ) throws(CheckpointError) {
         self.key = key
+        self.formerKeys = formerKeys.suffix(Self.formerKeysMax)
         guard let note else { return }
         latest = try SignedCheckpoint(parsing: note, key: key)
     }
@@ -99,7 +112,8 @@ package struct CheckpointMemory: Hashable, Sendable {
         do {
             received = try SignedCheckpoint(parsing: note, key: key)
         } catch {
-            return .alarm(.unreadable(error))
+            let former = formerKeys.first { (try? SignedCheckpoint(parsing: note, key: $0)) != nil }
+            return former.map { .formerLog($0) } ?? .alarm(.unreadable(error))
         }
         guard let old = latest?.checkpoint else { return remember(received) }
         let new = received.checkpoint
@@ -142,6 +156,8 @@ package struct CheckpointMemory: Hashable, Sendable {
                         path: proof ?? []
                     ).joins(oldRoot: old.root, newRoot: end.root)
         }
+        formerKeys = (formerKeys.filter { $0 != succession.newKey } + [key])
+            .suffix(Self.formerKeysMax)
         key = succession.newKey
         latest = nil
         unproven = 0

@@ -35,8 +35,22 @@ extension AgentCore {
             await disk.save(.lostCheckpoint) { last.note }
         }
         await disk.remove(.checkpoint)
-        changeTrust { $0.identity.auditKey = following.succession.newKey.description }
+        let former = ask { $0.audit.formerKeys.map(\.description) }
+        changeTrust {
+            $0.identity.auditKey = following.succession.newKey.description
+            $0.identity.formerAuditKeys = former
+        }
         await saveIdentity()
+    }
+
+    /// The machine that was restored elsewhere runs still, or again: nobody follows it, and it is no
+    /// contradiction of the log that is remembered.
+    func reportFormerLog(_ key: NoteVerifierKey) {
+        metrics.increment(.auditAlarms, "formerLog")
+        logger.critical(
+            "THE SERVER OF BEFORE A RESTORE ANSWERS",
+            metadata: ["log": "\(key.name)", "remedy": "stop the former machine"]
+        )
     }
 
     func report(_ following: CheckpointMemory.Following) {

@@ -423,6 +423,7 @@ package final class AgentCore: Sendable {
         case .clockStepped(let step):
             metrics.increment(.clockSteps)
             logger.warning("the wall clock was stepped", metadata: ["by": "\(step)"])
+        case .formerLog(let key): reportFormerLog(key)
         case .logFollowed(let following): self.report(following)
         case .discarded(let keys):
             logger.warning("signed, but not served", metadata: ["identities": "\(keys)"])

@@ -130,6 +130,7 @@ package struct StoredAgent: Sendable {
         result.sync = old?.sync
         if let old, old.identity.auditKey == identity.auditKey {
             result.memory = old.memory
+            result.identity.formerAuditKeys = old.identity.formerAuditKeys
             result.auditAlarm = old.auditAlarm
         }
         return result
@@ -201,7 +202,11 @@ package struct StoredAgent: Sendable {
         }
         // An empty one is one that should have been removed.
         let note = try directory.read(.checkpoint).flatMap { $0.isEmpty ? nil : $0 }
-        do { return try CheckpointMemory(key: auditKey, note: note) } catch {
+        // One that cannot be read is the alarm that it would have been without it.
+        let formerKeys = identity.formerAuditKeys.compactMap { try? NoteVerifierKey(parsing: $0) }
+        do {
+            return try CheckpointMemory(key: auditKey, note: note, formerKeys: formerKeys)
+        } catch {
             throw AgentFile.checkpoint.damaged(directory.path(of: .checkpoint), "\(error)")
         }
     }

@@ -17,6 +17,8 @@ package struct StoredIdentity: Hashable, Sendable {
     package var serverAddresses: [String]
     /// The verifier key of the server's audit log, from the first contact.
     package var auditKey: String
+    /// The keys of the logs that this one follows since restores of the server, the oldest first.
+    package var formerAuditKeys: [String] = []
     /// The hash of the join token's secret that this identity came with; nil if it is not known.
     package var joinTokenHash: [UInt8]?
 
@@ -72,6 +74,8 @@ extension StoredIdentity {
         var authorities: [Data]
         var bundleSequence: UInt64
         var certificateChain: [Data]
+        /// Nil without any, and in a file of a release that knew none.
+        var formerAuditKeys: [String]?
         /// Nil in a file of a release that knew none.
         var intermediates: [Data]?
         var issuedAtMilliseconds: Int64
@@ -92,6 +96,7 @@ extension StoredIdentity {
                     authorities: bundle.x509Authorities.map { Data($0) },
                     bundleSequence: bundle.sequenceNumber,
                     certificateChain: certificateChain.map { Data($0) },
+                    formerAuditKeys: formerAuditKeys.isEmpty ? nil : formerAuditKeys,
                     intermediates: bundle.x509Intermediates.isEmpty
                         ? nil : bundle.x509Intermediates.map { Data($0) },
                     issuedAtMilliseconds: Int64((issuedAt.timeIntervalSince1970 * 1000).rounded()),
@@ -129,5 +134,6 @@ extension StoredIdentity {
             auditKey: form.auditKey,
             joinTokenHash: form.joinTokenHash.map { Array($0) }
         )
+        formerAuditKeys = form.formerAuditKeys ?? []
     }
 }

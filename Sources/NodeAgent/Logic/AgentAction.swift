@@ -64,6 +64,8 @@ extension AgentLogic {
         case clockStepped(Duration)
         /// Signed certificates that may not be served.
         case discarded([IdentityKey])
+        /// The server of before a restore answers again, with the log that was left.
+        case formerLog(NoteVerifierKey)
         /// The server was restored and has another audit log, whose key the former one has signed.
         case logFollowed(CheckpointMemory.Following)
         /// Resources of the server that this version cannot read, or that are not for this node.

@@ -326,6 +326,7 @@ package struct AgentLogic: Sendable {
         guard !note.isEmpty else { return actions }
         switch audit.received(note: note, path: path, asked: asked) {
         case .nothing: return actions
+        case .formerLog(let key): return actions + [.report(.formerLog(key))]
         case .remember(let note): return actions + [.rememberCheckpoint(note: note)]
         case .alarm(let reason):
             return actions

@@ -34,6 +34,8 @@ package struct AuditWatch: Sendable {
     package enum Verdict: Hashable, Sendable {
         /// The log contradicts its past: keep the note as evidence, in words.
         case alarm(String)
+        /// It is of a log that the agent has left.
+        case formerLog(NoteVerifierKey)
         /// Nothing to keep: the same, or not to be judged.
         case nothing
         /// Keep this note in place of the one before.
@@ -54,6 +56,9 @@ package struct AuditWatch: Sendable {
 
     /// The key of the log that is remembered.
     package var key: NoteVerifierKey { memory.key }
+
+    /// The keys of the logs that were left, the oldest first.
+    package var formerKeys: [NoteVerifierKey] { memory.formerKeys }
 
     /// The note that is remembered; nil before the first.
     package var note: [UInt8]? { memory.latest?.note }
@@ -106,6 +111,7 @@ package struct AuditWatch: Sendable {
             alarm = alarm ?? reason.description
             return isNew ? .alarm(reason.description) : .nothing
         case .askForProof, .unchanged: return .nothing
+        case .formerLog(let key): return .formerLog(key)
         case .remember(let note): return .remember(note: note)
         }
     }

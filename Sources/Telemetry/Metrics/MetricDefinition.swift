@@ -129,7 +129,7 @@ extension Metric {
         case .attestationDuration: "Time to tell what a calling workload is."
         case .attestations: "Attestations, readmissions and renewals of nodes, by result."
         case .auditAlarms:
-            "Checkpoints of the audit log that contradict remembered ones, and logs that a restore began."
+            "Checkpoints of the audit log that contradict remembered ones, and logs that a restore began or ended."
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."

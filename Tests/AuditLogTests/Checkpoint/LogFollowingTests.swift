@@ -91,5 +91,17 @@ import Testing
             Array(try signer.signature(for: $0))
         }
         #expect(memory.received(note: signed.note, proof: nil) == .remember(note: signed.note))
+        // The machine of before shows what it has: nothing is contradicted, and nothing counts.
+        let former = try log.read("checkpoint")
+        let following = memory
+        #expect(memory.received(note: former, proof: nil) == .formerLog(log.key))
+        #expect(memory == following && memory.formerKeys == [log.key])
+        let restarted = try CheckpointMemory(key: newKey, note: nil, formerKeys: [log.key])
+        var unknowing = try CheckpointMemory(key: newKey, note: nil)
+        var knowing = restarted
+        #expect(knowing.received(note: former, proof: nil) == .formerLog(log.key))
+        #expect(
+            unknowing.received(note: former, proof: nil) == .alarm(.unreadable(.notSignedByKey))
+        )
     }
 }

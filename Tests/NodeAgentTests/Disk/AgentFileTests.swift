@@ -42,6 +42,16 @@ import Testing
         let world = try AgentWorld()
         var stored = try world.stored(sync: try sync(world))
         let root = MerkleHash(leaf: [1])
+        let former = try NoteVerifierKey(
+            name: "example.org/audit/before",
+            publicKey: [UInt8](repeating: 1, count: 32)
+        )
+        stored.identity.formerAuditKeys = [former.description]
+        stored.memory = try CheckpointMemory(
+            key: try world.noteKey,
+            note: nil,
+            formerKeys: [former]
+        )
         _ = stored.memory.received(note: try world.note(size: 1, root: root), proof: nil)
         let written = stored
         try await withDirectory { directory in

@@ -81,6 +81,14 @@ import Testing
         #expect(agent.conditions[.audit] == .some(nil))
         // An answer to what was asked of the former log says nothing.
         #expect(told(new, [], asked: mark, &agent).isEmpty)
+        // Nor does the former machine, which does not know the log that is named: no lasting alarm.
+        let former = try world.note(size: 3, root: MerkleHash(leaf: [3]))
+        let now = agent.logic.audit.mark
+        let formerKey = try world.noteKey
+        let answer = told(former, [], asked: now, &agent)
+        #expect(answer == [.report(.formerLog(formerKey))])
+        #expect(agent.logic.audit.mark == now && agent.logic.audit.alarm == nil)
+        #expect(agent.conditions[.audit] == .some(nil))
     }
 
     @Test func `records that it saw and that are not there are a loss, and no lasting alarm`()
