@@ -12,8 +12,8 @@ package enum HoldReason: String, Sendable {
     case rollbackProved
 }
 
-/// That a server was restored, or set back, and signs nothing until somebody has looked at what may be missing
-/// (docs/decisions/0022-backup-and-restore.md, "Held").
+/// That a server was restored, or set back, and signs nothing until somebody has looked at what may
+/// be missing (docs/decisions/0022-backup-and-restore.md, "Held").
 package struct HoldRecord: Hashable, Sendable {
     /// The name of the log that was brought forward.
     package let logOrigin: String

@@ -53,20 +53,42 @@ extension ReadTransaction {
 
     /// Intents that name a leaf below zero: one of the log that a restore has ended
     /// (docs/decisions/0022-backup-and-restore.md); at most `limit`, by their serials.
-    package func earlierLogIntents(limit: Int) throws(DatastoreError) -> [IssuanceIntent] {
-        try all(
-            "SELECT * FROM intents WHERE leaf < 0 ORDER BY serial LIMIT ?",
-            [limit],
+    ///
+    /// - Parameters:
+    ///   - time: Only those of certificates that begin later; nil: all.
+    ///   - limit: How many at most.
+    /// - Returns: The intents.
+    /// - Throws: `DatastoreError`.
+    package func earlierLogIntents(
+        beginningAfter time: Date? = nil,
+        limit: Int
+    ) throws(DatastoreError) -> [IssuanceIntent] {
+        let after = time?.storedMilliseconds
+        return try all(
+            "SELECT * FROM intents WHERE \(Self.earlierLogSQL) ORDER BY serial LIMIT ?",
+            [after, after, limit],
             IssuanceIntent.init
         )
     }
 
     /// How many intents name a leaf below zero.
-    package func earlierLogIntentCount() throws(DatastoreError) -> UInt64 {
-        try first("SELECT count(*) AS n FROM intents WHERE leaf < 0") { row in
+    ///
+    /// - Parameter time: Only those of certificates that begin later; nil: all.
+    /// - Returns: Their number.
+    /// - Throws: `DatastoreError`.
+    package func earlierLogIntentCount(
+        beginningAfter time: Date? = nil
+    ) throws(DatastoreError) -> UInt64 {
+        let after = time?.storedMilliseconds
+        return try first(
+            "SELECT count(*) AS n FROM intents WHERE \(Self.earlierLogSQL)",
+            [after, after]
+        ) { row in
             try row.number("n")
         } ?? 0
     }
+
+    private static let earlierLogSQL = "leaf < 0 AND (? IS NULL OR not_before > ?)"
 
     /// The leaf of the first time that is this one or later, by the column; nil if there is none.
     ///

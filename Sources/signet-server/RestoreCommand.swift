@@ -73,7 +73,8 @@ struct RestoreCommand: AsyncParsableCommand {
     var keyPassphrase: String?
 
     func validate() throws {
-        guard (file == nil) == inPlace else {
+        // Neither is enough to finish a restore that was made ready before.
+        guard file == nil || !inPlace else {
             throw ValidationError("name either the file of a backup or --in-place")
         }
     }
@@ -86,7 +87,7 @@ struct RestoreCommand: AsyncParsableCommand {
             if let keyPassphrase { settings.keyPassphrase = .file(keyPassphrase) }
             let report = try await Restoration.run(
                 RestoreOrder(
-                    file.map { .backup($0) } ?? .inPlace,
+                    file.map { .backup($0) } ?? (inPlace ? .inPlace : .unfinished),
                     copies: from,
                     checkpoints: checkpoint,
                     isRehearsal: rehearse

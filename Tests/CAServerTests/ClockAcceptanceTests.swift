@@ -166,6 +166,62 @@ struct ClockAcceptanceTests {
         }
     }
 
+    @Test func `a start says that its clock is behind also where who signs has begun`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        try await withServer(in: directory, clock: ShiftedClock()) { _ in }
+        // Each start signs the server's own certificate.
+        try await withServer(in: directory, clock: ShiftedClock(wall: 3 * 3600)) { _ in }
+        try await withServer(in: directory, clock: ShiftedClock()) { server in
+            try await eventually("health says why") {
+                let unmet = try await server.unmetConditions()
+                return Set(unmet).isSuperset(of: ["clock", "identity"])
+            }
+            // Nobody who signs begins later, so that nothing is in doubt.
+            let answer = try await accept(server)
+            #expect(answer.authorities.isEmpty && !answer.signerReplaced)
+            try await requireWell(server)
+            _ = try await server.agent("web-1")
+        }
+    }
+
+    @Test func `what was revoked while the outlook was made is not revoked again`() async throws {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            let entry = try await server.register("single")
+            let single = try await server.leaf(
+                try signingRequest(entry: entry, spiffeID: "spiffe://example.org/single"),
+                as: agent
+            )
+            try await server.revokeCertificate(single.serial)
+            try await believe(Self.month, of: clock, server)
+            clock.stepWall(by: -Self.month)
+            let (logic, now) = (server.core.logic, clock.wallTime)
+            let outlook = try await server.core.read {
+                try logic.clockOutlook(jumpedFrom: nil, now: now, in: $0)
+            }
+            let counts = try await server.core.rehearse { transaction in
+                let before = try logic.confirmed(outlook, now: now, in: transaction)
+                let number = try transaction.advanceRevision().number
+                for (intent, reason) in outlook.forgotten.certificates.values {
+                    let certificate = RevokedCertificate(
+                        intent,
+                        ends: intent.notAfter,
+                        reason: reason,
+                        actor: "uid:0",
+                        revokedAt: now
+                    )
+                    try transaction.put(certificate, number: number)
+                }
+                let after = try logic.confirmed(outlook, now: now, in: transaction)
+                return [before.forgotten.count, after.forgotten.count]
+            }
+            #expect(counts == [1, 0])
+        }
+    }
+
     @Test func `what the wrong clock took for ended is revoked again`() async throws {
         let clock = ShiftedClock()
         try await withServer(clock: clock) { server in

@@ -104,6 +104,42 @@ struct HoldTests {
         }
     }
 
+    @Test func `what was proposed before and signs is not approved meanwhile`() async throws {
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { _ in }
+        try Self.hold(directory)
+        let acts = ["token", "authority.activate", "unban"]
+        let ids = acts.indices.map { [UInt8](repeating: UInt8($0 + 1), count: 8) }
+        let store = try ServerStore(path: "\(directory.path)/data/server.sqlite")
+        try store.writeNow { transaction in
+            for (act, id) in zip(acts, ids) {
+                let proposal = ProposalRecord(
+                    id: id,
+                    actor: "spiffe://example.org/people/alice",
+                    certificate: nil,
+                    topic: ProposalTopic(act: act, subject: "web-1"),
+                    content: Array("{}".utf8),
+                    sha256: Array(SHA256.hash(data: Array("\(act)".utf8))),
+                    madeAt: Date(),
+                    endsAt: Date().addingTimeInterval(3600)
+                )
+                try transaction.insert(proposal)
+            }
+        }
+        try store.close()
+        try await withHeldServer(in: directory) { server in
+            let approvals = Approvals.Client(wrapping: server.admin)
+            var reasons: [String?] = []
+            for id in ids {
+                let refused = await refusal {
+                    try await approvals.approve(.with { $0.id = Data(id) })
+                }
+                reasons.append(refused?.reason)
+            }
+            #expect(reasons[0] == "held" && reasons[1] == "held" && reasons[2] != "held")
+        }
+    }
+
     @Test func `what is open needs more than the word`() async throws {
         let directory = try TestDirectory()
         let (changed, same) = try await withServer(in: directory) { server in
@@ -157,6 +193,50 @@ struct HoldTests {
             #expect(!health.ready)
             _ = try await server.recover(now: true)
             #expect(await server.port() != nil)
+        }
+    }
+
+    @Test func `an authority of the log alone stays by its keys, not by their names`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        let (agent, id) = try await withServer(in: directory) { server in
+            let agent = try await server.agent("web-1")
+            let authorities = try await server.core.read { try $0.authorities() }
+            return (agent, authorities.first?.id ?? "")
+        }
+        let keys = "\(directory.path)/data/keys"
+        /// Puts another key in the place of one.
+        func replace(_ file: String, by other: String) throws {
+            try FileManager.default.removeItem(atPath: "\(keys)/\(file)")
+            try FileManager.default.copyItem(
+                atPath: "\(keys)/\(other)",
+                toPath: "\(keys)/\(file)"
+            )
+        }
+        try Self.hold(directory, authorities: [id])
+        try replace("jwt-\(id).key", by: "authority-\(id).key")
+        try await withHeldServer(in: directory) { server in
+            _ = try await server.recover()
+            #expect(await server.port() != nil)
+            let kept = try await server.core.read { try $0.authority(id: id) }
+            #expect(kept?.state == "active" && kept?.tokenKeySPKI == nil)
+        }
+        let next = try await withServer(in: directory) { server in
+            _ = try await server.renew(agent, key: agent.key)
+            return try await server.rotate().new
+        }
+        try Self.hold(directory, authorities: [next])
+        try replace("authority-\(next).key", by: "jwt-\(next).key")
+        try await withHeldServer(in: directory) { server in
+            let open = try await server.recover(rehearse: true)
+            #expect(open.authorities == [next] && open.signerMissing)
+            let refused = await refusal { try await server.recover() }
+            #expect(refused?.reason == "recoveryIncomplete")
+            _ = try await server.recover(now: true)
+            #expect(await server.port() != nil)
+            let ids = try await server.core.read { try $0.bundleAuthorities().map(\.id) }
+            #expect(!ids.contains(next))
         }
     }
 

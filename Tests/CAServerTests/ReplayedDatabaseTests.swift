@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import AuditLog
 import Backup
 import CAServer
 import ControlAPI
@@ -97,6 +98,84 @@ struct ReplayedDatabaseTests {
                 }
             }
             return (database, replay)
+        }
+    }
+
+    /// Brings a copy forward by one record of an authority.
+    private static func publish(
+        _ path: String,
+        id: String,
+        _ certificate: AuthorityRecord,
+        tokenKey: [UInt8]?,
+        _ logic: ServerLogic
+    ) throws {
+        let event = AuthorityPreparation(
+            authority: try #require(Hexadecimal.bytes(id)),
+            certificateSHA256: Array(SHA256.hash(data: certificate.certificateDER)),
+            notBefore: AuditTime(certificate.notBefore),
+            notAfter: AuditTime(certificate.notAfter),
+            serverID: logic.serverID,
+            key: nil,
+            certificate: certificate.certificateDER,
+            tokenKey: tokenKey
+        )
+        let record = AuditRecord(
+            event: .authorityPrepared(event),
+            actor: .system("rotation"),
+            time: certificate.publishedAt
+        )
+        let store = try ServerStore(path: path)
+        defer { try? store.close() }
+        try store.writeNow { transaction in
+            var replay = LogReplay(
+                serverID: logic.serverID,
+                backupID: [],
+                from: 0,
+                longest: logic.lifetimes.workloadMax,
+                skew: ServerLogic.clockSkewSeconds
+            )
+            var database = ReplayedDatabase(logic: logic)
+            for leaf in try record.leaves() {
+                for step in try replay.take(leaf.bytes, at: 0) {
+                    try database.perform(step, in: transaction)
+                }
+            }
+        }
+    }
+
+    @Test func `a record of the log puts nothing in the place of an authority`() async throws {
+        let foreign = try await withServer { server in
+            try await server.core.read { try $0.authorities() }
+        }
+        let directory = try TestDirectory()
+        try await withServer(in: directory) { server in
+            let path = "\(directory.path)/copy.sqlite"
+            _ = try Self.copy(server, to: path)
+            let own = try await server.core.read { try $0.authorities() }
+            guard let genuine = own.first, let other = foreign.first else {
+                Issue.record("there is no authority")
+                return
+            }
+            let logic = server.core.logic
+            // Whoever writes the log has keys of his own.
+            let cases = [
+                (genuine.id, other, other.tokenKeySPKI),
+                (genuine.id, genuine, other.tokenKeySPKI),
+                (other.id, genuine, other.tokenKeySPKI),
+                (other.id, other, genuine.tokenKeySPKI),
+            ]
+            for (number, (id, certificate, tokenKey)) in cases.enumerated() {
+                #expect(throws: DatastoreError.self, "case \(number)") {
+                    try Self.publish(path, id: id, certificate, tokenKey: tokenKey, logic)
+                }
+            }
+            // What is new, and fits, is taken: somebody has to look at it, and to have its key.
+            try Self.publish(path, id: other.id, other, tokenKey: other.tokenKeySPKI, logic)
+            let store = try ServerStore(path: path)
+            defer { try? store.close() }
+            let found = try store.readNow { try $0.authorities() }
+            #expect(found.first { $0.id == genuine.id } == genuine)
+            #expect(found.count == own.count + 1)
         }
     }
 

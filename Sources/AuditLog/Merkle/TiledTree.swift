@@ -115,7 +115,9 @@ package struct TiledTree {
     }
 
     /// MTH(D[lower:upper]) of RFC 6962 section 2.1.
-    mutating func root(of leaves: Range<UInt64>) throws(TileError) -> MerkleHash {
+    ///
+    /// - Throws: `TileError` for a tile that is missing or has the wrong length.
+    package mutating func root(of leaves: Range<UInt64>) throws(TileError) -> MerkleHash {
         guard var root = try peaks(of: leaves).last else { return .emptyRoot }
         for peak in try peaks(of: leaves).dropLast().reversed() {
             root = MerkleHash(left: peak, right: root)

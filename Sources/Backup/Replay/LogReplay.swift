@@ -22,8 +22,14 @@ package struct LogReplay: Sendable {
     /// Whether somebody said since the backup that the clock was ahead before: the mark of the backup
     /// counts no more then.
     package private(set) var isMarkLowered = false
-    /// The time of the last record, which may be of a clock that was not believed.
+    /// The time of the last record after which nothing is known, which may be of a clock that was not
+    /// believed.
+    ///
+    /// What a log has that a restore began is no such record until somebody has looked at what may be
+    /// missing: what the former log lacked is missing still.
     package private(set) var lastTime: Date?
+    /// Whether a hold of after the backup was ended.
+    package private(set) var isRecovered = false
     /// How many records were brought forward.
     package private(set) var records: UInt64 = 0
     /// SHA-256 of the backup's file, if the log has its record.
@@ -32,6 +38,7 @@ package struct LogReplay: Sendable {
     /// Roots that entered the bundle since the backup, by their key IDs: one that is distrusted later
     /// has to be on record, or the configuration would publish it again.
     private var roots: [[UInt8]: ReplayedRoot] = [:]
+    private var isHeld = false
     private let serverID: String
     private let backupID: [UInt8]
     private let longest: TimeInterval
@@ -81,7 +88,12 @@ package struct LogReplay: Sendable {
         let steps = try steps(of: record, at: index)
         next += 1
         records += 1
-        lastTime = record.time.date
+        switch record.event {
+        case .serverRestored: isHeld = true
+        case .serverRecovered: (isHeld, isRecovered) = (false, true)
+        default: break
+        }
+        if !isHeld { lastTime = record.time.date }
         return steps
     }
 
@@ -94,43 +106,14 @@ package struct LogReplay: Sendable {
         at index: UInt64
     ) throws(LogReplayError) -> [ReplayStep] {
         let time = record.time.date
-        func why(_ reason: String) -> ReplayedReason {
-            ReplayedReason(reason: reason, actor: record.actor, time: time)
-        }
         switch record.event {
-        case .authorityPrepared(let event):
-            signed(at: time)
-            return [.authorityPublished(try authority(event, time, index))]
-        case .authorityActivated(let event): return [.authorityActivated(event.authority, at: time)]
-        case .authorityRetired(let event): return [.authorityRetired(event.authority)]
-        case .authorityTainted(let event):
-            return [.authorityTainted(event.authority, why(event.reason))]
-        case .authorityRevoked(let event):
-            return [.authorityRevoked(event.authority, why(event.reason))]
-        case .authorityRemoved(let event): return [.authorityRemoved(event.authority)]
-        case .authorityForgotten(let event): return [.authorityForgotten(event.authority)]
-        case .rootPublished(let event):
-            roots[event.root] = ReplayedRoot(
-                certificate: event.certificate,
-                publishedAt: time,
-                notAfter: event.notAfter.date
-            )
-            return []
-        case .upstreamTainted(let event):
-            return [distrust(event, isRevoked: false, why(event.reason))]
-        case .upstreamRevoked(let event):
-            return [distrust(event, isRevoked: true, why(event.reason))]
-        case .nodeAttested(let event): return [.nodeAttested(ReplayedNode(event, at: time))]
-        case .nodeAttestationRepeated(let event):
-            return [key(event.publicKeySHA256, of: event.agent, time)]
-        case .nodeReadmitted(let event): return [key(event.publicKeySHA256, of: event.agent, time)]
-        case .nodeRenewed(let event): return [key(event.publicKeySHA256, of: event.agent, time)]
-        case .nodeBanned(let event): return [.nodeBanned(agent: event.agent, why(event.reason))]
-        case .nodeUnbanned(let event): return [.nodeUnbanned(agent: event.agent)]
-        case .nodeEvicted(let event): return [.nodeEvicted(agent: event.agent, at: time)]
-        case .nodeCertificatesRevoked(let event):
-            guard event.certificates > 0 else { return [] }
-            return [.holdingsRevoked(agent: event.agent, why(event.reason))]
+        case .authorityPrepared, .authorityActivated, .authorityRetired, .authorityTainted,
+            .authorityRevoked, .authorityRemoved, .authorityForgotten, .rootPublished,
+            .upstreamTainted, .upstreamRevoked:
+            return try authoritySteps(of: record, at: index)
+        case .nodeAttested, .nodeAttestationRepeated, .nodeReadmitted, .nodeRenewed, .nodeBanned,
+            .nodeUnbanned, .nodeEvicted, .nodeCertificatesRevoked:
+            return nodeSteps(of: record)
         case .svidsIssued(let event):
             signed(at: time)
             return [.certificates(ReplayedCertificates(event, leaf: index, at: time))]
@@ -142,16 +125,17 @@ package struct LogReplay: Sendable {
             return try delegation(event, time, index)
         case .federatedBundleChanged(let event):
             return [.foreignBundleChanged(event.trustDomain, sequence: event.sequenceNumber)]
-        case .identityRevoked(let event): return [revocation(event, why(event.reason))]
+        case .identityRevoked(let event): return [revocation(event, why(event.reason, record))]
         case .certificateRevoked(let event):
-            return [.certificateRevoked(serial: event.serial, why(event.reason))]
+            return [.certificateRevoked(serial: event.serial, why(event.reason, record))]
         case .revocationListSigned(let event):
             signed(at: time)
             return [ReplayStep(event)]
         case .clockAccepted(let event):
             // Only of a clock that was behind: else it says nothing of what was signed before.
-            if event.lastSignature != nil { (lastSignature, isMarkLowered) = (time, true) }
-            return []
+            guard event.lastSignature != nil else { return [] }
+            (lastSignature, isMarkLowered) = (time, true)
+            return [.clockLowered(to: time)]
         case .documentsApplied(let event):
             for change in event.documents { documents[change.key] = .some(change.sha256) }
             return []
@@ -173,6 +157,61 @@ package struct LogReplay: Sendable {
         }
     }
 
+    private mutating func authoritySteps(
+        of record: AuditRecord,
+        at index: UInt64
+    ) throws(LogReplayError) -> [ReplayStep] {
+        let time = record.time.date
+        switch record.event {
+        case .authorityPrepared(let event):
+            signed(at: time)
+            return [.authorityPublished(try authority(event, time, index))]
+        case .authorityActivated(let event): return [.authorityActivated(event.authority, at: time)]
+        case .authorityRetired(let event): return [.authorityRetired(event.authority)]
+        case .authorityTainted(let event):
+            return [.authorityTainted(event.authority, why(event.reason, record))]
+        case .authorityRevoked(let event):
+            return [.authorityRevoked(event.authority, why(event.reason, record))]
+        case .authorityRemoved(let event): return [.authorityRemoved(event.authority)]
+        case .authorityForgotten(let event): return [.authorityForgotten(event.authority)]
+        case .rootPublished(let event):
+            roots[event.root] = ReplayedRoot(
+                certificate: event.certificate,
+                publishedAt: time,
+                notAfter: event.notAfter.date
+            )
+            return []
+        case .upstreamTainted(let event):
+            return [distrust(event, isRevoked: false, why(event.reason, record))]
+        case .upstreamRevoked(let event):
+            return [distrust(event, isRevoked: true, why(event.reason, record))]
+        default: return []
+        }
+    }
+
+    private func nodeSteps(of record: AuditRecord) -> [ReplayStep] {
+        let time = record.time.date
+        switch record.event {
+        case .nodeAttested(let event): return [.nodeAttested(ReplayedNode(event, at: time))]
+        case .nodeAttestationRepeated(let event):
+            return [key(event.publicKeySHA256, of: event.agent, time)]
+        case .nodeReadmitted(let event): return [key(event.publicKeySHA256, of: event.agent, time)]
+        case .nodeRenewed(let event): return [key(event.publicKeySHA256, of: event.agent, time)]
+        case .nodeBanned(let event):
+            return [.nodeBanned(agent: event.agent, why(event.reason, record))]
+        case .nodeUnbanned(let event): return [.nodeUnbanned(agent: event.agent)]
+        case .nodeEvicted(let event): return [.nodeEvicted(agent: event.agent, at: time)]
+        case .nodeCertificatesRevoked(let event):
+            guard event.certificates > 0 else { return [] }
+            return [.holdingsRevoked(agent: event.agent, why(event.reason, record))]
+        default: return []
+        }
+    }
+
+    private func why(_ reason: String, _ record: AuditRecord) -> ReplayedReason {
+        ReplayedReason(reason: reason, actor: record.actor, time: record.time.date)
+    }
+
     /// Only signatures raise the mark: other records may have a time that was not believed.
     private mutating func signed(at time: Date) {
         lastSignature = max(lastSignature ?? time, time)
@@ -183,6 +222,7 @@ package struct LogReplay: Sendable {
         _ time: Date,
         _ index: UInt64
     ) throws(LogReplayError) -> ReplayedAuthority {
+        guard event.serverID == serverID else { throw .otherServer(event.serverID, index: index) }
         if let certificate = event.certificate {
             guard Array(SHA256.hash(data: certificate)) == event.certificateSHA256 else {
                 throw .unreadable(

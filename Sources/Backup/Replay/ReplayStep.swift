@@ -38,6 +38,8 @@ package enum ReplayStep: Hashable, Sendable {
     /// numbers alone. Identities that were revoked for it have steps of their own.
     case holdingsRevoked(agent: SPIFFEID, ReplayedReason)
 
+    /// The clock was set back to this: what was dated later is no more.
+    case clockLowered(to: Date)
     case certificates(ReplayedCertificates)
     case tokens(ReplayedTokens)
     /// Who is named in an exchanged token that somebody else holds.

@@ -28,7 +28,7 @@ package enum ProposedAct: Hashable, Sendable {
     /// would be, in one message.
     package static let beforeBytesMax = 1 << 20
 
-    private static let tokenName = "token"
+    static let tokenName = "token"
     private static let unbanName = "unban"
     /// The names of acts that let a node in; the node is their subject.
     static let admitting = [tokenName, unbanName]

@@ -3,6 +3,7 @@
 internal import AuditLog
 internal import DurableFiles
 internal import FoundationEssentials
+internal import Logging
 
 /// The logs of before each restore, and how one leads to the next
 /// (docs/decisions/0022-backup-and-restore.md, "Agents").
@@ -21,19 +22,41 @@ package struct FormerLogs: Sendable {
     /// By their names.
     private let logs: [String: Log]
 
-    /// Reads the successions below a directory; what cannot be read leads nowhere.
-    init(in directory: String) {
+    /// Reads the successions below a directory; one that cannot be read leads nowhere, and the log
+    /// says so.
+    ///
+    /// - Throws: What keeps the directory from being read: every agent that knows a former log would
+    ///   raise an alarm.
+    init(in directory: String, logger: Logger) throws {
         var logs: [String: Log] = [:]
-        for name in (try? RestorePlace.names(in: directory)) ?? [] {
+        for name in try RestorePlace.names(in: directory) {
             let log = "\(directory)/\(name)"
-            let note = try? DurableFile.read(
+            do {
+                guard let succession = try Self.succession(in: log) else { continue }
+                logs[succession.former.origin] = Log(succession: succession, directory: log)
+            } catch {
+                logger.error(
+                    "agents are not led on from a former audit log",
+                    metadata: ["directory": "\(log)", "error": "\(error)"]
+                )
+            }
+        }
+        self.logs = logs
+    }
+
+    /// Nil where nothing says what follows, as the log's key was lost.
+    private static func succession(in log: String) throws -> LogSuccession? {
+        let note: [UInt8]
+        do throws(FileError) {
+            note = try DurableFile.read(
                 "\(log)/\(LogSuccession.file)",
                 bytesMax: SignedCheckpoint.bytesMax
             )
-            guard let note, let succession = try? LogSuccession(unverified: note) else { continue }
-            logs[succession.former.origin] = Log(succession: succession, directory: log)
+        } catch {
+            if error.isNotFound { return nil }
+            throw error
         }
-        self.logs = logs
+        return try LogSuccession(unverified: note)
     }
 
     /// How a log leads to another one.

@@ -3,6 +3,7 @@
 package import DurableFiles
 internal import FoundationEssentials
 package import Issuance
+internal import SPIFFE
 internal import Synchronization
 
 /// Where authorities' private keys are kept.
@@ -253,6 +254,28 @@ package final class KeyVault: Sendable {
         case .token(let keys): found.formUnion(try keys.authorityIDs())
         }
         return found
+    }
+
+    /// Whether a key of an authority is here, and is the one of its record: a file is named by
+    /// whoever wrote it.
+    ///
+    /// - Throws: What `signer(authorityID:for:)` throws.
+    package func holdsKey(
+        of authority: Authority,
+        for purpose: AuthorityKey.Purpose
+    ) throws -> Bool {
+        let recorded =
+            switch purpose {
+            case .certificates: try? LeafCertificate(der: authority.certificateDER).spkiBytes
+            case .tokens: authority.tokenKeySPKI
+            }
+        guard let recorded else { return false }
+        let found = try signer(
+            authorityID: authority.id,
+            for: purpose,
+            publicKey: purpose == .tokens ? recorded : nil
+        )
+        return found?.subjectPublicKeyInfo == recorded
     }
 
     /// The Ed25519 key that signs the audit log's checkpoints, made at the first call.

@@ -86,7 +86,7 @@ extension ServerLogic {
 
     /// A key that was an authority's, as either of its two, or is known above one, never becomes one
     /// again: it may have been revoked.
-    private func requireNewKeys(of authority: Authority, in transaction: Transaction) throws {
+    func requireNewKeys(of authority: Authority, in transaction: Transaction) throws {
         func keys(_ certificate: [UInt8], _ second: [UInt8]?) -> [[UInt8]] {
             let first = try? LeafCertificate(der: certificate).spkiBytes
             return [first, second].compactMap(\.self)
@@ -198,6 +198,29 @@ extension ServerLogic {
             let step = AuthorityStep(authority: keyIdentifier(ofAuthority: id))
             try transaction.append(.authorityRemoved(step), by: actor, at: now)
         }
+    }
+
+    /// Takes the key for tokens of such an authority out of the bundle, of which the same is true; it
+    /// has none any more.
+    package func leaveTokenKey(of id: String, in transaction: Transaction) throws {
+        guard let record = try transaction.authority(id: id), record.tokenKeySPKI != nil else {
+            return
+        }
+        try transaction.put(
+            AuthorityRecord(
+                id: record.id,
+                serverID: record.serverID,
+                state: record.state,
+                certificateDER: record.certificateDER,
+                tokenKeySPKI: nil,
+                publishedAt: record.publishedAt,
+                activatedAt: record.activatedAt,
+                notBefore: record.notBefore,
+                notAfter: record.notAfter,
+                distrust: record.distrust
+            )
+        )
+        try transaction.recordBundleChange()
     }
 
     // MARK: - Acts of admins

@@ -17,7 +17,7 @@ package struct ClockOutlook: Sendable {
     /// What an even clock would show, if this one jumped ahead.
     package let expected: Date?
     /// This server's authorities that begin later, and are revoked for that.
-    package let authorities: [AuthorityRecord]
+    package fileprivate(set) var authorities: [AuthorityRecord]
     /// Certificates on record that begin later.
     package let certificates: UInt64
     /// Agents whose certificate is of no use any more, or not yet: they need a new join token.
@@ -25,7 +25,7 @@ package struct ClockOutlook: Sendable {
     /// Identities that are refused until a later time, which nobody lowers.
     package let identitiesUntilLater: Int
     /// What was ended too early.
-    package let forgotten: ForgottenRevocations
+    package fileprivate(set) var forgotten: ForgottenRevocations
 
     /// Why the clock is not accepted unless it has to be now: of a clock that is itself wrong, as one
     /// without a battery after a power cut, every authority begins later.
@@ -117,8 +117,9 @@ extension ServerLogic {
     /// Takes the clock's word from now on, and ends what a wrong one dated ahead.
     ///
     /// - Parameters:
+    ///   - outlook: What was found just before, by this clock; what an act of meanwhile has changed
+    ///     of it counts no more.
     ///   - signer: Who signs then; another one than now if that one begins later.
-    ///   - expected: What an even clock would show, if this one jumped ahead.
     ///   - missing: Live agents that do not have the bundle with a new authority.
     ///   - isNow: Whether authorities may be revoked for it.
     ///   - actor: Who says so.
@@ -129,15 +130,15 @@ extension ServerLogic {
     ///   when authorities would be revoked, or when another one signs since `signer` was chosen;
     ///   `DatastoreError`.
     package func acceptClock(
+        _ outlook: ClockOutlook,
         _ signer: ClockSigner,
-        jumpedFrom expected: Date?,
         missing: [String],
         isNow: Bool,
         by actor: Actor,
         now: Date,
         in transaction: Transaction
     ) throws -> ClockAcceptanceResult {
-        let outlook = try clockOutlook(jumpedFrom: expected, now: now, in: transaction)
+        let outlook = try confirmed(outlook, now: now, in: transaction)
         try outlook.require(isNow: isNow)
         var again = RevokedAgain()
         if outlook.lastSignature != nil {
@@ -148,13 +149,41 @@ extension ServerLogic {
         }
         let acceptance = ClockAcceptance(
             lastSignature: outlook.lastSignature.map { AuditTime($0) },
-            expected: expected.map { AuditTime($0) },
+            expected: outlook.expected.map { AuditTime($0) },
             authorities: UInt64(outlook.authorities.count),
             revocations: UInt64(again.count),
             left: UInt64(again.left)
         )
         try transaction.append(.clockAccepted(acceptance), by: actor, at: now)
         return ClockAcceptanceResult(outlook: outlook, again: again)
+    }
+
+    /// What holds still of an outlook, of all that the act goes by; what is only told stays.
+    ///
+    /// It looks at little, since every other act waits meanwhile.
+    ///
+    /// - Throws: `APIError` (`clockChanged`) when the clock is accepted by now; `DatastoreError`.
+    package func confirmed(
+        _ outlook: ClockOutlook,
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws -> ClockOutlook {
+        var isBehind = false
+        if case .behind = try clockProblem(now, in: transaction) { isBehind = true }
+        guard isBehind == (outlook.lastSignature != nil) else {
+            throw APIError(.unavailable, "clockChanged", "the clock was accepted just now; retry")
+        }
+        var result = outlook
+        guard isBehind else { return result }
+        result.authorities = try authoritiesAhead(of: now, in: transaction)
+        result.forgotten.identities = try outlook.forgotten.identities.filter { id, item in
+            let known = try transaction.revocation(of: id)?.issuedBefore ?? .distantPast
+            return item.issuedBefore > known
+        }
+        result.forgotten.certificates = try outlook.forgotten.certificates.filter { serial, _ in
+            try transaction.revokedCertificate(serial: serial) == nil
+        }
+        return result
     }
 
     /// Lets somebody sign whose certificate has begun, and revokes whoever has not.
@@ -219,7 +248,7 @@ extension ServerLogic {
 
     /// A list of the future makes verifiers refuse everybody, and none could follow it before its
     /// time: the next round signs another one.
-    private func deleteListsAhead(of now: Date, in transaction: Transaction) throws {
+    func deleteListsAhead(of now: Date, in transaction: Transaction) throws {
         let own = Set(
             try transaction.authorities().filter { $0.serverID == serverID }.map(\.id)
         )

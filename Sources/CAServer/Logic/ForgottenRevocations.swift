@@ -12,7 +12,7 @@ package struct ForgottenRevocations: Sendable {
     /// The moment and the reason of each identity's.
     var identities: [SPIFFEID: (issuedBefore: Date, reason: String)] = [:]
     /// By serial number, with the reason.
-    var certificates: [[UInt8]: (intent: IssuanceIntent, reason: String)] = [:]
+    package var certificates: [[UInt8]: (intent: IssuanceIntent, reason: String)] = [:]
 
     package var count: Int { identities.count + certificates.count }
 }

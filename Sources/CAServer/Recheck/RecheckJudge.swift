@@ -37,6 +37,7 @@ struct RecheckJudge {
         var verdict = RecheckVerdict()
         verdict.findings = page.findings
         verdict.unlisted = page.unlisted
+        verdict.omit(page.earlierLog, for: .earlierLog)
         let kept = now.addingTimeInterval(-Retention.expiredIntentSeconds)
         for (svid, first) in page.withoutIntent where svid.notAfter.date >= kept {
             verdict.certificates += 1

@@ -73,6 +73,8 @@ struct RecheckPage: Sendable {
     var findings: [RecheckFinding] = []
     /// Findings that were only counted.
     var unlisted: UInt64 = 0
+    /// Intents of a log that a restore has ended.
+    var earlierLog: UInt64 = 0
     /// Certificates of the log that have no intent: it was trimmed, or is missing.
     var withoutIntent: [(svid: IssuedSVID, first: UInt64)] = []
     /// The authorities that there are.

@@ -36,6 +36,8 @@ package enum RecheckFindingName: String, Hashable, Sendable, CaseIterable {
 package enum RecheckOmission: String, Hashable, Sendable, CaseIterable {
     /// Its authority has no record any more, and it has ended.
     case authorityForgotten
+    /// Its record is in the log of before a restore.
+    case earlierLog
     /// A release recorded it that kept neither key nor names.
     case earlierRelease
     /// The entry, or the revision of it, has no document any more.
@@ -93,6 +95,14 @@ package struct RecheckVerdict: Hashable, Sendable {
         guard !reasons.isEmpty else { return }
         notJudged += 1
         for reason in reasons { omissions[reason, default: 0] += 1 }
+    }
+
+    /// Adds certificates of which nothing is judged.
+    mutating func omit(_ count: UInt64, for reason: RecheckOmission) {
+        guard count > 0 else { return }
+        certificates += count
+        notJudged += count
+        omissions[reason, default: 0] += count
     }
 
     /// Adds the numbers of another, and none of its findings.

@@ -145,8 +145,10 @@ struct RecheckWalk: Sendable {
         }
         // A log that a restore began says first who signs.
         var activation = try last(.authorityActivated, in: transaction, &findings)
-        if activation == nil {
-            activation = try last(.serverRestored, in: transaction, &findings)
+        if activation == nil, let zero = try last(.serverRestored, in: transaction, &findings),
+            zero.index == 0
+        {
+            activation = zero
         }
         switch activation.flatMap({ try? AuditRecord(parsing: $0.bytes) })?.event {
         case .authorityActivated(let step): active = step.authority
@@ -248,7 +250,7 @@ struct RecheckWalk: Sendable {
         switch record.event {
         case .authorityActivated(let activation) where standing != .changed:
             active = activation.authority
-        case .serverRestored(let restoration) where standing != .changed:
+        case .serverRestored(let restoration) where standing != .changed && leaf.index == 0:
             active = restoration.authority
         case .serverStarted(let start) where standing != .changed:
             guard today.map({ leaf.index <= $0.leafIndex }) ?? true else {
@@ -414,13 +416,34 @@ struct RecheckWalk: Sendable {
         )
     }
 
-    /// Tells of intents that name a leaf below zero, which only a restore writes: no record of this log
-    /// says that there was one.
-    private func belowZero(_ page: inout RecheckPage, in transaction: ReadTransaction) throws {
-        let count = try transaction.earlierLogIntentCount()
-        let intents = try transaction.earlierLogIntents(limit: Self.intentsMax)
+    /// Tells of intents that name a leaf below zero, which only a restore writes: all of them, or, of
+    /// a log that a restore began, those of certificates that begin after it.
+    private mutating func belowZero(
+        _ page: inout RecheckPage,
+        in transaction: ReadTransaction
+    ) throws {
+        let restoredAt = try restorationTime(in: transaction)
+        let count = try transaction.earlierLogIntentCount(beginningAfter: restoredAt)
+        let intents = try transaction.earlierLogIntents(
+            beginningAfter: restoredAt,
+            limit: Self.intentsMax
+        )
         page.findings += intents.map(Self.strange)
         page.unlisted += count - min(count, UInt64(intents.count))
+        guard restoredAt != nil else { return }
+        let all = try transaction.earlierLogIntentCount()
+        page.earlierLog = all - min(all, count)
+    }
+
+    /// Until when another log was written, if this one says so in its first record and that is
+    /// published: in any other place a hand in the database could have put it.
+    private mutating func restorationTime(in transaction: ReadTransaction) throws -> Date? {
+        guard let zero = try transaction.leaves(from: 0, limit: 1).first, zero.index == 0,
+            log.standing(of: zero) == .published,
+            let record = try? AuditRecord(parsing: zero.bytes),
+            case .serverRestored(let restoration) = record.event
+        else { return nil }
+        return max(record.time.date, restoration.lastRecordAt?.date ?? .distantPast)
     }
 
     private static func strange(_ intent: IssuanceIntent) -> RecheckFinding {

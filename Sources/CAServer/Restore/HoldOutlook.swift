@@ -4,8 +4,31 @@ internal import AuditLog
 internal import Crypto
 package import Datastore
 internal import FoundationEssentials
-internal import Issuance
+package import Issuance
 internal import SPIFFE
+
+/// The authorities' keys that a held server has.
+package struct KeysHere: Sendable {
+    /// The authorities of which there are keys.
+    package let named: Set<String>
+    /// The authorities whose key for certificates is there, and is the one of the record.
+    package let proved: Set<String>
+    /// The same of the key for tokens.
+    package let provedTokens: Set<String>
+
+    /// Looks at all keys in a vault.
+    ///
+    /// - Throws: What the vault throws.
+    package init(in vault: KeyVault, of authorities: [Authority]) throws {
+        named = try vault.authorityIDs()
+        proved = Set(
+            try authorities.filter { try vault.holdsKey(of: $0, for: .certificates) }.map(\.id)
+        )
+        provedTokens = Set(
+            try authorities.filter { try vault.holdsKey(of: $0, for: .tokens) }.map(\.id)
+        )
+    }
+}
 
 /// What may be missing from a restored server, as far as is known
 /// (docs/decisions/0022-backup-and-restore.md, "Held").
@@ -29,13 +52,13 @@ package struct HoldOutlook: Sendable {
     ///
     /// - Parameters:
     ///   - hold: The hold.
-    ///   - keys: The authorities of which the vault has keys.
+    ///   - keys: What the vault has.
     ///   - serverID: Whose server it is.
     ///   - transaction: What is known.
     /// - Throws: `DatastoreError`.
     package init(
         _ hold: HoldRecord,
-        keys: Set<String>,
+        keys: KeysHere,
         serverID: String,
         in transaction: ReadTransaction
     ) throws {
@@ -51,12 +74,16 @@ package struct HoldOutlook: Sendable {
         // A key service does not say which keys are for tokens.
         let tokenKeys = records.compactMap(\.tokenKeySPKI)
             .compactMap { AuthorityPublicKey(subjectPublicKeyInfo: $0)?.authorityID }
-        unnamedKeys = keys.subtracting(records.map(\.id)).subtracting(tokenKeys).sorted()
+        unnamedKeys = keys.named.subtracting(records.map(\.id)).subtracting(tokenKeys).sorted()
         let active = records.first {
             $0.serverID == serverID && $0.state == AuthorityRecord.activeState
         }
-        agentsNeedingTokens =
-            active.map { keys.contains($0.id) } == true ? nil : try transaction.nodeCount()
+        // One of the log alone leaves without the key that its record names.
+        let fromLog = Set(authorities)
+        let canSign = active.map {
+            (fromLog.contains($0.id) ? keys.proved : keys.named).contains($0.id)
+        }
+        agentsNeedingTokens = canSign == true ? nil : try transaction.nodeCount()
     }
 
     /// Why the hold is not ended unless it has to be now.

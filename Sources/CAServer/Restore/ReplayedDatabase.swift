@@ -42,6 +42,8 @@ package struct ReplayedDatabase {
             try performAbove(keyID, distrust, in: transaction)
         case .nodeAttested, .nodeKey, .nodeBanned, .nodeUnbanned, .nodeEvicted:
             try performOnNode(step, in: transaction)
+        // Authorities that began later have records of their own.
+        case .clockLowered(let time): try logic.deleteListsAhead(of: time, in: transaction)
         case .certificates(let issued): try record(issued, in: transaction)
         case .tokens(let issued): try record(issued, in: transaction)
         case .delegationParties(let ids, let issuedAt, let notAfter):
@@ -119,22 +121,37 @@ package struct ReplayedDatabase {
             authoritiesUnknown.insert(id)
             return
         }
-        authoritiesFound.insert(id)
-        try transaction.put(
-            AuthorityRecord(
-                id: id,
-                serverID: authority.serverID,
-                state: Authority.State.prepared.rawValue,
-                certificateDER: certificate,
-                tokenKeySPKI: authority.tokenKey,
-                publishedAt: authority.publishedAt,
-                activatedAt: nil,
-                notBefore: authority.notBefore,
-                notAfter: authority.notAfter,
-                ancestry: try ancestry(authority, in: transaction)
-            )
+        let found = Authority(
+            id: id,
+            serverID: authority.serverID,
+            state: .prepared,
+            certificateDER: certificate,
+            ancestry: try ancestry(authority, in: transaction),
+            tokenKeySPKI: authority.tokenKey,
+            publishedAt: authority.publishedAt,
+            notBefore: authority.notBefore,
+            notAfter: authority.notAfter
         )
+        try requireNew(found, in: transaction)
+        authoritiesFound.insert(id)
+        try transaction.put(AuthorityRecord(found))
         try transaction.recordBundleChange()
+    }
+
+    /// A record puts nothing in the place of an authority that is known: whoever writes the log would
+    /// give another certificate to one of which the key is here, and so a bundle of his own.
+    private func requireNew(_ authority: Authority, in transaction: Transaction) throws {
+        do throws(AuthorityError) {
+            try authority.requireOwnCertificate()
+        } catch {
+            throw DatastoreError.constraint("authority \(authority.id) of the log: \(error)")
+        }
+        guard try transaction.authority(id: authority.id) == nil else {
+            throw DatastoreError.constraint(
+                "the log has a second record of authority \(authority.id)'s certificate"
+            )
+        }
+        try logic.requireNewKeys(of: authority, in: transaction)
     }
 
     /// Changes the record of an authority; one that is not on record is passed over.

@@ -5,6 +5,7 @@ package import Clocks
 internal import Datastore
 internal import DurableFiles
 internal import FoundationEssentials
+internal import Glibc
 internal import Issuance
 package import Logging
 internal import NodeSync
@@ -56,6 +57,8 @@ package struct Restoration {
         logger: Logger
     ) async throws -> RestoreReport {
         let restoration = Self(order, configuration, clock, logger)
+        // What another user made would not be the server's, and a lock or a directory would stay.
+        try requireOwner(of: configuration.dataDirectory)
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         if order.isRehearsal {
             let lock = try ServerLock("\(restoration.place.rehearsing).lock")
@@ -67,28 +70,23 @@ package struct Restoration {
         return try await restoration.restore()
     }
 
-    /// Empties the directory that it works in.
+    /// Requires that a directory, if it is there, belongs to who runs this.
     ///
-    /// - Throws: `RestoreError.otherUser` if what is made would not be the server's.
-    private func prepare() throws {
-        try place.prepare(directory)
-        let (server, here) = (try uid(of: configuration.dataDirectory), try uid(of: directory))
-        guard server != here else { return }
-        try FileManager.default.removeItem(atPath: directory)
-        throw RestoreError.otherUser(path: configuration.dataDirectory, uid: server)
-    }
-
-    private func uid(of path: String) throws -> UInt32 {
+    /// - Throws: `RestoreError.otherUser`.
+    private static func requireOwner(of path: String) throws {
+        guard RestorePlace.exists(path) else { return }
         let attributes = try FileManager.default.attributesOfItem(atPath: path)
         let owner = attributes[.ownerAccountID] as? any BinaryInteger
-        return owner.map { UInt32(clamping: $0) } ?? .max
+        let uid = owner.map { UInt32(clamping: $0) } ?? .max
+        guard uid != geteuid() else { return }
+        throw RestoreError.otherUser(path: path, uid: uid)
     }
 
     private func rehearse() async throws -> RestoreReport {
         if RestorePlace.exists(place.ready) {
             throw RestoreError.unfinished(place.restoring)
         }
-        try prepare()
+        try place.prepare(directory)
         // It holds what a backup holds, and is not encrypted.
         defer { try? FileManager.default.removeItem(atPath: directory) }
         return try await make().report
@@ -99,13 +97,14 @@ package struct Restoration {
             try RestorePlacement(place).run()
             return .finished
         }
-        try prepare()
+        try place.prepare(directory)
         let report = try await makeReady()
         try RestorePlacement(place).run()
         return report
     }
 
-    /// Makes everything and says so; what cannot be made whole is removed, so that the server may start.
+    /// Makes everything and says so; what cannot be made whole is removed, so that the server may
+    /// start.
     private func makeReady() async throws -> RestoreReport {
         do {
             let made = try await make()
@@ -143,7 +142,7 @@ package struct Restoration {
                 hold: configuration.hold
             ),
             epoch: Epoch(using: &generator),
-            actor: .localUser(uid: try uid(of: directory), host: configuration.hostName),
+            actor: .localUser(uid: geteuid(), host: configuration.hostName),
             now: clock.wallTime
         )
         let outcome = try perform(made, on: database)
@@ -204,10 +203,13 @@ package struct Restoration {
             try requireSame(source)
             return source
         case .inPlace:
-            let path = configuration.databasePath
-            guard RestorePlace.exists(path) else { throw RestoreError.databaseMissing(path) }
+            guard RestorePlace.exists(configuration.databasePath) else {
+                throw RestoreError.databaseMissing(configuration.databasePath)
+            }
+            let path = try ownDatabase()
             var options = DatastoreOptions()
-            options.access = order.isRehearsal ? .readOnly : .readWrite
+            let isTheServers = path == configuration.databasePath
+            options.access = order.isRehearsal && isTheServers ? .readOnly : .readWrite
             options.checksIntegrity = true
             let store = try ServerStore(path: path, options: options)
             defer { try? store.close() }
@@ -220,7 +222,18 @@ package struct Restoration {
             )
             try requireSame(source)
             return source
+        case .unfinished: throw RestoreError.nothingBegun
         }
+    }
+
+    /// The data directory's own database; in a rehearsal a copy of one of an earlier release, as that
+    /// has to be migrated.
+    private func ownDatabase() throws -> String {
+        let path = configuration.databasePath
+        guard order.isRehearsal, try RestoredFile.isOfEarlierRelease(path) else { return path }
+        let copy = "\(directory)/before.sqlite"
+        try RestoredFile.copy(path, to: copy)
+        return copy
     }
 
     /// Requires that the backup is of the server that the configuration and the directory are of.
@@ -233,13 +246,9 @@ package struct Restoration {
         }
         let path = configuration.databasePath
         guard RestorePlace.exists(path), source.backup != nil else { return }
-        var options = DatastoreOptions()
-        options.access = .readOnly
         do {
-            let store = try ServerStore(path: path, options: options)
-            defer { try? store.close() }
-            guard let here = try store.readNow({ try $0.identity() })?.serverID,
-                here != source.serverID
+            // Also of a database of an earlier release.
+            guard let here = try RestoredFile.serverID(of: path), here != source.serverID
             else { return }
             throw RestoreError.otherServer(backup: source.serverID, here: here)
         } catch let error as DatastoreError {
@@ -315,20 +324,27 @@ package struct Restoration {
         guard let copies = order.copies else { return }
         for name in try RestorePlace.names(in: "\(copies)/logs")
         where Hexadecimal.bytes(name)?.count == Epoch.byteCount {
-            try copyLog("\(copies)/logs/\(name)", to: name)
+            let log = "\(copies)/logs/\(name)"
+            let read = made.logs.logs.first { $0.directory == log }
+            try copyLog(log, to: name, endingWith: read?.note)
         }
-        if made.logs.last?.directory == "\(copies)/audit" {
-            try copyLog("\(copies)/audit", to: made.epoch.hex)
+        if let last = made.logs.last, last.directory == "\(copies)/audit" {
+            try copyLog("\(copies)/audit", to: made.epoch.hex, endingWith: last.note)
         }
     }
 
-    private func copyLog(_ log: String, to name: String) throws {
+    /// Copies a log, with the note up to which it was read: its own may be a newer one by now, which
+    /// the succession beside it would contradict.
+    private func copyLog(_ log: String, to name: String, endingWith note: [UInt8]?) throws {
         let target = "\(directory)/logs/\(name)"
         for file in try FileManager.default.subpathsOfDirectory(atPath: log)
         where TilePath(parsing: file) != nil
             || [TilePath.checkpoint, RestoredLogs.successionFile].contains(file)
         {
-            let bytes = try DurableFile.read("\(log)/\(file)", bytesMax: EntryBundle.bytesMax)
+            let bytes =
+                if file == TilePath.checkpoint, let note { note } else {
+                    try DurableFile.read("\(log)/\(file)", bytesMax: EntryBundle.bytesMax)
+                }
             let path = "\(target)/\(file)"
             let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? target
             try DurableFile.makeDirectory(parent, mode: 0o700)
@@ -361,6 +377,12 @@ package struct Restoration {
             "the log is \(made.origin), and follows \(made.former.origin) with \(made.former.size) "
                 + "record(s)",
         ]
+        if made.now < outcome.lastRecordAt {
+            lines.append(
+                "this machine's clock shows \(AuditTime(made.now)), which is before that record: set it "
+                    + "before the server is started"
+            )
+        }
         if !isFollowed {
             lines.append(
                 "the former log's key is not there: each agent raises an alarm, which a new join token "
@@ -371,6 +393,12 @@ package struct Restoration {
             lines.append(
                 "of \(outcome.authoritiesUnknown.count) authorit(ies) an earlier release has logged no "
                     + "certificate: they are in no bundle, and agents of theirs need a new join token"
+            )
+        }
+        let uncompared = made.logs.logs.reduce(0) { $0 + $1.uncompared }
+        if uncompared > 0 {
+            lines.append(
+                "\(uncompared) checkpoint(s) could not be compared: the files of their log are not there"
             )
         }
         if outcome.revocationsLeft > 0 {

@@ -10,6 +10,8 @@ package struct RestoreOrder: Sendable {
         case backup(String)
         /// The data directory itself.
         case inPlace
+        /// Nowhere: a restore that was made ready is finished.
+        case unfinished
     }
 
     package let source: Source
@@ -44,6 +46,8 @@ package enum RestoreError: Error, Hashable, Sendable, CustomStringConvertible {
     case logDiffers(String)
     /// `--from` names a directory that has none of the copies.
     case noCopies(String)
+    /// Nothing is named to restore, and no restore was made ready before.
+    case nothingBegun
     /// No passphrase is named for the backup.
     case noPassphrase
     /// The backup is of another server than the data directory.
@@ -65,6 +69,8 @@ package enum RestoreError: Error, Hashable, Sendable, CustomStringConvertible {
         case .noCopies(let path):
             "\(path) has neither audit/ nor logs/ nor keys/: name the directory that holds copies of "
                 + "them with --from"
+        case .nothingBegun:
+            "there is no restore to finish: name either the file of a backup or --in-place"
         case .noPassphrase:
             "backups are encrypted: name the file of their passphrase with --backup-passphrase, or "
                 + "write backupPassphrase into the configuration"

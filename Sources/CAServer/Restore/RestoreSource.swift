@@ -25,6 +25,17 @@ struct RestoreSource: Sendable {
     let log: Checkpoint
     /// Nil: nobody knows it, so no log can be believed.
     let logKey: NoteVerifierKey?
+    /// What the data directory's own database is held for, as nobody has looked at it yet; nil of a
+    /// backup, which has none.
+    let held: Held?
+
+    /// What a hold has found.
+    struct Held: Sendable {
+        let record: HoldRecord
+        let documents: [HeldDocument]
+        let authorities: [String]
+        let nodes: [String]
+    }
 
     /// Decrypts a backup into a new file, and checks both.
     ///
@@ -56,6 +67,7 @@ struct RestoreSource: Sendable {
             root: manifest.logRoot
         )
         logKey = manifest.logKey
+        held = nil
     }
 
     private static func decrypt(
@@ -111,6 +123,16 @@ struct RestoreSource: Sendable {
         time = last ?? snapshot.identity.createdAt
         log = Checkpoint(origin: origin, frontier: tree)
         logKey = try key.map { try NoteVerifierKey(name: origin, publicKey: $0.publicKey) }
+        held = try store.readNow { transaction in
+            try transaction.hold().map { record in
+                Held(
+                    record: record,
+                    documents: try transaction.heldDocuments(),
+                    authorities: try transaction.heldNames(.authority),
+                    nodes: try transaction.heldNames(.node)
+                )
+            }
+        }
     }
 
     /// The tree over the first records of a database, and the time of the last of them.

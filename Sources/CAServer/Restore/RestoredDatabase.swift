@@ -79,13 +79,23 @@ struct RestoredDatabase: Sendable {
             )
         }
         try setClock(replay, in: transaction)
-        try transaction.raiseLastEnds(to: now.addingTimeInterval(longest / .seconds(1)))
+        try transaction.raiseLastEnds(
+            to: latest(replay, in: transaction).addingTimeInterval(longest / .seconds(1))
+        )
         try transaction.lowerLeaves(by: former.size)
         // Agents and verifiers outside take no bundle with a lower number than the last one.
         try transaction.raiseRevision()
         try transaction.recordBundleChange()
         try transaction.beginEpoch(epoch)
         return try finish(replay, database, in: transaction)
+    }
+
+    /// Until when something may have been signed of which nobody knows.
+    ///
+    /// This machine's clock may be behind: nobody has looked at it yet.
+    private func latest(_ replay: LogReplay, in transaction: ReadTransaction) throws -> Date {
+        let known = [now, replay.lastTime, try transaction.clockHighWater()]
+        return known.compactMap(\.self).max() ?? now
     }
 
     /// The longest that anything signed may last.
@@ -103,8 +113,17 @@ struct RestoredDatabase: Sendable {
         _ database: ReplayedDatabase,
         in transaction: Transaction
     ) throws -> Outcome {
-        let last = replay.lastTime ?? source.time
-        let documents = replay.documents.map { HeldDocument(key: $0.key, sha256: $0.value) }
+        // A hold that nobody has ended yet has found things that the log does not tell again.
+        let held = replay.isRecovered ? nil : source.held
+        var last = replay.lastTime ?? source.time
+        if let held = held?.record, held.reason == .restored, let before = held.lastRecordAt {
+            last = min(last, before)
+        }
+        let documents =
+            replay.documents.map { HeldDocument(key: $0.key, sha256: $0.value) }
+            + (held?.documents ?? []).filter { !replay.documents.keys.contains($0.key) }
+        let authorities = database.authoritiesFound.union(held?.authorities ?? [])
+        let nodes = database.nodesFound.union(held?.nodes ?? [])
         try transaction.put(
             HoldRecord(
                 logOrigin: former.origin,
@@ -113,8 +132,8 @@ struct RestoredDatabase: Sendable {
                 restoredAt: now
             ),
             documents: documents,
-            authorities: database.authoritiesFound,
-            nodes: database.nodesFound
+            authorities: authorities,
+            nodes: nodes
         )
         let own = try transaction.authorities()
             .filter { $0.serverID == source.serverID }
@@ -140,8 +159,8 @@ struct RestoredDatabase: Sendable {
             records: replay.records,
             lastRecordAt: last,
             documents: documents.count,
-            nodes: database.nodesFound.count,
-            authorities: database.authoritiesFound,
+            nodes: nodes.count,
+            authorities: authorities,
             authoritiesUnknown: database.authoritiesUnknown,
             revocationsLeft: database.revocationsLeft,
             // The clock is not asked: no key is left behind because of the time.

@@ -19,6 +19,12 @@ struct RestoredLog: Sendable {
     let note: [UInt8]?
     /// Checkpoints of it that were kept elsewhere.
     let remembered: [Checkpoint]
+
+    /// How many of these nothing here can be compared with: without files nothing is known of the
+    /// tree but its end.
+    var uncompared: Int {
+        directory == nil ? remembered.count { $0.size != known.size } : 0
+    }
 }
 
 /// The logs of a server, from the one that its backup is of to the last one
@@ -52,6 +58,12 @@ struct RestoredLogs: Sendable {
         checkpoints: [String]
     ) throws {
         guard let key else {
+            guard checkpoints.isEmpty else {
+                throw RestoreError.logDiffers(
+                    "the log's key is lost, so no checkpoint can be compared with it: leave "
+                        + "--checkpoint out"
+                )
+            }
             logs = []
             return
         }
@@ -92,27 +104,29 @@ struct RestoredLogs: Sendable {
         _ remembered: [Checkpoint],
         in directories: [String]
     ) throws -> (RestoredLog, LogSuccession?) {
+        // Of several copies the largest counts; the succession may lie beside another one, or alone.
         var found: (directory: String, signed: SignedCheckpoint)?
-        var succession: LogSuccession?
         for candidate in directories {
-            guard let signed = try checkpoint(in: candidate, key: key) else { continue }
+            guard let signed = try checkpoint(in: candidate, key: key),
+                signed.checkpoint.size > found?.signed.checkpoint.size ?? 0 || found == nil
+            else { continue }
             found = (candidate, signed)
-            succession = try following(in: candidate, key: key)
-            break
         }
         // A log that ends before the backup tells nothing of what followed it.
         if let signed = found?.signed.checkpoint, signed.size < known.size { found = nil }
         let end = found?.signed.checkpoint ?? known
-        if let succession, succession.former != end {
-            throw RestoreError.logDiffers(
-                "the log \(key.name) ended with \(succession.former.size) records when another one "
-                    + "followed it, and here are \(end.size)"
-            )
-        }
+        let succession = try Self.succession(of: key, in: directories)
+        if let succession { try Self.require(succession, of: key, endingWith: end, known) }
         if let longer = remembered.max(by: { $0.size < $1.size }), longer.size > end.size {
             throw RestoreError.logDiffers(
                 "a checkpoint of the log \(key.name) has \(longer.size) records, and here are "
                     + "\(end.size): look for a newer copy, or leave that --checkpoint out"
+            )
+        }
+        if found == nil, remembered.contains(where: { $0.size == known.size && $0 != known }) {
+            throw RestoreError.logDiffers(
+                "a checkpoint of the log \(key.name) has other \(known.size) records than the database "
+                    + "is of"
             )
         }
         return (
@@ -124,6 +138,46 @@ struct RestoredLogs: Sendable {
                 note: found?.signed.note,
                 remembered: remembered
             ), succession
+        )
+    }
+
+    /// Which log follows the one of a key; nil if nothing says so.
+    private static func succession(
+        of key: NoteVerifierKey,
+        in directories: [String]
+    ) throws -> LogSuccession? {
+        var found: LogSuccession?
+        for directory in directories {
+            guard let next = try following(in: directory, key: key) else { continue }
+            if let found, found.former != next.former || found.newKey != next.newKey {
+                throw RestoreError.logDiffers(
+                    "two logs follow \(key.name), as it was restored twice: \(found.newKey.name) and "
+                        + "\(next.newKey.name); move away the directory whose \(successionFile) names "
+                        + "the one that shall not count"
+                )
+            }
+            found = next
+        }
+        return found
+    }
+
+    /// Requires that the log which follows begins where this one ends.
+    private static func require(
+        _ succession: LogSuccession,
+        of key: NoteVerifierKey,
+        endingWith end: Checkpoint,
+        _ known: Checkpoint
+    ) throws {
+        let size = succession.former.size
+        guard succession.former != end else { return }
+        throw RestoreError.logDiffers(
+            size < known.size
+                ? "the log \(succession.newKey.name) follows the first \(size) records of "
+                    + "\(key.name), and the backup is of \(known.size): it was restored before from "
+                    + "less. A backup of at most \(size) records leads to it; or move its directories "
+                    + "away, and its records are lost"
+                : "the log \(key.name) ended with \(size) records when another one followed it, and "
+                    + "here are \(end.size)"
         )
     }
 
@@ -149,6 +203,8 @@ struct RestoredLogs: Sendable {
         guard let note = try file(successionFile, in: directory) else { return nil }
         do throws(CheckpointError) {
             return try LogSuccession(parsing: note, key: key)
+        } catch .notSignedByKey {
+            return nil
         } catch {
             throw RestoreError.logDiffers("\(directory)/\(successionFile): \(error)")
         }
@@ -173,6 +229,17 @@ struct RestoredLogs: Sendable {
         else { return }
         // One that is older than the backup is found, and not read.
         guard (try? SignedCheckpoint(parsing: note, key: last.key)) == nil else { return }
+        if let former = found.first(where: {
+            (try? SignedCheckpoint(parsing: note, key: $0.key)) != nil
+        }) {
+            // A copy of a log of before, which the row has from somewhere else.
+            guard last.directory == nil else { return }
+            throw RestoreError.logDiffers(
+                "\(audit) is the log \(former.key.name), which others have followed, and there are no "
+                    + "files of the last one, \(last.key.name): look for a copy of it; without one, "
+                    + "move \(audit) away, and the last log's records are lost"
+            )
+        }
         let names = String(decoding: note, as: UTF8.self).prefix { $0 != "\n" }.prefix(256)
         throw RestoreError.logDiffers(
             "\(audit) is the log \(names), and nothing signed says that it follows "

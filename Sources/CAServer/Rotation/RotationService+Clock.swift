@@ -48,20 +48,20 @@ extension RotationService {
         let expected = core.clockGuard.expected(wall: now, boot: core.clock.bootTime)
         // Before a key is made, which nobody but an admin may have the server do.
         _ = try await core.rehearse(permit)
-        let isBehind = try await core.read { transaction in
-            let outlook = try logic.clockOutlook(jumpedFrom: expected, now: now, in: transaction)
-            try outlook.require(isNow: isNow)
-            return outlook.lastSignature != nil
+        // Whoever writes would wait for all that is looked at here.
+        let outlook = try await core.read { transaction in
+            try logic.clockOutlook(jumpedFrom: expected, now: now, in: transaction)
         }
-        let signer = isBehind ? try await signer(at: now) : .same
+        try outlook.require(isNow: isNow)
+        let signer = outlook.lastSignature == nil ? .same : try await signer(at: now)
         // Whoever is connected: nobody has a bundle yet that is made in the same commit.
         var lacking: [String] = []
         if !signer.isSame { lacking = await missing(later: 1) ?? [] }
         let result = try await core.write { [lacking] transaction in
             let actor = try permit(transaction)
             return try logic.acceptClock(
+                outlook,
                 signer,
-                jumpedFrom: expected,
                 missing: lacking,
                 isNow: isNow,
                 by: actor,

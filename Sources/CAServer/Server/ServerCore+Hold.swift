@@ -38,6 +38,18 @@ extension ServerCore {
         .authorityActivate, .authorityPrepare, .serverAcceptClock, .serverBackup, .tokenCreate,
     ]
 
+    /// The same of acts that others have to approve.
+    private static let heldActs: Set<String> = [
+        AdminVerb.authorityActivate.rawValue, ProposedAct.tokenName,
+    ]
+
+    /// Refuses an act that a held server does not do, also when it was proposed before.
+    ///
+    /// - Throws: `APIError` (`held`).
+    func requireNotHeld(forProposed act: String) throws(APIError) {
+        if Self.heldActs.contains(act) { try requireNotHeld() }
+    }
+
     /// Refuses an act that a held server does not do.
     ///
     /// - Throws: `APIError` (`held`).

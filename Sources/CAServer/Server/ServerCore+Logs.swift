@@ -118,6 +118,9 @@ extension ServerCore {
     }
 
     /// Whether the published log does not continue what was seen; false while that cannot be judged.
+    ///
+    /// Tiles are files that nobody has looked at since they were written. Only if those of the size
+    /// that was seen lead to what was signed are they the published log, and their root its own.
     private func contradicts(_ seen: Checkpoint) -> Bool {
         guard let published = audit.checkpoint?.checkpoint, published.size >= seen.size else {
             return false
@@ -127,7 +130,21 @@ extension ServerCore {
         var tree = TiledTree(size: published.size) {
             try AuditPublisher.read($0, in: directory)
         }
-        guard let proof = (try? tree.proveConsistency(from: seen.size)) ?? nil else { return false }
-        return !proof.joins(oldRoot: seen.root, newRoot: published.root)
+        guard let own = try? tree.root(of: 0..<seen.size), own != seen.root,
+            let proof = (try? tree.proveConsistency(from: seen.size)) ?? nil
+        else { return false }
+        guard proof.joins(oldRoot: own, newRoot: published.root) else {
+            if tilesTold.isNews("damaged") {
+                logger.critical(
+                    "files of the audit log are damaged; signet audit verify --dir names them",
+                    metadata: [
+                        "directory": "\(directory)",
+                        "remedy": "start once with --rebuild-audit-log",
+                    ]
+                )
+            }
+            return false
+        }
+        return true
     }
 }

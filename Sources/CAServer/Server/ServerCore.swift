@@ -133,6 +133,8 @@ package final class ServerCore: Sendable {
     let holdGate = HoldGate()
     /// It was found that the machine was set back.
     let setBack = SetBackAlarm()
+    /// Of tiles that are not what was signed.
+    let tilesTold = LastTold()
     /// The server's own certificate is to be made anew, whatever its times say.
     let identityDue = Mutex(false)
     private let connectionsState = Mutex<PeerConnections?>(nil)
@@ -151,7 +153,7 @@ package final class ServerCore: Sendable {
         audit: AuditPublisher,
         upstream: (any UpstreamAuthority)? = nil,
         roots: [[UInt8]]? = []
-    ) {
+    ) throws {
         self.logic = logic
         self.configuration = configuration
         self.datastore = datastore
@@ -162,7 +164,10 @@ package final class ServerCore: Sendable {
         self.health = health
         self.hub = hub
         self.audit = audit
-        formerLogs = FormerLogs(in: RestorePlace(dataDirectory: configuration.dataDirectory).logs)
+        formerLogs = try FormerLogs(
+            in: RestorePlace(dataDirectory: configuration.dataDirectory).logs,
+            logger: logger
+        )
         self.upstream = upstream
         upstreamTrust = Mutex(roots.map { UpstreamTrust(roots: $0) })
         decisions = DecisionKeeper(

@@ -8,6 +8,7 @@ internal import ControlAPIProtos
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCCore
+internal import Issuance
 internal import Logging
 internal import SPIFFE
 internal import SwiftProtobuf
@@ -60,8 +61,13 @@ extension AdministrationService {
                 by: standing.actor,
                 at: standing.now
             )
-            for id in outlook.authorities where !keys.contains(id) {
-                try logic.leave(id, by: standing.actor, now: standing.now, in: transaction)
+            for id in outlook.authorities {
+                guard keys.proved.contains(id) else {
+                    try logic.leave(id, by: standing.actor, now: standing.now, in: transaction)
+                    continue
+                }
+                guard !keys.provedTokens.contains(id) else { continue }
+                try logic.leaveTokenKey(of: id, in: transaction)
             }
             try transaction.endHold()
             return outlook
@@ -71,9 +77,13 @@ extension AdministrationService {
         return message(outlook, isRehearsal: false)
     }
 
-    private func keys() async throws -> Set<String> {
+    /// The keys that are here, and whether they are those of the records.
+    private func keys() async throws -> KeysHere {
+        let authorities = try await core.read { transaction in
+            try transaction.bundleAuthorities().map { try Authority($0, in: transaction) }
+        }
         do {
-            return try await core.keys.apart { try $0.authorityIDs() }
+            return try await core.keys.apart { try KeysHere(in: $0, of: authorities) }
         } catch {
             throw APIError(
                 .unavailable,

@@ -66,7 +66,8 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
         let desk = ApprovalDesk(core: core, svid: try gate.svid(context))
         let rules = core.approvalRules
         // Each approver, the proposer, and the act itself.
-        try await take(rules.needed + 2, request.id, context)
+        let topic = try await take(rules.needed + 2, request.id, context)
+        if let topic { try core.requireNotHeld(forProposed: topic.act) }
         let (id, hash) = (Array(request.id), Array(request.sha256))
         let answer = try await gate.write(.aboutProposals, context) { transaction, standing in
             var generator = SystemRandomness()
@@ -137,13 +138,21 @@ struct ApprovalsService: Signet_Admin_V1alpha1_Approvals.SimpleServiceProtocol {
     }
 
     /// Counts so many rehearsals of a proposal against what one admin may ask for.
-    private func take(_ rehearsals: Int, _ id: Data, _ context: ServerContext) async throws {
+    ///
+    /// - Returns: What the proposal is about; nil if there is none.
+    @discardableResult
+    private func take(
+        _ rehearsals: Int,
+        _ id: Data,
+        _ context: ServerContext
+    ) async throws -> ProposalTopic? {
         let id = Array(id)
         let topic = try await gate.read(.aboutProposals, context) { transaction, _ in
             try transaction.proposalTopic(id: id)
         }
         let count = topic.map { $0.changeCount + $0.boundIDs.count } ?? 1
         try core.takeDocuments(count * rehearsals, of: try gate.actor(context))
+        return topic
     }
 }
 

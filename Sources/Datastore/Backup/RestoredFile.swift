@@ -44,6 +44,50 @@ package enum RestoredFile {
         }
     }
 
+    /// The server that a database is of, whatever release wrote it; nil if it says nothing.
+    ///
+    /// - Throws: `DatastoreError`.
+    package static func serverID(of path: String) throws(DatastoreError) -> String? {
+        try read(path) { try String.fetchOne($0, sql: "SELECT server_id FROM meta") }
+    }
+
+    /// Whether a database has to be migrated before this release reads it.
+    ///
+    /// - Throws: `DatastoreError`.
+    package static func isOfEarlierRelease(_ path: String) throws(DatastoreError) -> Bool {
+        try read(path) { try !Schema.migrator.hasCompletedMigrations($0) }
+    }
+
+    /// Copies all of a database, which others may use meanwhile, into a new file.
+    ///
+    /// - Throws: `DatastoreError`.
+    package static func copy(_ path: String, to target: String) throws(DatastoreError) {
+        do {
+            let queue = try DatabaseQueue(path: path, configuration: configuration)
+            defer { try? queue.close() }
+            try queue.inDatabase { try $0.execute(sql: "VACUUM INTO ?", arguments: [target]) }
+        } catch {
+            throw DatastoreError(error)
+        }
+    }
+
+    private static func read<Value>(
+        _ path: String,
+        _ body: (Database) throws -> Value
+    ) throws(DatastoreError) -> Value {
+        do {
+            let queue = try DatabaseQueue(path: path, configuration: configuration)
+            defer { try? queue.close() }
+            return try queue.read { database in
+                let id = try Int32.fetchOne(database, sql: "PRAGMA application_id")
+                guard id == Schema.applicationID else { throw DatastoreError.foreignFile }
+                return try body(database)
+            }
+        } catch {
+            throw DatastoreError(error)
+        }
+    }
+
     private static var configuration: Configuration {
         var configuration = Configuration()
         configuration.label = "signet.restore"

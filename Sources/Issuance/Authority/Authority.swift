@@ -82,6 +82,13 @@ extension Authority {
         ancestry.map { [certificateDER] + $0.chain } ?? []
     }
 
+    /// Requires that its certificate has the key that its ID names, and its validity.
+    ///
+    /// - Throws: `AuthorityError`: `.certificateUnreadable`, `.keyUnsupported` or `.recordDiffers`.
+    package func requireOwnCertificate() throws(AuthorityError) {
+        _ = try AuthorityCertificate(of: self)
+    }
+
     /// What the key in its certificate is.
     ///
     /// - Throws: `AuthorityError.certificateUnreadable` or `.keyUnsupported`.

@@ -135,6 +135,73 @@ struct RestoreRefusalTests {
         #expect(try fixture.read { try $0.hold() } == nil)
     }
 
+    @Test func `an old copy of a log stands in no longer one's way`() async throws {
+        let fixture = try RestoreFixture()
+        try await fixture.serving { server in
+            _ = try await server.agent("web-1")
+            try await fixture.makeBackup(server)
+            try await server.requireIntactLog()
+            // Copies of a restored server get another directory, so that this one stays.
+            try fixture.copy(["audit"])
+            _ = try await server.administration.banNode(.with { $0.name = "web-1" })
+        }
+        try await fixture.restore()
+        try fixture.copy(["logs", "keys"])
+        do {
+            let report = try await fixture.restore(copies: fixture.copies)
+            Issue.record("\(report)")
+        } catch {
+            #expect("\(error)".contains("there are no files of the last one"))
+        }
+        try FileManager.default.removeItem(atPath: "\(fixture.copies)/audit")
+        try await fixture.restore(copies: fixture.copies)
+        #expect(try fixture.read { try $0.node(named: "web-1") }?.ban != nil)
+    }
+
+    @Test func `a checkpoint with nothing to be compared with is said or refused`() async throws {
+        let fixture = try await Self.stopped()
+        let note = "\(fixture.directory.path)/checkpoint"
+        try FileManager.default.moveItem(atPath: "\(fixture.data)/audit/checkpoint", toPath: note)
+        // More records than the backup has, and no files of them.
+        try FileManager.default.removeItem(atPath: "\(fixture.data)/audit")
+        try await Self.requireRefused(fixture, "look for a newer copy") {
+            try await fixture.restore(checkpoints: [note])
+        }
+        // The key is lost too.
+        try FileManager.default.removeItem(atPath: "\(fixture.data)/keys/audit.key")
+        try await Self.requireRefused(fixture, "key is lost") {
+            try await fixture.restore(.inPlace, checkpoints: [note])
+        }
+    }
+
+    @Test(.enabled(if: geteuid() == 0)) func `another user's directory is left alone`()
+        async throws
+    {
+        let fixture = try await Self.stopped()
+        try FileManager.default.removeItem(atPath: "\(fixture.data)/lock")
+        let changed = unsafe chown(fixture.data, 4711, 4711)
+        #expect(changed == 0)
+        try await Self.requireRefused(fixture, "uid 4711") { try await fixture.restore() }
+        #expect(!FileManager.default.fileExists(atPath: "\(fixture.data)/lock"))
+        // Nor is one that was made ready finished by somebody else.
+        let ready = "\(fixture.data)/restoring/ready"
+        try FileManager.default.createDirectory(
+            atPath: "\(fixture.data)/restoring",
+            withIntermediateDirectories: false
+        )
+        let plan = "signet-restore/v1\n\(String(repeating: "ab", count: 16))\nkept\n"
+        try Data(plan.utf8).write(to: URL(fileURLWithPath: ready))
+        await #expect(throws: RestoreError.self) { try await fixture.restore() }
+        #expect(FileManager.default.fileExists(atPath: ready))
+    }
+
+    @Test func `nothing is finished that was not begun`() async throws {
+        let fixture = try await Self.stopped()
+        try await Self.requireRefused(fixture, "no restore to finish") {
+            try await fixture.restore(.unfinished)
+        }
+    }
+
     @Test func `histories that went apart are not merged`() async throws {
         let fixture = try await Self.stopped()
         let snapshot = "\(fixture.directory.path)/snapshot"

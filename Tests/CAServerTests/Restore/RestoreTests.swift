@@ -6,6 +6,7 @@ import ControlAPI
 import ControlAPIProtos
 import Datastore
 import Foundation
+import GRDB
 import Issuance
 import NodeSync
 import SPIFFE
@@ -145,20 +146,7 @@ struct RestoreTests {
             _ = try await server.administration.banNode(.with { $0.name = "first" })
         }
         try await fixture.restore()
-        try await withHeldServer(in: fixture.directory) { server in
-            _ = try await server.recover()
-            #expect(await server.port() != nil)
-            _ = try await server.administration.banNode(.with { $0.name = "second" })
-            try await eventually("all is published") {
-                let log = try await server.audit.getCheckpoint(.init())
-                guard !log.note.isEmpty else { return false }
-                let signed = try SignedCheckpoint(
-                    parsing: Array(log.note.utf8),
-                    key: NoteVerifierKey(parsing: log.verifierKey)
-                )
-                return signed.checkpoint.size == log.committedSize
-            }
-        }
+        try await recoverAndBan("second", fixture)
         let (sequence, second) = try fixture.read {
             (
                 try $0.bundleSequenceNumber(),
@@ -176,6 +164,104 @@ struct RestoreTests {
         }
         let logs = try FileManager.default.contentsOfDirectory(atPath: "\(fixture.data)/logs")
         #expect(logs.count == 2)
+    }
+
+    /// Serves a held server, ends its hold, and bans a node; all of it is published then.
+    private func recoverAndBan(_ name: String, _ fixture: RestoreFixture) async throws {
+        try await withHeldServer(in: fixture.directory) { server in
+            _ = try await server.recover(now: true)
+            #expect(await server.port() != nil)
+            _ = try await server.administration.banNode(.with { $0.name = name })
+            try await eventually("all is published") {
+                let log = try await server.audit.getCheckpoint(.init())
+                guard !log.note.isEmpty else { return false }
+                let signed = try SignedCheckpoint(
+                    parsing: Array(log.note.utf8),
+                    key: NoteVerifierKey(parsing: log.verifierKey)
+                )
+                return signed.checkpoint.size == log.committedSize
+            }
+        }
+    }
+
+    @Test func `a second restore in place forgets nothing that the first one found`() async throws {
+        let fixture = try RestoreFixture()
+        try await fixture.serving { server in
+            try await fixture.makeBackup(server)
+            try await server.register("later")
+            _ = try await server.agent("later")
+            _ = try await server.rotate()
+        }
+        /// The names and the time that a hold has.
+        func found() throws -> ([String], Date?) {
+            try fixture.read { transaction in
+                let documents = try transaction.heldDocuments().map(\.key.name)
+                let names = try transaction.heldNames(.node) + transaction.heldNames(.authority)
+                return (documents + names, try transaction.hold()?.lastRecordAt)
+            }
+        }
+        try await fixture.restore()
+        let first = try found()
+        #expect(first.0.count == 3 && first.1 != nil)
+        try await fixture.restore(.inPlace)
+        let second = try found()
+        #expect(second.0 == first.0 && second.1 == first.1)
+    }
+
+    @Test func `a log that was restored without its files leads on all the same`() async throws {
+        let fixture = try RestoreFixture()
+        try await fixture.serving { server in
+            _ = try await server.agent("web-1")
+            try await fixture.makeBackup(server)
+        }
+        // The log is lost, and its key is not.
+        try FileManager.default.removeItem(atPath: "\(fixture.data)/audit")
+        try await fixture.restore()
+        try await recoverAndBan("web-1", fixture)
+        try await fixture.restore()
+        #expect(try fixture.read { try $0.node(named: "web-1") }?.ban != nil)
+    }
+
+    @Test func `of a log that was restored, a lowered number is no amnesty`() async throws {
+        let fixture = try RestoreFixture()
+        let agent = try await fixture.serving { server in
+            let agent = try await server.agent("web-1")
+            _ = try await server.agent("web-2")
+            try await fixture.makeBackup(server)
+            return agent
+        }
+        try await fixture.restore()
+        try await recoverAndBan("web-2", fixture)
+        let renewed = try await fixture.serving { server in
+            try await server.renew(agent, key: agent.key)
+        }
+        let serial = try LeafCertificate(der: renewed.chain[0]).serial
+        let database = try DatabaseQueue(path: fixture.database)
+        try await database.write { database in
+            try database.execute(
+                sql: "UPDATE intents SET leaf = -1 WHERE serial = ?",
+                arguments: [Data(serial)]
+            )
+            // One that no log has, and that begins after the restore.
+            try database.execute(
+                sql: """
+                    INSERT INTO intents (serial, authority, spiffe_id, entry_id, entry_revision,
+                        tbs_sha256, not_before, not_after, node, revision, leaf)
+                    SELECT x'0102', authority, spiffe_id, entry_id, entry_revision, tbs_sha256,
+                        not_after, not_after, node, revision, -1
+                    FROM intents WHERE serial = ?
+                    """,
+                arguments: [Data(serial)]
+            )
+        }
+        try database.close()
+        try await fixture.serving { server in
+            let (findings, summary) = try await server.recheck()
+            let lowered = Hexadecimal.text(serial)
+            #expect(findings.contains { $0.name == "leafDiffers" && $0.serial == lowered })
+            #expect(findings.contains { $0.name == "leafMissing" && $0.serial == "0102" })
+            #expect((summary.notJudgedReasons["earlierLog"] ?? 0) > 0)
+        }
     }
 
     @Test func `a machine that was set back is restored in place`() async throws {

@@ -112,6 +112,33 @@ struct SuccessionTests {
         }
     }
 
+    @Test func `a damaged file of the log is no proof that the server was set back`() async throws {
+        let fixture = try RestoreFixture()
+        try await fixture.serving(isWhole: false) { server in
+            let agent = try await server.agent("web-1")
+            try await server.requireIntactLog()
+            let seen = server.core.audit.checkpoint
+            for name in ["one", "two", "three"] { try await server.register(name) }
+            try await server.requireIntactLog()
+            let published = server.core.audit.checkpoint
+            guard let seen, let published else {
+                Issue.record("nothing is published")
+                return
+            }
+            // The hashes of the first record, and of the first one that the agent has not seen.
+            let file = URL(
+                fileURLWithPath: "\(fixture.data)/audit/tile/0/000.p/\(published.checkpoint.size)"
+            )
+            var hashes = try Data(contentsOf: file)
+            for leaf in [0, Int(seen.checkpoint.size)] {
+                hashes[hashes.startIndex + leaf * MerkleHash.byteCount] ^= 1
+            }
+            try hashes.write(to: file)
+            try await server.hello(agent, note: String(decoding: seen.note, as: UTF8.self))
+            #expect(try await server.core.read { try $0.hold() } == nil)
+        }
+    }
+
     @Test func `a server that was set back ends at the first agent that saw more`() async throws {
         let fixture = try RestoreFixture()
         let agent = try await fixture.serving { try await $0.agent("web-1") }
