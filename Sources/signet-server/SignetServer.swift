@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Dispatch
 internal import UnixSignals
 internal import ArgumentParser
 internal import CAServer
@@ -54,7 +55,7 @@ struct SignetServer: AsyncParsableCommand {
         bootstrapLogging(format: try format(), level: try level())
         do {
             let settings = try ServerConfiguration(file: config)
-            guard !requestsUpstream else { return try requestUpstream(settings) }
+            guard !requestsUpstream else { return try await requestUpstream(settings) }
             let logger = Logger(label: "signet-server")
             if settings.admins.isEmpty {
                 logger.warning("nobody can administer this server: its configuration has no admins")
@@ -79,8 +80,15 @@ struct SignetServer: AsyncParsableCommand {
     }
 
     /// Prints what a ceremony needs: where the request is, and the key ID to compare it by.
-    private func requestUpstream(_ settings: ServerConfiguration) throws {
-        let request = try Server.requestUpstream(settings, clock: SystemClock())
+    private func requestUpstream(_ settings: ServerConfiguration) async throws {
+        let request = try await withCheckedThrowingContinuation { continuation in
+            // A key service's answers come by the threads of tasks.
+            DispatchQueue(label: "signet.server.request").async {
+                continuation.resume(
+                    with: Result { try Server.requestUpstream(settings, clock: SystemClock()) }
+                )
+            }
+        }
         print(
             """
             request: \(request.path)

@@ -94,6 +94,32 @@ struct AuthorityCertifierTests {
         }
     }
 
+    @Test func `one that has ended certifies nothing, and says that`() throws {
+        let hierarchy = try Hierarchy()
+        let end = hierarchy.certifier.notAfter
+        #expect(throws: AuthorityError.issuerEnded(end)) {
+            var generator = SeededGenerator(seed: 3)
+            return try hierarchy.certifier.certify(
+                SubjectPublicKey(subjectPublicKeyInfo: Workshop.signer(6).subjectPublicKeyInfo),
+                serverID: "server-1",
+                profile: .authority,
+                lifetime: .seconds(86_400),
+                backdate: .seconds(60),
+                now: end,
+                using: &generator
+            )
+        }
+    }
+
+    @Test func `a root whose signature is not its key's is none`() throws {
+        let hierarchy = try Hierarchy()
+        let domain = hierarchy.trustDomain
+        #expect(UpstreamChain.problem(ofRoot: hierarchy.root, trustDomain: domain) == nil)
+        var damaged = hierarchy.root
+        damaged[damaged.count - 1] ^= 1
+        #expect(UpstreamChain.problem(ofRoot: damaged, trustDomain: domain) == .signatureDiffers)
+    }
+
     @Test func `only the key in the certificate certifies, and only for its trust domain`() throws {
         let hierarchy = try Hierarchy()
         #expect(throws: AuthorityError.recordDiffers) {

@@ -3,6 +3,7 @@
 internal import Clocks
 internal import Configuration
 internal import DurableFiles
+internal import FoundationEssentials
 internal import Issuance
 internal import SPIFFE
 
@@ -103,9 +104,10 @@ extension ServerConfiguration {
 
     /// Reads the roots of an upstream authority on disk.
     ///
-    /// - Returns: DER of each, in the order of the file.
+    /// - Parameter now: The wall clock.
+    /// - Returns: DER of each that has not ended, in the order of the file.
     /// - Throws: `ConfigurationError`, `FileError`: without roots there is no start.
-    func readUpstreamRoots() throws -> [[UInt8]] {
+    func readUpstreamRoots(now: Date) throws -> [[UInt8]] {
         guard upstream == .disk, let path = upstreamRoots else { return [] }
         func refusal(_ sentence: String) -> ConfigurationError {
             let key = ServerConfigurationKey.upstreamRoots.rawValue
@@ -125,6 +127,11 @@ extension ServerConfiguration {
                 throw refusal("certificate \(index + 1): \(problem)")
             }
         }
-        return roots
+        // One that is beside the next ends no start.
+        let living = roots.filter { der in
+            (try? LeafCertificate(der: der)).map { now <= $0.notAfter } ?? false
+        }
+        guard !living.isEmpty else { throw refusal("every root in it has ended") }
+        return living
     }
 }

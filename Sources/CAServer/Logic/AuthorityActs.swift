@@ -17,6 +17,7 @@ extension ServerLogic {
     ///
     /// - Parameters:
     ///   - authority: The new one, not yet in the datastore.
+    ///   - roots: The key IDs of the roots that are configured; nothing else is above a new one.
     ///   - list: Its first revocation list: from the commit on agents have both.
     ///   - storage: Where its key is kept, for the leaf.
     ///   - actor: Who asked for it: the schedule or an admin.
@@ -27,6 +28,7 @@ extension ServerLogic {
     ///   is not believed.
     package func publish(
         _ authority: Authority,
+        below roots: Set<String> = [],
         list: SignedRevocationList,
         keptIn storage: KeyStorage,
         by actor: Actor = rotation,
@@ -48,7 +50,7 @@ extension ServerLogic {
             throw DatastoreError.constraint("there is an authority \(authority.id) already")
         }
         try requireNewKeys(of: authority, in: transaction)
-        try recordAncestry(of: authority, now: now, in: transaction)
+        try recordAncestry(of: authority, below: roots, now: now, in: transaction)
         var record = authority
         record.publishedAt = now
         try transaction.put(AuthorityRecord(record))

@@ -17,10 +17,16 @@ extension ServerLogic {
     /// Takes what is above a new authority, and looks once more at what may have changed since its
     /// chain was checked.
     ///
+    /// - Parameters:
+    ///   - authority: The new one.
+    ///   - roots: The key IDs of the roots that are configured.
+    ///   - now: The wall clock.
+    ///   - transaction: What is known.
     /// - Throws: `APIError` (`upstreamRefused`) if something above is tainted or revoked, or the root
-    ///   is in the bundle no more.
+    ///   is configured or in the bundle no more.
     func recordAncestry(
         of authority: Authority,
+        below roots: Set<String>,
         now: Date,
         in transaction: Transaction
     ) throws {
@@ -30,22 +36,44 @@ extension ServerLogic {
                 try transaction.authority(id: id) == nil
             else { throw APIError(upstream: .distrusted) }
         }
-        guard try transaction.bundleRoots().contains(where: { $0.id == ancestry.rootID }) else {
-            throw APIError(upstream: .rootUnknown)
+        // One that is only in the bundle still is to leave it.
+        guard roots.contains(ancestry.rootID),
+            try transaction.bundleRoots().contains(where: { $0.id == ancestry.rootID })
+        else { throw APIError(upstream: .rootUnknown) }
+        for record in try unrecorded(ancestry.chain, now: now, in: transaction) {
+            try transaction.put(record)
         }
-        for (id, der) in zip(ancestry.keyIDs, ancestry.chain) {
-            let known = try transaction.upstream(id: id)
+    }
+
+    /// What is not on record yet of certificates above authorities.
+    ///
+    /// - Parameters:
+    ///   - chain: DER of each, whose way to a root was checked.
+    ///   - now: The wall clock.
+    ///   - transaction: What is known.
+    /// - Returns: The records to put.
+    /// - Throws: `DatastoreError`, and what reading a certificate throws.
+    package func unrecorded(
+        _ chain: [[UInt8]],
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws -> [UpstreamRecord] {
+        try chain.compactMap { der in
             let read = try LeafCertificate(der: der)
-            // An older certificate of the key says nothing new.
-            if let known, known.notAfter >= read.notAfter { continue }
-            try transaction.put(
-                UpstreamRecord(
-                    id: id,
-                    kind: .intermediate,
-                    certificateDER: der,
-                    publishedAt: known?.publishedAt ?? now,
-                    notAfter: read.notAfter
-                )
+            let id = read.keyIdentifier.description
+            // Agents are told of both by their key IDs: one key is never both.
+            guard try transaction.authority(id: id) == nil else { return nil }
+            let known = try transaction.upstream(id: id)
+            // A root stays one, whoever certified its key besides; an older certificate of a key says
+            // nothing new.
+            if let known, known.kind == .root || known.notAfter >= read.notAfter { return nil }
+            return UpstreamRecord(
+                id: id,
+                kind: .intermediate,
+                certificateDER: der,
+                publishedAt: known?.publishedAt ?? now,
+                notAfter: read.notAfter,
+                distrust: known?.distrust
             )
         }
     }
@@ -114,7 +142,8 @@ extension ServerLogic {
     ///   - now: The wall clock.
     ///   - transaction: Where it happens.
     /// - Returns: What was done.
-    /// - Throws: As `rootChanges`; `APIError` (`tooManyAuthorities`).
+    /// - Throws: As `rootChanges`; `APIError` (`tooManyAuthorities`), or that the clock is not
+    ///   believed, by which leaves would be dated.
     @discardableResult
     package func settleRoots(
         _ configured: [[UInt8]],
@@ -122,6 +151,7 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws -> RootChanges {
         let changes = try rootChanges(configured, in: transaction)
+        if !changes.isEmpty { try requireClock(now, in: transaction) }
         for root in changes.removed { try remove(root, now: now, in: transaction) }
         for root in changes.published { try publish(root, now: now, in: transaction) }
         return changes
@@ -137,7 +167,7 @@ extension ServerLogic {
             throw APIError(upstream: .keyTaken)
         }
         let count = try transaction.bundleAuthorities().count + transaction.bundleRoots().count
-        guard root.known != nil || count < TrustBundle.authoritiesMax else {
+        guard root.known?.kind == .root || count < TrustBundle.authoritiesMax else {
             throw APIError(
                 .failedPrecondition,
                 "tooManyAuthorities",

@@ -205,6 +205,9 @@ extension ServerLogic {
     /// Deletes the records of what has ended: of what is distrusted 7 days later, when nobody can have
     /// been away since, of upstream authorities at once; neither while an authority is below.
     ///
+    /// A distrusted upstream authority has ended when the roots of the bundle have: a ceremony may have
+    /// certified its key once more, for longer than anybody here has seen.
+    ///
     /// - Returns: The key IDs of those that were distrusted.
     /// - Throws: `DatastoreError`.
     package func forgetUpstreams(now: Date, in transaction: Transaction) throws -> [String] {
@@ -231,10 +234,14 @@ extension ServerLogic {
     ) throws -> [UpstreamRecord] {
         let kept = AuthorityRotation.revokedKept / .seconds(1)
         let needed = Set(try transaction.authorities().flatMap { $0.ancestry?.keyIDs ?? [] })
+        let roots = try transaction.bundleRoots().map(\.notAfter).max()
         return try transaction.upstreams().filter { record in
             guard !needed.contains(record.id) else { return false }
-            if record.distrust != nil { return now >= record.notAfter.addingTimeInterval(kept) }
-            return record.kind == .intermediate && now >= record.notAfter
+            guard record.distrust != nil else {
+                return record.kind == .intermediate && now >= record.notAfter
+            }
+            let end = record.kind == .root ? nil : roots
+            return now >= max(record.notAfter, end ?? record.notAfter).addingTimeInterval(kept)
         }
     }
 }

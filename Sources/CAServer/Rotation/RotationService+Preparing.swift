@@ -28,6 +28,8 @@ extension RotationService {
         guard core.upstream != nil else { return try await selfSigned(now: now) }
         let least = logic.lifetimes.longestSVID / .seconds(1)
         let end = now.addingTimeInterval(least * Double(UpstreamChain.lifetimePerSVIDMin))
+        // A chain that was kept is of use as long as the next one would say the same.
+        if let above = core.upstream?.above { core.upstreamDesk.dropChain(unlessBelow: above) }
         guard let certified = core.upstreamDesk.certified(until: end) else {
             if core.upstreamDesk.candidate == nil {
                 core.upstreamDesk.keep(try await candidate())
@@ -135,6 +137,7 @@ extension RotationService {
         _ permit: @escaping ActPermit
     ) async throws -> Authority {
         let (logic, storage) = (core.logic, core.configuration.keyStorage)
+        let roots = core.configuredRoots
         let now = core.clock.wallTime
         let list = try await core.keys.apart { _ in
             try ServerLogic.firstList(of: draft.authority, signedWith: draft.signer, now: now)
@@ -144,6 +147,7 @@ extension RotationService {
                 let actor = try permit(transaction)
                 return try logic.publish(
                     draft.authority,
+                    below: roots,
                     list: list,
                     keptIn: storage,
                     by: actor,
@@ -168,6 +172,17 @@ extension RotationService {
     func prepareAtStart() async throws -> Authority {
         while true {
             try Task.checkCancellation()
+            // Nobody has a key certified by a clock with which nothing may be published then.
+            if core.upstream != nil {
+                guard await core.isClockBelieved() else {
+                    await core.judgeClock()
+                    try await core.clock.sleep(
+                        untilBoot: core.clock.bootTime + AuthorityRotation.retryDelay
+                    )
+                    continue
+                }
+                await core.settleRootsOrTell()
+            }
             if let draft = try await draft() { return try await publish(draft, Self.schedule) }
             if case .failure? = core.upstreamDesk.takeOutcome() {
                 try await core.clock.sleep(
@@ -199,21 +214,18 @@ extension RotationService {
                 "the upstream certifies no authority: \(error)"
             )
             for order in parked { order.finish(.failure(refusal)) }
+            // What is asked for again meanwhile, without being due, puts no step off.
+            guard rotation.isPreparing else { return [] }
             return rotation.stepFailed(.prepare, now: core.clock.wallTime)
         case .success:
             var actions: [AuthorityRotation.Action] = []
             for order in parked { actions += await serve(order, &rotation) }
-            guard rotation.next == nil, rotation.isPreparing else { return actions }
+            guard rotation.next == nil, rotation.isPreparing else {
+                // Nobody waited for it, and until somebody does half its life may be over.
+                if parked.isEmpty { core.upstreamDesk.dropChain() }
+                return actions
+            }
             return actions + (await perform(.prepare, &rotation))
-        }
-    }
-
-    /// Publishes and removes roots after a step that may have left one without authorities.
-    func settleRoots() async {
-        do {
-            try await core.settleRoots()
-        } catch {
-            core.logger.error("roots cannot be removed", metadata: ["error": "\(error)"])
         }
     }
 }

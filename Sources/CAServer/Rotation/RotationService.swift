@@ -190,7 +190,7 @@ package struct RotationService: Sendable {
                 try await core.write { try logic.remove(id, now: now, in: $0) }
                 await destroyUnneededKeys()
                 await core.refreshTrust()
-                await settleRoots()
+                await core.settleRootsOrTell()
                 core.logger.notice("authority removed", metadata: ["authority": "\(id)"])
                 return rotation.removed(id: id, now: now)
             case .scheduleTimer: return []
@@ -322,7 +322,7 @@ package struct RotationService: Sendable {
         do {
             let authorities = try await records()
             await destroyUnneededKeys()
-            await settleRoots()
+            await core.settleRootsOrTell()
             return rotation.recordsChanged(authorities, now: core.clock.wallTime)
         } catch {
             core.logger.error("authorities cannot be read", metadata: ["error": "\(error)"])

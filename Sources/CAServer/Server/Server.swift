@@ -62,7 +62,7 @@ package struct Server: Sendable {
         _ = clinux_raise_descriptor_limit()
         // What cannot be read is said before anything is changed.
         profiles = try configuration.readProfiles()
-        let roots = try configuration.readUpstreamRoots()
+        let roots = try configuration.readUpstreamRoots(now: clock.wallTime)
         try DurableFile.makeDirectory(configuration.dataDirectory, mode: 0o700)
         lock = try ServerLock(configuration.lockPath)
         try RestorePlace(dataDirectory: configuration.dataDirectory).requireNone()
@@ -146,7 +146,9 @@ package struct Server: Sendable {
             }
             // What cannot be listened on is said before anything is changed.
             let publication = try Publication(core)
-            try await core.settleRoots()
+            // Else once the clock is believed: the leaves would be dated before others.
+            if await core.isClockBelieved() { try await core.settleRoots() }
+            await core.recordAbove()
             await reportUpstreamKeys()
             // The start may wait for it.
             if let upstream = core.upstream {
@@ -371,6 +373,7 @@ package struct Server: Sendable {
                 core.health.unmet("datastore", reason: "\(error)")
                 core.datastoreTrouble.signal()
             }
+            await core.settleRootsOrTell()
             await core.reviewProfilesAgain()
         }
     }

@@ -123,6 +123,8 @@ package final class ServerCore: Sendable {
     let upstreamDesk = UpstreamDesk()
     /// What is above by its last word; nil before the first.
     let upstreamTrust: Mutex<UpstreamTrust?>
+    /// Of roots that cannot be published or removed.
+    let rootsTold = LastTold()
     /// How authorities are distrusted, by their key identifiers.
     let distrustState = Mutex<[[UInt8]: AuthorityStanding]>([:])
     /// Serial numbers of certificates that are refused.

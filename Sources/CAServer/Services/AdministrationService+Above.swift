@@ -21,9 +21,16 @@ extension AdministrationService {
         _ verb: AdminVerb,
         _ context: ServerContext
     ) async throws -> Bool {
-        try await gate.read(.exactly(verb), context) { transaction, _ in
-            try transaction.upstream(id: id) != nil
+        let (isAbove, isAuthority) = try await gate.read(
+            .exactly(verb),
+            context
+        ) { transaction, _ in
+            (try transaction.upstream(id: id) != nil, try transaction.authority(id: id) != nil)
         }
+        guard !isAbove, !isAuthority else { return isAbove }
+        // Its certificate may have been put in place a moment ago.
+        await core.recordAbove()
+        return try await core.read { try $0.upstream(id: id) != nil }
     }
 
     /// Taints or revokes it, once nobody is hurt or it has to be now, or proposes that.

@@ -19,6 +19,9 @@ struct DiskUpstream: UpstreamAuthority {
 
     let kind = UpstreamKind.disk
 
+    /// The certificates of the file, as it is now.
+    var above: [[UInt8]]? { try? Self.chain(at: certificatePath) }
+
     /// The file is read anew each time: it is replaced before it ends, while the server runs.
     func certify(_ request: UpstreamRequest) async throws(UpstreamError) -> [[UInt8]] {
         let chain = try Self.chain(at: certificatePath)

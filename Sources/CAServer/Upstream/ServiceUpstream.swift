@@ -17,6 +17,8 @@ package struct ServiceUpstream: UpstreamAuthority {
     private typealias Service = Signet_Upstream_V1alpha1_Upstream.Client<HTTP2ClientTransport.Posix>
 
     package let kind = UpstreamKind.service
+    /// Its answers alone tell it.
+    package let above: [[UInt8]]? = nil
     private let socket: String
     private let owners: SocketOwners
     private let answerDuration: Duration

@@ -9,11 +9,15 @@ package protocol UpstreamAuthority: Sendable {
     /// As in the configuration; a label of metrics.
     var kind: UpstreamKind { get }
 
+    /// DER of what would be above the next authority, without the root; nil if that is told by its
+    /// answers alone, or not at the moment.
+    var above: [[UInt8]]? { get }
+
     /// Has a key certified as an authority's.
     ///
-    /// Called from a task that nothing else waits for; it has to come back within
-    /// `UpstreamLimits.answerDuration`, and when it is cancelled. The same key may be asked for
-    /// again.
+    /// Called through `UpstreamLine`, which waits no longer than `UpstreamLimits.answerDuration`. It
+    /// ought to come back when it is cancelled; what a key in a module cannot. The same key may be
+    /// asked for again.
     ///
     /// - Parameter request: The key and what its certificate shall be.
     /// - Returns: DER of the certificate for the key and of those above it, in order, without the

@@ -3,6 +3,7 @@
 internal import Clocks
 internal import FoundationEssentials
 internal import Issuance
+internal import SPIFFE
 internal import Synchronization
 
 /// Keys for the next authority, and what the upstream said of them.
@@ -64,13 +65,26 @@ package final class UpstreamDesk: Sendable {
         if isNew { asked.signal() }
     }
 
-    /// Returns the keys to ask for, when there are some; nil if the task was cancelled.
-    func order() async -> Candidate? {
+    /// Waits until there are keys to ask for.
+    ///
+    /// - Parameters:
+    ///   - retryAt: When keys that wait are asked for whoever needs them, in time since boot; nil:
+    ///     not before somebody does.
+    ///   - clock: The server's.
+    /// - Returns: The keys; nil if the task was cancelled.
+    func order(retryingAt retryAt: Duration?, _ clock: any NodeClock) async -> Candidate? {
         while !Task.isCancelled {
-            if let candidate = state.withLock({ $0.isAsked ? $0.candidate : nil }) {
-                return candidate
+            let isDue = retryAt.map { $0 <= clock.bootTime } ?? false
+            let (order, isWaiting) = state.withLock { state -> (Candidate?, Bool) in
+                if isDue, state.candidate != nil { state.isAsked = true }
+                return (state.isAsked ? state.candidate : nil, state.candidate != nil)
             }
-            await asked.wait()
+            if let order { return order }
+            if let retryAt, isWaiting {
+                await asked.wait(until: retryAt, clock)
+            } else {
+                await asked.wait()
+            }
         }
         return nil
     }
@@ -99,6 +113,15 @@ package final class UpstreamDesk: Sendable {
 
     /// The chain is of no use, as what is above is trusted no more: the keys are asked for again.
     func dropChain() { state.withLock { $0.chain = nil } }
+
+    /// The chain is of no use, as something else would be above it now.
+    ///
+    /// - Parameter above: DER of what would be.
+    func dropChain(unlessBelow above: [[UInt8]]) {
+        state.withLock { state in
+            if state.chain?.ancestry.chain != above { state.chain = nil }
+        }
+    }
 
     /// The keys are an authority's now.
     func published(_ id: String) {

@@ -23,7 +23,8 @@ extension Server {
     /// Makes the key of an upstream authority on disk and its request; until that is certified, it is
     /// that one again.
     ///
-    /// It takes the server's lock, so the server must not run.
+    /// It takes the server's lock, so the server must not run. With a key service it waits for tasks:
+    /// none must call it on one of their threads.
     ///
     /// - Parameters:
     ///   - configuration: Checked values, with `upstream: disk`.

@@ -18,12 +18,13 @@ package struct UpstreamService: Sendable {
     package static let condition = "upstream"
     /// How often it is looked how long what is above lives on.
     package static let lookInterval: Duration = .seconds(60)
-    /// How long after a failed watch it is begun again.
+    /// How long after a failed watch it is begun again, and after a failed answer it is asked again.
     package static let retryDelay: Duration = .seconds(10)
 
     let core: ServerCore
     let upstream: any UpstreamAuthority
     private let trouble = LastTold()
+    private let line = UpstreamLine()
 
     package init(core: ServerCore, upstream: any UpstreamAuthority) {
         self.core = core
@@ -42,14 +43,22 @@ package struct UpstreamService: Sendable {
 
     // MARK: - Certificates
 
+    /// After a failure it asks again whoever needs it: nobody may for half a day, and health says
+    /// until then what was wrong.
     private func answerOrders() async {
-        while let candidate = await core.upstreamDesk.order() {
+        var retryAt: Duration?
+        while let candidate = await core.upstreamDesk.order(retryingAt: retryAt, core.clock) {
             let result: Result<UpstreamChain, UpstreamError>
             do throws(UpstreamError) {
                 result = .success(try await certify(candidate))
             } catch { result = .failure(error) }
             guard !Task.isCancelled else { return }
             await report(result)
+            if case .failure = result {
+                retryAt = core.clock.bootTime + Self.retryDelay
+            } else {
+                retryAt = nil
+            }
             core.upstreamDesk.answer(candidate.id, result)
             core.rotationDesk.wakeUp()
         }
@@ -62,8 +71,10 @@ package struct UpstreamService: Sendable {
             csr: candidate.csr,
             lifetimeSeconds: core.logic.lifetimes.authority.components.seconds
         )
-        let chain = try await upstream.certify(request)
-        let logic = core.logic
+        // Whoever has a key that is above may be known before anything is published below it.
+        await core.recordAbove()
+        let chain = try await line.certify(request, with: upstream, core.clock)
+        let (logic, configured) = (core.logic, core.configuredRoots)
         let spki = candidate.signer.subjectPublicKeyInfo
         let expectation: UpstreamChain.Expectation
         let roots: [[UInt8]]
@@ -71,7 +82,9 @@ package struct UpstreamService: Sendable {
             (expectation, roots) = try await core.read { transaction in
                 (
                     try logic.upstreamExpectation(spki: spki, in: transaction),
-                    try transaction.bundleRoots().map(\.certificateDER)
+                    // One that is only in the bundle still is to leave it.
+                    try transaction.bundleRoots().filter { configured.contains($0.id) }
+                        .map(\.certificateDER)
                 )
             }
         } catch { throw .unavailable("what is known of authorities cannot be read: \(error)") }
@@ -108,11 +121,14 @@ package struct UpstreamService: Sendable {
     /// Until when SVIDs are signed if nothing changes.
     private func signingEnd() async -> String {
         let serverID = core.logic.serverID
-        let active = try? await core.read { transaction in
-            try transaction.authorities().first {
-                $0.serverID == serverID && $0.state == AuthorityRecord.activeState
+        let active: AuthorityRecord?
+        do throws(APIError) {
+            active = try await core.read { transaction in
+                try transaction.authorities().first {
+                    $0.serverID == serverID && $0.state == AuthorityRecord.activeState
+                }
             }
-        }
+        } catch { return "" }
         guard let end = active?.notAfter else { return "; nothing can be signed" }
         return "; the active authority signs until \(AuditTime(end))"
     }
@@ -144,11 +160,7 @@ package struct UpstreamService: Sendable {
             return
         }
         core.upstreamTrust.withLock { $0 = trust }
-        do {
-            try await core.settleRoots()
-        } catch {
-            core.logger.error("roots cannot be published", metadata: ["error": "\(error)"])
-        }
+        await core.settleRootsOrTell()
     }
 
     // MARK: - Its life
@@ -163,11 +175,17 @@ package struct UpstreamService: Sendable {
     /// Says until when what is above lives, once that is near.
     private func look() async {
         let (serverID, now) = (core.logic.serverID, core.clock.wallTime)
-        let above = try? await core.read { transaction in
-            let newest = try transaction.bundleAuthorities().last {
-                $0.serverID == serverID && $0.ancestry != nil
+        let above: [UpstreamRecord]?
+        do throws(APIError) {
+            above = try await core.read { transaction in
+                let newest = try transaction.bundleAuthorities().last {
+                    $0.serverID == serverID && $0.ancestry != nil
+                }
+                return try newest?.ancestry?.keyIDs.compactMap { try transaction.upstream(id: $0) }
             }
-            return try newest?.ancestry?.keyIDs.compactMap { try transaction.upstream(id: $0) }
+        } catch {
+            // What was said before stays: nobody knows better.
+            return
         }
         let lives = (above ?? []).compactMap { try? LeafCertificate(der: $0.certificateDER) }
         guard let first = lives.min(by: { $0.notAfter < $1.notAfter }) else {
@@ -200,6 +218,44 @@ extension ServerCore {
         if !forgotten.isEmpty { await refreshTrust() }
     }
 
+    /// The key IDs of the roots that are configured, or that the upstream names.
+    var configuredRoots: Set<String> {
+        let roots = upstreamTrust.withLock { $0 }?.roots ?? []
+        return Set(roots.compactMap { try? LeafCertificate(der: $0).keyIdentifier.description })
+    }
+
+    /// Records what the upstream certifies with, though nothing is published below it yet: whoever
+    /// has its key makes authorities with it, so that it can be tainted and revoked.
+    func recordAbove() async {
+        let (logic, now) = (logic, clock.wallTime)
+        let roots = upstreamTrust.withLock { $0 }?.roots ?? []
+        guard let chain = upstream?.above, let last = chain.last,
+            let root = UpstreamChain.root(above: last, among: roots)
+        else { return }
+        do {
+            try await AuthorityPath.check(chain, to: root, of: logic.trustDomain, now: now)
+        } catch {
+            // Nobody believes what is below; the next authority's refusal says why.
+            return
+        }
+        do throws(APIError) {
+            let isKnown = try await read { transaction in
+                try logic.unrecorded(chain, now: now, in: transaction).isEmpty
+            }
+            guard !isKnown else { return }
+            try await write { transaction in
+                for record in try logic.unrecorded(chain, now: now, in: transaction) {
+                    try transaction.put(record)
+                }
+            }
+        } catch {
+            logger.error(
+                "what is above authorities cannot be recorded",
+                metadata: ["error": "\(error)"]
+            )
+        }
+    }
+
     /// Publishes and removes roots as the upstream, or the configuration, names them.
     ///
     /// - Throws: `APIError`.
@@ -214,6 +270,21 @@ extension ServerCore {
         }
         for root in changes.removed {
             logger.notice("a root was removed", metadata: ["root": "\(root.id)"])
+        }
+    }
+
+    /// The same while it serves: what cannot be done now is told once, and done later.
+    func settleRootsOrTell() async {
+        guard await isClockBelieved() else { return }
+        do throws(APIError) {
+            try await settleRoots()
+            _ = rootsTold.isNews(nil)
+        } catch {
+            guard rootsTold.isNews("\(error)") else { return }
+            logger.error(
+                "roots cannot be published or removed; it is tried again each minute",
+                metadata: ["error": "\(error)"]
+            )
         }
     }
 }

@@ -130,6 +130,8 @@ package enum AuthorityError: Error, Hashable, Sendable, CustomStringConvertible 
     case clockOutOfRange
     case keyUnsupported(SubjectPublicKeyError)
     /// The names of the lint rules that the certificate breaks.
+    /// What would sign has ended, at that moment.
+    case issuerEnded(Date)
     case lint([String])
     case notActive
     /// The record's ID or validity is not that of its certificate.
@@ -145,6 +147,8 @@ package enum AuthorityError: Error, Hashable, Sendable, CustomStringConvertible 
         case .certificateUnreadable: "the authority's certificate cannot be read"
         case .clockOutOfRange: "the wall clock is outside the years 1970 to 9999"
         case .keyUnsupported(let error): error.description
+        case .issuerEnded(let end):
+            "the certificate above ended at \(end): have another one made (pki/README.md)"
         case .lint(let rules): "the certificate breaks \(rules.joined(separator: ", "))"
         case .notActive: "only an active authority signs"
         case .recordDiffers: "the authority's record and its certificate differ"

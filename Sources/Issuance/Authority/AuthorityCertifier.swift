@@ -82,6 +82,7 @@ package struct AuthorityCertifier: Sendable {
         guard let instant = CertificateTime(now), let wished = instant.adding(lifetime) else {
             throw .clockOutOfRange
         }
+        guard instant < validUntil else { throw .issuerEnded(notAfter) }
         let begin = instant.adding(.zero - backdate) ?? instant
         let serial = SerialNumber(using: &generator)
         let template = CertificateTemplate(

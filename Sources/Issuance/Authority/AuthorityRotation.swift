@@ -21,7 +21,8 @@ package struct AuthorityRotation: Sendable {
         /// Let `id` sign and `retiring` sign no more, in one transaction; `missing` are the live
         /// agents that do not have the new authority yet and belong into the audit leaf.
         case activate(id: String, retiring: String?, missing: [String])
-        /// Make a key and a self-signed authority and publish it in the bundle.
+        /// Make keys and an authority, self-signed or certified by an upstream, and publish it in the
+        /// bundle.
         case prepare
         /// Take the authority out of the bundle and destroy its key; one that is tainted becomes
         /// revoked by that, and the record of one that is revoked goes.

@@ -98,7 +98,18 @@ package struct UpstreamChain: Hashable, Sendable {
     /// What is wrong with a root that somebody wants published; nil if nothing is.
     ///
     /// A root in a bundle is the trust domain, with every CA below it: hence its URI.
+    ///
+    /// Nobody verifies the signature of an anchor later.
     package static func problem(ofRoot der: [UInt8], trustDomain: TrustDomain) -> UpstreamRefusal? {
+        if let problem = problem(saidByRoot: der, trustDomain: trustDomain) { return problem }
+        return AuthorityPath.isSelfSigned(der) ? nil : .signatureDiffers
+    }
+
+    /// The same by what it says, whoever signed it.
+    package static func problem(
+        saidByRoot der: [UInt8],
+        trustDomain: TrustDomain
+    ) -> UpstreamRefusal? {
         guard let link = try? Link(der) else { return .certificateMalformed }
         guard link.read.isCA, let usage = link.read.keyUsage, usage.contains(.keyCertSign) else {
             return .mayNotSign
@@ -118,6 +129,17 @@ package struct UpstreamChain: Hashable, Sendable {
     /// Whether a certificate names itself as its issuer.
     package static func isSelfIssued(_ der: [UInt8]) -> Bool {
         (try? Link(der)).map { $0.subject == $0.issuer } ?? false
+    }
+
+    /// The root whose name and key a certificate states as its issuer's.
+    ///
+    /// - Parameters:
+    ///   - der: The last of a chain.
+    ///   - roots: DER of those that are trusted.
+    /// - Returns: DER of the root; nil if it is none of them.
+    package static func root(above der: [UInt8], among roots: [[UInt8]]) -> [UInt8]? {
+        guard let link = try? Link(der) else { return nil }
+        return try? root(of: link, among: roots).0
     }
 
     /// The root that signed the last of the chain: by name and by the key it states.
@@ -259,6 +281,7 @@ package enum UpstreamRefusal: Error, Hashable, Sendable, CustomStringConvertible
     case rootOfAnother
     case rootUnknown
     case selfIssued
+    case signatureDiffers
     case subjectKeyIdentifierDiffers
     case subjectKeyIdentifierLength
     case subjectTaken
@@ -287,6 +310,7 @@ package enum UpstreamRefusal: Error, Hashable, Sendable, CustomStringConvertible
         case .rootOfAnother: "rootOfAnother"
         case .rootUnknown: "rootUnknown"
         case .selfIssued: "selfIssued"
+        case .signatureDiffers: "signatureDiffers"
         case .subjectKeyIdentifierDiffers: "subjectKeyIdentifierDiffers"
         case .subjectKeyIdentifierLength: "subjectKeyIdentifierLength"
         case .subjectTaken: "subjectTaken"
@@ -323,6 +347,8 @@ package enum UpstreamRefusal: Error, Hashable, Sendable, CustomStringConvertible
         case .rootOfAnother: "the root is not self-signed, or its one URI is not the trust domain's"
         case .rootUnknown: "no configured root signed the last certificate of the chain"
         case .selfIssued: "a certificate below the root has its own issuer's name"
+        case .signatureDiffers:
+            "the root's signature is not that of its own key, or of an unknown kind"
         case .subjectKeyIdentifierDiffers:
             "the certificate's subject key identifier is not RFC 7093 method 1 of its key"
         case .subjectKeyIdentifierLength:

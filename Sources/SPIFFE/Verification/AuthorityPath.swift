@@ -7,6 +7,12 @@ internal import SwiftASN1
 /// Holds a path from an authority to a root to the rules by which peers' paths are believed, before
 /// anything is signed by that authority.
 package enum AuthorityPath {
+    /// Whether a certificate is signed with the key in it, in a way that verifiers know.
+    package static func isSelfSigned(_ der: [UInt8]) -> Bool {
+        guard let certificate = try? Certificate(derEncoded: der) else { return false }
+        return certificate.publicKey.isValidSignature(certificate.signature, for: certificate)
+    }
+
     /// Checks signatures, times, path lengths and the rules of X509-SVID for issuers, each as both of
     /// our verifiers will (`PeerVerifier` and `PresentedChain`).
     ///

@@ -18,6 +18,10 @@ import Testing
 @Suite(.timeLimit(.minutes(2)))
 struct DiskUpstreamTests {
     private static let web = "spiffe://example.org/web"
+    /// What an agent says that it can do, and who is named then.
+    private static let saying: [(capabilities: [String], named: [String])] = [
+        (["intermediates"], []), ([], ["web-1"]),
+    ]
 
     private func problem(_ condition: String, _ core: ServerCore) -> String? {
         core.health.report(.ready).conditions.first { $0.name == condition }?.problem
@@ -146,8 +150,8 @@ struct DiskUpstreamTests {
             ).filter { $0.hasPrefix("authority-") }
             #expect(keys.count == 2)
             // The keys that wait are spared, and are those that it certifies then.
-            clock.pass(RotationService.keyInterval)
             try FileManager.default.moveItem(atPath: kept, toPath: fixture.certificatePath)
+            clock.pass(RotationService.keyInterval)
             let prepared = try await server.administration.prepareAuthority(.init()).authority
             #expect(keys.contains("authority-\(prepared.id).key"))
             #expect(problem("upstream", server.core) == nil)
@@ -264,6 +268,19 @@ struct DiskUpstreamTests {
         let intermediate = try String(contentsOfFile: fixture.certificatePath, encoding: .utf8)
         try UpstreamFixture.write(intermediate, to: fixture.rootsPath)
         #expect(startProblem(fixture).contains("rootOfAnother"))
+        // What nobody verifies later: the signature of an anchor, and its end.
+        var damaged = fixture.root
+        damaged[damaged.count - 1] ^= 1
+        try fixture.writeRoots([damaged])
+        #expect(startProblem(fixture).contains("signatureDiffers"))
+        let ended = try UpstreamFixture(
+            in: TestDirectory(),
+            now: Date() - CeremonyLifetime.root / .seconds(1) - 60
+        )
+        try fixture.writeRoots([ended.root])
+        #expect(startProblem(fixture).contains("every root in it has ended"))
+        try fixture.writeRoots([ended.root, fixture.root])
+        #expect(startProblem(fixture) == "")
         try fixture.writeRoots([fixture.root])
         try FileManager.default.setAttributes(
             [.posixPermissions: 0o666],
@@ -296,6 +313,95 @@ struct DiskUpstreamTests {
         none.upstream = nil
         #expect(throws: UpstreamKeyError.notOnDisk) {
             try Server.requestUpstream(none, clock: SystemClock())
+        }
+    }
+
+    @Test func `another key is made once a request was certified, though no start has seen that`()
+        throws
+    {
+        let fixture = try UpstreamFixture(in: TestDirectory())
+        let first = try fixture.perform()
+        let second = try fixture.perform()
+        #expect(first != second)
+        // Both keys are there: the old one certifies until the certificate is in its place.
+        let keys = try FileManager.default.contentsOfDirectory(
+            atPath: "\(fixture.directory.path)/data/keys"
+        )
+        #expect(keys.contains("upstream-\(first).key") && keys.contains("upstream-\(second).key"))
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "only root gives a directory away"))
+    func `a request is made by nobody but the user of the data directory`() throws {
+        let directory = try TestDirectory()
+        let fixture = try UpstreamFixture(in: directory)
+        let path = "\(directory.path)/data"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        try FileManager.default.setAttributes([.ownerAccountID: 12345], ofItemAtPath: path)
+        let configuration = try fixture.configuration()
+        #expect(throws: UpstreamKeyError.ofAnotherUser(uid: 12345, path: path)) {
+            try Server.requestUpstream(configuration, clock: SystemClock())
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: path).isEmpty)
+    }
+
+    @Test func `nothing is certified below a root that is configured no more`() async throws {
+        let directory = try TestDirectory()
+        let fixture = try UpstreamFixture(in: directory)
+        try fixture.perform()
+        let other = try UpstreamFixture(in: TestDirectory())
+        try fixture.writeRoots([fixture.root, other.root])
+        try await withServer(in: directory, { fixture.configure(&$0) }) { _ in }
+        try fixture.writeRoots([other.root])
+        try await withServer(in: directory, { fixture.configure(&$0) }) { server in
+            // It stays as long as what signs is below it.
+            let roots = Set(try server.core.trust.bundle.x509Authorities)
+            #expect(roots == [fixture.root, other.root])
+            let refused = await refusal {
+                try await server.administration.prepareAuthority(.init())
+            }
+            #expect(refused?.message.contains("rootUnknown") == true, "\(refused?.message ?? "")")
+        }
+    }
+
+    @Test func `after an order that failed it is asked again, though nobody needs it yet`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        let fixture = try UpstreamFixture(in: directory)
+        try fixture.perform()
+        let clock = ShiftedClock()
+        try await withServer(in: directory, clock: clock, { fixture.configure(&$0) }) { server in
+            let kept = "\(fixture.certificatePath).kept"
+            try FileManager.default.moveItem(atPath: fixture.certificatePath, toPath: kept)
+            let refused = await refusal {
+                try await server.administration.prepareAuthority(.init())
+            }
+            #expect(refused?.reason == "upstream")
+            #expect(problem("upstream", server.core) != nil)
+            try FileManager.default.moveItem(atPath: kept, toPath: fixture.certificatePath)
+            // By all of it no authority is due.
+            try await eventually("health says that it certifies again", attempts: 1000) {
+                clock.pass(UpstreamService.retryDelay)
+                return problem("upstream", server.core) == nil
+            }
+            #expect(try await server.administration.listAuthorities(.init()).authorities.count == 1)
+            let prepared = try await server.administration.prepareAuthority(.init()).authority
+            #expect(prepared.state == "prepared")
+        }
+    }
+
+    @Test func `agents that know no authorities below another are named`() async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1")
+            _ = try await server.agent("away")
+            for (capabilities, named) in Self.saying {
+                try await server.withSync(as: agent, capabilities: capabilities) { sync in
+                    sync.acknowledge(try await sync.snapshot().revision)
+                    let shown = try await server.administration.listAuthorities(.init())
+                    #expect(shown.agentsWithoutIntermediates == named)
+                    #expect(shown.agentsWithoutIntermediatesCount == UInt64(named.count))
+                }
+            }
         }
     }
 

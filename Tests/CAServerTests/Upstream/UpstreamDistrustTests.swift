@@ -139,6 +139,48 @@ struct UpstreamDistrustTests {
         }
     }
 
+    @Test func `one that has certified nothing yet is ended like others`() async throws {
+        let directory = try TestDirectory()
+        let fixture = try UpstreamFixture(in: directory)
+        try fixture.perform()
+        try await withServer(in: directory, { fixture.configure(&$0) }) { _ in }
+        let request = try Server.requestUpstream(fixture.configuration(), clock: SystemClock())
+        try await withServer(in: directory, { fixture.configure(&$0) }) { server in
+            // Put in place while it serves, and stolen at once.
+            try fixture.certify(request.path)
+            let answer = try await server.revokeAuthority(request.keyID)
+            #expect(
+                answer.authority.kind == "intermediate" && answer.authority.state == "revoked"
+            )
+            let keyID = Hexadecimal.bytes(request.keyID) ?? []
+            #expect(server.core.standing(ofAuthority: keyID) == .revoked)
+        }
+        // Its request is over with it.
+        let next = try fixture.perform()
+        #expect(next != request.keyID)
+        try await withServer(in: directory, { fixture.configure(&$0) }) { server in
+            let above = try await server.administration.listAuthorities(.init()).above
+            #expect(above.contains { $0.id == next && $0.state == "published" })
+            #expect(above.contains { $0.id == request.keyID && $0.state == "revoked" })
+        }
+    }
+
+    @Test func `a root stays one, whoever certified its key besides`() async throws {
+        try await withServer { server in
+            let (logic, now) = (server.core.logic, server.core.clock.wallTime)
+            let root = try UpstreamFixture(in: TestDirectory())
+            let other = try UpstreamFixture(in: TestDirectory(), now: Date() + 86_400)
+            let crossed = try root.crossCertified(by: other)
+            let (left, kinds) = try await server.core.write { transaction in
+                try logic.settleRoots([root.root], now: now, in: transaction)
+                let left = try logic.unrecorded([crossed], now: now, in: transaction)
+                return (left, try transaction.upstreams().map(\.kind))
+            }
+            #expect(left.isEmpty)
+            #expect(kinds == [.root])
+        }
+    }
+
     @Test func `agents are told of the key, whatever a thief makes with it`() async throws {
         try await served { served in
             let server = served.server
@@ -235,14 +277,15 @@ struct UpstreamDistrustTests {
             func record(
                 _ id: String,
                 _ kind: UpstreamRecord.Kind,
-                _ distrust: AuthorityDistrust?
+                _ distrust: AuthorityDistrust?,
+                until end: Date = now
             ) -> UpstreamRecord {
                 UpstreamRecord(
                     id: id,
                     kind: kind,
                     certificateDER: [0x30, 0x00],
                     publishedAt: now,
-                    notAfter: now,
+                    notAfter: end,
                     distrust: distrust
                 )
             }
@@ -265,6 +308,20 @@ struct UpstreamDistrustTests {
                 ]
             )
             #expect(try await server.records("authorityForgotten").count == 2)
+            // As long as a root lives its ceremony may have certified a key once more.
+            let roots = [
+                record("05", .intermediate, distrust), record("06", .root, nil, until: now + week),
+            ]
+            let later = try await server.core.write { transaction in
+                for record in roots { try transaction.put(record) }
+                var later: [[String]] = []
+                for moment in [now + week, now + 2 * week - 1, now + 2 * week] {
+                    _ = try logic.forgetUpstreams(now: moment, in: transaction)
+                    later.append(try transaction.upstreams().map(\.id))
+                }
+                return later
+            }
+            #expect(later == [["04", "05", "06"], ["04", "05", "06"], ["04", "06"]])
         }
     }
 }

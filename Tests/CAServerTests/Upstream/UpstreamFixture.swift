@@ -86,6 +86,24 @@ struct UpstreamFixture {
         return request.keyID
     }
 
+    /// A certificate for the root's key below another root.
+    func crossCertified(by other: UpstreamFixture) throws -> [UInt8] {
+        var generator = SystemRandomNumberGenerator()
+        return try AuthorityCertifier(
+            certificate: other.root,
+            signer: other.rootSigner,
+            trustDomain: trustDomain
+        ).certify(
+            SubjectPublicKey(subjectPublicKeyInfo: rootSigner.subjectPublicKeyInfo),
+            serverID: "root",
+            profile: .intermediate,
+            lifetime: CeremonyLifetime.root,
+            backdate: .seconds(60),
+            now: other.now,
+            using: &generator
+        )
+    }
+
     /// Certifies the request of a file and writes the certificate where the server reads it.
     func certify(
         _ path: String,

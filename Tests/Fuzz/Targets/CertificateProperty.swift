@@ -17,7 +17,7 @@ enum CertificateProperty {
         )
         // Issuance has a reader of its own, which is given what an upstream answers.
         if let trustDomain = try? TrustDomain("example.org"),
-            UpstreamChain.problem(ofRoot: input, trustDomain: trustDomain) == nil
+            UpstreamChain.problem(saidByRoot: input, trustDomain: trustDomain) == nil
         {
             try expect(
                 leaf.isCA && leaf.uriNames == [trustDomain.id.description]
