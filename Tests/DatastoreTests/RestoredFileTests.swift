@@ -58,6 +58,28 @@ import Testing
         #expect(throws: DatastoreError.self) { try RestoredFile.check(directory.path) }
     }
 
+    @Test func `a store of an earlier release is read, and copied to be migrated`() throws {
+        let old = "\(directory.directory)/old.db"
+        try Schema.create(path: old, version: Schema.versionCount - 1)
+        #expect(try RestoredFile.isOfEarlierRelease(old))
+        #expect(try RestoredFile.serverID(of: old) == nil)
+        let copy = "\(directory.directory)/copy.db"
+        try RestoredFile.copy(old, to: copy)
+        try ServerStore(path: copy).close()
+        #expect(try !RestoredFile.isOfEarlierRelease(copy))
+        try RestoredFile.check(copy)
+        // What was copied is as it was.
+        #expect(try RestoredFile.isOfEarlierRelease(old))
+
+        let store = try directory.openEstablished()
+        let identity = try store.readNow { try $0.identity() }
+        try store.close()
+        #expect(try RestoredFile.serverID(of: directory.path) == identity?.serverID)
+        #expect(identity != nil)
+        try change("PRAGMA application_id = 7")
+        #expect(throws: DatastoreError.self) { try RestoredFile.serverID(of: directory.path) }
+    }
+
     @Test func `damage is found`() throws {
         try directory.openEstablished().close()
         var bytes = try Data(contentsOf: URL(fileURLWithPath: directory.path))

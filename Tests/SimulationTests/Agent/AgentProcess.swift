@@ -128,7 +128,7 @@ final class AgentProcess {
             scheduler.note("\(machine.name) notices a clock step of \(step.inSeconds)")
         case .signingProblem(let key, let reason):
             scheduler.note("\(machine.name) has no new SVID for \(key.spiffeID.path): \(reason)")
-        case .clockSkewed, .discarded, .logFollowed, .resourcesRefused: break
+        case .clockSkewed, .discarded, .formerLog, .logFollowed, .resourcesRefused: break
         }
     }
 
