@@ -359,12 +359,12 @@ let package = Package(
         tests(
             "CAServerTests",
             [
-                "AuditLog", "Authorization", "Backup", "CAServer", "Clocks", "ControlAPI",
-                "ControlAPIProtos",
-                "Datastore", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics", "Issuance",
-                "NodeAttestation", "NodeSync", "PolicyDocuments", "PublicEndpoint", "Routing",
-                "SPIFFE", "Telemetry", "TestBridge", "TestPKI", .asn1, .crypto, .grdb, .grpc,
-                .grpcTransport, .logging, .nio, .nioPosix, .protobuf, .x509,
+                "AuditLog", "Authorization", "Backup", "BundleClient", "CAServer", "Clocks",
+                "ControlAPI", "ControlAPIProtos", "Datastore", "DecisionLog", "DurableFiles",
+                "GRPCPeer", "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync",
+                "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE", "Telemetry",
+                "TestBridge", "TestPKI", .asn1, .crypto, .grdb, .grpc, .grpcTransport, .logging,
+                .nio, .nioPosix, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),

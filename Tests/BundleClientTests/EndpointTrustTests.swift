@@ -11,7 +11,7 @@ import Testing
 struct EndpointTrustTests {
     private let id = "spiffe://partner.example/bundle"
 
-    @Test func `https_web believes the roots that were named and no others`() async throws {
+    @Test func `F-8 https_web believes the roots that were named and no others`() async throws {
         let (web, other) = (try WebCertificate.valid(), try WebCertificate.valid())
         try await withEndpoint(EndpointCertificate(web)) { endpoint, client in
             try await #expect(client.fetch(endpoint, web.trust) == .success("{}"))
@@ -22,7 +22,7 @@ struct EndpointTrustTests {
         }
     }
 
-    @Test func `https_web compares the host's name`() async throws {
+    @Test func `F-8 https_web compares the host's name`() async throws {
         let web = try WebCertificate.valid(["other.example.org"])
         try await withEndpoint(EndpointCertificate(web)) { endpoint, client in
             try await #expect(client.failure(endpoint, web.trust) == .endpointUntrusted)
@@ -60,7 +60,7 @@ struct EndpointTrustTests {
         }
     }
 
-    @Test func `5-2-2 https_spiffe takes exactly the configured ID`() async throws {
+    @Test func `F-8 https_spiffe takes exactly the configured ID`() async throws {
         let authority = try TestAuthority.root("partner.example")
         let certificate = try EndpointCertificate(authority.leaf(id + "/below"))
         try await withEndpoint(certificate) { endpoint, client in
@@ -80,7 +80,7 @@ struct EndpointTrustTests {
         }
     }
 
-    @Test func `https_spiffe believes one bundle and nothing beside it`() async throws {
+    @Test func `F-8 https_spiffe believes one bundle and nothing beside it`() async throws {
         let authority = try TestAuthority.root("partner.example")
         let other = try TestAuthority.root("partner.example")
         let third = try TestAuthority.root("third.example")
@@ -93,7 +93,7 @@ struct EndpointTrustTests {
         }
     }
 
-    @Test func `neither profile is tried for the other`() async throws {
+    @Test func `F-5 neither profile is tried for the other`() async throws {
         let (web, authority) = (
             try WebCertificate.valid(), try TestAuthority.root("partner.example")
         )
@@ -108,7 +108,7 @@ struct EndpointTrustTests {
         }
     }
 
-    @Test func `with https_spiffe a redirect leads to any host`() async throws {
+    @Test func `F-9 with https_spiffe a redirect leads to any host`() async throws {
         let authority = try TestAuthority.root("partner.example")
         let certificate = try EndpointCertificate(authority.leaf(id))
         let elsewhere = try await ScriptedEndpoint(certificate) { _ in .content("moved") }
@@ -122,7 +122,7 @@ struct EndpointTrustTests {
         try await elsewhere.close()
     }
 
-    @Test func `with https_spiffe whoever is redirected to shows the same ID`() async throws {
+    @Test func `F-9 with https_spiffe whoever is redirected to shows the same ID`() async throws {
         let authority = try TestAuthority.root("partner.example")
         let other = try EndpointCertificate(authority.leaf("spiffe://partner.example/web"))
         let elsewhere = try await ScriptedEndpoint(other) { _ in .content("moved") }

@@ -117,7 +117,7 @@ struct FetchTests {
         try await endpoint.close()
     }
 
-    @Test func `redirects are followed on the same host, three of them`() async throws {
+    @Test func `F-9 redirects are followed on the same host, three of them`() async throws {
         let web = try WebCertificate.valid()
         let answer: @Sendable (String) -> ScriptedEndpoint.Answer = { target in
             switch target {

@@ -65,6 +65,7 @@ struct CatalogTests {
                     $0.lifetimes = lifetimes
                     ($0.publicURL, $0.publicListen) = (url, .socket(publicSocket))
                     $0.exchangesTokens = true
+                    $0.federationListen = ServerAddress(host: "127.0.0.1", port: 0)
                     $0.federationNetworks = [IPBlock("127.0.0.0/8")].compactMap(\.self)
                     $0.keyFileCost = .least
                     $0.backupPassphrase = .file(secret)
@@ -302,8 +303,12 @@ struct CatalogTests {
         }
     }
 
-    /// A verifier outside comes, and is answered.
-    private func publish() async throws {
+    /// A verifier outside and a partner come, and are answered.
+    private func publish(_ server: TestServer) async throws {
+        try await eventually("partners are served") {
+            let bundle = try server.core.trust.bundle
+            return await server.fetchFailure(knowing: bundle) == nil
+        }
         try await eventually("verifiers outside are served") {
             let answer = try? await publicAnswer("/keys", at: publicSocket)
             return answer?.hasPrefix("HTTP/1.1 200") == true
@@ -373,7 +378,7 @@ struct CatalogTests {
             try await rotate(server)
             try await stepBack(server)
             try await crowd(server)
-            try await publish()
+            try await publish(server)
             clock.pass(AnonymousCounters.interval)
             for event in AuditEvent.Name.allCases {
                 try await eventually("\(event) is in the log", attempts: 500) {

@@ -73,7 +73,7 @@ struct FederatedTrustDomainTests {
         #expect(isWritten)
     }
 
-    @Test func `bundles go to agents that take them, and are taken away again`() async throws {
+    @Test func `F-10 bundles go to agents that take them, and are taken away again`() async throws {
         try await withServer { server in
             let agent = try await server.agent("web-1")
             try await server.apply(Self.document())

@@ -2,6 +2,7 @@
 
 import CAServer
 import Foundation
+import GRPCPeer
 import Issuance
 import PublicEndpoint
 import Testing
@@ -31,6 +32,14 @@ import Testing
         #expect(named.publicURL?.description == "https://id.example.org/td")
         #expect(named.hold == .seconds(3600))
         #expect(try read(Self.url + "publicHold: 4h\n").hold == .seconds(4 * 3600))
+    }
+
+    @Test func `a bundle endpoint makes partners waited for, without a public URL`() throws {
+        let endpoint = try read("federationListen: \"[::1]:8444\"\n")
+        #expect(endpoint.federationListen?.description == "[::1]:8444")
+        #expect(endpoint.hold == .seconds(3600) && endpoint.publicURL == nil)
+        let longer = try read("federationListen: 127.0.0.1:0\npublicHold: 2h\n")
+        #expect(longer.hold == .seconds(2 * 3600))
     }
 
     @Test func `tokens are exchanged under another issuer's name if that is said`() throws {
@@ -72,6 +81,20 @@ import Testing
         (
             url + "authorityTTL: 1h\nworkloadSVIDTTL: 10m\nagentSVIDTTL: 10m\n",
             ["1h is longer", "is 10m", "raise authorityTTL or lower the others"]
+        ),
+        (
+            "federationListen: 127.0.0.1:1\npublicHold: 5h\n",
+            ["5h is longer", "write at most 4h"]
+        ),
+        ("federationListen: unix:/run/a\n", ["federationListen: "]),
+        ("federationListen: id.example.org:1\n", ["federationListen: write an IP address"]),
+        (
+            "federationListen: 127.0.0.1:8081\n",
+            ["federationListen: agents are served at [::]:8081: write another port"]
+        ),
+        (
+            url + files + "publicListen: \"[::]:8443\"\nfederationListen: 127.0.0.1:8443\n",
+            ["federationListen: publicListen is [::]:8443", "write another port"]
         ),
         (url + files + "publicListen: id.example.org:1\n", ["write an IP address"]),
         (url + "publicListen: unix:a\n", ["absolute path"]),

@@ -110,7 +110,8 @@ struct PublicationTests {
         }
     }
 
-    @Test func `a key is published for publicHold, and leaves when it is revoked`() async throws {
+    @Test func `F-1 a key is published for publicHold, and leaves when it is revoked`() async throws
+    {
         let directory = try TestDirectory()
         let clock = ShiftedClock()
         try await withPublic(in: directory, clock: clock) {

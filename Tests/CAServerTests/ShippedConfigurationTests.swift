@@ -110,9 +110,10 @@ import Testing
         let text = try String(contentsOfFile: Self.path, encoding: .utf8)
         // Those that only another choice needs stand behind a "#".
         let other = Set([
-            "backupPassphrase", "federationNetworks", "federationRoots", "pkcs11Module",
-            "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate", "publicDocuments",
-            "publicHold", "publicKey", "publicListen", "publicURL", "serviceSocket", "serviceUIDs",
+            "backupPassphrase", "federationListen", "federationNetworks", "federationRoots",
+            "pkcs11Module", "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate",
+            "publicDocuments", "publicHold", "publicKey", "publicListen", "publicURL",
+            "serviceSocket", "serviceUIDs",
             "tokenExchange", "tokenKeyType",
         ])
         let keys = text.split(separator: "\n").compactMap { line -> String? in

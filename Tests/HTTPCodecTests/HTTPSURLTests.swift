@@ -70,7 +70,7 @@ struct HTTPSURLTests {
             ("https://a/\(String(repeating: "b", count: 2039))", .tooLong),
         ] as [(String, HTTPSURLError)]
     )
-    func `anything else is refused by name`(text: String, error: HTTPSURLError) {
+    func `F-6 anything else is refused by name`(text: String, error: HTTPSURLError) {
         #expect(throws: error) { try HTTPSURL(parsing: text) }
     }
 

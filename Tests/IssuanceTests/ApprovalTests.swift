@@ -203,6 +203,25 @@ struct ApprovalTests {
         }
     }
 
+    @Test func `the bundle endpoint has one ID, a server's lifetime and no server's standing`()
+        throws
+    {
+        let workshop = try Workshop()
+        let request = try Workshop.request()
+        let issued = try workshop.issue(
+            workshop.issuer.approveBundleEndpoint(request, now: Workshop.now)
+        )
+        let server = try workshop.issue(
+            workshop.issuer.approveServer(request, serverID: "s", now: Workshop.now)
+        )
+        #expect(issued.prepared.role == .bundleEndpoint)
+        #expect(issued.prepared.notAfter == server.prepared.notAfter)
+        let id = try LeafCertificate(der: issued.der).checkSVIDRules()
+        #expect(id.description == "spiffe://example.org/signet/bundle")
+        #expect(id.serverID(in: id.trustDomain) == nil && id.agentName(in: id.trustDomain) == nil)
+        #expect(server.prepared.id.serverID(in: id.trustDomain) == "s")
+    }
+
     @Test func `the key of the authority itself is certified for nobody`() throws {
         let workshop = try Workshop()
         let request = try Workshop.request(1)

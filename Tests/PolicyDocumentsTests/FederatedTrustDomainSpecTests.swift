@@ -240,7 +240,7 @@ struct FederatedTrustDomainSpecTests {
     ]
 
     @Test(arguments: refused)
-    func `a wrong federation is refused with place and remedy`(bad: BadDocument) {
+    func `F-5 F-6 a wrong federation is refused with place and remedy`(bad: BadDocument) {
         expectOnlyProblem(of: bad)
     }
 
@@ -253,7 +253,7 @@ struct FederatedTrustDomainSpecTests {
 
     private struct OtherKind: Error {}
 
-    @Test func `both profiles are read, and a day stands for what is not said`() throws {
+    @Test func `F-4 F-5 both profiles are read, and a day stands for what is not said`() throws {
         let partner = try TrustDomain("partner.example")
         #expect(
             try Self.spec(Self.web)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Crypto
 import FoundationEssentials
 import PublicEndpoint
 import TestPKI
 import Testing
+import X509
 
 @Suite struct CertificatePairTests {
     private let now = WebCertificate.now
@@ -53,6 +55,22 @@ import Testing
             error(Array(repeating: web.leaf, count: 11).joined(separator: "\n"), web.key)
                 == .tooManyCertificates
         )
+    }
+
+    @Test func `an SVID is taken with its key, and with no other`() throws {
+        let authority = try TestAuthority.root("example.org", now: now)
+        let leaf = try authority.leaf("spiffe://example.org/signet/bundle")
+        let key = Array(leaf.key.derRepresentation)
+        let pair = try CertificatePair(svid: [leaf.der], privateKey: key)
+        #expect(pair.notAfter == leaf.certificate.notValidAfter)
+        let stranger = try authority.leaf("spiffe://example.org/signet/bundle")
+        for (chain, key) in [
+            ([stranger.der], key), ([], key), ([[0x30, 0x00]], key), ([leaf.der], [0x30, 0x00]),
+        ] {
+            #expect(throws: CertificatePairError.self) {
+                try CertificatePair(svid: chain, privateKey: key)
+            }
+        }
     }
 
     @Test func `a pair is taken from its beginning to its end`() throws {

@@ -21,6 +21,17 @@ import Testing
         self.pages = pages
     }
 
+    @Test func `without a public URL a document is at its own path`() throws {
+        var pages = PublicPages(below: nil)
+        pages.set(keys, as: .bundle)
+        func status(_ path: String) throws -> Int {
+            try answer("GET \(path) HTTP/1.1\r\nHost: x\r\n\r\n", from: pages, now: now).status
+        }
+        #expect(try status("/bundle") == 200)
+        #expect(try status("/td/bundle") == 404)
+        #expect(try status("/keys") == 404)
+    }
+
     private func answer(
         _ request: String,
         from pages: PublicPages?,

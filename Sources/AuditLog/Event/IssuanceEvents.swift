@@ -7,6 +7,7 @@ package struct SVIDIssuance: Hashable, Sendable, AuditPayload {
     /// The kind of peer that the SVIDs are for.
     package enum Profile: String, CaseIterable, Sendable {
         case agent
+        case bundleEndpoint
         case server
         case workload
     }
@@ -74,7 +75,7 @@ package struct IssuedSVID: Hashable, Sendable {
     package let notAfter: AuditTime
     /// SHA-256 of the DER of the TBSCertificate that was signed.
     package let tbsSHA256: [UInt8]
-    /// Nil for the SVIDs of agents and servers.
+    /// Nil for the SVIDs of all but workloads.
     package let entry: Entry?
     /// The Proxy that holds the key, as `namespace/name`; nil if the workload itself does.
     package let proxy: String?

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Configuration
+internal import GRPCPeer
 internal import HTTPSemantics
 
 extension ConfigurationReader<ServerConfigurationKey> {
@@ -27,6 +28,24 @@ extension ConfigurationReader<ServerConfigurationKey> {
 }
 
 extension ServerConfiguration {
+    /// What does not fit `federationListen`, and what to write.
+    var federationProblems: [(key: ServerConfigurationKey, remedy: String)] {
+        guard let port = federationListen?.port, port != 0 else { return [] }
+        if port == listen.port {
+            return [(.federationListen, "agents are served at \(listen): write another port")]
+        }
+        if case .tls(let address)? = publicListen, address.port == port {
+            return [
+                (
+                    .federationListen,
+                    "publicListen is \(address), which is known by another certificate: write "
+                        + "another port"
+                )
+            ]
+        }
+        return []
+    }
+
     /// From which addresses bundles of other trust domains may be fetched.
     var fetchNetworks: FetchNetworks { FetchNetworks(federationNetworks) }
 }

@@ -27,14 +27,27 @@ package enum PublicAddress: Hashable, Sendable, CustomStringConvertible {
             self = .socket(path)
             return
         }
+        self = .tls(try Self.address(parsing: text, orElse: ", or unix:/path"))
+    }
+
+    /// Reads `IP:port`.
+    ///
+    /// - Parameters:
+    ///   - text: What was written.
+    ///   - others: What else may be.
+    /// - Returns: An address of this machine.
+    /// - Throws: What to write.
+    package static func address(
+        parsing text: String,
+        orElse others: String = ""
+    ) throws -> ServerAddress {
         let address = try ServerAddress(parsing: text)
         guard IPAddress(address.host) != nil else {
             throw ConfigurationValue.Refusal(
-                "write an IP address of this machine with a port, such as \"[::]:8443\", or "
-                    + "unix:/path"
+                "write an IP address of this machine with a port, such as \"[::]:8443\"" + others
             )
         }
-        self = .tls(address)
+        return address
     }
 
     package var description: String {
@@ -74,9 +87,13 @@ extension ServerConfiguration {
     /// `publicHold` if it is not said: more than any verifier of which we know waits.
     package static let publicHoldDefault: Duration = .seconds(3600)
 
+    /// Whether others than agents follow the bundle, who fetch it when they choose.
+    var isFollowedOutside: Bool { publicURL != nil || federationListen != nil }
+
     /// How long an authority is published before it signs.
     package var hold: Duration {
-        publicURL == nil ? AuthorityRotation.publicationHold : publicHold ?? Self.publicHoldDefault
+        isFollowedOutside
+            ? publicHold ?? Self.publicHoldDefault : AuthorityRotation.publicationHold
     }
 
     /// What is served on `publicListen`.
@@ -132,9 +149,15 @@ extension ServerConfiguration {
     }
 
     private var holdProblems: [(key: ServerConfigurationKey, remedy: String)] {
-        guard publicURL != nil else {
+        guard isFollowedOutside else {
             guard publicHold != nil else { return [] }
-            return [(.publicHold, "nobody outside is waited for without publicURL; leave it out")]
+            return [
+                (
+                    .publicHold,
+                    "nobody outside is waited for without publicURL or federationListen; leave it "
+                        + "out"
+                )
+            ]
         }
         let most = lifetimes.publicationHoldMax
         guard hold > most else { return [] }
@@ -192,7 +215,8 @@ extension ServerConfiguration {
     /// The conditions of health about verifiers outside; readiness depends on none of them.
     var publicConditions: [String] {
         (publicListen == nil ? [] : [Publication.condition])
-            + (publicURL == nil ? [] : [ServerCore.publicKeysCondition])
+            + (federationListen == nil ? [] : [FederationEndpoint.condition])
+            + (isFollowedOutside ? [ServerCore.publicKeysCondition] : [])
     }
 
     /// What an operator should know before verifiers complain.

@@ -24,6 +24,7 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case dataDirectory
     case decisionQuotaMiB
     case decisionRetention
+    case federationListen
     case federationNetworks
     case federationRoots
     case hostName
@@ -131,6 +132,9 @@ extension ServerConfiguration {
             try PublicDocumentKind(parsing: $0)
         }
         reader.set(.tokenExchange, &result.exchangesTokens, ConfigurationValue.boolean)
+        reader.set(.federationListen, &result.federationListen) {
+            try PublicAddress.address(parsing: $0)
+        }
         result.federationNetworks = reader.federationNetworks()
         reader.set(.federationRoots, &result.federationRoots, Self.absolutePath)
         reader.set(.upstream, &result.upstream, Self.upstream)
@@ -151,10 +155,8 @@ extension ServerConfiguration {
         try reader.finish()
         let problems =
             result.keyProblems + result.publicProblems + result.exchangeProblems
-            + result.upstreamProblems
-        for problem in problems {
-            reader.refuse(problem.key, problem.remedy)
-        }
+            + result.federationProblems + result.upstreamProblems
+        for problem in problems { reader.refuse(problem.key, problem.remedy) }
         try reader.finish()
         self = result
     }

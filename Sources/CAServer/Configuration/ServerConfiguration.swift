@@ -46,10 +46,13 @@ package struct ServerConfiguration: Sendable {
     package var publicKey: String?
     /// What is served there; discovery and keys if nothing is named.
     package var publicDocuments: [PublicDocumentKind] = []
-    /// How long a key is published before it signs, with a `publicURL`.
+    /// How long a key is published before it signs, with a `publicURL` or a `federationListen`.
     package var publicHold: Duration?
     /// Whether tokens are exchanged for such that say "A, through B"; needs a `publicURL`.
     package var exchangesTokens = false
+    /// Where the bundle is served to other trust domains that know its endpoint by its SVID
+    /// (https_spiffe); nil: not by this server.
+    package var federationListen: ServerAddress?
     /// Where bundles of other trust domains may be fetched from; nil: all addresses but those that
     /// lead to the machine itself or its link.
     package var federationNetworks: [IPBlock]?

@@ -114,7 +114,8 @@ package struct AuthorityOutlook: Sendable {
                     "it is in the bundle for \(SVIDLifetimes.text(whole)), and whoever reads "
                         + "bundles has \(SVIDLifetimes.text(hold)) to do so"
                         + (hold > AuthorityRotation.publicationHold
-                            ? "; verifiers outside may refuse tokens until they fetch keys again"
+                            ? "; verifiers outside may refuse tokens, and partners workloads, until "
+                                + "they fetch keys again"
                             : "")
                 )
             }

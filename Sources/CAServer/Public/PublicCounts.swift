@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Clocks
+internal import Logging
 internal import PublicEndpoint
 internal import Synchronization
 
 /// Counts what strangers did, so that none of them writes a line of the log.
 final class PublicCounts: Sendable {
+    /// How often the counts are logged.
+    static let summaryInterval: Duration = .seconds(60)
+
     private struct State {
         var answers: [String: Int] = [:]
         var closings: [PublicClosing: Int] = [:]
@@ -23,8 +28,20 @@ final class PublicCounts: Sendable {
         }
     }
 
+    /// Logs until cancelled what was counted.
+    func summarize(_ who: Logger.Message, _ core: ServerCore) async {
+        while !Task.isCancelled {
+            try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.summaryInterval)
+            guard let counts = take() else { continue }
+            core.logger.info(
+                who,
+                metadata: ["answers": "\(counts.answers)", "closed": "\(counts.closings)"]
+            )
+        }
+    }
+
     /// What was counted since the last call, in words; nil if nothing was.
-    func take() -> (answers: String, closings: String)? {
+    private func take() -> (answers: String, closings: String)? {
         let taken = state.withLock { state in
             defer { state = State() }
             return state

@@ -19,8 +19,6 @@ final class Publication: Sendable {
     /// How often it is looked whether bundle or lists have changed, which few rows say; several acts
     /// change them, and other servers.
     static let lookInterval: Duration = .seconds(1)
-    /// How often the counts are logged.
-    static let summaryInterval: Duration = .seconds(60)
     /// What health says of it; the server is ready without it.
     static let condition = "publicEndpoint"
 
@@ -71,8 +69,8 @@ final class Publication: Sendable {
     func run() async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.publish() }
-            group.addTask { await self.summarize() }
-            group.addTask { await self.serve() }
+            group.addTask { await self.counts.summarize("verifiers outside", self.core) }
+            group.addTask { await self.door.run() }
         }
     }
 
@@ -170,46 +168,30 @@ final class Publication: Sendable {
 
     // MARK: - The listener
 
-    private func serve() async {
-        while !Task.isCancelled {
-            do {
-                if let place = try await place() {
-                    let listener = try await PublicListener.open(place, service)
-                    state.withLock { $0.closed = nil }
-                    core.logger.notice(
-                        "verifiers outside are served",
-                        metadata: ["address": "\(address)", "url": "\(url)"]
-                    )
-                    tell()
-                    await serve(listener)
-                    guard !Task.isCancelled else { return }
-                    state.withLock { $0.closed = "the listener has ended; it is opened again" }
-                }
-            } catch {
-                let reason = Self.reason(error, address)
-                state.withLock { $0.closed = reason }
-            }
-            tell()
-            await sleep(CertificateKeeper.lookInterval)
-        }
+    private var door: PublicDoor {
+        var look: (@Sendable () async -> Void)?
+        if case .tls = address { look = { [self] in await self.look() } }
+        return PublicDoor(
+            core: core,
+            address: address.description,
+            service: service,
+            place: { [self] in try await place() },
+            look: look,
+            changed: { [self] in changed($0) }
+        )
     }
 
-    /// Looks at the certificate while the listener serves.
-    private func serve(_ listener: PublicListener) async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await listener.run() }
-            if case .tls = address {
-                group.addTask {
-                    while !Task.isCancelled {
-                        await self.sleep(CertificateKeeper.lookInterval)
-                        guard !Task.isCancelled else { return }
-                        await self.look()
-                        self.tell()
-                    }
-                }
-            }
-            await group.next()
-            group.cancelAll()
+    private func changed(_ change: PublicDoor.Change) {
+        switch change {
+        case .closed(let reason): state.withLock { $0.closed = reason }
+        case .looked: tell()
+        case .opened:
+            state.withLock { $0.closed = nil }
+            core.logger.notice(
+                "verifiers outside are served",
+                metadata: ["address": "\(address)", "url": "\(url)"]
+            )
+            tell()
         }
     }
 
@@ -243,12 +225,6 @@ final class Publication: Sendable {
         } catch {
             throw ListenerError(place: file.path, reason: .socket(error))
         }
-    }
-
-    private static func reason(_ error: any Error, _ address: PublicAddress) -> String {
-        guard let error = error as? PublicListenerError else { return "\(error)" }
-        let place = address.description
-        return "\(ListenerError(place: place, reason: .address(errno: error.errno)))"
     }
 
     private var service: PublicService {
@@ -344,19 +320,6 @@ final class Publication: Sendable {
         core.health.unmet(Self.condition, reason: problem)
         if isNews {
             core.logger.warning("the public endpoint", metadata: ["problem": "\(problem)"])
-        }
-    }
-
-    // MARK: - What strangers do
-
-    private func summarize() async {
-        while !Task.isCancelled {
-            await sleep(Self.summaryInterval)
-            guard let counts = counts.take() else { continue }
-            core.logger.info(
-                "verifiers outside",
-                metadata: ["answers": "\(counts.answers)", "closed": "\(counts.closings)"]
-            )
         }
     }
 

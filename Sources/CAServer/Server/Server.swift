@@ -146,6 +146,7 @@ package struct Server: Sendable {
             }
             // What cannot be listened on is said before anything is changed.
             let publication = try Publication(core)
+            let endpoint = try FederationEndpoint(core)
             // Else once the clock is believed: the leaves would be dated before others.
             if await core.isClockBelieved() { try await core.settleRoots() }
             await core.recordAbove()
@@ -171,6 +172,7 @@ package struct Server: Sendable {
             group.addTask { await summarize() }
             group.addTask { try await core.setBack.wait() }
             if let publication { group.addTask { await publication.run() } }
+            if let endpoint { group.addTask { await endpoint.run() } }
             group.addTask { try await serve(remote, services: nodeServices + adminServices) }
             // Why there is none is told by what serves.
             group.addTask { if let port = try? await remote.boundPort { ready(port) } }

@@ -27,6 +27,11 @@ extension ServerCore {
         distrustState.withLock { $0[keyID] }
     }
 
+    /// Whether what an authority has signed is to be replaced, or counts no more.
+    func isDistrusted(_ authorityID: String) -> Bool {
+        standing(ofAuthority: keyIdentifier(ofAuthority: authorityID)) != nil
+    }
+
     /// Whether a verified peer still counts.
     package func believes(_ peer: VerifiedPeer) -> Bool {
         standing(of: peer) != .revoked

@@ -4,7 +4,8 @@ internal import AuditLog
 internal import Clocks
 package import ControlAPI
 internal import Datastore
-package import Issuance
+internal import FoundationEssentials
+internal import Issuance
 internal import Logging
 internal import NodeAttestation
 internal import NodeSync
@@ -251,17 +252,34 @@ extension ServerCore {
         }
     }
 
-    /// Signs the server's own certificate.
-    package func signServer(
-        csr: [UInt8]
+    /// For what the server has certificates of its own.
+    enum OwnUse {
+        /// Serving the trust domain's bundle to other trust domains.
+        case bundleEndpoint
+        /// Serving agents and admins.
+        case server
+
+        fileprivate var role: SubjectRole {
+            switch self {
+            case .bundleEndpoint: .bundleEndpoint
+            case .server: .server
+            }
+        }
+    }
+
+    /// Signs a certificate of the server's own.
+    func signOwn(
+        csr: [UInt8],
+        for use: OwnUse
     ) async throws(APIError) -> (chain: [[UInt8]], certificate: PreparedCertificate) {
-        let signed = try await retrying { () throws(APIError) in try await signOwn(csr) }
-        metrics.increment(.svidsIssued, SubjectRole.server.rawValue)
+        let signed = try await retrying { () throws(APIError) in try await signOwn(csr, use) }
+        metrics.increment(.svidsIssued, use.role.rawValue)
         return signed
     }
 
     private func signOwn(
-        _ csr: [UInt8]
+        _ csr: [UInt8],
+        _ use: OwnUse
     ) async throws(APIError) -> (chain: [[UInt8]], certificate: PreparedCertificate) {
         try await requireClock()
         try requireSigner()
@@ -270,14 +288,12 @@ extension ServerCore {
         var batch = IssuanceBatch(issuer: trust.issuer)
         let prepared: PreparedCertificate
         do {
-            let warrant = try trust.issuer.approveServer(
-                CertificateRequest(der: csr),
-                serverID: logic.serverID,
-                atAuthorityEnd: .cut,
-                now: now
-            )
+            let request = try CertificateRequest(der: csr)
             var generator = randomness
-            prepared = try batch.prepare(warrant, using: &generator)
+            prepared = try batch.prepare(
+                Self.warrant(for: use, request, trust.issuer, serverID: logic.serverID, now: now),
+                using: &generator
+            )
         } catch {
             throw APIError(issuance: error)
         }
@@ -294,6 +310,26 @@ extension ServerCore {
         }
         let chain = try await sign(batch, with: trust).map(\.der)
         return (chain + trust.issuer.authority.presentedChain, prepared)
+    }
+
+    private static func warrant(
+        for use: OwnUse,
+        _ request: CertificateRequest,
+        _ issuer: Issuer,
+        serverID: String,
+        now: Date
+    ) throws(IssuanceRefusal) -> IssuanceWarrant {
+        switch use {
+        case .bundleEndpoint:
+            return try issuer.approveBundleEndpoint(request, atAuthorityEnd: .cut, now: now)
+        case .server:
+            return try issuer.approveServer(
+                request,
+                serverID: serverID,
+                atAuthorityEnd: .cut,
+                now: now
+            )
+        }
     }
 }
 

@@ -115,6 +115,7 @@ package final class ServerCore: Sendable {
     /// Makes again what was issued.
     package let recheck = OneAtATime("recheck")
     private let startState = Mutex<RecheckStart?>(nil)
+    private let federationPortState = Mutex<UInt16?>(nil)
     /// What admins ask of the rotation.
     let rotationDesk = RotationDesk()
     /// What certifies authorities; nil: they are self-signed.
@@ -209,6 +210,12 @@ package final class ServerCore: Sendable {
     var ownStart: RecheckStart? {
         get { startState.withLock { $0 } }
         set { startState.withLock { $0 = newValue } }
+    }
+
+    /// Where partners fetch the bundle; nil while the endpoint is closed.
+    package internal(set) var federationPort: UInt16? {
+        get { federationPortState.withLock { $0 } }
+        set { federationPortState.withLock { $0 = newValue } }
     }
 
     /// What the server signs with now.

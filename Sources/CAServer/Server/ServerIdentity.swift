@@ -2,15 +2,12 @@
 
 internal import Issuance
 internal import Clocks
-internal import Crypto
 internal import FoundationEssentials
 internal import GRPCPeer
 internal import Logging
 internal import SPIFFE
 internal import Synchronization
-internal import SwiftASN1
 internal import Telemetry
-internal import X509
 
 /// The server's own SVID: its key lives in memory, is new with each certificate, and is renewed at
 /// half life.
@@ -43,22 +40,10 @@ final class ServerIdentity: Sendable {
 
     /// Makes a key and a certificate.
     func renew() async throws {
-        let key = P256.Signing.PrivateKey()
-        let request = try CertificateSigningRequest(
-            version: .v1,
-            subject: DistinguishedName(),
-            privateKey: Certificate.PrivateKey(key),
-            attributes: CertificateSigningRequest.Attributes(),
-            signatureAlgorithm: .ecdsaWithSHA256
-        )
-        var serializer = DER.Serializer()
-        try serializer.serialize(request)
+        let key = try OwnKey()
         let issuedAt = core.clock.wallTime
-        let (chain, certificate) = try await core.signServer(csr: serializer.serializedBytes)
-        let identity = try TLSIdentity(
-            certificateChain: chain,
-            privateKeyPKCS8: Array(key.derRepresentation)
-        )
+        let (chain, certificate) = try await core.signOwn(csr: key.csr, for: .server)
+        let identity = try TLSIdentity(certificateChain: chain, privateKeyPKCS8: key.pkcs8)
         var generator = core.randomness
         let renewAt = renewalTime(
             issuedAt: issuedAt,
@@ -81,10 +66,7 @@ final class ServerIdentity: Sendable {
             if takeOrder() { state.withLock { $0.renewAt = nil } }
             let (planned, authorityID) = state.withLock { ($0.renewAt, $0.authorityID) }
             // Agents talk to nobody whose authority they know to be distrusted.
-            let isDistrusted =
-                authorityID.map {
-                    core.standing(ofAuthority: keyIdentifier(ofAuthority: $0)) != nil
-                } ?? false
+            let isDistrusted = authorityID.map(core.isDistrusted) ?? false
             let renewAt = isDistrusted ? core.clock.wallTime : planned ?? core.clock.wallTime
             let left = renewAt.timeIntervalSince(core.clock.wallTime)
             if left <= 0 {

@@ -139,6 +139,28 @@ extension Issuer {
         )
     }
 
+    /// Approves the certificate of what serves the trust domain's bundle to other trust domains,
+    /// `spiffe://<trust domain>/signet/bundle`.
+    ///
+    /// Profile and lifetime are a server's; it opens nothing as a server.
+    ///
+    /// - Throws: `IssuanceRefusal` naming the rule that the request breaks.
+    package func approveBundleEndpoint(
+        _ request: CertificateRequest,
+        atAuthorityEnd end: AuthorityEnd = .refuse,
+        now: Date
+    ) throws(IssuanceRefusal) -> IssuanceWarrant {
+        try grant(
+            role: .bundleEndpoint,
+            lifetime: lifetimes.server,
+            id: reservedID(path: SPIFFEID.bundleEndpointPath),
+            entry: nil,
+            dnsNames: [],
+            request: request,
+            validity: validity(lifetimes.server, now: now, end: end, expires: nil)
+        )
+    }
+
     private func grant(
         role: SubjectRole,
         lifetime: Duration,
@@ -173,10 +195,15 @@ extension Issuer {
         guard name.utf8.count <= Self.nodeNameBytesMax else { throw .nameMalformed }
         do throws(SPIFFEIDError) {
             try SPIFFEID.check(segment: Array(name.utf8))
-            return try SPIFFEID(
-                trustDomain: trustDomain,
-                path: "\(SPIFFEID.reservedPathPrefix)\(role.rawValue)/\(name)"
-            )
+        } catch {
+            throw .nameMalformed
+        }
+        return try reservedID(path: "\(SPIFFEID.reservedPathPrefix)\(role.rawValue)/\(name)")
+    }
+
+    private func reservedID(path: String) throws(IssuanceRefusal) -> SPIFFEID {
+        do throws(SPIFFEIDError) {
+            return try SPIFFEID(trustDomain: trustDomain, path: path)
         } catch {
             throw .nameMalformed
         }

@@ -4,6 +4,8 @@
 package enum SubjectRole: String, Hashable, Sendable, CaseIterable, Codable {
     /// An agent: `/signet/agent/<name>`.
     case agent
+    /// What serves the trust domain's bundle to other trust domains: `/signet/bundle`.
+    case bundleEndpoint
     /// A server: `/signet/server/<id>`.
     case server
     /// A workload with a registration entry.

@@ -55,7 +55,7 @@ package struct CertificateProfiles: Hashable, Sendable {
     package subscript(role: SubjectRole) -> CertificateProfile {
         switch role {
         case .agent: self[ProfileKind.agent]
-        case .server: self[ProfileKind.server]
+        case .bundleEndpoint, .server: self[ProfileKind.server]
         case .workload: self[ProfileKind.workload]
         }
     }

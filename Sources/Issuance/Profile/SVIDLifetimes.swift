@@ -84,7 +84,7 @@ package struct SVIDLifetimes: Hashable, Sendable {
             switch role {
             case .workload: workloadMax
             case .agent: agent
-            case .server: server
+            case .bundleEndpoint, .server: server
             }
         return min(longest, profile.limits.lifetimeMax ?? longest) + backdate
     }

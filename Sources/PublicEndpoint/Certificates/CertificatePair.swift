@@ -6,7 +6,8 @@ internal import NIOSSL
 internal import SwiftASN1
 internal import X509
 
-/// A certificate for the web with its intermediates and its key, which fit each other.
+/// A certificate with its intermediates and its key, which fit each other: one for the web from
+/// files, or an SVID that was made for it.
 package struct CertificatePair: Sendable {
     /// Largest file of certificates or of a key in bytes: some certificates with an RSA key.
     package static let fileBytesMax = 64 * 1024
@@ -83,7 +84,41 @@ package struct CertificatePair: Sendable {
         names = Self.names(leaf)
         count = chain.count
         do {
-            context = try Self.context(chain, document)
+            context = try Self.context(
+                try chain.map { try $0.serializeAsPEM().derBytes },
+                try NIOSSLPrivateKey(bytes: Array(document.pemString.utf8), format: .pem)
+            )
+        } catch {
+            throw .unusable("\(error)")
+        }
+    }
+
+    /// Takes an X.509-SVID that was made for the key, with what is above it.
+    ///
+    /// Who made both need not have them compared, and nobody comes by a host's name.
+    ///
+    /// - Parameters:
+    ///   - chain: DER, the SVID first.
+    ///   - privateKey: Its key as DER (PKCS #8).
+    /// - Throws: `CertificatePairError`.
+    package init(
+        svid chain: [[UInt8]],
+        privateKey: [UInt8]
+    ) throws(CertificatePairError) {
+        guard let first = chain.first else { throw .noCertificate }
+        let leaf: Certificate
+        do {
+            leaf = try Certificate(derEncoded: first)
+        } catch {
+            throw .certificateUnreadable
+        }
+        (notBefore, notAfter) = (leaf.notValidBefore, leaf.notValidAfter)
+        (names, count) = ([], chain.count)
+        do {
+            context = try Self.context(
+                chain,
+                try NIOSSLPrivateKey(bytes: privateKey, format: .der)
+            )
         } catch {
             throw .unusable("\(error)")
         }
@@ -151,17 +186,14 @@ package struct CertificatePair: Sendable {
     }
 
     private static func context(
-        _ chain: [Certificate],
-        _ key: PEMDocument
+        _ chain: [[UInt8]],
+        _ key: NIOSSLPrivateKey
     ) throws -> NIOSSLContext {
         var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: try chain.map { certificate in
-                let der = try certificate.serializeAsPEM().derBytes
-                return .certificate(try NIOSSLCertificate(bytes: der, format: .der))
+            certificateChain: try chain.map { der in
+                .certificate(try NIOSSLCertificate(bytes: der, format: .der))
             },
-            privateKey: .privateKey(
-                try NIOSSLPrivateKey(bytes: Array(key.pemString.utf8), format: .pem)
-            )
+            privateKey: .privateKey(key)
         )
         // Clouds are old; what is not forward secret and authenticated is older.
         configuration.minimumTLSVersion = .tlsv12

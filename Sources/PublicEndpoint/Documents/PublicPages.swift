@@ -13,9 +13,9 @@ package struct PublicPages: Hashable, Sendable {
 
     /// Serves nothing yet.
     ///
-    /// - Parameter url: Below whose path the documents are.
-    package init(below url: PublicURL) {
-        prefix = url.path
+    /// - Parameter url: Below whose path the documents are; nil: there is nothing before theirs.
+    package init(below url: PublicURL?) {
+        prefix = url?.path ?? ""
     }
 
     /// Adds a document, or replaces it.

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension SPIFFEID {
+    /// The path of the ID by which a trust domain's bundle endpoint is known, one for all its servers
+    /// (docs/decisions/0021-federation.md).
+    package static let bundleEndpointPath = reservedPathPrefix + "bundle"
+
     /// The name in the ID of an agent of `trustDomain`; nil for any other ID.
     package func agentName(in trustDomain: TrustDomain) -> String? {
         only(segmentAfter: "/signet/agent/", in: trustDomain)

@@ -55,6 +55,8 @@ package enum Metric: String, CaseIterable, Sendable {
     case revocationListLeftOut = "signet_server_revocation_list_left_out"
     case federationConfirmedTime = "signet_server_federation_confirmed_timestamp_seconds"
     case federationFetches = "signet_server_federation_fetches_total"
+    case federationClosings = "signet_server_federation_connections_closed_total"
+    case federationResponses = "signet_server_federation_responses_total"
     case revocationListNextUpdate = "signet_server_revocation_list_next_update_seconds"
     case revocationListsSigned = "signet_server_revocation_lists_signed_total"
     case revocations = "signet_server_revocations"

@@ -7,8 +7,9 @@ extension Metric {
             .commitTransactions, .connectionsOpened, .connectionsRefused, .decisionBytes,
             .decisionLosses, .decisionRecords, .decisionRecordsLost, .decisionSegments,
             .decisionStored, .decisionUploads, .documentApplies,
-            .endpointsRefused, .federationFetches, .issuanceRefusals, .keyServiceCalls,
-            .metricSeriesDropped, .proxyDecisions, .proxyRecordsDropped,
+            .endpointsRefused, .federationClosings, .federationFetches, .federationResponses,
+            .issuanceRefusals, .keyServiceCalls, .metricSeriesDropped,
+            .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .publicClosings, .publicResponses, .revocationListsSigned,
             .revocationListsWithheld, .rpcs, .statesReceived,
             .svidRenewals, .svidsIssued,
@@ -59,7 +60,7 @@ extension Metric {
         case .attestations: ["method", "result"]
         case .auditAlarms, .connectionsRefused, .issuanceRefusals, .proxyEnds,
             .proxyHandshakeFailures, .proxyRefusals, .proxyServerEnds, .syncAlarms,
-            .decisionRecordsLost, .proxyDecisionRecordsLost, .publicClosings:
+            .decisionRecordsLost, .federationClosings, .proxyDecisionRecordsLost, .publicClosings:
             ["reason"]
         case .auditLeaves: []
         case .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate:
@@ -72,6 +73,7 @@ extension Metric {
             .decisionSegments, .decisionUploads:
             ["result"]
         case .federationConfirmedTime: ["trust_domain"]
+        case .federationResponses: ["status"]
         case .keyServiceCallDuration: ["call"]
         case .keyServiceCalls: ["call", "result"]
         case .metricSeriesDropped: ["metric"]
@@ -134,9 +136,9 @@ extension Metric {
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
         case .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
-            .federationConfirmedTime, .federationFetches, .keyServiceCallDuration,
-            .keyServiceCalls, .proposals, .publicClosings,
-            .publicResponses,
+            .federationClosings, .federationConfirmedTime, .federationFetches,
+            .federationResponses, .keyServiceCallDuration, .keyServiceCalls, .proposals,
+            .publicClosings, .publicResponses,
             .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
             .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
             .rotationAgentsMissing, .serverHeld, .svidRenewals, .svidsIssued, .tokenRequests,
@@ -198,9 +200,11 @@ extension Metric {
             "Registration entries for which the workload's profile lets nothing be issued."
         case .authoritySVIDsNotReplaced:
             "Valid certificates under tainted authorities whose holder was issued no newer one."
+        case .federationClosings: "Connections of partners that ended, by reason."
         case .federationConfirmedTime:
             "When each partner's endpoint last served what is believed, in Unix time; 0: never."
         case .federationFetches: "Fetches of other trust domains' bundles, by result."
+        case .federationResponses: "Answers to partners at the bundle endpoint, by status."
         case .keyServiceCallDuration:
             "Time of a call of the key service, its wait for a place included, until it is verified."
         case .keyServiceCalls: "Calls of the key service, by result."

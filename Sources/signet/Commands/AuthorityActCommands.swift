@@ -133,9 +133,9 @@ struct AuthorityPrepareCommand: AsyncParsableCommand {
         commandName: "prepare",
         abstract: "Make and publish the next authority now.",
         discussion: """
-            It begins to sign by itself: when it is published for 30 s (with publicURL for \
-            publicHold) and every live agent has it, at the latest while the active one still has \
-            time for two SVIDs.
+            It begins to sign by itself: when it is published for 30 s (with publicURL or \
+            federationListen for publicHold) and every live agent has it, at the latest while the \
+            active one still has time for two SVIDs.
 
             Example: signet authority prepare
             """
@@ -159,8 +159,8 @@ struct AuthorityActivateCommand: AsyncParsableCommand {
         commandName: "activate",
         abstract: "Let the prepared authority sign now.",
         discussion: """
-            Without --now only if it is published for 30 s (with publicURL for publicHold) and every \
-            live agent has it, when it is about to do so by itself.
+            Without --now only if it is published for 30 s (with publicURL or federationListen for \
+            publicHold) and every live agent has it, when it is about to do so by itself.
 
             Example: signet authority activate 3f2a91c07bd4e815
             """

@@ -35,7 +35,8 @@ struct FederationScheduleTests {
         #expect(schedule.timerFired(now: Self.at(7)) == [Fetch(trustDomain: names[0], version: 2)])
     }
 
-    @Test func `the next one is by the hint, less up to a tenth, also after a failure`() throws {
+    @Test func `F-2 the next one is by the hint, less up to a tenth, also after a failure`() throws
+    {
         var schedule = FederationSchedule()
         schedule.documentsChanged(to: versions(1), now: .zero)
         var (random, now) = (random, Duration.zero)

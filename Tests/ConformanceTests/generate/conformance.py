@@ -15,7 +15,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 DOCUMENT = os.path.join(ROOT, "docs", "conformance.md")
-ROW = r"(?:ID|X|J|W|E|A|B)-\d+"
+ROW = r"(?:ID|X|J|W|E|A|B|F)-\d+"
 NAMED = re.compile(r"func `((?:%s )+)([^`]+)`" % ROW)
 RESULT = re.compile(r'^. Test "((?:%s )+[^"]+)" (?:with \d+ test cases )?(passed|failed) ' % ROW)
 

@@ -174,7 +174,7 @@ import X509
         )
     }
 
-    @Test func `X-14 an authority that signed for another domain's bundle is not borrowed`()
+    @Test func `X-14 F-3 an authority that signed for another domain's bundle is not borrowed`()
         async throws
     {
         let other = try TestAuthority.root("other.example") { $0.uris = [] }

@@ -10,7 +10,7 @@ import NodeSync
 import SPIFFE
 
 extension ServerLogic {
-    /// What `ServerCore.signServer` records of the server's own certificate.
+    /// What `ServerCore.signOwn` records of the server's own certificate.
     func recordOwn(
         _ certificate: PreparedCertificate,
         now: Date,
