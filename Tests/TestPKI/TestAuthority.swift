@@ -53,6 +53,32 @@ package struct TestAuthority: Sendable {
         )
     }
 
+    /// An authority whose key somebody else has.
+    ///
+    /// - Parameters:
+    ///   - trustDomain: A bare name.
+    ///   - pem: Its certificate.
+    ///   - pkcs8: Its key.
+    ///   - now: By what its leaves are dated.
+    /// - Returns: The authority with its key.
+    /// - Throws: If one of them cannot be read.
+    package static func stolen(
+        _ trustDomain: String,
+        pem: String,
+        pkcs8: [UInt8],
+        now: Date
+    ) throws -> TestAuthority {
+        let certificate = try Certificate(pemEncoded: pem)
+        return TestAuthority(
+            trustDomain: try TrustDomain(trustDomain),
+            der: try encoded(certificate),
+            certificate: certificate,
+            key: try P256.Signing.PrivateKey(derRepresentation: pkcs8),
+            intermediates: [],
+            now: now
+        )
+    }
+
     /// An authority under this one.
     package func intermediate(
         _ change: (inout TestProfile) -> Void = { _ in }
@@ -173,6 +199,14 @@ package struct TestLeaf: Sendable {
 
     /// DER of the leaf.
     package var der: [UInt8] { chain[0] }
+
+    /// The certificates to present as PEM.
+    package var chainPEM: String {
+        chain.map { PEMDocument(type: "CERTIFICATE", derBytes: $0).pemString + "\n" }.joined()
+    }
+
+    /// The key as PEM.
+    package var keyPEM: String { key.pemRepresentation }
 
     /// The leaf as a workload receives it.
     ///
