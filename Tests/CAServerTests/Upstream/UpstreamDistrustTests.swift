@@ -236,6 +236,20 @@ struct UpstreamDistrustTests {
         }
     }
 
+    @Test func `by a clock that is behind no root enters`() async throws {
+        try await withServer { server in
+            let (logic, now) = (server.core.logic, server.core.clock.wallTime)
+            let root = try TestAuthority.root("example.org").der
+            let refused = await refusal {
+                try await server.core.write { transaction in
+                    try logic.settleRoots([root], now: now - 3600, in: transaction)
+                }
+            }
+            #expect(refused?.reason == "clockBehind", "\(refused?.message ?? "")")
+            #expect(try await server.core.read { try $0.upstreams() }.isEmpty)
+        }
+    }
+
     @Test func `a tainted root that is configured no more is revoked by it`() async throws {
         try await withServer { server in
             let (logic, now) = (server.core.logic, server.core.clock.wallTime)
