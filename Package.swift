@@ -449,8 +449,9 @@ let package = Package(
             "SimulationTests",
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "Datastore",
-                "DurableFiles", "Issuance", "NodeAgent", "NodeSync", "PolicyDocuments", "SPIFFE",
-                "Telemetry", .asn1, .crypto, .logging, .x509,
+                "DurableFiles", "Issuance", "MTLSProxy", "NodeAgent", "NodeSync",
+                "PolicyDocuments", "Reactor", "SPIFFE", "Telemetry", .asn1, .crypto, .logging,
+                .x509,
             ]
         ),
         tests(

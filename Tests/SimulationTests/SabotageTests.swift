@@ -4,12 +4,9 @@ import Testing
 
 /// Every checker can fail: a world in which one promise is broken is found out.
 struct SabotageTests {
-    /// In this many worlds each sabotage must be found.
-    static let seeds: ClosedRange<UInt64> = 1...5
-
     @Test(.enabled(if: SimulationTests.chosen == nil), arguments: Sabotage.allCases)
     func `a broken promise is found out within a few seeds`(sabotage: Sabotage) async throws {
-        for seed in Self.seeds {
+        for seed in sabotage.seeds {
             let world = try World(seed: seed, sabotage: sabotage)
             do {
                 try await world.run()

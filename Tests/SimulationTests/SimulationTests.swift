@@ -11,7 +11,7 @@ import Testing
 struct SimulationTests {
     /// Seeds that once found something, and some that did not.
     static let saved: [UInt64] = [
-        1, 2, 3, 4, 5, 35_888_012, 719_131_417, 834_999_765, 1_790_950_739, 1_811_904_438,
+        1, 2, 3, 4, 5, 7, 8, 15, 35_888_012, 719_131_417, 834_999_765, 1_790_950_739, 1_811_904_438,
         1_851_629_726, 2_836_126_378, 3_081_678_529, 3_157_472_101, 3_668_324_505,
     ]
 
@@ -49,11 +49,12 @@ struct SimulationTests {
         try await run(seed, isTraced: Self.environment("SIGNET_SIMULATION_TRACE") != nil)
     }
 
-    @Test(.enabled(if: chosen == nil))
-    func `a seed makes the same world twice`() async throws {
+    /// One with storms alone, and one with everything that is tried.
+    @Test(.enabled(if: chosen == nil), arguments: [3, 7])
+    func `a seed makes the same world twice`(seed: UInt64) async throws {
         var traces: [[String]] = []
         for _ in 0..<2 {
-            let world = try World(seed: 3)
+            let world = try World(seed: seed)
             world.scheduler.keepsEverything = true
             try await world.run()
             traces.append(world.scheduler.lines)

@@ -123,11 +123,11 @@ extension ServerLogic {
     /// What a node's workloads and proxies hold, found before anything is done about it.
     package struct HeldCertificates: Sendable {
         /// To be refused one by one; no more than can be.
-        let intents: [IssuanceIntent]
+        package let intents: [IssuanceIntent]
         /// How many there are of these.
-        let count: Int
+        package let count: Int
         /// To be revoked as identities.
-        let identities: [String]
+        package let identities: [String]
     }
 
     /// Looks for what a node's workloads and proxies hold; nothing more is signed for it by then.
@@ -163,8 +163,8 @@ extension ServerLogic {
 
     /// What was refused of a part of what a node holds.
     package struct RevokedPart: Sendable {
-        var certificates: [RevokedCertificate] = []
-        var identities = 0
+        package internal(set) var certificates: [RevokedCertificate] = []
+        package internal(set) var identities = 0
         /// How many are revoked by now, of every node.
         var certificatesOnRecord = 0
         var identitiesOnRecord = 0

@@ -34,7 +34,26 @@ package struct RevocationListSnapshot: Sendable {
     let serials: [RevocationListPlan.RevokedSerial]
     let identities: [RevocationListPlan.RevokedHolder]
     /// Whether what is revoked was read; else nothing has changed.
-    let isWhole: Bool
+    package let isWhole: Bool
+
+    /// What the plan needs of the authorities.
+    ///
+    /// - Parameter keys: The IDs of those whose key for certificates can be used.
+    /// - Returns: All but those that are revoked.
+    package func listed(having keys: Set<String>) -> [ListedAuthority] {
+        members.compactMap { $0.listed(hasKey: keys.contains($0.authority.id)) }
+    }
+
+    /// Decides what is on which list, of a snapshot that is whole.
+    package func plan(having keys: Set<String>, now: Date) -> RevocationListPlan {
+        RevocationListPlan(
+            authorities: listed(having: keys),
+            serials: serials,
+            identities: identities,
+            places: places,
+            now: now
+        )
+    }
 }
 
 /// Certificate revocation lists, from what is on record to the row that agents are told of

@@ -103,7 +103,7 @@ package struct RevocationListService: Sendable {
         }
         var (signers, failing) = await signers(of: snapshot)
         if !snapshot.isWhole {
-            let members = snapshot.listed(with: signers)
+            let members = snapshot.listed(having: Set(signers.keys))
             // Of who could sign nothing when all was read, something may be left.
             let isAble = members.contains { $0.canSign(now: now) && memory.unable.contains($0.id) }
             guard isAble || RevocationListPlan.isDue(members, now: now) else {
@@ -116,13 +116,7 @@ package struct RevocationListService: Sendable {
         var signed: [SignedRevocationList] = []
         var plan: RevocationListPlan
         repeat {
-            plan = RevocationListPlan(
-                authorities: snapshot.listed(with: signers),
-                serials: snapshot.serials,
-                identities: snapshot.identities,
-                places: snapshot.places,
-                now: now
-            )
+            plan = snapshot.plan(having: Set(signers.keys), now: now)
             let failed = try await sign(plan, snapshot, with: signers, into: &signed)
             // A list that cannot be signed keeps its places: others are decided anew without it.
             for (id, reason) in failed { (signers[id], failing[id]) = (nil, reason) }
@@ -133,7 +127,8 @@ package struct RevocationListService: Sendable {
         memory.failing = failing
         memory.seen = snapshot.revision.number
         memory.unable = Set(
-            snapshot.listed(with: signers).filter { !$0.canSign(now: now) }.map(\.id)
+            snapshot.listed(having: Set(signers.keys))
+                .filter { !$0.canSign(now: now) }.map(\.id)
         )
         guard failing.isEmpty else { return .failed }
         return signed.isEmpty ? .idle : .signed
@@ -219,13 +214,6 @@ package struct RevocationListService: Sendable {
                 ]
             )
         }
-    }
-}
-
-extension RevocationListSnapshot {
-    /// What the plan needs of the authorities.
-    fileprivate func listed(with signers: [String: any Signer]) -> [ListedAuthority] {
-        members.compactMap { $0.listed(hasKey: signers[$0.id] != nil) }
     }
 }
 

@@ -119,7 +119,8 @@ extension AgentProcess {
                     entryID: item.key.entryID,
                     spiffeID: item.key.spiffeID.description,
                     csr: try drawn.certificateRequest(),
-                    variables: item.variables
+                    variables: item.variables,
+                    proxy: item.key.holder.proxy
                 )
             )
         }

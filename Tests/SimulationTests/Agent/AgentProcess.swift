@@ -27,6 +27,7 @@ final class AgentProcess {
     var subscribed: [SubscriberID: SimulatedWorkload] = [:]
     /// What each stream has shown last.
     var shown: [SubscriberID: WorkloadView] = [:]
+    var attached: AttachedProxy?
 
     var scheduler: Scheduler { machine.scheduler }
     var now: ClockReading { machine.clock.reading }
@@ -107,7 +108,13 @@ final class AgentProcess {
             identity.bundle = bundle
             try machine.write(identity.encoded(), to: .identity)
         case .wake(let subscribers):
-            for subscriber in subscribers { try await show(subscriber) }
+            for subscriber in subscribers {
+                if subscriber == attached?.subscriber {
+                    try await tellProxy()
+                } else {
+                    try await show(subscriber)
+                }
+            }
         }
     }
 

@@ -24,6 +24,8 @@ final class SimulatedAgent {
     let sabotage: Sabotage?
     var random: SeededGenerator
     private(set) var workloads: [SimulatedWorkload] = []
+    /// Nil in worlds without proxies.
+    var proxy: SimulatedProxy?
     private(set) var process: AgentProcess?
     /// Since when a process with an identity runs; nil while none does.
     private(set) var runsSince: Duration?
@@ -110,6 +112,7 @@ final class SimulatedAgent {
             return
         }
         for workload in workloads { workload.processStarted(on: self) }
+        proxy?.processStarted(on: self)
     }
 
     private func openDirectory() throws -> AgentDirectory {
@@ -155,6 +158,7 @@ final class SimulatedAgent {
         isJoining = false
         runsSince = nil
         for workload in workloads { workload.processEnded() }
+        proxy?.processEnded()
     }
 
     /// As if the admin had emptied the data directory to begin again with a new token.

@@ -11,8 +11,8 @@ import SPIFFE
 /// or loses connections, the wall clocks of the two differ by more than the backdate covers, or
 /// the server refuses to sign because its clock is behind its last signature. Then:
 ///
-/// 1. `recovery` after the end of the last disturbance, and of the last change of its entry, every
-///    workload that an entry means holds a valid SVID.
+/// 1. `recovery` after the end of the last disturbance, of the last change of its entry and of the
+///    last revocation of its identity, every workload that an entry means holds a valid SVID.
 /// 2. A workload that holds an SVID of lifetime T keeps a valid one through every disturbance
 ///    shorter than 0.45 T - `recovery`, because it is renewed at 55 % of its life at the latest.
 ///    So a disturbance of length d leaves it without identity for at most
@@ -96,7 +96,12 @@ struct AvailabilityChecker {
             try checkLoss(of: lost, want, uid, wants, agent, world)
         }
         guard let calmSince else { return }
-        let begin = max(calmSince, wants, world.ledger.changedAt[uid] ?? .zero)
+        let begin = max(
+            calmSince,
+            wants,
+            world.ledger.changedAt[uid] ?? .zero,
+            world.ledger.refusals.freeAt[id] ?? .zero
+        )
         var allowance = Self.recovery
         if let refused = world.ledger.refusedAt["\(agent.name) \(uid)"] {
             allowance = max(allowance, refused + Self.refusedRecovery - begin)
@@ -120,6 +125,7 @@ struct AvailabilityChecker {
         _ agent: SimulatedAgent,
         _ world: World
     ) throws {
+        guard world.ledger.refusals.refusal(of: svid.serial) == nil else { return }
         let now = world.scheduler.now
         let lifetime = svid.notAfter.timeIntervalSince(svid.issuedAt)
         let issued = now - .seconds(lifetime)

@@ -35,6 +35,7 @@ struct DurabilityChecker {
                 uniqueKeysWithValues: documents.map { ($0.uid, $0.resourceVersion) }
             )
             let expected = ledger.current.entries.mapValues(\.revision)
+                .merging(ledger.documents) { $1 }
             try require(found == expected, "documents are \(found) and not \(expected)")
             for (uid, fact) in ledger.current.entries {
                 let entry = try transaction.entry(id: uid)
@@ -80,6 +81,13 @@ struct DurabilityChecker {
             // A tainted one is tainted or, after its last SVID, revoked; it is never forgotten here.
             let distrusted = Set(try transaction.distrustedAuthorities().map(\.id))
             try require(distrusted == Set(ledger.taintedAt.keys), "distrusted are \(distrusted)")
+            for authorityID in authorities {
+                let list = try transaction.revocationList(of: authorityID)
+                try require(
+                    list?.der == ledger.list(of: authorityID)?.der,
+                    "the revocation list of authority \(authorityID.prefix(8)) is another"
+                )
+            }
             for fact in ledger.issuedInOrder.suffix(50)
             where fact.notAfter > world.latestWall {
                 let intent = try transaction.intent(serial: fact.serial)

@@ -34,6 +34,7 @@ struct IssuedFact: Hashable, Sendable {
     let spiffeID: String
     let entryID: String?
     let node: String
+    let notBefore: Date
     let notAfter: Date
     let authorityID: String
     let tbsSHA256: [UInt8]
@@ -96,6 +97,12 @@ final class Ledger {
     private(set) var removedBy: [String: UInt64] = [:]
     /// When a node was told no for an entry: agents ask again later.
     private(set) var refusedAt: [String: Duration] = [:]
+    /// The versions of documents that are no entries, by uid.
+    private(set) var documents: [String: UInt64] = [:]
+    private(set) var refusals = RefusalRecord()
+    /// In the order of their commits.
+    private(set) var lists: [ListFact] = []
+    private var newestLists: [String: Int] = [:]
 
     var current: State { history[number] ?? State() }
 
@@ -126,6 +133,11 @@ final class Ledger {
         record(state, number)
         changedAt[uid] = now
         removedBy[uid] = number
+    }
+
+    func wrote(document uid: String, _ version: UInt64) {
+        documents[uid] = version
+        record(current, version)
     }
 
     func published(_ authority: AuthorityFact) {
@@ -204,5 +216,44 @@ final class Ledger {
 
     func refused(node: String, entry: String, at now: Duration) {
         refusedAt["\(node) \(entry)"] = now
+    }
+
+    // MARK: - Revocations
+
+    /// One certificate is refused.
+    func revoked(serial: [UInt8], number: UInt64, at now: Duration) {
+        record(current, number)
+        // One of an act after which the server crashed was given to nobody.
+        guard let fact = issued[serial] else { return }
+        refusals.revoked(fact, at: now)
+    }
+
+    /// What was issued for an identity before a moment is refused.
+    func revoked(
+        identity: String,
+        before moment: Date,
+        number: UInt64,
+        at now: Duration,
+        wall: Date
+    ) {
+        record(current, number)
+        refusals.revoked(
+            identity: identity,
+            before: moment,
+            of: issuedInOrder,
+            at: now,
+            wall: wall
+        )
+    }
+
+    func listed(_ list: ListFact, number: UInt64) {
+        record(current, number)
+        newestLists[list.authorityID] = lists.count
+        lists.append(list)
+    }
+
+    /// The newest list of an authority.
+    func list(of authorityID: String) -> ListFact? {
+        newestLists[authorityID].map { lists[$0] }
     }
 }

@@ -48,10 +48,18 @@ struct EntryPlan: Hashable, Sendable {
 
 /// What `DocumentsService` and `AdministrationService` do for the admin at the server's socket.
 extension ServerProcess {
-    func apply(_ plans: [EntryPlan], deleting names: [String] = []) throws {
+    /// Applies entries, and documents of other kinds as their texts.
+    func apply(
+        _ plans: [EntryPlan],
+        and others: [String] = [],
+        deleting names: [String] = []
+    ) throws {
         var order = DocumentOrder()
         for plan in plans {
             order.documents += try Document.parse(Array(plan.text.utf8), file: plan.name)
+        }
+        for text in others {
+            order.documents += try Document.parse(Array(text.utf8), file: "others")
         }
         order.deletions = names.map(EntryPlan.key)
         let carried = order
@@ -66,7 +74,7 @@ extension ServerProcess {
     }
 
     /// What the admin may do, whatever roles there are.
-    private var standing: AdminStanding {
+    var standing: AdminStanding {
         AdminStanding(
             actor: Self.admin,
             access: AdminAccess(roles: [], bindings: [.builtInAdmins(Self.admins)]),
@@ -76,6 +84,12 @@ extension ServerProcess {
 
     private func note(_ result: DocumentResult, _ plans: [EntryPlan]) {
         for outcome in result.outcomes {
+            guard outcome.key.kind == DocumentKind.registrationEntry.rawValue else {
+                if outcome.action != .unchanged {
+                    ledger.wrote(document: outcome.uid, outcome.resourceVersion)
+                }
+                continue
+            }
             switch outcome.action {
             case .unchanged: break
             case .deleted:
@@ -120,7 +134,7 @@ extension ServerProcess {
 
     func change(_ change: ServerLogic.StandingChange, of name: String) throws {
         let (logic, standing, ledger) = (logic, standing, ledger)
-        try write(
+        let node = try write(
             isDroppable: true,
             claiming: { _ in
                 switch change {
@@ -140,6 +154,10 @@ extension ServerProcess {
         }
         if change != .unban {
             perform(publisher.removed(AgentName(name), now: clock.bootTime))
+        }
+        // By a clock that is wrong, what was revoked might be forgotten too early.
+        if machine.trials.revocations, change != .unban, clock.error == .zero {
+            try revokeHeld(by: node)
         }
     }
 }

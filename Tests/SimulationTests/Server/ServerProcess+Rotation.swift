@@ -88,9 +88,11 @@ extension ServerProcess {
         try await rotationTick()
     }
 
-    private func destroyUnneededKeys() throws {
+    func destroyUnneededKeys() throws {
         let now = clock.wallTime
-        try keys.sweep(keeping: AuthorityKey.kept(of: try records(), ended: [], now: now))
+        let lists = try datastore.readNow { try $0.revocationLists() }
+        let ended = Set(lists.filter(\.isLast).map(\.authorityID))
+        try keys.sweep(keeping: AuthorityKey.kept(of: try records(), ended: ended, now: now))
     }
 
     private func perform(
@@ -148,6 +150,7 @@ extension ServerProcess {
         let list = try ServerLogic.firstList(of: authority, signedWith: signer, now: now)
         let (logic, ledger, instant) = (logic, ledger, scheduler.now)
         return try write(claiming: { published, number in
+            ledger.listed(ListFact(list), number: number)
             ledger.published(
                 AuthorityFact(
                     id: published.id,

@@ -112,6 +112,7 @@ extension ServerProcess {
             try SyncContent.committed(after: last, in: transaction)
         }
         guard revision.number > last else { return }
+        if changes.contains(where: \.concernsLists) { listsMayChange() }
         for change in changes {
             perform(
                 publisher.committed(

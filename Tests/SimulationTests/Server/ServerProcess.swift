@@ -56,6 +56,9 @@ final class ServerProcess {
     var ownChain: [[UInt8]] = []
     private(set) var ownAuthorityID: String?
     var ownRenewAt: Date?
+    /// Nil in worlds without revocations.
+    var lists: ListMemory?
+    let listTimer: VirtualTimer
     let publisherTimer: VirtualTimer
     let rotationTimer: VirtualTimer
 
@@ -70,6 +73,7 @@ final class ServerProcess {
     init(_ machine: SimulatedServer) throws {
         self.machine = machine
         random = machine.scheduler.random.fork()
+        listTimer = VirtualTimer(machine.scheduler, "server lists")
         publisherTimer = VirtualTimer(machine.scheduler, "server publisher timer")
         rotationTimer = VirtualTimer(machine.scheduler, "server rotation")
         try DurableFile.makeDirectory(machine.directory, mode: 0o700)
@@ -145,6 +149,7 @@ final class ServerProcess {
             )
         }
         try renewOwn()
+        try startLists()
         try await rotationTick()
         planOwnRenewal()
         planMaintenance()
@@ -153,6 +158,7 @@ final class ServerProcess {
 
     func stop() {
         isStopped = true
+        listTimer.cancel()
         publisherTimer.cancel()
         rotationTimer.cancel()
     }
@@ -344,6 +350,7 @@ final class ServerProcess {
                     spiffeID: prepared.id.description,
                     entryID: prepared.entry?.id,
                     node: node,
+                    notBefore: prepared.notBefore,
                     notAfter: prepared.notAfter,
                     authorityID: prepared.authorityID,
                     tbsSHA256: prepared.tbsSHA256,

@@ -20,6 +20,7 @@ final class SimulatedServer {
     let lifetimes: SVIDLifetimes
     let hold: Duration
     let sabotage: Sabotage?
+    let trials: Trials
     let directory: String
     private(set) var running: ServerProcess?
     /// Since when the process serves; nil while it does not.
@@ -46,6 +47,7 @@ final class SimulatedServer {
         self.lifetimes = lifetimes
         self.hold = hold
         self.sabotage = sabotage
+        trials = Trials(seed: scheduler.seed)
         self.directory = directory
         clock = SimulatedClock(
             scheduler.time,

@@ -4,6 +4,8 @@
 enum Sabotage: String, CaseIterable, Sendable {
     /// The server takes what it sent for what the agent has.
     case earlyAcknowledgement
+    /// Proxies take nothing of what their agents tell them after the first word.
+    case deafProxy
     /// A commit is answered but not made.
     case droppedWrite
     /// The server shows an audit log that does not continue its past.
@@ -22,12 +24,15 @@ enum Sabotage: String, CaseIterable, Sendable {
     case repeatedSigning
     /// One agent gets no SVIDs, and its network is said to be well.
     case silence
+    /// The server signs no revocation list but the first of each authority.
+    case staleLists
     /// The server signs what has changed since it looked.
     case uncheckedCommit
 
     /// The rules of which at least one must be found broken.
     var broken: Set<Rule> {
         switch self {
+        case .deafProxy, .staleLists: [.revocation]
         case .droppedWrite: [.durability, .revisions, .issuance]
         case .earlyAcknowledgement: [.revisions, .rotation]
         case .forgottenLeaf: [.audit]
@@ -37,6 +42,15 @@ enum Sabotage: String, CaseIterable, Sendable {
         case .lostRemoval: [.revisions, .issuance]
         case .silence: [.availability]
         case .repeatedSigning, .uncheckedCommit: [.issuance]
+        }
+    }
+
+    /// In one of these worlds it must be found.
+    var seeds: [UInt64] {
+        switch self {
+        // Worlds with revocations.
+        case .deafProxy, .staleLists: [7, 8, 15, 16]
+        default: Array(1...5)
         }
     }
 }

@@ -22,6 +22,7 @@ extension World {
     func begin() async throws {
         try await server.start()
         for _ in 0..<settings.entryNameCount { try applyEntry() }
+        if trials.proxies { try applyProxy() }
         for agent in agents {
             plan(.milliseconds(100), "admin makes a token for \(agent.name)") { [self] in
                 try await giveToken(to: agent)
@@ -34,8 +35,8 @@ extension World {
         }
         planAdmin()
         planRejoining()
-        // In some worlds only, and without a draw: the others stay what they were.
-        if scheduler.seed % 3 == 1 { planTaints() }
+        if trials.taints { planTaints() }
+        if trials.revocations { planRevocations() }
         planWeather()
         if let last = agents.last {
             plan(settings.deathAt, "\(last.name) dies for ever") { last.die() }
@@ -90,6 +91,35 @@ extension World {
         }
     }
 
+    private func applyProxy() throws {
+        let entry = SimulatedProxy.entry(ttlSeconds: Int(settings.lifetimes.workloadMax.seconds))
+        try administer { try $0.apply([entry], and: [SimulatedProxy.document]) }
+    }
+
+    private func planRevocations() {
+        plan(random.duration(60...500), "admin revokes") { [self] in
+            try revokeSomething()
+            planRevocations()
+        }
+    }
+
+    private func revokeSomething() throws {
+        let wall = server.clock.wallTime
+        // By a clock that is wrong, what was revoked might be forgotten too early.
+        guard server.clock.error == .zero,
+            let fact = pick(
+                ledger.issuedInOrder.suffix(200).filter { $0.entryID != nil && $0.notAfter > wall }
+            )
+        else { return }
+        switch Int.random(in: 0..<4, using: &random) {
+        case 0: try administer { try $0.revoke(identity: fact.spiffeID, seconds: 0) }
+        case 1:
+            let seconds = UInt32.random(in: 30...600, using: &random)
+            try administer { try $0.revoke(identity: fact.spiffeID, seconds: seconds) }
+        default: try administer { try $0.revoke(serial: fact.serial) }
+        }
+    }
+
     private func applyEntry() throws {
         let name = "entry-\(Int.random(in: 0..<settings.entryNameCount, using: &random))"
         let app = Int.random(in: 0..<4, using: &random)
@@ -118,7 +148,8 @@ extension World {
     }
 
     private func deleteEntry() throws {
-        let names = ledger.current.entries.values.map(\.name).sorted()
+        let names = ledger.current.entries.values.map(\.name)
+            .filter { $0.hasPrefix("entry-") }.sorted()
         guard names.count > 2, let name = pick(names) else { return }
         try administer { try $0.apply([], deleting: [name]) }
     }

@@ -10,6 +10,7 @@ import SPIFFE
 final class World {
     let scheduler: Scheduler
     let settings: Settings
+    let trials: Trials
     let ledger = Ledger()
     let server: SimulatedServer
     let network: Network
@@ -31,12 +32,14 @@ final class World {
     private var durability = DurabilityChecker()
     private var issuance = IssuanceChecker()
     private var revisions = RevisionChecker()
+    private var revocation = RevocationChecker()
     private var rotation = RotationChecker()
     private let directory: String
 
     init(seed: UInt64, sabotage: Sabotage? = nil) throws {
         scheduler = Scheduler(seed: seed)
         settings = try Settings(seed: seed, using: &scheduler.random)
+        trials = Trials(seed: seed)
         self.sabotage = sabotage
         directory = Self.newDirectory()
         server = SimulatedServer(
@@ -69,6 +72,7 @@ final class World {
                     )
                 )
             }
+            if trials.proxies { agent.proxy = try SimulatedProxy() }
             agents.append(agent)
         }
         if sabotage == .silence { network.silenced = agents[0].name }
@@ -114,6 +118,7 @@ final class World {
         try issuance.check(self)
         try audit.check(self)
         try revisions.check(self)
+        try revocation.check(self)
         try durability.check(self)
         try await rotation.check(self)
         try authorities.check(self)
@@ -125,6 +130,8 @@ final class World {
         "\(scheduler.stepCount) events, \(ledger.issuedInOrder.count) certificates, "
             + "revision \(ledger.number), \(rotation.rotationCount) rotations, "
             + "\(authorities.judged.count) taints, "
+            + "\(ledger.refusals.all.count) certificates revoked, \(revocation.judgedCount) judged, "
+            + "\(ledger.lists.count) lists, "
             + "at most \(issuance.mostValid) valid at once for one holder, "
             + "\(server.crashCount) server crashes, \(lockoutCount) lockouts, longest recovery "
             + "\(availability.longestRecovery.inSeconds) s"

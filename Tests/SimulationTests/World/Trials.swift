@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What is tried in a world beside storms and admins that write entries.
+///
+/// It follows from the seed alone, without a draw: so a world in which something was found once
+/// stays what it was when another trial comes to be.
+struct Trials: Sendable {
+    /// Certificates, identities and what banned nodes hold are revoked, and lists are signed.
+    let revocations: Bool
+    /// Authorities that have retired are tainted.
+    let taints: Bool
+
+    init(seed: UInt64) {
+        revocations = [0, 7].contains(seed % 8)
+        taints = seed % 3 == 1
+    }
+
+    /// Whether each node has a proxy.
+    var proxies: Bool { revocations }
+}
