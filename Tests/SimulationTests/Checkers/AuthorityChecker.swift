@@ -46,6 +46,8 @@ struct AuthorityChecker {
         _ agent: SimulatedAgent,
         _ world: World
     ) throws {
+        // While a revocation lasts nothing replaces what a workload keeps.
+        guard world.ledger.refusals.refusal(of: svid.serial) == nil else { return }
         // After the server said no it is asked again only later.
         let refused = world.ledger.refusedAt["\(agent.name) \(svid.entryID)"]
         if let refused, world.scheduler.now - refused < AvailabilityChecker.refusedRecovery {
