@@ -450,8 +450,8 @@ let package = Package(
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "Datastore",
                 "DurableFiles", "Issuance", "MTLSProxy", "NodeAgent", "NodeSync",
-                "PolicyDocuments", "Reactor", "SPIFFE", "Telemetry", .asn1, .crypto, .logging,
-                .x509,
+                "PolicyDocuments", "Reactor", "SPIFFE", "Telemetry", "TestPKI", .asn1, .crypto,
+                .logging, .x509,
             ]
         ),
         tests(

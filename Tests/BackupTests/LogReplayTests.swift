@@ -82,7 +82,7 @@ struct LogReplayTests {
         let root = URL(filePath: #filePath).deletingLastPathComponent()
             .deletingLastPathComponent().deletingLastPathComponent()
         let text = try String(contentsOf: root.appending(path: "docs/audit.md"), encoding: .utf8)
-        return text.split(separator: "\n").filter { $0.hasPrefix("{\"actor\"") }
+        return text.split(separator: "\n").filter { $0.hasPrefix("{\"act") }
             .map { Array($0.utf8) }
     }
 

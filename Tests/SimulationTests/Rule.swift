@@ -15,6 +15,14 @@ enum Rule: String, CaseIterable, Sendable {
     /// `DurabilityChecker`. What the server said is done is in its database after every crash, and
     /// nothing else is: documents, entries, nodes, tokens, authorities, their lists, intents.
     case durability
+    /// `FederationChecker`. The server believes of a partner only what that once published, while there
+    /// is a document for it, and nothing older than what it believed by the same document. An agent
+    /// tells its proxy of partners what its revision says. No proxy admits a chain by an authority
+    /// that is not in the bundle of the chain's own trust domain. `taking` after its endpoint has begun
+    /// to serve the newest bundle, that one is believed, and by the proxies of settled agents
+    /// `promptness` later, as is every other change; what was not confirmed for `staleAfter` is
+    /// believed by nobody.
+    case federation
     /// `IssuanceChecker`. What is signed was allowed when it was: node and entry say so, it lives no
     /// longer than they say, its identity is not revoked. No serial is used twice, no holder has more
     /// certificates than renewals make. An agent shows a workload what its revision grants, and

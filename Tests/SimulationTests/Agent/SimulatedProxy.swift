@@ -23,6 +23,8 @@ final class SimulatedProxy {
     /// What is in force; nil before the first word.
     private(set) var trust: ProxyTrust?
     private var subscriber: SubscriberID?
+    /// For each trust domain a verifier of the authorities that were in force last.
+    private var verifiers: [TrustDomain: (authorities: [[UInt8]], verifier: PeerVerifier)] = [:]
 
     init() throws {
         selectors = [try Selector(Self.user)]
@@ -30,14 +32,15 @@ final class SimulatedProxy {
     }
 
     /// The entry of every node's proxy.
-    static func entry(ttlSeconds: Int) -> EntryPlan {
+    static func entry(ttlSeconds: Int, federatesWith partners: [TrustDomain]) -> EntryPlan {
         EntryPlan(
             name: "door",
             spiffeID: identity,
             nodeSelectors: ["zone:\(SimulatedAgent.zone)"],
             workloadSelectors: [user],
             ttlSeconds: ttlSeconds,
-            expires: nil
+            expires: nil,
+            federatesWith: partners
         )
     }
 
@@ -93,6 +96,30 @@ final class SimulatedProxy {
         if agent.sabotage == .deafProxy, trust != nil { return }
         guard let new = ProxyTrust(told, in: ownTrustDomain) else { return }
         trust = gate.received(new)
+    }
+}
+
+extension SimulatedProxy {
+    /// The authorities by which a peer of a trust domain is verified; nil if none of it is believed.
+    func authorities(of trustDomain: TrustDomain) -> [[UInt8]]? {
+        guard let trust, let identity = try? SPIFFEID(Self.identity) else { return nil }
+        let isBelieved =
+            trustDomain == trust.trustDomain
+            || trust.federations[identity]?.contains(trustDomain) == true
+        return isBelieved ? trust.bundles[trustDomain]?.x509Authorities : nil
+    }
+
+    /// Whether a chain verifies with the bundle of a trust domain, as in a handshake.
+    func verifies(_ chain: [[UInt8]], of trustDomain: TrustDomain, now: Date) async -> Bool {
+        guard let authorities = authorities(of: trustDomain),
+            let bundle = trust?.bundles[trustDomain]
+        else { return false }
+        let known = verifiers[trustDomain].flatMap {
+            $0.authorities == authorities ? $0.verifier : nil
+        }
+        let verifier = known ?? PeerVerifier(bundles: [trustDomain: bundle])
+        verifiers[trustDomain] = (authorities, verifier)
+        return (try? await verifier.verify(chain: chain, now: now)) != nil
     }
 }
 

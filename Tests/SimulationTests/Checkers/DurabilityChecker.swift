@@ -78,6 +78,13 @@ struct DurabilityChecker {
                 authorities == ledger.current.authorities,
                 "the authorities are \(authorities)"
             )
+            for record in try transaction.federatedBundles() {
+                let fact = PartnerFact(record, at: .zero)
+                try require(
+                    fact.authorities == ledger.current.partners[record.trustDomain] ?? [],
+                    "what is believed of \(record.trustDomain) is another"
+                )
+            }
             // A tainted one is tainted or, after its last SVID, revoked; it is never forgotten here.
             let distrusted = Set(try transaction.distrustedAuthorities().map(\.id))
             try require(distrusted == Set(ledger.taintedAt.keys), "distrusted are \(distrusted)")

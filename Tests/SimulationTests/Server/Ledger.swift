@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import SPIFFE
 
 /// A registration entry as the admin wrote it, and what the server said it became.
 struct EntryFact: Hashable, Sendable {
@@ -51,6 +52,23 @@ struct AuthorityFact: Hashable, Sendable {
     let bundleNumber: UInt64
 }
 
+/// A partner's bundle as the server said that it believes it.
+struct PartnerFact: Hashable, Sendable {
+    let trustDomain: TrustDomain
+    /// Of the FederatedTrustDomain, with which what was fetched comes and goes.
+    let documentUID: String
+    let sequence: UInt64?
+    let authorities: Set<[UInt8]>
+    let at: Duration
+}
+
+/// A partner of whom there is a document.
+struct PartnerStanding: Sendable {
+    let since: Duration
+    /// When its endpoint last served what is believed.
+    var confirmedAt: Duration?
+}
+
 /// Everything that the server has claimed, kept apart from it: what checkers compare with.
 ///
 /// It is written when the server says that something is committed, from what was asked for and
@@ -60,6 +78,8 @@ final class Ledger {
     struct State {
         var entries: [String: EntryFact] = [:]
         var authorities: Set<String> = []
+        /// The authorities of each partner that agents are told of.
+        var partners: [TrustDomain: Set<[UInt8]>] = [:]
     }
 
     struct TokenFact {
@@ -103,6 +123,13 @@ final class Ledger {
     /// In the order of their commits.
     private(set) var lists: [ListFact] = []
     private var newestLists: [String: Int] = [:]
+    /// What was believed of partners, or confirmed, in this order.
+    private(set) var beliefs: [PartnerFact] = []
+    private(set) var partners: [TrustDomain: PartnerStanding] = [:]
+    /// When agents were last told something else of a partner.
+    private(set) var partnersChangedAt: [TrustDomain: Duration] = [:]
+    /// Bundles that an endpoint served and that a rule refuses.
+    private(set) var refusedBundleCount = 0
 
     var current: State { history[number] ?? State() }
 
@@ -256,4 +283,40 @@ final class Ledger {
     func list(of authorityID: String) -> ListFact? {
         newestLists[authorityID].map { lists[$0] }
     }
+
+    // MARK: - Partners
+
+    /// A FederatedTrustDomain is there since then.
+    func federates(with trustDomain: TrustDomain, at now: Duration) {
+        partners[trustDomain] = PartnerStanding(since: now)
+    }
+
+    func parted(from trustDomain: TrustDomain) { partners[trustDomain] = nil }
+
+    func deleted(document uid: String, _ number: UInt64) {
+        documents[uid] = nil
+        record(current, number)
+    }
+
+    /// What was fetched is believed, anew or still.
+    func believed(_ fact: PartnerFact, number: UInt64) {
+        var state = current
+        if state.partners[fact.trustDomain] != fact.authorities {
+            partnersChangedAt[fact.trustDomain] = fact.at
+        }
+        state.partners[fact.trustDomain] = fact.authorities
+        record(state, number)
+        partners[fact.trustDomain]?.confirmedAt = fact.at
+        beliefs.append(fact)
+    }
+
+    /// Nothing is believed of a partner.
+    func disbelieved(_ trustDomain: TrustDomain, number: UInt64, at now: Duration) {
+        var state = current
+        state.partners[trustDomain] = nil
+        record(state, number)
+        partnersChangedAt[trustDomain] = now
+    }
+
+    func refusedBundle() { refusedBundleCount += 1 }
 }

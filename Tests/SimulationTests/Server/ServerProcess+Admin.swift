@@ -17,6 +17,7 @@ struct EntryPlan: Hashable, Sendable {
     let workloadSelectors: Set<String>
     let ttlSeconds: Int
     let expires: Date?
+    var federatesWith: [TrustDomain] = []
 
     /// The document, as a person would write it.
     var text: String {
@@ -24,6 +25,8 @@ struct EntryPlan: Hashable, Sendable {
             "[" + values.sorted().map { "\"\($0)\"" }.joined(separator: ", ") + "]"
         }
         let end = expires.map { ", expires: \"\($0.ISO8601Format())\"" } ?? ""
+        let names = list(Set(federatesWith.map(\.name)))
+        let others = federatesWith.isEmpty ? "" : "\n  federatesWith: \(names)"
         return """
             apiVersion: core.signet/v1alpha1
             kind: RegistrationEntry
@@ -32,7 +35,7 @@ struct EntryPlan: Hashable, Sendable {
               spiffeID: "\(spiffeID)"
               nodeSelectors: \(list(nodeSelectors))
               workloadSelectors: \(list(workloadSelectors))
-              x509SVIDTTL: \(ttlSeconds)s
+              x509SVIDTTL: \(ttlSeconds)s\(others)
             """
     }
 

@@ -59,6 +59,9 @@ final class ServerProcess {
     /// Nil in worlds without revocations.
     var lists: ListMemory?
     let listTimer: VirtualTimer
+    /// Nil in worlds without partners.
+    var federation: FederationMemory?
+    let federationTimer: VirtualTimer
     let publisherTimer: VirtualTimer
     let rotationTimer: VirtualTimer
 
@@ -74,6 +77,7 @@ final class ServerProcess {
         self.machine = machine
         random = machine.scheduler.random.fork()
         listTimer = VirtualTimer(machine.scheduler, "server lists")
+        federationTimer = VirtualTimer(machine.scheduler, "server federation")
         publisherTimer = VirtualTimer(machine.scheduler, "server publisher timer")
         rotationTimer = VirtualTimer(machine.scheduler, "server rotation")
         try DurableFile.makeDirectory(machine.directory, mode: 0o700)
@@ -150,6 +154,7 @@ final class ServerProcess {
         }
         try renewOwn()
         try startLists()
+        startFederation()
         try await rotationTick()
         planOwnRenewal()
         planMaintenance()
@@ -159,6 +164,7 @@ final class ServerProcess {
     func stop() {
         isStopped = true
         listTimer.cancel()
+        federationTimer.cancel()
         publisherTimer.cancel()
         rotationTimer.cancel()
     }

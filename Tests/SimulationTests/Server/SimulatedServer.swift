@@ -21,6 +21,8 @@ final class SimulatedServer {
     let hold: Duration
     let sabotage: Sabotage?
     let trials: Trials
+    /// Whose bundle endpoints it can reach.
+    var partners: [SimulatedPartner] = []
     let directory: String
     private(set) var running: ServerProcess?
     /// Since when the process serves; nil while it does not.

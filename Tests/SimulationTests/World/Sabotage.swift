@@ -4,6 +4,8 @@
 enum Sabotage: String, CaseIterable, Sendable {
     /// The server takes what it sent for what the agent has.
     case earlyAcknowledgement
+    /// The server takes whatever bundle a partner's endpoint serves.
+    case believedRollback
     /// Proxies take nothing of what their agents tell them after the first word.
     case deafProxy
     /// A commit is answered but not made.
@@ -32,7 +34,9 @@ enum Sabotage: String, CaseIterable, Sendable {
     /// The rules of which at least one must be found broken.
     var broken: Set<Rule> {
         switch self {
-        case .deafProxy, .staleLists: [.revocation]
+        case .believedRollback: [.federation]
+        case .deafProxy: [.federation, .revocation]
+        case .staleLists: [.revocation]
         case .droppedWrite: [.durability, .revisions, .issuance]
         case .earlyAcknowledgement: [.revisions, .rotation]
         case .forgottenLeaf: [.audit]
@@ -48,6 +52,8 @@ enum Sabotage: String, CaseIterable, Sendable {
     /// In one of these worlds it must be found.
     var seeds: [UInt64] {
         switch self {
+        // Worlds with partners.
+        case .believedRollback: [7, 9, 20, 22, 31]
         // Worlds with revocations.
         case .deafProxy, .staleLists: [7, 8, 15, 16]
         default: Array(1...5)

@@ -15,7 +15,7 @@ extension World {
         set { scheduler.random = newValue }
     }
 
-    private func pick<Element>(_ elements: [Element]) -> Element? {
+    func pick<Element>(_ elements: [Element]) -> Element? {
         elements.randomElement(using: &random)
     }
 
@@ -37,13 +37,14 @@ extension World {
         planRejoining()
         if trials.taints { planTaints() }
         if trials.revocations { planRevocations() }
+        if trials.partners { planPartners() }
         planWeather()
         if let last = agents.last {
             plan(settings.deathAt, "\(last.name) dies for ever") { last.die() }
         }
     }
 
-    private func plan(
+    func plan(
         _ delay: Duration,
         _ label: String,
         _ action: @escaping () async throws -> Void
@@ -52,7 +53,7 @@ extension World {
     }
 
     /// Does something with the server, if it is there; refusals are part of life.
-    private func administer(_ action: (ServerProcess) throws -> Void) throws {
+    func administer(_ action: (ServerProcess) throws -> Void) throws {
         guard server.servesSince != nil, let running = server.running else { return }
         do {
             try action(running)
@@ -92,7 +93,10 @@ extension World {
     }
 
     private func applyProxy() throws {
-        let entry = SimulatedProxy.entry(ttlSeconds: Int(settings.lifetimes.workloadMax.seconds))
+        let entry = SimulatedProxy.entry(
+            ttlSeconds: Int(settings.lifetimes.workloadMax.seconds),
+            federatesWith: partners.map(\.trustDomain)
+        )
         try administer { try $0.apply([entry], and: [SimulatedProxy.document]) }
     }
 

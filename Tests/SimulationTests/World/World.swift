@@ -16,6 +16,7 @@ final class World {
     let network: Network
     let sabotage: Sabotage?
     var agents: [SimulatedAgent] = []
+    private(set) var partners: [SimulatedPartner] = []
     var entryNumber = 0
     /// What is wrong in the world now, by agent; nobody's name is the server's.
     var isStormy = false
@@ -30,6 +31,7 @@ final class World {
     private var authorities = AuthorityChecker()
     private var availability = AvailabilityChecker()
     private var durability = DurabilityChecker()
+    private var federation = FederationChecker()
     private var issuance = IssuanceChecker()
     private var revisions = RevisionChecker()
     private var revocation = RevocationChecker()
@@ -75,7 +77,18 @@ final class World {
             if trials.proxies { agent.proxy = try SimulatedProxy() }
             agents.append(agent)
         }
+        if trials.partners { try addPartners() }
         if sabotage == .silence { network.silenced = agents[0].name }
+    }
+
+    private func addPartners() throws {
+        let own = try TrustDomain(ServerProcess.trustDomainName)
+        let names = ["east", "west"]
+        for name in names {
+            let others = try names.filter { $0 != name }.map(SimulatedPartner.trustDomain)
+            partners.append(try SimulatedPartner(scheduler, name, others: [own] + others))
+        }
+        server.partners = partners
     }
 
     /// Memory that looks like a disk where there is any: nothing here is about power cuts.
@@ -119,6 +132,7 @@ final class World {
         try audit.check(self)
         try revisions.check(self)
         try revocation.check(self)
+        try await federation.check(self)
         try durability.check(self)
         try await rotation.check(self)
         try authorities.check(self)
@@ -132,6 +146,7 @@ final class World {
             + "\(authorities.judged.count) taints, "
             + "\(ledger.refusals.all.count) certificates revoked, \(revocation.judgedCount) judged, "
             + "\(ledger.lists.count) lists, "
+            + "\(ledger.beliefs.count) bundles of partners, \(ledger.refusedBundleCount) refused, "
             + "at most \(issuance.mostValid) valid at once for one holder, "
             + "\(server.crashCount) server crashes, \(lockoutCount) lockouts, longest recovery "
             + "\(availability.longestRecovery.inSeconds) s"
