@@ -27,12 +27,17 @@ struct FederationChecker {
         let authorities: Set<[UInt8]>
     }
 
+    private struct Seen {
+        weak var process: AgentProcess?
+        let revision: Revision
+    }
+
     private var nextAt = Duration.zero
     private var beliefsSeen = 0
     /// What is remembered of each document.
     private var sequences: [String: UInt64] = [:]
-    /// What was looked at, by agent.
-    private var turns: [String: Int] = [:]
+    /// What was looked at, by agent: what is told of partners changes with the revision alone.
+    private var seen: [String: Seen] = [:]
     /// Whether a leaf verifies with some authorities.
     private var verified: [Verified: Bool] = [:]
 
@@ -40,8 +45,7 @@ struct FederationChecker {
         guard world.trials.partners else { return }
         try readBeliefs(world)
         for agent in world.agents {
-            guard let process = agent.process, turns[agent.name] != process.turn else { continue }
-            turns[agent.name] = process.turn
+            guard let process = agent.process else { continue }
             try checkTold(by: process, of: agent, world)
         }
         let now = world.scheduler.now
@@ -116,20 +120,23 @@ struct FederationChecker {
     // MARK: - Nodes
 
     /// What an agent tells its proxy of partners is what its revision says.
-    private func checkTold(
+    private mutating func checkTold(
         by process: AgentProcess,
         of agent: SimulatedAgent,
         _ world: World
     ) throws {
+        let last = seen[agent.name]
         guard let attached = process.attached, let revision = process.logic.sync.revision,
+            last?.process !== process || last?.revision != revision,
             let state = world.ledger.state(at: revision.number),
             case .view(let offer) = process.logic.proxyAnswer(for: attached.subscriber),
             !offer.view.trust.granted.isEmpty
         else { return }
+        seen[agent.name] = Seen(process: process, revision: revision)
         for partner in world.partners {
-            let told = offer.view.trust.bundles.first { $0.trustDomain == partner.trustDomain }
-            guard told.map({ Set($0.x509Authorities) }) == state.partners[partner.trustDomain]
-            else {
+            let bundle = offer.view.trust.bundles.first { $0.trustDomain == partner.trustDomain }
+            let told = bundle.map { Set($0.x509Authorities) }
+            guard told == state.partners[partner.trustDomain] else {
                 throw world.violation(
                     .federation,
                     "\(agent.name) tells of \(partner.name) something else than revision "

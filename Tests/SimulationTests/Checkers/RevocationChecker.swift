@@ -40,6 +40,8 @@ struct RevocationChecker {
     /// The lists of the server by what a workload knows of one.
     private var lists: [ListID: ListFact] = [:]
     private var shown: [String: Shown] = [:]
+    /// Certificates as a proxy would show them, by serial.
+    private var identities: [[UInt8]: ProxyIdentity] = [:]
     private var judged: Set<[UInt8]> = []
 
     /// Revoked certificates that a proxy had to refuse by then: that the rule was judged at all.
@@ -166,7 +168,7 @@ struct RevocationChecker {
     }
 
     /// A proxy refuses nobody who was not revoked.
-    private func checkAdmitted(
+    private mutating func checkAdmitted(
         by trust: ProxyTrust,
         of agent: SimulatedAgent,
         _ world: World
@@ -176,8 +178,10 @@ struct RevocationChecker {
                 guard world.ledger.refusals.refusal(of: svid.serial) == nil,
                     let fact = world.ledger.issued[svid.serial],
                     world.ledger.current.authorities.contains(fact.authorityID),
-                    let shown = ProxyIdentity(fact), trust.revokes(shown)
+                    let shown = identities[svid.serial] ?? ProxyIdentity(fact)
                 else { continue }
+                identities[svid.serial] = shown
+                guard trust.revokes(shown) else { continue }
                 throw world.violation(
                     .revocation,
                     "the proxy of \(agent.name) refuses a certificate of \(svid.id) that nobody "
