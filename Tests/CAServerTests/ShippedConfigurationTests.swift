@@ -113,8 +113,8 @@ import Testing
             "backupPassphrase", "federationListen", "federationNetworks", "federationRoots",
             "pkcs11Module", "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate",
             "publicDocuments", "publicHold", "publicKey", "publicListen", "publicURL",
-            "serviceSocket", "serviceUIDs",
-            "tokenExchange", "tokenKeyType",
+            "serviceSocket", "serviceUIDs", "tokenExchange", "tokenKeyType", "upstream",
+            "upstreamCertificate", "upstreamRoots",
         ])
         let keys = text.split(separator: "\n").compactMap { line -> String? in
             let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })

@@ -33,11 +33,12 @@ enum Rule: String, CaseIterable, Sendable {
     /// by then.
     case revisions
     /// `RevocationChecker`. A certificate that was revoked, by itself, with its identity or with its
-    /// node, is refused by the proxy of each settled agent `promptness` later, and shown by no agent;
-    /// no proxy refuses one that nobody revoked. The newest list of its authority has it `listing`
-    /// after that, and workloads of settled agents have that list `promptness` later. No list names
-    /// what counts, none that is shown is another than the server's, and of each authority they go
-    /// forward. Every authority has a list that has not ended.
+    /// node, is refused by the proxy of each settled agent `promptness` later, and shown by no such
+    /// agent; with its identity, tokens of before are withheld too. Nobody refuses what nobody revoked.
+    /// The newest list of its authority has it `listing` after that, and workloads of settled agents
+    /// have that list `promptness` later. No list names what counts, none that is shown is another than
+    /// the server's, and of each authority they go forward. Every authority has a list that has not
+    /// ended.
     case revocation
     /// `RotationChecker`. No authority signs too early or too late; whatever is at hand verifies with
     /// the bundle at hand, always. `AuthorityChecker`. What a tainted authority signed is replaced in

@@ -75,10 +75,8 @@ package struct Restoration {
     /// - Throws: `RestoreError.otherUser`.
     private static func requireOwner(of path: String) throws {
         guard RestorePlace.exists(path) else { return }
-        let attributes = try FileManager.default.attributesOfItem(atPath: path)
-        let owner = attributes[.ownerAccountID] as? any BinaryInteger
-        let uid = owner.map { UInt32(clamping: $0) } ?? .max
-        guard uid != geteuid() else { return }
+        let uid = try DurableFile.owner(of: path)
+        guard uid != DurableFile.ownUID else { return }
         throw RestoreError.otherUser(path: path, uid: uid)
     }
 

@@ -165,6 +165,12 @@ struct SuccessionTests {
         }
         let hold = try fixture.read { try $0.hold() }
         #expect(hold?.reason == .rollbackProved)
+        let leaves = try fixture.read { transaction in
+            var filter = AuditLeafFilter()
+            filter.event = AuditEvent.Name.rollbackProved.rawValue
+            return try transaction.queryLeaves(filter, limit: 2, newestFirst: true)
+        }
+        #expect(leaves.count == 1)
         try await withHeldServer(in: fixture.directory) { server in
             let refused = await refusal { try await server.recover(now: true) }
             #expect(refused?.reason == "rollbackProved")

@@ -18,6 +18,9 @@ struct RevocationChecker {
         RevocationListSchedule.quietDuration + RevocationListSchedule.roundInterval * 3
         + .seconds(10)
 
+    /// How long tokens live at the least that the server may give, as far as it is looked at.
+    private static let tokenSeconds = 600.0
+
     /// Nothing happens so quickly that a closer look would show more.
     private static let interval: Duration = .seconds(5)
 
@@ -148,6 +151,7 @@ struct RevocationChecker {
             }
             try checkAdmitted(by: trust, of: agent, world)
         }
+        try checkTokens(of: process, agent, world, hasHeard)
         for workload in agent.workloads {
             // While nothing can be shown a workload keeps what it had.
             guard let subscriber = workload.subscriber,
@@ -164,6 +168,41 @@ struct RevocationChecker {
                 )
             }
             try checkLists(view, agent, process, world, hasHeard)
+        }
+    }
+
+    /// An agent knows up to when tokens of a revoked identity were issued that count no more, and of
+    /// no other identity.
+    private func checkTokens(
+        of process: AgentProcess,
+        _ agent: SimulatedAgent,
+        _ world: World,
+        _ hasHeard: (Duration) -> Bool
+    ) throws {
+        let identities = world.ledger.refusals.identities
+        for (_, revoked) in identities.sorted(by: { $0.key < $1.key }) where hasHeard(revoked.at) {
+            // The server forgets it when no token of before can be valid.
+            guard world.latestWall < revoked.wall.addingTimeInterval(Self.tokenSeconds) else {
+                continue
+            }
+            let known = process.logic.cache.revokedBefore(revoked.id) ?? .distantPast
+            guard known >= revoked.before else {
+                throw world.violation(
+                    .revocation,
+                    "\(agent.name) takes tokens of \(revoked.id), which was revoked at "
+                        + "\(revoked.at.inSeconds)"
+                )
+            }
+        }
+        for entry in world.ledger.current.entries.values {
+            let text = entry.resolved(on: agent.name)
+            guard identities[text] == nil, let id = try? SPIFFEID(text),
+                process.logic.cache.revokedBefore(id) != nil
+            else { continue }
+            throw world.violation(
+                .revocation,
+                "\(agent.name) refuses tokens of \(id), which nobody revoked"
+            )
         }
     }
 

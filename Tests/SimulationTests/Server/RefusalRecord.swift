@@ -16,11 +16,20 @@ struct RefusalRecord {
         let at: Duration
     }
 
+    /// An identity of which nothing counts that was issued before a moment, tokens included.
+    struct RevokedIdentity {
+        let id: SPIFFEID
+        let before: Date
+        /// When the server said so, and what its clock showed.
+        let at: Duration
+        let wall: Date
+    }
+
     /// In the order in which they were refused.
     private(set) var all: [Refused] = []
     private var places: [[UInt8]: Int] = [:]
-    /// Before which moment nothing counts that was issued for an identity.
-    private(set) var before: [String: Date] = [:]
+    /// The last revocation of each identity.
+    private(set) var identities: [String: RevokedIdentity] = [:]
     /// From when on an identity that lost a certificate can be had again, by right clocks.
     private(set) var freeAt: [String: Duration] = [:]
 
@@ -29,8 +38,8 @@ struct RefusalRecord {
 
     /// Whether a certificate is of an identity that was revoked up to a moment after its beginning.
     func isOfRevokedIdentity(_ fact: IssuedFact) -> Bool {
-        guard fact.entryID != nil, let moment = before[fact.spiffeID] else { return false }
-        return Revocation.revokes(leafNotBefore: fact.notBefore, issuedBefore: moment)
+        guard fact.entryID != nil, let revoked = identities[fact.spiffeID] else { return false }
+        return Revocation.revokes(leafNotBefore: fact.notBefore, issuedBefore: revoked.before)
     }
 
     /// One certificate is refused.
@@ -49,7 +58,10 @@ struct RefusalRecord {
         at now: Duration,
         wall: Date
     ) {
-        before[identity] = max(before[identity] ?? .distantPast, moment)
+        guard let id = try? SPIFFEID(identity) else { return }
+        // Of one identity the moment only ever rises.
+        let last = max(identities[identity]?.before ?? .distantPast, moment)
+        identities[identity] = RevokedIdentity(id: id, before: last, at: now, wall: wall)
         for fact in issued where fact.spiffeID == identity && isOfRevokedIdentity(fact) {
             revoked(fact, at: now)
         }
