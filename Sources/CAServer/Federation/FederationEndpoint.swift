@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Clocks
+internal import ControlAPI
 internal import Datastore
 internal import FoundationEssentials
 internal import GRPCPeer
@@ -159,24 +160,30 @@ final class FederationEndpoint: Sendable {
     private func renewIfDue() async {
         let (now, shown) = (core.clock.wallTime, state.withLock { $0.shown })
         do {
+            let signer = try core.trust.issuer.authority
             let step = EndpointRenewal.step(
                 present: shown,
                 isDistrusted: shown.map { core.isDistrusted($0.authorityID) } ?? false,
-                signer: try core.trust.issuer.authority,
+                signer: signer,
                 hold: core.logic.hold,
                 now: now
             )
             tell(waiting: step)
-            if step == .renew { try await renew(now: now) }
+            if step == .renew { try await renew(by: signer.id, now: now) }
             state.withLock { $0.unrenewed = nil }
         } catch {
+            // Partners may not know the one that signs since: the next look decides anew.
+            if (error as? APIError)?.reason == APIError.authorityChanged, shown != nil { return }
             state.withLock { $0.unrenewed = "its certificate cannot be made: \(error)" }
         }
     }
 
-    private func renew(now: Date) async throws {
+    private func renew(by authorityID: String, now: Date) async throws {
         let key = try OwnKey()
-        let (chain, certificate) = try await core.signOwn(csr: key.csr, for: .bundleEndpoint)
+        let (chain, certificate) = try await core.signOwn(
+            csr: key.csr,
+            for: .bundleEndpoint(authorityID: authorityID)
+        )
         let pair = try CertificatePair(svid: chain, privateKey: key.pkcs8)
         var generator = core.randomness
         let renewAt = renewalTime(

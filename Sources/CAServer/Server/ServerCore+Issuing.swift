@@ -254,8 +254,8 @@ extension ServerCore {
 
     /// For what the server has certificates of its own.
     enum OwnUse {
-        /// Serving the trust domain's bundle to other trust domains.
-        case bundleEndpoint
+        /// Serving the trust domain's bundle to other trust domains, by the authority that they know.
+        case bundleEndpoint(authorityID: String)
         /// Serving agents and admins.
         case server
 
@@ -285,6 +285,13 @@ extension ServerCore {
         try requireSigner()
         let (logic, now) = (logic, clock.wallTime)
         let trust = try trust
+        if case .bundleEndpoint(let authorityID) = use, authorityID != trust.issuer.authority.id {
+            throw APIError(
+                .unavailable,
+                APIError.authorityChanged,
+                "the authority by which partners know the endpoint has just changed"
+            )
+        }
         var batch = IssuanceBatch(issuer: trust.issuer)
         let prepared: PreparedCertificate
         do {

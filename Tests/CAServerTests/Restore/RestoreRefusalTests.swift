@@ -76,7 +76,10 @@ struct RestoreRefusalTests {
         let fixture = try await Self.stopped()
         try fixture.copy()
         let entries = try files(below: "\(fixture.copies)/audit/tile/entries")
-        let bundle = "\(fixture.copies)/audit/tile/entries/\(try #require(entries.first))"
+        func count(_ file: String) -> Int { Int(file.split(separator: "/").last ?? "") ?? 0 }
+        // The newest one: those of fewer records lie beside it until they are removed.
+        let newest = entries.max { count($0) < count($1) }
+        let bundle = "\(fixture.copies)/audit/tile/entries/\(try #require(newest))"
         let size = try Data(contentsOf: URL(fileURLWithPath: bundle)).count
         // The last record, which is after the backup.
         try Self.spoil(bundle, at: size - 10)

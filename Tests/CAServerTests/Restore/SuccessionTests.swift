@@ -47,6 +47,10 @@ extension TestServer {
     }
 }
 
+/// `#require` of an optional within an asynchronous function frees what Swift 6.3 did not allocate
+/// last.
+private func required<Value>(_ value: Value?) throws -> Value { try #require(value) }
+
 /// What agents are told of the log that a restore began, and what they tell of one that was set back
 /// (docs/decisions/0022-backup-and-restore.md, "Agents").
 @Suite(.timeLimit(.minutes(2)))
@@ -65,7 +69,7 @@ struct SuccessionTests {
         let (agent, seen, key) = try await fixture.serving { server in
             let agent = try await server.agent("web-1")
             try await server.requireIntactLog()
-            let seen = try #require(server.core.audit.checkpoint)
+            let seen = try required(server.core.audit.checkpoint)
             try await fixture.makeBackup(server)
             try await server.register("later")
             return (agent, seen, server.core.audit.key)
@@ -89,10 +93,10 @@ struct SuccessionTests {
             #expect(update.successions.count == 1)
             let key = server.core.audit.key
             var memory = try CheckpointMemory(key: restored.key, note: restored.seen.note)
-            let succession = try #require(update.successions.first)
+            let succession = try required(update.successions.first)
             let proof = succession.consistencyProof.compactMap { MerkleHash(Array($0)) }
             let followed = memory.follow(Array(succession.note.utf8), proof: proof)
-            let following = try #require(followed)
+            let following = try required(followed)
             #expect(following.isProved && memory.key == key)
             let note = Array(update.note.utf8)
             #expect(memory.received(note: note, proof: nil) == .remember(note: note))
@@ -148,7 +152,7 @@ struct SuccessionTests {
             try await server.register("web")
             _ = try await server.renew(agent, key: agent.key)
             try await server.requireIntactLog()
-            return try #require(server.core.audit.checkpoint)
+            return try required(server.core.audit.checkpoint)
         }
         try FileManager.default.removeItem(atPath: fixture.data)
         try FileManager.default.copyItem(atPath: snapshot, toPath: fixture.data)
@@ -156,7 +160,7 @@ struct SuccessionTests {
         await #expect(throws: ServerStartError.self) {
             try await fixture.serving(isWhole: false) { server in
                 // A note that says nothing against it, and one that nobody signed, end nothing.
-                let own = try #require(server.core.audit.checkpoint)
+                let own = try required(server.core.audit.checkpoint)
                 try await server.hello(agent, note: String(decoding: own.note, as: UTF8.self))
                 try await server.hello(agent, note: note.replacing("\n", with: "\n0"))
                 let refused = await refusal { try await server.hello(agent, note: note) }
