@@ -27,6 +27,9 @@ package struct APIError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The reason of a refusal that is due to the rate alone.
     package static let signingRate = "signingRate"
 
+    /// The same if others of the node may have more signed, and one identity may not.
+    package static let identityRate = "identityRate"
+
     /// Metadata key under which the reason travels beside the status.
     package static let reasonKey = "signet-reason"
 

@@ -248,7 +248,7 @@ struct TokenSigningTests {
         try await withServer { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])
             let web = try await server.register("web")
-            // No identity may have more than a quarter of the budget.
+            // One identity may not have all of the budget.
             var asking = [(entry: web, id: Self.web, audiences: ["api"])]
             for name in ["cart", "mail", "shop", "till"] {
                 let entry = try await server.register(name)
@@ -279,12 +279,12 @@ struct TokenSigningTests {
             let web = try await server.register("web")
             let cart = try await server.register("cart")
             let loud = Array(repeating: (entry: web, id: Self.web, audiences: ["api"]), count: 99)
-            // A quarter of the budget is 125, and five more a second come in meanwhile.
+            // Half of the budget is 250, and twenty more a second come in meanwhile.
             var codes: [String] = []
-            for _ in 0..<50 where !codes.contains("signingRate") {
+            for _ in 0..<50 where !codes.contains("identityRate") {
                 codes = try await server.tokens(loud, as: agent).map(\.refusal.code)
             }
-            #expect(codes.last == "signingRate")
+            #expect(codes.last == "identityRate")
             let other = (entry: cart, id: "spiffe://example.org/cart", audiences: ["api"])
             let answers = try await server.tokens(loud + [other], as: agent)
             #expect(answers.last?.refusal.code == "")

@@ -126,15 +126,77 @@ struct SigningAdmissionTests {
         #expect(admission.requested(ticket(4, count: 10), now: .seconds(1)) == [.start(4)])
     }
 
-    @Test func `one identity takes a quarter of its node's budget, and the others have the rest`() {
+    /// Asks for one certificate of each identity, and has signed what may be; nil is signed.
+    private func sign(
+        _ identities: [String],
+        agent: String = "a",
+        at now: Duration = .zero,
+        _ admission: inout SigningAdmission
+    ) -> [Duration?] {
+        let waits = admission.waits(of: identities, agent: agent, now: now)
+        let admitted = zip(identities, waits).filter { $1 == nil }.map(\.0)
+        let ticket = SigningAdmission.Ticket(
+            id: 1,
+            agent: agent,
+            count: admitted.count,
+            expiresAt: nil,
+            identities: admitted
+        )
+        if !admitted.isEmpty {
+            let actions = admission.requested(ticket, now: now) + admission.finished(1)
+            #expect(actions == [.start(1)])
+        }
+        return waits
+    }
+
+    @Test func `one identity leaves half of its node's budget to the others`() {
         var admission = admission()
-        let loud = admission.waits(of: Array(repeating: "loud", count: 26), agent: "a", now: .zero)
-        #expect(loud.prefix(25).allSatisfy { $0 == nil })
+        let loud = sign(Array(repeating: "loud", count: 51), &admission)
+        #expect(loud.prefix(50).allSatisfy { $0 == nil })
+        // Its share went with that.
         #expect(loud.last == .milliseconds(400))
-        let next = admission.waits(of: ["quiet", "loud"], agent: "a", now: .zero)
-        #expect(next == [nil, .milliseconds(400)])
-        #expect(admission.waits(of: ["loud"], agent: "b", now: .zero) == [nil])
-        #expect(admission.waits(of: ["loud"], agent: "a", now: .milliseconds(400)) == [nil])
+        #expect(sign(["quiet", "loud"], &admission) == [nil, .milliseconds(400)])
+        #expect(sign(["loud"], agent: "b", &admission) == [nil])
+        #expect(sign(["loud"], at: .milliseconds(400), &admission) == [nil])
+    }
+
+    @Test func `an identity that is alone has all of its node's rate`() {
+        var admission = admission()
+        _ = sign(Array(repeating: "alone", count: 50), &admission)
+        for second in 1...60 {
+            let waits = sign(
+                Array(repeating: "alone", count: 10),
+                at: .seconds(second),
+                &admission
+            )
+            #expect(waits == Array(repeating: nil, count: 10))
+        }
+    }
+
+    @Test func `below half of the budget each identity has its quarter`() {
+        var admission = admission()
+        let others = (0..<60).map { "other\($0)" }
+        #expect(sign(others, &admission).allSatisfy { $0 == nil })
+        let loud = sign(Array(repeating: "loud", count: 30), &admission)
+        #expect(loud.count { $0 == nil } == 25)
+        #expect(sign(Array(repeating: "quiet", count: 15), &admission).allSatisfy { $0 == nil })
+    }
+
+    @Test func `what the agent's budget refuses is taken of no share`() {
+        var admission = admission()
+        let others = (0..<99).map { "other\($0)" }
+        _ = sign(others, &admission)
+        let many = Array(repeating: "web", count: 25)
+        #expect(admission.waits(of: many, agent: "a", now: .zero).allSatisfy { $0 == nil })
+        let ticket = SigningAdmission.Ticket(
+            id: 2,
+            agent: "a",
+            count: 25,
+            expiresAt: nil,
+            identities: many
+        )
+        #expect(admission.requested(ticket, now: .zero).count == 1)
+        #expect(admission.waits(of: many, agent: "a", now: .zero).allSatisfy { $0 == nil })
     }
 
     @Test func `a caller that leaves the line is not signed for`() {

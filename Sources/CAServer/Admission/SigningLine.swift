@@ -44,6 +44,7 @@ package final class SigningLine: Sendable {
     ///   - agent: Who asks.
     ///   - count: How many certificates.
     ///   - expiresAt: When the first SVID that the batch renews expires; nil if it renews none.
+    ///   - identities: Whom the certificates are for, one for each; of their shares it is taken.
     ///   - now: Time since boot.
     /// - Returns: The batch's place, for `leave`.
     /// - Throws: `APIError` (`exhausted`) when the agent's budget or the line is used up.
@@ -51,6 +52,7 @@ package final class SigningLine: Sendable {
         agent: String,
         count: Int,
         expiresAt: Date?,
+        identities: [String] = [],
         now: Duration
     ) async throws(APIError) -> UInt64 {
         let id = state.withLock { state in
@@ -59,7 +61,13 @@ package final class SigningLine: Sendable {
         }
         transition {
             $0.requested(
-                SigningAdmission.Ticket(id: id, agent: agent, count: count, expiresAt: expiresAt),
+                SigningAdmission.Ticket(
+                    id: id,
+                    agent: agent,
+                    count: count,
+                    expiresAt: expiresAt,
+                    identities: identities
+                ),
                 now: now
             )
         }
@@ -82,7 +90,7 @@ package final class SigningLine: Sendable {
         }
     }
 
-    /// Takes one of each identity's share of the agent's budget (`SigningAdmission.waits`).
+    /// Which requests have to wait for their identity's share (`SigningAdmission.waits`).
     package func waits(of identities: [String], agent: String, now: Duration) -> [Duration?] {
         state.withLock { $0.admission.waits(of: identities, agent: agent, now: now) }
     }
@@ -91,7 +99,7 @@ package final class SigningLine: Sendable {
     package static func identityRate(_ retryAfter: Duration) -> APIError {
         APIError(
             .exhausted,
-            APIError.signingRate,
+            APIError.identityRate,
             "more is asked for than one identity may have signed on one node; try again in "
                 + "\(retryAfter)",
             retryAfter: retryAfter

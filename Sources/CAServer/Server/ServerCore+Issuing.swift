@@ -175,7 +175,7 @@ extension ServerCore {
             metrics.increment(
                 .issuanceRefusals,
                 by: requests.count - admitted.count,
-                APIError.signingRate
+                APIError.identityRate
             )
             var results: [Result<[[UInt8]], APIError>] = []
             if !admitted.isEmpty {
@@ -183,6 +183,7 @@ extension ServerCore {
                     agent: agent,
                     count: admitted.count,
                     expiresAt: admitted.compactMap(\.replacesNotAfter).min(),
+                    identities: admitted.map(\.spiffeID),
                     now: start
                 )
                 defer { signingLine.leave(place) }

@@ -29,6 +29,9 @@ private final class TokensAside: Sendable {
 extension ServerCore {
     /// Tokens that one agent may ask for in a second: a hundred workloads with five audiences each
     /// need four.
+    ///
+    /// One identity has all of them as long as the others leave half of
+    /// `tokensAtOnceMax`, else a quarter.
     static let tokensPerSecondMax: Double = 20
     /// The same at once: what a node's workloads ask for after its start.
     static let tokensAtOnceMax: Double = 500
@@ -119,21 +122,24 @@ extension ServerCore {
             let waits = tokenLine.waits(of: requests.map(\.spiffeID), agent: agent, now: start)
             let allowed = zip(requests, waits).filter { $1 == nil }.map(\.0)
             let count = min(allowed.count, max(1, tokenLine.budget(of: agent, now: start)))
+            let overShare = requests.count - allowed.count
+            metrics.increment(.issuanceRefusals, by: overShare, APIError.identityRate)
             metrics.increment(
                 .issuanceRefusals,
-                by: requests.count - count,
+                by: allowed.count - count,
                 APIError.signingRate
             )
             var answered: [Result<String, APIError>] = []
             if count > 0 {
+                let admitted = Array(allowed.prefix(count))
                 let place = try await tokenLine.enter(
                     agent: agent,
                     count: count,
                     expiresAt: nil,
+                    identities: admitted.map(\.spiffeID),
                     now: start
                 )
                 defer { tokenLine.leave(place) }
-                let admitted = Array(allowed.prefix(count))
                 answered = try await retrying {
                     () throws(APIError) in try await signAdmitted(admitted, for: peer)
                 }

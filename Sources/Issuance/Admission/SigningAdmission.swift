@@ -5,10 +5,12 @@ package import FoundationEssentials
 /// Decides which batch of requests is signed next, so that one agent cannot take the signer from
 /// the others and nothing expires while something less urgent is signed.
 ///
-/// Each agent has a budget of certificates and few places in the line, and each identity on it a
-/// share of that budget: a workload that asks without end leaves the rest to its node's others. Batches that wait are ordered
-/// by the moment at which the first SVID to be renewed expires; what renews nothing comes after all
-/// renewals. When the line is full the least urgent batch is refused, be it the new one.
+/// Each agent has a budget of certificates and few places in the line. While less than half of the
+/// budget is left each identity on the node may take a share of it alone: a workload that asks
+/// without end leaves the rest to its node's others, and one that is alone has the whole rate.
+/// Batches that wait are ordered by the moment at which the first SVID to be renewed expires; what
+/// renews nothing comes after all renewals. When the line is full the least urgent batch is refused,
+/// be it the new one.
 package struct SigningAdmission: Sendable {
     /// The limits of one server.
     package struct Limits: Hashable, Sendable {
@@ -50,12 +52,21 @@ package struct SigningAdmission: Sendable {
         package let count: Int
         /// When the first SVID that the batch renews expires; nil if it renews none.
         package let expiresAt: Date?
+        /// Whom the certificates are for, one for each; none where identities have no shares.
+        package let identities: [String]
 
-        package init(id: UInt64, agent: String, count: Int, expiresAt: Date?) {
+        package init(
+            id: UInt64,
+            agent: String,
+            count: Int,
+            expiresAt: Date?,
+            identities: [String] = []
+        ) {
             self.id = id
             self.agent = agent
             self.count = count
             self.expiresAt = expiresAt
+            self.identities = identities
         }
     }
 
@@ -67,8 +78,12 @@ package struct SigningAdmission: Sendable {
         case start(UInt64)
     }
 
-    /// One identity may take this part of its agent's rate and burst.
+    /// One identity may take this part of its agent's rate and burst while others may need the rest
+    /// (`plentyShare`).
     package static let identityShare = 0.25
+    /// While more than this part of an agent's burst is left nobody is asked for shares: whoever
+    /// asks next finds enough.
+    package static let plentyShare = 0.5
     /// When the line is full it moves by many batches in this time.
     static let fullLineRetry: Duration = .seconds(1)
     /// Below this number of agents nothing is gained by forgetting full budgets.
@@ -87,7 +102,13 @@ package struct SigningAdmission: Sendable {
     /// An identity on one node.
     private struct Held: Hashable {
         let agent: String
-        let identity: String
+        /// A hash, with a seed that nobody outside knows: an agent chooses the text, of any length.
+        let identity: Int
+
+        init(_ identity: String, on agent: String) {
+            self.agent = agent
+            self.identity = identity.hashValue
+        }
     }
 
     private let limits: Limits
@@ -107,30 +128,28 @@ package struct SigningAdmission: Sendable {
     /// How many batches wait.
     package var waitingCount: Int { line.count }
 
-    /// Takes one of the share of each identity, in order, before the agent's own budget is asked.
+    /// Judges an agent's requests in order, as if each was signed: all may be while plenty of its
+    /// budget is left, then each identity has its share.
     ///
-    /// What the agent's budget then refuses stays taken: it fills up again sooner than the agent's.
+    /// Nothing is taken here: `requested` takes what the agent's budget has as well.
     ///
     /// - Parameters:
-    ///   - identities: Whom an agent's requests are for, one for each request.
+    ///   - identities: Whom the requests are for, one for each.
     ///   - agent: Who asks.
     ///   - now: Time since boot.
-    /// - Returns: For each request nil, or how long until its identity may ask again.
-    package mutating func waits(
-        of identities: [String],
-        agent: String,
-        now: Duration
-    ) -> [Duration?] {
-        defer { pruneIdentities(now: now) }
+    /// - Returns: For each request nil, or how long until its identity has of its share again.
+    package func waits(of identities: [String], agent: String, now: Duration) -> [Duration?] {
+        let plenty = limits.agentBurst * Self.plentyShare
+        var left = budget(of: agent, now: now)
+        var shares: [Held: TokenBucket] = [:]
         return identities.map { identity in
-            identityBuckets[
-                Held(agent: agent, identity: identity),
-                default: TokenBucket(
-                    rate: limits.agentRate * Self.identityShare,
-                    burst: limits.agentBurst * Self.identityShare,
-                    now: now
-                )
-            ].take(1, now: now)
+            let held = Held(identity, on: agent)
+            var share = shares[held] ?? identityBuckets[held] ?? newShare(now: now)
+            let wait = share.take(1, now: now)
+            shares[held] = share
+            if let wait, Double(left) <= plenty { return wait }
+            left -= 1
+            return nil
         }
     }
 
@@ -143,6 +162,7 @@ package struct SigningAdmission: Sendable {
         buckets[ticket.agent] = bucket
         prune(now: now)
         if let wait { return [.refuse(ticket.id, retryAfter: wait)] }
+        takeShares(of: ticket, now: now)
         arrivals += 1
         let waiting = Waiting(ticket: ticket, arrival: arrivals)
         let position = line.firstIndex { waiting < $0 } ?? line.endIndex
@@ -184,6 +204,27 @@ package struct SigningAdmission: Sendable {
 
     private func newBucket(now: Duration) -> TokenBucket {
         TokenBucket(rate: limits.agentRate, burst: limits.agentBurst, now: now)
+    }
+
+    private func newShare(now: Duration) -> TokenBucket {
+        TokenBucket(
+            rate: limits.agentRate * Self.identityShare,
+            burst: limits.agentBurst * Self.identityShare,
+            now: now
+        )
+    }
+
+    /// Takes what there is of the share of each identity; the rest was of the agent's plenty.
+    ///
+    /// After the agent's own budget, which so bounds how many identities it can have kept here.
+    private mutating func takeShares(of ticket: Ticket, now: Duration) {
+        for identity in ticket.identities {
+            _ = identityBuckets[
+                Held(identity, on: ticket.agent),
+                default: newShare(now: now)
+            ].take(1, now: now)
+        }
+        pruneIdentities(now: now)
     }
 
     /// Forgets the budgets that are as good as new, whenever their number has doubled.

@@ -11,20 +11,51 @@ internal import SwiftProtobuf
 
 /// Has JWT-SVIDs signed; each is verified before it counts.
 package struct TokenSigning {
+    /// Who has to wait after an answer.
+    package struct Pauses: Hashable, Sendable {
+        /// All of the node.
+        package var node = false
+        /// Identities that have used up their share, and nobody else.
+        package var identities: Set<SPIFFEID> = []
+
+        /// Everybody: the server could not be asked.
+        static let everybody: Self = {
+            var pauses = Self()
+            pauses.node = true
+            return pauses
+        }()
+
+        private init() {}
+
+        /// What the answers to flights mean.
+        package init(_ flights: [TokenFlight], _ results: TokenCall.Results) {
+            for (flight, result) in zip(flights, results) {
+                guard case .failure(let error) = result else { continue }
+                if error.reason == APIError.signingRate { node = true }
+                if error.reason == APIError.identityRate { identities.insert(flight.key.spiffeID) }
+            }
+        }
+    }
+
     /// How long the server is left in peace after it refused something for the rate, or all: its
-    /// budget for a node has twenty again by then.
+    /// budget for a node has twenty again by then, and that for an identity five.
     static let pause: Duration = .seconds(1)
 
     let core: AgentCore
 
-    /// Has one request answered; the next one is made when this returns.
+    /// Has one request answered; the next one is made when the call is released, which is before
+    /// this returns if identities alone have to wait.
     func sign(_ call: TokenCall, on node: ServerConnection.Node) async {
-        let needsPause = await answer(call, on: node)
-        if needsPause { try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.pause) }
+        let pauses = await answer(call, on: node)
+        if !pauses.node { call.release() }
+        if pauses.node || !pauses.identities.isEmpty {
+            try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.pause)
+        }
+        if !pauses.identities.isEmpty { core.rested(pauses.identities) }
         call.release()
     }
 
-    private func answer(_ call: TokenCall, on node: ServerConnection.Node) async -> Bool {
+    private func answer(_ call: TokenCall, on node: ServerConnection.Node) async -> Pauses {
         let (mark, have) = (core.ask { $0.audit.mark }, core.checkpointHave())
         do {
             let response = try await node.signJWTSVIDs(
@@ -46,16 +77,13 @@ package struct TokenSigning {
                 Self.result(result.result, of: flight, verifier, now: now, boot: boot)
             }
             call.finish(results)
-            return results.contains { result in
-                guard case .failure(let error) = result else { return false }
-                return error.reason == APIError.signingRate
-            }
+            return Pauses(call.flights, results)
         } catch {
             call.fail(
                 (error as? RPCError).map { APIError($0) }
                     ?? APIError(.unavailable, "tokens", "\(error)")
             )
-            return true
+            return .everybody
         }
     }
 

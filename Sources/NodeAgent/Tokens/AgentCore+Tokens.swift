@@ -159,6 +159,12 @@ extension AgentCore {
         }
     }
 
+    /// Asks again for what identities have waited for of which the server signed no more.
+    func rested(_ identities: Set<SPIFFEID>) {
+        tokenDesk.rested(identities)
+        askForTokens()
+    }
+
     /// Asks the server for what is noted, one request at a time.
     private func askForTokens() {
         guard let flights = tokenDesk.next() else { return }

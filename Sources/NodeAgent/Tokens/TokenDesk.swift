@@ -3,6 +3,7 @@
 package import ControlAPI
 package import FoundationEssentials
 package import NodeSync
+package import SPIFFE
 internal import Synchronization
 
 /// A JWT-SVID that somebody waits for, or that is renewed beside.
@@ -187,6 +188,8 @@ package final class TokenDesk: Sendable {
         /// What is not sent yet.
         var renewals = Turns()
         var missing = Turns()
+        /// Identities that the server gives no more for now, with what is not asked for meanwhile.
+        var resting: [SPIFFEID: [TokenFlight]] = [:]
         var isAsking = false
         var waitingByUser: [UInt32: Int] = [:]
     }
@@ -277,11 +280,11 @@ package final class TokenDesk: Sendable {
         state.withLock { state in
             guard !state.isAsking else { return nil }
             var flights: [TokenFlight] = []
-            while flights.count < Self.renewalsFirst, let flight = state.renewals.next() {
+            while flights.count < Self.renewalsFirst, let flight = state.take(\.renewals) {
                 flights.append(flight)
             }
             while flights.count < Self.tokensPerCallMax,
-                let flight = state.missing.next() ?? state.renewals.next()
+                let flight = state.take(\.missing) ?? state.take(\.renewals)
             {
                 flights.append(flight)
             }
@@ -293,7 +296,8 @@ package final class TokenDesk: Sendable {
     /// The server has answered, or cannot.
     ///
     /// What it refuses because the node asks for too much is asked for again, before everything else
-    /// of its kind, for `waitMax` in all.
+    /// of its kind, for `waitMax` in all. If one identity does, all of that one waits until `rested`,
+    /// and nothing of the others.
     package func answered(
         _ flights: [TokenFlight],
         _ results: TokenCall.Results,
@@ -303,11 +307,15 @@ package final class TokenDesk: Sendable {
         state.withLock { state in
             var again: [TokenFlight] = []
             for (flight, result) in zip(flights, results) {
-                if case .failure(let error) = result, error.reason == APIError.signingRate,
-                    boot < flight.askedAt + Self.waitMax
-                {
+                let reason = if case .failure(let error) = result { error.reason } else { "" }
+                let mayWait = boot < flight.askedAt + Self.waitMax
+                if reason == APIError.signingRate, mayWait {
                     again.append(flight)
                     continue
+                }
+                if reason == APIError.identityRate {
+                    state.resting[flight.key.spiffeID, default: []] += mayWait ? [flight] : []
+                    if mayWait { continue }
                 }
                 state.flights[flight.key] = nil
                 switch result {
@@ -325,6 +333,17 @@ package final class TokenDesk: Sendable {
 
     /// The next request may be made.
     package func released() { state.withLock { $0.isAsking = false } }
+
+    /// The identities may be asked for again, after what waits already.
+    package func rested(_ identities: Set<SPIFFEID>) {
+        state.withLock { state in
+            for identity in identities {
+                for flight in state.resting.removeValue(forKey: identity) ?? [] {
+                    state.append(flight)
+                }
+            }
+        }
+    }
 }
 
 extension TokenDesk.State {
@@ -363,7 +382,22 @@ extension TokenDesk.State {
             askedAt: boot
         )
         flights[one.key] = flight
-        if isRenewal { renewals.append(flight) } else { missing.append(flight) }
+        append(flight)
         return flight
+    }
+
+    fileprivate mutating func append(_ flight: TokenFlight) {
+        if flight.isRenewal { renewals.append(flight) } else { missing.append(flight) }
+    }
+
+    /// The next of a queue; what is of an identity that rests is laid aside.
+    fileprivate mutating func take(
+        _ queue: WritableKeyPath<TokenDesk.State, Turns>
+    ) -> TokenFlight? {
+        while let flight = self[keyPath: queue].next() {
+            guard let aside = resting[flight.key.spiffeID] else { return flight }
+            resting[flight.key.spiffeID] = aside + [flight]
+        }
+        return nil
     }
 }

@@ -12,8 +12,11 @@ struct TokenDeskTests {
     private static let now = Date(timeIntervalSince1970: 1_800_000_000)
     private let desk = TokenDesk()
 
-    private func wanted(_ audience: String) throws -> (key: TokenKey, grant: TokenGrant) {
-        let id = try SPIFFEID("spiffe://example.org/web")
+    private func wanted(
+        _ audience: String,
+        of name: String = "web"
+    ) throws -> (key: TokenKey, grant: TokenGrant) {
+        let id = try SPIFFEID("spiffe://example.org/\(name)")
         let key = TokenKey(
             entryID: "e",
             entryRevision: 1,
@@ -32,11 +35,12 @@ struct TokenDeskTests {
 
     private func find(
         _ audiences: [String],
+        of name: String = "web",
         uid: UInt32 = 1,
         after seconds: TimeInterval = 0
     ) throws -> TokenDesk.Found {
         try desk.find(
-            audiences.map(wanted),
+            audiences.map { try wanted($0, of: name) },
             uid: uid,
             now: Self.now.addingTimeInterval(seconds),
             boot: .seconds(seconds)
@@ -168,6 +172,58 @@ struct TokenDeskTests {
         }
         #expect(error == Self.refusedForRate)
         #expect(desk.next() == nil)
+    }
+
+    /// What the server says to who asks for too much of one identity.
+    private static let refusedForShare = APIError(.unavailable, APIError.identityRate, "too much")
+
+    @Test func `an identity above its share waits, and the others of its node are asked for`()
+        async throws
+    {
+        let loud = try find(["a", "b"], of: "loud")
+        let asked = try #require(desk.next())
+        let results: TokenCall.Results = [
+            .success(token(asked[0])), .failure(Self.refusedForShare),
+        ]
+        let pauses = TokenSigning.Pauses(asked, results)
+        #expect(!pauses.node)
+        #expect(pauses.identities == [try SPIFFEID("spiffe://example.org/loud")])
+        end(asked, results, after: 1)
+        // It is not asked for, be it known already or new; whoever is not it is.
+        #expect(desk.next() == nil)
+        _ = try find(["c"], of: "loud", after: 1)
+        _ = try find(["a"], of: "quiet", after: 1)
+        let others = try #require(desk.next())
+        #expect(others.map(\.key.spiffeID.path) == ["/quiet"])
+        answer(others)
+        desk.rested(pauses.identities)
+        let rest = try #require(desk.next())
+        #expect(rest.map(\.key.audiences.texts) == [["b"], ["c"]])
+        answer(rest)
+        #expect(try #require(await loud.flights[1].value()).get().token == "b")
+    }
+
+    @Test func `an identity above its share waits, but not for ever`() async throws {
+        let found = try find(["api"])
+        end(try #require(desk.next()), [.failure(Self.refusedForShare)], after: 10)
+        guard case .failure(let error) = await found.flights[0].value() else {
+            Issue.record("it succeeded")
+            return
+        }
+        #expect(error == Self.refusedForShare)
+        // It rests all the same.
+        _ = try find(["db"], after: 10)
+        #expect(desk.next() == nil)
+        desk.rested([found.flights[0].key.spiffeID])
+        #expect(desk.next()?.map(\.key.audiences.texts) == [["db"]])
+    }
+
+    @Test func `a node above its budget waits as a whole`() throws {
+        _ = try find(["a", "b"])
+        let asked = try #require(desk.next())
+        let results: TokenCall.Results = asked.map { _ in .failure(Self.refusedForRate) }
+        let pauses = TokenSigning.Pauses(asked, results)
+        #expect(pauses.node && pauses.identities.isEmpty)
     }
 
     @Test func `nothing is asked for until the request before is given up`() throws {
