@@ -240,6 +240,34 @@ struct HoldTests {
         }
     }
 
+    @Test(arguments: [false, true])
+    func `a key that does not open keeps no hold from being ended`(isFromLog: Bool) async throws {
+        let directory = try TestDirectory()
+        let (old, new) = try await withServer(in: directory) { server in
+            _ = try await server.agent("web-1")
+            let old = try await server.core.read { try $0.authorities() }.first?.id ?? ""
+            return (old, try await server.rotate().new)
+        }
+        let keys = "\(directory.path)/data/keys"
+        let isDamaged = FileManager.default.createFile(
+            atPath: "\(keys)/authority-\(old).key",
+            contents: Data("MII".utf8),
+            attributes: [.posixPermissions: 0o600]
+        )
+        #expect(isDamaged)
+        try Self.hold(directory, authorities: isFromLog ? [old, new] : [])
+        try await withHeldServer(in: directory) { server in
+            let open = try await server.recover(rehearse: true)
+            #expect(open.objections.isEmpty && open.unnamedKeys.isEmpty)
+            // Of an authority that the backup had nobody asks for proof.
+            guard isFromLog else { return }
+            _ = try await server.recover()
+            #expect(await server.port() != nil)
+            let ids = try await server.core.read { try $0.bundleAuthorities().map(\.id) }
+            #expect(ids.contains(new) && !ids.contains(old))
+        }
+    }
+
     @Test func `a server that was never restored cannot be recovered`() async throws {
         try await withServer { server in
             let refused = await refusal {

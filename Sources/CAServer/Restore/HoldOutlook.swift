@@ -15,18 +15,39 @@ package struct KeysHere: Sendable {
     package let proved: Set<String>
     /// The same of the key for tokens.
     package let provedTokens: Set<String>
+    /// What is wrong with keys that are there and do not open, which prove nothing.
+    package let problems: [String]
 
-    /// Looks at all keys in a vault.
+    /// Looks at the names of all keys in a vault, and opens those of some authorities.
     ///
-    /// - Throws: What the vault throws.
+    /// A damaged file is no key, and must not keep the others from being told; that a token or a
+    /// service is away says nothing of what it holds.
+    ///
+    /// - Parameters:
+    ///   - vault: Where the keys are.
+    ///   - authorities: Those that the log alone knew: of no other it is asked what is proved.
+    /// - Throws: `PKCS11Error`, `KeyServiceError`, and what reading the directory throws.
     package init(in vault: KeyVault, of authorities: [Authority]) throws {
         named = try vault.authorityIDs()
-        proved = Set(
-            try authorities.filter { try vault.holdsKey(of: $0, for: .certificates) }.map(\.id)
-        )
-        provedTokens = Set(
-            try authorities.filter { try vault.holdsKey(of: $0, for: .tokens) }.map(\.id)
-        )
+        var proved: [AuthorityKey.Purpose: Set<String>] = [:]
+        var problems: [String] = []
+        for authority in authorities {
+            for purpose in AuthorityKey.Purpose.allCases {
+                do {
+                    guard try vault.holdsKey(of: authority, for: purpose) else { continue }
+                    proved[purpose, default: []].insert(authority.id)
+                } catch let error as PKCS11Error {
+                    throw error
+                } catch let error as KeyServiceError {
+                    throw error
+                } catch {
+                    problems.append("\(authority.id): \(error)")
+                }
+            }
+        }
+        self.proved = proved[.certificates] ?? []
+        provedTokens = proved[.tokens] ?? []
+        self.problems = problems
     }
 }
 

@@ -77,13 +77,23 @@ extension AdministrationService {
         return message(outlook, isRehearsal: false)
     }
 
-    /// The keys that are here, and whether they are those of the records.
+    /// The keys that are here, and whether those of authorities that the log alone knew are those of
+    /// the records.
     private func keys() async throws -> KeysHere {
         let authorities = try await core.read { transaction in
-            try transaction.bundleAuthorities().map { try Authority($0, in: transaction) }
+            let fromLog = Set(try transaction.heldNames(.authority))
+            return try transaction.bundleAuthorities().filter { fromLog.contains($0.id) }
+                .map { try Authority($0, in: transaction) }
         }
         do {
-            return try await core.keys.apart { try KeysHere(in: $0, of: authorities) }
+            let keys = try await core.keys.apart { try KeysHere(in: $0, of: authorities) }
+            for problem in keys.problems {
+                core.logger.warning(
+                    "a key does not open, and so keeps no authority that the log alone knew",
+                    metadata: ["key": "\(problem)"]
+                )
+            }
+            return keys
         } catch {
             throw APIError(
                 .unavailable,
