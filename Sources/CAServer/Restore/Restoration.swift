@@ -320,8 +320,7 @@ package struct Restoration {
     /// Copies the logs that are somewhere else.
     private func copyLogs(_ made: RestoredDatabase) throws {
         guard let copies = order.copies else { return }
-        for name in try RestorePlace.names(in: "\(copies)/logs")
-        where Hexadecimal.bytes(name)?.count == Epoch.byteCount {
+        for name in try RestorePlace.epochs(in: "\(copies)/logs") {
             let log = "\(copies)/logs/\(name)"
             let read = made.logs.logs.first { $0.directory == log }
             try copyLog(log, to: name, endingWith: read?.note)
@@ -393,6 +392,7 @@ package struct Restoration {
                     + "certificate: they are in no bundle, and agents of theirs need a new join token"
             )
         }
+        lines += made.logs.unread.map { "\($0) cannot be read and was passed over" }
         let uncompared = made.logs.logs.reduce(0) { $0 + $1.uncompared }
         if uncompared > 0 {
             lines.append(

@@ -2,6 +2,7 @@
 
 internal import DurableFiles
 internal import FoundationEssentials
+internal import NodeSync
 internal import SPIFFE
 
 /// Where a restore works, and what it leaves, below one data directory.
@@ -30,6 +31,12 @@ struct RestorePlace: Sendable {
     static func names(in directory: String) throws -> [String] {
         guard exists(directory) else { return [] }
         return try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
+    }
+
+    /// The names in a directory that are epochs', as those of former logs are: whatever else lies
+    /// there is no log.
+    static func epochs(in directory: String) throws -> [String] {
+        try names(in: directory).filter { Hexadecimal.bytes($0)?.count == Epoch.byteCount }
     }
 
     /// Requires, before a start, that no restore was begun and not finished.

@@ -37,6 +37,8 @@ struct RestoredLogs: Sendable {
 
     /// In order; empty if the key of the first one is not known.
     let logs: [RestoredLog]
+    /// Files that are no notes, and do not say that they are of one of these logs.
+    let unread: [String]
 
     /// The last one, which the new log follows.
     var last: RestoredLog? { logs.last }
@@ -65,13 +67,15 @@ struct RestoredLogs: Sendable {
                 )
             }
             logs = []
+            unread = []
             return
         }
         let notes = try checkpoints.map { (path: $0, note: try KeptCheckpoint.read($0)) }
         let directories =
             ["\(copies)/audit"]
-            + (try RestorePlace.names(in: "\(copies)/logs").map { "\(copies)/logs/\($0)" })
+            + (try RestorePlace.epochs(in: "\(copies)/logs").map { "\(copies)/logs/\($0)" })
         var found: [RestoredLog] = []
+        var unread: Set<String> = []
         var next: (key: NoteVerifierKey, known: Checkpoint)? = (key, known)
         while let (key, known) = next {
             guard found.count < Self.countMax, !found.contains(where: { $0.key == key }) else {
@@ -80,7 +84,13 @@ struct RestoredLogs: Sendable {
             let remembered = notes.compactMap {
                 try? SignedCheckpoint(parsing: $0.note, key: key).checkpoint
             }
-            let (log, succession) = try Self.log(key, known, remembered, in: directories)
+            let (log, succession) = try Self.log(
+                key,
+                known,
+                remembered,
+                in: directories,
+                &unread
+            )
             found.append(log)
             next = succession.map {
                 ($0.newKey, Checkpoint(origin: $0.newKey.name, size: 0, root: .emptyRoot))
@@ -95,6 +105,7 @@ struct RestoredLogs: Sendable {
         }
         try Self.requireLast(found, in: "\(copies)/audit")
         logs = found
+        self.unread = unread.sorted()
     }
 
     /// The log of a key, and which one follows it.
@@ -102,12 +113,13 @@ struct RestoredLogs: Sendable {
         _ key: NoteVerifierKey,
         _ known: Checkpoint,
         _ remembered: [Checkpoint],
-        in directories: [String]
+        in directories: [String],
+        _ unread: inout Set<String>
     ) throws -> (RestoredLog, LogSuccession?) {
         // Of several copies the largest counts; the succession may lie beside another one, or alone.
         var found: (directory: String, signed: SignedCheckpoint)?
         for candidate in directories {
-            guard let signed = try checkpoint(in: candidate, key: key),
+            guard let signed = try checkpoint(in: candidate, key: key, &unread),
                 signed.checkpoint.size > found?.signed.checkpoint.size ?? 0 || found == nil
             else { continue }
             found = (candidate, signed)
@@ -115,7 +127,7 @@ struct RestoredLogs: Sendable {
         // A log that ends before the backup tells nothing of what followed it.
         if let signed = found?.signed.checkpoint, signed.size < known.size { found = nil }
         let end = found?.signed.checkpoint ?? known
-        let succession = try Self.succession(of: key, in: directories)
+        let succession = try Self.succession(of: key, in: directories, &unread)
         if let succession { try Self.require(succession, of: key, endingWith: end, known) }
         if let longer = remembered.max(by: { $0.size < $1.size }), longer.size > end.size {
             throw RestoreError.logDiffers(
@@ -144,11 +156,12 @@ struct RestoredLogs: Sendable {
     /// Which log follows the one of a key; nil if nothing says so.
     private static func succession(
         of key: NoteVerifierKey,
-        in directories: [String]
+        in directories: [String],
+        _ unread: inout Set<String>
     ) throws -> LogSuccession? {
         var found: LogSuccession?
         for directory in directories {
-            guard let next = try following(in: directory, key: key) else { continue }
+            guard let next = try following(in: directory, key: key, &unread) else { continue }
             if let found, found.former != next.former || found.newKey != next.newKey {
                 throw RestoreError.logDiffers(
                     "two logs follow \(key.name), as it was restored twice: \(found.newKey.name) and "
@@ -184,30 +197,53 @@ struct RestoredLogs: Sendable {
     /// The checkpoint of a directory's log, if the key signed it; nil for another log, or none.
     private static func checkpoint(
         in directory: String,
-        key: NoteVerifierKey
+        key: NoteVerifierKey,
+        _ unread: inout Set<String>
     ) throws -> SignedCheckpoint? {
+        let path = "\(directory)/\(TilePath.checkpoint)"
         guard let note = try file(TilePath.checkpoint, in: directory) else { return nil }
         do throws(CheckpointError) {
             return try SignedCheckpoint(parsing: note, key: key)
         } catch .notSignedByKey {
             return nil
         } catch {
-            throw RestoreError.logDiffers("\(directory)/\(TilePath.checkpoint): \(error)")
+            return try passOver(note, at: path, of: key, error, &unread)
         }
     }
 
     private static func following(
         in directory: String,
-        key: NoteVerifierKey
+        key: NoteVerifierKey,
+        _ unread: inout Set<String>
     ) throws -> LogSuccession? {
+        let path = "\(directory)/\(successionFile)"
         guard let note = try file(successionFile, in: directory) else { return nil }
         do throws(CheckpointError) {
             return try LogSuccession(parsing: note, key: key)
         } catch .notSignedByKey {
             return nil
         } catch {
-            throw RestoreError.logDiffers("\(directory)/\(successionFile): \(error)")
+            return try passOver(note, at: path, of: key, error, &unread)
         }
+    }
+
+    /// Passes over what is no note: a damaged file of another log tells nothing of this one.
+    ///
+    /// - Throws: `RestoreError.logDiffers` if it says that it is of this log, or lies where the newest
+    ///   one does, whose records would be lost.
+    private static func passOver<Value>(
+        _ note: [UInt8],
+        at path: String,
+        of key: NoteVerifierKey,
+        _ error: CheckpointError,
+        _ unread: inout Set<String>
+    ) throws -> Value? {
+        let isNamed = note.split(separator: 0x0A).contains { $0.elementsEqual(key.name.utf8) }
+        guard error == .notANote, !isNamed, !path.hasSuffix("/audit/\(TilePath.checkpoint)") else {
+            throw RestoreError.logDiffers("\(path): \(error)")
+        }
+        unread.insert(path)
+        return nil
     }
 
     private static func file(_ name: String, in directory: String) throws -> [UInt8]? {

@@ -161,6 +161,34 @@ struct RestoreRefusalTests {
         #expect(try fixture.read { try $0.node(named: "web-1") }?.ban != nil)
     }
 
+    @Test func `what lies among the logs and is none of these ends no restore`() async throws {
+        let fixture = try await Self.stopped()
+        let logs = "\(fixture.data)/logs"
+        let old = "\(logs)/\(String(repeating: "ab", count: Epoch.byteCount))"
+        for directory in [old, "\(logs)/lost+found"] {
+            try FileManager.default.createDirectory(
+                atPath: directory,
+                withIntermediateDirectories: true
+            )
+        }
+        func write(_ text: String, to path: String) throws {
+            try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        }
+        try write("of another machine", to: "\(logs)/.DS_Store")
+        try write("of no log", to: "\(logs)/lost+found/checkpoint")
+        // A log from long before the backup, cut by a full disk.
+        try write("example.org/audit/", to: "\(old)/succession")
+        let origin = try fixture.read { try #require(try $0.identity()).firstLogOrigin }
+        // But if it says that it is of the log which is sought, it may be what matters.
+        try write("\(origin)\n12", to: "\(old)/checkpoint")
+        try await Self.requireRefused(fixture, "not a signed note") { try await fixture.restore() }
+        try write("", to: "\(old)/checkpoint")
+        let report = try await fixture.restore()
+        #expect(report.lines.contains { $0.contains("\(old)/checkpoint cannot be read") })
+        #expect(report.lines.contains { $0.contains("\(old)/succession cannot be read") })
+        #expect(try fixture.read { try $0.node(named: "web-1") }?.ban != nil)
+    }
+
     @Test func `a checkpoint with nothing to be compared with is said or refused`() async throws {
         let fixture = try await Self.stopped()
         let note = "\(fixture.directory.path)/checkpoint"
