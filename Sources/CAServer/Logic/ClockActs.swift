@@ -61,8 +61,9 @@ package enum ClockSigner: Sendable {
     case same
     /// The one that is prepared.
     case prepared(id: String)
-    /// A new one, with its first revocation list and where its key is.
-    case made(Authority, SignedRevocationList, KeyStorage)
+    /// A new one, with its first revocation list, where its key is, and DER of the roots that are
+    /// configured.
+    case made(Authority, SignedRevocationList, KeyStorage, roots: [[UInt8]])
 
     /// Whether nobody takes over.
     var isSame: Bool {
@@ -223,9 +224,14 @@ extension ServerLogic {
             }
             return
         case .prepared(let id): next = id
-        case .made(let authority, let list, let storage):
+        case .made(let authority, let list, let storage, let roots):
+            // With the clock that was behind none could enter.
+            if authority.ancestry != nil {
+                try settleRoots(roots, now: now, in: transaction)
+            }
             _ = try publish(
                 authority,
+                below: UpstreamTrust.keyIDs(of: roots),
                 list: list,
                 keptIn: storage,
                 by: actor,

@@ -19,7 +19,7 @@ extension RotationService {
         return try await core.read { try logic.clockProblem(now, in: $0) != nil }
     }
 
-    /// Performs the order, and answers it.
+    /// Performs the order, and answers it; while the upstream is asked who may sign, it is parked.
     ///
     /// - Returns: What to do next.
     func acceptClock(
@@ -28,7 +28,10 @@ extension RotationService {
         _ rotation: inout AuthorityRotation
     ) async -> [AuthorityRotation.Action] {
         do {
-            let result = try await acceptClock(order.permit, isNow: isNow)
+            guard let result = try await acceptClock(order.permit, isNow: isNow) else {
+                core.rotationDesk.park(order)
+                return []
+            }
             let actions = await readAgain(&rotation)
             if let active = rotation.active { core.signs(active, now: core.clock.wallTime) }
             await core.judgeClock()
@@ -43,7 +46,7 @@ extension RotationService {
     private func acceptClock(
         _ permit: @escaping ActPermit,
         isNow: Bool
-    ) async throws -> ClockAcceptanceResult {
+    ) async throws -> ClockAcceptanceResult? {
         let (core, logic, now) = (core, core.logic, core.clock.wallTime)
         let expected = core.clockGuard.expected(wall: now, boot: core.clock.bootTime)
         // Before a key is made, which nobody but an admin may have the server do.
@@ -53,23 +56,33 @@ extension RotationService {
             try logic.clockOutlook(jumpedFrom: expected, now: now, in: transaction)
         }
         try outlook.require(isNow: isNow)
-        let signer = outlook.lastSignature == nil ? .same : try await signer(at: now)
+        var signer = ClockSigner.same
+        if outlook.lastSignature != nil {
+            guard let found = try await self.signer(at: now) else { return nil }
+            signer = found
+        }
         // Whoever is connected: nobody has a bundle yet that is made in the same commit.
         var lacking: [String] = []
         if !signer.isSame { lacking = await missing(later: 1) ?? [] }
-        let result = try await core.write { [lacking] transaction in
-            let actor = try permit(transaction)
-            return try logic.acceptClock(
-                outlook,
-                signer,
-                missing: lacking,
-                isNow: isNow,
-                by: actor,
-                now: now,
-                in: transaction
-            )
+        let result: ClockAcceptanceResult
+        do throws(APIError) {
+            result = try await core.write { [lacking, signer] transaction in
+                let actor = try permit(transaction)
+                return try logic.acceptClock(
+                    outlook,
+                    signer,
+                    missing: lacking,
+                    isNow: isNow,
+                    by: actor,
+                    now: now,
+                    in: transaction
+                )
+            }
+        } catch {
+            forgetChain(refusedBy: error)
+            throw error
         }
-        if case .made(let authority, _, _) = signer {
+        if case .made(let authority, _, _, _) = signer {
             core.upstreamDesk.published(authority.id)
             core.metrics.increment(.revocationListsSigned)
         }
@@ -84,8 +97,9 @@ extension RotationService {
         return result
     }
 
-    /// Who can sign at `now`: whoever does, the one that is prepared, or a new one.
-    private func signer(at now: Date) async throws -> ClockSigner {
+    /// Who can sign at `now`: whoever does, the one that is prepared, or a new one; nil while the
+    /// upstream is asked for that one.
+    private func signer(at now: Date) async throws -> ClockSigner? {
         let authorities = try await records().filter { $0.hasBegun(now) && $0.notAfter > now }
         if let active = authorities.first(where: { $0.state == .active }),
             try await holdsKey(of: active.id)
@@ -97,17 +111,12 @@ extension RotationService {
         {
             return .prepared(id: waiting.id)
         }
-        guard let draft = try await draft() else {
-            throw APIError(
-                .unavailable,
-                "upstream",
-                "the upstream is asked for an authority that is valid now; try again"
-            )
-        }
+        guard let draft = try await draft() else { return nil }
         let list = try await core.keys.apart { _ in
             try ServerLogic.firstList(of: draft.authority, signedWith: draft.signer, now: now)
         }
-        return .made(draft.authority, list, core.configuration.keyStorage)
+        let roots = core.livingRoots(at: now)
+        return .made(draft.authority, list, core.configuration.keyStorage, roots: roots)
     }
 }
 

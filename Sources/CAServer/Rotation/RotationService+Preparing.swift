@@ -30,7 +30,7 @@ extension RotationService {
         let end = now.addingTimeInterval(least * Double(UpstreamChain.lifetimePerSVIDMin))
         // A chain that was kept is of use as long as the next one would say the same.
         if let above = core.upstream?.above { core.upstreamDesk.dropChain(unlessBelow: above) }
-        guard let certified = core.upstreamDesk.certified(until: end) else {
+        guard let certified = core.upstreamDesk.certified(from: now, until: end) else {
             if core.upstreamDesk.candidate == nil {
                 core.upstreamDesk.keep(try await candidate())
             }
@@ -159,10 +159,14 @@ extension RotationService {
             core.metrics.increment(.revocationListsSigned)
             return published
         } catch {
-            // What is above has changed since: the same answer would be refused again.
-            if error.reason == APIError.upstreamRefused { core.upstreamDesk.dropChain() }
+            forgetChain(refusedBy: error)
             throw error
         }
+    }
+
+    /// What is above has changed since the upstream was asked: the same answer would be refused again.
+    func forgetChain(refusedBy error: APIError) {
+        if error.reason == APIError.upstreamRefused { core.upstreamDesk.dropChain() }
     }
 
     /// Makes and publishes the first authority, however long the upstream is away: agents and servers

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import FoundationEssentials
+internal import Issuance
+internal import SPIFFE
+
 /// What certifies the authorities of a server that has `upstream` in its configuration
 /// (docs/decisions/0020-authorities-under-another.md).
 ///
@@ -68,6 +72,23 @@ package struct UpstreamTrust: Hashable, Sendable {
 
     package init(roots: [[UInt8]], revokedKeyIDs: Set<[UInt8]> = []) {
         (self.roots, self.revokedKeyIDs) = (roots, revokedKeyIDs)
+    }
+
+    /// DER of the roots that have not ended; of all if every one has, as a bundle without any would
+    /// tell nobody more.
+    ///
+    /// Looked at anew each time: a clock that was ahead once must not have ended one for good.
+    func roots(livingAt now: Date) -> [[UInt8]] {
+        // What is wrong with one that cannot be read is said where it is published.
+        let living = roots.filter { der in
+            (try? LeafCertificate(der: der)).map { now <= $0.notAfter } ?? true
+        }
+        return living.isEmpty ? roots : living
+    }
+
+    /// The key IDs of roots.
+    static func keyIDs(of roots: [[UInt8]]) -> Set<String> {
+        Set(roots.compactMap { try? LeafCertificate(der: $0).keyIdentifier.description })
     }
 
     /// What is wrong with it, so that the last one stays; nil if nothing is.

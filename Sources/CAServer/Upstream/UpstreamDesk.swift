@@ -42,12 +42,17 @@ package final class UpstreamDesk: Sendable {
 
     /// The keys with the chain that was checked for them, if that is of use still.
     ///
-    /// - Parameter end: When an authority has to end at the earliest.
+    /// - Parameters:
+    ///   - now: The wall clock; a chain that begins later was made by one which was ahead.
+    ///   - end: When an authority has to end at the earliest.
     /// - Returns: Both, or nil.
-    func certified(until end: Date) -> (candidate: Candidate, chain: UpstreamChain)? {
+    func certified(
+        from now: Date,
+        until end: Date
+    ) -> (candidate: Candidate, chain: UpstreamChain)? {
         state.withLock { state in
             guard let candidate = state.candidate, let chain = state.chain else { return nil }
-            guard chain.notAfter >= end else {
+            guard chain.notBefore <= now, chain.notAfter >= end else {
                 state.chain = nil
                 return nil
             }

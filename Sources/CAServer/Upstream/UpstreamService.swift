@@ -75,6 +75,10 @@ package struct UpstreamService: Sendable {
         await core.recordAbove()
         let chain = try await line.certify(request, with: upstream, core.clock)
         let (logic, configured) = (core.logic, core.configuredRoots)
+        // By a clock that is behind none enters the bundle before somebody accepts it, and then they
+        // enter with the authority that is asked for here.
+        let entering =
+            await core.isClockBelieved() ? [] : core.livingRoots(at: core.clock.wallTime)
         let spki = candidate.signer.subjectPublicKeyInfo
         let expectation: UpstreamChain.Expectation
         let roots: [[UInt8]]
@@ -84,7 +88,7 @@ package struct UpstreamService: Sendable {
                     try logic.upstreamExpectation(spki: spki, in: transaction),
                     // One that is only in the bundle still is to leave it.
                     try transaction.bundleRoots().filter { configured.contains($0.id) }
-                        .map(\.certificateDER)
+                        .map(\.certificateDER) + entering
                 )
             }
         } catch { throw .unavailable("what is known of authorities cannot be read: \(error)") }
@@ -218,10 +222,14 @@ extension ServerCore {
         if !forgotten.isEmpty { await refreshTrust() }
     }
 
+    /// DER of the roots that are configured, or that the upstream names, and have not ended.
+    func livingRoots(at now: Date) -> [[UInt8]] {
+        upstreamTrust.withLock { $0 }?.roots(livingAt: now) ?? []
+    }
+
     /// The key IDs of the roots that are configured, or that the upstream names.
     var configuredRoots: Set<String> {
-        let roots = upstreamTrust.withLock { $0 }?.roots ?? []
-        return Set(roots.compactMap { try? LeafCertificate(der: $0).keyIdentifier.description })
+        UpstreamTrust.keyIDs(of: livingRoots(at: clock.wallTime))
     }
 
     /// Records what the upstream certifies with, though nothing is published below it yet: whoever
@@ -260,8 +268,9 @@ extension ServerCore {
     ///
     /// - Throws: `APIError`.
     func settleRoots() async throws(APIError) {
-        guard let roots = upstreamTrust.withLock({ $0 })?.roots else { return }
+        guard let trust = upstreamTrust.withLock({ $0 }) else { return }
         let (logic, now) = (logic, clock.wallTime)
+        let roots = trust.roots(livingAt: now)
         guard try await read({ try !logic.rootChanges(roots, in: $0).isEmpty }) else { return }
         let changes = try await write { try logic.settleRoots(roots, now: now, in: $0) }
         await refreshTrust()
