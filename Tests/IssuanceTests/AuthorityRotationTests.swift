@@ -2,6 +2,7 @@
 
 import FoundationEssentials
 import Issuance
+import SPIFFE
 import Testing
 
 /// The rotation of one server, event by event; times are in seconds after the first authority.
@@ -18,13 +19,15 @@ struct AuthorityRotationTests {
         _ state: Authority.State = .prepared,
         birth: TimeInterval = 0,
         published: TimeInterval? = nil,
-        lastSVID: TimeInterval? = nil
+        lastSVID: TimeInterval? = nil,
+        below ancestry: AuthorityAncestry? = nil
     ) -> Authority {
         Authority(
             id: id,
             serverID: "server-1",
             state: state,
             certificateDER: [],
+            ancestry: ancestry,
             publishedAt: published.map(time),
             lastSVIDNotAfter: lastSVID.map(time),
             notBefore: time(birth),
@@ -178,6 +181,25 @@ struct AuthorityRotationTests {
                 .remove(id: "a"), .scheduleTimer(at: time(12 * Self.hour)),
             ]
         )
+    }
+
+    @Test func `below a root an old authority stays until its own end, that it can be revoked`()
+        throws
+    {
+        let ancestry = try AuthorityAncestry(chain: [], rootID: "root")
+        var rotation = rotation(
+            authority("a", .old, lastSVID: 16 * Self.hour, below: ancestry),
+            authority("b", .active, birth: 13 * Self.hour, below: ancestry)
+        )
+        let end = 24 * Self.hour + 60
+        #expect(!rotation.timerFired(now: time(end - 1)).contains(.remove(id: "a")))
+        #expect(rotation.timerFired(now: time(end)).contains(.remove(id: "a")))
+        // One that is tainted is refused from its last SVID on, as each is.
+        var tainted = self.rotation(
+            authority("a", .tainted, lastSVID: 5000, below: ancestry),
+            authority("b", .active, below: ancestry)
+        )
+        #expect(tainted.timerFired(now: time(5060)).contains(.remove(id: "a")))
     }
 
     @Test func `an expired authority is replaced without waiting`() {

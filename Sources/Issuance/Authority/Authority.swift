@@ -15,7 +15,7 @@ package struct Authority: Hashable, Sendable, Codable, Identifiable {
         /// Signs.
         case active
         /// Signs revocation lists and nothing else; stays in the bundle until its last SVID has
-        /// expired.
+        /// expired, below a root until its own end.
         case old
         /// As `old`, but not trusted to be its server's alone: what it signed is being replaced.
         case tainted

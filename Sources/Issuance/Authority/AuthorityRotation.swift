@@ -10,7 +10,8 @@ package import FoundationEssentials
 /// `notAfter - max(lifetime / 6, 2 x longest SVID)` of the one before it: one agent that is dead or
 /// stuck can delay a rotation but not stop it. One that is made so late that the hold would end
 /// after that waits for the hold alone, until `notAfter - longest SVID`: before that nothing has to
-/// be cut or refused. An old authority leaves after its last SVID expired.
+/// be cut or refused. An old authority leaves after its last SVID expired, one below a root after
+/// its own end.
 ///
 /// The machine is a function of the authorities' records: after a restart it is made from what the
 /// datastore holds and asks again for what was not finished. Each action is asked for once; the
@@ -307,10 +308,13 @@ extension AuthorityRotation {
     /// When an authority that does not sign leaves.
     ///
     /// An old one after its last SVID, a prepared one when it would have to be replaced as soon as
-    /// it began.
+    /// it began. One below a root is believed until its end by everybody who knows the root: so long
+    /// there is a record of it, that it can be revoked. One that is tainted is revoked earlier, by
+    /// itself.
     private func removalTime(of authority: Authority) -> Date {
         switch authority.state {
         case .active: .distantFuture
+        case .old where authority.ancestry != nil: authority.notAfter.adding(Self.removalMargin)
         case .old, .tainted:
             min(authority.lastSVIDNotAfter ?? authority.notAfter, authority.notAfter)
                 .adding(Self.removalMargin)
