@@ -87,6 +87,18 @@ package final class KeyBridge: Sendable {
         }
     }
 
+    /// The names of an owner's keys.
+    package func names(of owner: String) -> Set<Data> {
+        state.withLock { Set($0.keys[owner, default: [:]].keys) }
+    }
+
+    /// Loses the keys of an owner but some, as a service does that was set back to its own backup.
+    package func setBack(_ owner: String, to names: Set<Data>) {
+        state.withLock { state in
+            state.keys[owner] = state.keys[owner]?.filter { names.contains($0.key) }
+        }
+    }
+
     /// Loses all keys of an owner, as a service does that was set up anew.
     package func lose(_ owner: String) { state.withLock { $0.keys[owner] = nil } }
 

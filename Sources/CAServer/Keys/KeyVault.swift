@@ -193,15 +193,38 @@ package final class KeyVault: Sendable {
     ) throws -> (any Signer)? {
         let name = AuthorityKey(authorityID, for: purpose, publicKey: publicKey)
         if let signer = signers.withLock({ $0[name] }) { return signer }
-        let found: (any Signer)? =
-            switch place {
-            case .files: try fileSigner(name)
-            case .memory: nil
-            case .service(let keys): try keys.signer(name) ?? fileSigner(name)
-            case .token(let keys): try keys.signer(name) ?? fileSigner(name)
-            }
+        let found = try find(name)
         if let found { signers.withLock { $0[name] = found } }
         return found
+    }
+
+    /// Whether both keys of an authority are where they are kept, whatever was found of them before.
+    ///
+    /// A token or service that was set back has lost what was made since. Keys in memory are nowhere
+    /// else.
+    ///
+    /// - Parameters:
+    ///   - authorityID: Whose they are.
+    ///   - tokenKeySPKI: SubjectPublicKeyInfo of the one for tokens.
+    /// - Returns: Whether both are there.
+    /// - Throws: What `signer(authorityID:for:publicKey:)` throws.
+    package func keepsKeys(of authorityID: String, tokenKeySPKI: [UInt8]) throws -> Bool {
+        if case .memory = place { return true }
+        let names = [
+            AuthorityKey(authorityID),
+            AuthorityKey(authorityID, for: .tokens, publicKey: tokenKeySPKI),
+        ]
+        return try names.allSatisfy { try find($0) != nil }
+    }
+
+    /// The key as it is kept.
+    private func find(_ name: AuthorityKey) throws -> (any Signer)? {
+        switch place {
+        case .files: try fileSigner(name)
+        case .memory: nil
+        case .service(let keys): try keys.signer(name) ?? fileSigner(name)
+        case .token(let keys): try keys.signer(name) ?? fileSigner(name)
+        }
     }
 
     private func fileSigner(_ name: AuthorityKey) throws -> MemorySigner? {

@@ -30,7 +30,9 @@ extension RotationService {
         let end = now.addingTimeInterval(least * Double(UpstreamChain.lifetimePerSVIDMin))
         // A chain that was kept is of use as long as the next one would say the same.
         if let above = core.upstream?.above { core.upstreamDesk.dropChain(unlessBelow: above) }
-        guard let certified = core.upstreamDesk.certified(from: now, until: end) else {
+        let certified = core.upstreamDesk.certified(from: now, until: end)
+        // Nobody has signed with them since they were made, so that nobody noticed.
+        guard let certified, await !dropLostCandidate() else {
             if core.upstreamDesk.candidate == nil {
                 core.upstreamDesk.keep(try await candidate())
             }
@@ -45,6 +47,25 @@ extension RotationService {
             ),
             signer: certified.candidate.signer
         )
+    }
+
+    /// Has other keys made where those that wait for the upstream are lost, as by a service that was
+    /// set back: nobody signs with them, and no admin could revoke what has them.
+    ///
+    /// - Returns: Whether they were; of keys that cannot be asked for nobody knows.
+    func dropLostCandidate() async -> Bool {
+        guard let candidate = core.upstreamDesk.candidate else { return false }
+        let (id, spki) = (candidate.id, candidate.tokenKeySPKI)
+        let areKept = try? await core.keys.apart {
+            try $0.keepsKeys(of: id, tokenKeySPKI: spki)
+        }
+        guard areKept == false else { return false }
+        core.upstreamDesk.drop(id)
+        core.logger.error(
+            "keys that waited for the upstream are lost where they were kept; others are made",
+            metadata: ["authority": "\(id)"]
+        )
+        return true
     }
 
     private func selfSigned(now: Date) async throws -> AuthorityDraft {

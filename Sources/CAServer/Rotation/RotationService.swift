@@ -394,6 +394,8 @@ package struct RotationService: Sendable {
             try await core.keys.apart { try $0.sweep(keeping: spared) }
             _ = sweepTrouble.isNews(nil)
         } catch {
+            // Those of no authority on record are no trouble of an admin's: the next sweep goes on.
+            if (error as? KeyServiceError)?.isAbsence != true, await dropLostCandidate() { return }
             guard sweepTrouble.isNews("\(error)") else { return }
             core.logger.error(
                 "keys that are of no more use cannot be destroyed; it is tried again each minute",

@@ -40,6 +40,13 @@ package final class UpstreamDesk: Sendable {
         state.withLock { $0 = State(candidate: candidate) }
     }
 
+    /// The keys are lost: others have to be made.
+    func drop(_ id: String) {
+        state.withLock { state in
+            if state.candidate?.id == id { state = State() }
+        }
+    }
+
     /// The keys with the chain that was checked for them, if that is of use still.
     ///
     /// - Parameters:
@@ -129,9 +136,5 @@ package final class UpstreamDesk: Sendable {
     }
 
     /// The keys are an authority's now.
-    func published(_ id: String) {
-        state.withLock { state in
-            if state.candidate?.id == id { state = State() }
-        }
-    }
+    func published(_ id: String) { drop(id) }
 }

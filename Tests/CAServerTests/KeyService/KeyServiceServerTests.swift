@@ -138,6 +138,37 @@ struct KeyServiceServerTests {
         }
     }
 
+    @Test func `keys that waited for the upstream and are lost are made anew`() async throws {
+        let world = try KeyServiceWorld()
+        let fixture = try UpstreamFixture(in: world.directory)
+        try fixture.perform()
+        let kept = "\(fixture.certificatePath).kept"
+        try await world.serving {
+            try await withServer(in: world.directory) {
+                fixture.configure(&$0)
+                $0.keyStorage = .service
+                $0.serviceSocket = world.socket
+            } _: { server in
+                let owner = server.core.logic.serverID
+                let before = world.bridge.names(of: owner)
+                #expect(before.count == 2)
+                try FileManager.default.moveItem(atPath: fixture.certificatePath, toPath: kept)
+                let refused = await refusal {
+                    try await server.administration.prepareAuthority(.init())
+                }
+                #expect(refused?.reason == "upstream", "\(String(describing: refused))")
+                let waiting = world.bridge.names(of: owner).subtracting(before)
+                #expect(waiting.count == 2)
+                world.bridge.setBack(owner, to: before)
+                try FileManager.default.moveItem(atPath: kept, toPath: fixture.certificatePath)
+                _ = try await server.administration.prepareAuthority(.init())
+                let after = world.bridge.names(of: owner)
+                #expect(after.isSuperset(of: before) && after.isDisjoint(with: waiting))
+                #expect(after.count == 4)
+            }
+        }
+    }
+
     @Test func `without its service a server does not start, and makes no authority`()
         async throws
     {
