@@ -267,6 +267,33 @@ struct ClockAcceptanceTests {
         }
     }
 
+    @Test func `an authority whose revocation the wrong clock forgot is revoked again`()
+        async throws
+    {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            let (old, _) = try await server.rotate()
+            _ = try await server.revokeAuthority(old)
+            let before = try await server.core.read { try $0.authority(id: old) }
+            try await believe(Self.month, of: clock, server)
+            var looks = 0
+            try await eventually("the record is gone") {
+                looks += 1
+                if looks.isMultiple(of: 100) { clock.pass(.seconds(61)) }
+                return try await server.core.read { try $0.authority(id: old) == nil }
+            }
+            clock.stepWall(by: -Self.month)
+            #expect(try await accept(server, rehearse: true).revocationsMadeAgain == 1)
+            #expect(try await accept(server, now: true).revocationsMadeAgain == 1)
+            let after = try await server.core.read { try $0.authority(id: old) }
+            #expect(after?.state == "revoked" && after?.distrust?.reason == "backup lost")
+            #expect(after?.certificateDER == before?.certificateDER)
+            #expect(after?.ancestry == before?.ancestry && after?.tokenKeySPKI != nil)
+            try await requireWell(server)
+            try await server.requireIntactLog()
+        }
+    }
+
     @Test func `only who may accept the clock does`() async throws {
         try await withServer {
             $0.admins = []

@@ -184,6 +184,9 @@ extension ServerLogic {
         result.forgotten.certificates = try outlook.forgotten.certificates.filter { serial, _ in
             try transaction.revokedCertificate(serial: serial) == nil
         }
+        result.forgotten.authorities = try outlook.forgotten.authorities.filter {
+            try transaction.authority(id: $0.record.id) == nil
+        }
         return result
     }
 

@@ -13,18 +13,22 @@ package struct ForgottenRevocations: Sendable {
     var identities: [SPIFFEID: (issuedBefore: Date, reason: String)] = [:]
     /// By serial number, with the reason.
     package var certificates: [[UInt8]: (intent: IssuanceIntent, reason: String)] = [:]
+    /// Authorities as they were published, with the reason of each one's revocation.
+    var authorities: [(record: AuthorityRecord, reason: String)] = []
 
-    package var count: Int { identities.count + certificates.count }
+    package var count: Int { identities.count + certificates.count + authorities.count }
 }
 
 /// Which of them count again.
 struct RevokedAgain: Sendable {
     var certificates: [RevokedCertificate] = []
     var identities = 0
+    /// The IDs of authorities.
+    var authorities: [String] = []
     /// For how many there was no room.
     var left = 0
 
-    var count: Int { certificates.count + identities }
+    var count: Int { certificates.count + identities + authorities.count }
 }
 
 extension ServerLogic {
@@ -33,7 +37,7 @@ extension ServerLogic {
     /// - Parameters:
     ///   - now: The wall clock, which somebody says is right.
     ///   - transaction: What is known; all records since `now` minus the longest SVID of an entry
-    ///     are looked at that tell of revocations.
+    ///     are looked at that tell of revocations, of authorities all there are.
     /// - Returns: What to revoke again.
     /// - Throws: `DatastoreError`.
     package func forgottenRevocations(
@@ -75,6 +79,43 @@ extension ServerLogic {
                 }
             }
         }
+        found.authorities = try forgottenAuthorities(now: now, in: transaction)
+        return found
+    }
+
+    /// Finds revoked authorities whose records went by a clock that was ahead: below a root they are
+    /// believed until their end, and nobody could revoke them again.
+    ///
+    /// - Returns: Their records; of none of which the log has no certificate.
+    private func forgottenAuthorities(
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws -> [(record: AuthorityRecord, reason: String)] {
+        var forgotten: Set<String> = []
+        try forEach(.authorityForgotten, since: now, in: transaction) { _, record in
+            guard case .authorityForgotten(let step) = record.event else { return }
+            let id = Hexadecimal.text(step.authority)
+            guard try transaction.authority(id: id) == nil else { return }
+            forgotten.insert(id)
+        }
+        guard !forgotten.isEmpty else { return [] }
+        var reasons: [String: String] = [:]
+        try forEach(.authorityRevoked, since: nil, in: transaction) { _, record in
+            guard case .authorityRevoked(let act) = record.event else { return }
+            reasons[Hexadecimal.text(act.authority)] = act.reason
+        }
+        var found: [(record: AuthorityRecord, reason: String)] = []
+        try forEach(.authorityPrepared, since: nil, in: transaction) { _, record in
+            guard case .authorityPrepared(let event) = record.event else { return }
+            let id = Hexadecimal.text(event.authority)
+            let kept = AuthorityRotation.revokedKept / .seconds(1)
+            guard forgotten.contains(id), event.notAfter.date.addingTimeInterval(kept) > now,
+                let known = try AuthorityRecord(event, publishedAt: record.time.date)
+            else { return }
+            // A key is an authority's once.
+            forgotten.remove(id)
+            found.append((known, reasons[id] ?? ""))
+        }
         return found
     }
 
@@ -88,6 +129,10 @@ extension ServerLogic {
         var result = RevokedAgain()
         guard forgotten.count > 0 else { return result }
         let revision = try transaction.advanceRevision().number
+        for (record, reason) in forgotten.authorities {
+            try revokeAgain(record, reason, actor, now, revision, transaction)
+            result.authorities.append(record.id)
+        }
         var room = RevokedIdentity.countMax - (try transaction.revocationCount())
         for (id, item) in forgotten.identities.sorted(by: {
             $0.key.description < $1.key.description
@@ -113,6 +158,34 @@ extension ServerLogic {
         }
         result.left += certificates.count - result.certificates.count
         return result
+    }
+
+    /// It is in no bundle, so that nobody but those who believe what is above it learns anything.
+    private func revokeAgain(
+        _ record: AuthorityRecord,
+        _ reason: String,
+        _ actor: Actor,
+        _ now: Date,
+        _ revision: UInt64,
+        _ transaction: Transaction
+    ) throws {
+        let chain = record.ancestry?.chain ?? []
+        for above in try unrecorded(chain, now: now, in: transaction) { try transaction.put(above) }
+        let distrust = AuthorityDistrust(
+            taintedAt: nil,
+            revokedAt: now,
+            reason: reason,
+            actor: actor.description
+        )
+        try transaction.put(record.with(state: .revoked, distrust: distrust))
+        try transaction.recordDistrust(of: record.id, number: revision, isRemoval: false)
+        let act = AuthorityDistrustAct(
+            authority: keyIdentifier(ofAuthority: record.id),
+            reason: reason,
+            tokensDeleted: 0,
+            revision: revision
+        )
+        try transaction.append(.authorityRevoked(act), by: actor, at: now)
     }
 
     private func revokeAgain(
@@ -234,7 +307,7 @@ extension ServerLogic {
     /// over, as `signet audit verify` names it.
     private func forEach(
         _ event: AuditEvent.Name,
-        since: Date,
+        since: Date?,
         of id: SPIFFEID? = nil,
         in transaction: ReadTransaction,
         _ body: (UInt64, AuditRecord) throws -> Void
@@ -261,4 +334,41 @@ extension ServerLogic {
 
     /// How many records are read at once.
     private static let recordsPerPage = 1_000
+}
+
+extension AuthorityRecord {
+    /// An authority as it was published, of which nothing later is on record.
+    var asPublished: Self {
+        Self(
+            id: id,
+            serverID: serverID,
+            state: Authority.State.prepared.rawValue,
+            certificateDER: certificateDER,
+            tokenKeySPKI: tokenKeySPKI,
+            publishedAt: publishedAt,
+            activatedAt: nil,
+            notBefore: notBefore,
+            notAfter: notAfter,
+            ancestry: ancestry
+        )
+    }
+
+    /// The same as the log tells of it; nil if the log has no certificate.
+    fileprivate init?(_ event: AuthorityPreparation, publishedAt: Date) throws {
+        guard let certificate = event.certificate else { return nil }
+        self.init(
+            id: Hexadecimal.text(event.authority),
+            serverID: event.serverID,
+            state: Authority.State.prepared.rawValue,
+            certificateDER: certificate,
+            tokenKeySPKI: event.tokenKey,
+            publishedAt: publishedAt,
+            activatedAt: nil,
+            notBefore: event.notBefore.date,
+            notAfter: event.notAfter.date,
+            ancestry: try event.above.map {
+                try AuthorityAncestry(chain: $0.chain, rootID: Hexadecimal.text($0.root))
+            }
+        )
+    }
 }

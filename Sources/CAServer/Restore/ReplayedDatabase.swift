@@ -21,6 +21,8 @@ package struct ReplayedDatabase {
     package private(set) var revocationsLeft = 0
 
     private let logic: ServerLogic
+    /// Authorities whose records a clock that was ahead may have let go, as they were.
+    private var authoritiesForgotten: [String: AuthorityRecord] = [:]
 
     /// - Parameter logic: Of the server that the database is of.
     package init(logic: ServerLogic) {
@@ -89,6 +91,11 @@ package struct ReplayedDatabase {
             }
             try recordDistrust(of: keyID, isRemoval: false, in: transaction)
         case .authorityRevoked(let keyID, let why):
+            // Once more, after a clock that was ahead had let its record go.
+            let id = Hexadecimal.text(keyID)
+            if try transaction.authority(id: id) == nil, let known = authoritiesForgotten[id] {
+                try transaction.put(known)
+            }
             try change(keyID, in: transaction) {
                 $0.with(
                     state: .revoked,
@@ -101,8 +108,10 @@ package struct ReplayedDatabase {
             try leaveBundle(keyID, in: transaction)
             try transaction.deleteAuthority(id: Hexadecimal.text(keyID))
         case .authorityForgotten(let keyID):
-            try transaction.deleteAuthority(id: Hexadecimal.text(keyID))
-            try transaction.deleteUpstream(id: Hexadecimal.text(keyID))
+            let id = Hexadecimal.text(keyID)
+            authoritiesForgotten[id] = try transaction.authority(id: id)?.asPublished
+            try transaction.deleteAuthority(id: id)
+            try transaction.deleteUpstream(id: id)
             try recordDistrust(of: keyID, isRemoval: true, in: transaction)
         case .listSigned(let keyID, let thisUpdate, let nextUpdate):
             let id = Hexadecimal.text(keyID)

@@ -87,7 +87,8 @@ extension RotationService {
             core.metrics.increment(.revocationListsSigned)
         }
         core.clockGuard.accept(wall: core.clock.wallTime, boot: core.clock.bootTime)
-        for record in result.outlook.authorities { core.distrusted(record.id, .revoked) }
+        let revoked = result.outlook.authorities.map(\.id) + result.again.authorities
+        for id in revoked { core.distrusted(id, .revoked) }
         core.revoked(result.again.certificates)
         core.renewIdentity()
         core.logger.notice(

@@ -219,10 +219,10 @@ package struct SigningAdmission: Sendable {
     /// After the agent's own budget, which so bounds how many identities it can have kept here.
     private mutating func takeShares(of ticket: Ticket, now: Duration) {
         for identity in ticket.identities {
-            _ = identityBuckets[
-                Held(identity, on: ticket.agent),
-                default: newShare(now: now)
-            ].take(1, now: now)
+            let held = Held(identity, on: ticket.agent)
+            var share = identityBuckets[held] ?? newShare(now: now)
+            _ = share.take(1, now: now)
+            identityBuckets[held] = share
         }
         pruneIdentities(now: now)
     }

@@ -4,6 +4,7 @@ import CAServer
 import ControlAPIProtos
 import Foundation
 import Issuance
+import SPIFFE
 import SwiftProtobuf
 import Testing
 

@@ -83,7 +83,7 @@ struct FederationWorkloadTests {
             let shown = try await machine.signet(["federation", "show"])
             return shown.output.contains("believed")
         }
-        let shown = try await machine.signet(["federation", "show", "-o", "json"])
+        let shown = try await machine.signet(["federation", "show", "example.org", "-o", "json"])
         let fetched = try JSONDecoder().decode(Shown.self, from: Data(shown.output.utf8)).bundles
         let own = try await partner.signet(["bundle", "show"])
         let authority = own.output.split(separator: "\n").filter { !$0.hasPrefix("-") }.joined()
