@@ -317,36 +317,53 @@ package struct Restoration {
         return true
     }
 
-    /// Copies the logs that are somewhere else.
+    /// Copies the logs that are somewhere else: each that was read to where the server will look for
+    /// it, below the name of the epoch that followed it.
+    ///
+    /// Its files and what says that another one follows may have been in two places: agents are shown
+    /// both from one.
     private func copyLogs(_ made: RestoredDatabase) throws {
+        var places: Set<String> = []
+        for log in made.logs.logs {
+            guard let directory = log.directory else { continue }
+            let isLast = log.succession == nil
+            // The data directory's own is moved.
+            if isLast, directory == configuration.auditDirectory { continue }
+            guard let name = isLast ? made.epoch.hex : log.nextEpoch else { continue }
+            places.formUnion([directory, "\(order.copies ?? "")/logs/\(name)"])
+            let isInPlace =
+                directory == place.log(before: name)
+                && (isLast || RestorePlace.exists("\(directory)/\(RestoredLogs.successionFile)"))
+            if !isInPlace { try copyLog(directory, to: name, log) }
+        }
         guard let copies = order.copies else { return }
         for name in try RestorePlace.epochs(in: "\(copies)/logs") {
             let log = "\(copies)/logs/\(name)"
-            let read = made.logs.logs.first { $0.directory == log }
-            try copyLog(log, to: name, endingWith: read?.note)
-        }
-        if let last = made.logs.last, last.directory == "\(copies)/audit" {
-            try copyLog("\(copies)/audit", to: made.epoch.hex, endingWith: last.note)
+            if !places.contains(log) { try copyLog(log, to: name, nil) }
         }
     }
 
-    /// Copies a log, with the note up to which it was read: its own may be a newer one by now, which
-    /// the succession beside it would contradict.
-    private func copyLog(_ log: String, to name: String, endingWith note: [UInt8]?) throws {
+    /// Copies a log; one that was `read` with the note up to which it was: its own may be a newer one
+    /// by now, which the succession beside it would contradict.
+    private func copyLog(_ log: String, to name: String, _ read: RestoredLog?) throws {
         let target = "\(directory)/logs/\(name)"
+        let noteFiles = [TilePath.checkpoint, RestoredLogs.successionFile]
         for file in try FileManager.default.subpathsOfDirectory(atPath: log)
-        where TilePath(parsing: file) != nil
-            || [TilePath.checkpoint, RestoredLogs.successionFile].contains(file)
-        {
-            let bytes =
-                if file == TilePath.checkpoint, let note { note } else {
-                    try DurableFile.read("\(log)/\(file)", bytesMax: EntryBundle.bytesMax)
-                }
-            let path = "\(target)/\(file)"
-            let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? target
-            try DurableFile.makeDirectory(parent, mode: 0o700)
-            try DurableFile.write(bytes, to: path, mode: 0o600)
+        where TilePath(parsing: file) != nil || (read == nil && noteFiles.contains(file)) {
+            let bytes = try DurableFile.read("\(log)/\(file)", bytesMax: EntryBundle.bytesMax)
+            try write(bytes, to: "\(target)/\(file)")
         }
+        if let note = read?.note { try write(note, to: "\(target)/\(TilePath.checkpoint)") }
+        if let succession = read?.succession {
+            try write(succession.note, to: "\(target)/\(RestoredLogs.successionFile)")
+        }
+    }
+
+    /// Writes a file, and makes the directory it is in.
+    private func write(_ bytes: [UInt8], to path: String) throws {
+        let parent = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? directory
+        try DurableFile.makeDirectory(parent, mode: 0o700)
+        try DurableFile.write(bytes, to: path, mode: 0o600)
     }
 
     // MARK: - Report

@@ -2,6 +2,7 @@
 
 internal import AuditLog
 internal import DurableFiles
+internal import NodeSync
 internal import SPIFFE
 
 /// One log of a server as a restore finds it.
@@ -19,6 +20,15 @@ struct RestoredLog: Sendable {
     let note: [UInt8]?
     /// Checkpoints of it that were kept elsewhere.
     let remembered: [Checkpoint]
+    /// What follows it; nil of the last one.
+    let succession: LogSuccession?
+
+    /// The name of the epoch before which this log was; nil of the last one, and of one that no
+    /// restore made.
+    var nextEpoch: String? {
+        succession?.newKey.name.split(separator: "/").last.map(String.init)
+            .flatMap { Hexadecimal.bytes($0)?.count == Epoch.byteCount ? $0 : nil }
+    }
 
     /// How many of these nothing here can be compared with: without files nothing is known of the
     /// tree but its end.
@@ -148,7 +158,8 @@ struct RestoredLogs: Sendable {
                 known: known,
                 end: end,
                 note: found?.signed.note,
-                remembered: remembered
+                remembered: remembered,
+                succession: succession
             ), succession
         )
     }

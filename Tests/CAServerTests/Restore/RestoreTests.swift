@@ -92,7 +92,18 @@ struct RestoreTests {
             in: "\(fixture.data)/keys"
         )
         #expect(succession.newKey == newKey && newKey.publicKey != formerKey.publicKey)
+        try requireLed(fixture, from: formerKey, epoch: epoch)
+    }
+
+    /// Requires that a former log and what says that another one follows lie in one place.
+    private func requireLed(
+        _ fixture: RestoreFixture,
+        from formerKey: NoteVerifierKey,
+        epoch: String
+    ) throws {
         let log = "\(fixture.data)/logs/\(epoch)"
+        let note = try Data(contentsOf: URL(fileURLWithPath: "\(log)/succession"))
+        let succession = try LogSuccession(parsing: Array(note), key: formerKey)
         let verdict = AuditVerifier(key: formerKey) { file in
             Array(try Data(contentsOf: URL(fileURLWithPath: "\(log)/\(file)")))
         }.verify()
@@ -101,6 +112,52 @@ struct RestoreTests {
             return
         }
         #expect(intact.checkpoint.checkpoint == succession.former)
+    }
+
+    private func move(_ path: String, to target: String) throws {
+        try FileManager.default.createDirectory(
+            atPath: String(target.prefix(upTo: target.lastIndex(of: "/") ?? target.startIndex)),
+            withIntermediateDirectories: true
+        )
+        try FileManager.default.moveItem(atPath: path, toPath: target)
+    }
+
+    @Test func `agents are led on by a log that was not read from its place`() async throws {
+        let fixture = try RestoreFixture()
+        try await fixture.serving { server in
+            for name in ["first", "second"] { _ = try await server.agent(name) }
+            try await fixture.makeBackup(server)
+        }
+        try fixture.copy(["audit"])
+        try await fixture.serving { server in
+            _ = try await server.administration.banNode(.with { $0.name = "first" })
+        }
+        let origin = try fixture.read { try #require(try $0.identity()).firstLogOrigin }
+        let key = try fixture.logKey(origin, in: "\(fixture.data)/keys")
+        // An older copy has taken the place of the log, which lies beside it.
+        let other = String(repeating: "ab", count: Epoch.byteCount)
+        try move("\(fixture.data)/audit", to: "\(fixture.data)/logs/\(other)")
+        try move("\(fixture.copies)/audit", to: "\(fixture.data)/audit")
+        try await fixture.restore()
+        let first = try fixture.read { try #require(try $0.identity()).epoch.hex }
+        try requireLed(fixture, from: key, epoch: first)
+        try await recoverAndBan("second", fixture)
+
+        // The first log and the one that followed it have changed places in the copies.
+        try fixture.copy(["keys"])
+        let note = "\(fixture.data)/logs/\(first)/succession"
+        try move(note, to: "\(fixture.copies)/logs/\(first)/succession")
+        try move("\(fixture.data)/logs/\(first)", to: "\(fixture.copies)/audit")
+        try move("\(fixture.data)/audit", to: "\(fixture.copies)/logs/\(other)")
+        try FileManager.default.removeItem(atPath: fixture.data)
+        try await fixture.restore(copies: fixture.copies)
+        for name in ["first", "second"] {
+            #expect(try fixture.read { try $0.node(named: name) }?.ban != nil, "\(name)")
+        }
+        try requireLed(fixture, from: key, epoch: first)
+        let second = try fixture.read { try #require(try $0.identity()).epoch.hex }
+        let next = try fixture.logKey("\(origin)/\(first)", in: "\(fixture.copies)/keys")
+        try requireLed(fixture, from: next, epoch: second)
     }
 
     @Test func `a restored server goes on when it is recovered, on another machine`() async throws {
