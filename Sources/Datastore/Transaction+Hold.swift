@@ -19,7 +19,8 @@ package struct HoldRecord: Hashable, Sendable {
     package let logOrigin: String
     /// How many records it had.
     package let logSize: UInt64
-    /// The time of the last one, after which nothing is known; nil if it had none.
+    /// The time of the last one, after which nothing is known; nil: records before it are missing
+    /// too, from a moment on that nobody knows.
     package let lastRecordAt: Date?
     package let restoredAt: Date
     package let reason: HoldReason

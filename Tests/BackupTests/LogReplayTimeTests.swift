@@ -71,6 +71,25 @@ struct LogReplayTimeTests {
         #expect(replay.records == 5)
     }
 
+    @Test mutating func `what a server forgot that was set back is missing until it is recovered`()
+        throws
+    {
+        let proof = SetBackProof(
+            agent: try SPIFFEID("spiffe://example.org/signet/agent/web-1"),
+            seenSize: 90,
+            seenRoot: .emptyRoot,
+            size: 40
+        )
+        _ = try take(try Self.ban("first"), at: 40, 0)
+        #expect(replay.seenSize == nil)
+        _ = try take(.rollbackProved(proof), at: 41, 10)
+        #expect(replay.seenSize == 90)
+        replay.followed()
+        let recovery = ServerRecovery(agents: 0, authorities: 0, documents: 0, keys: 0, nodes: 0)
+        _ = try take(.serverRecovered(recovery), at: 0, 20)
+        #expect(replay.seenSize == nil)
+    }
+
     @Test mutating func `a clock that was set back ends what was dated later`() throws {
         let jumped = ClockAcceptance(
             lastSignature: nil,

@@ -28,6 +28,9 @@ package struct LogReplay: Sendable {
     /// What a log has that a restore began is no such record until somebody has looked at what may be
     /// missing: what the former log lacked is missing still.
     package private(set) var lastTime: Date?
+    /// How many records an agent has seen of a server that was set back, if nobody has looked yet at
+    /// what may be missing: of them some are, from a moment on that nobody knows.
+    package private(set) var seenSize: UInt64?
     /// Whether a hold of after the backup was ended.
     package private(set) var isRecovered = false
     /// How many records were brought forward.
@@ -89,8 +92,9 @@ package struct LogReplay: Sendable {
         next += 1
         records += 1
         switch record.event {
+        case .rollbackProved(let proof): seenSize = proof.seenSize
         case .serverRestored: isHeld = true
-        case .serverRecovered: (isHeld, isRecovered) = (false, true)
+        case .serverRecovered: (isHeld, isRecovered, seenSize) = (false, true, nil)
         default: break
         }
         if !isHeld { lastTime = record.time.date }

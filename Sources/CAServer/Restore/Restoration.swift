@@ -375,14 +375,12 @@ package struct Restoration {
         copiedKeys: Int,
         presentKeys: Int
     ) -> [String] {
-        let last = AuditTime(outcome.lastRecordAt)
         var lines = [
             order.isRehearsal ? "nothing was changed; this would be restored:" : "restored:",
             made.source.backup.map {
                 "the database of backup \(Hexadecimal.text($0.id)) of \($0.time)"
             } ?? "the database of the data directory",
-            "\(outcome.records) record(s) of the log brought forward, the last one known of \(last); "
-                + "what was taken away later has to be taken away again",
+            "\(outcome.records) record(s) of the log brought forward, " + missing(outcome),
             "\(outcome.nodes) node(s) and \(outcome.authorities.count) authorit(ies) that the log alone "
                 + "knows, \(outcome.documents) document(s) changed since",
             "\(presentKeys) of \(outcome.keys.count) key file(s) of authorities are there, "
@@ -391,7 +389,7 @@ package struct Restoration {
             "the log is \(made.origin), and follows \(made.former.origin) with \(made.former.size) "
                 + "record(s)",
         ]
-        if made.now < outcome.lastRecordAt {
+        if made.now < outcome.latest {
             lines.append(
                 "this machine's clock shows \(AuditTime(made.now)), which is before that record: set it "
                     + "before the server is started"
@@ -420,5 +418,17 @@ package struct Restoration {
             lines.append("\(outcome.revocationsLeft) revocation(s) found no room")
         }
         return lines + (order.isRehearsal ? [] : [RestoreReport.next])
+    }
+
+    /// What may be missing.
+    private func missing(_ outcome: RestoredDatabase.Outcome) -> String {
+        let latest = "the last one known of \(AuditTime(outcome.latest)); "
+        guard outcome.lastRecordAt == nil else {
+            return latest + "what was taken away later has to be taken away again"
+        }
+        let seen = outcome.seenSize.map { ", of which an agent has seen \($0)" } ?? ""
+        return latest
+            + "but the server was set back: records are missing\(seen), from a moment on that nobody "
+            + "knows. What was taken away since the snapshot was made has to be taken away again"
     }
 }

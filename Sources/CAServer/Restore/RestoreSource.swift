@@ -35,6 +35,28 @@ struct RestoreSource: Sendable {
         let documents: [HeldDocument]
         let authorities: [String]
         let nodes: [String]
+        /// How many records an agent has seen of a server that was set back; nil of another one.
+        let seenSize: UInt64?
+
+        /// Whether records are missing from a moment on that nobody knows.
+        var isSetBack: Bool { record.reason == .rollbackProved || record.lastRecordAt == nil }
+
+        init?(in transaction: ReadTransaction) throws {
+            guard let record = try transaction.hold() else { return nil }
+            self.record = record
+            documents = try transaction.heldDocuments()
+            authorities = try transaction.heldNames(.authority)
+            nodes = try transaction.heldNames(.node)
+            var filter = AuditLeafFilter()
+            filter.event = AuditEvent.Name.rollbackProved.rawValue
+            let leaf = try transaction.queryLeaves(filter, limit: 1, newestFirst: true).first
+            let event = leaf.flatMap { try? AuditRecord(parsing: $0.bytes).event }
+            if record.reason == .rollbackProved, case .rollbackProved(let proof) = event {
+                seenSize = proof.seenSize
+            } else {
+                seenSize = nil
+            }
+        }
     }
 
     /// Decrypts a backup into a new file, and checks both.
@@ -123,16 +145,7 @@ struct RestoreSource: Sendable {
         time = last ?? snapshot.identity.createdAt
         log = Checkpoint(origin: origin, frontier: tree)
         logKey = try key.map { try NoteVerifierKey(name: origin, publicKey: $0.publicKey) }
-        held = try store.readNow { transaction in
-            try transaction.hold().map { record in
-                Held(
-                    record: record,
-                    documents: try transaction.heldDocuments(),
-                    authorities: try transaction.heldNames(.authority),
-                    nodes: try transaction.heldNames(.node)
-                )
-            }
-        }
+        held = try store.readNow { try Held(in: $0) }
     }
 
     /// The tree over the first records of a database, and the time of the last of them.

@@ -15,8 +15,12 @@ struct RestoredDatabase: Sendable {
     struct Outcome: Sendable {
         /// How many records were brought forward.
         let records: UInt64
-        /// After which nothing is known.
-        let lastRecordAt: Date
+        /// The time of the last record that is known.
+        let latest: Date
+        /// After which nothing is known; nil: records are missing from a moment on that nobody knows.
+        let lastRecordAt: Date?
+        /// How many records an agent has seen of a server that was set back, if that is known.
+        let seenSize: UInt64?
         let documents: Int
         let nodes: Int
         /// Authorities that the log alone knows, and those of which it has no certificate.
@@ -115,10 +119,10 @@ struct RestoredDatabase: Sendable {
     ) throws -> Outcome {
         // A hold that nobody has ended yet has found things that the log does not tell again.
         let held = replay.isRecovered ? nil : source.held
-        var last = replay.lastTime ?? source.time
-        if let held = held?.record, held.reason == .restored, let before = held.lastRecordAt {
-            last = min(last, before)
-        }
+        let latest = replay.lastTime ?? source.time
+        // The log of a server that was set back goes on, and what it forgot was done before.
+        let isSetBack = replay.seenSize != nil || held?.isSetBack == true
+        let last = isSetBack ? nil : min(latest, held?.record.lastRecordAt ?? latest)
         let documents =
             replay.documents.map { HeldDocument(key: $0.key, sha256: $0.value) }
             + (held?.documents ?? []).filter { !replay.documents.keys.contains($0.key) }
@@ -146,7 +150,7 @@ struct RestoredDatabase: Sendable {
                     formerEpoch: source.epoch.bytes,
                     epoch: epoch.bytes,
                     former: former,
-                    lastRecordAt: AuditTime(last),
+                    lastRecordAt: last.map { AuditTime($0) },
                     records: replay.records,
                     authority: own.first { $0.state == .active }
                         .map { keyIdentifier(ofAuthority: $0.id) }
@@ -157,7 +161,9 @@ struct RestoredDatabase: Sendable {
         )
         return Outcome(
             records: replay.records,
+            latest: latest,
             lastRecordAt: last,
+            seenSize: replay.seenSize ?? held?.seenSize,
             documents: documents.count,
             nodes: nodes.count,
             authorities: authorities,

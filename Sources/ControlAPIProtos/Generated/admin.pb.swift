@@ -2282,8 +2282,8 @@ package nonisolated struct Signet_Admin_V1alpha1_RecoverResponse: Sendable {
 
   package var rehearsed: Bool = false
 
-  /// The log that was brought forward, how many records it had, and the time of the last one (0: it
-  /// had none): what was done later is not known.
+  /// The log that was brought forward, how many records it had, and the time of the last one:
+  /// what was done later is not known (0: nor is from when on, as the server was set back).
   package var logOrigin: String = String()
 
   package var logSize: UInt64 = 0

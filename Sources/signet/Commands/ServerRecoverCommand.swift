@@ -100,7 +100,7 @@ package struct RecoveryView: Encodable, Sendable {
     let rehearsed: Bool
     let logOrigin: String
     let logSize: UInt64
-    /// What was done later is not known; nil if the log had no record.
+    /// What was done later is not known; nil: nor is from when on, as the server was set back.
     let lastRecord: Date?
     let restoredAt: Date
     /// What the log alone knew; of each list the first 1,000, and how many there are.
@@ -172,8 +172,8 @@ package struct RecoveryView: Encodable, Sendable {
                 "nothing is known of what was done after \($0.formatted(.iso8601)): what was taken away "
                     + "later, bans, revocations and deletions, has to be taken away again"
             }
-                ?? "no record of the log was there: all that was taken away since the backup has to be "
-                + "taken away again"
+                ?? "the server was set back, and from when on records are missing nobody knows: what was "
+                + "taken away since the snapshot was made has to be taken away again"
         ]
         lines += named("node(s) that the log alone knew", nodes, nodeCount)
         lines += named(

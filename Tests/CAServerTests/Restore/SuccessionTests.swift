@@ -179,8 +179,15 @@ struct SuccessionTests {
             let refused = await refusal { try await server.recover(now: true) }
             #expect(refused?.reason == "rollbackProved")
         }
-        // Only a restore leads on.
+        // Only a restore leads on. What is missing was done before the last record that is there.
+        let report = try await fixture.restore(.inPlace)
+        let size = seen.checkpoint.size
+        #expect(report.lines.contains { $0.contains("an agent has seen \(size), from a moment") })
+        let restored = try fixture.read { try $0.hold() }
+        #expect(restored?.reason == .restored && restored?.lastRecordAt == nil)
+        // Nor does another restore know more.
         try await fixture.restore(.inPlace)
-        #expect(try fixture.read { try $0.hold() }?.reason == .restored)
+        let again = try fixture.read { try $0.hold() }
+        #expect(again?.reason == .restored && again?.lastRecordAt == nil)
     }
 }
