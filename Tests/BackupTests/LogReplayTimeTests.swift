@@ -13,6 +13,15 @@ struct LogReplayTimeTests {
     private static let noon = Date(timeIntervalSince1970: 1_767_355_200)
     private static let admin = Actor.localUser(uid: 0, host: "ca-1")
 
+    private static let recovery = ServerRecovery(
+        agents: 0,
+        authorities: 0,
+        documents: 0,
+        keys: 0,
+        nodes: 0,
+        tokenKeys: 0
+    )
+
     private var replay = LogReplay(
         serverID: "7f3a91c0",
         backupID: [],
@@ -63,8 +72,7 @@ struct LogReplayTimeTests {
         _ = try take(try Self.ban("second"), at: 1, 3700)
         // Nobody has looked yet at what lies between noon and the restore.
         #expect(replay.lastTime == Self.noon && !replay.isRecovered)
-        let recovery = ServerRecovery(agents: 0, authorities: 0, documents: 0, keys: 0, nodes: 0)
-        _ = try take(.serverRecovered(recovery), at: 2, 3800)
+        _ = try take(.serverRecovered(Self.recovery), at: 2, 3800)
         #expect(replay.lastTime == Self.noon.addingTimeInterval(3800) && replay.isRecovered)
         _ = try take(try Self.ban("third"), at: 3, 3900)
         #expect(replay.lastTime == Self.noon.addingTimeInterval(3900))
@@ -85,8 +93,7 @@ struct LogReplayTimeTests {
         _ = try take(.rollbackProved(proof), at: 41, 10)
         #expect(replay.seenSize == 90)
         replay.followed()
-        let recovery = ServerRecovery(agents: 0, authorities: 0, documents: 0, keys: 0, nodes: 0)
-        _ = try take(.serverRecovered(recovery), at: 0, 20)
+        _ = try take(.serverRecovered(Self.recovery), at: 0, 20)
         #expect(replay.seenSize == nil)
     }
 

@@ -217,12 +217,16 @@ struct HoldTests {
         try Self.hold(directory, authorities: [id])
         try replace("jwt-\(id).key", by: "authority-\(id).key")
         try await withHeldServer(in: directory) { server in
+            let open = try await server.recover(rehearse: true)
+            #expect(open.tokenKeys == [id] && open.tokenKeyCount == 1)
             _ = try await server.recover()
             #expect(await server.port() != nil)
             let kept = try await server.core.read { try $0.authority(id: id) }
             #expect(kept?.state == "active" && kept?.tokenKeySPKI == nil)
         }
         let next = try await withServer(in: directory) { server in
+            let told = try await server.records("serverRecovered")
+            #expect(told.count == 1 && told[0].contains("\"tokenKeys\":1"))
             _ = try await server.renew(agent, key: agent.key)
             return try await server.rotate().new
         }

@@ -49,19 +49,24 @@ package struct ServerRecovery: Hashable, Sendable, AuditPayload {
     package let keys: UInt64
     /// Nodes that the log alone knew.
     package let nodes: UInt64
+    /// Keys for tokens that left the bundle, of authorities that the log alone knew and that stay, as
+    /// they were not there: what they signed is refused from now on.
+    package let tokenKeys: UInt64
 
     package init(
         agents: UInt64,
         authorities: UInt64,
         documents: UInt64,
         keys: UInt64,
-        nodes: UInt64
+        nodes: UInt64,
+        tokenKeys: UInt64
     ) {
         self.agents = agents
         self.authorities = authorities
         self.documents = documents
         self.keys = keys
         self.nodes = nodes
+        self.tokenKeys = tokenKeys
     }
 
     func write(to fields: inout FieldWriter) {
@@ -70,6 +75,7 @@ package struct ServerRecovery: Hashable, Sendable, AuditPayload {
         fields.set("documents", documents)
         fields.set("keys", keys)
         fields.set("nodes", nodes)
+        if tokenKeys > 0 { fields.set("tokenKeys", tokenKeys) }
     }
 
     init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
@@ -78,7 +84,8 @@ package struct ServerRecovery: Hashable, Sendable, AuditPayload {
             authorities: try fields.number("authorities"),
             documents: try fields.number("documents"),
             keys: try fields.number("keys"),
-            nodes: try fields.number("nodes")
+            nodes: try fields.number("nodes"),
+            tokenKeys: fields.has("tokenKeys") ? try fields.number("tokenKeys") : 0
         )
     }
 

@@ -61,6 +61,9 @@ package struct HoldOutlook: Sendable {
     /// Nodes and authorities that the log alone knew, and that are there still.
     package let nodes: [String]
     package let authorities: [String]
+    /// Those of them that stay and whose keys for tokens are not here, and leave: one that signs no
+    /// more has none, and nobody but who has it proves that it was the authority's.
+    package let tokenKeys: [String]
     /// Documents that are not what they were last on record.
     package let documents: [HeldDocument]
     /// Authorities of which keys are there, and no record: a start destroys them.
@@ -88,6 +91,10 @@ package struct HoldOutlook: Sendable {
         let records = try transaction.authorities()
         let published = Set(records.filter { $0.state != AuthorityRecord.revokedState }.map(\.id))
         authorities = try transaction.heldNames(.authority).filter(published.contains)
+        let withTokens = Set(records.filter { $0.tokenKeySPKI != nil }.map(\.id))
+        tokenKeys = authorities.filter {
+            keys.proved.contains($0) && withTokens.contains($0) && !keys.provedTokens.contains($0)
+        }
         documents = try transaction.heldDocuments().filter { held in
             let stored = try transaction.document(held.key)
             return stored.map { Array(SHA256.hash(data: $0.canonicalJSON)) } != held.sha256
@@ -139,7 +146,8 @@ package struct HoldOutlook: Sendable {
             authorities: UInt64(authorities.count),
             documents: UInt64(documents.count),
             keys: UInt64(unnamedKeys.count),
-            nodes: UInt64(nodes.count)
+            nodes: UInt64(nodes.count),
+            tokenKeys: UInt64(tokenKeys.count)
         )
     }
 }

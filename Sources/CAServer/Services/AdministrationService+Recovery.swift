@@ -73,6 +73,13 @@ extension AdministrationService {
             return outlook
         }
         core.logger.notice("the hold of the restored server has ended")
+        for id in outlook.tokenKeys {
+            core.logger.warning(
+                "the key for JWT-SVIDs of an authority that the log alone knew has left the bundle, as "
+                    + "it is not here: what it signed is refused from now on",
+                metadata: ["authority": "\(id)"]
+            )
+        }
         core.holdGate.end()
         return message(outlook, isRehearsal: false)
     }
@@ -134,6 +141,8 @@ extension AdministrationService {
             $0.signerMissing = outlook.agentsNeedingTokens != nil
             $0.agentsNeedingTokens = UInt64(outlook.agentsNeedingTokens ?? 0)
             $0.objections = outlook.objections
+            $0.tokenKeys = first(outlook.tokenKeys)
+            $0.tokenKeyCount = UInt64(outlook.tokenKeys.count)
         }
     }
 }

@@ -2275,53 +2275,115 @@ package nonisolated struct Signet_Admin_V1alpha1_RecoverRequest: Sendable {
 }
 
 /// What may be missing from a restored server. Of each list at most the first 1,000.
-package nonisolated struct Signet_Admin_V1alpha1_RecoverResponse: Sendable {
+package nonisolated struct Signet_Admin_V1alpha1_RecoverResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var rehearsed: Bool = false
+  package var rehearsed: Bool {
+    get {_storage._rehearsed}
+    set {_uniqueStorage()._rehearsed = newValue}
+  }
 
   /// The log that was brought forward, how many records it had, and the time of the last one:
   /// what was done later is not known (0: nor is from when on, as the server was set back).
-  package var logOrigin: String = String()
+  package var logOrigin: String {
+    get {_storage._logOrigin}
+    set {_uniqueStorage()._logOrigin = newValue}
+  }
 
-  package var logSize: UInt64 = 0
+  package var logSize: UInt64 {
+    get {_storage._logSize}
+    set {_uniqueStorage()._logSize = newValue}
+  }
 
-  package var lastRecordUnixMilliseconds: Int64 = 0
+  package var lastRecordUnixMilliseconds: Int64 {
+    get {_storage._lastRecordUnixMilliseconds}
+    set {_uniqueStorage()._lastRecordUnixMilliseconds = newValue}
+  }
 
-  package var restoredAtUnixMilliseconds: Int64 = 0
+  package var restoredAtUnixMilliseconds: Int64 {
+    get {_storage._restoredAtUnixMilliseconds}
+    set {_uniqueStorage()._restoredAtUnixMilliseconds = newValue}
+  }
 
   /// What the log alone knew.
-  package var nodes: [String] = []
+  package var nodes: [String] {
+    get {_storage._nodes}
+    set {_uniqueStorage()._nodes = newValue}
+  }
 
-  package var nodeCount: UInt64 = 0
+  package var nodeCount: UInt64 {
+    get {_storage._nodeCount}
+    set {_uniqueStorage()._nodeCount = newValue}
+  }
 
-  package var authorities: [String] = []
+  package var authorities: [String] {
+    get {_storage._authorities}
+    set {_uniqueStorage()._authorities = newValue}
+  }
 
-  package var authorityCount: UInt64 = 0
+  package var authorityCount: UInt64 {
+    get {_storage._authorityCount}
+    set {_uniqueStorage()._authorityCount = newValue}
+  }
 
   /// Documents that are not what they were last on record.
-  package var documents: [Signet_Admin_V1alpha1_HeldDocument] = []
+  package var documents: [Signet_Admin_V1alpha1_HeldDocument] {
+    get {_storage._documents}
+    set {_uniqueStorage()._documents = newValue}
+  }
 
-  package var documentCount: UInt64 = 0
+  package var documentCount: UInt64 {
+    get {_storage._documentCount}
+    set {_uniqueStorage()._documentCount = newValue}
+  }
 
   /// Authorities of which keys are there, and no record: the keys are destroyed at the start.
-  package var unnamedKeys: [String] = []
+  package var unnamedKeys: [String] {
+    get {_storage._unnamedKeys}
+    set {_uniqueStorage()._unnamedKeys = newValue}
+  }
 
-  package var unnamedKeyCount: UInt64 = 0
+  package var unnamedKeyCount: UInt64 {
+    get {_storage._unnamedKeyCount}
+    set {_uniqueStorage()._unnamedKeyCount = newValue}
+  }
 
   /// Whether the authority that should sign has no key, and how many agents need a token for that.
-  package var signerMissing: Bool = false
+  package var signerMissing: Bool {
+    get {_storage._signerMissing}
+    set {_uniqueStorage()._signerMissing = newValue}
+  }
 
-  package var agentsNeedingTokens: UInt64 = 0
+  package var agentsNeedingTokens: UInt64 {
+    get {_storage._agentsNeedingTokens}
+    set {_uniqueStorage()._agentsNeedingTokens = newValue}
+  }
 
   /// Why it is not done unless it has to be now.
-  package var objections: [String] = []
+  package var objections: [String] {
+    get {_storage._objections}
+    set {_uniqueStorage()._objections = newValue}
+  }
+
+  /// Authorities of the log alone that stay and whose keys for tokens, which are not here, leave: what
+  /// these have signed is refused from then on.
+  package var tokenKeys: [String] {
+    get {_storage._tokenKeys}
+    set {_uniqueStorage()._tokenKeys = newValue}
+  }
+
+  package var tokenKeyCount: UInt64 {
+    get {_storage._tokenKeyCount}
+    set {_uniqueStorage()._tokenKeyCount = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Signet_Admin_V1alpha1_HeldDocument: Sendable {
@@ -6880,104 +6942,184 @@ nonisolated extension Signet_Admin_V1alpha1_RecoverRequest: SwiftProtobuf.Messag
 
 nonisolated extension Signet_Admin_V1alpha1_RecoverResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RecoverResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearsed\0\u{3}log_origin\0\u{3}log_size\0\u{3}last_record_unix_milliseconds\0\u{3}restored_at_unix_milliseconds\0\u{1}nodes\0\u{3}node_count\0\u{1}authorities\0\u{3}authority_count\0\u{1}documents\0\u{3}document_count\0\u{3}unnamed_keys\0\u{3}unnamed_key_count\0\u{3}signer_missing\0\u{3}agents_needing_tokens\0\u{1}objections\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rehearsed\0\u{3}log_origin\0\u{3}log_size\0\u{3}last_record_unix_milliseconds\0\u{3}restored_at_unix_milliseconds\0\u{1}nodes\0\u{3}node_count\0\u{1}authorities\0\u{3}authority_count\0\u{1}documents\0\u{3}document_count\0\u{3}unnamed_keys\0\u{3}unnamed_key_count\0\u{3}signer_missing\0\u{3}agents_needing_tokens\0\u{1}objections\0\u{3}token_keys\0\u{3}token_key_count\0")
+
+  fileprivate class _StorageClass {
+    var _rehearsed: Bool = false
+    var _logOrigin: String = String()
+    var _logSize: UInt64 = 0
+    var _lastRecordUnixMilliseconds: Int64 = 0
+    var _restoredAtUnixMilliseconds: Int64 = 0
+    var _nodes: [String] = []
+    var _nodeCount: UInt64 = 0
+    var _authorities: [String] = []
+    var _authorityCount: UInt64 = 0
+    var _documents: [Signet_Admin_V1alpha1_HeldDocument] = []
+    var _documentCount: UInt64 = 0
+    var _unnamedKeys: [String] = []
+    var _unnamedKeyCount: UInt64 = 0
+    var _signerMissing: Bool = false
+    var _agentsNeedingTokens: UInt64 = 0
+    var _objections: [String] = []
+    var _tokenKeys: [String] = []
+    var _tokenKeyCount: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _rehearsed = source._rehearsed
+      _logOrigin = source._logOrigin
+      _logSize = source._logSize
+      _lastRecordUnixMilliseconds = source._lastRecordUnixMilliseconds
+      _restoredAtUnixMilliseconds = source._restoredAtUnixMilliseconds
+      _nodes = source._nodes
+      _nodeCount = source._nodeCount
+      _authorities = source._authorities
+      _authorityCount = source._authorityCount
+      _documents = source._documents
+      _documentCount = source._documentCount
+      _unnamedKeys = source._unnamedKeys
+      _unnamedKeyCount = source._unnamedKeyCount
+      _signerMissing = source._signerMissing
+      _agentsNeedingTokens = source._agentsNeedingTokens
+      _objections = source._objections
+      _tokenKeys = source._tokenKeys
+      _tokenKeyCount = source._tokenKeyCount
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularBoolField(value: &self.rehearsed) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.logOrigin) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.logSize) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.lastRecordUnixMilliseconds) }()
-      case 5: try { try decoder.decodeSingularInt64Field(value: &self.restoredAtUnixMilliseconds) }()
-      case 6: try { try decoder.decodeRepeatedStringField(value: &self.nodes) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.nodeCount) }()
-      case 8: try { try decoder.decodeRepeatedStringField(value: &self.authorities) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.authorityCount) }()
-      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.documents) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.documentCount) }()
-      case 12: try { try decoder.decodeRepeatedStringField(value: &self.unnamedKeys) }()
-      case 13: try { try decoder.decodeSingularUInt64Field(value: &self.unnamedKeyCount) }()
-      case 14: try { try decoder.decodeSingularBoolField(value: &self.signerMissing) }()
-      case 15: try { try decoder.decodeSingularUInt64Field(value: &self.agentsNeedingTokens) }()
-      case 16: try { try decoder.decodeRepeatedStringField(value: &self.objections) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularBoolField(value: &_storage._rehearsed) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._logOrigin) }()
+        case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._logSize) }()
+        case 4: try { try decoder.decodeSingularInt64Field(value: &_storage._lastRecordUnixMilliseconds) }()
+        case 5: try { try decoder.decodeSingularInt64Field(value: &_storage._restoredAtUnixMilliseconds) }()
+        case 6: try { try decoder.decodeRepeatedStringField(value: &_storage._nodes) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._nodeCount) }()
+        case 8: try { try decoder.decodeRepeatedStringField(value: &_storage._authorities) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._authorityCount) }()
+        case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._documents) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._documentCount) }()
+        case 12: try { try decoder.decodeRepeatedStringField(value: &_storage._unnamedKeys) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._unnamedKeyCount) }()
+        case 14: try { try decoder.decodeSingularBoolField(value: &_storage._signerMissing) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._agentsNeedingTokens) }()
+        case 16: try { try decoder.decodeRepeatedStringField(value: &_storage._objections) }()
+        case 17: try { try decoder.decodeRepeatedStringField(value: &_storage._tokenKeys) }()
+        case 18: try { try decoder.decodeSingularUInt64Field(value: &_storage._tokenKeyCount) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if self.rehearsed != false {
-      try visitor.visitSingularBoolField(value: self.rehearsed, fieldNumber: 1)
-    }
-    if !self.logOrigin.isEmpty {
-      try visitor.visitSingularStringField(value: self.logOrigin, fieldNumber: 2)
-    }
-    if self.logSize != 0 {
-      try visitor.visitSingularUInt64Field(value: self.logSize, fieldNumber: 3)
-    }
-    if self.lastRecordUnixMilliseconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.lastRecordUnixMilliseconds, fieldNumber: 4)
-    }
-    if self.restoredAtUnixMilliseconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.restoredAtUnixMilliseconds, fieldNumber: 5)
-    }
-    if !self.nodes.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.nodes, fieldNumber: 6)
-    }
-    if self.nodeCount != 0 {
-      try visitor.visitSingularUInt64Field(value: self.nodeCount, fieldNumber: 7)
-    }
-    if !self.authorities.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.authorities, fieldNumber: 8)
-    }
-    if self.authorityCount != 0 {
-      try visitor.visitSingularUInt64Field(value: self.authorityCount, fieldNumber: 9)
-    }
-    if !self.documents.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.documents, fieldNumber: 10)
-    }
-    if self.documentCount != 0 {
-      try visitor.visitSingularUInt64Field(value: self.documentCount, fieldNumber: 11)
-    }
-    if !self.unnamedKeys.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.unnamedKeys, fieldNumber: 12)
-    }
-    if self.unnamedKeyCount != 0 {
-      try visitor.visitSingularUInt64Field(value: self.unnamedKeyCount, fieldNumber: 13)
-    }
-    if self.signerMissing != false {
-      try visitor.visitSingularBoolField(value: self.signerMissing, fieldNumber: 14)
-    }
-    if self.agentsNeedingTokens != 0 {
-      try visitor.visitSingularUInt64Field(value: self.agentsNeedingTokens, fieldNumber: 15)
-    }
-    if !self.objections.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.objections, fieldNumber: 16)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if _storage._rehearsed != false {
+        try visitor.visitSingularBoolField(value: _storage._rehearsed, fieldNumber: 1)
+      }
+      if !_storage._logOrigin.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._logOrigin, fieldNumber: 2)
+      }
+      if _storage._logSize != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._logSize, fieldNumber: 3)
+      }
+      if _storage._lastRecordUnixMilliseconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._lastRecordUnixMilliseconds, fieldNumber: 4)
+      }
+      if _storage._restoredAtUnixMilliseconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._restoredAtUnixMilliseconds, fieldNumber: 5)
+      }
+      if !_storage._nodes.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._nodes, fieldNumber: 6)
+      }
+      if _storage._nodeCount != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._nodeCount, fieldNumber: 7)
+      }
+      if !_storage._authorities.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._authorities, fieldNumber: 8)
+      }
+      if _storage._authorityCount != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._authorityCount, fieldNumber: 9)
+      }
+      if !_storage._documents.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._documents, fieldNumber: 10)
+      }
+      if _storage._documentCount != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._documentCount, fieldNumber: 11)
+      }
+      if !_storage._unnamedKeys.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._unnamedKeys, fieldNumber: 12)
+      }
+      if _storage._unnamedKeyCount != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._unnamedKeyCount, fieldNumber: 13)
+      }
+      if _storage._signerMissing != false {
+        try visitor.visitSingularBoolField(value: _storage._signerMissing, fieldNumber: 14)
+      }
+      if _storage._agentsNeedingTokens != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._agentsNeedingTokens, fieldNumber: 15)
+      }
+      if !_storage._objections.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._objections, fieldNumber: 16)
+      }
+      if !_storage._tokenKeys.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._tokenKeys, fieldNumber: 17)
+      }
+      if _storage._tokenKeyCount != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._tokenKeyCount, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Admin_V1alpha1_RecoverResponse, rhs: Signet_Admin_V1alpha1_RecoverResponse) -> Bool {
-    if lhs.rehearsed != rhs.rehearsed {return false}
-    if lhs.logOrigin != rhs.logOrigin {return false}
-    if lhs.logSize != rhs.logSize {return false}
-    if lhs.lastRecordUnixMilliseconds != rhs.lastRecordUnixMilliseconds {return false}
-    if lhs.restoredAtUnixMilliseconds != rhs.restoredAtUnixMilliseconds {return false}
-    if lhs.nodes != rhs.nodes {return false}
-    if lhs.nodeCount != rhs.nodeCount {return false}
-    if lhs.authorities != rhs.authorities {return false}
-    if lhs.authorityCount != rhs.authorityCount {return false}
-    if lhs.documents != rhs.documents {return false}
-    if lhs.documentCount != rhs.documentCount {return false}
-    if lhs.unnamedKeys != rhs.unnamedKeys {return false}
-    if lhs.unnamedKeyCount != rhs.unnamedKeyCount {return false}
-    if lhs.signerMissing != rhs.signerMissing {return false}
-    if lhs.agentsNeedingTokens != rhs.agentsNeedingTokens {return false}
-    if lhs.objections != rhs.objections {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._rehearsed != rhs_storage._rehearsed {return false}
+        if _storage._logOrigin != rhs_storage._logOrigin {return false}
+        if _storage._logSize != rhs_storage._logSize {return false}
+        if _storage._lastRecordUnixMilliseconds != rhs_storage._lastRecordUnixMilliseconds {return false}
+        if _storage._restoredAtUnixMilliseconds != rhs_storage._restoredAtUnixMilliseconds {return false}
+        if _storage._nodes != rhs_storage._nodes {return false}
+        if _storage._nodeCount != rhs_storage._nodeCount {return false}
+        if _storage._authorities != rhs_storage._authorities {return false}
+        if _storage._authorityCount != rhs_storage._authorityCount {return false}
+        if _storage._documents != rhs_storage._documents {return false}
+        if _storage._documentCount != rhs_storage._documentCount {return false}
+        if _storage._unnamedKeys != rhs_storage._unnamedKeys {return false}
+        if _storage._unnamedKeyCount != rhs_storage._unnamedKeyCount {return false}
+        if _storage._signerMissing != rhs_storage._signerMissing {return false}
+        if _storage._agentsNeedingTokens != rhs_storage._agentsNeedingTokens {return false}
+        if _storage._objections != rhs_storage._objections {return false}
+        if _storage._tokenKeys != rhs_storage._tokenKeys {return false}
+        if _storage._tokenKeyCount != rhs_storage._tokenKeyCount {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

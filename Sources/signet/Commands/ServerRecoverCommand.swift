@@ -116,6 +116,9 @@ package struct RecoveryView: Encodable, Sendable {
     let signerMissing: Bool
     let agentsNeedingTokens: UInt64
     let objections: [String]
+    /// Authorities of the log alone that stay without their keys for tokens.
+    let tokenKeys: [String]
+    let tokenKeyCount: UInt64
 
     /// Takes the server's answer.
     package init(_ answer: Signet_Admin_V1alpha1_RecoverResponse) {
@@ -147,6 +150,8 @@ package struct RecoveryView: Encodable, Sendable {
         signerMissing = answer.signerMissing
         agentsNeedingTokens = answer.agentsNeedingTokens
         objections = answer.objections
+        tokenKeys = answer.tokenKeys
+        tokenKeyCount = answer.tokenKeyCount
     }
 
     var table: Table {
@@ -180,6 +185,12 @@ package struct RecoveryView: Encodable, Sendable {
             "authorit(ies) that the log alone knew, which leave the bundle unless their key is here",
             authorities,
             authorityCount
+        )
+        lines += named(
+            "authorit(ies) of these stay and lose their keys for tokens, which are not here: what they "
+                + "signed is refused until it is replaced",
+            tokenKeys,
+            tokenKeyCount
         )
         lines += named(
             "document(s) that are not what they were last on record",

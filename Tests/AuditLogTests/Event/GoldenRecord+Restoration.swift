@@ -47,11 +47,18 @@ extension GoldenRecord {
         ),
         GoldenRecord(
             .serverRecovered(
-                ServerRecovery(agents: 0, authorities: 1, documents: 3, keys: 0, nodes: 2)
+                ServerRecovery(
+                    agents: 0,
+                    authorities: 1,
+                    documents: 3,
+                    keys: 0,
+                    nodes: 2,
+                    tokenKeys: 1
+                )
             ),
             by: admin,
             #"""
-            {"actor":"uid:0@ca-1","agents":0,"authorities":1,"documents":3,"event":"serverRecovered","keys":0,"nodes":2,"time":"2026-01-02T03:04:05.678Z","v":1}
+            {"actor":"uid:0@ca-1","agents":0,"authorities":1,"documents":3,"event":"serverRecovered","keys":0,"nodes":2,"time":"2026-01-02T03:04:05.678Z","tokenKeys":1,"v":1}
             """#
         ),
         GoldenRecord(
