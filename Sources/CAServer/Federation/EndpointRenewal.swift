@@ -13,13 +13,16 @@ package struct EndpointRenewal: Hashable, Sendable {
     package let authorityID: String
     /// When it is to be replaced, by its age alone.
     package let renewAt: Date
+    /// When it begins; later than now if the clock was ahead when it was made.
+    package let notBefore: Date
     /// When it ends.
     package let notAfter: Date
 
     /// Takes what is known of the certificate that is shown.
-    package init(authorityID: String, renewAt: Date, notAfter: Date) {
+    package init(authorityID: String, renewAt: Date, notBefore: Date, notAfter: Date) {
         self.authorityID = authorityID
         self.renewAt = renewAt
+        self.notBefore = notBefore
         self.notAfter = notAfter
     }
 
@@ -41,7 +44,7 @@ package struct EndpointRenewal: Hashable, Sendable {
     ///   - signer: The authority by which the next one would be.
     ///   - hold: How long partners have to fetch an authority.
     ///   - now: The wall clock.
-    /// - Returns: `renew` in any case when the certificate is past.
+    /// - Returns: `renew` in any case when nobody with a right clock takes the certificate.
     package static func step(
         present: Self?,
         isDistrusted: Bool,
@@ -49,7 +52,7 @@ package struct EndpointRenewal: Hashable, Sendable {
         hold: Duration,
         now: Date
     ) -> Step {
-        guard let present, now < present.notAfter else { return .renew }
+        guard let present, present.notBefore <= now, now < present.notAfter else { return .renew }
         guard isDistrusted || now >= present.renewAt else { return .keep }
         // Whoever believes the one believes the other; and is not helped by it.
         if signer.id == present.authorityID { return isDistrusted ? .keep : .renew }

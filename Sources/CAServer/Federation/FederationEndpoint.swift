@@ -196,6 +196,7 @@ final class FederationEndpoint: Sendable {
             $0.shown = EndpointRenewal(
                 authorityID: certificate.authorityID,
                 renewAt: renewAt,
+                notBefore: certificate.notBefore,
                 notAfter: certificate.notAfter
             )
         }

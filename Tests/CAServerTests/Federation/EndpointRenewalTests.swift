@@ -31,6 +31,7 @@ import Testing
 
     private func step(
         age renewIn: TimeInterval,
+        begins: TimeInterval = -60,
         left: TimeInterval = 7200,
         isDistrusted: Bool = false,
         signer: Authority
@@ -39,6 +40,7 @@ import Testing
             present: EndpointRenewal(
                 authorityID: "old",
                 renewAt: seconds(renewIn),
+                notBefore: seconds(begins),
                 notAfter: seconds(left)
             ),
             isDistrusted: isDistrusted,
@@ -59,6 +61,14 @@ import Testing
         )
         #expect(first == .renew)
         #expect(step(age: -100, left: 0, signer: new) == .renew)
+    }
+
+    @Test func `one of a clock that was ahead is replaced at once`() {
+        // By accept-clock its authority is revoked, and nobody takes what begins later.
+        let new = authority("new", publishedFor: 0)
+        #expect(step(age: 3600, begins: 1, isDistrusted: true, signer: new) == .renew)
+        #expect(step(age: 3600, begins: 1, signer: new) == .renew)
+        #expect(step(age: 3600, begins: 0, signer: new) == .keep)
     }
 
     @Test func `it is kept until half its life, and longer if nobody knows the next authority`() {
