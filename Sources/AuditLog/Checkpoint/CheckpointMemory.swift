@@ -156,12 +156,27 @@ package struct CheckpointMemory: Hashable, Sendable {
                         path: proof ?? []
                     ).joins(oldRoot: old.root, newRoot: end.root)
         }
-        formerKeys = (formerKeys.filter { $0 != succession.newKey } + [key])
-            .suffix(Self.formerKeysMax)
+        formerKeys = Self.left(formerKeys, key, for: succession.newKey)
         key = succession.newKey
         latest = nil
         unproven = 0
         return Following(succession: succession, last: last, isProved: isProved)
+    }
+
+    /// Takes over from the memory of another log, which was left without a succession.
+    ///
+    /// The machine that writes it may be started again.
+    package mutating func leave(_ former: Self) {
+        formerKeys = Self.left(former.formerKeys, former.key, for: key)
+    }
+
+    /// The logs that were left, the oldest first, when one is for another.
+    private static func left(
+        _ keys: [NoteVerifierKey],
+        _ last: NoteVerifierKey,
+        for next: NoteVerifierKey
+    ) -> [NoteVerifierKey] {
+        ((keys + [last]).filter { $0 != next }).suffix(formerKeysMax)
     }
 
     private mutating func remember(_ received: SignedCheckpoint) -> Action {

@@ -124,14 +124,19 @@ package struct StoredAgent: Sendable {
     /// This new identity with the memory of an earlier one of the same agent.
     ///
     /// What was synchronised stays in force until the server sends something newer, and what is
-    /// known of its audit log is not forgotten, unless it is another log.
-    func continuing(_ old: StoredAgent?) -> StoredAgent {
+    /// known of its audit log is not forgotten. Of another log it is remembered that it was left: the
+    /// machine that writes it may be started again.
+    package func continuing(_ old: StoredAgent?) -> StoredAgent {
         var result = self
         result.sync = old?.sync
-        if let old, old.identity.auditKey == identity.auditKey {
+        guard let old else { return result }
+        if old.identity.auditKey == identity.auditKey {
             result.memory = old.memory
             result.identity.formerAuditKeys = old.identity.formerAuditKeys
             result.auditAlarm = old.auditAlarm
+        } else {
+            result.memory.leave(old.memory)
+            result.identity.formerAuditKeys = result.memory.formerKeys.map(\.description)
         }
         return result
     }

@@ -67,6 +67,28 @@ import Testing
         }
     }
 
+    @Test func `a log that is left with a join token is known when its machine comes back`()
+        throws
+    {
+        let (former, present) = (try AgentWorld(), try AgentWorld())
+        let (formerKey, presentKey) = (try former.noteKey, try present.noteKey)
+        let joined = try present.stored().continuing(former.stored())
+        #expect(joined.identity.auditKey == presentKey.description)
+        #expect(joined.identity.formerAuditKeys == [formerKey.description])
+        let note = try former.note(size: 1, root: MerkleHash(leaf: [1]))
+        var memory = joined.memory
+        let action = memory.received(note: note, proof: nil)
+        #expect(action == .formerLog(formerKey))
+        // Back to it, it is none that was left.
+        let back = try former.stored().continuing(joined)
+        #expect(back.identity.formerAuditKeys == [presentKey.description])
+        #expect(back.memory.formerKeys == [presentKey])
+        // The same log goes on.
+        let again = try present.stored().continuing(joined)
+        #expect(again.memory == joined.memory)
+        #expect(again.identity.formerAuditKeys == joined.identity.formerAuditKeys)
+    }
+
     @Test func `the identity keeps authorities that another one certified`() throws {
         let world = try AgentWorld()
         var identity = try world.stored().identity
