@@ -6,7 +6,9 @@ internal import SPIFFE
 package struct RootPublication: Hashable, Sendable, AuditPayload {
     /// The computed ID of its key.
     package let root: [UInt8]
-    /// DER: who has the log alone can put it into a bundle again.
+    /// DER: who has the log alone knows whom everybody believed.
+    ///
+    /// No restore puts it into a bundle.
     package let certificate: [UInt8]
     package let notAfter: AuditTime
     /// The number of the revision that tells agents.
@@ -66,6 +68,9 @@ package struct RootRemoval: Hashable, Sendable, AuditPayload {
 package struct UpstreamDistrustAct: Hashable, Sendable, AuditPayload {
     /// The computed ID of its key.
     package let upstream: [UInt8]
+    /// DER: who has the log alone can refuse what its key signs, and what it is (self-signed: a root)
+    /// is seen.
+    package let certificate: [UInt8]
     /// The authorities below whose state this changed, by their key IDs.
     package let authorities: [[UInt8]]
     /// Why, in the words of whoever did it; cut to `AuditText.sentenceBytesMax`.
@@ -77,12 +82,14 @@ package struct UpstreamDistrustAct: Hashable, Sendable, AuditPayload {
 
     package init(
         upstream: [UInt8],
+        certificate: [UInt8],
         authorities: [[UInt8]],
         reason: String,
         tokensDeleted: UInt64,
         revision: UInt64
     ) {
         self.upstream = upstream
+        self.certificate = certificate
         self.authorities = authorities
         self.reason = AuditText.sentence(reason)
         self.tokensDeleted = tokensDeleted
@@ -91,6 +98,7 @@ package struct UpstreamDistrustAct: Hashable, Sendable, AuditPayload {
 
     func write(to fields: inout FieldWriter) {
         fields.set("authorities", authorities.map(Hexadecimal.text))
+        fields.set("certificate", base64: certificate)
         fields.set("reason", unlessEmpty: reason)
         fields.set("revision", revision)
         fields.set("tokensDeleted", tokensDeleted)
@@ -100,6 +108,7 @@ package struct UpstreamDistrustAct: Hashable, Sendable, AuditPayload {
     init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
         self.init(
             upstream: try fields.bytes("upstream"),
+            certificate: try fields.base64("certificate"),
             authorities: try fields.texts("authorities", Hexadecimal.bytes),
             reason: try fields.textOrEmpty("reason"),
             tokensDeleted: try fields.number("tokensDeleted"),

@@ -38,9 +38,6 @@ package struct LogReplay: Sendable {
     /// SHA-256 of the backup's file, if the log has its record.
     package private(set) var backupSHA256: [UInt8]?
 
-    /// Roots that entered the bundle since the backup, by their key IDs: one that is distrusted later
-    /// has to be on record, or the configuration would publish it again.
-    private var roots: [[UInt8]: ReplayedRoot] = [:]
     private var isHeld = false
     private let serverID: String
     private let backupID: [UInt8]
@@ -112,8 +109,8 @@ package struct LogReplay: Sendable {
         let time = record.time.date
         switch record.event {
         case .authorityPrepared, .authorityActivated, .authorityRetired, .authorityTainted,
-            .authorityRevoked, .authorityRemoved, .authorityForgotten, .rootPublished,
-            .upstreamTainted, .upstreamRevoked:
+            .authorityRevoked, .authorityRemoved, .authorityForgotten, .upstreamTainted,
+            .upstreamRevoked:
             return try authoritySteps(of: record, at: index)
         case .nodeAttested, .nodeAttestationRepeated, .nodeReadmitted, .nodeRenewed, .nodeBanned,
             .nodeUnbanned, .nodeEvicted, .nodeCertificatesRevoked:
@@ -155,7 +152,7 @@ package struct LogReplay: Sendable {
         // approve) it must not come back, or (roots) the configuration says it at the start; what a
         // restore made of it is `followed`.
         case .changeApproved, .changeDropped, .changeProposed, .clockRefused, .decisionDigest,
-            .federatedBundleRefused, .requestRefused, .rollbackProved, .rootRemoved,
+            .federatedBundleRefused, .requestRefused, .rollbackProved, .rootPublished, .rootRemoved,
             .serverRecovered, .serverRestored, .tokenCreated, .unauthenticatedSummary:
             return []
         }
@@ -178,13 +175,6 @@ package struct LogReplay: Sendable {
             return [.authorityRevoked(event.authority, why(event.reason, record))]
         case .authorityRemoved(let event): return [.authorityRemoved(event.authority)]
         case .authorityForgotten(let event): return [.authorityForgotten(event.authority)]
-        case .rootPublished(let event):
-            roots[event.root] = ReplayedRoot(
-                certificate: event.certificate,
-                publishedAt: time,
-                notAfter: event.notAfter.date
-            )
-            return []
         case .upstreamTainted(let event):
             return [distrust(event, isRevoked: false, why(event.reason, record))]
         case .upstreamRevoked(let event):
@@ -255,7 +245,7 @@ package struct LogReplay: Sendable {
         .upstreamDistrusted(
             event.upstream,
             ReplayedUpstreamDistrust(
-                root: roots[event.upstream],
+                certificate: event.certificate,
                 isRevoked: isRevoked,
                 why: why
             )

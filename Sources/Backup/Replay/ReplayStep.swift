@@ -83,18 +83,10 @@ package struct ReplayedAuthority: Hashable, Sendable {
     package let above: AuthorityPreparation.Above?
 }
 
-/// A root as the record of its publication has it.
-package struct ReplayedRoot: Hashable, Sendable {
-    /// DER.
-    package let certificate: [UInt8]
-    package let publishedAt: Date
-    package let notAfter: Date
-}
-
 /// How something above authorities is trusted no more.
 package struct ReplayedUpstreamDistrust: Hashable, Sendable {
-    /// What it is, if it is a root that entered the bundle since the backup.
-    package let root: ReplayedRoot?
+    /// DER, of its key as whoever performs the step has to see: it may be on no other record.
+    package let certificate: [UInt8]
     /// Whether it was revoked; else it was tainted.
     package let isRevoked: Bool
     package let why: ReplayedReason

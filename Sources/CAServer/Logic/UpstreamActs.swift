@@ -117,7 +117,9 @@ extension ServerLogic {
             guard wanted.insert(id).inserted else { continue }
             let known = try transaction.upstream(id: id)
             if let known {
-                guard !known.isRevoked, known.certificateDER != der else { continue }
+                // What a restore knows from the log alone is no root yet, whatever its certificate.
+                let isPublished = known.kind == .root && known.certificateDER == der
+                guard !known.isRevoked, !isPublished else { continue }
             }
             changes.published.append(
                 RootChanges.Root(

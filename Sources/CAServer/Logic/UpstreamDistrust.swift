@@ -91,7 +91,7 @@ extension ServerLogic {
         try transaction.put(tainted)
         let revision = try transaction.advanceRevision()
         try transaction.recordDistrust(of: id, number: revision.number, isRemoval: false)
-        let act = act(on: id, changed, reason, tokens: tokens, revision: revision)
+        let act = act(on: record, changed, reason, tokens: tokens, revision: revision)
         try transaction.append(.upstreamTainted(act), by: actor, at: now)
         return UpstreamOutcome(record: tainted, changed: changed)
     }
@@ -139,20 +139,21 @@ extension ServerLogic {
             record.kind == .root
             ? try transaction.recordBundleChange() : try transaction.advanceRevision()
         try transaction.recordDistrust(of: id, number: revision.number, isRemoval: false)
-        let act = act(on: id, changed, reason, tokens: tokens, revision: revision)
+        let act = act(on: record, changed, reason, tokens: tokens, revision: revision)
         try transaction.append(.upstreamRevoked(act), by: actor, at: now)
         return UpstreamOutcome(record: revoked, changed: changed)
     }
 
     private func act(
-        on id: String,
+        on record: UpstreamRecord,
         _ changed: [AuthorityRecord],
         _ reason: String,
         tokens: UInt64,
         revision: Revision
     ) -> UpstreamDistrustAct {
         UpstreamDistrustAct(
-            upstream: keyIdentifier(ofAuthority: id),
+            upstream: keyIdentifier(ofAuthority: record.id),
+            certificate: record.certificateDER,
             authorities: changed.map { keyIdentifier(ofAuthority: $0.id) },
             reason: reason,
             tokensDeleted: tokens,

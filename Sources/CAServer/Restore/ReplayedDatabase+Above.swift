@@ -21,60 +21,62 @@ extension ReplayedDatabase {
             chain: above.chain,
             rootID: Hexadecimal.text(above.root)
         )
-        for der in above.chain {
-            let read = try LeafCertificate(der: der)
-            let id = read.keyIdentifier.description
-            let known = try transaction.upstream(id: id)
-            if let known, known.notAfter >= read.notAfter { continue }
-            try transaction.put(
-                UpstreamRecord(
-                    id: id,
-                    kind: known?.kind ?? .intermediate,
-                    certificateDER: der,
-                    publishedAt: known?.publishedAt ?? authority.publishedAt,
-                    notAfter: read.notAfter,
-                    distrust: known?.distrust
-                )
-            )
-        }
+        for id in ancestry.keyIDs { try requireNoAuthority(id, in: transaction) }
+        let unrecorded = try logic.unrecorded(
+            above.chain,
+            now: authority.publishedAt,
+            in: transaction
+        )
+        for record in unrecorded { try transaction.put(record) }
         return ancestry
     }
 
-    /// One that is not on record has nothing below it here, and is no root that the configuration
-    /// could publish.
+    /// Refuses what the key of something above signs, though nothing need be below it here: a thief has
+    /// it too.
+    ///
+    /// Whatever its certificate says, one that the record alone knows is put down as no root: it is in
+    /// no bundle, tainted ones included, until the configuration names it, and distrusted then.
     func performAbove(
         _ keyID: [UInt8],
         _ distrust: ReplayedUpstreamDistrust,
         in transaction: Transaction
     ) throws {
-        let id = Hexadecimal.text(keyID)
-        let found = distrust.root.map { root in
-            UpstreamRecord(
-                id: id,
-                kind: .root,
-                certificateDER: root.certificate,
-                publishedAt: root.publishedAt,
-                notAfter: root.notAfter
+        let (id, why) = (Hexadecimal.text(keyID), distrust.why)
+        try requireNoAuthority(id, in: transaction)
+        let read = try LeafCertificate(der: distrust.certificate)
+        guard read.keyIdentifier.description == id else {
+            throw DatastoreError.constraint(
+                "the log has a certificate of another key for \(id), which is above authorities"
             )
         }
-        guard let known = try transaction.upstream(id: id) ?? found else { return }
-        let why = distrust.why
+        let known = try transaction.upstream(id: id)
+        // Nothing is trusted again.
+        if let known, known.isRevoked, !distrust.isRevoked { return }
         try transaction.put(
             UpstreamRecord(
                 id: id,
-                kind: known.kind,
-                certificateDER: known.certificateDER,
-                publishedAt: known.publishedAt,
-                notAfter: known.notAfter,
+                kind: known?.kind ?? .intermediate,
+                certificateDER: known?.certificateDER ?? distrust.certificate,
+                publishedAt: known?.publishedAt ?? why.time,
+                notAfter: known?.notAfter ?? read.notAfter,
                 distrust: AuthorityDistrust(
-                    taintedAt: distrust.isRevoked ? known.distrust?.taintedAt : why.time,
+                    taintedAt: distrust.isRevoked ? known?.distrust?.taintedAt : why.time,
                     revokedAt: distrust.isRevoked ? why.time : nil,
                     reason: why.reason,
                     actor: why.actor.description
                 )
             )
         )
-        if distrust.isRevoked, known.kind == .root { try transaction.recordBundleChange() }
+        if distrust.isRevoked, known?.kind == .root { try transaction.recordBundleChange() }
         try recordDistrust(of: keyID, isRemoval: false, in: transaction)
+    }
+
+    /// Agents are told of both by their key IDs: one key is never both.
+    private func requireNoAuthority(_ id: String, in transaction: Transaction) throws {
+        guard try transaction.authority(id: id) == nil else {
+            throw DatastoreError.constraint(
+                "the log has authority \(id) above authorities, where none ever is"
+            )
+        }
     }
 }

@@ -20,7 +20,8 @@ package struct ReplayedDatabase {
     /// How many revocations found no room.
     package private(set) var revocationsLeft = 0
 
-    private let logic: ServerLogic
+    /// Of the server that the database is of.
+    let logic: ServerLogic
     /// Authorities whose records a clock that was ahead may have let go, as they were.
     private var authoritiesForgotten: [String: AuthorityRecord] = [:]
 

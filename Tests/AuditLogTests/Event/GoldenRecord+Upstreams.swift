@@ -51,6 +51,7 @@ extension GoldenRecord {
             .upstreamRevoked(
                 UpstreamDistrustAct(
                     upstream: keyID,
+                    certificate: [0x30, 3, 2, 1, 5],
                     authorities: [[1, 2], [1, 3]],
                     reason: "module stolen",
                     tokensDeleted: 1,
@@ -59,13 +60,14 @@ extension GoldenRecord {
             ),
             by: admin,
             #"""
-            {"actor":"uid:0@ca-1","authorities":["0102","0103"],"event":"upstreamRevoked","reason":"module stolen","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":1,"upstream":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","v":1}
+            {"actor":"uid:0@ca-1","authorities":["0102","0103"],"certificate":"MAMCAQU=","event":"upstreamRevoked","reason":"module stolen","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":1,"upstream":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","v":1}
             """#
         ),
         GoldenRecord(
             .upstreamTainted(
                 UpstreamDistrustAct(
                     upstream: keyID,
+                    certificate: [0x30, 3, 2, 1, 5],
                     authorities: [],
                     reason: "",
                     tokensDeleted: 0,
@@ -74,7 +76,7 @@ extension GoldenRecord {
             ),
             by: admin,
             #"""
-            {"actor":"uid:0@ca-1","authorities":[],"event":"upstreamTainted","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":0,"upstream":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","v":1}
+            {"actor":"uid:0@ca-1","authorities":[],"certificate":"MAMCAQU=","event":"upstreamTainted","revision":42,"time":"2026-01-02T03:04:05.678Z","tokensDeleted":0,"upstream":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","v":1}
             """#
         ),
     ]

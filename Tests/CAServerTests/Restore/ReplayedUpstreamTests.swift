@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import AuditLog
+import Backup
+import CAServer
+import Clocks
+import ControlAPI
+import Crypto
+import Datastore
+import Foundation
+import Issuance
+import NodeSync
+import SPIFFE
+import Testing
+
+/// Who writes the log brings no root into the bundle, and has nothing trusted again
+/// (docs/decisions/0022-backup-and-restore.md, "Attacks considered").
+@Suite(.timeLimit(.minutes(1)))
+struct ReplayedUpstreamTests {
+    /// Brings a database forward by these events.
+    private static func perform(
+        _ events: [AuditEvent],
+        _ logic: ServerLogic,
+        in transaction: Transaction
+    ) throws {
+        var replay = LogReplay(
+            serverID: logic.serverID,
+            backupID: [],
+            from: 0,
+            longest: logic.lifetimes.workloadMax,
+            skew: ServerLogic.clockSkewSeconds
+        )
+        var database = ReplayedDatabase(logic: logic)
+        var index: UInt64 = 0
+        for event in events {
+            let record = AuditRecord(event: event, actor: .system("test"), time: Date())
+            for leaf in try record.leaves() {
+                for step in try replay.take(leaf.bytes, at: index) {
+                    try database.perform(step, in: transaction)
+                }
+                index += 1
+            }
+        }
+    }
+
+    private static func act(_ id: String, _ certificate: [UInt8]) throws -> UpstreamDistrustAct {
+        UpstreamDistrustAct(
+            upstream: try #require(Hexadecimal.bytes(id)),
+            certificate: certificate,
+            authorities: [],
+            reason: "stolen",
+            tokensDeleted: 0,
+            revision: 1
+        )
+    }
+
+    @Test func `a root of the log alone is in no bundle before it is configured`() async throws {
+        let fixture = try UpstreamFixture(in: TestDirectory())
+        let (root, id) = (fixture.root, fixture.rootID)
+        let published = RootPublication(
+            root: try #require(Hexadecimal.bytes(id)),
+            certificate: root,
+            notAfter: AuditTime(Date() + 86_400),
+            revision: 1
+        )
+        let act = try Self.act(id, root)
+        try await withServer { server in
+            let (logic, now) = (server.core.logic, server.core.clock.wallTime)
+            let (before, after) = try await server.core.write { transaction in
+                try Self.perform(
+                    [.rootPublished(published), .upstreamTainted(act)],
+                    logic,
+                    in: transaction
+                )
+                let before = try transaction.bundleRoots()
+                try logic.settleRoots([root], now: now, in: transaction)
+                return (before, try transaction.bundleRoots())
+            }
+            #expect(before.isEmpty)
+            // It is distrusted all the same.
+            #expect(after.map(\.id) == [id] && after.first?.standing == .tainted)
+        }
+    }
+
+    @Test func `what is revoked is not tainted again, nor published`() async throws {
+        let fixture = try UpstreamFixture(in: TestDirectory())
+        let (root, id) = (fixture.root, fixture.rootID)
+        let act = try Self.act(id, root)
+        try await withServer { server in
+            let (logic, now) = (server.core.logic, server.core.clock.wallTime)
+            let record = try await server.core.write { transaction in
+                try Self.perform(
+                    [.upstreamRevoked(act), .upstreamTainted(act)],
+                    logic,
+                    in: transaction
+                )
+                try logic.settleRoots([root], now: now, in: transaction)
+                return try transaction.upstream(id: id)
+            }
+            #expect(record?.isRevoked == true && record?.certificateDER == root)
+        }
+    }
+
+    @Test func `a certificate of another key ends the restore`() async throws {
+        let fixture = try UpstreamFixture(in: TestDirectory())
+        let other = try UpstreamFixture(in: TestDirectory())
+        let act = try Self.act(fixture.rootID, other.root)
+        try await withServer { server in
+            let logic = server.core.logic
+            let refused = await refusal {
+                try await server.core.write { transaction in
+                    try Self.perform([.upstreamTainted(act)], logic, in: transaction)
+                }
+            }
+            #expect(refused != nil)
+            #expect(try await server.core.read { try $0.upstreams() }.isEmpty)
+        }
+    }
+
+    @Test func `a root's certificate stays, whatever a chain of the log has of its key`()
+        async throws
+    {
+        let root = try UpstreamFixture(in: TestDirectory())
+        let other = try UpstreamFixture(in: TestDirectory(), now: Date() + 86_400)
+        let crossed = try root.crossCertified(by: other)
+        let foreign = try await withServer { server in
+            try await server.core.read { try $0.authorities() }
+        }
+        guard let authority = foreign.first, let keyID = Hexadecimal.bytes(authority.id),
+            let rootKey = Hexadecimal.bytes(root.rootID),
+            let otherKey = Hexadecimal.bytes(other.rootID)
+        else {
+            Issue.record("there is no authority")
+            return
+        }
+        try await withServer { server in
+            let (logic, now) = (server.core.logic, server.core.clock.wallTime)
+            let preparation = AuthorityPreparation(
+                authority: keyID,
+                certificateSHA256: Array(SHA256.hash(data: authority.certificateDER)),
+                notBefore: AuditTime(authority.notBefore),
+                notAfter: AuditTime(authority.notAfter),
+                serverID: logic.serverID,
+                key: nil,
+                certificate: authority.certificateDER,
+                tokenKey: authority.tokenKeySPKI,
+                above: .init(chain: [crossed], issuer: rootKey, root: otherKey)
+            )
+            let records = try await server.core.write { transaction in
+                try logic.settleRoots([root.root], now: now, in: transaction)
+                try Self.perform([.authorityPrepared(preparation)], logic, in: transaction)
+                return try transaction.upstreams()
+            }
+            #expect(records.map(\.id) == [root.rootID])
+            #expect(records.first?.kind == .root && records.first?.certificateDER == root.root)
+        }
+    }
+}
