@@ -153,8 +153,8 @@ package struct Restoration {
             made,
             outcome,
             isFollowed: isFollowed,
-            copiedKeys: copied,
-            presentKeys: keys.count(of: outcome.keys)
+            keys: [keyLine(keys, of: outcome.keys, copied: copied.authorities)]
+                + (try upstreamLines(keys, copied: copied.upstreams))
         )
         return (plan, RestoreReport(lines: lines))
     }
@@ -372,8 +372,7 @@ package struct Restoration {
         _ made: RestoredDatabase,
         _ outcome: RestoredDatabase.Outcome,
         isFollowed: Bool,
-        copiedKeys: Int,
-        presentKeys: Int
+        keys: [String]
     ) -> [String] {
         var lines = [
             order.isRehearsal ? "nothing was changed; this would be restored:" : "restored:",
@@ -383,12 +382,12 @@ package struct Restoration {
             "\(outcome.records) record(s) of the log brought forward, " + missing(outcome),
             "\(outcome.nodes) node(s) and \(outcome.authorities.count) authorit(ies) that the log alone "
                 + "knows, \(outcome.documents) document(s) changed since",
-            "\(presentKeys) of \(outcome.keys.count) key file(s) of authorities are there, "
-                + "\(copiedKeys) from copies"
-                + (configuration.keyStorage == .pkcs11 ? "; the PKCS #11 token has others" : ""),
-            "the log is \(made.origin), and follows \(made.former.origin) with \(made.former.size) "
-                + "record(s)",
         ]
+        lines += keys
+        lines.append(
+            "the log is \(made.origin), and follows \(made.former.origin) with \(made.former.size) "
+                + "record(s)"
+        )
         if made.now < outcome.latest {
             lines.append(
                 "this machine's clock shows \(AuditTime(made.now)), which is before that record: set it "
@@ -430,5 +429,44 @@ package struct Restoration {
         return latest
             + "but the server was set back: records are missing\(seen), from a moment on that nobody "
             + "knows. What was taken away since the snapshot was made has to be taken away again"
+    }
+
+    private func keyLine(
+        _ keys: RestoredKeys,
+        of needed: Set<AuthorityKey>,
+        copied: Int
+    ) -> String {
+        "\(keys.count(of: needed)) of \(needed.count) key file(s) of authorities are there, "
+            + "\(copied) from copies\(otherKeys)"
+    }
+
+    private var otherKeys: String {
+        switch configuration.keyStorage {
+        case .pkcs11: "; the PKCS #11 token has others"
+        case .service: "; the key service has others"
+        case .encrypted, .memory, .plain: ""
+        }
+    }
+
+    /// What a server below an offline root needs besides: without its roots it does not even start.
+    private func upstreamLines(_ keys: RestoredKeys, copied: Int) throws -> [String] {
+        let present = try keys.upstreamCount()
+        var lines: [String] = []
+        if present > 0 || configuration.upstream == .disk {
+            lines.append(
+                "\(present) key file(s) of upstream authorities are there, \(copied) from copies"
+                    + otherKeys
+            )
+        }
+        let files = [
+            ("upstreamCertificate", configuration.upstreamCertificate),
+            ("upstreamRoots", configuration.upstreamRoots),
+        ]
+        for case (let name, let path?) in files where !RestorePlace.exists(path) {
+            lines.append(
+                "\(name): \(path) is not there: bring it back before the server is started"
+            )
+        }
+        return lines
     }
 }

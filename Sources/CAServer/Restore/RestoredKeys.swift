@@ -47,22 +47,32 @@ struct RestoredKeys: Sendable {
 
     /// Writes the new log's key, and those of copies that are of use.
     ///
+    /// Of upstream authorities each one is: which certificate will be in place nobody knows here, and
+    /// a start judges them (`Server.reportUpstreamKeys`).
+    ///
     /// - Parameters:
     ///   - audit: The new log's.
     ///   - keys: What the authorities there are need.
     ///   - directory: Where they wait for their place.
-    /// - Returns: How many keys came from copies.
+    /// - Returns: How many keys came from copies, those of upstream authorities apart.
     /// - Throws: `FileError`, `KeyFileError`: a copy that does not open is no copy.
-    func write(_ audit: AuditKey, _ keys: Set<AuthorityKey>, into directory: String) throws -> Int {
+    func write(
+        _ audit: AuditKey,
+        _ keys: Set<AuthorityKey>,
+        into directory: String
+    ) throws -> (authorities: Int, upstreams: Int) {
         let made = KeyFiles(directory: directory, form: own.form)
         try made.write(audit.rawRepresentation, .audit)
-        var count = 0
-        for key in keys {
-            guard let bytes = try copied?.read(key.file) else { continue }
-            try made.write(bytes, key.file)
-            count += 1
+        func copy(_ names: [KeyFiles.Name]) throws -> Int {
+            var count = 0
+            for name in names {
+                guard let bytes = try copied?.read(name) else { continue }
+                try made.write(bytes, name)
+                count += 1
+            }
+            return count
         }
-        return count
+        return (try copy(keys.map(\.file)), try copy(copied.map(Self.upstreams) ?? []))
     }
 
     /// How many of some keys are in files once the restore has its place.
@@ -71,6 +81,19 @@ struct RestoredKeys: Sendable {
             [own, copied].compactMap(\.self).contains {
                 RestorePlace.exists($0.path(key.file))
             }
+        }
+    }
+
+    /// How many keys of upstream authorities are.
+    ///
+    /// - Throws: What reading a directory throws.
+    func upstreamCount() throws -> Int {
+        Set(try [own, copied].compactMap(\.self).flatMap(Self.upstreams)).count
+    }
+
+    private static func upstreams(_ files: KeyFiles) throws -> [KeyFiles.Name] {
+        try files.names().filter { name in
+            if case .upstream = name { true } else { false }
         }
     }
 }

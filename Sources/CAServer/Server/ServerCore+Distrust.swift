@@ -84,18 +84,20 @@ extension ServerCore {
             "what is above authorities is distrusted",
             metadata: ["key": "\(outcome.record.id)", "state": "\(outcome.record.state)"]
         )
-        if standing == .revoked { await destroyUpstreamKey(outcome.record.id) }
+        // A held server destroys none, as its backup may be a wrong one: the start does.
+        guard standing == .revoked, !holdGate.isHeld else { return }
+        await destroyUpstreamKey(outcome.record.id)
     }
 
     /// A key that is never taken again is of use to a thief alone.
-    private func destroyUpstreamKey(_ id: String) async {
+    func destroyUpstreamKey(_ id: String) async {
         do {
             try await keys.apart { try $0.destroyUpstream(id: id) }
         } catch {
             logger.error(
                 """
-                the key of a revoked upstream authority cannot be destroyed; revoke it again to have \
-                it tried again
+                the key of a revoked upstream authority cannot be destroyed; the next start tries it \
+                again, and so does who revokes it again
                 """,
                 metadata: ["key": "\(id)", "error": "\(error)"]
             )

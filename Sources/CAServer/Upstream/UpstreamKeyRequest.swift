@@ -100,7 +100,8 @@ extension Server {
     /// Names the keys of upstream authorities that no certificate or request has, and takes a request
     /// away whose certificate is there.
     ///
-    /// None is destroyed: a wrong path must not cost a ceremony.
+    /// None of these is destroyed: a wrong path must not cost a ceremony. Those of revoked ones are,
+    /// which were revoked during a hold, or came back from copies, or a crash has left.
     func reportUpstreamKeys() async {
         let (configuration, logger) = (core.configuration, core.logger)
         let path = configuration.upstreamRequestPath
@@ -111,12 +112,13 @@ extension Server {
             let requested = try UpstreamKeyRequest.keyID(at: path)
             if let requested, requested == certified { try DurableFile.remove(path) }
             // Those above authorities are of use whatever is configured at the moment.
-            let living = try await core.read { transaction in
-                try transaction.upstreams().filter { !$0.isRevoked && now < $0.notAfter }.map(\.id)
-            }
-            let used = Set([certified, requested].compactMap(\.self) + living)
-            let unused = try await core.keys.apart { try $0.upstreamIDs() }
-                .filter { !used.contains($0) }
+            let recorded = try await core.read { try $0.upstreams() }
+            let living = recorded.filter { !$0.isRevoked && now < $0.notAfter }.map(\.id)
+            let revoked = Set(recorded.filter(\.isRevoked).map(\.id))
+            let here = try await core.keys.apart { try $0.upstreamIDs() }
+            for id in here where revoked.contains(id) { await core.destroyUpstreamKey(id) }
+            let used = revoked.union([certified, requested].compactMap(\.self) + living)
+            let unused = here.filter { !used.contains($0) }
             guard certificate == nil || certified != nil || unused.isEmpty else {
                 logger.warning(
                     """
