@@ -100,6 +100,21 @@ extension ReadTransaction {
         } ?? 0
     }
 
+    /// How many nodes have a certificate of no authority of these, or one of which nothing is on
+    /// record; banned ones included.
+    package func nodeCount(notSignedBy authorities: Set<String>) throws(DatastoreError) -> Int {
+        try first(
+            """
+            SELECT count(*) AS n FROM nodes WHERE NOT EXISTS (
+                SELECT 1 FROM intents WHERE intents.serial = nodes.serial
+                    AND intents.authority IN (SELECT value FROM json_each(?)))
+            """,
+            [try storedJSON(authorities.sorted()) ?? "[]"]
+        ) { row in
+            try row.value("n", as: Int.self)
+        } ?? 0
+    }
+
     /// Nodes in order of their names, those after `name`, at most `limit`.
     package func nodes(
         after name: String? = nil,

@@ -180,7 +180,9 @@ extension ServerLogic {
     /// key of: nobody but the log says that it ever was one
     /// (docs/decisions/0022-backup-and-restore.md, "Restore").
     ///
-    /// What it signed is believed no more, and asked for anew by its holders.
+    /// What it signed is believed no more, and asked for anew by its holders. One below a root, which
+    /// stays, is revoked for that: else whoever has its key now would be believed until its end, and
+    /// nobody could name it any more.
     package func leave(
         _ id: String,
         by actor: Actor,
@@ -194,6 +196,11 @@ extension ServerLogic {
             let reason = record.distrust?.reason ?? ""
             try end(record, reason: reason, by: actor, now, in: transaction)
         case .active, .old, .prepared:
+            guard record.ancestry == nil else {
+                let reason = "its key is not here"
+                try end(record, reason: reason, by: actor, now, in: transaction)
+                return
+            }
             try transaction.deleteAuthority(id: id)
             let revision = try transaction.recordBundleChange()
             try transaction.deleteRevocationList(of: id, number: revision.number)
@@ -219,6 +226,7 @@ extension ServerLogic {
                 activatedAt: record.activatedAt,
                 notBefore: record.notBefore,
                 notAfter: record.notAfter,
+                ancestry: record.ancestry,
                 distrust: record.distrust
             )
         )

@@ -70,7 +70,12 @@ package struct HoldOutlook: Sendable {
     package let unnamedKeys: [String]
     /// Agents that need a new join token, as the authority that should sign has no key; nil: it has
     /// one.
+    ///
+    /// Below a root that is configured only those whose certificate is of an authority that leaves:
+    /// the others know the root, and are believed until another authority is made.
     package let agentsNeedingTokens: Int?
+    /// Whether keys may have waited for an upstream, which no record names yet.
+    let isBelowUpstream: Bool
 
     /// Looks at everything.
     ///
@@ -78,12 +83,14 @@ package struct HoldOutlook: Sendable {
     ///   - hold: The hold.
     ///   - keys: What the vault has.
     ///   - serverID: Whose server it is.
+    ///   - roots: The key IDs of the roots that are configured.
     ///   - transaction: What is known.
     /// - Throws: `DatastoreError`.
     package init(
         _ hold: HoldRecord,
         keys: KeysHere,
         serverID: String,
+        roots: Set<String>,
         in transaction: ReadTransaction
     ) throws {
         self.hold = hold
@@ -111,7 +118,19 @@ package struct HoldOutlook: Sendable {
         let canSign = active.map {
             (fromLog.contains($0.id) ? keys.proved : keys.named).contains($0.id)
         }
-        agentsNeedingTokens = canSign == true ? nil : try transaction.nodeCount()
+        isBelowUpstream = !roots.isEmpty || active?.ancestry != nil
+        guard canSign != true else {
+            agentsNeedingTokens = nil
+            return
+        }
+        if let root = active?.ancestry?.rootID, roots.contains(root),
+            try transaction.upstream(id: root)?.isRevoked != true
+        {
+            let stays = published.subtracting(fromLog.subtracting(keys.proved))
+            agentsNeedingTokens = try transaction.nodeCount(notSignedBy: stays)
+        } else {
+            agentsNeedingTokens = try transaction.nodeCount()
+        }
     }
 
     /// Why the hold is not ended unless it has to be now.
@@ -127,13 +146,16 @@ package struct HoldOutlook: Sendable {
             result.append(
                 "there are keys of \(unnamedKeys.count) authorities that no record names, and the "
                     + "start destroys them; look for a newer copy of the log, and restore again"
+                    + (isBelowUpstream
+                        ? " (keys that waited for the upstream may be among them, and are of no use)"
+                        : "")
             )
         }
         if let agentsNeedingTokens {
             result.append(
                 "the authority that should sign has no key here: another one is made, and "
-                    + "\(agentsNeedingTokens) agent(s) need a new join token to know it; look for a "
-                    + "copy of keys/"
+                    + "\(agentsNeedingTokens) agent(s) need a new join token; look for a copy of "
+                    + "keys/"
             )
         }
         return result

@@ -24,7 +24,7 @@ extension AdministrationService {
         try await gate.requireAdminSocket(for: question, context)
         try await gate.read(question, context)
         let keys = try await keys()
-        let serverID = core.logic.serverID
+        let (serverID, roots) = (core.logic.serverID, core.configuredRoots)
         let look: @Sendable (ReadTransaction) throws -> HoldOutlook = { transaction in
             guard let hold = try transaction.hold() else {
                 throw APIError(.failedPrecondition, "notHeld", "this server is not held")
@@ -37,7 +37,13 @@ extension AdministrationService {
                         + "signet-server restore, see docs/operations.md"
                 )
             }
-            return try HoldOutlook(hold, keys: keys, serverID: serverID, in: transaction)
+            return try HoldOutlook(
+                hold,
+                keys: keys,
+                serverID: serverID,
+                roots: roots,
+                in: transaction
+            )
         }
         guard !request.rehearse else {
             let outlook = try await gate.read(question, context) { transaction, _ in
@@ -75,8 +81,10 @@ extension AdministrationService {
         core.logger.notice("the hold of the restored server has ended")
         for id in outlook.tokenKeys {
             core.logger.warning(
-                "the key for JWT-SVIDs of an authority that the log alone knew has left the bundle, as "
-                    + "it is not here: what it signed is refused from now on",
+                """
+                the key for JWT-SVIDs of an authority that the log alone knew has left the bundle, as it \
+                is not here: what it signed is refused from now on
+                """,
                 metadata: ["authority": "\(id)"]
             )
         }

@@ -51,9 +51,11 @@ struct HeldServer {
 /// Serves from a directory whose server is held, until `body` is done.
 func withHeldServer(
     in directory: TestDirectory,
+    _ change: (inout ServerConfiguration) -> Void = { _ in },
     _ body: (HeldServer) async throws -> Void
 ) async throws {
-    let configuration = try HeldServer.configuration(directory)
+    var configuration = try HeldServer.configuration(directory)
+    change(&configuration)
     var logger = Logger(label: "test")
     logger.logLevel = .critical
     let server = try Server(configuration, clock: ShiftedClock(), logger: logger)

@@ -16,6 +16,8 @@ struct RestoreFixture {
     private static let passphrase = "open sesame"
 
     let directory: TestDirectory
+    /// What certifies its authorities; nil: they are self-signed.
+    let upstream: UpstreamFixture?
     /// Where the backup is.
     var backup: String { "\(directory.path)/server.signetbackup" }
     /// Where copies of the log and the keys are.
@@ -23,8 +25,10 @@ struct RestoreFixture {
     var data: String { "\(directory.path)/data" }
     var database: String { "\(data)/server.sqlite" }
 
-    init() throws {
-        directory = try TestDirectory()
+    init(isBelowRoot: Bool = false) throws {
+        let directory = try TestDirectory()
+        self.directory = directory
+        upstream = try isBelowRoot ? UpstreamFixture(in: directory) : nil
         let isWritten = FileManager.default.createFile(
             atPath: "\(directory.path)/backup-passphrase",
             contents: Data(Self.passphrase.utf8),
@@ -33,7 +37,9 @@ struct RestoreFixture {
         try #require(isWritten)
     }
 
-    private func change(_ configuration: inout ServerConfiguration) {
+    /// Makes a configuration this server's.
+    func change(_ configuration: inout ServerConfiguration) {
+        upstream?.configure(&configuration)
         configuration.keyFileCost = .least
         configuration.backupPassphrase = .file("\(directory.path)/backup-passphrase")
     }
