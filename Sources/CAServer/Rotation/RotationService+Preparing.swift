@@ -193,32 +193,71 @@ extension RotationService {
     /// Makes and publishes the first authority, however long the upstream is away: agents and servers
     /// boot together, and a process that ends is started some times only.
     ///
+    /// - Returns: The authority; nil if the clock is found to be behind meanwhile, with which nothing
+    ///   can be made: who mends that needs the admin socket, and the rotation.
     /// - Throws: `CancellationError`, or what making and publishing throw.
-    func prepareAtStart() async throws -> Authority {
+    func prepareAtStart() async throws -> Authority? {
         while true {
             try Task.checkCancellation()
-            // Nobody has a key certified by a clock with which nothing may be published then.
             if core.upstream != nil {
+                if try await isClockBehind(core.clock.wallTime) { return nil }
+                // Nobody has a key certified by a clock with which nothing may be published then.
                 guard await core.isClockBelieved() else {
                     await core.judgeClock()
-                    try await core.clock.sleep(
-                        untilBoot: core.clock.bootTime + AuthorityRotation.retryDelay
-                    )
+                    try await pauseAtStart()
                     continue
                 }
                 await core.settleRootsOrTell()
             }
             if let draft = try await draft() { return try await publish(draft, Self.schedule) }
             if case .failure? = core.upstreamDesk.takeOutcome() {
-                try await core.clock.sleep(
-                    untilBoot: core.clock.bootTime + AuthorityRotation.retryDelay
-                )
+                try await pauseAtStart()
                 continue
             }
+            await answerAtStart()
             await core.rotationDesk.wait(
                 until: core.clock.bootTime + Self.checkInterval,
                 core.clock
             )
+        }
+    }
+
+    /// Waits before something is tried again, whoever orders something meanwhile.
+    private func pauseAtStart() async throws {
+        let deadline = core.clock.bootTime + AuthorityRotation.retryDelay
+        while core.clock.bootTime < deadline {
+            try Task.checkCancellation()
+            await answerAtStart()
+            await core.rotationDesk.wait(until: deadline, core.clock)
+        }
+    }
+
+    /// Answers who orders something while a start waits, which may take days: after a hold admins are
+    /// served already.
+    private func answerAtStart() async {
+        let (orders, haveRecordsChanged) = core.rotationDesk.take()
+        if haveRecordsChanged { core.rotationDesk.readLater() }
+        for order in orders {
+            guard case .acceptClock(let isNow) = order.step else {
+                order.finish(
+                    .failure(
+                        APIError(
+                            .unavailable,
+                            "upstream",
+                            "the server starts, and waits until the upstream certifies its first "
+                                + "authority; signet health says what is wrong"
+                        )
+                    )
+                )
+                continue
+            }
+            // The rotation begins when the start ends, by the records of then.
+            var rotation = AuthorityRotation(
+                authorities: [],
+                lifetimes: core.logic.lifetimes,
+                hold: core.logic.hold
+            )
+            _ = await acceptClock(order, isNow: isNow, &rotation)
         }
     }
 

@@ -45,14 +45,16 @@ package struct RotationService: Sendable {
             let waiting = authorities.first {
                 $0.state == .prepared && $0.hasBegun(now) && $0.notAfter > now
             }
-            let next: Authority
+            let next: Authority?
             if let waiting { next = waiting } else { next = try await prepareAtStart() }
-            try await activate(
-                next.id,
-                retiring: authorities.first { $0.state == .active }?.id,
-                missing: [],
-                now: core.clock.wallTime
-            )
+            if let next {
+                try await activate(
+                    next.id,
+                    retiring: authorities.first { $0.state == .active }?.id,
+                    missing: [],
+                    now: core.clock.wallTime
+                )
+            }
             authorities = try await records()
         }
         // Also after a restart: it is said until verifiers have had their time.

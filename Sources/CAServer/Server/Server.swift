@@ -184,6 +184,9 @@ package struct Server: Sendable {
     private func begin() async throws -> (
         RotationService, AuthorityRotation, RevocationListService, RevocationListService.Memory
     ) {
+        // Who ordered something while it started is told that nobody will do it.
+        var hasBegun = false
+        defer { if !hasBegun { core.rotationDesk.close() } }
         let rotation = RotationService(core: core)
         let machine = try await rotation.start()
         try await recordStart()
@@ -197,6 +200,7 @@ package struct Server: Sendable {
         // Else the rotation, which looks at it at once, says what is wrong with it.
         if await core.isClockBelieved() { core.health.met("clock") }
         try await reportStart()
+        hasBegun = true
         return (rotation, machine, lists, listMemory)
     }
 

@@ -3,9 +3,12 @@
 import CAServer
 import ControlAPIProtos
 import Foundation
+import GRPCPeer
 import Issuance
+import Logging
 import SPIFFE
 import SwiftProtobuf
+import Telemetry
 import Testing
 
 /// A clock that was ahead, below an upstream (docs/decisions/0022-backup-and-restore.md, "The
@@ -94,6 +97,45 @@ struct UpstreamClockTests {
                 let roots = try server.core.trust.bundle.x509Authorities
                 return Set(roots) == [soon.root, fixture.root]
             }
+        }
+    }
+
+    @Test func `a clock that is found to be behind ends the wait of a start`() async throws {
+        let directory = try TestDirectory()
+        let fixture = try UpstreamFixture(in: directory)
+        try fixture.perform()
+        try FileManager.default.removeItem(atPath: fixture.certificatePath)
+        let clock = ShiftedClock()
+        try await withServer(in: directory, clock: clock) { _ in }
+        // By then who signs has ended.
+        clock.stepWall(by: 2 * 86_400)
+        let configuration = try fixture.configuration {
+            $0.listen = .init(host: "127.0.0.1", port: 0)
+            $0.adminSocket = "\(directory.path)/admin.sock"
+            $0.telemetryPort = 0
+        }
+        let server = try Server(configuration, clock: clock, logger: .init(label: "test"))
+        func problem(_ condition: String) -> String? {
+            server.core.health.report(.ready).conditions.first { $0.name == condition }?.problem
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            let (ports, announce) = AsyncStream.makeStream(of: UInt16.self)
+            group.addTask {
+                defer { announce.finish() }
+                try await server.run { announce.yield($0) }
+            }
+            try await eventually("the start waits") {
+                problem("upstream")?.contains(fixture.certificatePath) == true
+            }
+            clock.stepWall(by: -3 * 86_400)
+            clock.pass(AuthorityRotation.retryDelay)
+            // Before the admin socket is open nobody could accept the clock.
+            for await _ in ports { break }
+            try await eventually("health says why") {
+                problem("clock").map { $0 != "starting" } == true
+            }
+            group.cancelAll()
+            do { try await group.waitForAll() } catch is CancellationError {}
         }
     }
 }
