@@ -52,7 +52,7 @@ struct RestoreCommand: AsyncParsableCommand {
     var checkpoint: [String] = []
     @Flag(help: "Change nothing; say what would be restored. The server may run.")
     var rehearse = false
-    @Option(help: "Configuration file of the server.") var config = "/etc/signet/server.yaml"
+    @OptionGroup var configuration: ConfigurationOption
     @Option(
         name: .customLong("backup-passphrase"),
         help: ArgumentHelp(
@@ -82,7 +82,7 @@ struct RestoreCommand: AsyncParsableCommand {
     func run() async throws {
         bootstrapLogging(format: .text, level: .warning)
         do {
-            var settings = try ServerConfiguration(file: config)
+            var settings = try ServerConfiguration(file: configuration.config)
             if let backupPassphrase { settings.backupPassphrase = .file(backupPassphrase) }
             if let keyPassphrase { settings.keyPassphrase = .file(keyPassphrase) }
             let report = try await Restoration.run(

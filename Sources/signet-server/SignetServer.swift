@@ -10,6 +10,11 @@ internal import SPIFFE
 internal import ServiceLifecycle
 internal import Telemetry
 
+/// One group for the command and its subcommand: of two options of one name the command takes both.
+struct ConfigurationOption: ParsableArguments {
+    @Option(help: "Configuration file.") var config = "/etc/signet/server.yaml"
+}
+
 /// The certificate authority: attests nodes, issues SVIDs, keeps the audit log.
 @main
 struct SignetServer: AsyncParsableCommand {
@@ -21,7 +26,7 @@ struct SignetServer: AsyncParsableCommand {
         subcommands: [RestoreCommand.self]
     )
 
-    @Option(help: "Configuration file.") var config = "/etc/signet/server.yaml"
+    @OptionGroup var configuration: ConfigurationOption
     @Option(
         name: .customLong("log-level"),
         help: "trace, debug, info, notice, warning, error, critical."
@@ -54,7 +59,7 @@ struct SignetServer: AsyncParsableCommand {
     func run() async throws {
         bootstrapLogging(format: try format(), level: try level())
         do {
-            let settings = try ServerConfiguration(file: config)
+            let settings = try ServerConfiguration(file: configuration.config)
             guard !requestsUpstream else { return try await requestUpstream(settings) }
             let logger = Logger(label: "signet-server")
             if settings.admins.isEmpty {

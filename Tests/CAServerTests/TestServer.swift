@@ -99,6 +99,12 @@ struct TestServer: Sendable {
     func unmetConditions() async throws -> [String] {
         try await administration.getHealth(.init()).conditions.filter { !$0.ok }.map(\.name)
     }
+
+    /// Why the conditions that are unmet are so.
+    func complaints() async throws -> [String] {
+        try await administration.getHealth(.init()).conditions.filter { !$0.ok }
+            .map { "\($0.name): \($0.reason)" }
+    }
 }
 
 /// Serves from `directory` while `body` runs.

@@ -296,7 +296,7 @@ import Testing
     @Test func `damage that the copy meets ends the writing of the store`() async throws {
         try store.writeNow { transaction in
             let number = try transaction.advanceRevision().number
-            for index in 0..<400 {
+            for index in 0..<2000 {
                 try transaction.put(.sample("entry-\(index)", revision: number))
             }
         }

@@ -23,7 +23,7 @@ struct UpstreamChainTests {
         init(
             root changeRoot: (inout TestProfile) -> Void = { _ in },
             upper changeUpper: (inout TestProfile) -> Void = { _ in },
-            _ change: (inout TestProfile) -> Void = { _ in }
+            authority change: (inout TestProfile) -> Void = { _ in }
         ) throws {
             root = try TestAuthority.root("example.org", changeRoot)
             upper = try root.intermediate(changeUpper)
@@ -135,9 +135,9 @@ struct UpstreamChainTests {
 
     @Test func `mayNotSign: cA, keyCertSign and cRLSign`() async throws {
         for usage in [KeyUsage(keyCertSign: true), KeyUsage(cRLSign: true)] {
-            #expect(await (try Draft { $0.keyUsage = usage }).refusal() == "mayNotSign")
+            #expect(await (try Draft(authority: { $0.keyUsage = usage })).refusal() == "mayNotSign")
         }
-        let leaf = try Draft { $0.basicConstraints = .notCertificateAuthority }
+        let leaf = try Draft(authority: { $0.basicConstraints = .notCertificateAuthority })
         #expect(await leaf.refusal() == "mayNotSign")
     }
 
@@ -148,15 +148,15 @@ struct UpstreamChainTests {
     func `trustDomainDiffers, rootOfAnother: the one URI is the trust domain's`(
         uris: [String]
     ) async throws {
-        #expect(await (try Draft { $0.uris = uris }).refusal() == "trustDomainDiffers")
+        #expect(await (try Draft(authority: { $0.uris = uris })).refusal() == "trustDomainDiffers")
         #expect(await (try Draft(root: { $0.uris = uris })).refusal() == "rootOfAnother")
     }
 
     @Test func `subjectKeyIdentifierDiffers: leaves and lists name the key by it`() async throws {
-        let draft = try Draft { profile in
+        let draft = try Draft(authority: { profile in
             profile.extraExtensions = []
             profile.hasKeyIdentifiers = true
-        }
+        })
         #expect(await draft.refusal() == "subjectKeyIdentifierDiffers")
     }
 
@@ -172,7 +172,7 @@ struct UpstreamChainTests {
             profile.extraExtensions = [long]
         })
         #expect(await rootWithout.refusal() == "subjectKeyIdentifierLength")
-        var other = try Draft { $0.extraExtensions.removeLast() }
+        var other = try Draft(authority: { $0.extraExtensions.removeLast() })
         #expect(await other.refusal() == "authorityKeyIdentifierDiffers")
         // Another certificate of the same name in the place of the one that signed.
         other = try Draft()
@@ -183,39 +183,40 @@ struct UpstreamChainTests {
 
     @Test func `subjectTaken: no two authorities have one name`() async throws {
         let named = try DistinguishedName { CommonName("taken") }
-        var draft = try Draft { $0.subject = named }
+        var draft = try Draft(authority: { $0.subject = named })
         #expect(await draft.refusal() == nil)
         var serializer = DER.Serializer()
         try serializer.serialize(named)
         draft.expected.subjectsTaken = [serializer.serializedBytes]
         #expect(await draft.refusal() == "subjectTaken")
-        let empty = try Draft { $0.subject = DistinguishedName() }
+        let empty = try Draft(authority: { $0.subject = DistinguishedName() })
         #expect(await empty.refusal() == "subjectTaken")
     }
 
     @Test func `selfIssued: it would not count for pathLenConstraint`() async throws {
         let name = try DistinguishedName { CommonName("one") }
-        let draft = try Draft(upper: { $0.subject = name }) { $0.subject = name }
+        let draft = try Draft(upper: { $0.subject = name }, authority: { $0.subject = name })
         #expect(await draft.refusal() == "selfIssued")
     }
 
     @Test func `notYetValid, lifetimeTooShort, lifetimeTooLong, outlivesIssuer`() async throws {
-        let later = try Draft { $0.notBefore = testNow.addingTimeInterval(1) }
+        let later = try Draft(authority: { $0.notBefore = testNow.addingTimeInterval(1) })
         #expect(await later.refusal() == "notYetValid")
         // Five times the longest SVID of four hours.
         let ends: [(Double, String?)] = [
             (20 * 3600 - 1, "lifetimeTooShort"), (20 * 3600, nil), (24 * 3600, nil),
         ]
         for (seconds, rule) in ends {
-            let draft = try Draft { $0.notAfter = testNow.addingTimeInterval(seconds) }
+            let draft = try Draft(authority: { $0.notAfter = testNow.addingTimeInterval(seconds) })
             #expect(await draft.refusal() == rule)
         }
         let far = testNow.addingTimeInterval(30 * 86_400)
         for (seconds, rule) in [(86_460.0, nil), (86_461, "lifetimeTooLong")] {
             let draft = try Draft(
                 root: { $0.notAfter = far },
-                upper: { $0.notAfter = far }
-            ) { $0.notAfter = testNow.addingTimeInterval(seconds) }
+                upper: { $0.notAfter = far },
+                authority: { $0.notAfter = testNow.addingTimeInterval(seconds) }
+            )
             #expect(await draft.refusal() == rule)
         }
         let end = testNow.addingTimeInterval(24 * 3600 - 1)
@@ -257,7 +258,7 @@ struct UpstreamChainTests {
     @Test func `pathRefused: signatures and path lengths, as our verifiers see them`() async throws
     {
         let forged = Certificate.PrivateKey(try Workshop.key(8))
-        #expect(await (try Draft { $0.signer = forged }).refusal() == "pathRefused")
+        #expect(await (try Draft(authority: { $0.signer = forged })).refusal() == "pathRefused")
         #expect(await (try Draft(upper: { $0.signer = forged })).refusal() == "pathRefused")
         // Below the upper there is the authority: nothing may stand between it and a leaf.
         for (length, rule) in [(0, "pathRefused"), (1, nil)] {

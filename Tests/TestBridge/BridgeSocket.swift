@@ -6,9 +6,12 @@ internal import GRPCNIOTransportHTTP2Posix
 
 /// Answers at a Unix socket while `body` runs, with the library's own transport: nothing of a server
 /// of ours is in the way.
+///
+/// At its end `ending` lets what is held or watched go, which would keep the server.
 func serving<Value: Sendable>(
     _ services: [any RegistrableRPCService],
     at path: String,
+    ending: () -> Void,
     _ body: () async throws -> Value
 ) async throws -> Value {
     try? FileManager.default.removeItem(atPath: path)
@@ -21,10 +24,10 @@ func serving<Value: Sendable>(
         group.addTask { try await server.serve() }
         _ = try await transport.listeningAddress
         let value = try await body()
-        // What is held would keep it; clients' connections end at once, as with a process.
-        group.cancelAll()
-        // The library reports the end that it was told to come to.
-        try? await group.waitForAll()
+        // To cancel it in the moment of an accept, NIO does not expect.
+        server.beginGracefulShutdown()
+        ending()
+        try await group.waitForAll()
         try? FileManager.default.removeItem(atPath: path)
         return value
     }

@@ -54,12 +54,8 @@ package final class KeyBridge: Sendable {
 
     /// Fails so from the next call on; calls that were held go on.
     package func fail(_ fault: Fault) {
-        let held = state.withLock { state in
-            state.fault = fault
-            defer { state.held = [] }
-            return state.held
-        }
-        for call in held { call.finish() }
+        state.withLock { $0.fault = fault }
+        letGo()
     }
 
     /// How many keys an owner has.
@@ -107,6 +103,19 @@ package final class KeyBridge: Sendable {
         at path: String,
         _ body: () async throws -> Value
     ) async throws -> Value {
-        try await TestBridge.serving([KeyBridgeService(bridge: self)], at: path, body)
+        try await TestBridge.serving(
+            [KeyBridgeService(bridge: self)],
+            at: path,
+            ending: { letGo() },
+            body
+        )
+    }
+
+    private func letGo() {
+        let held = state.withLock { state in
+            defer { state.held = [] }
+            return state.held
+        }
+        for call in held { call.finish() }
     }
 }

@@ -34,6 +34,8 @@ package final class UpstreamBridge: Sendable {
         var roots: [[UInt8]]
         var revoked: Set<[UInt8]> = []
         var watchers: [AsyncStream<Void>.Continuation] = []
+        /// Calls that wait.
+        var held: [AsyncStream<Void>.Continuation] = []
         var certified = 0
     }
 
@@ -80,7 +82,18 @@ package final class UpstreamBridge: Sendable {
         at path: String,
         _ body: () async throws -> Value
     ) async throws -> Value {
-        try await TestBridge.serving([UpstreamBridgeService(bridge: self)], at: path, body)
+        try await TestBridge.serving(
+            [UpstreamBridgeService(bridge: self)],
+            at: path,
+            ending: {
+                let open = state.withLock { state in
+                    defer { (state.watchers, state.held) = ([], []) }
+                    return state.watchers + state.held
+                }
+                for one in open { one.finish() }
+            },
+            body
+        )
     }
 
     /// Signs what a request asks for.
@@ -172,8 +185,8 @@ struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServicePro
         switch fault {
         case .holds:
             let (gate, opened) = AsyncStream.makeStream(of: Void.self)
+            bridge.state.withLock { $0.held.append(opened) }
             for await _ in gate {}
-            opened.finish()
             throw CancellationError()
         case .refuses(let code):
             throw RPCError(code: code, message: "told\u{1B}[2J\u{9B} to\n\u{2028}\u{202E}refuse")

@@ -80,6 +80,7 @@ extension ServerLogic {
 
     /// What has to be done for the bundle to have the roots that are configured.
     package struct RootChanges: Sendable {
+        /// A root to publish.
         package struct Root: Sendable {
             package let id: String
             package let certificateDER: [UInt8]

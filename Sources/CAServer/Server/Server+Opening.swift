@@ -11,6 +11,22 @@ internal import SPIFFE
 internal import Telemetry
 
 extension Server {
+    /// The rules of a server with this configuration.
+    static func logic(
+        _ configuration: ServerConfiguration,
+        _ profiles: ServerProfiles,
+        of stored: StoreIdentity
+    ) -> ServerLogic {
+        ServerLogic(
+            trustDomain: stored.trustDomain,
+            serverID: stored.serverID,
+            lifetimes: configuration.lifetimes,
+            profiles: profiles.profiles,
+            hold: configuration.hold,
+            exchangesTokens: configuration.exchangesTokens
+        )
+    }
+
     /// What health tells of, with what the configuration adds.
     static func health(of configuration: ServerConfiguration) -> Health {
         Health(

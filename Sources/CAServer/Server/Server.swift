@@ -35,7 +35,7 @@ package struct Server: Sendable {
     /// What an operator should look at while the server serves.
     static let notedConditions = [
         DecisionKeeper.condition, FederationService.condition, RevocationListService.condition,
-        ServerCore.tokenCondition, ServerCore.profileCondition,
+        ServerCore.tokenCondition, ServerCore.profileCondition, ServerCore.filesCondition,
     ]
 
     package let core: ServerCore
@@ -82,14 +82,7 @@ package struct Server: Sendable {
         for path in try resealsKeysFrom.map({ try keys.reseal(from: $0) }) ?? [] {
             logger.notice("a key file was written anew", metadata: ["file": "\(path)"])
         }
-        let logic = ServerLogic(
-            trustDomain: stored.trustDomain,
-            serverID: stored.serverID,
-            lifetimes: configuration.lifetimes,
-            profiles: profiles.profiles,
-            hold: configuration.hold,
-            exchangesTokens: configuration.exchangesTokens
-        )
+        let logic = Self.logic(configuration, profiles, of: stored)
         let revision = try datastore.readNow { try $0.revision() }
         let auditIsNew = try datastore.readNow { try $0.auditSize() } == 0
         let audit = try AuditPublisher(

@@ -10,6 +10,7 @@ internal import Logging
 internal import SPIFFE
 internal import SwiftProtobuf
 internal import Synchronization
+internal import Telemetry
 
 /// That the machine was set back, and the process has to end.
 final class SetBackAlarm: Sendable {
@@ -73,6 +74,10 @@ extension ServerCore {
         }
     }
 
+    /// What health says of the audit log's files, as far as somebody had to look at them; the server
+    /// is ready without it.
+    static let filesCondition = "auditFiles"
+
     /// Looks whether a checkpoint that an agent has seen is one that this server has forgotten: nobody
     /// but the log's key can have made it.
     ///
@@ -130,21 +135,32 @@ extension ServerCore {
         var tree = TiledTree(size: published.size) {
             try AuditPublisher.read($0, in: directory)
         }
-        guard let own = try? tree.root(of: 0..<seen.size), own != seen.root,
-            let proof = (try? tree.proveConsistency(from: seen.size)) ?? nil
-        else { return false }
-        guard proof.joins(oldRoot: own, newRoot: published.root) else {
-            if tilesTold.isNews("damaged") {
-                logger.critical(
-                    "files of the audit log are damaged; signet audit verify --dir names them",
-                    metadata: [
-                        "directory": "\(directory)",
-                        "remedy": "start once with --rebuild-audit-log",
-                    ]
-                )
+        do throws(TileError) {
+            let own = try tree.root(of: 0..<seen.size)
+            guard own != seen.root, let proof = try tree.proveConsistency(from: seen.size) else {
+                return false
             }
-            return false
+            if proof.joins(oldRoot: own, newRoot: published.root) { return true }
+            tell(damaged: "some hold other hashes than were signed")
+        } catch {
+            // Partial tiles go when full ones take their place: then the next note is judged.
+            guard audit.checkpoint?.checkpoint == published else { return false }
+            tell(damaged: "\(error)")
         }
-        return true
+        return false
+    }
+
+    /// Says, once until the next start, that checkpoints which agents have seen cannot be compared
+    /// with the log's files.
+    private func tell(damaged reason: String) {
+        guard tilesTold.isNews("damaged") else { return }
+        health.unmet(Self.filesCondition, reason: "files of the audit log are damaged: \(reason)")
+        logger.critical(
+            "files of the audit log are damaged; signet audit verify --dir names them",
+            metadata: [
+                "directory": "\(audit.directory)", "reason": "\(reason)",
+                "remedy": "put them back and restart, or start once with --rebuild-audit-log",
+            ]
+        )
     }
 }

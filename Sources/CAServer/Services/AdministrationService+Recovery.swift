@@ -26,19 +26,8 @@ extension AdministrationService {
         let keys = try await keys()
         let (serverID, roots) = (core.logic.serverID, core.configuredRoots)
         let look: @Sendable (ReadTransaction) throws -> HoldOutlook = { transaction in
-            guard let hold = try transaction.hold() else {
-                throw APIError(.failedPrecondition, "notHeld", "this server is not held")
-            }
-            guard hold.reason == .restored else {
-                throw APIError(
-                    .failedPrecondition,
-                    "rollbackProved",
-                    "this server was set back, and an agent has seen what it forgot: stop it and run "
-                        + "signet-server restore, see docs/operations.md"
-                )
-            }
-            return try HoldOutlook(
-                hold,
+            try HoldOutlook(
+                try Self.endableHold(in: transaction),
                 keys: keys,
                 serverID: serverID,
                 roots: roots,
@@ -90,6 +79,22 @@ extension AdministrationService {
         }
         core.holdGate.end()
         return message(outlook, isRehearsal: false)
+    }
+
+    /// The hold, if an admin may end it.
+    private static func endableHold(in transaction: ReadTransaction) throws -> HoldRecord {
+        guard let hold = try transaction.hold() else {
+            throw APIError(.failedPrecondition, "notHeld", "this server is not held")
+        }
+        guard hold.reason == .restored else {
+            throw APIError(
+                .failedPrecondition,
+                "rollbackProved",
+                "this server was set back, and an agent has seen what it forgot: stop it and run "
+                    + "signet-server restore, see docs/operations.md"
+            )
+        }
+        return hold
     }
 
     /// The keys that are here, and whether those of authorities that the log alone knew are those of

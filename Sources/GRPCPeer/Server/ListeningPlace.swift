@@ -14,18 +14,35 @@ final class ListeningPlace: Sendable {
         var address: Address??
         var waiters: [Int: CheckedContinuation<Address?, Never>] = [:]
         var count = 0
+        var isBeginning = false
+        /// What waits until it is known whether it listens.
+        var held: [@Sendable () -> Void] = []
     }
 
     private let state = Mutex(State())
 
+    /// It has begun to make its listener.
+    func begin() { state.withLock { $0.isBeginning = true } }
+
     /// Says where it listens, or that it does not any more.
     func tell(_ address: Address?) {
-        let waiters = state.withLock { state in
-            defer { state.waiters = [:] }
+        let (waiters, held) = state.withLock { state in
+            defer { (state.waiters, state.held, state.isBeginning) = ([:], [], false) }
             state.address = .some(address)
-            return state.waiters.values
+            return (state.waiters.values, state.held)
         }
         for waiter in waiters { waiter.resume(returning: address) }
+        for body in held { body() }
+    }
+
+    /// Runs `body` when no listener is being made: to close one in that moment, NIO does not expect.
+    func whenSettled(_ body: @escaping @Sendable () -> Void) {
+        let isHeld = state.withLock { state in
+            guard state.isBeginning else { return false }
+            state.held.append(body)
+            return true
+        }
+        if !isHeld { body() }
     }
 
     /// Waits until it is said.

@@ -218,12 +218,10 @@ package struct UpstreamChain: Hashable, Sendable {
                 !expectation.subjectsTaken.contains(subject)
             else { throw .subjectTaken }
             guard read.notBefore <= now else { throw .notYetValid }
-            let left = read.notAfter.timeIntervalSince(now)
-            let least = expectation.lifetimes.longestSVID / .seconds(1)
-            guard left >= least * Double(UpstreamChain.lifetimePerSVIDMin) else {
-                throw .lifetimeTooShort
-            }
-            let most = (expectation.lifetimes.authority + UpstreamChain.lifetimeSlack) / .seconds(1)
+            let left = Duration.seconds(read.notAfter.timeIntervalSince(now))
+            let least = expectation.lifetimes.longestSVID * UpstreamChain.lifetimePerSVIDMin
+            guard left >= least else { throw .lifetimeTooShort }
+            let most = expectation.lifetimes.authority + UpstreamChain.lifetimeSlack
             guard left <= most else { throw .lifetimeTooLong }
         }
     }

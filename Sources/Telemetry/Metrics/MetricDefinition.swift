@@ -130,17 +130,15 @@ extension Metric {
         case .agentsKnown: "Agents that have attested and are not evicted."
         case .attestationDuration: "Time to tell what a calling workload is."
         case .attestations: "Attestations, readmissions and renewals of nodes, by result."
-        case .auditAlarms:
-            "Checkpoints of the audit log that contradict remembered ones, and logs that a restore began or ended."
         case .auditCheckpointTime: "Time of the newest signed checkpoint, in Unix time."
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
-        case .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
+        case .auditAlarms, .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
             .federationClosings, .federationConfirmedTime, .federationFetches,
             .federationResponses, .keyServiceCallDuration, .keyServiceCalls, .proposals,
-            .publicClosings, .publicResponses,
-            .revocationListCertificates, .revocationListLeftOut, .revocationListNextUpdate,
-            .revocationListsSigned, .revocationListsWithheld, .revocations, .revokedCertificates,
+            .publicClosings, .publicResponses, .revocationListCertificates,
+            .revocationListLeftOut, .revocationListNextUpdate, .revocationListsSigned,
+            .revocationListsWithheld, .revocations, .revokedCertificates,
             .rotationAgentsMissing, .serverHeld, .svidRenewals, .svidsIssued, .tokenRequests,
             .upstreamNotAfter, .upstreamRequests:
             trustHelp
@@ -195,6 +193,8 @@ extension Metric {
 
     private var trustHelp: String {
         switch self {
+        case .auditAlarms:
+            "Checkpoints of the audit log that contradict remembered ones, and logs that a restore began or ended."
         case .authorityNotAfter: "End of each X.509 authority, in Unix time."
         case .entriesOutsideProfile:
             "Registration entries for which the workload's profile lets nothing be issued."

@@ -23,8 +23,13 @@ extension SourceRule {
         .bans(
             "a core is synchronous",
             ["async", "await"],
-            // Path building of swift-certificates is asynchronous; once per connection.
-            in: { Paths.isCore($0) && !$0.hasSuffix("/PeerVerifier.swift") },
+            // Path building of swift-certificates is asynchronous; once per connection or authority.
+            in: { path in
+                Paths.isCore(path)
+                    && !["AuthorityPath", "PeerVerifier", "UpstreamChain"].contains {
+                        path.hasSuffix("/\($0).swift")
+                    }
+            },
             refuses: ["func f() async {}", "let a = \"\\(await g())\""],
             accepts: ["// async", "let text = \"async\""]
         ),
@@ -81,7 +86,8 @@ extension SourceRule {
 
     private static let coreDrawsNothing = SourceRule(
         name: "a core draws no randomness of its own",
-        applies: Paths.isCore,
+        // A key is drawn from the system's generator and from no other.
+        applies: { Paths.isCore($0) && !$0.hasSuffix("/MemorySigner.swift") },
         check: { source in
             var findings: [Finding] = []
             let names = [

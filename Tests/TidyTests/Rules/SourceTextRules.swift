@@ -14,7 +14,14 @@ extension SourceRule {
         .bans(
             "no task outside a task group",
             ["Task {", "Task(", "Task.detached", "Task.immediate", "Task<"],
-            in: Paths.isSource,
+            // A call into a module that hangs cannot be cancelled, and a group would wait for it; a
+            // client that threads call lives as long as nobody's function.
+            in: { path in
+                Paths.isSource(path)
+                    && !["UpstreamLine", "WaitingClient"].contains {
+                        path.hasSuffix("/\($0).swift")
+                    }
+            },
             refuses: ["Task { f() }", "Task(priority: .low) { f() }", "Task.detached { f() }"],
             accepts: ["try Task.checkCancellation()", "group.addTask { f() }"]
         ),
