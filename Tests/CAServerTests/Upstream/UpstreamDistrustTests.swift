@@ -121,7 +121,7 @@ struct UpstreamDistrustTests {
             try kept.write(to: URL(filePath: path))
             try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
             let signer = try MemorySigner(pkcs8DER: Array(kept))
-            var generator = SystemRandomNumberGenerator()
+            var generator = SystemRandomness()
             let csr = try AuthorityRequest.encoded(
                 trustDomain: TrustDomain("example.org"),
                 serverID: "thief",

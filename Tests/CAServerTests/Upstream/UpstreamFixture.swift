@@ -30,10 +30,11 @@ struct UpstreamFixture {
         self.now = now
         trustDomain = try TrustDomain("example.org")
         rootSigner = try other?.rootSigner ?? MemorySigner.new(.p256)
-        var generator = SystemRandomNumberGenerator()
-        root =
-            try other?.root
-            ?? Authority.selfSigned(
+        if let other {
+            root = other.root
+        } else {
+            var generator = SystemRandomness()
+            root = try Authority.selfSigned(
                 trustDomain: trustDomain,
                 serverID: "root",
                 lifetimes: SVIDLifetimes(authority: CeremonyLifetime.root),
@@ -42,6 +43,7 @@ struct UpstreamFixture {
                 now: now,
                 using: &generator
             ).certificateDER
+        }
         rootID = try LeafCertificate(der: root).keyIdentifier.description
         try writeRoots([root])
     }
@@ -88,7 +90,7 @@ struct UpstreamFixture {
 
     /// A certificate for the root's key below another root.
     func crossCertified(by other: UpstreamFixture) throws -> [UInt8] {
-        var generator = SystemRandomNumberGenerator()
+        var generator = SystemRandomness()
         return try AuthorityCertifier(
             certificate: other.root,
             signer: other.rootSigner,
@@ -111,7 +113,7 @@ struct UpstreamFixture {
     ) throws {
         let file = try Data(contentsOf: URL(filePath: path))
         let request = try CertificateRequest(der: CertificateFile.request(Array(file)))
-        var generator = SystemRandomNumberGenerator()
+        var generator = SystemRandomness()
         let certificate = try AuthorityCertifier(
             certificate: root,
             signer: rootSigner,

@@ -59,6 +59,7 @@ final class SimulatedProxy {
             address: 127.0.0.1:8443
             identity: "\(identity)"
             protocol: http
+            workloadPort: 80
             forward: {unix: /run/demo/app.sock}
         """
 
