@@ -86,6 +86,22 @@ struct UnixSocketTests {
         }
     }
 
+    /// NIO does not expect that a listener is closed while it is made.
+    @Test func `a server that is ended while it begins ends`() async throws {
+        try await withSocketDirectory { directory in
+            for number in 0..<200 {
+                let transport = server(directory + "/s")
+                let server = GRPCServer(transport: transport, services: [DescribingService()])
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    group.addTask { try await server.serve(on: transport, ending: {}, ready: {}) }
+                    for _ in 0..<number { await Task.yield() }
+                    group.cancelAll()
+                    try await group.waitForAll()
+                }
+            }
+        }
+    }
+
     @Test func `a server that is ended before it begins ends`() async throws {
         try await withSocketDirectory { directory in
             let transport = server(directory + "/s")

@@ -15,14 +15,23 @@ final class ListeningPlace: Sendable {
         var waiters: [Int: CheckedContinuation<Address?, Never>] = [:]
         var count = 0
         var isBeginning = false
+        /// Whether it was ended, maybe before it began.
+        var isEnded = false
         /// What waits until it is known whether it listens.
         var held: [@Sendable () -> Void] = []
     }
 
     private let state = Mutex(State())
 
-    /// It has begun to make its listener.
-    func begin() { state.withLock { $0.isBeginning = true } }
+    /// Its listener is about to be made.
+    ///
+    /// - Returns: Whether it may be: not where it was ended already.
+    func begin() -> Bool {
+        state.withLock { state in
+            state.isBeginning = !state.isEnded
+            return state.isBeginning
+        }
+    }
 
     /// Says where it listens, or that it does not any more.
     func tell(_ address: Address?) {
@@ -35,9 +44,11 @@ final class ListeningPlace: Sendable {
         for body in held { body() }
     }
 
-    /// Runs `body` when no listener is being made: to close one in that moment, NIO does not expect.
-    func whenSettled(_ body: @escaping @Sendable () -> Void) {
+    /// Runs `body`, which ends it, when no listener is being made: NIO does not expect that one is
+    /// closed in that moment.
+    func end(_ body: @escaping @Sendable () -> Void) {
         let isHeld = state.withLock { state in
+            state.isEnded = true
             guard state.isBeginning else { return false }
             state.held.append(body)
             return true

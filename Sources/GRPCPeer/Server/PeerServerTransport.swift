@@ -174,7 +174,7 @@ package final class PeerServerTransport: ListeningServerTransport {
             if case .unixSocket(let file) = endpoint { file.remove() }
         }
         let (custom, place) = (custom, place)
-        place.begin()
+        guard place.begin() else { return }
         try await withThrowingDiscardingTaskGroup { group in
             // The library answers this as soon as it was told to listen, or could not.
             group.addTask {
@@ -185,6 +185,6 @@ package final class PeerServerTransport: ListeningServerTransport {
     }
 
     package func beginGracefulShutdown() {
-        place.whenSettled { [custom] in custom.beginGracefulShutdown() }
+        place.end { [custom] in custom.beginGracefulShutdown() }
     }
 }
