@@ -6,7 +6,6 @@ internal import ControlAPIProtos
 internal import Foundation
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
-internal import Glibc
 internal import SwiftProtobuf
 
 typealias AuthorityAct = Signet_Admin_V1alpha1_AuthorityActionRequest
@@ -18,21 +17,7 @@ typealias AdministrationClient =
 struct AuthorityActOptions: ParsableArguments {
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
-    @Flag(help: "Change nothing; say what would happen, and to whom.")
-    var rehearse = false
-    @Flag(help: "Although somebody is not ready for it: who that is is said first.")
-    var now = false
-    @Flag(help: "With --now: do not ask.")
-    var yes = false
-
-    func validate() throws {
-        guard !(rehearse && (now || yes)) else {
-            throw ValidationError("--rehearse changes nothing: leave out --now and --yes")
-        }
-        guard now || !yes else {
-            throw ValidationError("--yes answers what --now asks: add --now, or leave it out")
-        }
-    }
+    @OptionGroup var rehearsal: RehearsalOptions
 
     /// Performs an act on an authority that the user names.
     func perform(
@@ -44,7 +29,7 @@ struct AuthorityActOptions: ParsableArguments {
     ) async throws {
         let whole = try await AuthorityName.whole(id, server)
         func ask(rehearse: Bool) async throws -> AuthorityActView {
-            let now = now
+            let now = rehearsal.now
             return AuthorityActView(
                 try await server.withClient { client in
                     try await act(
@@ -60,40 +45,20 @@ struct AuthorityActOptions: ParsableArguments {
                 }
             )
         }
-        if now { try confirm(try await ask(rehearse: true)) }
-        let view = try await ask(rehearse: rehearse)
+        if rehearsal.now {
+            let outlook = try await ask(rehearse: true)
+            try rehearsal.confirm(outlook.objections, saying: outlook.consequences)
+        }
+        let view = try await ask(rehearse: rehearsal.rehearse)
         try output.print(view) { view.table }
         for line in view.advice { Terminal.error(line) }
-        guard rehearse else {
+        guard rehearsal.rehearse else {
             try view.proposal?.tell(dryRun: false)
             return
         }
         for line in view.consequences { Terminal.error(line) }
         try view.proposal?.tell(dryRun: true)
-        Terminal.error(
-            view.objections.isEmpty
-                ? "nothing was changed; it would be done" : "nothing was changed; it needs --now"
-        )
-    }
-
-    /// Says who will break, and asks whether to go on.
-    ///
-    /// - Throws: `CommandFailure` unless the answer is yes.
-    func confirm(_ outlook: AuthorityActView) throws {
-        guard !outlook.objections.isEmpty else { return }
-        for line in outlook.consequences { Terminal.error(line) }
-        guard !yes else { return }
-        guard isatty(STDIN_FILENO) == 1, Terminal.isWatched else {
-            throw CommandFailure(
-                "nobody is there to be asked",
-                remedy: "Add --yes if it has to be done.",
-                status: .usage
-            )
-        }
-        Terminal.error("Do it all the same? Type yes:")
-        guard readLine(strippingNewline: true) == "yes" else {
-            throw CommandFailure("nothing was changed")
-        }
+        rehearsal.conclude(view.objections)
     }
 }
 

@@ -49,7 +49,7 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let (rehearse, now) = (options.rehearse, options.now)
+        let (rehearse, now) = (options.rehearsal.rehearse, options.rehearsal.now)
         var view = AuthorityActView(
             try await options.server.withClient { client in
                 try await AdministrationClient(wrapping: client).prepareAuthority(
@@ -112,7 +112,8 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
                 }
             )
         }
-        try options.confirm(try await ask(rehearse: true))
+        let outlook = try await ask(rehearse: true)
+        try options.rehearsal.confirm(outlook.objections, saying: outlook.consequences)
         return try await ask(rehearse: false)
     }
 

@@ -4,7 +4,6 @@ internal import ArgumentParser
 package import ControlAPIProtos
 internal import Foundation
 internal import GRPCCore
-internal import Glibc
 internal import SwiftProtobuf
 
 /// `signet server accept-clock`.
@@ -31,36 +30,25 @@ struct ServerAcceptClockCommand: AsyncParsableCommand {
     )
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
-    @Flag(help: "Change nothing; say what would happen, and to whom.")
-    var rehearse = false
-    @Flag(help: "Although authorities are revoked for it: what happens is said first.")
-    var now = false
-    @Flag(help: "With --now: do not ask.")
-    var yes = false
-
-    func validate() throws {
-        guard !(rehearse && (now || yes)) else {
-            throw ValidationError("--rehearse changes nothing: leave out --now and --yes")
-        }
-        guard now || !yes else {
-            throw ValidationError("--yes answers what --now asks: add --now, or leave it out")
-        }
-    }
+    @OptionGroup var rehearsal: RehearsalOptions
 
     func run() async throws {
-        if now { try confirm(try await ask(rehearse: true)) }
-        let view = try await ask(rehearse: rehearse)
+        if rehearsal.now {
+            let outlook = try await ask(rehearse: true)
+            try rehearsal.confirm(
+                outlook.objections,
+                saying: outlook.objections + outlook.consequences
+            )
+        }
+        let view = try await ask(rehearse: rehearsal.rehearse)
         try output.print(view) { view.table }
         for line in view.consequences { Terminal.error(line) }
-        guard rehearse else { return }
-        Terminal.error(
-            view.objections.isEmpty
-                ? "nothing was changed; it would be done" : "nothing was changed; it needs --now"
-        )
+        guard rehearsal.rehearse else { return }
+        rehearsal.conclude(view.objections)
     }
 
     private func ask(rehearse: Bool) async throws -> AcceptedClockView {
-        let now = now
+        let now = rehearsal.now
         return AcceptedClockView(
             try await server.withClient { client in
                 try await AdministrationClient(wrapping: client).acceptClock(
@@ -71,24 +59,6 @@ struct ServerAcceptClockCommand: AsyncParsableCommand {
                 )
             }
         )
-    }
-
-    /// Says what happens, and asks whether to go on.
-    private func confirm(_ view: AcceptedClockView) throws {
-        guard !view.objections.isEmpty else { return }
-        for line in view.objections + view.consequences { Terminal.error(line) }
-        guard !yes else { return }
-        guard isatty(STDIN_FILENO) == 1, Terminal.isWatched else {
-            throw CommandFailure(
-                "nobody is there to be asked",
-                remedy: "Add --yes if it has to be done.",
-                status: .usage
-            )
-        }
-        Terminal.error("Do it all the same? Type yes:")
-        guard readLine(strippingNewline: true) == "yes" else {
-            throw CommandFailure("nothing was changed")
-        }
     }
 }
 

@@ -4,7 +4,6 @@ internal import ArgumentParser
 package import ControlAPIProtos
 internal import Foundation
 internal import GRPCCore
-internal import Glibc
 internal import SwiftProtobuf
 
 /// `signet server recover`.
@@ -26,36 +25,22 @@ struct ServerRecoverCommand: AsyncParsableCommand {
     )
     @OptionGroup var server: ServerOptions
     @OptionGroup var output: OutputOptions
-    @Flag(help: "Change nothing; say what is open.")
-    var rehearse = false
-    @Flag(help: "Although something is open: what that is is said first.")
-    var now = false
-    @Flag(help: "With --now: do not ask.")
-    var yes = false
-
-    func validate() throws {
-        guard !(rehearse && (now || yes)) else {
-            throw ValidationError("--rehearse changes nothing: leave out --now and --yes")
-        }
-        guard now || !yes else {
-            throw ValidationError("--yes answers what --now asks: add --now, or leave it out")
-        }
-    }
+    @OptionGroup var rehearsal: RehearsalOptions
 
     func run() async throws {
-        if now { try confirm(try await ask(rehearse: true)) }
-        let view = try await ask(rehearse: rehearse)
+        if rehearsal.now {
+            let outlook = try await ask(rehearse: true)
+            try rehearsal.confirm(outlook.objections, saying: outlook.objections)
+        }
+        let view = try await ask(rehearse: rehearsal.rehearse)
         try output.print(view) { view.table }
         for line in view.lines { Terminal.error(line) }
-        guard rehearse else { return }
-        Terminal.error(
-            view.objections.isEmpty
-                ? "nothing was changed; it would be done" : "nothing was changed; it needs --now"
-        )
+        guard rehearsal.rehearse else { return }
+        rehearsal.conclude(view.objections)
     }
 
     private func ask(rehearse: Bool) async throws -> RecoveryView {
-        let now = now
+        let now = rehearsal.now
         return RecoveryView(
             try await server.withClient { client in
                 try await AdministrationClient(wrapping: client).recover(
@@ -66,24 +51,6 @@ struct ServerRecoverCommand: AsyncParsableCommand {
                 )
             }
         )
-    }
-
-    /// Says what is open, and asks whether to go on.
-    private func confirm(_ view: RecoveryView) throws {
-        guard !view.objections.isEmpty else { return }
-        for line in view.objections { Terminal.error(line) }
-        guard !yes else { return }
-        guard isatty(STDIN_FILENO) == 1, Terminal.isWatched else {
-            throw CommandFailure(
-                "nobody is there to be asked",
-                remedy: "Add --yes if it has to be done.",
-                status: .usage
-            )
-        }
-        Terminal.error("Do it all the same? Type yes:")
-        guard readLine(strippingNewline: true) == "yes" else {
-            throw CommandFailure("nothing was changed")
-        }
     }
 }
 
