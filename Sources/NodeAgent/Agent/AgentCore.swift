@@ -84,6 +84,19 @@ package final class AgentCore: Sendable {
     package static let readyConditions =
         AgentLogic.Condition.allCases.map(\.rawValue) + [AgentDisk.condition]
 
+    /// What an agent of this release understands beyond the first version of the protocol.
+    ///
+    /// - Parameter takesLists: Whether workloads are shown revocation lists.
+    /// - Returns: Names of `SyncCapability`.
+    package static func capabilities(takesLists: Bool) -> Set<String> {
+        let all: Set = [
+            SyncCapability.proxy, SyncCapability.observedEndpoints,
+            SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
+            SyncCapability.federation, SyncCapability.intermediates,
+        ]
+        return takesLists ? all.union([SyncCapability.revocationLists]) : all
+    }
+
     /// Begins with what is on disk; `takesLists` says whether workloads are shown revocation lists.
     package init(
         _ stored: StoredAgent,
@@ -103,16 +116,10 @@ package final class AgentCore: Sendable {
         trustDomain = stored.identity.trustDomain
         name = stored.identity.id.agentName(in: stored.identity.trustDomain) ?? ""
         var generator = SystemRandomness()
-        var capabilities: Set = [
-            SyncCapability.proxy, SyncCapability.observedEndpoints,
-            SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
-            SyncCapability.federation, SyncCapability.intermediates,
-        ]
-        if takesLists { capabilities.insert(SyncCapability.revocationLists) }
         let logic = AgentLogic(
             stored,
             name: name,
-            capabilities: capabilities,
+            capabilities: Self.capabilities(takesLists: takesLists),
             now: clock.reading,
             using: &generator
         )

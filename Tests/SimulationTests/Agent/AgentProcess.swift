@@ -40,6 +40,8 @@ final class AgentProcess {
         logic = AgentLogic(
             stored,
             name: machine.name,
+            // Without `revocationLists` it would forget its lists at each start.
+            capabilities: AgentCore.capabilities(takesLists: true),
             now: machine.clock.reading,
             using: &machine.random
         )
