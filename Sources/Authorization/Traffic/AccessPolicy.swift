@@ -187,7 +187,7 @@ package enum PathPattern: Hashable, Sendable, CustomStringConvertible {
 
     /// Parses `/a/b`, `/a/*`, `*.css`, `*/x` or `*`.
     ///
-    /// - Returns: nil for anything else, and for what no request can have (decision 0007).
+    /// - Returns: nil for anything else, for what no request can have (decision 0007), and for `%2A`.
     package init?(_ text: String) {
         let bytes = Array(text.utf8)
         guard bytes.allSatisfy({ $0 < 0x80 }) else { return nil }
@@ -214,11 +214,13 @@ package enum PathPattern: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The path as requests are compared; nil if none can have it.
+    /// The path as requests are compared; nil if none can have it, and for one with an asterisk that
+    /// is meant as itself (`%2A`), which would be read as a pattern where the policy travels.
     private static func spelling(_ path: [UInt8]) -> [UInt8]? {
         let range = ByteRange(0..<path.count)
         guard CanonicalPath.refusal(path.span, range) == nil else { return nil }
-        return CanonicalPath.spelling(path.span, range)
+        let spelling = CanonicalPath.spelling(path.span, range)
+        return spelling.contains(UInt8(ascii: "*")) ? nil : spelling
     }
 
     /// As it is written, in the spelling in which paths are compared.

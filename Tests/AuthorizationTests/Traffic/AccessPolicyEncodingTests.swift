@@ -57,6 +57,33 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        "/%2A", "/%2a", "/files/%2A", "/files/%2a", "/a%2Ab", "/%2A/*", "*/%2A", "*.%2A", "/%2A/b",
+    ])
+    func `an asterisk that is meant as itself has no spelling`(text: String) {
+        // It would travel as the pattern that admits everything below.
+        #expect(PathPattern(text) == nil)
+    }
+
+    @Test(arguments: [UInt64](1...8))
+    func `every path that a policy may have is read again as it was`(seed: UInt64) {
+        var generator = PolicyGenerator(seed: seed)
+        let pieces = [
+            "/", "/", "a", "b", ".", "*", "%2A", "%2a", "%2F", "%41", "%7B", "%20", "%25", "{", "}",
+            ";", "%C3%A9", "?", "#", "~", "+", "",
+        ]
+        var readCount = 0
+        for _ in 0..<4000 {
+            let text = (0..<Int.random(in: 1...7, using: &generator.random))
+                .map { _ in pieces[Int.random(in: 0..<pieces.count, using: &generator.random)] }
+                .joined()
+            guard let pattern = PathPattern("/" + text) ?? PathPattern(text) else { continue }
+            readCount += 1
+            #expect(PathPattern(pattern.description) == pattern, "\(text)")
+        }
+        #expect(readCount > 100)
+    }
+
     @Test func `targets come back`() throws {
         let targets: [AccessTarget] = [
             .identities([
