@@ -65,6 +65,7 @@ package struct ProxyDaemon: Sendable {
         introduction.capabilities = [
             AccessPolicy.capability, SyncCapability.federation, SyncCapability.observedEndpoints,
             SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
+            SyncCapability.intermediates,
         ]
         let engine = try ProxyEngine(
             workers: settings.workers,

@@ -47,13 +47,24 @@ struct AuthorityViewTests {
         #expect(ready.progress(of: "unknown")?.contains("not there") == true)
     }
 
-    @Test func `agents that take no authority below another are named`() {
-        #expect(list().outdated == nil)
+    @Test func `agents and nodes of proxies that know no authority below another are named`() {
+        #expect(list().outdated.isEmpty)
         let old = list {
             $0.agentsWithoutIntermediates = ["web-1"]
             $0.agentsWithoutIntermediatesCount = 1
         }
-        #expect(old.outdated == "to be renewed before there is an upstream: 1 agent(s): web-1")
+        #expect(old.outdated == ["to be renewed before there is an upstream: 1 agent(s): web-1"])
+        let both = list {
+            $0.agentsWithoutIntermediates = ["web-1"]
+            $0.agentsWithoutIntermediatesCount = 1
+            $0.proxyNodesWithoutIntermediates = (1...6).map { "db-\($0)" }
+            $0.proxyNodesWithoutIntermediatesCount = 300
+        }
+        #expect(both.outdated.count == 2)
+        #expect(
+            both.outdated.last == "to be renewed before there is an upstream: proxies of 300 "
+                + "node(s): db-1, db-2, db-3, db-4, db-5, ..."
+        )
     }
 
     @Test func `an act says whom it would hurt`() {

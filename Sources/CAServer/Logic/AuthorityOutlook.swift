@@ -31,6 +31,8 @@ package struct AuthorityOutlook: Sendable {
     ///   - record: The authority.
     ///   - verb: What is to be done to it.
     ///   - agents: How far the bundle of the moment has reached.
+    ///   - outdated: Who knows no authority below another.
+    ///   - makesBelow: Whether one that is made now is below another.
     ///   - hold: How long an authority is published before it signs.
     ///   - isClockBelieved: Whether anything is signed at the moment.
     ///   - now: The wall clock.
@@ -40,6 +42,8 @@ package struct AuthorityOutlook: Sendable {
         _ record: AuthorityRecord,
         verb: AdminVerb,
         agents: AppliedState,
+        outdated: OutdatedPeers = OutdatedPeers(),
+        makesBelow: Bool = false,
         hold: Duration,
         isClockBelieved: Bool,
         now: Date,
@@ -68,11 +72,28 @@ package struct AuthorityOutlook: Sendable {
             hold,
             now
         )
+        if [AdminVerb.authorityActivate, .authorityPrepare].contains(verb),
+            let objection = outdated.objection,
+            authority.state == .prepared ? authority.ancestry != nil : makesBelow,
+            try !Self.signsBelow(authority.serverID, in: transaction)
+        {
+            objections.append(objection)
+        }
         if !isClockBelieved, verb != .authorityPrepare {
             objections.append(
                 "the server's clock is not believed, and until it is nothing is signed that could "
                     + "replace anything"
             )
+        }
+    }
+
+    /// Whether what a server signs is below another authority already; then nobody loses anything more.
+    private static func signsBelow(
+        _ serverID: String,
+        in transaction: ReadTransaction
+    ) throws -> Bool {
+        try transaction.authorities().contains {
+            $0.state == AuthorityRecord.activeState && $0.serverID == serverID && $0.ancestry != nil
         }
     }
 

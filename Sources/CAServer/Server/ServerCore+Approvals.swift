@@ -39,6 +39,7 @@ struct ApprovalDesk: Sendable {
                 record,
                 verb: step.verb,
                 agents: applied,
+                outdated: hub.outdatedPeers,
                 hold: hold,
                 isClockBelieved: isBelieved,
                 now: now,

@@ -36,7 +36,7 @@ extension AdministrationService {
             )
         }
         let status = core.rotationStatus
-        let lacking = core.hub.agents(lacking: SyncCapability.intermediates).map(\.name)
+        let outdated = core.hub.outdatedPeers
         return try .with {
             $0.authorities = try authorities.map { record, authority in
                 try message(authority, record, issued[authority.id])
@@ -47,8 +47,14 @@ extension AdministrationService {
             $0.waitingAgents = Array(status.waitingFor.prefix(AuthorityOutlook.namesMax))
             $0.waitingAgentCount = UInt64(status.waitingFor.count)
             $0.latestActivationUnixSeconds = status.latest?.wholeSeconds ?? 0
-            $0.agentsWithoutIntermediates = Array(lacking.prefix(AuthorityOutlook.namesMax))
-            $0.agentsWithoutIntermediatesCount = UInt64(lacking.count)
+            $0.agentsWithoutIntermediates = Array(
+                outdated.agents.prefix(AuthorityOutlook.namesMax)
+            )
+            $0.agentsWithoutIntermediatesCount = UInt64(outdated.agents.count)
+            $0.proxyNodesWithoutIntermediates = Array(
+                outdated.proxyNodes.prefix(AuthorityOutlook.namesMax)
+            )
+            $0.proxyNodesWithoutIntermediatesCount = UInt64(outdated.proxyNodes.count)
         }
     }
 
@@ -262,7 +268,7 @@ extension AdministrationService {
         _ context: ServerContext,
         _ find: @escaping @Sendable (ReadTransaction) throws -> AuthorityRecord?
     ) async throws -> AuthorityOutlook {
-        let (hub, hold) = (core.hub, core.logic.hold)
+        let (hub, hold, makesBelow) = (core.hub, core.logic.hold, core.upstream != nil)
         let isClockBelieved = await core.isClockBelieved()
         return try await gate.read(question, context) { transaction, standing in
             guard let record = try find(transaction) else {
@@ -276,6 +282,8 @@ extension AdministrationService {
                 record,
                 verb: question.verb,
                 agents: applied,
+                outdated: hub.outdatedPeers,
+                makesBelow: makesBelow,
                 hold: hold,
                 isClockBelieved: isClockBelieved,
                 now: standing.now,

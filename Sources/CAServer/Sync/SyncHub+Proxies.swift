@@ -18,6 +18,38 @@ struct ProxyWatch: Sendable {
     let continuation: CheckedContinuation<Void, Never>
 }
 
+/// What is connected and of a release that knows no authorities below another
+/// (docs/decisions/0020-authorities-under-another.md, "What happens when").
+package struct OutdatedPeers: Hashable, Sendable {
+    /// Agents, which give out no JWT-SVIDs by such an authority; sorted.
+    package let agents: [String]
+    /// Nodes with attached proxies that miss what is revoked between signer and root; sorted.
+    package let proxyNodes: [String]
+
+    package init(agents: [String] = [], proxyNodes: [String] = []) {
+        (self.agents, self.proxyNodes) = (agents, proxyNodes)
+    }
+
+    /// Whom an authority below another would hurt, in one sentence; nil: nobody.
+    var objection: String? {
+        var parts: [String] = []
+        if !agents.isEmpty {
+            parts.append(
+                "\(agents.count) connected agent(s) know no authority below another and give out no "
+                    + "JWT-SVIDs by it"
+            )
+        }
+        if !proxyNodes.isEmpty {
+            parts.append(
+                "proxies on \(proxyNodes.count) node(s) miss what is revoked between it and its root"
+            )
+        }
+        guard !parts.isEmpty else { return nil }
+        return parts.joined(separator: ", and ")
+            + "; signet authority show names them: renew them first"
+    }
+}
+
 /// What the hub knows of the proxies on the machines of its agents.
 extension SyncHub {
     /// What became of a report.
@@ -95,6 +127,16 @@ extension SyncHub {
                 .filter { state.publisher.presence(of: $0).isConnected }
                 .map(\.name)
         }
+    }
+
+    /// What is connected and knows no authorities below another.
+    package var outdatedPeers: OutdatedPeers {
+        let capability = SyncCapability.intermediates
+        let outdated = proxies { $0.isAttached && !$0.capabilities.contains(capability) }
+        return OutdatedPeers(
+            agents: agents(lacking: capability).map(\.name),
+            proxyNodes: Set(outdated.map(\.node)).sorted().map(\.name)
+        )
     }
 
     /// What connected agents and proxies can do, as documents are judged by it.

@@ -69,7 +69,8 @@ package enum SyncCapability {
     /// Of an agent the resource type `federatedBundle`, of a proxy `federations` of its trust
     /// (docs/decisions/0021-federation.md).
     package static let federation = "federation"
-    /// Authorities of a bundle that another one certified, and their keys for JWT-SVIDs
+    /// Of an agent authorities of a bundle that another one certified, and their keys for JWT-SVIDs; of
+    /// a proxy that it looks for revocations along the whole path
     /// (docs/decisions/0020-authorities-under-another.md).
     package static let intermediates = "intermediates"
 }

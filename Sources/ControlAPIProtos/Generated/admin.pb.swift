@@ -709,6 +709,12 @@ package nonisolated struct Signet_Admin_V1alpha1_ListAuthoritiesResponse: Sendab
 
   package var agentsWithoutIntermediatesCount: UInt64 = 0
 
+  /// Nodes with attached proxies that do not look for revocations between signer and root, the first
+  /// of them, and how many there are.
+  package var proxyNodesWithoutIntermediates: [String] = []
+
+  package var proxyNodesWithoutIntermediatesCount: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -990,7 +996,8 @@ package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionResponse: @unche
     set {_uniqueStorage()._rehearsed = newValue}
   }
 
-  /// Why it is not done without `now`, one sentence each.
+  /// Why it is not done without `now`, one sentence each; of a rehearsal that makes an authority, whom
+  /// it would hurt when it signs.
   package var objections: [String] {
     get {_storage._objections}
     set {_uniqueStorage()._objections = newValue}
@@ -3663,7 +3670,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
 
 nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ListAuthoritiesResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0\u{1}above\0\u{3}agents_without_intermediates\0\u{3}agents_without_intermediates_count\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0\u{1}above\0\u{3}agents_without_intermediates\0\u{3}agents_without_intermediates_count\0\u{3}proxy_nodes_without_intermediates\0\u{3}proxy_nodes_without_intermediates_count\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3680,6 +3687,8 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.above) }()
       case 8: try { try decoder.decodeRepeatedStringField(value: &self.agentsWithoutIntermediates) }()
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.agentsWithoutIntermediatesCount) }()
+      case 10: try { try decoder.decodeRepeatedStringField(value: &self.proxyNodesWithoutIntermediates) }()
+      case 11: try { try decoder.decodeSingularUInt64Field(value: &self.proxyNodesWithoutIntermediatesCount) }()
       default: break
       }
     }
@@ -3713,6 +3722,12 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if self.agentsWithoutIntermediatesCount != 0 {
       try visitor.visitSingularUInt64Field(value: self.agentsWithoutIntermediatesCount, fieldNumber: 9)
     }
+    if !self.proxyNodesWithoutIntermediates.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.proxyNodesWithoutIntermediates, fieldNumber: 10)
+    }
+    if self.proxyNodesWithoutIntermediatesCount != 0 {
+      try visitor.visitSingularUInt64Field(value: self.proxyNodesWithoutIntermediatesCount, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3726,6 +3741,8 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if lhs.above != rhs.above {return false}
     if lhs.agentsWithoutIntermediates != rhs.agentsWithoutIntermediates {return false}
     if lhs.agentsWithoutIntermediatesCount != rhs.agentsWithoutIntermediatesCount {return false}
+    if lhs.proxyNodesWithoutIntermediates != rhs.proxyNodesWithoutIntermediates {return false}
+    if lhs.proxyNodesWithoutIntermediatesCount != rhs.proxyNodesWithoutIntermediatesCount {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -31,7 +31,8 @@ struct AuthorityCommand: ParsableCommand {
                 (published, signs later), active (signs), old (signs no more; leaves when its last \
                 SVID has expired), tainted (what it signed is being replaced), revoked (what it \
                 signed counts no more). Below them are roots and upstream authorities, if there are \
-                any; -o json says what is above each.
+                any; -o json says what is above each. Last come connected agents and proxies of a \
+                release that knows no authority below another: renew them before there is one.
 
                 Example: signet authority show -o json
                 """
@@ -48,7 +49,7 @@ struct AuthorityCommand: ParsableCommand {
             try output.print(view) { view.table }
             guard output.format == .table else { return }
             Terminal.out("next: \(view.nextStep)")
-            if let outdated = view.outdated { Terminal.out(outdated) }
+            for line in view.outdated { Terminal.out(line) }
         }
     }
 }

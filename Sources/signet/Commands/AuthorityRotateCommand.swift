@@ -89,6 +89,7 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
                     ? "every live agent"
                     : AuthorityListView.named(view.waitingAgents, view.waitingAgentCount))
         )
+        for line in view.objections { Terminal.error(line) }
         if view.absentAgentCount > 0 {
             Terminal.error(
                 "away, and not waited for: "

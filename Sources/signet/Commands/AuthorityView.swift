@@ -67,6 +67,9 @@ package struct AuthorityListView: Encodable, Sendable {
     /// Connected agents that take no authorities below another, the first of them, and how many there are.
     var agentsWithoutIntermediates: [String]
     var agentsWithoutIntermediatesCount: UInt64
+    /// Nodes with attached proxies that do not look for revocations between signer and root.
+    var proxyNodesWithoutIntermediates: [String]
+    var proxyNodesWithoutIntermediatesCount: UInt64
 
     /// Takes what a server says.
     package init(_ response: Signet_Admin_V1alpha1_ListAuthoritiesResponse) {
@@ -79,13 +82,30 @@ package struct AuthorityListView: Encodable, Sendable {
         waitingAgentCount = response.waitingAgentCount
         agentsWithoutIntermediates = response.agentsWithoutIntermediates
         agentsWithoutIntermediatesCount = response.agentsWithoutIntermediatesCount
+        proxyNodesWithoutIntermediates = response.proxyNodesWithoutIntermediates
+        proxyNodesWithoutIntermediatesCount = response.proxyNodesWithoutIntermediatesCount
     }
 
-    /// Who has to be renewed before there is an upstream; nil if nobody has.
-    package var outdated: String? {
-        guard agentsWithoutIntermediatesCount > 0 else { return nil }
-        return "to be renewed before there is an upstream: "
-            + Self.named(agentsWithoutIntermediates, agentsWithoutIntermediatesCount)
+    /// What has to be renewed before there is an upstream, one line each; empty if nothing has.
+    package var outdated: [String] {
+        var lines: [String] = []
+        if agentsWithoutIntermediatesCount > 0 {
+            lines.append(
+                "to be renewed before there is an upstream: "
+                    + Self.named(agentsWithoutIntermediates, agentsWithoutIntermediatesCount)
+            )
+        }
+        if proxyNodesWithoutIntermediatesCount > 0 {
+            lines.append(
+                "to be renewed before there is an upstream: proxies of "
+                    + Self.named(
+                        proxyNodesWithoutIntermediates,
+                        proxyNodesWithoutIntermediatesCount,
+                        "node(s)"
+                    )
+            )
+        }
+        return lines
     }
 
     package var table: Table {
@@ -126,12 +146,16 @@ package struct AuthorityListView: Encodable, Sendable {
             + latest
     }
 
-    static func named(_ names: [String], _ count: UInt64) -> String {
+    static func named(
+        _ names: [String],
+        _ count: UInt64,
+        _ what: String = "agent(s)"
+    ) -> String {
         // A line of a terminal; `-o json` has more.
         let namedMax = 5
         let named = names.prefix(namedMax).joined(separator: ", ")
         let more = count > UInt64(min(names.count, namedMax))
-        return "\(count) agent(s): \(named)\(more ? ", ..." : "")"
+        return "\(count) \(what): \(named)\(more ? ", ..." : "")"
     }
 }
 
@@ -140,7 +164,7 @@ package struct AuthorityActView: Encodable, Sendable {
     var authority: AuthorityView
     /// Nothing was changed.
     var rehearsed: Bool
-    /// Why it is not done without --now.
+    /// Why it is not done without --now; of a rehearsal of `rotate`, whom it would hurt.
     var objections: [String]
     var waitingAgents: [String]
     var waitingAgentCount: UInt64
