@@ -160,16 +160,18 @@ final class FederationEndpoint: Sendable {
     private func renewIfDue() async {
         let (now, shown) = (core.clock.wallTime, state.withLock { $0.shown })
         do {
-            let signer = try core.trust.issuer.authority
+            let trust = try core.trust
+            let signerID = trust.issuer.authority.id
             let step = EndpointRenewal.step(
                 present: shown,
                 isDistrusted: shown.map { core.isDistrusted($0.authorityID) } ?? false,
-                signer: signer,
+                signerID: signerID,
+                anchor: trust.anchor,
                 hold: core.logic.hold,
                 now: now
             )
             tell(waiting: step)
-            if step == .renew { try await renew(by: signer.id, now: now) }
+            if step == .renew { try await renew(by: signerID, below: trust.anchor.id, now: now) }
             state.withLock { $0.unrenewed = nil }
         } catch {
             // Partners may not know the one that signs since: the next look decides anew.
@@ -178,7 +180,7 @@ final class FederationEndpoint: Sendable {
         }
     }
 
-    private func renew(by authorityID: String, now: Date) async throws {
+    private func renew(by authorityID: String, below anchorID: String, now: Date) async throws {
         let key = try OwnKey()
         let (chain, certificate) = try await core.signOwn(
             csr: key.csr,
@@ -195,6 +197,7 @@ final class FederationEndpoint: Sendable {
             $0.pair = pair
             $0.shown = EndpointRenewal(
                 authorityID: certificate.authorityID,
+                anchorID: anchorID,
                 renewAt: renewAt,
                 notBefore: certificate.notBefore,
                 notAfter: certificate.notAfter
@@ -205,7 +208,7 @@ final class FederationEndpoint: Sendable {
     // MARK: - What is said of it
 
     /// Says in the log when the certificate is kept for those who do not know its successor's
-    /// authority.
+    /// authority or its root.
     private func tell(waiting step: EndpointRenewal.Step) {
         guard case .wait(let date) = step else {
             _ = toldToWait.isNews(nil)
@@ -214,7 +217,7 @@ final class FederationEndpoint: Sendable {
         let until = date.formatted(.iso8601)
         guard toldToWait.isNews(until) else { return }
         core.logger.notice(
-            "the bundle endpoint keeps its certificate until partners know the next authority",
+            "the bundle endpoint keeps its certificate until partners know the next path",
             metadata: ["until": "\(until)"]
         )
     }

@@ -170,7 +170,9 @@ extension ServerLogic {
             throw APIError(upstream: .keyTaken)
         }
         let count = try transaction.bundleAuthorities().count + transaction.bundleRoots().count
-        guard root.known?.kind == .root || count < TrustBundle.authoritiesMax else {
+        // One that was on record between a root and authorities was in no bundle yet.
+        let isRoot = root.known?.kind == .root
+        guard isRoot || count < TrustBundle.authoritiesMax else {
             throw APIError(
                 .failedPrecondition,
                 "tooManyAuthorities",
@@ -183,7 +185,7 @@ extension ServerLogic {
                 id: root.id,
                 kind: .root,
                 certificateDER: root.certificateDER,
-                publishedAt: root.known?.publishedAt ?? now,
+                publishedAt: isRoot ? root.known?.publishedAt ?? now : now,
                 notAfter: root.notAfter,
                 distrust: root.known?.distrust
             )

@@ -19,6 +19,8 @@ package struct ServerTrust: Sendable {
     package let issuer: Issuer
     package let signer: any Signer
     package let bundle: TrustBundle
+    /// What the paths of what it signs end in.
+    package let anchor: PublishedAnchor
     /// DER of the published authorities of this store, whoever certified them: what join tokens pin,
     /// and whom the server believes in its own handshakes.
     package let authorities: [[UInt8]]
@@ -283,6 +285,7 @@ package final class ServerCore: Sendable {
             issuer: issuer,
             signer: signer,
             bundle: bundle,
+            anchor: PublishedAnchor(of: active, among: upstreams),
             authorities: own,
             verifier: verifier,
             tokens: await tokenTrust(of: active)

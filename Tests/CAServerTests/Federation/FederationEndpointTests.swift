@@ -106,6 +106,51 @@ struct FederationEndpointTests {
         }
     }
 
+    @Test func `F-1 a new root is waited for; below one that partners know nothing is`()
+        async throws
+    {
+        let (directory, clock) = (try TestDirectory(), ShiftedClock())
+        // Self-signed at first.
+        try await withServer(in: directory, clock: clock) { _ in }
+        let fixture = try UpstreamFixture(in: directory)
+        try fixture.perform()
+        try await withServer(in: directory, clock: clock) {
+            fixture.configure(&$0)
+            $0.federationListen = ServerAddress(host: "127.0.0.1", port: 0)
+        } _: { server in
+            try await eventually("the endpoint is open") { server.core.federationPort != nil }
+            let bundle = try server.core.trust.bundle
+            // What a partner has who fetched before the start.
+            let before = bundle.with(
+                authorities: bundle.x509Authorities.filter {
+                    $0 != fixture.root
+                }
+            )
+            let first = try await server.rotate()
+            _ = try await server.taint(first.old)
+            for _ in 0..<3 {
+                clock.pass(.seconds(11))
+                let document = try await server.fetchOwnBundle(knowing: before)
+                #expect(document.x509Authorities.contains(fixture.root))
+            }
+            // Who has fetched knows the root, and by it what is below.
+            let root = bundle.with(authorities: [fixture.root])
+            clock.pass(.seconds(3600))
+            try await eventually("it shows one below the root") {
+                clock.pass(.seconds(11))
+                return await server.fetchFailure(knowing: root) == nil
+            }
+            let second = try await server.rotate()
+            _ = try await server.taint(second.old)
+            try await eventually("it shows one of the next authority") {
+                clock.pass(.seconds(11))
+                let issued = try await server.records("svidsIssued")
+                return issued.filter { $0.contains(Self.id) && $0.contains(second.new) }.count == 1
+            }
+            _ = try await server.fetchOwnBundle(knowing: root)
+        }
+    }
+
     @Test func `the bundle that is served follows the authorities`() async throws {
         try await withEndpoint { server in
             let before = try server.core.trust.bundle
@@ -176,5 +221,18 @@ extension TestServer {
         } catch {
             return error as? BundleFetchError
         }
+    }
+}
+
+extension TrustBundle {
+    /// The same with other authorities, and nothing that hangs on them.
+    fileprivate func with(authorities: [[UInt8]]) -> TrustBundle {
+        TrustBundle(
+            trustDomain: trustDomain,
+            x509Authorities: authorities,
+            x509Intermediates: [],
+            sequenceNumber: sequenceNumber,
+            refreshHintSeconds: refreshHintSeconds
+        )
     }
 }

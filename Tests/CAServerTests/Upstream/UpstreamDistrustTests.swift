@@ -181,6 +181,28 @@ struct UpstreamDistrustTests {
         }
     }
 
+    @Test func `a key that was between a root and authorities is a root's from then on`()
+        async throws
+    {
+        try await withServer { server in
+            let (logic, now) = (server.core.logic, server.core.clock.wallTime)
+            let root = try UpstreamFixture(in: TestDirectory())
+            let other = try UpstreamFixture(in: TestDirectory(), now: Date() - 86_400)
+            let crossed = try root.crossCertified(by: other)
+            let published = try await server.core.write { transaction in
+                for record in try logic.unrecorded([crossed], now: now, in: transaction) {
+                    try transaction.put(record)
+                }
+                try logic.settleRoots([root.root], now: now + 60, in: transaction)
+                return try transaction.bundleRoots()
+            }
+            #expect(published.map(\.id) == [root.rootID])
+            // Only since then partners can have fetched it.
+            let age = published.first.map { $0.publishedAt.timeIntervalSince(now) } ?? 0
+            #expect(abs(age - 60) < 0.01)
+        }
+    }
+
     @Test func `agents are told of the key, whatever a thief makes with it`() async throws {
         try await served { served in
             let server = served.server
