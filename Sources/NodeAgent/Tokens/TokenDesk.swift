@@ -99,7 +99,7 @@ package final class TokenCall: Sendable {
     }
 
     /// Answers each flight, in their order; the first answer counts.
-    func finish(_ results: Results) {
+    package func finish(_ results: Results) {
         let isFirst = progress.withLock { progress in
             defer { progress.isAnswered = true }
             return !progress.isAnswered
@@ -111,7 +111,7 @@ package final class TokenCall: Sendable {
     func fail(_ error: APIError) { finish(flights.map { _ in .failure(error) }) }
 
     /// Lets the next request be made.
-    func release() {
+    package func release() {
         let isFirst = progress.withLock { progress in
             defer { progress.isReleased = true }
             return !progress.isReleased

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import BundleClient
 import CAServer
+import Clocks
 import ControlAPI
 import ControlAPIProtos
 import Datastore
 import FoundationEssentials
 import GRPCCore
+import GRPCPeer
+import HTTPSemantics
+import Logging
 import NodeSync
 import SPIFFE
 import SwiftProtobuf
@@ -286,6 +291,70 @@ struct FederationFaultTests {
                     try await server.lastFetch("taken")
                     #expect(try await server.fetchedBundle()?.document != nil)
                 }
+            }
+        }
+    }
+
+    /// Serves from all of them while `body` runs.
+    private func run(
+        _ endpoints: ArraySlice<PartnerEndpoint>,
+        _ body: () async throws -> Void
+    ) async throws {
+        guard let first = endpoints.first else { return try await body() }
+        try await first.run { try await run(endpoints.dropFirst(), body) }
+    }
+
+    @Test func `who waits for a fetch when the server ends is told so, and holds up nothing`()
+        async throws
+    {
+        // One more than are fetched at a time, so that one waits for its fetch to begin.
+        let endpoints = try (0...FederationSchedule.fetchesMax).map { number in
+            let root = try TestAuthority.root("p\(number).example", now: Date())
+            let endpoint = try PartnerEndpoint(root)
+            endpoint.serve(try endpoint.document([root], sequence: 7))
+            return endpoint
+        }
+        let (directory, held, clock) = (try TestDirectory(), HeldAnswers(), SystemClock())
+        var configuration = try HeldServer.configuration(directory)
+        configuration.federationNetworks = [IPBlock("127.0.0.0/8")].compactMap(\.self)
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        let server = try Server(configuration, clock: clock, logger: logger)
+        let transport = try PeerClientTransport.unixSocket(path: configuration.adminSocket)
+        try await run(endpoints[...]) {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                let (ports, announce) = AsyncStream.makeStream(of: UInt16.self)
+                group.addTask {
+                    defer { announce.finish() }
+                    try await server.run { announce.yield($0) }
+                }
+                var serving = ports.makeAsyncIterator()
+                let port = await serving.next() ?? 0
+                try await withGRPCClient(transport: transport) { admin in
+                    let running = TestServer(
+                        core: server.core,
+                        address: ServerAddress(host: "127.0.0.1", port: port),
+                        admin: admin
+                    )
+                    for endpoint in endpoints {
+                        try await running.apply(endpoint.federation())
+                        try await running.lastFetch("taken", of: endpoint.trustDomain.name)
+                        endpoint.whenAsked { held.hold() }
+                    }
+                    let callers = endpoints.map { endpoint in
+                        Task {
+                            await refusal { try await running.refresh(endpoint.trustDomain.name) }
+                        }
+                    }
+                    for _ in 0..<FederationSchedule.fetchesMax { await held.arrived() }
+                    let ending = clock.bootTime
+                    group.cancelAll()
+                    for caller in callers { #expect(await caller.value != nil) }
+                    do { try await group.waitForAll() } catch is CancellationError {}
+                    // Nobody has waited until the time of a fetch was over.
+                    #expect(clock.bootTime - ending < HTTPSClient.timeMax)
+                }
+                for _ in endpoints { held.release() }
             }
         }
     }

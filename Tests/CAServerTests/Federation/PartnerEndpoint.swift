@@ -36,7 +36,7 @@ final class PartnerEndpoint: Sendable {
         self.authority = try authority ?? TestAuthority.root("partner.example", now: Date())
     }
 
-    private var trustDomain: TrustDomain { authority.trustDomain }
+    var trustDomain: TrustDomain { authority.trustDomain }
     var id: String { "spiffe://\(trustDomain)/bundle" }
     var url: String { "https://127.0.0.1:\(state.withLock { $0.port })/bundle" }
     /// How many were begun, also those that it did not take.

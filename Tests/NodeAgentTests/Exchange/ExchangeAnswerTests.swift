@@ -198,7 +198,7 @@ struct ExchangeAnswerTests {
         }
     }
 
-    @Test func `a key or an end that only the server knows is no wrong answer`() async throws {
+    @Test func `a key or a time that only the server knows is no wrong answer`() async throws {
         try await One.run { one in
             let answers: [(token: String, word: String, label: String)] = [
                 (
@@ -208,6 +208,7 @@ struct ExchangeAnswerTests {
                 // Within the leeway of verifiers, and beyond it.
                 (try one.signed(endsAfter: -1), "tokenEnded: ", "overtaken"),
                 (try one.signed(endsAfter: -3_600), "tokenEnded: ", "overtaken"),
+                (try one.signed(beginsAfter: 150), "clockDiffers: ", "notReady"),
             ]
             for (token, word, _) in answers {
                 let answer = try await one.exchange(answered: .success(token))
@@ -218,6 +219,27 @@ struct ExchangeAnswerTests {
                 #expect(one.shows(counted(label, answers.count { $0.label == label })))
             }
             #expect(!one.log.lines.contains { $0.hasPrefix("error ") })
+        }
+    }
+
+    @Test func `a token that has ended is not active, though verifiers take it a while longer`()
+        async throws
+    {
+        try await One.run { one in
+            let active = try await one.introspect(try one.signed())
+            #expect(active.contains("\"active\":true"), "\(active)")
+            // Within the leeway of verifiers, and beyond it; one that begins later is not active either.
+            let others = [
+                try one.signed(endsAfter: -1), try one.signed(endsAfter: -3_600),
+                try one.signed(beginsAfter: 150),
+            ]
+            for token in others {
+                let answer = try await one.introspect(token)
+                #expect(answer.hasSuffix("\r\n\r\n{\"active\":false}"), "\(answer)")
+            }
+            let counted = "signet_agent_token_requests_total{request=\"introspect\","
+            #expect(one.shows(counted + "result=\"active\"} 1"))
+            #expect(one.shows(counted + "result=\"inactive\"} \(others.count)"))
         }
     }
 

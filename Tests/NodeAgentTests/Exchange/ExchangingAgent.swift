@@ -155,6 +155,14 @@ struct ExchangingAgent: Sendable {
         throw Ended()
     }
 
+    /// The next tokens that the agent asks for.
+    func nextTokens() async throws -> TokenCall {
+        for await call in calls {
+            if case .tokens(let tokens) = call { return tokens }
+        }
+        throw Ended()
+    }
+
     /// Takes no more calls.
     func hangUp() { outlet.finish() }
 
@@ -179,10 +187,24 @@ struct ExchangingAgent: Sendable {
         )
     }
 
-    /// A token "A, through B" for `ledger`, as a server signs it.
+    /// What the agent keeps of a JWT-SVID for `api` that its server has just signed.
+    func kept(of subject: String) throws -> KeptToken {
+        let issuedAt = Date(timeIntervalSince1970: Double(start))
+        return KeptToken(
+            token: try shown(of: subject, for: "api"),
+            issuedAt: issuedAt,
+            notAfter: issuedAt + 300,
+            keyID: try webKey(key).thumbprint,
+            receivedAt: agent.core.clock.bootTime
+        )
+    }
+
+    /// A token "A, through B" for `ledger`, as a server signs it, or one whose clock is ahead, by which
+    /// it begins later.
     func signed(
         subject: String = a,
         actor: String = b,
+        beginsAfter beginning: Int? = nil,
         endsAfter seconds: Int = 300,
         by stranger: P256.Signing.PrivateKey? = nil,
         isNamed: Bool = false
@@ -192,6 +214,7 @@ struct ExchangingAgent: Sendable {
         var claims = chain.claims
         claims["aud"] = .array([.string("ledger")])
         claims["iss"] = .string("https://id.example.org/delegated")
+        if let beginning { claims["nbf"] = .number(.init(Int64(start + beginning))) }
         return try token(
             claims,
             type: DelegationClaims.type,
