@@ -14,32 +14,19 @@ internal import Telemetry
 
 /// Serves the trust domain's bundle to partners that know its endpoint by an SVID (https_spiffe,
 /// docs/decisions/0021-federation.md, "Being fetched").
-///
-/// Whatever becomes of it, agents are served: its task ends with the server and never ends it.
 final class FederationEndpoint: Sendable {
-    /// How often it is looked whether the bundle has changed, which one row says; several acts
-    /// change it, and other servers.
-    static let lookInterval: Duration = .seconds(1)
-    /// What health says of it; the server is ready without it.
+    /// What health says of it.
     static let condition = "federationEndpoint"
 
     private struct State {
-        var pages: PublicPages?
         var pair: CertificatePair?
         var shown: EndpointRenewal?
-        /// Why the certificate was not made anew.
-        var unrenewed: String?
-        /// Why the document is not what it should be.
-        var stale: String?
-        /// Why the listener is closed.
-        var closed: String?
     }
 
     private let core: ServerCore
     private let address: ServerAddress
-    private let state = Mutex(State(closed: "the listener is not open yet"))
-    private let counts = PublicCounts()
-    private let told = LastTold()
+    private let stand: PublicStand
+    private let state = Mutex(State())
     private let toldToWait = LastTold()
 
     /// Makes sure that the server can listen.
@@ -49,45 +36,32 @@ final class FederationEndpoint: Sendable {
     init?(_ core: ServerCore) throws {
         guard let address = core.configuration.federationListen else { return nil }
         (self.core, self.address) = (core, address)
+        stand = PublicStand(
+            core,
+            .init(
+                condition: Self.condition,
+                listener: "the bundle endpoint",
+                strangers: "partners"
+            )
+        )
         try address.requireListenable()
     }
 
     /// Serves until cancelled.
     func run() async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.publish() }
-            group.addTask { await self.counts.summarize("partners", self.core) }
-            group.addTask { await self.door.run() }
+        let core = core
+        await stand.run(door) { shown in
+            let changed = try await core.read { transaction -> (UInt64, TrustBundle)? in
+                let number = try transaction.bundleSequenceNumber()
+                guard number != shown else { return nil }
+                return try SyncContent.bundle(in: transaction).map { (number, $0) }
+            }
+            guard let (number, bundle) = changed else { return nil }
+            var pages = PublicPages(below: nil)
+            pages.set(.bundle(try bundle.document()), as: .bundle)
+            return PublicStand.Made(version: number, pages: pages, problem: nil)
         }
         core.federationPort = nil
-    }
-
-    // MARK: - The document
-
-    /// Makes the document anew whenever the bundle changes.
-    private func publish() async {
-        var served: UInt64?
-        while !Task.isCancelled {
-            do {
-                let known = served
-                let changed = try await core.read { transaction -> (UInt64, TrustBundle)? in
-                    let number = try transaction.bundleSequenceNumber()
-                    guard number != known else { return nil }
-                    return try SyncContent.bundle(in: transaction).map { (number, $0) }
-                }
-                if let (number, bundle) = changed {
-                    var pages = PublicPages(below: nil)
-                    pages.set(.bundle(try bundle.document()), as: .bundle)
-                    state.withLock { [pages] in $0.pages = pages }
-                    served = number
-                }
-                tell(stale: nil)
-            } catch {
-                // What is served stays; it is tried again at each look.
-                tell(stale: "the bundle's document cannot be made: \(error)")
-            }
-            try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.lookInterval)
-        }
     }
 
     // MARK: - The listener
@@ -107,7 +81,7 @@ final class FederationEndpoint: Sendable {
     private func place() async -> PublicListener.Place? {
         await renewIfDue()
         guard state.withLock({ $0.pair }) != nil else {
-            state.withLock { $0.closed = "there is no certificate yet" }
+            stand.changed(.closed("there is no certificate yet"))
             return nil
         }
         return .tls(host: address.host, port: address.port) { [self] in
@@ -117,41 +91,30 @@ final class FederationEndpoint: Sendable {
 
     private func changed(_ change: PublicDoor.Change) {
         switch change {
-        case .closed(let reason):
-            core.federationPort = nil
-            state.withLock { $0.closed = reason }
-        case .looked: tell()
+        case .closed: core.federationPort = nil
+        case .looked: break
         case .opened(let port):
             let port = port ?? address.port
             core.federationPort = port
-            state.withLock { $0.closed = nil }
             let place = ServerAddress(host: address.host, port: port)
             core.logger.notice(
                 "partners are served the bundle",
                 metadata: ["address": "\(place)", "id": "\(id)"]
             )
-            tell()
         }
+        stand.changed(change)
     }
 
     private var id: String { "spiffe://\(core.logic.trustDomain)\(SPIFFEID.bundleEndpointPath)" }
 
     private var service: PublicService {
-        let (core, counts) = (core, counts)
-        return PublicService(
-            pages: { [self] in state.withLock { $0.pages } },
-            wallTime: { core.believedWallTime },
-            bootTime: { core.clock.bootTime },
-            observe: { event in
-                counts.add(event)
-                switch event {
-                case .answered(_, let status):
-                    core.metrics.increment(.federationResponses, "\(status)")
-                case .closed(let reason):
-                    core.metrics.increment(.federationClosings, reason.rawValue)
-                }
+        let metrics = core.metrics
+        return stand.service { event in
+            switch event {
+            case .answered(_, let status): metrics.increment(.federationResponses, "\(status)")
+            case .closed(let reason): metrics.increment(.federationClosings, reason.rawValue)
             }
-        )
+        }
     }
 
     // MARK: - The certificate
@@ -172,11 +135,11 @@ final class FederationEndpoint: Sendable {
             )
             tell(waiting: step)
             if step == .renew { try await renew(by: signerID, below: trust.anchor.id, now: now) }
-            state.withLock { $0.unrenewed = nil }
+            stand.note([])
         } catch {
             // Partners may not know the one that signs since: the next look decides anew.
             if (error as? APIError)?.reason == APIError.authorityChanged, shown != nil { return }
-            state.withLock { $0.unrenewed = "its certificate cannot be made: \(error)" }
+            stand.note(["its certificate cannot be made: \(error)"])
         }
     }
 
@@ -205,8 +168,6 @@ final class FederationEndpoint: Sendable {
         }
     }
 
-    // MARK: - What is said of it
-
     /// Says in the log when the certificate is kept for those who do not know its successor's
     /// authority or its root.
     private func tell(waiting step: EndpointRenewal.Step) {
@@ -220,30 +181,5 @@ final class FederationEndpoint: Sendable {
             "the bundle endpoint keeps its certificate until partners know the next path",
             metadata: ["until": "\(until)"]
         )
-    }
-
-    /// Says that the document is not what it should be, or is again.
-    private func tell(stale problem: String?) {
-        let isNews = state.withLock { state in
-            defer { state.stale = problem }
-            return state.stale != problem
-        }
-        if isNews { tell() }
-    }
-
-    /// Says in health and, when it changes, in the log what is wrong.
-    private func tell() {
-        let parts = state.withLock { [$0.closed, $0.stale, $0.unrenewed].compactMap(\.self) }
-        let problem = parts.isEmpty ? nil : parts.joined(separator: "; ")
-        let isNews = told.isNews(problem)
-        guard let problem else {
-            core.health.met(Self.condition)
-            if isNews { core.logger.notice("the bundle endpoint is as it should be") }
-            return
-        }
-        core.health.unmet(Self.condition, reason: problem)
-        if isNews {
-            core.logger.warning("the bundle endpoint", metadata: ["problem": "\(problem)"])
-        }
     }
 }

@@ -12,29 +12,9 @@ internal import Synchronization
 internal import Telemetry
 
 /// Serves verifiers outside (docs/decisions/0019-discovery-for-verifiers-outside.md).
-///
-/// Whatever becomes of its certificate and its listener, agents are served: its task ends with the
-/// server and never ends it.
 final class Publication: Sendable {
-    /// How often it is looked whether bundle or lists have changed, which few rows say; several acts
-    /// change them, and other servers.
-    static let lookInterval: Duration = .seconds(1)
-    /// What health says of it; the server is ready without it.
+    /// What health says of it.
     static let condition = "publicEndpoint"
-
-    /// What the listener was told last.
-    private struct State {
-        var pages: PublicPages?
-        var keeper = CertificateKeeper()
-        /// Why the files hold no pair.
-        var refusal: String?
-        /// Why a document is not what it should be.
-        var stale: String?
-        /// Why the listener is closed.
-        var closed: String?
-        /// What was said of all this.
-        var told: String?
-    }
 
     private let core: ServerCore
     private let url: PublicURL
@@ -42,8 +22,8 @@ final class Publication: Sendable {
     private let socket: UnixSocketFile?
     /// The socket that was opened at the start, until the listener has it.
     private let opened: Mutex<Int32?>
-    private let state = Mutex(State(closed: "the listener is not open yet"))
-    private let counts = PublicCounts()
+    private let stand: PublicStand
+    private let keeper = Mutex(CertificateKeeper())
 
     /// Makes sure that the server can listen.
     ///
@@ -53,6 +33,14 @@ final class Publication: Sendable {
         guard let url = core.configuration.publicURL, let address = core.configuration.publicListen
         else { return nil }
         (self.core, self.url, self.address) = (core, url, address)
+        stand = PublicStand(
+            core,
+            .init(
+                condition: Self.condition,
+                listener: "the public endpoint",
+                strangers: "verifiers outside"
+            )
+        )
         switch address {
         case .socket(let path):
             let file = UnixSocketFile(path: path, mode: 0o666)
@@ -67,10 +55,13 @@ final class Publication: Sendable {
 
     /// Serves until cancelled.
     func run() async {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.publish() }
-            group.addTask { await self.counts.summarize("verifiers outside", self.core) }
-            group.addTask { await self.door.run() }
+        let core = core
+        let hasLists = core.configuration.servedDocuments.contains(.crl)
+        await stand.run(door) { [self] shown in
+            let content = try await core.read {
+                try Self.content(hasLists: hasLists, otherThan: shown, in: $0)
+            }
+            return content.map { made($0) }
         }
     }
 
@@ -87,31 +78,6 @@ final class Publication: Sendable {
         let version: Version
         let bundle: TrustBundle
         let lists: [RevocationListRecord]
-    }
-
-    /// Makes the bodies anew whenever bundle or lists change.
-    private func publish() async {
-        var version: Content.Version?
-        let hasLists = core.configuration.servedDocuments.contains(.crl)
-        while !Task.isCancelled {
-            do {
-                let known = version
-                let read = try await core.read {
-                    try Self.content(hasLists: hasLists, otherThan: known, in: $0)
-                }
-                if let read {
-                    let (pages, problem) = pages(read)
-                    // One that cannot be made is tried again at each look.
-                    version = problem == nil ? read.version : nil
-                    state.withLock { $0.pages = pages }
-                    tell(stale: problem)
-                }
-            } catch {
-                // What is served stays.
-                tell(stale: "bundle or lists cannot be read: \(error)")
-            }
-            await sleep(Self.lookInterval)
-        }
     }
 
     /// Bundle and lists, if they are not what is known.
@@ -135,7 +101,7 @@ final class Publication: Sendable {
     }
 
     /// The documents, and why one of them is missing.
-    private func pages(_ content: Content) -> (PublicPages, problem: String?) {
+    private func made(_ content: Content) -> PublicStand.Made<Content.Version> {
         let bundle = content.bundle
         var pages = PublicPages(below: url)
         let served = core.configuration.servedDocuments
@@ -163,7 +129,7 @@ final class Publication: Sendable {
             }
             pages.set(.lists(content.lists.map { ($0.der, $0.nextUpdate) }), as: .lists)
         }
-        return (pages, problem)
+        return PublicStand.Made(version: content.version, pages: pages, problem: problem)
     }
 
     // MARK: - The listener
@@ -182,17 +148,13 @@ final class Publication: Sendable {
     }
 
     private func changed(_ change: PublicDoor.Change) {
-        switch change {
-        case .closed(let reason): state.withLock { $0.closed = reason }
-        case .looked: tell()
-        case .opened:
-            state.withLock { $0.closed = nil }
+        if case .opened = change {
             core.logger.notice(
                 "verifiers outside are served",
                 metadata: ["address": "\(address)", "url": "\(url)"]
             )
-            tell()
         }
+        stand.changed(change)
     }
 
     /// Where to listen; nil while there is no pair to do it with.
@@ -206,12 +168,12 @@ final class Publication: Sendable {
             return .socket(descriptor: try Self.listen(socket))
         case .tls(let address):
             await look()
-            guard state.withLock({ $0.keeper.pair }) != nil else {
-                state.withLock { $0.closed = "there is no certificate with its key" }
+            guard keeper.withLock({ $0.pair }) != nil else {
+                stand.changed(.closed("there is no certificate with its key"))
                 return nil
             }
             return .tls(host: address.host, port: address.port) { [self] in
-                state.withLock { $0.keeper.pair }
+                keeper.withLock { $0.pair }
             }
         }
     }
@@ -228,21 +190,14 @@ final class Publication: Sendable {
     }
 
     private var service: PublicService {
-        let (core, counts) = (core, counts)
-        return PublicService(
-            pages: { [self] in state.withLock { $0.pages } },
-            wallTime: { core.believedWallTime },
-            bootTime: { core.clock.bootTime },
-            observe: { event in
-                counts.add(event)
-                switch event {
-                case .answered(let document, let status):
-                    core.metrics.increment(.publicResponses, document, "\(status)")
-                case .closed(let reason):
-                    core.metrics.increment(.publicClosings, reason.rawValue)
-                }
+        let metrics = core.metrics
+        return stand.service { event in
+            switch event {
+            case .answered(let document, let status):
+                metrics.increment(.publicResponses, document, "\(status)")
+            case .closed(let reason): metrics.increment(.publicClosings, reason.rawValue)
             }
-        )
+        }
     }
 
     // MARK: - The certificate
@@ -253,9 +208,9 @@ final class Publication: Sendable {
         let certificates = configuration.publicCertificate ?? ""
         let key = configuration.publicKey ?? ""
         // A disk may let wait, and a certificate costs: neither on a thread that tasks or loops need.
-        let (keeper, now) = (state.withLock { $0.keeper }, core.clock.wallTime)
+        let (known, now) = (keeper.withLock { $0 }, core.clock.wallTime)
         let looked = await core.keys.outcome {
-            var keeper = keeper
+            var keeper = known
             let read = Result {
                 CertificateKeeper.Files(
                     certificates: try DurableFile.read(
@@ -269,10 +224,8 @@ final class Publication: Sendable {
         }
         guard case .success(let (look, changed)) = looked else { return }
         // Only this task changes it.
-        state.withLock { state in
-            state.keeper = changed
-            state.refusal = if case .refused(let why) = look { why } else { nil }
-        }
+        keeper.withLock { $0 = changed }
+        stand.note(faults(look, changed))
         if look == .taken {
             core.logger.notice(
                 "a certificate for verifiers outside is in use",
@@ -281,49 +234,13 @@ final class Publication: Sendable {
         }
     }
 
-    /// What is not as it should be, in one sentence.
-    private func fault(_ state: State) -> String? {
-        var parts: [String] = []
-        if let closed = state.closed { parts.append(closed) }
-        if let stale = state.stale { parts.append(stale) }
-        if let refusal = state.refusal {
-            parts.append(
-                refusal + (state.keeper.pair == nil ? "" : " (the last good pair is served)")
-            )
+    /// What is not as it should be.
+    private func faults(_ look: CertificateKeeper.Look, _ keeper: CertificateKeeper) -> [String] {
+        var faults: [String] = []
+        if case .refused(let why) = look {
+            faults.append(why + (keeper.pair == nil ? "" : " (the last good pair is served)"))
         }
-        let notes = state.keeper.pair?.notes(host: url.host, now: core.clock.wallTime)
-        parts += (notes ?? []).map(\.description)
-        return parts.isEmpty ? nil : parts.joined(separator: "; ")
-    }
-
-    /// Says that a document is not what it should be, or is again.
-    private func tell(stale problem: String?) {
-        let isNews = state.withLock { state in
-            defer { state.stale = problem }
-            return state.stale != problem
-        }
-        if isNews { tell() }
-    }
-
-    /// Says in health and, when it changes, in the log what is wrong.
-    private func tell() {
-        let (problem, isNews) = state.withLock { state -> (String?, Bool) in
-            let problem = fault(state)
-            defer { state.told = problem }
-            return (problem, problem != state.told)
-        }
-        guard let problem else {
-            core.health.met(Self.condition)
-            if isNews { core.logger.notice("the public endpoint is as it should be") }
-            return
-        }
-        core.health.unmet(Self.condition, reason: problem)
-        if isNews {
-            core.logger.warning("the public endpoint", metadata: ["problem": "\(problem)"])
-        }
-    }
-
-    private func sleep(_ duration: Duration) async {
-        try? await core.clock.sleep(untilBoot: core.clock.bootTime + duration)
+        let notes = keeper.pair?.notes(host: url.host, now: core.clock.wallTime) ?? []
+        return faults + notes.map(\.description)
     }
 }
