@@ -273,6 +273,7 @@ let package = Package(
             path: "Tests/TestPKI",
             swiftSettings: settings
         ),
+        .target(name: "TestSeeds", path: "Tests/TestSeeds", swiftSettings: settings),
         .target(
             name: "TestBridge",
             dependencies: [
@@ -327,7 +328,7 @@ let package = Package(
         ),
         .target(
             name: "TestPrograms",
-            dependencies: ["Clocks"],
+            dependencies: ["Clocks", .logging, .nio, .nioPosix],
             path: "Tests/TestPrograms",
             swiftSettings: settings
         ),
@@ -341,14 +342,20 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: [
                 "AuditLog", "CAServer", "Clocks", "Datastore", "Issuance", "NodeAgent", "NodeSync",
-                "SPIFFE", "TestPKI", "TestPrograms", .logging, .yams,
+                "SPIFFE", "TestPKI", "TestPrograms", "TestSeeds", .logging, .yams,
             ],
             exclude: ["Peers", "Recorder"],
             swiftSettings: settings
         ),
-        tests("AuditLogTests", ["AuditLog", "SPIFFE", .crypto]),
-        tests("AuthorizationTests", ["Authorization", "HTTPCodec", "HTTPSemantics", "SPIFFE"]),
-        tests("BackupTests", ["AuditLog", "Backup", "Issuance", "NodeSync", "SPIFFE"]),
+        tests("AuditLogTests", ["AuditLog", "SPIFFE", "TestSeeds", .crypto]),
+        tests(
+            "AuthorizationTests",
+            ["Authorization", "HTTPCodec", "HTTPSemantics", "SPIFFE", "TestSeeds"]
+        ),
+        tests(
+            "BackupTests",
+            ["AuditLog", "Backup", "Issuance", "NodeSync", "SPIFFE", "TestSeeds"]
+        ),
         tests(
             "BundleClientTests",
             [
@@ -362,9 +369,9 @@ let package = Package(
                 "AuditLog", "Authorization", "Backup", "BundleClient", "CAServer", "Clocks",
                 "ControlAPI", "ControlAPIProtos", "Datastore", "DecisionLog", "DurableFiles",
                 "GRPCPeer", "HTTPSemantics", "Issuance", "NodeAttestation", "NodeSync",
-                "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE", "Telemetry",
-                "TestBridge", "TestPKI", .asn1, .crypto, .grdb, .grpc, .grpcTransport, .logging,
-                .nio, .nioPosix, .protobuf, .x509,
+                "PolicyDocuments", "PublicEndpoint", "Routing", "SPIFFE", "Telemetry", "TestBridge",
+                "TestPKI", "TestPrograms", "TestSeeds", .asn1, .crypto, .grdb, .grpc,
+                .grpcTransport, .logging, .nio, .nioPosix, .protobuf, .x509,
             ]
         ),
         tests("ClocksTests", ["Clocks"]),
@@ -374,7 +381,10 @@ let package = Package(
                 "ControlAPI", "ControlAPIProtos", "NodeSync", "Routing", "SPIFFE", .grpc, .protobuf,
             ]
         ),
-        tests("DatastoreTests", ["Datastore", "NodeSync", "SPIFFE", "TestPKI", .grdb]),
+        tests(
+            "DatastoreTests",
+            ["Datastore", "NodeSync", "SPIFFE", "TestPKI", "TestSeeds", .grdb]
+        ),
         tests(
             "DecisionLogTests",
             ["ControlAPIProtos", "DecisionLog", "HTTPSemantics", .crypto, .protobuf]
@@ -394,12 +404,12 @@ let package = Package(
                 .grpcTransport, .nio, .nioPosix,
             ]
         ),
-        tests("HTTPCodecTests", ["HTTPCodec", "HTTPSemantics"]),
+        tests("HTTPCodecTests", ["HTTPCodec", "HTTPSemantics", "TestSeeds"]),
         tests(
             "IssuanceTests",
             [
-                "Issuance", "SPIFFE", "TestPKI", "TestPrograms", .asn1, .crypto, .cryptoExtras,
-                .x509,
+                "Issuance", "SPIFFE", "TestPKI", "TestPrograms", "TestSeeds", .asn1, .crypto,
+                .cryptoExtras, .x509,
             ]
         ),
         tests(
@@ -408,8 +418,8 @@ let package = Package(
                 "AuditLog", "Authorization", "CAServer", "CLinux", "Clocks", "ControlAPI",
                 "ControlAPIProtos", "DecisionLog", "DurableFiles", "GRPCPeer", "HTTPSemantics",
                 "Issuance", "MTLSProxy", "NodeAgent", "NodeAttestation", "NodeSync",
-                "PublicEndpoint", "Routing", "SPIFFE", "Telemetry", "TestPKI",
-                .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
+                "PublicEndpoint", "Routing", "SPIFFE", "Telemetry", "TestPKI", "TestPrograms",
+                "TestSeeds", .crypto, .grpc, .grpcTransport, .logging, .nio, .nioPosix, .protobuf,
             ]
         ),
         tests(
@@ -417,17 +427,17 @@ let package = Package(
             [
                 "Authorization", "Clocks", "ControlAPI", "ControlAPIProtos", "GRPCPeer",
                 "HTTPSemantics", "MTLSProxy", "NodeSync", "Reactor", "Routing", "SPIFFE",
-                "Telemetry", "TestPKI", "TestPrograms", .crypto, .grpc, .grpcTransport, .logging,
-                .protobuf,
+                "Telemetry", "TestPKI", "TestPrograms", "TestSeeds", .crypto, .grpc, .grpcTransport,
+                .logging, .protobuf,
             ]
         ),
         tests("NodeAttestationTests", ["NodeAttestation", "SPIFFE"]),
-        tests("NodeSyncTests", ["NodeSync", "SPIFFE", "TestPKI"]),
+        tests("NodeSyncTests", ["NodeSync", "SPIFFE", "TestPKI", "TestSeeds"]),
         tests(
             "PolicyDocumentsTests",
             [
                 "Authorization", "HTTPSemantics", "PolicyDocuments", "Routing", "SPIFFE",
-                "StrictYAML", .yams,
+                "StrictYAML", "TestSeeds", .yams,
             ]
         ),
         tests(
@@ -441,28 +451,28 @@ let package = Package(
         tests(
             "ReactorTests",
             [
-                "HTTPSemantics", "Reactor", "SPIFFE", "TestPKI", "TestPrograms", .asn1, .boxes,
-                .crypto, .x509,
+                "HTTPSemantics", "Reactor", "SPIFFE", "TestPKI", "TestPrograms", "TestSeeds", .asn1,
+                .boxes, .crypto, .x509,
             ]
         ),
         tests(
             "SimulationTests",
             [
                 "AuditLog", "Authorization", "CAServer", "Clocks", "ControlAPI", "Datastore",
-                "DurableFiles", "Issuance", "MTLSProxy", "NodeAgent", "NodeSync",
-                "PolicyDocuments", "Reactor", "SPIFFE", "Telemetry", "TestPKI", .asn1, .crypto,
-                .logging, .x509,
+                "DurableFiles", "Issuance", "MTLSProxy", "NodeAgent", "NodeSync", "PolicyDocuments",
+                "Reactor", "SPIFFE", "Telemetry", "TestPKI", "TestSeeds", .asn1, .crypto, .logging,
+                .x509,
             ]
         ),
         tests(
             "SPIFFETests",
-            ["SPIFFE", "TestPKI", .asn1, .crypto, .cryptoExtras, .x509]
+            ["SPIFFE", "TestPKI", "TestSeeds", .asn1, .crypto, .cryptoExtras, .x509]
         ),
         tests("TelemetryTests", ["Telemetry", .logging, .nio, .nioPosix]),
         tests("TidyTests", []),
         tests(
             "TokenEndpointTests",
-            ["GRPCPeer", "SPIFFE", "TokenEndpoint", .nio, .nioEmbedded, .nioPosix]
+            ["GRPCPeer", "SPIFFE", "TestPrograms", "TokenEndpoint", .nio, .nioEmbedded, .nioPosix]
         ),
     ]
 )

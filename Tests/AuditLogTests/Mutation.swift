@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FoundationEssentials
+import TestSeeds
 
 /// What may happen to bytes on their way.
 enum Mutation {

@@ -2,6 +2,7 @@
 
 import Authorization
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// Who counts as another person (docs/decisions/0023-approvals.md, "Who counts").
@@ -120,7 +121,7 @@ import Testing
 
     @Test(arguments: 0..<200 as Range<UInt64>)
     func `of any approvals, no two that count are one person`(seed: UInt64) throws {
-        var random = PolicyGenerator.Random(state: seed)
+        var random = SeededGenerator(seed: seed)
         var count = ApprovalCount(proposer: try Self.party(using: &random))
         for _ in 0..<30 {
             let party = try Self.party(using: &random)
@@ -141,7 +142,7 @@ import Testing
         if case .localUser = party.actor { true } else { false }
     }
 
-    private static func party(using random: inout PolicyGenerator.Random) throws -> ApprovalParty {
+    private static func party(using random: inout SeededGenerator) throws -> ApprovalParty {
         if Int.random(in: 0..<4, using: &random) == 0 {
             return local(UInt32.random(in: 0..<3, using: &random))
         }

@@ -21,6 +21,7 @@ import SPIFFE
 import SwiftProtobuf
 import Telemetry
 import TestPKI
+import TestSeeds
 import Testing
 
 /// What the documentation lists, a server that does a bit of everything shows: every metric of its

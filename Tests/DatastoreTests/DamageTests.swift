@@ -4,24 +4,12 @@ import Datastore
 import Foundation
 import NodeSync
 import SPIFFE
+import TestSeeds
 import Testing
 
 #if canImport(Glibc)
 import Glibc
 #endif
-
-/// SplitMix64: the same faults for the same seed.
-private struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
-    }
-}
 
 @Suite(.timeLimit(.minutes(1))) struct DamageTests {
     let directory: TemporaryStore
@@ -78,7 +66,7 @@ private struct SeededGenerator: RandomNumberGenerator {
     ) throws {
         try fill(directory.openEstablished(), entries: 40)
         let intact = try contents()
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         for _ in 0..<25 {
             var file = intact
             for _ in 0..<Int.random(in: 1...30, using: &generator) {

@@ -10,6 +10,7 @@ import Logging
 import NodeAgent
 import SPIFFE
 import TestPrograms
+import TestSeeds
 
 /// A power cut after an event of a record, and what it leaves.
 struct PowerCut: CustomStringConvertible {
@@ -70,7 +71,7 @@ struct PowerCuts {
             worst = []
         }
         if let sample {
-            var generator = SeededGenerator(state: seed)
+            var generator = SeededGenerator(seed: seed)
             others = Array(others.shuffled(using: &generator).prefix(sample))
         }
         chosen = (worst + others).sorted { $0.eventCount < $1.eventCount }
@@ -89,19 +90,6 @@ struct PowerCuts {
             }
             try await body(cut, disk.afterCut(cut.survival))
         }
-    }
-}
-
-/// SplitMix64.
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
     }
 }
 

@@ -2,6 +2,7 @@
 
 import Foundation
 import TestPrograms
+import TestSeeds
 import Testing
 
 /// A restore that is killed (SIGKILL) at any step: it has not begun, or the next one finishes it
@@ -19,7 +20,7 @@ struct RestoreKillTests {
         let count = try await stopped.countOperations()
         // Fewer would mean that the recorder misses most of what happens.
         try #require(count > 20, "\(count)")
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         // The last ones put everything to its place, and each of them counts.
         let last = max(1, count - 14)...count
         let others = (1..<last.lowerBound).shuffled(using: &generator).prefix(Self.sample)

@@ -2,6 +2,7 @@
 
 import Foundation
 import TestPrograms
+import TestSeeds
 import Testing
 
 /// A server that is killed (SIGKILL) at any step of a rotation, a taint and a revocation.
@@ -19,7 +20,7 @@ struct RotationKillTests {
         let count = try await Self.countOperations()
         // Fewer would mean that the recorder misses most of what happens.
         try #require(count > 20, "\(count)")
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         let all = Array(1...count)
         let chosen =
             PowerCuts.isExhaustive

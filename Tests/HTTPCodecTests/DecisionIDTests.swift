@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import HTTPSemantics
+import TestSeeds
 import Testing
 
 /// A decision's ID tells where its record is (docs of `DecisionID`).
@@ -52,7 +53,7 @@ import Testing
 
     @Test(arguments: 0..<4 as Range<UInt64>)
     func `every ID reads as itself`(seed: UInt64) {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         for _ in 0..<500 {
             let id = DecisionID(
                 instance: generator.next(),

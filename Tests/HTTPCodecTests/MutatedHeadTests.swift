@@ -2,6 +2,7 @@
 
 import HTTPCodec
 import HTTPSemantics
+import TestSeeds
 import Testing
 
 /// Heads that were changed at random: what is let through must also look plain to a reader that
@@ -74,7 +75,7 @@ import Testing
 
     @Test(arguments: 0..<8 as Range<UInt64>)
     func `what is let through has one reading, however it arrives`(seed: UInt64) {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         var accepted = 0
         for _ in 0..<4000 {
             let bytes = mutated(using: &generator)

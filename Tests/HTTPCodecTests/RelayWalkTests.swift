@@ -2,6 +2,7 @@
 
 import HTTPCodec
 import HTTPSemantics
+import TestSeeds
 import Testing
 
 /// Bytes mean the same however they arrive, and two relays never pass on what is not in its turn.
@@ -55,7 +56,7 @@ import Testing
 
     @Test(arguments: 0..<8 as Range<UInt64>)
     func `requests cut anywhere are the same requests`(seed: UInt64) {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         var completed = 0
         for _ in 0..<40 {
             let bytes = mutated(Self.requests, count: 3, using: &generator)
@@ -75,7 +76,7 @@ import Testing
 
     @Test(arguments: 0..<8 as Range<UInt64>)
     func `an answer cut anywhere is the same answer`(seed: UInt64) {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         let clients = Self.requests.prefix(5).map(RelayScript.traits)
         var completed = 0
         for _ in 0..<60 {
@@ -164,7 +165,7 @@ import Testing
 
     @Test(arguments: 0..<200 as Range<UInt64>)
     func `a walk through two relays keeps every turn`(seed: UInt64) {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         var pair = Pair(
             client: mutated(Self.requests, count: 6, using: &generator),
             server: mutated(Self.responses, count: 8, using: &generator)

@@ -3,6 +3,7 @@
 import Crypto
 import Issuance
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// What is believed of a signature that another process made.

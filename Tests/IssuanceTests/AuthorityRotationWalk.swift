@@ -2,6 +2,7 @@
 
 import FoundationEssentials
 import Issuance
+import TestSeeds
 import Testing
 
 /// A server's life from a seed: time passes, steps fail, an agent is dead.

@@ -5,6 +5,7 @@ import FoundationEssentials
 import Issuance
 import SPIFFE
 import SwiftASN1
+import TestSeeds
 import Testing
 import X509
 

@@ -5,6 +5,7 @@ import Issuance
 import SPIFFE
 import SwiftASN1
 import TestPrograms
+import TestSeeds
 import Testing
 import X509
 

@@ -2,6 +2,7 @@
 
 import FoundationEssentials
 import Issuance
+import TestSeeds
 import Testing
 
 struct CertificateRequestTests {

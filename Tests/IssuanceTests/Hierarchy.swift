@@ -3,6 +3,7 @@
 import FoundationEssentials
 import Issuance
 import SPIFFE
+import TestSeeds
 
 /// What a ceremony makes, and an authority below it, with fixed keys at a fixed moment.
 struct Hierarchy {

@@ -2,6 +2,7 @@
 
 import Issuance
 import SPIFFE
+import TestSeeds
 import Testing
 
 struct IssuanceBatchTests {

@@ -4,6 +4,7 @@ import Crypto
 import FoundationEssentials
 import Issuance
 import SwiftASN1
+import TestSeeds
 import Testing
 import X509
 

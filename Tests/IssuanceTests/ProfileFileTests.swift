@@ -3,6 +3,7 @@
 import FoundationEssentials
 import Issuance
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// Profile files: what they may say, and that what they say holds (record 0020, "Profiles as data").

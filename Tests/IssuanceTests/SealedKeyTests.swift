@@ -2,6 +2,7 @@
 
 import Crypto
 import Issuance
+import TestSeeds
 import Testing
 
 /// The encrypted key file (docs/decisions/0013-authority-keys.md).

@@ -5,6 +5,7 @@ import FoundationEssentials
 import Issuance
 import SPIFFE
 import SwiftASN1
+import TestSeeds
 import X509
 
 /// A server's issuing side with fixed keys and a fixed moment.
@@ -120,22 +121,5 @@ struct Workshop {
 
     enum Unexpected: Error {
         case count
-    }
-}
-
-/// SplitMix64: the same numbers for the same seed, everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) {
-        state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
     }
 }

@@ -15,6 +15,7 @@ import SPIFFE
 import SwiftProtobuf
 import Synchronization
 import TestPKI
+import TestPrograms
 import Testing
 
 /// What the agent says, brought into force on a real engine.
@@ -28,7 +29,7 @@ struct EngineControlTests {
         let engine: ProxyEngine
         let control: EngineControl
         let listening = Mutex<[[ProxyListening]]>([])
-        let log = LogLines()
+        let log = LoggedLines()
         let epoch: Epoch
 
         init(_ provider: TLSProvider) throws {

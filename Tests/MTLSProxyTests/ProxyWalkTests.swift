@@ -5,6 +5,7 @@ import HTTPSemantics
 import MTLSProxy
 import Reactor
 import Routing
+import TestSeeds
 import Testing
 
 /// Random clients and a random application on both sides of two proxies, whose snapshots change.

@@ -8,6 +8,7 @@ import NodeAgent
 import NodeSync
 import SPIFFE
 import TestPKI
+import TestSeeds
 
 /// A trust domain with one authority, one audit log and one agent named web-1.
 struct AgentWorld {

@@ -19,6 +19,7 @@ import SPIFFE
 import SwiftProtobuf
 import Synchronization
 import Telemetry
+import TestPrograms
 import Testing
 
 /// The machine's clocks, of which a test steps one.
@@ -193,7 +194,8 @@ struct CatalogTests {
         }
         let tokens = joined.socket.replacing("workload.sock", with: "token.sock")
         #expect(
-            try await tokenAnswer("GET / HTTP/1.1\r\nHost: x\r\n\r\n", at: tokens).contains("404")
+            try await UnixClient.answer(to: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", at: tokens)
+                .contains("404")
         )
         // A caller that says nothing.
         let silent = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)

@@ -3,6 +3,7 @@
 import FoundationEssentials
 import NodeSync
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// The rules of the cache, said again in the simplest way: everything computed from scratch.

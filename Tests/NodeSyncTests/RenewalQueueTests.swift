@@ -3,6 +3,7 @@
 import FoundationEssentials
 import NodeSync
 import SPIFFE
+import TestSeeds
 import Testing
 
 struct RenewalQueueTests {

@@ -3,6 +3,7 @@
 import FoundationEssentials
 import NodeSync
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// Keys that come, go, fail and are refused, as a seed says, until everything works again.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NodeSync
+import TestSeeds
 import Testing
 
 struct RevisionTests {

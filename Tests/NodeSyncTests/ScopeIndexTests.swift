@@ -2,6 +2,7 @@
 
 import NodeSync
 import SPIFFE
+import TestSeeds
 import Testing
 
 struct ScopeIndexTests {

@@ -2,6 +2,7 @@
 
 import NodeSync
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// A publisher over a small change log, and the subscribers of several agents.

@@ -2,6 +2,7 @@
 
 import FoundationEssentials
 import NodeSync
+import TestSeeds
 import Testing
 
 struct TimingTests {

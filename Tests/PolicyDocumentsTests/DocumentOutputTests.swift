@@ -3,6 +3,7 @@
 import Foundation
 import PolicyDocuments
 import SPIFFE
+import TestSeeds
 import Testing
 import Yams
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import TestSeeds
+
 /// Small random changes of a text that keep it near the language.
 struct TextMutation {
     private static let marks = Array(

@@ -2,6 +2,7 @@
 
 import PolicyDocuments
 import StrictYAML
+import TestSeeds
 import Testing
 import Yams
 

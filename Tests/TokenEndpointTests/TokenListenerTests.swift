@@ -2,8 +2,8 @@
 
 import GRPCPeer
 import NIOCore
-import NIOPosix
 import Synchronization
+import TestPrograms
 import Testing
 import TokenEndpoint
 
@@ -67,8 +67,6 @@ struct TokenListenerTests {
 
     private struct NoPlace: Error {}
 
-    private typealias Connection = NIOAsyncChannel<ByteBuffer, ByteBuffer>
-
     private let told = Told()
 
     private func withListener(
@@ -89,31 +87,15 @@ struct TokenListenerTests {
         }
     }
 
-    private func connect(_ path: String) async throws -> Connection {
-        try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .connect(to: SocketAddress(unixDomainSocketPath: path)) { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try Connection(wrappingChannelSynchronously: channel)
-                }
-            }
-    }
-
-    private func request(_ body: String) -> ByteBuffer {
-        ByteBuffer(
-            string: "POST /token HTTP/1.1\r\nHost: agent\r\nSignet-Workload: true\r\n"
-                + "Content-Type: application/x-www-form-urlencoded\r\n"
-                + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
-        )
+    private func request(_ body: String) -> String {
+        "POST /token HTTP/1.1\r\nHost: agent\r\nSignet-Workload: true\r\n"
+            + "Content-Type: application/x-www-form-urlencoded\r\n"
+            + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)"
     }
 
     /// All that comes back until the listener closes.
     private func answer(to body: String, _ path: String) async throws -> String {
-        try await connect(path).executeThenClose { inbound, outbound in
-            try await outbound.write(request(body))
-            var answer = ""
-            for try await part in inbound { answer += String(buffer: part) }
-            return answer
-        }
+        try await UnixClient.answer(to: request(body), at: path)
     }
 
     @Test func `who waits for his answer keeps nobody else waiting`() async throws {
@@ -134,8 +116,8 @@ struct TokenListenerTests {
 
     @Test func `who leaves before his answer keeps his place until it is made`() async throws {
         try await withListener { path in
-            try await connect(path).executeThenClose { _, outbound in
-                try await outbound.write(request("a=held"))
+            try await UnixClient.connect(to: path).executeThenClose { _, outbound in
+                try await outbound.write(ByteBuffer(string: request("a=held")))
                 await told.until(.asked(1))
             }
             await told.until(.closed)
@@ -149,7 +131,7 @@ struct TokenListenerTests {
 
     @Test func `who says nothing and leaves gives his place back`() async throws {
         try await withListener { path in
-            try await connect(path).executeThenClose { _, _ in }
+            try await UnixClient.connect(to: path).executeThenClose { _, _ in }
             await told.until(.left(1))
         }
         #expect(told.left == [1])
@@ -171,7 +153,7 @@ struct TokenListenerTests {
         var service = told.service
         service.enter = { _ in throw NoPlace() }
         try await withListener(service) { path in
-            let answer = try? await connect(path).executeThenClose { inbound, _ in
+            let answer = try? await UnixClient.connect(to: path).executeThenClose { inbound, _ in
                 var text = ""
                 for try await part in inbound { text += String(buffer: part) }
                 return text

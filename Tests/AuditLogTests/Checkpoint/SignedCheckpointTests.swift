@@ -2,6 +2,7 @@
 
 import AuditLog
 import Crypto
+import TestSeeds
 import Testing
 
 @Suite struct SignedCheckpointTests {

@@ -3,6 +3,7 @@
 import AuditLog
 import FoundationEssentials
 import SPIFFE
+import TestSeeds
 import Testing
 
 @Suite struct AuditRecordTests {

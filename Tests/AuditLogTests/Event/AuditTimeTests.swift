@@ -2,6 +2,7 @@
 
 import AuditLog
 import FoundationEssentials
+import TestSeeds
 import Testing
 
 @Suite struct AuditTimeTests {

@@ -3,22 +3,10 @@
 import Authorization
 import HTTPSemantics
 import SPIFFE
+import TestSeeds
 
 /// Policies and requests out of a few words, so that they meet often and at every boundary.
 struct PolicyGenerator {
-    /// SplitMix64: the same numbers for the same seed, everywhere.
-    struct Random: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-            return mixed ^ (mixed >> 31)
-        }
-    }
-
     /// The workload's; of the peers some are of another one.
     static let trustDomain: TrustDomain = {
         guard let name = try? TrustDomain("td") else { preconditionFailure() }
@@ -57,10 +45,10 @@ struct PolicyGenerator {
         "*", "*/a:b", "/A", "/%25", "/%25/*", "/a%20b", "*/a%20b",
     ].compactMap { PathPattern($0) }
 
-    var random: Random
+    var random: SeededGenerator
 
     init(seed: UInt64) {
-        random = Random(state: seed)
+        random = SeededGenerator(seed: seed)
     }
 
     mutating func pick<Value>(_ values: [Value]) -> Value {

@@ -10,6 +10,7 @@ import Issuance
 import NodeSync
 import PolicyDocuments
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// Proposals and approvals over a datastore, with the time, the callers and their rights as

@@ -2,6 +2,7 @@
 
 import CAServer
 import SPIFFE
+import TestSeeds
 import Testing
 
 struct FederationScheduleTests {

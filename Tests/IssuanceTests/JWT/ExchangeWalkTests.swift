@@ -3,6 +3,7 @@
 import FoundationEssentials
 import Issuance
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// Workloads that exchange whatever they have got, while policies come and go and time passes: what

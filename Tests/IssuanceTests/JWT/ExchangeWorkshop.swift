@@ -4,6 +4,7 @@ import Crypto
 import FoundationEssentials
 import Issuance
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// A server's side of exchanging tokens with a fixed key and a fixed moment.

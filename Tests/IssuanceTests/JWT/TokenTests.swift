@@ -4,6 +4,7 @@ import Crypto
 import FoundationEssentials
 import Issuance
 import SPIFFE
+import TestSeeds
 import Testing
 
 struct TokenTests {

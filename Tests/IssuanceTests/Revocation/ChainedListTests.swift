@@ -4,6 +4,7 @@ import Foundation
 import Issuance
 import SPIFFE
 import TestPrograms
+import TestSeeds
 import Testing
 
 /// Lists of an authority below a root, as verifiers outside look at them: with the root, and the chain

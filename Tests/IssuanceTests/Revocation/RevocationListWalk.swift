@@ -3,6 +3,7 @@
 import FoundationEssentials
 import Issuance
 import SPIFFE
+import TestSeeds
 
 /// A server whose clock, authorities and revocations go as one seed says, and what must hold after
 /// each round.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NodeAgent
+import TestSeeds
 import Testing
 
 /// How many exchanges one user, and all together, may ask for.

@@ -8,6 +8,7 @@ import NodeAgent
 import NodeSync
 import SPIFFE
 import Telemetry
+import TestPrograms
 import Testing
 
 /// What a workload is told of what the server answers, and of what changes meanwhile.

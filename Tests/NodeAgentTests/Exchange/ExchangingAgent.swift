@@ -8,9 +8,9 @@ import Logging
 import NodeAgent
 import NodeSync
 import SPIFFE
-import Synchronization
 import Telemetry
 import TestPKI
+import TestPrograms
 
 /// An agent that serves its socket for exchanges, and whose server is the test: what it asks for
 /// comes here, and tokens are signed by a key that its bundle has.
@@ -23,7 +23,7 @@ struct ExchangingAgent: Sendable {
 
     let agent: ServingAgent
     let tokenSocket: String
-    let log: LogLines
+    let log: LoggedLines
     /// When every token was issued, in whole seconds.
     let start = Int(Date().timeIntervalSince1970)
     private let key = P256.Signing.PrivateKey()
@@ -38,7 +38,7 @@ struct ExchangingAgent: Sendable {
         ),
         _ body: @escaping @Sendable (ExchangingAgent) async throws -> Void
     ) async throws {
-        let log = LogLines()
+        let log = LoggedLines(from: .debug)
         try await ServingAgent.run(logger: log.logger) { agent in
             let (calls, outlet) = AsyncStream.makeStream(of: ServerCall.self)
             let (_, syncOutlet) = AsyncStream.makeStream(of: SyncOutgoing.self)
@@ -77,7 +77,7 @@ struct ExchangingAgent: Sendable {
     private init(
         agent: ServingAgent,
         tokenSocket: String,
-        log: LogLines,
+        log: LoggedLines,
         calls: AsyncStream<ServerCall>,
         outlet: AsyncStream<ServerCall>.Continuation
     ) {
@@ -286,33 +286,5 @@ struct ExchangingAgent: Sendable {
     /// Whether the metrics have this line.
     func shows(_ line: String) -> Bool {
         agent.core.metrics.exposition().split(separator: "\n").contains { $0 == line }
-    }
-}
-
-/// What was logged: level, message, and metadata sorted by key.
-final class LogLines: Sendable {
-    private let state = Mutex<[String]>([])
-
-    var lines: [String] { state.withLock { $0 } }
-
-    /// A logger that writes here.
-    var logger: Logger { Logger(label: "test") { _ in Handler(lines: self) } }
-
-    private struct Handler: LogHandler {
-        let lines: LogLines
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.debug
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            let fields = (event.metadata ?? [:]).sorted { $0.key < $1.key }
-                .map { " \($0.key)=\($0.value)" }
-            let line = "\(event.level) \(event.message)\(fields.joined())"
-            lines.state.withLock { $0.append(line) }
-        }
     }
 }

@@ -1,32 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import NIOCore
-import NIOPosix
+import TestPrograms
 
-/// What an agent answers to the bytes of a request on its socket for tokens.
-func tokenAnswer(_ request: String, at socket: String) async throws -> String {
-    let address = try SocketAddress(unixDomainSocketPath: socket)
-    let connection = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-        .connect(to: address) { channel in
-            channel.eventLoop.makeCompletedFuture {
-                try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
-            }
-        }
-    return try await connection.executeThenClose { inbound, outbound in
-        try await outbound.write(ByteBuffer(string: request))
-        var answer = ""
-        for try await part in inbound { answer += String(buffer: part) }
-        return answer
-    }
-}
-
-/// The same of a form, with the fields that it needs.
+/// What an agent answers on its socket for tokens to a form, with the fields that it needs.
 func tokenAnswer(
     _ form: [(name: String, value: String)],
     to path: String,
     at socket: String
 ) async throws -> String {
-    try await tokenAnswer(tokenRequest(form, to: path), at: socket)
+    try await UnixClient.answer(to: tokenRequest(form, to: path), at: socket)
 }
 
 /// The bytes of a request with a form, and the fields that it needs.

@@ -13,6 +13,7 @@ import PublicEndpoint
 import SPIFFE
 import SwiftProtobuf
 import Telemetry
+import TestPrograms
 import Testing
 
 /// Exchanges from a workload's socket to a server and back (docs/decisions/0024-token-exchange.md).
@@ -272,8 +273,8 @@ struct TokenSocketTests {
             #expect(try Self.members(client)["error"] == .string("invalid_client"))
             let scope = try await stage.exchange(shown, for: "ledger", [("scope", "x")])
             #expect(scope.hasPrefix("HTTP/1.1 400 ") && !scope.contains(shown))
-            let unmarked = try await tokenAnswer(
-                "POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+            let unmarked = try await UnixClient.answer(
+                to: "POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
                 at: stage.tokenSocket
             )
             #expect(unmarked.contains("Signet-Workload"), "\(unmarked)")

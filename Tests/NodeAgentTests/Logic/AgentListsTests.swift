@@ -8,6 +8,7 @@ import NodeAgent
 import NodeSync
 import SPIFFE
 import TestPKI
+import TestSeeds
 import Testing
 
 /// An authority whose revocation lists an agent is told.

@@ -4,6 +4,7 @@ import FoundationEssentials
 import NodeAgent
 import NodeSync
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// Drives one `AgentLogic` by hand and collects what it says.

@@ -6,6 +6,7 @@ import NodeAgent
 import NodeSync
 import Routing
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// What one proxy's stream says, as a pure machine.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NIOCore
-import NIOPosix
+import TestPrograms
 
 /// A client of the Workload API that speaks HTTP/2 by hand: of each message it takes one byte, and the
 /// rest when it has seen enough.
@@ -65,16 +65,7 @@ struct SlowReader: Sendable {
         untilTaking count: Int,
         _ act: @Sendable @escaping () -> Void
     ) async throws -> [Int] {
-        let address = try SocketAddress(unixDomainSocketPath: socket)
-        let connection = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .connect(to: address) { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(
-                        wrappingChannelSynchronously: channel
-                    )
-                }
-            }
-        return try await connection.executeThenClose { inbound, outbound in
+        try await UnixClient.connect(to: socket).executeThenClose { inbound, outbound in
             try await outbound.write(ByteBuffer(bytes: opening))
             var frames = Frames()
             var (answered, isReading) = (0, false)

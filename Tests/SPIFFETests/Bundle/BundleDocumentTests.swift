@@ -4,6 +4,7 @@ import Crypto
 import FoundationEssentials
 import SPIFFE
 import TestPKI
+import TestSeeds
 import Testing
 
 /// The rules of bundle documents by row of docs/conformance.md.

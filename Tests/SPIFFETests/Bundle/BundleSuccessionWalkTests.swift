@@ -3,6 +3,7 @@
 import FoundationEssentials
 import SPIFFE
 import TestPKI
+import TestSeeds
 import Testing
 
 /// A partner who rotates his keys, behind an endpoint that serves his last bundle or any earlier one.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import SPIFFE
+import TestSeeds
 import Testing
 
 /// A text that is no SPIFFE ID, and the rule it breaks.

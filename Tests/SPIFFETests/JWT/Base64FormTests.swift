@@ -2,6 +2,7 @@
 
 import FoundationEssentials
 import SPIFFE
+import TestSeeds
 import Testing
 
 @Suite struct Base64FormTests {

@@ -4,6 +4,7 @@ import Crypto
 import FoundationEssentials
 import SPIFFE
 import TestPKI
+import TestSeeds
 import Testing
 
 /// What somebody without a key tries.

@@ -3,6 +3,7 @@
 import FoundationEssentials
 import SPIFFE
 import TestPKI
+import TestSeeds
 import Testing
 
 @Suite struct RenewalTimeTests {

@@ -6,6 +6,7 @@ import FoundationEssentials
 import SPIFFE
 import SwiftASN1
 import TestPKI
+import TestSeeds
 import Testing
 import X509
 

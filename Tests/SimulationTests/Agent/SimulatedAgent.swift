@@ -7,6 +7,7 @@ import NodeAgent
 import NodeAttestation
 import NodeSync
 import SPIFFE
+import TestSeeds
 
 /// An agent's machine: disk, clock, network and workloads outlive every process on it.
 final class SimulatedAgent {

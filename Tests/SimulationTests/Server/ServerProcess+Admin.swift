@@ -8,6 +8,7 @@ import FoundationEssentials
 import NodeSync
 import PolicyDocuments
 import SPIFFE
+import TestSeeds
 
 /// An entry that the admin wants.
 struct EntryPlan: Hashable, Sendable {

@@ -6,6 +6,7 @@ import FoundationEssentials
 import NodeSync
 import PolicyDocuments
 import SPIFFE
+import TestSeeds
 
 /// What `FederationService` remembers from one turn to the next.
 struct FederationMemory {

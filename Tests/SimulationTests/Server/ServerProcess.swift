@@ -14,6 +14,7 @@ import NodeSync
 import SPIFFE
 import SwiftASN1
 import Telemetry
+import TestSeeds
 import X509
 
 /// One process of the server: the same cores, transactions and files as the real one, driven by

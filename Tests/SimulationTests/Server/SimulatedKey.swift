@@ -3,6 +3,7 @@
 import Crypto
 import FoundationEssentials
 import SwiftASN1
+import TestSeeds
 import X509
 
 /// A P-256 key drawn from a seed, so that a run can be repeated.

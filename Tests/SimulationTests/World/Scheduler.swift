@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import TestSeeds
+
 /// Time, chance and the order of events: everything that makes a run repeatable.
 ///
 /// One event runs at a time and to its end, so nothing here needs a lock.

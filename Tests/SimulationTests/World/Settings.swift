@@ -2,6 +2,7 @@
 
 import FoundationEssentials
 import Issuance
+import TestSeeds
 
 /// What differs between the worlds of two seeds.
 struct Settings {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FoundationEssentials
+import TestSeeds
 
 /// Partners that change their keys, endpoints that are away or in the wrong hands, and admins who
 /// begin and end to federate.

@@ -7,6 +7,7 @@ import Issuance
 import NodeAttestation
 import NodeSync
 import SPIFFE
+import TestSeeds
 
 /// What happens to the world: admins at work, storms of faults, and calm between them.
 extension World {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import FoundationEssentials
+import TestSeeds
 
 /// Faults come in storms; between them everything works, for long enough to recover.
 extension World {

@@ -1,21 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The only source of chance of a simulated run: SplitMix64, so that a seed is one number.
-struct SeededGenerator: RandomNumberGenerator, Sendable {
-    private var state: UInt64
+import TestSeeds
 
-    init(seed: UInt64) {
-        state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
+/// The only source of chance of a simulated run, so that a seed is one number.
+extension SeededGenerator {
     /// A generator of its own for one node, so that what one node draws moves no other.
     mutating func fork() -> SeededGenerator { SeededGenerator(seed: next()) }
 

@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Logging
-import Synchronization
+package import Logging
+internal import Synchronization
 
 /// What was logged: level, message, and metadata sorted by key.
-final class LogLines: Sendable {
+package final class LoggedLines: Sendable {
+    private let level: Logger.Level
     private let state = Mutex<[String]>([])
 
-    var lines: [String] { state.withLock { $0 } }
+    /// Nothing was logged yet; what is below `level` never is.
+    package init(from level: Logger.Level = .info) { self.level = level }
+
+    package var lines: [String] { state.withLock { $0 } }
 
     /// A logger that writes here.
-    var logger: Logger { Logger(label: "test") { _ in Handler(lines: self) } }
+    package var logger: Logger {
+        Logger(label: "test") { _ in Handler(lines: self, logLevel: level) }
+    }
 
     private struct Handler: LogHandler {
-        let lines: LogLines
+        let lines: LoggedLines
         var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.info
+        var logLevel: Logger.Level
 
         subscript(metadataKey key: String) -> Logger.Metadata.Value? {
             get { metadata[key] }
