@@ -37,6 +37,10 @@ extension RegistrationEntry {
         for (name, bound) in message.variableBounds {
             bounds[name] = try VariableBound(parsing: bound, variable: name)
         }
+        // Of a template nobody has said which server is meant.
+        guard !message.downstream || !message.spiffeID.contains("{") else {
+            throw .field("entry.downstream", "only an entry with a literal ID may be downstream")
+        }
         // A proxy would refuse its whole trust for one such entry.
         guard message.federatesWith.count <= Self.federatesWithMax else {
             throw .tooMany("entry.federates_with", max: Self.federatesWithMax)
@@ -60,7 +64,8 @@ extension RegistrationEntry {
             hint: message.hint,
             labels: message.labels,
             expires: message.expiresUnixMilliseconds == 0
-                ? nil : Date(unixMilliseconds: message.expiresUnixMilliseconds)
+                ? nil : Date(unixMilliseconds: message.expiresUnixMilliseconds),
+            isDownstream: message.downstream
         )
     }
 
@@ -83,6 +88,7 @@ extension RegistrationEntry {
             $0.hint = hint
             $0.labels = labels
             $0.expiresUnixMilliseconds = expires?.unixMilliseconds ?? 0
+            $0.downstream = isDownstream
         }
     }
 }

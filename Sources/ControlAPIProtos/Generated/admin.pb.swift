@@ -667,10 +667,32 @@ package nonisolated struct Signet_Admin_V1alpha1_Authority: @unchecked Sendable 
     set {_uniqueStorage()._chain = newValue}
   }
 
-  /// "authority", or of what is above: "intermediate", "root".
+  /// "authority", or of what is above: "intermediate", "root", or of what is below: "downstream".
   package var kind: String {
     get {_storage._kind}
     set {_uniqueStorage()._kind = newValue}
+  }
+
+  /// Only of a downstream one: the ID of the entry that it was certified for, that entry as
+  /// "namespace/name", the SPIFFE ID of it, and the name of the node by which it was asked for.
+  package var entryID: String {
+    get {_storage._entryID}
+    set {_uniqueStorage()._entryID = newValue}
+  }
+
+  package var entry: String {
+    get {_storage._entry}
+    set {_uniqueStorage()._entry = newValue}
+  }
+
+  package var spiffeID: String {
+    get {_storage._spiffeID}
+    set {_uniqueStorage()._spiffeID = newValue}
+  }
+
+  package var node: String {
+    get {_storage._node}
+    set {_uniqueStorage()._node = newValue}
   }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -714,6 +736,9 @@ package nonisolated struct Signet_Admin_V1alpha1_ListAuthoritiesResponse: Sendab
   package var proxyNodesWithoutIntermediates: [String] = []
 
   package var proxyNodesWithoutIntermediatesCount: UInt64 = 0
+
+  /// Authorities of servers below this one, certificates without what is above them.
+  package var downstream: [Signet_Admin_V1alpha1_Authority] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3464,7 +3489,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Authority"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0\u{3}tainted_at_unix_seconds\0\u{3}revoked_at_unix_seconds\0\u{3}distrust_reason\0\u{3}distrusted_by\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}issuer_id\0\u{3}root_id\0\u{1}chain\0\u{1}kind\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}server_id\0\u{1}state\0\u{3}not_before_unix_seconds\0\u{3}not_after_unix_seconds\0\u{3}published_at_unix_seconds\0\u{3}activated_at_unix_seconds\0\u{3}last_svid_not_after_unix_seconds\0\u{1}subject\0\u{1}certificate\0\u{3}spki_sha256\0\u{3}tainted_at_unix_seconds\0\u{3}revoked_at_unix_seconds\0\u{3}distrust_reason\0\u{3}distrusted_by\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}issuer_id\0\u{3}root_id\0\u{1}chain\0\u{1}kind\0\u{3}entry_id\0\u{1}entry\0\u{3}spiffe_id\0\u{1}node\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -3488,6 +3513,10 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
     var _rootID: String = String()
     var _chain: [Data] = []
     var _kind: String = String()
+    var _entryID: String = String()
+    var _entry: String = String()
+    var _spiffeID: String = String()
+    var _node: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3519,6 +3548,10 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
       _rootID = source._rootID
       _chain = source._chain
       _kind = source._kind
+      _entryID = source._entryID
+      _entry = source._entry
+      _spiffeID = source._spiffeID
+      _node = source._node
     }
   }
 
@@ -3558,6 +3591,10 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
         case 19: try { try decoder.decodeSingularStringField(value: &_storage._rootID) }()
         case 20: try { try decoder.decodeRepeatedBytesField(value: &_storage._chain) }()
         case 21: try { try decoder.decodeSingularStringField(value: &_storage._kind) }()
+        case 22: try { try decoder.decodeSingularStringField(value: &_storage._entryID) }()
+        case 23: try { try decoder.decodeSingularStringField(value: &_storage._entry) }()
+        case 24: try { try decoder.decodeSingularStringField(value: &_storage._spiffeID) }()
+        case 25: try { try decoder.decodeSingularStringField(value: &_storage._node) }()
         default: break
         }
       }
@@ -3629,6 +3666,18 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
       if !_storage._kind.isEmpty {
         try visitor.visitSingularStringField(value: _storage._kind, fieldNumber: 21)
       }
+      if !_storage._entryID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._entryID, fieldNumber: 22)
+      }
+      if !_storage._entry.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._entry, fieldNumber: 23)
+      }
+      if !_storage._spiffeID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._spiffeID, fieldNumber: 24)
+      }
+      if !_storage._node.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._node, fieldNumber: 25)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3659,6 +3708,10 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
         if _storage._rootID != rhs_storage._rootID {return false}
         if _storage._chain != rhs_storage._chain {return false}
         if _storage._kind != rhs_storage._kind {return false}
+        if _storage._entryID != rhs_storage._entryID {return false}
+        if _storage._entry != rhs_storage._entry {return false}
+        if _storage._spiffeID != rhs_storage._spiffeID {return false}
+        if _storage._node != rhs_storage._node {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -3670,7 +3723,7 @@ nonisolated extension Signet_Admin_V1alpha1_Authority: SwiftProtobuf.Message, Sw
 
 nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ListAuthoritiesResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0\u{1}above\0\u{3}agents_without_intermediates\0\u{3}agents_without_intermediates_count\0\u{3}proxy_nodes_without_intermediates\0\u{3}proxy_nodes_without_intermediates_count\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authorities\0\u{3}next_step\0\u{3}next_step_at_unix_seconds\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}latest_activation_unix_seconds\0\u{1}above\0\u{3}agents_without_intermediates\0\u{3}agents_without_intermediates_count\0\u{3}proxy_nodes_without_intermediates\0\u{3}proxy_nodes_without_intermediates_count\0\u{1}downstream\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3689,6 +3742,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.agentsWithoutIntermediatesCount) }()
       case 10: try { try decoder.decodeRepeatedStringField(value: &self.proxyNodesWithoutIntermediates) }()
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self.proxyNodesWithoutIntermediatesCount) }()
+      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.downstream) }()
       default: break
       }
     }
@@ -3728,6 +3782,9 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if self.proxyNodesWithoutIntermediatesCount != 0 {
       try visitor.visitSingularUInt64Field(value: self.proxyNodesWithoutIntermediatesCount, fieldNumber: 11)
     }
+    if !self.downstream.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.downstream, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3743,6 +3800,7 @@ nonisolated extension Signet_Admin_V1alpha1_ListAuthoritiesResponse: SwiftProtob
     if lhs.agentsWithoutIntermediatesCount != rhs.agentsWithoutIntermediatesCount {return false}
     if lhs.proxyNodesWithoutIntermediates != rhs.proxyNodesWithoutIntermediates {return false}
     if lhs.proxyNodesWithoutIntermediatesCount != rhs.proxyNodesWithoutIntermediatesCount {return false}
+    if lhs.downstream != rhs.downstream {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -867,6 +867,19 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "CertifyAuthority" metadata.
+        package enum CertifyAuthority: Sendable {
+            /// Request type for "CertifyAuthority".
+            package typealias Input = Signet_Node_V1alpha1_CertifyAuthorityRequest
+            /// Response type for "CertifyAuthority".
+            package typealias Output = Signet_Node_V1alpha1_CertifyAuthorityResponse
+            /// Descriptor for "CertifyAuthority".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.node.v1alpha1.Node"),
+                method: "CertifyAuthority",
+                type: .unary
+            )
+        }
         /// Namespace for "StoreDecisions" metadata.
         package enum StoreDecisions: Sendable {
             /// Request type for "StoreDecisions".
@@ -899,6 +912,7 @@ package enum Signet_Node_V1alpha1_Node: Sendable {
             SignX509SVIDs.descriptor,
             SignJWTSVIDs.descriptor,
             ExchangeToken.descriptor,
+            CertifyAuthority.descriptor,
             StoreDecisions.descriptor,
             Sync.descriptor
         ]
@@ -1002,6 +1016,26 @@ extension Signet_Node_V1alpha1_Node {
             request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_ExchangeTokenRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>
+
+        /// Handle the "CertifyAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Certifies the authority of a server below this one, which is a workload of the agent's node with
+        /// > a downstream entry (docs/decisions/0020-authorities-under-another.md, "Nested"). A refusal is a
+        /// > status with a sentence. The same key of the same entry gets the same answer.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Node_V1alpha1_CertifyAuthorityRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Node_V1alpha1_CertifyAuthorityResponse` messages.
+        func certifyAuthority(
+            request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse>
 
         /// Handle the "StoreDecisions" method.
         ///
@@ -1124,6 +1158,26 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>
 
+        /// Handle the "CertifyAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Certifies the authority of a server below this one, which is a workload of the agent's node with
+        /// > a downstream entry (docs/decisions/0020-authorities-under-another.md, "Nested"). A refusal is a
+        /// > status with a sentence. The same key of the same entry gets the same answer.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_CertifyAuthorityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Node_V1alpha1_CertifyAuthorityResponse` message.
+        func certifyAuthority(
+            request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse>
+
         /// Handle the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1243,6 +1297,26 @@ extension Signet_Node_V1alpha1_Node {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Node_V1alpha1_ExchangeTokenResponse
 
+        /// Handle the "CertifyAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Certifies the authority of a server below this one, which is a workload of the agent's node with
+        /// > a downstream entry (docs/decisions/0020-authorities-under-another.md, "Nested"). A refusal is a
+        /// > status with a sentence. The same key of the same entry gets the same answer.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Node_V1alpha1_CertifyAuthorityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Node_V1alpha1_CertifyAuthorityResponse` to respond with.
+        func certifyAuthority(
+            request: Signet_Node_V1alpha1_CertifyAuthorityRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Node_V1alpha1_CertifyAuthorityResponse
+
         /// Handle the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1331,6 +1405,17 @@ extension Signet_Node_V1alpha1_Node.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Node_V1alpha1_Node.Method.CertifyAuthority.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_CertifyAuthorityRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_CertifyAuthorityResponse>(),
+            handler: { request, context in
+                try await self.certifyAuthority(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Node_V1alpha1_Node.Method.StoreDecisions.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_StoreDecisionsRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_StoreDecisionsResponse>(),
@@ -1402,6 +1487,17 @@ extension Signet_Node_V1alpha1_Node.ServiceProtocol {
         return GRPCCore.StreamingServerResponse(single: response)
     }
 
+    package func certifyAuthority(
+        request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse> {
+        let response = try await self.certifyAuthority(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     package func storeDecisions(
         request: GRPCCore.StreamingServerRequest<Signet_Node_V1alpha1_StoreDecisionsRequest>,
         context: GRPCCore.ServerContext
@@ -1462,6 +1558,19 @@ extension Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse> {
         return GRPCCore.ServerResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>(
             message: try await self.exchangeToken(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func certifyAuthority(
+        request: GRPCCore.ServerRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse> {
+        return GRPCCore.ServerResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse>(
+            message: try await self.certifyAuthority(
                 request: request.message,
                 context: context
             ),
@@ -1603,6 +1712,31 @@ extension Signet_Node_V1alpha1_Node {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_ExchangeTokenResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_ExchangeTokenResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "CertifyAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Certifies the authority of a server below this one, which is a workload of the agent's node with
+        /// > a downstream entry (docs/decisions/0020-authorities-under-another.md, "Nested"). A refusal is a
+        /// > status with a sentence. The same key of the same entry gets the same answer.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_CertifyAuthorityRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_CertifyAuthorityRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_CertifyAuthorityResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func certifyAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_CertifyAuthorityResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StoreDecisions" method.
@@ -1808,6 +1942,42 @@ extension Signet_Node_V1alpha1_Node {
             )
         }
 
+        /// Call the "CertifyAuthority" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Certifies the authority of a server below this one, which is a workload of the agent's node with
+        /// > a downstream entry (docs/decisions/0020-authorities-under-another.md, "Nested"). A refusal is a
+        /// > status with a sentence. The same key of the same entry gets the same answer.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Node_V1alpha1_CertifyAuthorityRequest` message.
+        ///   - serializer: A serializer for `Signet_Node_V1alpha1_CertifyAuthorityRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Node_V1alpha1_CertifyAuthorityResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func certifyAuthority<Result>(
+            request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Node_V1alpha1_CertifyAuthorityResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Node_V1alpha1_Node.Method.CertifyAuthority.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "StoreDecisions" method.
         ///
         /// > Source IDL Documentation:
@@ -1990,6 +2160,37 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_ExchangeTokenRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_ExchangeTokenResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "CertifyAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Certifies the authority of a server below this one, which is a workload of the agent's node with
+    /// > a downstream entry (docs/decisions/0020-authorities-under-another.md, "Nested"). A refusal is a
+    /// > status with a sentence. The same key of the same entry gets the same answer.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Node_V1alpha1_CertifyAuthorityRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func certifyAuthority<Result>(
+        request: GRPCCore.ClientRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.certifyAuthority(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Node_V1alpha1_CertifyAuthorityRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Node_V1alpha1_CertifyAuthorityResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -2181,6 +2382,41 @@ extension Signet_Node_V1alpha1_Node.ClientProtocol {
             metadata: metadata
         )
         return try await self.exchangeToken(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "CertifyAuthority" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Certifies the authority of a server below this one, which is a workload of the agent's node with
+    /// > a downstream entry (docs/decisions/0020-authorities-under-another.md, "Nested"). A refusal is a
+    /// > status with a sentence. The same key of the same entry gets the same answer.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func certifyAuthority<Result>(
+        _ message: Signet_Node_V1alpha1_CertifyAuthorityRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Node_V1alpha1_CertifyAuthorityResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Node_V1alpha1_CertifyAuthorityRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.certifyAuthority(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -658,6 +658,38 @@ package nonisolated struct Signet_Node_V1alpha1_ExchangeTokenResponse: Sendable 
   fileprivate var _checkpoint: Signet_Node_V1alpha1_CheckpointUpdate? = nil
 }
 
+package nonisolated struct Signet_Node_V1alpha1_CertifyAuthorityRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The entry that says `downstream`.
+  package var entryID: String = String()
+
+  /// DER of the PKCS #10 request, as upstream.proto has it.
+  package var csr: Data = Data()
+
+  /// How long from now the certificate shall be valid.
+  package var lifetimeSeconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct Signet_Node_V1alpha1_CertifyAuthorityResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// DER of the certificate and of those above it, in order, without the root.
+  package var chain: [Data] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 /// A named reason and a sentence with the remedy.
 package nonisolated struct Signet_Node_V1alpha1_Refusal: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -2163,49 +2195,105 @@ package nonisolated struct Signet_Node_V1alpha1_AgentStatus: Sendable {
   fileprivate var _applied: Signet_Node_V1alpha1_Revision? = nil
 }
 
-package nonisolated struct Signet_Node_V1alpha1_RegistrationEntry: Sendable {
+package nonisolated struct Signet_Node_V1alpha1_RegistrationEntry: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var id: String = String()
+  package var id: String {
+    get {_storage._id}
+    set {_uniqueStorage()._id = newValue}
+  }
 
-  package var namespace: String = String()
+  package var namespace: String {
+    get {_storage._namespace}
+    set {_uniqueStorage()._namespace = newValue}
+  }
 
-  package var name: String = String()
+  package var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
 
-  package var revision: UInt64 = 0
+  package var revision: UInt64 {
+    get {_storage._revision}
+    set {_uniqueStorage()._revision = newValue}
+  }
 
-  package var createdAtUnixMilliseconds: Int64 = 0
+  package var createdAtUnixMilliseconds: Int64 {
+    get {_storage._createdAtUnixMilliseconds}
+    set {_uniqueStorage()._createdAtUnixMilliseconds = newValue}
+  }
 
-  package var spiffeID: String = String()
+  package var spiffeID: String {
+    get {_storage._spiffeID}
+    set {_uniqueStorage()._spiffeID = newValue}
+  }
 
-  package var variableBounds: Dictionary<String,Signet_Node_V1alpha1_VariableBound> = [:]
+  package var variableBounds: Dictionary<String,Signet_Node_V1alpha1_VariableBound> {
+    get {_storage._variableBounds}
+    set {_uniqueStorage()._variableBounds = newValue}
+  }
 
-  package var nodeSelectors: [String] = []
+  package var nodeSelectors: [String] {
+    get {_storage._nodeSelectors}
+    set {_uniqueStorage()._nodeSelectors = newValue}
+  }
 
-  package var workloadSelectors: [String] = []
+  package var workloadSelectors: [String] {
+    get {_storage._workloadSelectors}
+    set {_uniqueStorage()._workloadSelectors = newValue}
+  }
 
   /// 0: the server's default.
-  package var x509SvidTtlSeconds: UInt32 = 0
+  package var x509SvidTtlSeconds: UInt32 {
+    get {_storage._x509SvidTtlSeconds}
+    set {_uniqueStorage()._x509SvidTtlSeconds = newValue}
+  }
 
-  package var dnsNames: [String] = []
+  package var dnsNames: [String] {
+    get {_storage._dnsNames}
+    set {_uniqueStorage()._dnsNames = newValue}
+  }
 
-  package var federatesWith: [String] = []
+  package var federatesWith: [String] {
+    get {_storage._federatesWith}
+    set {_uniqueStorage()._federatesWith = newValue}
+  }
 
-  package var hint: String = String()
+  package var hint: String {
+    get {_storage._hint}
+    set {_uniqueStorage()._hint = newValue}
+  }
 
-  package var labels: Dictionary<String,String> = [:]
+  package var labels: Dictionary<String,String> {
+    get {_storage._labels}
+    set {_uniqueStorage()._labels = newValue}
+  }
 
   /// 0: never.
-  package var expiresUnixMilliseconds: Int64 = 0
+  package var expiresUnixMilliseconds: Int64 {
+    get {_storage._expiresUnixMilliseconds}
+    set {_uniqueStorage()._expiresUnixMilliseconds = newValue}
+  }
 
   /// 0: the server's default.
-  package var jwtSvidTtlSeconds: UInt32 = 0
+  package var jwtSvidTtlSeconds: UInt32 {
+    get {_storage._jwtSvidTtlSeconds}
+    set {_uniqueStorage()._jwtSvidTtlSeconds = newValue}
+  }
+
+  /// Its workload is a server, whose authorities this trust domain's certify; literal IDs alone.
+  package var downstream: Bool {
+    get {_storage._downstream}
+    set {_uniqueStorage()._downstream = newValue}
+  }
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 package nonisolated struct Signet_Node_V1alpha1_VariableBound: Sendable {
@@ -3227,6 +3315,76 @@ nonisolated extension Signet_Node_V1alpha1_ExchangeTokenResponse: SwiftProtobuf.
   package static func ==(lhs: Signet_Node_V1alpha1_ExchangeTokenResponse, rhs: Signet_Node_V1alpha1_ExchangeTokenResponse) -> Bool {
     if lhs.result != rhs.result {return false}
     if lhs._checkpoint != rhs._checkpoint {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_CertifyAuthorityRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CertifyAuthorityRequest"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}entry_id\0\u{1}csr\0\u{3}lifetime_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.entryID) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.csr) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.lifetimeSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.entryID.isEmpty {
+      try visitor.visitSingularStringField(value: self.entryID, fieldNumber: 1)
+    }
+    if !self.csr.isEmpty {
+      try visitor.visitSingularBytesField(value: self.csr, fieldNumber: 2)
+    }
+    if self.lifetimeSeconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.lifetimeSeconds, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_CertifyAuthorityRequest, rhs: Signet_Node_V1alpha1_CertifyAuthorityRequest) -> Bool {
+    if lhs.entryID != rhs.entryID {return false}
+    if lhs.csr != rhs.csr {return false}
+    if lhs.lifetimeSeconds != rhs.lifetimeSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Signet_Node_V1alpha1_CertifyAuthorityResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".CertifyAuthorityResponse"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}chain\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedBytesField(value: &self.chain) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.chain.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.chain, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: Signet_Node_V1alpha1_CertifyAuthorityResponse, rhs: Signet_Node_V1alpha1_CertifyAuthorityResponse) -> Bool {
+    if lhs.chain != rhs.chain {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -6128,104 +6286,177 @@ nonisolated extension Signet_Node_V1alpha1_AgentStatus: SwiftProtobuf.Message, S
 
 nonisolated extension Signet_Node_V1alpha1_RegistrationEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RegistrationEntry"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}namespace\0\u{1}name\0\u{1}revision\0\u{3}created_at_unix_milliseconds\0\u{3}spiffe_id\0\u{3}variable_bounds\0\u{3}node_selectors\0\u{3}workload_selectors\0\u{3}x509_svid_ttl_seconds\0\u{3}dns_names\0\u{3}federates_with\0\u{1}hint\0\u{1}labels\0\u{3}expires_unix_milliseconds\0\u{3}jwt_svid_ttl_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}namespace\0\u{1}name\0\u{1}revision\0\u{3}created_at_unix_milliseconds\0\u{3}spiffe_id\0\u{3}variable_bounds\0\u{3}node_selectors\0\u{3}workload_selectors\0\u{3}x509_svid_ttl_seconds\0\u{3}dns_names\0\u{3}federates_with\0\u{1}hint\0\u{1}labels\0\u{3}expires_unix_milliseconds\0\u{3}jwt_svid_ttl_seconds\0\u{1}downstream\0")
+
+  fileprivate class _StorageClass {
+    var _id: String = String()
+    var _namespace: String = String()
+    var _name: String = String()
+    var _revision: UInt64 = 0
+    var _createdAtUnixMilliseconds: Int64 = 0
+    var _spiffeID: String = String()
+    var _variableBounds: Dictionary<String,Signet_Node_V1alpha1_VariableBound> = [:]
+    var _nodeSelectors: [String] = []
+    var _workloadSelectors: [String] = []
+    var _x509SvidTtlSeconds: UInt32 = 0
+    var _dnsNames: [String] = []
+    var _federatesWith: [String] = []
+    var _hint: String = String()
+    var _labels: Dictionary<String,String> = [:]
+    var _expiresUnixMilliseconds: Int64 = 0
+    var _jwtSvidTtlSeconds: UInt32 = 0
+    var _downstream: Bool = false
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _id = source._id
+      _namespace = source._namespace
+      _name = source._name
+      _revision = source._revision
+      _createdAtUnixMilliseconds = source._createdAtUnixMilliseconds
+      _spiffeID = source._spiffeID
+      _variableBounds = source._variableBounds
+      _nodeSelectors = source._nodeSelectors
+      _workloadSelectors = source._workloadSelectors
+      _x509SvidTtlSeconds = source._x509SvidTtlSeconds
+      _dnsNames = source._dnsNames
+      _federatesWith = source._federatesWith
+      _hint = source._hint
+      _labels = source._labels
+      _expiresUnixMilliseconds = source._expiresUnixMilliseconds
+      _jwtSvidTtlSeconds = source._jwtSvidTtlSeconds
+      _downstream = source._downstream
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.namespace) }()
-      case 3: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
-      case 5: try { try decoder.decodeSingularInt64Field(value: &self.createdAtUnixMilliseconds) }()
-      case 6: try { try decoder.decodeSingularStringField(value: &self.spiffeID) }()
-      case 7: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMessageMap<SwiftProtobuf.ProtobufString,Signet_Node_V1alpha1_VariableBound>.self, value: &self.variableBounds) }()
-      case 8: try { try decoder.decodeRepeatedStringField(value: &self.nodeSelectors) }()
-      case 9: try { try decoder.decodeRepeatedStringField(value: &self.workloadSelectors) }()
-      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.x509SvidTtlSeconds) }()
-      case 11: try { try decoder.decodeRepeatedStringField(value: &self.dnsNames) }()
-      case 12: try { try decoder.decodeRepeatedStringField(value: &self.federatesWith) }()
-      case 13: try { try decoder.decodeSingularStringField(value: &self.hint) }()
-      case 14: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.labels) }()
-      case 15: try { try decoder.decodeSingularInt64Field(value: &self.expiresUnixMilliseconds) }()
-      case 16: try { try decoder.decodeSingularUInt32Field(value: &self.jwtSvidTtlSeconds) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._id) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._namespace) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._revision) }()
+        case 5: try { try decoder.decodeSingularInt64Field(value: &_storage._createdAtUnixMilliseconds) }()
+        case 6: try { try decoder.decodeSingularStringField(value: &_storage._spiffeID) }()
+        case 7: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMessageMap<SwiftProtobuf.ProtobufString,Signet_Node_V1alpha1_VariableBound>.self, value: &_storage._variableBounds) }()
+        case 8: try { try decoder.decodeRepeatedStringField(value: &_storage._nodeSelectors) }()
+        case 9: try { try decoder.decodeRepeatedStringField(value: &_storage._workloadSelectors) }()
+        case 10: try { try decoder.decodeSingularUInt32Field(value: &_storage._x509SvidTtlSeconds) }()
+        case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._dnsNames) }()
+        case 12: try { try decoder.decodeRepeatedStringField(value: &_storage._federatesWith) }()
+        case 13: try { try decoder.decodeSingularStringField(value: &_storage._hint) }()
+        case 14: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
+        case 15: try { try decoder.decodeSingularInt64Field(value: &_storage._expiresUnixMilliseconds) }()
+        case 16: try { try decoder.decodeSingularUInt32Field(value: &_storage._jwtSvidTtlSeconds) }()
+        case 17: try { try decoder.decodeSingularBoolField(value: &_storage._downstream) }()
+        default: break
+        }
       }
     }
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.id.isEmpty {
-      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
-    }
-    if !self.namespace.isEmpty {
-      try visitor.visitSingularStringField(value: self.namespace, fieldNumber: 2)
-    }
-    if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 3)
-    }
-    if self.revision != 0 {
-      try visitor.visitSingularUInt64Field(value: self.revision, fieldNumber: 4)
-    }
-    if self.createdAtUnixMilliseconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.createdAtUnixMilliseconds, fieldNumber: 5)
-    }
-    if !self.spiffeID.isEmpty {
-      try visitor.visitSingularStringField(value: self.spiffeID, fieldNumber: 6)
-    }
-    if !self.variableBounds.isEmpty {
-      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMessageMap<SwiftProtobuf.ProtobufString,Signet_Node_V1alpha1_VariableBound>.self, value: self.variableBounds, fieldNumber: 7)
-    }
-    if !self.nodeSelectors.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.nodeSelectors, fieldNumber: 8)
-    }
-    if !self.workloadSelectors.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.workloadSelectors, fieldNumber: 9)
-    }
-    if self.x509SvidTtlSeconds != 0 {
-      try visitor.visitSingularUInt32Field(value: self.x509SvidTtlSeconds, fieldNumber: 10)
-    }
-    if !self.dnsNames.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.dnsNames, fieldNumber: 11)
-    }
-    if !self.federatesWith.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.federatesWith, fieldNumber: 12)
-    }
-    if !self.hint.isEmpty {
-      try visitor.visitSingularStringField(value: self.hint, fieldNumber: 13)
-    }
-    if !self.labels.isEmpty {
-      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.labels, fieldNumber: 14)
-    }
-    if self.expiresUnixMilliseconds != 0 {
-      try visitor.visitSingularInt64Field(value: self.expiresUnixMilliseconds, fieldNumber: 15)
-    }
-    if self.jwtSvidTtlSeconds != 0 {
-      try visitor.visitSingularUInt32Field(value: self.jwtSvidTtlSeconds, fieldNumber: 16)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      if !_storage._id.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._id, fieldNumber: 1)
+      }
+      if !_storage._namespace.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._namespace, fieldNumber: 2)
+      }
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 3)
+      }
+      if _storage._revision != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._revision, fieldNumber: 4)
+      }
+      if _storage._createdAtUnixMilliseconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._createdAtUnixMilliseconds, fieldNumber: 5)
+      }
+      if !_storage._spiffeID.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._spiffeID, fieldNumber: 6)
+      }
+      if !_storage._variableBounds.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMessageMap<SwiftProtobuf.ProtobufString,Signet_Node_V1alpha1_VariableBound>.self, value: _storage._variableBounds, fieldNumber: 7)
+      }
+      if !_storage._nodeSelectors.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._nodeSelectors, fieldNumber: 8)
+      }
+      if !_storage._workloadSelectors.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._workloadSelectors, fieldNumber: 9)
+      }
+      if _storage._x509SvidTtlSeconds != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._x509SvidTtlSeconds, fieldNumber: 10)
+      }
+      if !_storage._dnsNames.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._dnsNames, fieldNumber: 11)
+      }
+      if !_storage._federatesWith.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._federatesWith, fieldNumber: 12)
+      }
+      if !_storage._hint.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._hint, fieldNumber: 13)
+      }
+      if !_storage._labels.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._labels, fieldNumber: 14)
+      }
+      if _storage._expiresUnixMilliseconds != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._expiresUnixMilliseconds, fieldNumber: 15)
+      }
+      if _storage._jwtSvidTtlSeconds != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._jwtSvidTtlSeconds, fieldNumber: 16)
+      }
+      if _storage._downstream != false {
+        try visitor.visitSingularBoolField(value: _storage._downstream, fieldNumber: 17)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: Signet_Node_V1alpha1_RegistrationEntry, rhs: Signet_Node_V1alpha1_RegistrationEntry) -> Bool {
-    if lhs.id != rhs.id {return false}
-    if lhs.namespace != rhs.namespace {return false}
-    if lhs.name != rhs.name {return false}
-    if lhs.revision != rhs.revision {return false}
-    if lhs.createdAtUnixMilliseconds != rhs.createdAtUnixMilliseconds {return false}
-    if lhs.spiffeID != rhs.spiffeID {return false}
-    if lhs.variableBounds != rhs.variableBounds {return false}
-    if lhs.nodeSelectors != rhs.nodeSelectors {return false}
-    if lhs.workloadSelectors != rhs.workloadSelectors {return false}
-    if lhs.x509SvidTtlSeconds != rhs.x509SvidTtlSeconds {return false}
-    if lhs.dnsNames != rhs.dnsNames {return false}
-    if lhs.federatesWith != rhs.federatesWith {return false}
-    if lhs.hint != rhs.hint {return false}
-    if lhs.labels != rhs.labels {return false}
-    if lhs.expiresUnixMilliseconds != rhs.expiresUnixMilliseconds {return false}
-    if lhs.jwtSvidTtlSeconds != rhs.jwtSvidTtlSeconds {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._id != rhs_storage._id {return false}
+        if _storage._namespace != rhs_storage._namespace {return false}
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._revision != rhs_storage._revision {return false}
+        if _storage._createdAtUnixMilliseconds != rhs_storage._createdAtUnixMilliseconds {return false}
+        if _storage._spiffeID != rhs_storage._spiffeID {return false}
+        if _storage._variableBounds != rhs_storage._variableBounds {return false}
+        if _storage._nodeSelectors != rhs_storage._nodeSelectors {return false}
+        if _storage._workloadSelectors != rhs_storage._workloadSelectors {return false}
+        if _storage._x509SvidTtlSeconds != rhs_storage._x509SvidTtlSeconds {return false}
+        if _storage._dnsNames != rhs_storage._dnsNames {return false}
+        if _storage._federatesWith != rhs_storage._federatesWith {return false}
+        if _storage._hint != rhs_storage._hint {return false}
+        if _storage._labels != rhs_storage._labels {return false}
+        if _storage._expiresUnixMilliseconds != rhs_storage._expiresUnixMilliseconds {return false}
+        if _storage._jwtSvidTtlSeconds != rhs_storage._jwtSvidTtlSeconds {return false}
+        if _storage._downstream != rhs_storage._downstream {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -37,6 +37,9 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
     package let labels: [String: String]
     /// From here on the entry grants nothing.
     package let expires: Date?
+    /// Whether the workload is a server, whose authorities are certified by what certifies those here
+    /// (docs/decisions/0020-authorities-under-another.md, "Nested"); never with a template.
+    package let isDownstream: Bool
 
     package init(
         id: String,
@@ -54,7 +57,8 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
         federatesWith: [String] = [],
         hint: String = "",
         labels: [String: String] = [:],
-        expires: Date? = nil
+        expires: Date? = nil,
+        isDownstream: Bool = false
     ) {
         self.id = id
         self.namespace = namespace
@@ -72,6 +76,7 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
         self.hint = hint
         self.labels = labels
         self.expires = expires
+        self.isDownstream = isDownstream
     }
 
     /// Decodes an entry under the rules of the other initializer, so that selectors are sorted and
@@ -97,7 +102,9 @@ package struct RegistrationEntry: Hashable, Sendable, Codable, Identifiable {
             federatesWith: try fields.decode([String].self, forKey: .federatesWith),
             hint: try fields.decode(String.self, forKey: .hint),
             labels: try fields.decode([String: String].self, forKey: .labels),
-            expires: try fields.decodeIfPresent(Date.self, forKey: .expires)
+            expires: try fields.decodeIfPresent(Date.self, forKey: .expires),
+            // What a release before has encoded lacks it.
+            isDownstream: try fields.decodeIfPresent(Bool.self, forKey: .isDownstream) ?? false
         )
     }
 
