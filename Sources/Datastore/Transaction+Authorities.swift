@@ -173,7 +173,7 @@ extension Transaction {
         )
     }
 
-    private static func stored(_ ancestry: AuthorityAncestry) throws(DatastoreError) -> String? {
+    static func stored(_ ancestry: AuthorityAncestry) throws(DatastoreError) -> String? {
         try storedJSON(ancestry.chain.map { $0.stored.base64EncodedString() })
     }
 
@@ -250,7 +250,7 @@ extension AuthorityRecord {
 
 extension Row {
     /// What certified an authority; NULL of one that is self-signed.
-    fileprivate func ancestry() throws(DatastoreError) -> AuthorityAncestry? {
+    func ancestry() throws(DatastoreError) -> AuthorityAncestry? {
         guard let rootID = try optional("root", as: String.self) else { return nil }
         var chain: [[UInt8]] = []
         for text in try json("chain", default: [String]()) {

@@ -186,8 +186,8 @@ extension Transaction {
             INSERT INTO entries (id, namespace, name, revision, created_at, spiffe_id,
                 variable_bounds, anchor, node_selectors, workload_selectors,
                 x509_svid_ttl_seconds, jwt_svid_ttl_seconds, dns_names, federates_with, hint,
-                labels, expires)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                labels, expires, downstream)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 entry.id, entry.namespace, entry.name, entry.revision.stored,
@@ -196,7 +196,7 @@ extension Transaction {
                 entry.workloadSelectors.stored, entry.x509SVIDTTLSeconds,
                 entry.jwtSVIDTTLSeconds, try storedJSON(entry.dnsNames),
                 try storedJSON(entry.federatesWith), entry.hint, try storedJSON(entry.labels),
-                entry.expires?.storedMilliseconds,
+                entry.expires?.storedMilliseconds, entry.isDownstream ? 1 : 0,
             ]
         )
     }
@@ -285,7 +285,8 @@ extension RegistrationEntry {
             federatesWith: try row.json("federates_with", default: []),
             hint: try row.value("hint"),
             labels: try row.json("labels", default: [:]),
-            expires: try row.optionalDate("expires")
+            expires: try row.optionalDate("expires"),
+            isDownstream: try row.value("downstream", as: Int.self) == 1
         )
     }
 }

@@ -6,8 +6,8 @@
 /// compiler asks for the first three and the tests for the others.
 package enum AuditEvent: Hashable, Sendable {
     case authorityActivated(AuthorityActivation)
-    /// The record of a revoked authority, or of what was above ones, is gone: nothing of it can be open
-    /// any more.
+    /// The record of a revoked authority, or of what was above or below ones, is gone: nothing of it
+    /// can be open any more.
     case authorityForgotten(AuthorityStep)
     case authorityPrepared(AuthorityPreparation)
     /// The authority left the bundle: nothing it signed is valid any more.
@@ -34,6 +34,10 @@ package enum AuditEvent: Hashable, Sendable {
     case decisionDigest(DecisionDigest)
     case delegatedTokenIssued(DelegatedTokenIssuance)
     case documentsApplied(DocumentChanges)
+    /// An authority of a server below this one was certified.
+    case downstreamAuthorityCertified(DownstreamCertification)
+    /// Nobody is to believe one any more.
+    case downstreamAuthorityRevoked(DownstreamRevocation)
     case federatedBundleChanged(FederatedBundleChange)
     case federatedBundleRefused(FederatedBundleRefusal)
     case identityRevoked(IdentityRevocation)
@@ -86,6 +90,8 @@ package enum AuditEvent: Hashable, Sendable {
         case decisionDigest
         case delegatedTokenIssued
         case documentsApplied
+        case downstreamAuthorityCertified
+        case downstreamAuthorityRevoked
         case federatedBundleChanged
         case federatedBundleRefused
         case identityRevoked
@@ -132,6 +138,8 @@ package enum AuditEvent: Hashable, Sendable {
         case .decisionDigest: .decisionDigest
         case .delegatedTokenIssued: .delegatedTokenIssued
         case .documentsApplied: .documentsApplied
+        case .downstreamAuthorityCertified: .downstreamAuthorityCertified
+        case .downstreamAuthorityRevoked: .downstreamAuthorityRevoked
         case .federatedBundleChanged: .federatedBundleChanged
         case .federatedBundleRefused: .federatedBundleRefused
         case .identityRevoked: .identityRevoked
@@ -178,6 +186,8 @@ package enum AuditEvent: Hashable, Sendable {
         case .decisionDigest(let payload): payload
         case .delegatedTokenIssued(let payload): payload
         case .documentsApplied(let payload): payload
+        case .downstreamAuthorityCertified(let payload): payload
+        case .downstreamAuthorityRevoked(let payload): payload
         case .federatedBundleChanged(let payload): payload
         case .federatedBundleRefused(let payload): payload
         case .identityRevoked(let payload): payload
@@ -224,6 +234,9 @@ package enum AuditEvent: Hashable, Sendable {
             case .decisionDigest: .decisionDigest(try .init(&fields))
             case .delegatedTokenIssued: .delegatedTokenIssued(try .init(&fields))
             case .documentsApplied: .documentsApplied(try .init(&fields))
+            case .downstreamAuthorityCertified:
+                .downstreamAuthorityCertified(try .init(&fields))
+            case .downstreamAuthorityRevoked: .downstreamAuthorityRevoked(try .init(&fields))
             case .federatedBundleChanged: .federatedBundleChanged(try .init(&fields))
             case .federatedBundleRefused: .federatedBundleRefused(try .init(&fields))
             case .identityRevoked: .identityRevoked(try .init(&fields))

@@ -8,6 +8,9 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     case auditRead = "audit.read"
     /// Let the prepared authority sign now.
     case authorityActivate = "authority.activate"
+    /// Let a server below this one have authorities certified, which can be anybody of the trust
+    /// domain: writing such an entry, and admitting a node that one selects.
+    case authorityDownstream = "authority.downstream"
     /// Make the next authority, which also begins a rotation.
     case authorityPrepare = "authority.prepare"
     /// End an authority: nothing it signed counts any more.
@@ -44,9 +47,10 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     package var isOnDocuments: Bool {
         switch self {
         case .apply, .delete, .get, .list: true
-        case .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke, .authorityShow,
-            .authorityTaint, .bundleShow, .explain, .nodeBan, .nodeEvict, .nodeList, .revoke,
-            .serverAcceptClock, .serverBackup, .serverRecover, .tokenCreate:
+        case .auditRead, .authorityActivate, .authorityDownstream, .authorityPrepare,
+            .authorityRevoke, .authorityShow, .authorityTaint, .bundleShow, .explain, .nodeBan,
+            .nodeEvict, .nodeList, .revoke, .serverAcceptClock, .serverBackup, .serverRecover,
+            .tokenCreate:
             false
         }
     }
@@ -56,9 +60,9 @@ package enum AdminVerb: String, CaseIterable, Hashable, Sendable, CustomStringCo
     package var concernsSPIFFEID: Bool {
         switch self {
         case .explain, .nodeBan, .nodeEvict, .revoke, .tokenCreate: true
-        case .apply, .auditRead, .authorityActivate, .authorityPrepare, .authorityRevoke,
-            .authorityShow, .authorityTaint, .bundleShow, .delete, .get, .list, .nodeList,
-            .serverAcceptClock, .serverBackup, .serverRecover:
+        case .apply, .auditRead, .authorityActivate, .authorityDownstream, .authorityPrepare,
+            .authorityRevoke, .authorityShow, .authorityTaint, .bundleShow, .delete, .get, .list,
+            .nodeList, .serverAcceptClock, .serverBackup, .serverRecover:
             false
         }
     }

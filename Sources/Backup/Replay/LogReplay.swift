@@ -115,6 +115,11 @@ package struct LogReplay: Sendable {
         case .nodeAttested, .nodeAttestationRepeated, .nodeReadmitted, .nodeRenewed, .nodeBanned,
             .nodeUnbanned, .nodeEvicted, .nodeCertificatesRevoked:
             return nodeSteps(of: record)
+        case .downstreamAuthorityCertified(let event):
+            signed(at: time)
+            return [.downstreamCertified(ReplayedDownstream(event, at: time))]
+        case .downstreamAuthorityRevoked(let event):
+            return [revocation(event, why(event.reason, record))]
         case .svidsIssued(let event):
             signed(at: time)
             return [.certificates(ReplayedCertificates(event, leaf: index, at: time))]
@@ -286,6 +291,15 @@ package struct LogReplay: Sendable {
         .nodeKey(agent: agent, keySHA256: sha256, at: time)
     }
 
+    private func revocation(_ event: DownstreamRevocation, _ why: ReplayedReason) -> ReplayStep {
+        .downstreamRevoked(
+            event.authority,
+            entryID: event.entry,
+            holdsEntry: event.cause.holdsEntry,
+            why
+        )
+    }
+
     private func revocation(_ event: IdentityRevocation, _ why: ReplayedReason) -> ReplayStep {
         let before = event.issuedBefore.date
         return .identityRevoked(
@@ -328,6 +342,24 @@ extension ReplayStep {
             authority: event.authority,
             thisUpdate: event.thisUpdate.date,
             nextUpdate: event.nextUpdate.date
+        )
+    }
+}
+
+extension ReplayedDownstream {
+    fileprivate init(_ event: DownstreamCertification, at time: Date) {
+        self.init(
+            keyID: event.authority,
+            certificate: event.certificate,
+            above: event.above,
+            agent: event.agent,
+            entry: event.entry,
+            entryName: event.entryName,
+            spiffeID: event.spiffeID,
+            serverID: event.serverID,
+            at: time,
+            notBefore: event.notBefore.date,
+            notAfter: event.notAfter.date
         )
     }
 }

@@ -26,6 +26,11 @@ package enum ReplayStep: Hashable, Sendable {
     /// the authorities below has records of its own.
     case upstreamDistrusted([UInt8], ReplayedUpstreamDistrust)
 
+    /// An authority of a server below was certified, for the first time or once more.
+    case downstreamCertified(ReplayedDownstream)
+    /// One is believed no more; whether its entry gets none until it is changed.
+    case downstreamRevoked([UInt8], entryID: String, holdsEntry: Bool, ReplayedReason)
+
     /// A node was admitted for the first time, or again after it was evicted.
     case nodeAttested(ReplayedNode)
     /// It has this key now (SHA-256 of its SubjectPublicKeyInfo).
@@ -90,6 +95,22 @@ package struct ReplayedUpstreamDistrust: Hashable, Sendable {
     /// Whether it was revoked; else it was tainted.
     package let isRevoked: Bool
     package let why: ReplayedReason
+}
+
+/// An authority of a server below, as its record has it.
+package struct ReplayedDownstream: Hashable, Sendable {
+    package let keyID: [UInt8]
+    /// DER, of its key as whoever performs the step has to see.
+    package let certificate: [UInt8]
+    package let above: AuthorityPreparation.Above
+    package let agent: SPIFFEID
+    package let entry: IssuedSVID.Entry
+    package let entryName: String
+    package let spiffeID: SPIFFEID
+    package let serverID: String
+    package let at: Date
+    package let notBefore: Date
+    package let notAfter: Date
 }
 
 /// A node as it was admitted.

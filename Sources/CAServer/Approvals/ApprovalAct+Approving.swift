@@ -116,10 +116,11 @@ extension ApprovalAct {
         }
     }
 
-    /// The state of an authority, or of what is above authorities; nil: there is no such.
+    /// The state of an authority, or of what is above or below authorities; nil: there is no such.
     func state(of step: ProposedStep) throws -> String? {
         try transaction.authority(id: step.authorityID)?.state
             ?? transaction.upstream(id: step.authorityID)?.state
+            ?? transaction.downstreamAuthority(id: step.authorityID)?.state
     }
 
     /// Those who have approved it before the caller, without him.
@@ -213,6 +214,7 @@ extension ApprovalAct {
             return .ready(authorityID: step.authorityID, count: approved, struck: struck)
         }
         if case .authority(let step) = act, !step.isNow {
+            try logic.requireNobodyBelow(step, now: standing.now, in: transaction)
             for record in try concerned(by: step) {
                 try requireReady(step, record, standing.now, transaction)
             }
@@ -226,6 +228,7 @@ extension ApprovalAct {
 
     /// The authorities whose SVIDs it ends or has replaced.
     private func concerned(by step: ProposedStep) throws -> [AuthorityRecord] {
+        guard try transaction.downstreamAuthority(id: step.authorityID) == nil else { return [] }
         guard try transaction.upstream(id: step.authorityID) != nil else {
             return [try logic.requireAuthority(step.authorityID, in: transaction)]
         }
@@ -340,6 +343,18 @@ extension ApprovalAct {
             return .above(
                 try act(step.authorityID, step.reason, standing.actor, standing.now, transaction),
                 step.verb
+            )
+        }
+        if try transaction.downstreamAuthority(id: step.authorityID) != nil {
+            guard step.verb == .authorityRevoke else { throw ServerLogic.onlyRevoked }
+            return .below(
+                try logic.revokeDownstream(
+                    step.authorityID,
+                    reason: step.reason,
+                    by: standing.actor,
+                    now: standing.now,
+                    in: transaction
+                )
             )
         }
         let record: AuthorityRecord

@@ -89,8 +89,10 @@ extension ApprovalAct {
         case .documents: return []
         case .authority(let step):
             let above = try transaction.upstream(id: step.authorityID)
+            let below = try transaction.downstreamAuthority(id: step.authorityID)
+            let kind = above?.kind.rawValue ?? (below == nil ? "authority" : "downstream")
             return [
-                .init(name: above?.kind.rawValue ?? "authority", value: step.authorityID),
+                .init(name: kind, value: step.authorityID),
                 .init(name: "state", value: step.state),
                 .init(name: "reason", value: step.reason),
                 .init(name: "although somebody is not ready", value: step.isNow ? "yes" : "no"),
@@ -113,28 +115,42 @@ extension ApprovalAct {
         }
     }
 
-    /// The identities of admins that a node with the selectors gets, as far as the caller may see
-    /// them.
+    /// The identities of admins that a node with the selectors gets, and those of servers whose
+    /// authorities are certified, as far as the caller may see them.
     private func admitted(_ selectors: Set<Selector>) throws -> [ProposalView.Detail] {
         let subjects = try AdminSubjects(standing.access, in: transaction)
-        let stored = try transaction.entries(node: selectors)
-            .filter { subjects.contains($0.spiffeID) && standing.mayList($0) }
-            .map(\.spiffeID)
+        let stored = try transaction.entries(node: selectors).filter { standing.mayList($0) }
         let waiting = try logic.waiting(selectors, anyOf: subjects, in: transaction)
-            .flatMap { giver in
-                giver.spiffeIDs.filter { id in
-                    let isEntry = giver.kind == DocumentKind.registrationEntry.rawValue
-                    return subjects.contains(id)
-                        && standing.may(
-                            .list,
-                            kind: giver.kind,
-                            namespace: giver.namespace,
-                            spiffeID: isEntry ? id : nil
-                        )
-                }
-            }
-            .map { "\($0) (by what waits for approval)" }
-        return (stored + waiting).map { .init(name: "admin's identity", value: $0) }
+        func mayList(_ id: String, of giver: ProposedGiver) -> Bool {
+            let isEntry = giver.kind == DocumentKind.registrationEntry.rawValue
+            return standing.may(
+                .list,
+                kind: giver.kind,
+                namespace: giver.namespace,
+                spiffeID: isEntry ? id : nil
+            )
+        }
+        func details(
+            _ name: String,
+            _ stored: [RegistrationEntry],
+            _ waiting: [(giver: ProposedGiver, id: String)]
+        ) -> [ProposalView.Detail] {
+            let seen = waiting.filter { mayList($0.id, of: $0.giver) }
+            return
+                (stored.map(\.spiffeID) + seen.map { "\($0.id) (by what waits for approval)" })
+                .map { .init(name: name, value: $0) }
+        }
+        let all = waiting.flatMap { giver in giver.spiffeIDs.map { (giver: giver, id: $0) } }
+        return details(
+            "admin's identity",
+            stored.filter { subjects.contains($0.spiffeID) },
+            all.filter { subjects.contains($0.id) }
+        )
+            + details(
+                "server that can be anybody (downstream)",
+                stored.filter(\.isDownstream),
+                all.filter(\.giver.isDownstream)
+            )
     }
 
     private func viewed(_ change: ProposedChange) throws -> ProposalView.ViewedDocument {

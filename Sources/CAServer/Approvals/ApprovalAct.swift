@@ -38,6 +38,8 @@ package enum ProposedResult: Hashable, Sendable {
     case unban(NodeRecord)
     /// A root or an upstream authority, and what is below it.
     case above(ServerLogic.UpstreamOutcome, AdminVerb)
+    /// The authority of a server below, as it is.
+    case below(DownstreamRecord)
     /// The authority as it is; of one that is to begin to sign as it was, for the rotation alone lets
     /// it.
     case authority(AuthorityRecord, AdminVerb)
@@ -114,7 +116,10 @@ package struct ApprovalAct {
         }
         // Those by which somebody gets an admin's identity.
         let subjects = try AdminSubjects(standing.access, in: transaction)
-        let giving = Set(order.documents.filter { $0.gives(anyOf: subjects) }.map(\.key))
+        // The server of a downstream entry can be anybody.
+        let giving = Set(
+            order.documents.filter { $0.isDownstream || $0.gives(anyOf: subjects) }.map(\.key)
+        )
         let needsApproval = { (result: DocumentResult) in
             result.outcomes.contains { outcome in
                 outcome.action != .unchanged
@@ -383,6 +388,11 @@ extension Document {
             .roleBinding, .service:
             []
         }
+    }
+
+    /// Whether authorities may be certified for the workload that it registers.
+    var isDownstream: Bool {
+        if case .registrationEntry(let spec) = spec { spec.isDownstream } else { false }
     }
 
     /// What a node shows that gets identities or keys by the document; nil for other kinds.

@@ -109,7 +109,8 @@ extension ProposedGiver {
             kind: document.key.kind,
             namespace: document.key.namespace,
             spiffeIDs: document.identities,
-            nodeSelectors: selectors.map(\.description)
+            nodeSelectors: selectors.map(\.description),
+            isDownstream: document.isDownstream
         )
     }
 }

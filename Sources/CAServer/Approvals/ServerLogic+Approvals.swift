@@ -11,18 +11,22 @@ internal import SPIFFE
 /// (docs/decisions/0023-approvals.md).
 extension ServerLogic {
     /// Whether a node with the selectors gets the identity of somebody who is an admin, or would be,
-    /// by what there is or by what waits for approval: who approves that has looked who gets it.
+    /// or can have authorities certified, by what there is or by what waits for approval: who approves
+    /// that has looked who gets it.
     func admits(
         _ selectors: Set<Selector>,
         anyOf subjects: AdminSubjects,
         in transaction: ReadTransaction
     ) throws -> Bool {
         let stored = try transaction.entries(node: selectors)
-        if stored.contains(where: { subjects.contains($0.spiffeID) }) { return true }
+        if stored.contains(where: { $0.isDownstream || subjects.contains($0.spiffeID) }) {
+            return true
+        }
         return try !waiting(selectors, anyOf: subjects, in: transaction).isEmpty
     }
 
-    /// What gives a node with the selectors such an identity once it is approved.
+    /// What gives a node with the selectors such an identity, or lets it have authorities certified,
+    /// once it is approved.
     func waiting(
         _ selectors: Set<Selector>,
         anyOf subjects: AdminSubjects,
@@ -31,7 +35,7 @@ extension ServerLogic {
         let shown = Set(selectors.map(\.description))
         return try transaction.proposedGivers().filter { giver in
             giver.nodeSelectors.allSatisfy(shown.contains)
-                && giver.spiffeIDs.contains(where: subjects.contains)
+                && (giver.isDownstream || giver.spiffeIDs.contains(where: subjects.contains))
         }
     }
 

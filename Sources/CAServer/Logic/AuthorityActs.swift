@@ -108,6 +108,11 @@ extension ServerLogic {
                 throw DatastoreError.constraint("a key of it is upstream \(known.id)'s")
             }
         }
+        for known in try transaction.downstreamAuthorities() {
+            guard Set(keys(known.certificateDER, nil)).isDisjoint(with: own) else {
+                throw DatastoreError.constraint("a key of it is \(known.id)'s of a server below")
+            }
+        }
     }
 
     /// Lets `id` sign from now on, and the one before no more.

@@ -187,6 +187,9 @@ extension ServerLogic {
         result.forgotten.authorities = try outlook.forgotten.authorities.filter {
             try transaction.authority(id: $0.record.id) == nil
         }
+        result.forgotten.downstream = try outlook.forgotten.downstream.filter {
+            try transaction.downstreamAuthority(id: $0.record.id) == nil
+        }
         return result
     }
 
@@ -212,6 +215,7 @@ extension ServerLogic {
         for record in outlook.authorities where record.state != AuthorityRecord.activeState {
             try end(record)
         }
+        try endDownstreamAhead(of: now, by: actor, in: transaction)
         let active = try transaction.authorities().first {
             $0.serverID == serverID && $0.state == AuthorityRecord.activeState
         }

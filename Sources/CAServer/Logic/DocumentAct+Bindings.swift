@@ -27,6 +27,15 @@ extension DocumentAct {
         /// Nil for Proxies.
         let spiffeID: String?
         let nodeSelectors: [String]
+        /// Whether authorities may be certified by it.
+        var isDownstream = false
+
+        /// What it does for nodes.
+        var effect: String {
+            isDownstream
+                ? "lets be anybody of the trust domain, by authorities that are certified,"
+                : "gives an admin's identity to"
+        }
     }
 
     /// By what somebody named by bindings gets his identity.
@@ -164,7 +173,8 @@ extension DocumentAct {
         )
     }
 
-    /// What is written and gives an admin's identity, or will once the bindings are in force.
+    /// What is written and gives an admin's identity, or will once the bindings are in force, or lets
+    /// authorities be certified.
     private func written(
         _ changed: [Document],
         besides bindings: [SPIFFEID: [DocumentKey]]
@@ -175,11 +185,12 @@ extension DocumentAct {
             standing.access,
             waiting: try transaction.proposedSubjects().union(bindings.keys.map(\.description))
         )
-        return giving.filter { $0.gives(anyOf: subjects) }.map { document in
+        return giving.filter { $0.isDownstream || $0.gives(anyOf: subjects) }.map { document in
             Giver(
                 key: document.key,
                 spiffeID: document.spiffeID,
-                nodeSelectors: (document.nodeSelectors ?? []).map(\.description)
+                nodeSelectors: (document.nodeSelectors ?? []).map(\.description),
+                isDownstream: document.isDownstream
             )
         }
     }
@@ -204,7 +215,7 @@ extension DocumentAct {
         var isCut = max(nodes.count, tokens.count) == Self.giverRowsMax
         let reach = NodeReach(nodes: nodes, tokens: tokens)
         let lists: [(String, [[String]])] =
-            written.map { ("\($0.key): gives an admin's identity to", [$0.nodeSelectors]) }
+            written.map { ("\($0.key): \($0.effect)", [$0.nodeSelectors]) }
             + given.map { ("\($0.id) is given to", $0.givers.map(\.nodeSelectors)) }
         for (beginning, selectors) in lists {
             guard let found = reach.names(showingAny: selectors, &looks) else {

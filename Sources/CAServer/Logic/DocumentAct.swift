@@ -115,6 +115,7 @@ package struct DocumentAct {
                 return
             }
         }
+        try checkDownstream(document, over: stored)
         try checkFederation(document, over: stored)
         try checkDelegation(document, over: stored)
         if let uid = document.metadata.uid, uid != stored?.uid {
@@ -143,6 +144,9 @@ package struct DocumentAct {
             let entry = spec.entry(metadata: document.metadata, stored: StoredMetadata(written))
             try transaction.put(entry)
             dataPath.changed(entry, from: before)
+            if let before, before.isDownstream, !entry.isDownstream {
+                try warnOfCertified(for: entry, "no longer downstream")
+            }
         }
         try settleFederation(document, as: written)
         if case .delegationPolicy(let spec) = document.spec {
@@ -189,7 +193,10 @@ package struct DocumentAct {
         )
         if stored.key.kind == DocumentKind.registrationEntry.rawValue {
             let entry = try transaction.deleteEntry(id: stored.uid, number: number)
-            if let entry { dataPath.changed(nil, from: entry) }
+            if let entry {
+                dataPath.changed(nil, from: entry)
+                try warnOfCertified(for: entry, "deleted")
+            }
         }
         if stored.key.kind == DataPathKind.proxy {
             try transaction.deleteProxy(id: stored.uid, number: number)

@@ -16,7 +16,12 @@ package struct ForgottenRevocations: Sendable {
     /// Authorities as they were published, with the reason of each one's revocation.
     var authorities: [(record: AuthorityRecord, reason: String)] = []
 
-    package var count: Int { identities.count + certificates.count + authorities.count }
+    /// The same of authorities of servers below.
+    var downstream: [(record: DownstreamRecord, reason: String)] = []
+
+    package var count: Int {
+        identities.count + certificates.count + authorities.count + downstream.count
+    }
 }
 
 /// Which of them count again.
@@ -80,7 +85,54 @@ extension ServerLogic {
             }
         }
         found.authorities = try forgottenAuthorities(now: now, in: transaction)
+        found.downstream = try forgottenDownstream(now: now, in: transaction)
         return found
+    }
+
+    /// Finds the same among authorities of servers below.
+    private func forgottenDownstream(
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws -> [(record: DownstreamRecord, reason: String)] {
+        let forgotten = try forgotten(since: now, in: transaction) {
+            try transaction.downstreamAuthority(id: $0) == nil
+        }
+        guard !forgotten.isEmpty else { return [] }
+        var reasons: [String: String] = [:]
+        try forEach(.downstreamAuthorityRevoked, since: nil, in: transaction) { _, record in
+            guard case .downstreamAuthorityRevoked(let act) = record.event else { return }
+            reasons[Hexadecimal.text(act.authority)] = act.reason
+        }
+        var found: [String: DownstreamRecord] = [:]
+        try forEach(.downstreamAuthorityCertified, since: nil, in: transaction) { _, record in
+            guard case .downstreamAuthorityCertified(let event) = record.event else { return }
+            let id = Hexadecimal.text(event.authority)
+            let kept = AuthorityRotation.revokedKept / .seconds(1)
+            guard forgotten.contains(id), event.notAfter.date.addingTimeInterval(kept) > now,
+                found[id].map({ $0.notAfter < event.notAfter.date }) ?? true
+            else { return }
+            found[id] = try DownstreamRecord(
+                event,
+                node: agentName(of: event.agent) ?? "",
+                at: record.time.date
+            )
+        }
+        return found.values.sorted { $0.id < $1.id }.map { ($0, reasons[$0.id] ?? "") }
+    }
+
+    /// The IDs whose records have gone later than now, of those that are meant.
+    private func forgotten(
+        since now: Date,
+        in transaction: ReadTransaction,
+        _ isMeant: (String) throws -> Bool
+    ) throws -> Set<String> {
+        var forgotten: Set<String> = []
+        try forEach(.authorityForgotten, since: now, in: transaction) { _, record in
+            guard case .authorityForgotten(let step) = record.event else { return }
+            let id = Hexadecimal.text(step.authority)
+            if try isMeant(id) { forgotten.insert(id) }
+        }
+        return forgotten
     }
 
     /// Finds revoked authorities whose records went by a clock that was ahead: below a root they are
@@ -91,12 +143,8 @@ extension ServerLogic {
         now: Date,
         in transaction: ReadTransaction
     ) throws -> [(record: AuthorityRecord, reason: String)] {
-        var forgotten: Set<String> = []
-        try forEach(.authorityForgotten, since: now, in: transaction) { _, record in
-            guard case .authorityForgotten(let step) = record.event else { return }
-            let id = Hexadecimal.text(step.authority)
-            guard try transaction.authority(id: id) == nil else { return }
-            forgotten.insert(id)
+        var forgotten = try forgotten(since: now, in: transaction) {
+            try transaction.authority(id: $0) == nil
         }
         guard !forgotten.isEmpty else { return [] }
         var reasons: [String: String] = [:]
@@ -131,6 +179,21 @@ extension ServerLogic {
         let revision = try transaction.advanceRevision().number
         for (record, reason) in forgotten.authorities {
             try revokeAgain(record, reason, actor, now, revision, transaction)
+            result.authorities.append(record.id)
+        }
+        for (record, reason) in forgotten.downstream {
+            let chain = record.ancestry.chain
+            for above in try unrecorded(chain, now: now, in: transaction) {
+                try transaction.put(above)
+            }
+            try revokeDownstream(
+                [record],
+                .named,
+                reason: reason,
+                by: actor,
+                now: now,
+                in: transaction
+            )
             result.authorities.append(record.id)
         }
         var room = RevokedIdentity.countMax - (try transaction.revocationCount())
@@ -334,6 +397,36 @@ extension ServerLogic {
 
     /// How many records are read at once.
     private static let recordsPerPage = 1_000
+}
+
+extension DownstreamRecord {
+    /// One as the log tells of it.
+    fileprivate init(
+        _ event: DownstreamCertification,
+        node: String,
+        at time: Date
+    ) throws {
+        self.init(
+            id: Hexadecimal.text(event.authority),
+            entry: Entry(
+                id: event.entry.id,
+                namespace: event.entry.namespace,
+                name: event.entryName,
+                revision: event.entry.revision,
+                spiffeID: event.spiffeID.description
+            ),
+            node: node,
+            serverID: event.serverID,
+            certificateDER: event.certificate,
+            ancestry: try AuthorityAncestry(
+                chain: event.above.chain,
+                rootID: Hexadecimal.text(event.above.root)
+            ),
+            certifiedAt: time,
+            notBefore: event.notBefore.date,
+            notAfter: event.notAfter.date
+        )
+    }
 }
 
 extension AuthorityRecord {

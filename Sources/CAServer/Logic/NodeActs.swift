@@ -93,6 +93,7 @@ extension ServerLogic {
         }
         let selectors = Set(order.selectors).union(try ownSelectors(ofNode: name))
         try requireNoEscalation(admitting: selectors, by: standing, in: transaction)
+        try requireNoDownstream(admitting: selectors, by: standing, in: transaction)
         if let node = try transaction.node(named: name) {
             throw APIError(
                 .conflict,
@@ -147,6 +148,28 @@ extension ServerLogic {
         }
     }
 
+    /// Whoever runs a node that a downstream entry selects, or will once it is approved, can be anybody
+    /// of the trust domain.
+    private func requireNoDownstream(
+        admitting selectors: Set<Selector>,
+        by standing: AdminStanding,
+        in transaction: ReadTransaction
+    ) throws {
+        guard !standing.may(.authorityDownstream) else { return }
+        let shown = Set(selectors.map(\.description))
+        let isStored = try transaction.entries(node: selectors).contains(where: \.isDownstream)
+        let isWaiting = try transaction.proposedGivers().contains {
+            $0.isDownstream && $0.nodeSelectors.allSatisfy(shown.contains)
+        }
+        guard isStored || isWaiting else { return }
+        throw APIError(
+            .permissionDenied,
+            "downstreamNotYours",
+            "a node with these selectors can have authorities certified, by which it can be anybody of "
+                + "the trust domain: that takes \(AdminVerb.authorityDownstream)"
+        )
+    }
+
     /// What an admin does to a node's standing.
     package enum StandingChange: Hashable, Sendable {
         case ban
@@ -195,6 +218,7 @@ extension ServerLogic {
         // Whoever lets a node in again gives it its entries, as by a token.
         if change == .unban {
             try requireNoEscalation(admitting: node.selectors, by: caller, in: transaction)
+            try requireNoDownstream(admitting: node.selectors, by: caller, in: transaction)
         }
         let standing = NodeStanding(agent: node.spiffeID, reason: reason)
         let event: AuditEvent
@@ -214,6 +238,14 @@ extension ServerLogic {
         try transaction.append(event, by: caller.actor, at: caller.now)
         if change != .unban {
             try strike(node: name, by: caller.actor, at: caller.now, in: transaction)
+            try revokeDownstream(
+                transaction.downstreamAuthorities(ofNode: name),
+                .node,
+                reason: reason,
+                by: caller.actor,
+                now: caller.now,
+                in: transaction
+            )
         }
         return node
     }

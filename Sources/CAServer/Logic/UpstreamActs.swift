@@ -31,9 +31,20 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws {
         guard let ancestry = authority.ancestry else { return }
+        try recordAncestry(ancestry, below: roots, now: now, in: transaction)
+    }
+
+    /// The same of whatever the upstream has certified.
+    func recordAncestry(
+        _ ancestry: AuthorityAncestry,
+        below roots: Set<String>,
+        now: Date,
+        in transaction: Transaction
+    ) throws {
         for id in ancestry.keyIDs {
             guard try transaction.upstream(id: id)?.distrust == nil,
-                try transaction.authority(id: id) == nil
+                try transaction.authority(id: id) == nil,
+                try transaction.downstreamAuthority(id: id) == nil
             else { throw APIError(upstream: .distrusted) }
         }
         // One that is only in the bundle still is to leave it.
@@ -62,7 +73,9 @@ extension ServerLogic {
             let read = try LeafCertificate(der: der)
             let id = read.keyIdentifier.description
             // Agents are told of both by their key IDs: one key is never both.
-            guard try transaction.authority(id: id) == nil else { return nil }
+            guard try transaction.authority(id: id) == nil,
+                try transaction.downstreamAuthority(id: id) == nil
+            else { return nil }
             let known = try transaction.upstream(id: id)
             // A root stays one, whoever certified its key besides; an older certificate of a key says
             // nothing new.
@@ -132,8 +145,13 @@ extension ServerLogic {
             )
         }
         let authorities = try transaction.bundleAuthorities()
-        changes.removed = try transaction.bundleRoots().filter { root in
+        let unwanted = try transaction.bundleRoots().filter { root in
             !wanted.contains(root.id) && !authorities.contains { $0.ancestry?.rootID == root.id }
+        }
+        // Servers below are believed by their roots too.
+        let downstream = unwanted.isEmpty ? [] : try transaction.downstreamAuthorities()
+        changes.removed = unwanted.filter { root in
+            !downstream.contains { !$0.isRevoked && $0.ancestry.rootID == root.id }
         }
         return changes
     }
@@ -166,7 +184,9 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws {
         // Both are told to agents by their key IDs: one key is never both.
-        guard try transaction.authority(id: root.id) == nil else {
+        guard try transaction.authority(id: root.id) == nil,
+            try transaction.downstreamAuthority(id: root.id) == nil
+        else {
             throw APIError(upstream: .keyTaken)
         }
         let count = try transaction.bundleAuthorities().count + transaction.bundleRoots().count
@@ -237,17 +257,20 @@ extension ServerLogic {
         in transaction: ReadTransaction
     ) throws -> UpstreamChain.Expectation {
         let (authorities, upstreams) = (try transaction.authorities(), try transaction.upstreams())
+        let downstream = try transaction.downstreamAuthorities()
         let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]
         return UpstreamChain.Expectation(
             trustDomain: trustDomain,
             lifetimes: lifetimes,
             spki: spki,
             subjectsTaken: Set(
-                authorities.compactMap { UpstreamChain.subject(of: $0.certificateDER) }
+                (authorities.map(\.certificateDER) + downstream.map(\.certificateDER))
+                    .compactMap { UpstreamChain.subject(of: $0) }
             ),
-            keysTaken: Set(authorities.map(\.id)),
+            keysTaken: Set(authorities.map(\.id) + downstream.map(\.id)),
             distrusted: Set(upstreams.filter { $0.distrust != nil }.map(\.id))
                 .union(authorities.filter { distrusted.contains($0.state) }.map(\.id))
+                .union(downstream.map(\.id))
         )
     }
 

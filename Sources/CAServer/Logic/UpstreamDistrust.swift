@@ -126,6 +126,14 @@ extension ServerLogic {
                 )
             )
         }
+        try revokeDownstream(
+            downstreamBelow(id, in: transaction),
+            .above,
+            reason: reason,
+            by: actor,
+            now: now,
+            in: transaction
+        )
         let revoked = record.with(
             AuthorityDistrust(
                 taintedAt: record.distrust?.taintedAt,
@@ -235,6 +243,7 @@ extension ServerLogic {
     ) throws -> [UpstreamRecord] {
         let kept = AuthorityRotation.revokedKept / .seconds(1)
         let needed = Set(try transaction.authorities().flatMap { $0.ancestry?.keyIDs ?? [] })
+            .union(try transaction.downstreamAuthorities().flatMap(\.ancestry.keyIDs))
         let roots = try transaction.bundleRoots().map(\.notAfter).max()
         return try transaction.upstreams().filter { record in
             guard !needed.contains(record.id) else { return false }

@@ -24,6 +24,8 @@ package struct ReplayedDatabase {
     let logic: ServerLogic
     /// Authorities whose records a clock that was ahead may have let go, as they were.
     private var authoritiesForgotten: [String: AuthorityRecord] = [:]
+    /// The same of authorities of servers below.
+    var downstreamForgotten: [String: DownstreamRecord] = [:]
 
     /// - Parameter logic: Of the server that the database is of.
     package init(logic: ServerLogic) {
@@ -43,6 +45,9 @@ package struct ReplayedDatabase {
             try performOnAuthority(step, in: transaction)
         case .upstreamDistrusted(let keyID, let distrust):
             try performAbove(keyID, distrust, in: transaction)
+        case .downstreamCertified(let authority): try record(authority, in: transaction)
+        case .downstreamRevoked(let keyID, let entryID, let holdsEntry, let why):
+            try revokeBelow(keyID, entryID, holdsEntry: holdsEntry, why, in: transaction)
         case .nodeAttested, .nodeKey, .nodeBanned, .nodeUnbanned, .nodeEvicted:
             try performOnNode(step, in: transaction)
         // Authorities that began later have records of their own.
@@ -113,6 +118,7 @@ package struct ReplayedDatabase {
             authoritiesForgotten[id] = try transaction.authority(id: id)?.asPublished
             try transaction.deleteAuthority(id: id)
             try transaction.deleteUpstream(id: id)
+            try forgetBelow(id, in: transaction)
             try recordDistrust(of: keyID, isRemoval: true, in: transaction)
         case .listSigned(let keyID, let thisUpdate, let nextUpdate):
             let id = Hexadecimal.text(keyID)
@@ -229,7 +235,7 @@ package struct ReplayedDatabase {
         }
     }
 
-    private func name(of agent: SPIFFEID) throws -> String {
+    func name(of agent: SPIFFEID) throws -> String {
         guard let name = logic.agentName(of: agent) else {
             throw DatastoreError.constraint("\(agent) is no agent of \(logic.trustDomain)")
         }

@@ -158,6 +158,7 @@ package struct Server: Sendable {
             group.addTask { await rotation.run(machine) }
             group.addTask { await lists.run(listMemory) }
             group.addTask { await FederationService(core: core).run() }
+            group.addTask { await DownstreamService(core: core).run() }
             group.addTask { await identity.run() }
             group.addTask { await maintain() }
             group.addTask { await core.watchSigner() }
@@ -311,6 +312,7 @@ package struct Server: Sendable {
         metrics.set(.revokedCertificates, to: Double(certificates))
         metrics.set(.authoritySVIDsNotReplaced, to: 0)
         if core.upstream == nil { metrics.set(.upstreamNotAfter, to: 0) }
+        await core.countDownstream()
         metrics.set(.rotationAgentsMissing, to: 0)
         metrics.set(.startTime, to: core.clock.wallTime.timeIntervalSince1970)
         core.report(nil)
@@ -363,6 +365,7 @@ package struct Server: Sendable {
                     while try await core.datastore.write({ try $0.trim(now: now) }) {}
                     try await core.endRevocations(now: now)
                     try await core.endProposals(now: now)
+                    try await core.forgetDownstream(now: now)
                     try await core.forgetUpstreams(now: now)
                     try await core.refreshExpiredProxies(now: now)
                 }

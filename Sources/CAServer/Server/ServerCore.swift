@@ -124,6 +124,10 @@ package final class ServerCore: Sendable {
     package let upstream: (any UpstreamAuthority)?
     /// Keys that wait for its certificate.
     let upstreamDesk = UpstreamDesk()
+    /// Authorities of servers below that wait for it.
+    package let downstreamDesk = DownstreamDesk()
+    /// Requests of one agent for such: its server asks each day, and again while it is refused.
+    let downstreamLimiter = SourceLimiter(rate: 0.2, burst: 10)
     /// What is above by its last word; nil before the first.
     let upstreamTrust: Mutex<UpstreamTrust?>
     /// Of roots that cannot be published or removed.

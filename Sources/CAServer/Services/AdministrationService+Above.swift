@@ -42,10 +42,14 @@ extension AdministrationService {
     ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
         let question = AdminQuestion.exactly(verb)
         let (record, outlooks) = try await outlooks(below: request.id, question, context)
+        let objections = try await objectionsBelow(to: verb, of: request.id, question, context)
         if !request.rehearse, record.standing != standing, !record.isRevoked {
             let active = outlooks.contains { $0.record.state == AuthorityRecord.activeState }
             // While one below signs, the act itself refuses and names what has to come first.
-            if !active { for outlook in outlooks { try outlook.require(isNow: request.now) } }
+            if !active {
+                for outlook in outlooks { try outlook.require(isNow: request.now) }
+                try Self.require(objections, isNow: request.now)
+            }
         }
         let step = ProposedStep(
             verb,
@@ -57,7 +61,15 @@ extension AdministrationService {
         // Whether it may be done at all is for the act to say, in a rehearsal too.
         let (result, proposal) = try await perform(step, request, question, context)
         guard !request.rehearse, case .above(let outcome, _)? = result else {
-            return try response(record, outlooks, verb, isRehearsal: request.rehearse, proposal)
+            var answer = try response(
+                record,
+                outlooks,
+                verb,
+                isRehearsal: request.rehearse,
+                proposal
+            )
+            answer.objections += objections
+            return answer
         }
         return try response(outcome.record, outlooks, verb, isRehearsal: false)
     }

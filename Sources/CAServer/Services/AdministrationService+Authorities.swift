@@ -22,7 +22,7 @@ extension AdministrationService {
         request: Signet_Admin_V1alpha1_ListAuthoritiesRequest,
         context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_ListAuthoritiesResponse {
-        let (authorities, above, issued) = try await gate.read(
+        let (authorities, above, below, issued) = try await gate.read(
             .exactly(.authorityShow),
             context
         ) { transaction, standing in
@@ -31,6 +31,7 @@ extension AdministrationService {
             return (
                 try records.map { ($0, try Authority($0, in: transaction)) },
                 try transaction.upstreams(),
+                try transaction.downstreamAuthorities(),
                 // Reads all that are valid, so only when somebody waits for the number.
                 isTainted ? try transaction.issued(validAt: standing.now) : [:]
             )
@@ -42,6 +43,7 @@ extension AdministrationService {
                 try message(authority, record, issued[authority.id])
             }
             $0.above = try above.map { try message($0) }
+            $0.downstream = try below.map { try message($0, withCertificate: false) }
             $0.nextStep = status.text
             $0.nextStepAtUnixSeconds = status.at?.wholeSeconds ?? 0
             $0.waitingAgents = Array(status.waitingFor.prefix(AuthorityOutlook.namesMax))
@@ -200,6 +202,9 @@ extension AdministrationService {
         _ standing: AuthorityStanding,
         _ context: ServerContext
     ) async throws -> Signet_Admin_V1alpha1_AuthorityActionResponse {
+        if try await isBelow(request.id, verb, context) {
+            return try await distrustBelow(request, verb, context)
+        }
         if try await isAbove(request.id, verb, context) {
             return try await distrustAbove(request, verb, standing, context)
         }

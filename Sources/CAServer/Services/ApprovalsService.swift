@@ -191,6 +191,12 @@ extension ServerCore {
                 "an authority is distrusted",
                 metadata: ["authority": "\(record.id)", "state": "\(record.state)"]
             )
+        case .below(let record):
+            logger.notice(
+                "the authority of a server below is revoked",
+                metadata: ["authority": "\(record.id)", "entry": "\(record.entry.reference)"]
+            )
+            await countDownstream()
         case .token: break
         case .unban(let node):
             hub.remembered(AgentName(node.name), selectors: node.selectors, mayBeLive: false)
@@ -271,7 +277,7 @@ extension ApprovalAnswer {
                 ($0.approved, $0.struck) = (UInt32(clamping: count), struck)
                 switch result {
                 case .documents(let result): $0.applied = result.message(isDryRun: false)
-                case .above, .authority, .token, .unban: break
+                case .above, .authority, .below, .token, .unban: break
                 }
             case .ready(_, let count, let struck):
                 $0.outcome = "carriedOut"

@@ -108,6 +108,19 @@ struct NodeService: Signet_Node_V1alpha1_Node.SimpleServiceProtocol {
         }
     }
 
+    func certifyAuthority(
+        request: Signet_Node_V1alpha1_CertifyAuthorityRequest,
+        context: ServerContext
+    ) async throws -> Signet_Node_V1alpha1_CertifyAuthorityResponse {
+        let chain = try await core.certifyDownstream(
+            entryID: request.entryID,
+            csr: Array(request.csr),
+            lifetimeSeconds: request.lifetimeSeconds,
+            for: try context.verifiedPeer
+        )
+        return .with { $0.chain = chain.map { Data($0) } }
+    }
+
     func storeDecisions(
         request: Signet_Node_V1alpha1_StoreDecisionsRequest,
         context: ServerContext

@@ -88,6 +88,9 @@ package enum SyncContent {
         for upstream in try transaction.upstreams() {
             if let payload = payload(of: upstream) { resources.append(try payload.resource) }
         }
+        for id in try transaction.revokedDownstreamIDs() {
+            resources.append(try revoked(id).resource)
+        }
         for revocation in try transaction.revokedCertificates() {
             resources.append(try payload(of: revocation).resource)
         }
@@ -263,7 +266,11 @@ package enum SyncContent {
             if let authority = try transaction.authority(id: id) {
                 return try payload(of: authority)?.resource
             }
-            return try transaction.upstream(id: id).flatMap { payload(of: $0) }?.resource
+            if let upstream = try transaction.upstream(id: id) {
+                return try payload(of: upstream)?.resource
+            }
+            let isRevoked = try transaction.downstreamAuthority(id: id)?.isRevoked ?? false
+            return isRevoked ? try revoked(id).resource : nil
         }
         if let serial = RevokedCertificate.serial(ofName: name) {
             return try transaction.revokedCertificate(serial: serial).map {
@@ -293,6 +300,12 @@ package enum SyncContent {
         case AuthorityRecord.taintedState: .revocation(name: name, .taintedAuthority(keyID: keyID))
         default: nil
         }
+    }
+
+    /// Of an authority of a server below.
+    private static func revoked(_ id: String) -> ResourcePayload {
+        let name = AuthorityRecord.revocationName(of: id)
+        return .revocation(name: name, .authority(keyID: keyIdentifier(ofAuthority: id)))
     }
 
     /// Nil for a root or upstream authority that nobody distrusts.

@@ -49,7 +49,7 @@ struct DiskUpstream: UpstreamAuthority {
                     trustDomain: logic.trustDomain
                 ).certify(
                     key,
-                    serverID: logic.serverID,
+                    serverID: request.serverID ?? logic.serverID,
                     profile: logic.profiles[ProfileKind.authority],
                     lifetime: .seconds(request.lifetimeSeconds),
                     backdate: logic.lifetimes.backdate,

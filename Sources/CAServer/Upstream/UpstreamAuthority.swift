@@ -57,9 +57,11 @@ package struct UpstreamRequest: Hashable, Sendable {
     package let csr: [UInt8]
     /// How long from now the certificate shall be valid, in whole seconds.
     package let lifetimeSeconds: Int64
+    /// The server that holds the key, for its subject; nil: this one.
+    package let serverID: String?
 
-    package init(csr: [UInt8], lifetimeSeconds: Int64) {
-        (self.csr, self.lifetimeSeconds) = (csr, lifetimeSeconds)
+    package init(csr: [UInt8], lifetimeSeconds: Int64, serverID: String? = nil) {
+        (self.csr, self.lifetimeSeconds, self.serverID) = (csr, lifetimeSeconds, serverID)
     }
 }
 

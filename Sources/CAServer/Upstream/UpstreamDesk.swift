@@ -26,6 +26,8 @@ package final class UpstreamDesk: Sendable {
         var candidate: Candidate?
         var chain: UpstreamChain?
         var isAsked = false
+        /// The last asking was in vain.
+        var hasFailed = false
         var outcome: Result<Void, UpstreamError>?
     }
 
@@ -34,6 +36,12 @@ package final class UpstreamDesk: Sendable {
 
     /// The keys that wait; nil if there are none.
     var candidate: Candidate? { state.withLock { $0.candidate } }
+
+    /// Whether the server asks for an authority of its own, or asked for it in vain: nobody else is
+    /// served before.
+    var isInNeed: Bool {
+        state.withLock { $0.candidate != nil && ($0.isAsked || $0.hasFailed) }
+    }
 
     /// Keys were made.
     func keep(_ candidate: Candidate) {
@@ -108,9 +116,12 @@ package final class UpstreamDesk: Sendable {
             state.isAsked = false
             switch result {
             case .success(let chain):
+                state.hasFailed = false
                 state.chain = chain
                 state.outcome = .success(())
-            case .failure(let error): state.outcome = .failure(error)
+            case .failure(let error):
+                state.hasFailed = true
+                state.outcome = .failure(error)
             }
         }
     }
@@ -124,7 +135,9 @@ package final class UpstreamDesk: Sendable {
     }
 
     /// The chain is of no use, as what is above is trusted no more: the keys are asked for again.
-    func dropChain() { state.withLock { $0.chain = nil } }
+    func dropChain() {
+        state.withLock { ($0.chain, $0.hasFailed) = (nil, false) }
+    }
 
     /// The chain is of no use, as something else would be above it now.
     ///

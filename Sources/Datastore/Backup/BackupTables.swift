@@ -7,9 +7,10 @@ package enum BackupTables {
     /// What is declared, and what was issued and refused under it.
     package static let copied = [
         "authorities", "bundle", "delegation_parties", "delegation_policies", "delegation_terms",
-        "document_history", "document_labels", "documents", "entries", "federated_bundles",
-        "intents", "listed_certificates", "meta", "node_selectors", "nodes", "proxies",
-        "revocation_lists", "revoked_certificates", "revoked_identities", "token_holders",
+        "document_history", "document_labels", "documents", "downstream_authorities", "entries",
+        "federated_bundles", "intents", "listed_certificates", "meta", "node_selectors", "nodes",
+        "proxies", "revocation_lists", "revoked_certificates", "revoked_identities",
+        "token_holders",
         "upstreams", "withdrawn_node_keys",
     ]
 

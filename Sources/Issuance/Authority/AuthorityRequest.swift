@@ -33,7 +33,7 @@ package enum AuthorityRequest {
             serverID: serverID,
             serial: SerialNumber(using: &generator)
         ).encoded()
-        let info = encoded(subject, publicKey, profile, uri: trustDomain.id.description)
+        let info = info(subject, publicKey, profile, uri: trustDomain.id.description)
         let signature: [UInt8]
         do { signature = try signer.signature(for: info) } catch { throw .signer(error) }
         let request = SignedCertificate(
@@ -54,8 +54,8 @@ package enum AuthorityRequest {
         } catch { throw .keyUnsupported(error) }
     }
 
-    /// The CertificationRequestInfo.
-    private static func encoded(
+    /// The CertificationRequestInfo of a key with this subject.
+    static func info(
         _ subject: [UInt8],
         _ publicKey: SubjectPublicKey,
         _ profile: CertificateProfile,

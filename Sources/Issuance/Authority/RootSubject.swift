@@ -38,7 +38,54 @@ struct RootSubject {
             throw .serverIDMalformed
         }
         commonName = trustDomain.name.utf8.prefix(Self.commonNameBytesMax)
-        serialNumber = "\(serverID)-\(Hexadecimal.text(serial.bytes.suffix(8)))"
+        serialNumber = "\(serverID)-\(Hexadecimal.text(serial.bytes.suffix(Self.suffixBytes)))"
+    }
+
+    /// Reads the name that a server of this trust domain asks for.
+    ///
+    /// - Parameters:
+    ///   - der: The encoded Name.
+    ///   - trustDomain: The server's.
+    /// - Returns: The name and the server ID in it; nil for any other name.
+    static func read(
+        _ der: [UInt8],
+        of trustDomain: TrustDomain
+    ) -> (subject: Self, serverID: String)? {
+        guard let text = serialNumber(in: der), let hyphen = text.lastIndex(of: "-") else {
+            return nil
+        }
+        let (serverID, suffix) = (text[..<hyphen], text[text.index(after: hyphen)...])
+        guard let bytes = Hexadecimal.bytes(String(suffix)), bytes.count == suffixBytes else {
+            return nil
+        }
+        // The first half of a serial is no part of the name.
+        let padding = [UInt8](repeating: 0, count: SerialNumber.bytesCount - suffixBytes - 1)
+        guard let serial = SerialNumber(bytes: [0x01] + padding + bytes),
+            let subject = try? Self(
+                trustDomain: trustDomain,
+                serverID: String(serverID),
+                serial: serial
+            ), subject.encoded() == der
+        else { return nil }
+        return (subject, String(serverID))
+    }
+
+    /// How many of a serial's last bytes end the name.
+    private static let suffixBytes = 8
+
+    /// The value of the third attribute; that it is the right one is seen by encoding it again.
+    private static func serialNumber(in der: [UInt8]) -> String? {
+        guard let root = try? DER.parse(der) else { return nil }
+        let sets = children(of: root)
+        guard sets.count == 3, let attribute = children(of: sets[2]).first,
+            case .primitive(let bytes)? = children(of: attribute).last?.content
+        else { return nil }
+        return String(validating: bytes, as: UTF8.self)
+    }
+
+    private static func children(of node: ASN1Node) -> [ASN1Node] {
+        guard case .constructed(let nodes) = node.content else { return [] }
+        return Array(nodes)
     }
 
     /// DER of the Name.

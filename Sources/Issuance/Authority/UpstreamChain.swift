@@ -26,7 +26,8 @@ package struct UpstreamChain: Hashable, Sendable {
     /// What the server knows and the chain is held to.
     package struct Expectation: Sendable {
         package var trustDomain: TrustDomain
-        package var lifetimes: SVIDLifetimes
+        /// How long from now it lives at least, and at most.
+        package var lifetime: ClosedRange<Duration>
         /// DER of the SubjectPublicKeyInfo of the new authority.
         package var spki: [UInt8]
         /// DER of the subjects of all authorities that are known.
@@ -45,7 +46,10 @@ package struct UpstreamChain: Hashable, Sendable {
             distrusted: Set<String> = []
         ) {
             self.trustDomain = trustDomain
-            self.lifetimes = lifetimes
+            let least = lifetimes.longestSVID * UpstreamChain.lifetimePerSVIDMin
+            // `SVIDLifetimes` has it so; a range must not trap for another.
+            let most = max(least, lifetimes.authority + UpstreamChain.lifetimeSlack)
+            lifetime = least...most
             self.spki = spki
             self.subjectsTaken = subjectsTaken
             self.keysTaken = keysTaken
@@ -219,10 +223,8 @@ package struct UpstreamChain: Hashable, Sendable {
             else { throw .subjectTaken }
             guard read.notBefore <= now else { throw .notYetValid }
             let left = Duration.seconds(read.notAfter.timeIntervalSince(now))
-            let least = expectation.lifetimes.longestSVID * UpstreamChain.lifetimePerSVIDMin
-            guard left >= least else { throw .lifetimeTooShort }
-            let most = expectation.lifetimes.authority + UpstreamChain.lifetimeSlack
-            guard left <= most else { throw .lifetimeTooLong }
+            guard left >= expectation.lifetime.lowerBound else { throw .lifetimeTooShort }
+            guard left <= expectation.lifetime.upperBound else { throw .lifetimeTooLong }
         }
     }
 }

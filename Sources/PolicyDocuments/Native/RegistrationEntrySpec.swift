@@ -37,6 +37,9 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
     package let hint: String?
     /// Bounds of exactly the workload variables that the template has.
     package let variables: [String: VariableBound]
+    /// Whether the workload is a server, whose authorities are certified by what certifies those of
+    /// this one; never with a template.
+    package let isDownstream: Bool
 
     package init(
         spiffeID: String,
@@ -47,7 +50,8 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
         dnsNames: [String] = [],
         federatesWith: [TrustDomain] = [],
         hint: String? = nil,
-        variables: [String: VariableBound] = [:]
+        variables: [String: VariableBound] = [:],
+        isDownstream: Bool = false
     ) {
         self.spiffeID = spiffeID
         self.nodeSelectors = nodeSelectors
@@ -58,6 +62,7 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
         self.federatesWith = federatesWith
         self.hint = hint
         self.variables = variables
+        self.isDownstream = isDownstream
     }
 
     /// The entry that the document registers once it is stored.
@@ -78,7 +83,8 @@ package struct RegistrationEntrySpec: Hashable, Sendable {
             federatesWith: federatesWith.map(\.name),
             hint: hint ?? "",
             labels: metadata.labels,
-            expires: metadata.expires
+            expires: metadata.expires,
+            isDownstream: isDownstream
         )
     }
 }
@@ -113,9 +119,11 @@ extension DocumentParser {
             prose($0, path: "spec.hint", bytesMax: RegistrationEntrySpec.hintBytesMax)
         }
         let variables = fields.take("variables").flatMap { variableBounds($0) }
+        let downstream = fields.take("downstream")
         refuseUnknown(in: fields)
         let template = idNode.flatMap { entryID($0) }
         if let template, let idNode { check(variables ?? [:], of: template, at: idNode.position) }
+        if let downstream { check(downstream: downstream, of: template) }
         guard let template, let nodeSelectors, let workloadSelectors else { return nil }
         return RegistrationEntrySpec(
             spiffeID: template.description,
@@ -126,7 +134,23 @@ extension DocumentParser {
             dnsNames: dnsNames ?? [],
             federatesWith: federatesWith ?? [],
             hint: hint,
-            variables: variables?.mapValues(\.bound) ?? [:]
+            variables: variables?.mapValues(\.bound) ?? [:],
+            isDownstream: downstream != nil
+        )
+    }
+
+    /// Which server is meant has to be said by the entry, not by the node or its agent.
+    private mutating func check(downstream node: YAMLNode, of template: IDTemplate?) {
+        guard case .scalar("true", isPlain: true) = node.content else {
+            reportType(of: node, path: "spec.downstream", expected: "true")
+            return
+        }
+        guard let variable = template?.variables.first else { return }
+        report(
+            node.position,
+            "spec.downstream: an entry with {\(variable.description)} in its spiffeID "
+                + "means no single server",
+            "write one entry with a whole SPIFFE ID for each server"
         )
     }
 

@@ -81,6 +81,7 @@ extension RegistrationEntrySpec {
         }
         members["hint"] = hint.map(JSONValue.string)
         if !variables.isEmpty { members["variables"] = .object(variables.mapValues(\.json)) }
+        if isDownstream { members["downstream"] = .boolean(true) }
         return .object(members)
     }
 }

@@ -37,6 +37,8 @@ package enum Metric: String, CaseIterable, Sendable {
     case decisionStoreUp = "signet_server_decision_store_up"
     case decisionStored = "signet_server_decision_records_total"
     case documentApplies = "signet_server_document_applies_total"
+    case downstreamAuthorities = "signet_server_downstream_authorities"
+    case downstreamRequests = "signet_server_downstream_requests_total"
     case endpointsRefused = "signet_server_observed_endpoints_refused_total"
     case entries = "signet_server_entries"
     case entriesOutsideProfile = "signet_server_entries_outside_profile"

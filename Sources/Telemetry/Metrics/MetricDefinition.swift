@@ -19,7 +19,7 @@ extension Metric {
             .syncReconnects,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .unauthenticatedRequests,
-            .tokenRequests, .upstreamRequests, .workloadAPIRequests:
+            .tokenRequests, .upstreamRequests, .workloadAPIRequests, .downstreamRequests:
             .counter
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
@@ -28,7 +28,7 @@ extension Metric {
             .clockRefused, .clockSkew, .connectionsOpen, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest, .decisionStoreUp,
             .entries, .entriesOutsideProfile, .federationConfirmedTime, .observedEndpoints,
-            .proposals, .proxies,
+            .proposals, .proxies, .downstreamAuthorities,
             .proxiesAttached, .proxyConnectionsLive, .revision, .revocationListCertificates,
             .revocationListLeftOut, .revocationListNextUpdate, .revocations,
             .revokedCertificates, .rotationAgentsMissing, .serverHeld, .startTime, .stateRevision,
@@ -72,6 +72,7 @@ extension Metric {
         case .documentApplies, .federationFetches, .proxyStates, .statesReceived, .svidRenewals,
             .decisionSegments, .decisionUploads:
             ["result"]
+        case .downstreamRequests: ["outcome"]
         case .federationConfirmedTime: ["trust_domain"]
         case .federationResponses: ["status"]
         case .keyServiceCallDuration: ["call"]
@@ -107,6 +108,7 @@ extension Metric {
             .commitTransactions, .decisionBytes, .decisionLosses, .decisionSpoolBytes,
             .decisionSpoolOldest, .decisionStoreBytes, .decisionStoreOldest,
             .decisionStoreUp, .decisionStored, .entries, .entriesOutsideProfile, .fetchDuration,
+            .downstreamAuthorities,
             .proxyAccessLogDropped,
             .endpointsRefused, .issuanceDuration, .observedEndpoints, .proposals, .proxies,
             .proxiesAttached, .proxyConnectionsLive, .proxyLongTurns,
@@ -134,6 +136,7 @@ extension Metric {
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
         case .auditAlarms, .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
+            .downstreamAuthorities, .downstreamRequests,
             .federationClosings, .federationConfirmedTime, .federationFetches,
             .federationResponses, .keyServiceCallDuration, .keyServiceCalls, .proposals,
             .publicClosings, .publicResponses, .revocationListCertificates,
@@ -203,6 +206,8 @@ extension Metric {
         case .federationClosings: "Connections of partners that ended, by reason."
         case .federationConfirmedTime:
             "When each partner's endpoint last served what is believed, in Unix time; 0: never."
+        case .downstreamAuthorities: "Valid authorities of servers below this one."
+        case .downstreamRequests: "Authorities that servers below asked for, by outcome."
         case .federationFetches: "Fetches of other trust domains' bundles, by result."
         case .federationResponses: "Answers to partners at the bundle endpoint, by status."
         case .keyServiceCallDuration:

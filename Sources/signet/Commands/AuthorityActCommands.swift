@@ -77,7 +77,7 @@ enum AuthorityName {
         let response = try await server.withClient { client in
             try await AdministrationClient(wrapping: client).listAuthorities(.init())
         }
-        let known = (response.authorities + response.above).map(\.id)
+        let known = (response.authorities + response.above + response.downstream).map(\.id)
         let found = known.filter { $0.hasPrefix(text.lowercased()) }
         guard found.count == 1, text.count >= digitsMin else {
             throw CommandFailure(
@@ -173,7 +173,9 @@ struct AuthorityRevokeCommand: AsyncParsableCommand {
             withdraw its SVIDs. Taint it first: then nobody is without an SVID. The authority that \
             signs cannot be revoked: rotate first. It cannot be taken back. The ID may be that of a \
             root or an upstream authority: the authorities below are revoked, none of which may sign, \
-            its key is destroyed if the server has it, and a root leaves the bundle.
+            its key is destroyed if the server has it, and a root leaves the bundle. Or that of the \
+            authority of a server below: with --now, as what it signed is on no record here; its entry \
+            gets no other one certified until the entry is changed.
 
             With publicURL: Vault and Kubernetes API servers believe its tokens until they meet a key \
             that they do not know. Rotate once more with --now, and have each of them verify a new \

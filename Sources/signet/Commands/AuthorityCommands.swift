@@ -31,8 +31,9 @@ struct AuthorityCommand: ParsableCommand {
                 (published, signs later), active (signs), old (signs no more; leaves when its last \
                 SVID has expired), tainted (what it signed is being replaced), revoked (what it \
                 signed counts no more). Below them are roots and upstream authorities, if there are \
-                any; -o json says what is above each. Last come connected agents and proxies of a \
-                release that knows no authority below another: renew them before there is one.
+                any, and authorities of servers below with entry and node; -o json says what is \
+                above each. Last come connected agents and proxies of a release that knows no \
+                authority below another: renew them before there is one.
 
                 Example: signet authority show -o json
                 """

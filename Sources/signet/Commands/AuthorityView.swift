@@ -6,7 +6,7 @@ internal import SwiftProtobuf
 /// One authority, for programs.
 package struct AuthorityView: Encodable, Sendable {
     var id: String
-    /// `authority`, or of what is above: `intermediate`, `root`.
+    /// `authority`, or of what is above: `intermediate`, `root`, or of what is below: `downstream`.
     var kind: String
     var state: String
     var serverID: String
@@ -27,6 +27,12 @@ package struct AuthorityView: Encodable, Sendable {
     /// Of a tainted one; nil of others, of which nobody counts.
     var validSVIDs: UInt64?
     var notReplacedSVIDs: UInt64?
+    /// Only of a downstream one: its entry, `namespace/name`, the entry's ID and SPIFFE ID, and the
+    /// node whose agent asked for it.
+    var entry: String?
+    var entryID: String?
+    var spiffeID: String?
+    var node: String?
 
     /// Takes what a server says.
     package init(_ message: Signet_Admin_V1alpha1_Authority) {
@@ -49,6 +55,11 @@ package struct AuthorityView: Encodable, Sendable {
         let isCounted = message.state == "tainted"
         validSVIDs = isCounted ? message.validSvids : nil
         notReplacedSVIDs = isCounted ? message.notReplacedSvids : nil
+        let isBelow = message.kind == "downstream"
+        entry = isBelow ? message.entry : nil
+        entryID = isBelow ? message.entryID : nil
+        spiffeID = isBelow ? message.spiffeID : nil
+        node = isBelow ? message.node : nil
     }
 }
 
@@ -57,6 +68,8 @@ package struct AuthorityListView: Encodable, Sendable {
     var authorities: [AuthorityView]
     /// Roots and upstream authorities.
     var above: [AuthorityView]
+    /// Authorities of servers below.
+    var downstream: [AuthorityView]
     var nextStep: String
     var nextStepAt: String
     /// When the next authority begins to sign at the latest; "-" while none is prepared.
@@ -75,6 +88,7 @@ package struct AuthorityListView: Encodable, Sendable {
     package init(_ response: Signet_Admin_V1alpha1_ListAuthoritiesResponse) {
         authorities = response.authorities.map { AuthorityView($0) }
         above = response.above.map { AuthorityView($0) }
+        downstream = response.downstream.map { AuthorityView($0) }
         nextStep = response.nextStep
         nextStepAt = Terminal.time(unixSeconds: response.nextStepAtUnixSeconds)
         latestActivation = Terminal.time(unixSeconds: response.latestActivationUnixSeconds)
@@ -113,7 +127,7 @@ package struct AuthorityListView: Encodable, Sendable {
             headings: [
                 "ID", "STATE", "NOT AFTER", "ACTIVATED", "LAST SVID EXPIRES", "NOT REPLACED",
             ],
-            rows: authorities.map(Self.row) + above.map(Self.row)
+            rows: (authorities + above + downstream).map(Self.row)
         )
     }
 
@@ -121,6 +135,9 @@ package struct AuthorityListView: Encodable, Sendable {
         let state: String
         switch (authority.kind, authority.state) {
         case ("authority", _): state = authority.state
+        case ("downstream", let how):
+            let whose = "of \(authority.entry ?? "") on \(authority.node ?? "")"
+            state = "downstream\(how == "certified" ? "" : ", \(how),") \(whose)"
         case (let kind, "published"): state = kind
         case (let kind, let how): state = "\(kind), \(how)"
         }

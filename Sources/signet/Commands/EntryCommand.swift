@@ -29,6 +29,9 @@ struct EntryCommand: ParsableCommand {
         var revision: UInt64
         /// Not there when the entry is for ever.
         var expires: String?
+        /// Its workload is a server, whose authorities are certified by what certifies those of this
+        /// one.
+        var downstream: Bool
 
         init(_ entry: Signet_Node_V1alpha1_RegistrationEntry) {
             namespace = entry.namespace
@@ -44,6 +47,7 @@ struct EntryCommand: ParsableCommand {
             hint = entry.hint
             labels = entry.labels
             revision = entry.revision
+            downstream = entry.downstream
             expires =
                 entry.expiresUnixMilliseconds == 0
                 ? nil : Terminal.time(unixMilliseconds: entry.expiresUnixMilliseconds)
@@ -126,6 +130,7 @@ struct EntryCommand: ParsableCommand {
                     "DNS names": view.dnsNames.joined(separator: " "),
                     "federates with": view.federatesWith.joined(separator: " "),
                     "hint": view.hint,
+                    "downstream": view.downstream ? "yes: its server can be anybody" : "",
                     "labels": view.labels.map { "\($0)=\($1)" }.sorted().joined(separator: " "),
                     "expires": view.expires ?? "", "revision": String(view.revision), "id": view.id,
                 ])

@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import AuditLog
+internal import ControlAPI
+package import Datastore
+package import FoundationEssentials
+package import Issuance
+internal import NodeSync
+package import SPIFFE
+
+/// What an agent asks for, for a server that is a workload of its node.
+package struct DownstreamOrder: Hashable, Sendable {
+    package let entryID: String
+    package let request: DownstreamRequest
+    /// How long from now the certificate shall be valid.
+    package let lifetimeSeconds: Int64
+
+    package init(entryID: String, request: DownstreamRequest, lifetimeSeconds: Int64) {
+        self.entryID = entryID
+        self.request = request
+        self.lifetimeSeconds = lifetimeSeconds
+    }
+}
+
+/// How many authorities are certified for servers below.
+package enum DownstreamLimits {
+    /// Most valid ones of one entry: a server makes one a day, and some more while its admins hurry.
+    package static let ofEntryMax = 16
+    /// Most valid ones in all: each can be revoked, and agents and proxies are told of all revocations
+    /// at once.
+    package static let countMax = 512
+    /// Most valid ones of a server that is below another one itself: there all of them are of one
+    /// entry, and so are its own.
+    package static let belowAgentMax = 8
+    /// Least time between two new ones of an entry.
+    package static let interval: Duration = .seconds(60)
+    /// Shortest certificate: what a server needs for the shortest SVIDs that there are.
+    package static let lifetimeSecondsMin =
+        SVIDLifetimes.svidMin.components.seconds * Int64(SVIDLifetimes.authorityPerSVIDMin)
+}
+
+/// What the server goes by that is in no database.
+package struct DownstreamGround: Sendable {
+    /// The key IDs of the roots that are configured.
+    let roots: Set<String>
+    /// Most valid ones in all.
+    let countMax: Int
+    let now: Date
+
+    package init(roots: Set<String>, countMax: Int, now: Date) {
+        self.roots = roots
+        self.countMax = countMax
+        self.now = now
+    }
+}
+
+/// What lets an authority be certified; it is asked for anew when that is committed.
+package struct DownstreamBasis: Sendable {
+    package let node: NodeRecord
+    package let entry: RegistrationEntry
+    /// What was certified for the same key before.
+    package let known: DownstreamRecord?
+    /// How long from now the certificate may be valid: until the entry ends.
+    package let lifetimeSeconds: Int64
+}
+
+/// Certifying authorities of servers below (docs/decisions/0020-authorities-under-another.md,
+/// "Nested"): who gets such a certificate can be anybody of the trust domain.
+extension ServerLogic {
+    /// Judges whether an authority may be certified, but for how many there are.
+    ///
+    /// - Parameters:
+    ///   - order: What is asked for.
+    ///   - peer: The agent that asks.
+    ///   - ground: The roots and the clock.
+    ///   - transaction: What is known.
+    /// - Returns: What it rests on.
+    /// - Throws: `APIError`, of each rule its own.
+    package func downstreamBasis(
+        of order: DownstreamOrder,
+        for peer: VerifiedPeer,
+        on ground: DownstreamGround,
+        in transaction: ReadTransaction
+    ) throws -> DownstreamBasis {
+        let node = try standing(of: peer, in: transaction)
+        try requireTrusted(peer, in: transaction)
+        guard try transaction.hold() == nil else {
+            throw APIError(.unavailable, "held", "the server is held, and signs nothing")
+        }
+        let entry = try downstreamEntry(order.entryID, of: node, now: ground.now, in: transaction)
+        guard order.request.serverID != serverID else {
+            throw APIError(
+                .permissionDenied,
+                "serverIDTaken",
+                "the request has this server's own ID, \(serverID), in its subject: the server below "
+                    + "runs with a copy of this one's data directory"
+            )
+        }
+        let lifetime = try lifetime(of: order, entry, now: ground.now)
+        let key = order.request.publicKey
+        let known = try transaction.downstreamAuthority(id: key.keyID)
+        if let known {
+            try requireSame(known, entry, node)
+        } else {
+            try requireNewKey(key, of: entry, in: transaction)
+        }
+        return DownstreamBasis(node: node, entry: entry, known: known, lifetimeSeconds: lifetime)
+    }
+
+    /// Whoever has the key of a distrusted authority may have made the agent's certificate.
+    ///
+    /// An agent replaces a certificate of a tainted one within minutes.
+    private func requireTrusted(_ peer: VerifiedPeer, in transaction: ReadTransaction) throws {
+        let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]
+        for keyID in peer.path {
+            let id = Hexadecimal.text(keyID)
+            let state = try transaction.authority(id: id)?.state
+            guard try transaction.upstream(id: id)?.distrust == nil,
+                state.map({ !distrusted.contains($0) }) ?? true
+            else {
+                throw APIError(
+                    .permissionDenied,
+                    "authorityDistrusted",
+                    "an authority of the agent's own certificate is tainted or revoked: ask again when "
+                        + "the agent has renewed it, within minutes"
+                )
+            }
+        }
+    }
+
+    private func downstreamEntry(
+        _ id: String,
+        of node: NodeRecord,
+        now: Date,
+        in transaction: ReadTransaction
+    ) throws -> RegistrationEntry {
+        // One that is for other nodes is told from none to nobody.
+        guard let entry = try transaction.entry(id: id), entry.matches(node: node.selectors) else {
+            throw APIError(
+                .permissionDenied,
+                "entryUnknown",
+                "this node has no entry \(id.prefix(64)); signet entry list shows what there is"
+            )
+        }
+        let name = "\(entry.namespace)/\(entry.name)"
+        guard entry.isDownstream, !entry.spiffeID.contains("{") else {
+            throw APIError(
+                .permissionDenied,
+                "entryNotDownstream",
+                "entry \(name) does not say downstream: true, so no authority is certified for it"
+            )
+        }
+        if let expires = entry.expires, expires <= now {
+            throw APIError(
+                .permissionDenied,
+                "entryExpired",
+                "entry \(name) ended at \(AuditTime(expires)); write a later metadata.expires"
+            )
+        }
+        guard try !transaction.isDownstreamHeld(entry: id) else {
+            throw APIError(
+                .permissionDenied,
+                "entryHeld",
+                "an authority of entry \(name) was revoked, or its node banned or evicted: none is "
+                    + "certified until somebody has changed the entry, such as its metadata.reason"
+            )
+        }
+        let identity = try SPIFFEID(entry.spiffeID)
+        if let until = try transaction.revocation(of: identity)?.issuedBefore, now < until {
+            throw APIError(identityRevoked: entry.spiffeID, until: until, now: now)
+        }
+        return entry
+    }
+
+    private func lifetime(
+        of order: DownstreamOrder,
+        _ entry: RegistrationEntry,
+        now: Date
+    ) throws(APIError) -> Int64 {
+        let (least, most) = (
+            DownstreamLimits.lifetimeSecondsMin, lifetimes.authority.components.seconds
+        )
+        guard order.lifetimeSeconds >= least else {
+            throw APIError(
+                .invalidArgument,
+                "lifetimeTooShort",
+                "an authority lives for \(least) s at least, and \(order.lifetimeSeconds) s are asked "
+                    + "for"
+            )
+        }
+        guard order.lifetimeSeconds <= most else {
+            throw APIError(
+                .invalidArgument,
+                "lifetimeTooLong",
+                "the authority shall live for \(order.lifetimeSeconds) s, and those of the server "
+                    + "above live for \(most): lower authorityTTL below, or raise it above"
+            )
+        }
+        let algorithm = order.request.publicKey.algorithm
+        guard profiles[ProfileKind.authority].limits.allows(algorithm) else {
+            throw APIError(
+                .permissionDenied,
+                "keyOutsideProfile",
+                "a key of kind \(algorithm) is outside the profile file authority.json of the server "
+                    + "above"
+            )
+        }
+        // Nothing is certified beyond the entry that allows it.
+        guard let expires = entry.expires else { return order.lifetimeSeconds }
+        let left = Int64(max(0, expires.timeIntervalSince(now)))
+        guard left >= least else {
+            throw APIError(
+                .permissionDenied,
+                "entryExpired",
+                "entry \(entry.namespace)/\(entry.name) ends in \(left) s, and an authority lives for "
+                    + "\(least) s at least; write a later metadata.expires"
+            )
+        }
+        return min(order.lifetimeSeconds, left)
+    }
+
+    /// A key is of one entry and one node, and of none once it was revoked.
+    private func requireSame(
+        _ known: DownstreamRecord,
+        _ entry: RegistrationEntry,
+        _ node: NodeRecord
+    ) throws(APIError) {
+        guard !known.isRevoked else {
+            throw APIError(
+                .permissionDenied,
+                "authorityRevoked",
+                "the key \(known.id) was revoked, and no key comes back: the server below has to make "
+                    + "another"
+            )
+        }
+        guard known.entry.id == entry.id, known.node == node.name else {
+            throw APIError(
+                .permissionDenied,
+                "keyOfAnother",
+                "the key \(known.id) was certified for another entry or node, and stays its own: the "
+                    + "server below has to make another"
+            )
+        }
+    }
+
+    /// A key that is something else already would be revoked, or believed, as that.
+    private func requireNewKey(
+        _ key: SubjectPublicKey,
+        of entry: RegistrationEntry,
+        in transaction: ReadTransaction
+    ) throws {
+        let spki = key.subjectPublicKeyInfo
+        var taken: [[UInt8]] = []
+        for known in try transaction.authorities() {
+            taken += [
+                try? LeafCertificate(der: known.certificateDER).spkiBytes, known.tokenKeySPKI,
+            ]
+            .compactMap(\.self)
+        }
+        for known in try transaction.upstreams() {
+            taken += [try? LeafCertificate(der: known.certificateDER).spkiBytes].compactMap(\.self)
+        }
+        let isAbove = try transaction.upstream(id: key.keyID) != nil
+        let isAuthority = try transaction.authority(id: key.keyID) != nil
+        guard !taken.contains(spki), !isAbove, !isAuthority else {
+            throw APIError(
+                .permissionDenied,
+                "keyOfAuthority",
+                "the key is or was an authority's, or is above them, and never becomes one below"
+            )
+        }
+        let isLeaf = try transaction.hasLeaf(
+            with: spki,
+            sha256: key.spkiSHA256,
+            of: entry.spiffeID
+        )
+        guard !isLeaf else {
+            throw APIError(
+                .permissionDenied,
+                "keyOfLeaf",
+                "the key is an agent's, or of an SVID of the entry, and never becomes an authority's"
+            )
+        }
+    }
+
+    // MARK: - What was certified, and how much more may be
+
+    /// The answer that a key got before, if it is what would be certified now.
+    ///
+    /// - Parameters:
+    ///   - basis: What lets it be certified.
+    ///   - order: What is asked for.
+    ///   - ground: The roots and the clock.
+    ///   - transaction: What is known.
+    /// - Returns: DER of the certificate and of those above it; nil: it has to be certified anew.
+    /// - Throws: `DatastoreError`.
+    package func downstreamAnswer(
+        _ basis: DownstreamBasis,
+        to order: DownstreamOrder,
+        on ground: DownstreamGround,
+        in transaction: ReadTransaction
+    ) throws -> [[UInt8]]? {
+        guard let known = basis.known,
+            let read = try? LeafCertificate(der: known.certificateDER),
+            read.notBefore <= ground.now,
+            try isUsable(known.ancestry, on: ground, in: transaction)
+        else { return nil }
+        let left = Duration.seconds(read.notAfter.timeIntervalSince(ground.now))
+        let wished = Duration.seconds(basis.lifetimeSeconds)
+        guard left >= wished / 2, left <= wished + UpstreamChain.lifetimeSlack else { return nil }
+        return [known.certificateDER] + known.ancestry.chain
+    }
+
+    private func isUsable(
+        _ ancestry: AuthorityAncestry,
+        on ground: DownstreamGround,
+        in transaction: ReadTransaction
+    ) throws -> Bool {
+        guard ground.roots.contains(ancestry.rootID),
+            try transaction.bundleRoots().contains(where: { $0.id == ancestry.rootID })
+        else { return false }
+        return try ancestry.keyIDs.allSatisfy { try transaction.upstream(id: $0)?.distrust == nil }
+    }
+
+    /// Requires that there are not too many already.
+    ///
+    /// - Throws: `APIError` (`exhausted`).
+    package func requireRoom(
+        for basis: DownstreamBasis,
+        on ground: DownstreamGround,
+        in transaction: ReadTransaction
+    ) throws {
+        let own = try transaction.downstreamAuthorities(ofEntry: basis.entry.id)
+        if let last = own.map(\.certifiedAt).max() {
+            let age = Duration.seconds(ground.now.timeIntervalSince(last))
+            // One of a clock that was ahead holds up nobody.
+            if age >= .zero, age < DownstreamLimits.interval {
+                throw Self.tooSoon(DownstreamLimits.interval - age)
+            }
+        }
+        // The same key takes no place of its own.
+        let isKnown = basis.known?.isValid(at: ground.now) ?? false
+        let ofEntry = own.count { $0.isValid(at: ground.now) } - (isKnown ? 1 : 0)
+        let all = try transaction.validDownstreamCount(at: ground.now) - (isKnown ? 1 : 0)
+        guard ofEntry < DownstreamLimits.ofEntryMax else {
+            throw APIError(
+                .exhausted,
+                "downstreamOfEntry",
+                "\(ofEntry) authorities of entry \(basis.entry.namespace)/\(basis.entry.name) are valid, "
+                    + "and no more may be; wait until one has ended, or revoke those that no server "
+                    + "has any more (signet authority show)"
+            )
+        }
+        guard all < ground.countMax else {
+            throw APIError(
+                .exhausted,
+                "downstreamFull",
+                "\(all) authorities of servers below are valid, and no more may be; wait until one has "
+                    + "ended, or revoke those that no server has any more (signet authority show)"
+            )
+        }
+    }
+
+    /// The refusal of a second one within a minute.
+    static func tooSoon(_ wait: Duration) -> APIError {
+        APIError(
+            .exhausted,
+            "downstreamRate",
+            "an entry gets one authority certified each "
+                + "\(DownstreamLimits.interval.components.seconds) s; ask again in "
+                + "\(wait.components.seconds + 1) s, with the same key",
+            retryAfter: wait
+        )
+    }
+
+    /// What the upstream's answer is held to.
+    package func downstreamExpectation(
+        of order: DownstreamOrder,
+        _ basis: DownstreamBasis,
+        in transaction: ReadTransaction
+    ) throws -> UpstreamChain.Expectation {
+        let id = order.request.publicKey.keyID
+        var expectation = try upstreamExpectation(
+            spki: order.request.publicKey.subjectPublicKeyInfo,
+            in: transaction
+        )
+        // Its own key and name are no other's.
+        expectation.keysTaken.remove(id)
+        expectation.distrusted.remove(id)
+        let subject = basis.known.flatMap { UpstreamChain.subject(of: $0.certificateDER) }
+        if let subject { expectation.subjectsTaken.remove(subject) }
+        let least = Duration.seconds(DownstreamLimits.lifetimeSecondsMin)
+        let most = Duration.seconds(basis.lifetimeSeconds) + UpstreamChain.lifetimeSlack
+        // It was certified a moment ago.
+        expectation.lifetime = (least - UpstreamChain.lifetimeSlack)...most
+        return expectation
+    }
+
+    /// Records what was certified, if everything that let it be still does: from the commit on it is
+    /// given to its agent, and what is not committed to nobody.
+    ///
+    /// - Parameters:
+    ///   - chain: What the upstream answered, checked.
+    ///   - order: What was asked for.
+    ///   - peer: The agent that asked.
+    ///   - ground: The roots and the clock, of this moment.
+    ///   - transaction: Where all of it happens.
+    /// - Returns: What the agent is given.
+    /// - Throws: `APIError`; nothing has happened then, but that a certificate exists which nobody has.
+    package func commitDownstream(
+        _ chain: UpstreamChain,
+        of order: DownstreamOrder,
+        for peer: VerifiedPeer,
+        on ground: DownstreamGround,
+        in transaction: Transaction
+    ) throws -> (record: DownstreamRecord, answer: [[UInt8]]) {
+        try requireClock(ground.now, in: transaction)
+        let basis = try downstreamBasis(of: order, for: peer, on: ground, in: transaction)
+        try requireRoom(for: basis, on: ground, in: transaction)
+        try recordAncestry(chain.ancestry, below: ground.roots, now: ground.now, in: transaction)
+        let (entry, end) = (basis.entry, max(chain.notAfter, basis.known?.notAfter ?? .distantPast))
+        let record = DownstreamRecord(
+            id: order.request.publicKey.keyID,
+            entry: DownstreamRecord.Entry(
+                id: entry.id,
+                namespace: entry.namespace,
+                name: entry.name,
+                revision: entry.revision,
+                spiffeID: entry.spiffeID
+            ),
+            node: basis.node.name,
+            serverID: order.request.serverID,
+            certificateDER: chain.certificate,
+            ancestry: chain.ancestry,
+            certifiedAt: ground.now,
+            notBefore: chain.notBefore,
+            // An older certificate of the key may end later.
+            notAfter: end
+        )
+        try transaction.put(record)
+        let certification = DownstreamCertification(
+            authority: keyIdentifier(ofAuthority: record.id),
+            certificate: chain.certificate,
+            above: AuthorityPreparation.Above(
+                chain: chain.ancestry.chain,
+                issuer: keyIdentifier(ofAuthority: chain.ancestry.issuerID),
+                root: keyIdentifier(ofAuthority: chain.ancestry.rootID)
+            ),
+            agent: peer.id,
+            entry: IssuedSVID.Entry(
+                id: entry.id,
+                namespace: entry.namespace,
+                revision: entry.revision
+            ),
+            entryName: entry.name,
+            spiffeID: try SPIFFEID(entry.spiffeID),
+            serverID: record.serverID,
+            notBefore: AuditTime(chain.notBefore),
+            notAfter: AuditTime(chain.notAfter)
+        )
+        try transaction.append(
+            .downstreamAuthorityCertified(certification),
+            by: .spiffe(peer.id),
+            at: ground.now
+        )
+        return (record, [chain.certificate] + chain.ancestry.chain)
+    }
+}
