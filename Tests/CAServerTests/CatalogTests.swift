@@ -289,6 +289,14 @@ struct CatalogTests {
         }
     }
 
+    /// A server below gets an authority, and loses it.
+    private func nest(_ server: TestServer) async throws {
+        let nested = try await server.downstream(fixture, clock)
+        let id = try Downstream.keyID(try await nested.certify(lifetime: 600))
+        #expect(value(.downstreamAuthorities, server) == 1)
+        _ = try await server.revokeAuthority(id)
+    }
+
     /// Evicts web-1 and lets it join again, with a key of its own.
     private func rejoined(_ server: TestServer) async throws -> P256.Signing.PrivateKey {
         _ = try await server.administration.evictNode(.with { $0.name = "web-1" })
@@ -382,6 +390,7 @@ struct CatalogTests {
             try await distrust(server)
             try await approve(server)
             try await distrustAbove(server)
+            try await nest(server)
             try await rotate(server)
             try await stepBack(server)
             try await crowd(server)

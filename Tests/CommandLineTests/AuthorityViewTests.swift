@@ -67,6 +67,27 @@ struct AuthorityViewTests {
         )
     }
 
+    @Test func `authorities of servers below are shown with entry and node`() {
+        let view = list {
+            $0.downstream = [
+                .with {
+                    ($0.id, $0.kind, $0.state) = ("12", "downstream", "certified")
+                    ($0.entry, $0.node) = ("default/ca-east", "ca-1")
+                },
+                .with {
+                    ($0.id, $0.kind, $0.state) = ("34", "downstream", "revoked")
+                    ($0.entry, $0.node) = ("default/ca-east", "ca-1")
+                },
+            ]
+        }
+        #expect(
+            view.table.rows.suffix(2).map { $0[1] } == [
+                "downstream of default/ca-east on ca-1",
+                "downstream, revoked, of default/ca-east on ca-1",
+            ]
+        )
+    }
+
     @Test func `an act says whom it would hurt`() {
         let view = AuthorityActView(
             Outcome.with {

@@ -46,7 +46,8 @@ import Testing
             federatesWith: ["other.example"],
             hint: "main",
             labels: ["app": "web", "team": "ä/\"\n"],
-            expires: noon + 60
+            expires: noon + 60,
+            isDownstream: true
         )
         try put { _ in [entry] }
         #expect(try store.readNow { try $0.entry(id: "e1") } == entry)

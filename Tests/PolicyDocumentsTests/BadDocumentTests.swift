@@ -46,8 +46,9 @@ struct BadDocumentTests {
             "an unknown key",
             "hint: x",
             with: "admin: true",
-            "13:3: unknown key \"admin\" in spec; write one of dnsNames, federatesWith, hint, "
-                + "jwtSVIDTTL, nodeSelectors, spiffeID, variables, workloadSelectors, x509SVIDTTL"
+            "13:3: unknown key \"admin\" in spec; write one of dnsNames, downstream, "
+                + "federatesWith, hint, jwtSVIDTTL, nodeSelectors, spiffeID, variables, "
+                + "workloadSelectors, x509SVIDTTL"
         ),
         .entry(
             "a key twice",

@@ -221,6 +221,40 @@ struct RegistrationEntrySpecTests {
         #expect(shown.contains(#""jwtSVIDTTL":"1m30s""#), "\(shown)")
     }
 
+    @Test func `an entry of a server below says so, and is shown with it`() throws {
+        let text = BadDocument.sampleEntry.replacing("hint: x", with: "downstream: true")
+        let document = try Self.entry(text)
+        #expect(document.spec.isDownstream)
+        let shown = String(decoding: document.document.canonicalJSON, as: UTF8.self)
+        #expect(shown.contains(#""downstream":true"#), "\(shown)")
+        #expect(try !Self.entry(BadDocument.sampleEntry).spec.isDownstream)
+    }
+
+    @Test(arguments: ["false", "\"true\"", "yes", "[true]"])
+    func `downstream is true or not there`(value: String) {
+        let text = BadDocument.sampleEntry.replacing("hint: x", with: "downstream: \(value)")
+        let error = #expect(throws: DocumentProblems.self) { try Self.entry(text) }
+        let messages = error?.problems.map(\.description) ?? []
+        #expect(messages.count == 1, "\(messages)")
+        #expect(messages.allSatisfy { $0.contains(":13:15: spec.downstream") }, "\(messages)")
+    }
+
+    @Test func `a template names no single server`() {
+        let text = BadDocument.sampleEntry
+            .replacing("example.org/web", with: "example.org/{unix.user}")
+            .replacing(
+                "hint: x",
+                with: "downstream: true\n  variables: {unix.user: {agentAsserted: true}}"
+            )
+        let error = #expect(throws: DocumentProblems.self) { try Self.entry(text) }
+        let messages = error?.problems.map(\.description) ?? []
+        #expect(messages.count == 1, "\(messages)")
+        #expect(
+            messages.first?.contains(":13:15: spec.downstream: an entry with {unix.user}") == true,
+            "\(messages)"
+        )
+    }
+
     @Test(arguments: ["", "h", "1", "1H", "-1h", "+1h", "1.5h", "1 h", "1m1h", "1h1h", "1234567s"])
     func `a malformed lifetime is refused`(text: String) {
         #expect(throws: DocumentProblems.self) {

@@ -18,10 +18,10 @@ struct RoleSpecTests {
             "a wildcard",
             "verbs: [\"*\"]",
             "6:15: spec.rules[0].verbs[0]: the verb \"*\" is unknown; write one of apply, "
-                + "audit.read, authority.activate, authority.prepare, authority.revoke, "
-                + "authority.show, authority.taint, bundle.show, delete, explain, get, list, "
-                + "node.ban, node.evict, node.list, revoke, server.acceptClock, server.backup, "
-                + "server.recover, token.create"
+                + "audit.read, authority.activate, authority.downstream, authority.prepare, "
+                + "authority.revoke, authority.show, authority.taint, bundle.show, delete, "
+                + "explain, get, list, node.ban, node.evict, node.list, revoke, "
+                + "server.acceptClock, server.backup, server.recover, token.create"
         ),
         .rule(
             "verbs on documents without kinds",

@@ -366,6 +366,7 @@ extension ServerLogic {
         in transaction: ReadTransaction
     ) throws -> AuthorityRecord {
         guard let record = try transaction.authority(id: id) else {
+            if try transaction.downstreamAuthority(id: id) != nil { throw Self.onlyRevoked }
             throw APIError(
                 .notFound,
                 "authorityUnknown",

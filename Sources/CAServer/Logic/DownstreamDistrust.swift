@@ -218,7 +218,7 @@ extension ServerLogic {
 
     /// Ends what begins later than a clock that somebody has said is right: its server would let it
     /// sign then, and this one would not know it by then.
-    func endDownstreamAhead(
+    package func endDownstreamAhead(
         of now: Date,
         by actor: Actor,
         in transaction: Transaction

@@ -14,7 +14,7 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
 
     static let time = Date(timeIntervalSince1970: 1_767_323_045.678)
     static let all: [GoldenRecord] =
-        nodes + authorities + server + restoration + issuance + approvals + upstreams
+        nodes + authorities + server + restoration + issuance + approvals + upstreams + downstream
 
     init(_ event: AuditEvent, by actor: Actor, _ json: String) {
         record = AuditRecord(event: event, actor: actor, time: Self.time)

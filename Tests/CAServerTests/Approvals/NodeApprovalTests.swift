@@ -309,7 +309,7 @@ extension ApprovalHarness {
         }
     }
 
-    fileprivate func token(
+    func token(
         _ node: String,
         _ selectors: [String],
         as name: String,

@@ -101,6 +101,132 @@ struct ReplayedUpstreamTests {
         }
     }
 
+    private static func certified(
+        _ chain: [[UInt8]],
+        root: String,
+        entry: String
+    ) throws -> DownstreamCertification {
+        let read = try LeafCertificate(der: chain[0])
+        return DownstreamCertification(
+            authority: read.keyIdentifier.bytes,
+            certificate: chain[0],
+            above: AuthorityPreparation.Above(
+                chain: Array(chain.dropFirst()),
+                issuer: try LeafCertificate(der: chain[1]).keyIdentifier.bytes,
+                root: Hexadecimal.bytes(root) ?? []
+            ),
+            agent: try SPIFFEID("spiffe://example.org/signet/agent/ca-1"),
+            entry: IssuedSVID.Entry(id: entry, namespace: "default", revision: 1),
+            entryName: "ca-east",
+            spiffeID: try SPIFFEID(Downstream.id),
+            serverID: "east",
+            notBefore: AuditTime(read.notBefore),
+            notAfter: AuditTime(read.notAfter)
+        )
+    }
+
+    private static func revoked(
+        _ id: [UInt8],
+        entry: String,
+        _ cause: DownstreamRevocation.Cause
+    ) throws -> DownstreamRevocation {
+        DownstreamRevocation(
+            authority: id,
+            cause: cause,
+            entry: entry,
+            namespace: "default",
+            spiffeID: try SPIFFEID(Downstream.id),
+            reason: "stolen",
+            revision: 1
+        )
+    }
+
+    @Test func `authorities of servers below come forward, and those that were revoked stay so`()
+        async throws
+    {
+        try await withDownstream { nested in
+            let chain = try await nested.certify()
+            let id = try Downstream.keyID(chain)
+            let core = nested.server.core
+            let certified = try Self.certified(
+                chain,
+                root: nested.fixture.rootID,
+                entry: nested.entry
+            )
+            let stolen = try Self.revoked(certified.authority, entry: nested.entry, .named)
+            // As a backup of before has it.
+            try await core.write { transaction in
+                try transaction.deleteDownstream(id: id)
+                try Self.perform(
+                    [.downstreamAuthorityCertified(certified)],
+                    core.logic,
+                    in: transaction
+                )
+            }
+            let found = try await core.read { try $0.downstreamAuthority(id: id) }
+            #expect(found?.node == "ca-1" && found?.isRevoked == false)
+            #expect(found?.entry.reference == "default/ca-east")
+            try await core.write { transaction in
+                try Self.perform(
+                    [
+                        .downstreamAuthorityRevoked(stolen),
+                        // What was revoked is not believed again.
+                        .downstreamAuthorityCertified(certified),
+                    ],
+                    core.logic,
+                    in: transaction
+                )
+            }
+            #expect(try await nested.server.downstreamState(id) == "revoked")
+            #expect(try await core.read { try $0.isDownstreamHeld(entry: nested.entry) })
+        }
+    }
+
+    @Test func `one that a clock which was ahead let go is revoked again`() async throws {
+        try await withDownstream { nested in
+            let chain = try await nested.certify()
+            let id = try Downstream.keyID(chain)
+            let core = nested.server.core
+            let keyID = try LeafCertificate(der: chain[0]).keyIdentifier.bytes
+            let stolen = try Self.revoked(keyID, entry: nested.entry, .above)
+            try await core.write { transaction in
+                try Self.perform(
+                    [
+                        .downstreamAuthorityRevoked(stolen),
+                        .authorityForgotten(AuthorityStep(authority: keyID)),
+                        .downstreamAuthorityRevoked(stolen),
+                    ],
+                    core.logic,
+                    in: transaction
+                )
+            }
+            #expect(try await nested.server.downstreamState(id) == "revoked")
+            #expect(try await core.read { try !$0.isDownstreamHeld(entry: nested.entry) })
+        }
+    }
+
+    @Test func `one whose key is this server's own ends the restore`() async throws {
+        try await withDownstream { nested in
+            let core = nested.server.core
+            let own = try core.trust.issuer.authority
+            let certified = try Self.certified(
+                own.presentedChain,
+                root: nested.fixture.rootID,
+                entry: nested.entry
+            )
+            let refused = await refusal {
+                try await core.write { transaction in
+                    try Self.perform(
+                        [.downstreamAuthorityCertified(certified)],
+                        core.logic,
+                        in: transaction
+                    )
+                }
+            }
+            #expect(refused != nil)
+        }
+    }
+
     @Test func `a certificate of another key ends the restore`() async throws {
         let fixture = try UpstreamFixture(in: TestDirectory())
         let other = try UpstreamFixture(in: TestDirectory())

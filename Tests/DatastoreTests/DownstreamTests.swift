@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Datastore
+import Foundation
+import GRDB
+import SPIFFE
+import TestPKI
+import Testing
+
+/// Authorities of servers below (docs/decisions/0020-authorities-under-another.md, "Nested").
+@Suite(.timeLimit(.minutes(1))) struct DownstreamTests {
+    let directory: TemporaryStore
+    let store: ServerStore
+
+    init() throws {
+        directory = try TemporaryStore()
+        store = try directory.openEstablished()
+    }
+
+    private static func record(
+        _ id: String,
+        entry: String = "e1",
+        node: String = "ca-1",
+        at time: Date = noon,
+        revocation: DownstreamRecord.Revocation? = nil
+    ) throws -> DownstreamRecord {
+        DownstreamRecord(
+            id: id,
+            entry: DownstreamRecord.Entry(
+                id: entry,
+                namespace: "infra",
+                name: "ca",
+                revision: 3,
+                spiffeID: "spiffe://example.org/ca"
+            ),
+            node: node,
+            serverID: "east",
+            certificateDER: [0x30, 0x00],
+            ancestry: try AuthorityAncestry(
+                chain: [try TestAuthority.root("example.org").der],
+                rootID: "ab"
+            ),
+            certifiedAt: time,
+            notBefore: time - 60,
+            notAfter: time + 3_600,
+            revocation: revocation
+        )
+    }
+
+    @Test func `one comes back as it was written, by its key, entry and node`() throws {
+        let revoked = DownstreamRecord.Revocation(
+            at: noon + 5,
+            reason: "stolen",
+            actor: "uid:0@host"
+        )
+        let all = [
+            try Self.record("c"),
+            try Self.record("a", entry: "e2", at: noon + 1),
+            try Self.record("b", node: "ca-2", at: noon + 2, revocation: revoked),
+        ]
+        try store.writeNow { transaction in
+            for record in all.reversed() { try transaction.put(record) }
+        }
+        try store.readNow { transaction in
+            #expect(try transaction.downstreamAuthorities() == all)
+            #expect(try transaction.downstreamAuthority(id: "b") == all[2])
+            #expect(try transaction.downstreamAuthority(id: "d") == nil)
+            #expect(try transaction.downstreamAuthorities(ofEntry: "e1") == [all[0], all[2]])
+            #expect(try transaction.downstreamAuthorities(ofNode: "ca-1") == [all[0], all[1]])
+            #expect(try transaction.revokedDownstreamIDs() == ["b"])
+        }
+        #expect(try store.writeNow { try $0.deleteDownstream(id: "c") })
+        #expect(try store.writeNow { try !$0.deleteDownstream(id: "c") })
+    }
+
+    @Test func `those count that are not revoked and had not ended a minute ago`() throws {
+        let revoked = DownstreamRecord.Revocation(at: noon, reason: "", actor: "uid:0@host")
+        try store.writeNow { transaction in
+            try transaction.put(try Self.record("a"))
+            try transaction.put(try Self.record("b", revocation: revoked))
+        }
+        func count(_ time: Date) throws -> Int {
+            try store.readNow { try $0.validDownstreamCount(at: time) }
+        }
+        #expect(try count(noon) == 1)
+        #expect(try count(noon + 3_659) == 1)
+        #expect(try count(noon + 3_660) == 0)
+        let record = try Self.record("a")
+        #expect(record.isValid(at: noon + 3_659) && !record.isValid(at: noon + 3_660))
+        #expect(try !Self.record("b", revocation: revoked).isValid(at: noon))
+    }
+
+    @Test func `an entry is held until it is written again`() throws {
+        func put(_ number: UInt64) throws {
+            try store.writeNow { transaction in
+                try transaction.advanceRevision()
+                try transaction.put(.sample("e1", revision: number, node: ["role:ca"]))
+            }
+        }
+        func isHeld() throws -> Bool { try store.readNow { try $0.isDownstreamHeld(entry: "e1") } }
+        let number = try store.readNow { try $0.revision() }.number
+        try put(number + 1)
+        #expect(try !isHeld())
+        try store.writeNow { transaction in
+            try transaction.holdDownstream(entry: "e1")
+            // One that is gone is no error.
+            try transaction.holdDownstream(entry: "none")
+        }
+        #expect(try isHeld())
+        try put(number + 2)
+        #expect(try !isHeld())
+        #expect(try store.readNow { try !$0.isDownstreamHeld(entry: "none") })
+    }
+}
