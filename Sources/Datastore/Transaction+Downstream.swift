@@ -173,6 +173,8 @@ extension ReadTransaction {
     ///   - spki: DER of the SubjectPublicKeyInfo.
     ///   - sha256: Its SHA-256.
     ///   - spiffeID: The identity.
+    /// - Returns: Whether it is.
+    /// - Throws: `DatastoreError`.
     package func hasLeaf(
         with spki: [UInt8],
         sha256: [UInt8],

@@ -27,4 +27,16 @@ import Testing
             try RegistrationEntry(parsing: Self.message(federatingWith: most + 1))
         }
     }
+
+    @Test func `an entry of a server below comes back as such, and no template does`() throws {
+        var message = Self.message(federatingWith: 0)
+        #expect(try !RegistrationEntry(parsing: message).isDownstream)
+        message.downstream = true
+        let entry = try RegistrationEntry(parsing: message)
+        #expect(entry.isDownstream && entry.message.downstream)
+        message.spiffeID = "spiffe://example.org/{unix.user}"
+        message.variableBounds = ["unix.user": .with { $0.agentAsserted = true }]
+        let refused = #expect(throws: WireError.self) { try RegistrationEntry(parsing: message) }
+        #expect(refused?.description.contains("entry.downstream") == true)
+    }
 }

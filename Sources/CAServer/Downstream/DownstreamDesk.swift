@@ -59,7 +59,7 @@ package final class DownstreamDesk: Sendable {
         return try result.get()
     }
 
-    /// The next order; nil if the task was cancelled. `finish` has to follow.
+    /// The next order, which `finish` has to follow; nil if the task was cancelled.
     func next() async -> Order? {
         while !Task.isCancelled {
             let order = state.withLock { state in

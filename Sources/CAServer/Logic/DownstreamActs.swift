@@ -389,10 +389,11 @@ extension ServerLogic {
         expectation.distrusted.remove(id)
         let subject = basis.known.flatMap { UpstreamChain.subject(of: $0.certificateDER) }
         if let subject { expectation.subjectsTaken.remove(subject) }
-        let least = Duration.seconds(DownstreamLimits.lifetimeSecondsMin)
-        let most = Duration.seconds(basis.lifetimeSeconds) + UpstreamChain.lifetimeSlack
-        // It was certified a moment ago.
-        expectation.lifetime = (least - UpstreamChain.lifetimeSlack)...most
+        let (wished, slack) = (
+            Duration.seconds(basis.lifetimeSeconds), UpstreamChain.lifetimeSlack
+        )
+        // What is above may end before. Of less than half the key would be certified again and again.
+        expectation.lifetime = (wished / 2 - slack)...(wished + slack)
         return expectation
     }
 
