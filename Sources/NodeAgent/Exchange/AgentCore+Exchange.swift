@@ -43,7 +43,7 @@ extension AgentCore {
         if let refusal = places.enter(uid: uid, now: clock.bootTime) {
             // Those under way wait for a server then, and waiting for their answers would not help.
             guard refusal != .underWay || ask({ $0.isOnline }) else {
-                throw EndpointRefusal(exchange: ExchangeCall.serverAway)
+                throw EndpointRefusal(exchange: ServerCall.serverAway)
             }
             throw EndpointRefusal(refusal)
         }
@@ -198,7 +198,7 @@ extension AgentCore {
         _ grant: TokenGrant,
         _ form: ExchangeForm
     ) async throws(EndpointRefusal) -> String {
-        let answer = ExchangeAnswer()
+        let answer = ServerAnswer<String>()
         send(grant, form, answer)
         switch await answer.value() {
         case .success(let token): return token
@@ -207,13 +207,13 @@ extension AgentCore {
     }
 
     /// Hands a call to the connection and keeps nothing of it.
-    private func send(_ grant: TokenGrant, _ form: ExchangeForm, _ answer: ExchangeAnswer) {
+    private func send(_ grant: TokenGrant, _ form: ExchangeForm, _ answer: ServerAnswer<String>) {
         let call = ExchangeCall(
             grant,
             subjectToken: form.subjectToken,
             audience: form.audience
         ) { answer.finish($0) }
-        if !callServer(.exchange(call)) { call.finish(.failure(ExchangeCall.serverAway)) }
+        if !callServer(.exchange(call)) { call.finish(.failure(ServerCall.serverAway)) }
     }
 
     /// Verifies that what the server sent says what was asked for.

@@ -91,7 +91,7 @@ extension EndpointRefusal {
         switch error.reason {
         case "noEntries", "nodeUnknown": .notReady
         case ExchangeCall.emptyAnswer.reason: .badAnswer
-        case ExchangeCall.serverAway.reason, "transport": .serverAway
+        case ServerCall.serverAway.reason, "transport": .serverAway
         default: .serverRefused
         }
     }

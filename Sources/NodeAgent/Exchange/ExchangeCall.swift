@@ -32,65 +32,18 @@ package final class ExchangeCall: Sendable {
         self.answer = Mutex(answer)
     }
 
-    deinit { finish(.failure(Self.serverAway)) }
+    deinit { finish(.failure(ServerCall.serverAway)) }
 
     /// The first answer counts: the token as it was signed, or why there is none.
     package func finish(_ result: Result<String, APIError>) {
         answer.withLock { $0.take() }?(result)
     }
 
-    static let serverAway = APIError(
-        .unavailable,
-        "serverAway",
-        "the agent has no connection to its server; try again"
-    )
-
     static let emptyAnswer = APIError(
         .unavailable,
         "emptyAnswer",
         "the server sent neither token nor refusal"
     )
-}
-
-/// What somebody waits for.
-///
-/// It is apart from the call, so that a connection that drops the call answers whoever waits.
-final class ExchangeAnswer: Sendable {
-    private enum State {
-        case answered(Result<String, APIError>)
-        case open(CheckedContinuation<Result<String, APIError>, Never>?)
-    }
-
-    private let state = Mutex(State.open(nil))
-
-    /// The answer, as soon as there is one; it is asked for once.
-    ///
-    /// - Returns: That there is no server once the task is cancelled.
-    func value() async -> Result<String, APIError> {
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let known = state.withLock { state -> Result<String, APIError>? in
-                    if case .answered(let value) = state { return value }
-                    state = .open(continuation)
-                    return nil
-                }
-                if let known { continuation.resume(returning: known) }
-            }
-        } onCancel: {
-            finish(.failure(ExchangeCall.serverAway))
-        }
-    }
-
-    /// The first answer counts.
-    func finish(_ value: Result<String, APIError>) {
-        let waiter = state.withLock {
-            state -> CheckedContinuation<Result<String, APIError>, Never>? in
-            guard case .open(let waiter) = state else { return nil }
-            state = .answered(value)
-            return waiter
-        }
-        waiter?.resume(returning: value)
-    }
 }
 
 /// Has tokens exchanged.
