@@ -25,8 +25,7 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
     static let listsPerUserMax = 4
 
     let core: AgentCore
-    let attestor: UnixWorkloadAttestor
-    let places: WorkloadPlaces
+    let callers: WorkloadCallers
     /// Long revocation lists, and other trust domains' bundles, go with every message.
     let large = LargeMessages(atOnceMax: listsAtOnceMax, perSourceMax: listsPerUserMax)
     /// Keys for tokens have turns of their own: who reads none of them holds up no SVIDs.
@@ -160,21 +159,11 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
         _ context: ServerContext,
         _ body: (LocalPeer, WorkloadAttestation) async throws -> Result
     ) async throws -> Result {
-        let start = core.clock.bootTime
-        guard case .local(let peer) = try context.peer else {
-            throw RPCError(code: .permissionDenied, message: "only processes of this machine")
+        try await callers.with(context) {
+            count(method, $0, $1)
+        } body: { peer, attestation in
+            try await body(peer, attestation)
         }
-        guard places.enter(uid: peer.uid) else {
-            count(method, "refused", peer)
-            throw RPCError(
-                code: .resourceExhausted,
-                message: "too many requests of this user are open; close some of them"
-            )
-        }
-        defer { places.leave(uid: peer.uid) }
-        let attestation = try await attest(peer, method)
-        core.metrics.observe(.attestationDuration, core.clock.bootTime - start)
-        return try await body(peer, attestation)
     }
 
     /// Writes what a view says, or nothing if that was written already.
@@ -283,25 +272,6 @@ struct WorkloadAPIService: SpiffeWorkloadAPI.SimpleServiceProtocol {
                 code: .permissionDenied,
                 message: "the certificate was withdrawn: do not use it any more; its "
                     + "replacement is being signed, connect again"
-            )
-        }
-    }
-
-    private func attest(
-        _ peer: LocalPeer,
-        _ method: String
-    ) async throws(RPCError) -> WorkloadAttestation {
-        do throws(WorkloadAttestationError) {
-            return try await attestor.attest(peer.attested)
-        } catch {
-            count(method, error.isTemporary ? "unavailable" : "denied", peer)
-            core.logger.notice(
-                "a caller was not attested",
-                metadata: ["peer": "\(peer)", "reason": "\(error)"]
-            )
-            throw RPCError(
-                code: error.isTemporary ? .unavailable : .permissionDenied,
-                message: error.description
             )
         }
     }

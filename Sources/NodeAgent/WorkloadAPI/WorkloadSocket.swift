@@ -54,10 +54,11 @@ package struct WorkloadSocket: Sendable {
             onEvent: { metrics.observe($0, listener: "workload") }
         )
         let queries = ServerQueries(core: core, attestor: attestor)
+        let callers = WorkloadCallers(core: core, attestor: attestor, places: places)
         let server = GRPCServer(
             transport: transport,
             services: [
-                WorkloadAPIService(core: core, attestor: attestor, places: places),
+                WorkloadAPIService(core: core, callers: callers),
                 AgentLocalService(queries: queries, uid: ProcessReading.ownUID),
             ],
             interceptors: [
