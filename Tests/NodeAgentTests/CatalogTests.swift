@@ -192,6 +192,13 @@ struct CatalogTests {
         try await eventually("the segment of the earlier run is stored") {
             metrics.exposition().contains("signet_agent_decision_uploads_total{result=\"stored\"}")
         }
+        // It is no server below.
+        _ = try? await withGRPCClient(
+            transport: PeerClientTransport.unixSocket(path: joined.socket)
+        ) { client in
+            try await Signet_Upstream_V1alpha1_Upstream.Client(wrapping: client)
+                .certify(.init(), metadata: ServingAgent.header)
+        }
         let tokens = joined.socket.replacing("workload.sock", with: "token.sock")
         #expect(
             try await UnixClient.answer(to: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", at: tokens)

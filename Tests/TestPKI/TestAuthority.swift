@@ -102,6 +102,24 @@ package struct TestAuthority: Sendable {
         )
     }
 
+    /// What certifies a key of somebody else as an authority's: DER of its certificate and of those
+    /// above it, without the root.
+    ///
+    /// - Parameters:
+    ///   - key: The key.
+    ///   - change: What is different about the certificate.
+    /// - Returns: The chain.
+    /// - Throws: If the profile cannot be encoded.
+    package func certified(
+        _ key: P256.Signing.PublicKey,
+        _ change: (inout TestProfile) -> Void = { _ in }
+    ) throws -> [[UInt8]] {
+        try intermediate { profile in
+            profile.publicKey = Certificate.PublicKey(key)
+            change(&profile)
+        }.intermediates
+    }
+
     /// A leaf with the given URI, which need not be a SPIFFE ID, and one defect if named.
     package func leaf(_ uri: String, _ defect: TestDefect? = nil) throws -> TestLeaf {
         try leaf(uri) { profile in defect?.spoil(&profile, now: now) }

@@ -40,6 +40,16 @@ package struct TestProfile: Sendable {
     /// nil takes what fits the signing key.
     package var signatureAlgorithm: Certificate.SignatureAlgorithm?
 
+    /// Lets an authority certify leaves alone, as a server's own self-signed one does.
+    package mutating func certifyLeavesAlone() {
+        basicConstraints = .isCertificateAuthority(maxPathLength: 0)
+    }
+
+    /// Makes an authority's certificate one that signs nothing.
+    package mutating func certifyNothing() {
+        basicConstraints = .notCertificateAuthority
+    }
+
     /// The profile of an authority's certificate.
     static func authority(_ uri: String, name: String, now: Date) throws -> Self {
         let serial = randomSerial()

@@ -24,6 +24,14 @@ package struct RequiredMetadata: Hashable, Sendable {
         key: "workload.spiffe.io",
         value: "true"
     )
+
+    /// The same for what certifies the authorities of servers below, beside it on the same socket
+    /// (docs/decisions/0020-authorities-under-another.md, "Nested").
+    package static let upstream = Self(
+        service: "signet.upstream.v1alpha1.Upstream",
+        key: workloadAPI.key,
+        value: workloadAPI.value
+    )
 }
 
 /// Tells each request's handler its peer, and refuses peers that may no longer speak.

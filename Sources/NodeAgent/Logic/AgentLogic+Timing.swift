@@ -64,7 +64,7 @@ extension AgentLogic {
         now: ClockReading,
         using generator: inout some RandomNumberGenerator
     ) -> [Action] {
-        var actions = wakeProxies()
+        var actions = wakeProxies() + wakeDownstream()
         judgeOwnAuthority(now: now, using: &generator)
         if let renewal = own.started(now: now, isOnline: isOnline) {
             actions.append(.renewOwnSVID(renewal))

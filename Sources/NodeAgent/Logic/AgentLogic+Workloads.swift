@@ -36,7 +36,7 @@ extension AgentLogic {
         return actions + finish(now: now, using: &generator)
     }
 
-    /// The stream of a workload or a proxy ended.
+    /// The stream of a workload, a proxy or a server below ended.
     package mutating func unsubscribed(
         _ subscriber: SubscriberID,
         now: ClockReading,
@@ -45,6 +45,7 @@ extension AgentLogic {
         subscribers[subscriber] = nil
         interests[subscriber] = nil
         proxies[subscriber] = nil
+        downstream[subscriber] = nil
         patience.set(subscriber, to: nil)
         exhausted.remove(subscriber)
         let actions = perform(

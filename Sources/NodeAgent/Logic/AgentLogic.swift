@@ -75,6 +75,8 @@ package struct AgentLogic: Sendable {
     var interests: [SubscriberID: WorkloadInterest] = [:]
     /// Proxy processes with an open stream.
     var proxies: [SubscriberID: ProxySubscriber] = [:]
+    /// Open streams of servers below.
+    var downstream: [SubscriberID: DownstreamWatcher] = [:]
     /// The revision that proxies were told of last.
     var toldRevision: Revision?
     /// The newest lists of observed endpoints; of ports that are missing nothing is known.

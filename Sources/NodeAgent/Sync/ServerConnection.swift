@@ -25,6 +25,7 @@ package enum SyncOutgoing: Sendable {
 
 /// What is asked beside the sync stream, on the same connection.
 package enum ServerCall: Sendable {
+    case certify(CertifyCall)
     case exchange(ExchangeCall)
     case query(Signet_Node_V1alpha1_Query)
     case renew
@@ -194,6 +195,8 @@ struct ServerConnection {
         await withDiscardingTaskGroup { group in
             for await call in calls {
                 switch call {
+                case .certify(let call):
+                    group.addTask { await AuthorityCertifying(core: core).certify(call, on: node) }
                 case .exchange(let call):
                     group.addTask { await TokenExchanging(core: core).exchange(call, on: node) }
                 case .renew: group.addTask { await OwnSVIDCalls(core: core).renew(on: node) }

@@ -7,8 +7,8 @@ internal import GRPCCore
 internal import GRPCPeer
 internal import Telemetry
 
-/// The agent's Unix socket: the Workload API for every process of the machine, and the agent's own
-/// questions for root and its own user.
+/// The agent's Unix socket: the Workload API for every process of the machine, what certifies the
+/// authorities of servers below, and the agent's own questions for root and its own user.
 package struct WorkloadSocket: Sendable {
     private let core: AgentCore
     private let attestor: UnixWorkloadAttestor
@@ -59,10 +59,11 @@ package struct WorkloadSocket: Sendable {
             transport: transport,
             services: [
                 WorkloadAPIService(core: core, callers: callers),
+                DownstreamService(core: core, callers: callers),
                 AgentLocalService(queries: queries, uid: ProcessReading.ownUID),
             ],
             interceptors: [
-                transport.interceptor(requiring: [.workloadAPI]),
+                transport.interceptor(requiring: [.workloadAPI, .upstream]),
                 RPCObserver(now: { clock.bootTime }) { method, code, took in
                     metrics.increment(.rpcs, method, code)
                     metrics.observe(.rpcDuration, took, method)

@@ -80,6 +80,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case cachedSVIDs = "signet_agent_cached_svids"
     case cachedTokens = "signet_agent_cached_tokens"
     case clockSkew = "signet_agent_clock_skew_seconds"
+    case downstreamCalls = "signet_agent_downstream_calls_total"
     case fetchDuration = "signet_agent_fetch_duration_seconds"
     case agentProxies = "signet_agent_proxies_attached"
     case decisionRecords = "signet_agent_decision_records_total"

@@ -7,7 +7,8 @@ extension Metric {
             .commitTransactions, .connectionsOpened, .connectionsRefused, .decisionBytes,
             .decisionLosses, .decisionRecords, .decisionRecordsLost, .decisionSegments,
             .decisionStored, .decisionUploads, .documentApplies,
-            .endpointsRefused, .federationClosings, .federationFetches, .federationResponses,
+            .downstreamCalls, .endpointsRefused, .federationClosings, .federationFetches,
+            .federationResponses,
             .issuanceRefusals, .keyServiceCalls, .metricSeriesDropped,
             .proxyDecisions, .proxyRecordsDropped,
             .proxyRefusals, .proxyStates, .publicClosings, .publicResponses, .revocationListsSigned,
@@ -76,7 +77,7 @@ extension Metric {
         case .federationConfirmedTime: ["trust_domain"]
         case .federationResponses: ["status"]
         case .keyServiceCallDuration: ["call"]
-        case .keyServiceCalls: ["call", "result"]
+        case .downstreamCalls, .keyServiceCalls: ["call", "result"]
         case .metricSeriesDropped: ["metric"]
         case .publicResponses: ["document", "status"]
         case .proxyDecisions, .proxyShadowDifferences: ["verdict", "policy"]
@@ -158,6 +159,7 @@ extension Metric {
         case .connectionsOpened: "Connections established, by listener."
         case .connectionsRefused: "Connections closed before any request, by reason."
         case .documentApplies: "Applies and deletions of documents, by result."
+        case .downstreamCalls: "Calls of servers below, by call and result."
         case .entries: "Registration entries in the datastore."
         case .fetchDuration: "Time from a workload's request to its first certificates."
         case .issuanceDuration: "Time to sign one batch of requests, waiting included."
