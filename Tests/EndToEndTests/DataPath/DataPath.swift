@@ -45,6 +45,7 @@ final class DataPath: Sendable {
     ///   - hasStream: Whether there is a TCP service too, at `streamSocket`.
     ///   - peer: The backend, of the tests' peers; nil: the demo's.
     ///   - serverLines: Added to the server's configuration.
+    ///   - prepare: Done before the server is started, which may change what it is started with.
     /// - Throws: `ProgramFailure` when the first request is not answered in time.
     init(
         ttl: String = "10m",
@@ -53,7 +54,8 @@ final class DataPath: Sendable {
         flags: [String] = [],
         hasStream: Bool = false,
         peer: String? = nil,
-        serverLines: [String] = []
+        serverLines: [String] = [],
+        prepare: (Machine) async throws -> Void = { _ in }
     ) async throws {
         (self.isObserved, self.flags) = (isObserved, flags)
         machine = try Machine { $0.serverLines = serverLines }
@@ -67,6 +69,7 @@ final class DataPath: Sendable {
         stream = try hasStream ? Self.start(serve, machine) : nil
         try await web.waitFor("listening")
         try await stream?.waitFor("listening")
+        try await prepare(machine)
         try await machine.startServer()
         try await machine.startAgent()
         try await machine.apply(documents(ttl: ttl) + policy)
