@@ -26,11 +26,15 @@ package final class UpstreamBridge: Sendable {
         case fallsSilent
         /// Calls wait until the caller gives up.
         case holds
+        /// The chain lacks what is between the key and its root.
+        case leavesOutAuthority
         case refuses(RPCError.Code)
     }
 
     struct State {
         var fault = Fault.none
+        /// What signs; its root is above it.
+        var authority: TestAuthority
         var roots: [[UInt8]]
         var revoked: Set<[UInt8]> = []
         var watchers: [AsyncStream<Void>.Continuation] = []
@@ -39,8 +43,8 @@ package final class UpstreamBridge: Sendable {
         var certified = 0
     }
 
-    /// What signs; its root is above it.
-    package let authority: TestAuthority
+    /// Above what signs at first.
+    package let root: TestAuthority
     let now: Date
     let state: Mutex<State>
 
@@ -49,10 +53,17 @@ package final class UpstreamBridge: Sendable {
     ///   - now: The wall clock, by which certificates are dated.
     /// - Throws: If the name is no trust domain.
     package init(_ trustDomain: String, now: Date) throws {
-        let root = try TestAuthority.root(trustDomain, now: now)
-        authority = try root.intermediate()
+        root = try TestAuthority.root(trustDomain, now: now)
         self.now = now
-        state = Mutex(State(roots: [root.der]))
+        state = Mutex(State(authority: try root.intermediate(), roots: [root.der]))
+    }
+
+    /// What signs.
+    package var authority: TestAuthority { state.withLock { $0.authority } }
+
+    /// Signs with another authority from the next call on; its root is told apart.
+    package func sign(with authority: TestAuthority) {
+        state.withLock { $0.authority = authority }
     }
 
     /// Fails so from the next call on.
@@ -72,6 +83,25 @@ package final class UpstreamBridge: Sendable {
         let watchers = state.withLock { state in
             if let roots { state.roots = roots }
             if let keyID { state.revoked.insert(keyID) }
+            return state.watchers
+        }
+        for watcher in watchers { watcher.yield() }
+    }
+
+    /// Ends the streams that there are, as a process does that ends.
+    package func hangUp() {
+        let watchers = state.withLock { state in
+            defer { state.watchers = [] }
+            return state.watchers
+        }
+        for watcher in watchers { watcher.finish() }
+    }
+
+    /// Tells what is revoked now, and nothing else that was, and the roots if there are others.
+    package func tell(_ roots: [[UInt8]]? = nil, revoked keyIDs: Set<[UInt8]>) {
+        let watchers = state.withLock { state in
+            if let roots { state.roots = roots }
+            state.revoked = keyIDs
             return state.watchers
         }
         for watcher in watchers { watcher.yield() }
@@ -100,6 +130,7 @@ package final class UpstreamBridge: Sendable {
     ///
     /// - Returns: DER of the certificate and of the authority.
     func certify(_ csr: [UInt8], lifetimeSeconds: Int64) throws -> [[UInt8]] {
+        let (authority, fault) = state.withLock { ($0.authority, $0.fault) }
         let request = try CertificateSigningRequest(derEncoded: csr)
         guard request.publicKey.isValidSignature(request.signature, for: request) else {
             throw RPCError(code: .invalidArgument, message: "the request is not signed by its key")
@@ -127,7 +158,7 @@ package final class UpstreamBridge: Sendable {
         var der = DER.Serializer()
         try der.serialize(certificate)
         state.withLock { $0.certified += 1 }
-        return [der.serializedBytes, authority.der]
+        return [der.serializedBytes] + (fault == .leavesOutAuthority ? [] : [authority.der])
     }
 }
 
@@ -190,7 +221,8 @@ struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServicePro
             throw CancellationError()
         case .refuses(let code):
             throw RPCError(code: code, message: "told\u{1B}[2J\u{9B} to\n\u{2028}\u{202E}refuse")
-        case .answersTooMuch, .endsStream, .fallsSilent, .none: return fault
+        case .answersTooMuch, .endsStream, .fallsSilent, .leavesOutAuthority, .none:
+            return fault
         }
     }
 }

@@ -66,6 +66,10 @@ package enum AuditEvent: Hashable, Sendable {
     case svidsIssued(SVIDIssuance)
     case tokenCreated(TokenCreation)
     case unauthenticatedSummary(UnauthenticatedSummary)
+    /// Keys that the upstream named as revoked are refused no more.
+    case upstreamKeysForgotten(UpstreamKeys)
+    /// Keys that nothing here has are refused, as the upstream says, and others are to be.
+    case upstreamKeysRevoked(UpstreamKeys)
     /// What is above authorities is trusted no more, nor are these.
     case upstreamRevoked(UpstreamDistrustAct)
     /// What authorities below it signed is being replaced.
@@ -115,6 +119,8 @@ package enum AuditEvent: Hashable, Sendable {
         case svidsIssued
         case tokenCreated
         case unauthenticatedSummary
+        case upstreamKeysForgotten
+        case upstreamKeysRevoked
         case upstreamRevoked
         case upstreamTainted
     }
@@ -163,6 +169,8 @@ package enum AuditEvent: Hashable, Sendable {
         case .svidsIssued: .svidsIssued
         case .tokenCreated: .tokenCreated
         case .unauthenticatedSummary: .unauthenticatedSummary
+        case .upstreamKeysForgotten: .upstreamKeysForgotten
+        case .upstreamKeysRevoked: .upstreamKeysRevoked
         case .upstreamRevoked: .upstreamRevoked
         case .upstreamTainted: .upstreamTainted
         }
@@ -210,6 +218,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .svidsIssued(let payload): payload
         case .tokenCreated(let payload): payload
         case .unauthenticatedSummary(let payload): payload
+        case .upstreamKeysForgotten(let payload), .upstreamKeysRevoked(let payload): payload
         case .upstreamRevoked(let payload), .upstreamTainted(let payload): payload
         }
     }
@@ -260,6 +269,8 @@ package enum AuditEvent: Hashable, Sendable {
             case .svidsIssued: .svidsIssued(try .init(&fields))
             case .tokenCreated: .tokenCreated(try .init(&fields))
             case .unauthenticatedSummary: .unauthenticatedSummary(try .init(&fields))
+            case .upstreamKeysForgotten: .upstreamKeysForgotten(try .init(&fields))
+            case .upstreamKeysRevoked: .upstreamKeysRevoked(try .init(&fields))
             case .upstreamRevoked: .upstreamRevoked(try .init(&fields))
             case .upstreamTainted: .upstreamTainted(try .init(&fields))
             }

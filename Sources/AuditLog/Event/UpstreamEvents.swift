@@ -118,3 +118,36 @@ package struct UpstreamDistrustAct: Hashable, Sendable, AuditPayload {
 
     func index(into subjects: inout AuditSubjects) {}
 }
+
+/// Keys that the upstream has named as revoked, without a certificate.
+package struct UpstreamKeys: Hashable, Sendable, AuditPayload {
+    /// Most keys of one leaf, with room for the rest of it.
+    package static let perLeafMax = 256
+
+    /// The computed IDs of keys that nothing here has: they are refused, or are so no more.
+    package let keys: [[UInt8]]
+    /// The IDs of what signs, or is above what signs: it is to be revoked once another one does.
+    package let waiting: [[UInt8]]
+    /// The number of the revision that tells agents.
+    package let revision: UInt64
+
+    package init(keys: [[UInt8]], waiting: [[UInt8]] = [], revision: UInt64) {
+        (self.keys, self.waiting, self.revision) = (keys, waiting, revision)
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("keys", keys.map(Hexadecimal.text))
+        fields.set("revision", revision)
+        if !waiting.isEmpty { fields.set("waiting", waiting.map(Hexadecimal.text)) }
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            keys: try fields.texts("keys", Hexadecimal.bytes),
+            waiting: fields.has("waiting") ? try fields.texts("waiting", Hexadecimal.bytes) : [],
+            revision: try fields.number("revision")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {}
+}

@@ -109,8 +109,8 @@ package struct LogReplay: Sendable {
         let time = record.time.date
         switch record.event {
         case .authorityPrepared, .authorityActivated, .authorityRetired, .authorityTainted,
-            .authorityRevoked, .authorityRemoved, .authorityForgotten, .upstreamTainted,
-            .upstreamRevoked:
+            .authorityRevoked, .authorityRemoved, .authorityForgotten, .upstreamKeysForgotten,
+            .upstreamKeysRevoked, .upstreamRevoked, .upstreamTainted:
             return try authoritySteps(of: record, at: index)
         case .nodeAttested, .nodeAttestationRepeated, .nodeReadmitted, .nodeRenewed, .nodeBanned,
             .nodeUnbanned, .nodeEvicted, .nodeCertificatesRevoked:
@@ -180,6 +180,9 @@ package struct LogReplay: Sendable {
             return [.authorityRevoked(event.authority, why(event.reason, record))]
         case .authorityRemoved(let event): return [.authorityRemoved(event.authority)]
         case .authorityForgotten(let event): return [.authorityForgotten(event.authority)]
+        case .upstreamKeysForgotten(let event): return [.upstreamKeysForgotten(event.keys)]
+        case .upstreamKeysRevoked(let event):
+            return [.upstreamKeysNamed(event.keys, waiting: event.waiting, at: time)]
         case .upstreamTainted(let event):
             return [distrust(event, isRevoked: false, why(event.reason, record))]
         case .upstreamRevoked(let event):

@@ -25,6 +25,11 @@ package enum ReplayStep: Hashable, Sendable {
     /// A root or an upstream authority, by the ID of its key, is trusted no more; what this made of
     /// the authorities below has records of its own.
     case upstreamDistrusted([UInt8], ReplayedUpstreamDistrust)
+    /// The upstream named keys as revoked that nothing here had, and others that were to be revoked
+    /// once another authority signed.
+    case upstreamKeysNamed([[UInt8]], waiting: [[UInt8]], at: Date)
+    /// They are refused no more.
+    case upstreamKeysForgotten([[UInt8]])
 
     /// An authority of a server below was certified, for the first time or once more.
     case downstreamCertified(ReplayedDownstream)

@@ -84,19 +84,28 @@ extension ServerConfiguration {
     }
 
     private var serviceProblems: [(key: ServerConfigurationKey, remedy: String)] {
-        let unused = "keyStorage is \(keyStorage.rawValue): write keyStorage: service to use it"
-        switch (keyStorage == .service, serviceSocket) {
+        let isUsed = keyStorage == .service || upstream == .service
+        let unused = "write keyStorage: service to use it, or upstream: service"
+        var problems: [(key: ServerConfigurationKey, remedy: String)] = []
+        switch (isUsed, serviceSocket) {
         case (true, nil):
-            return [(.serviceSocket, "is missing: write the path of the key service's socket")]
+            let what = keyStorage == .service ? "key service's" : "upstream's"
+            problems.append((.serviceSocket, "is missing: write the path of the \(what) socket"))
         case (true, let path?):
-            let isPath = path.hasPrefix("/") && path.utf8.count <= Self.serviceSocketBytesMax
-            guard !isPath else { return [] }
-            let most = Self.serviceSocketBytesMax
-            return [(.serviceSocket, "write an absolute path of at most \(most) bytes")]
-        case (false, let path):
-            return (path == nil ? [] : [(.serviceSocket, unused)])
-                + (serviceUIDs.isEmpty ? [] : [(.serviceUIDs, unused)])
+            if let remedy = Self.socketRemedy(path) { problems.append((.serviceSocket, remedy)) }
+        case (false, _?): problems.append((.serviceSocket, unused))
+        case (false, nil): break
         }
+        if !isUsed, upstream != .agent, !serviceUIDs.isEmpty {
+            problems.append((.serviceUIDs, "\(unused) or agent"))
+        }
+        return problems
+    }
+
+    /// What to write instead of a path that no Unix socket can have; nil if one can.
+    static func socketRemedy(_ path: String) -> String? {
+        let isPath = path.hasPrefix("/") && path.utf8.count <= serviceSocketBytesMax
+        return isPath ? nil : "write an absolute path of at most \(serviceSocketBytesMax) bytes"
     }
 
     /// What health says besides, of the process that holds the keys.

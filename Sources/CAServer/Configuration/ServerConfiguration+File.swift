@@ -53,6 +53,7 @@ package enum ServerConfigurationKey: String, CaseIterable, Sendable {
     case upstream
     case upstreamCertificate
     case upstreamRoots
+    case upstreamSocket
     case workloadSVIDTTL
     case workloadSVIDTTLMax
 }
@@ -140,6 +141,7 @@ extension ServerConfiguration {
         reader.set(.upstream, &result.upstream, Self.upstream)
         reader.set(.upstreamCertificate, &result.upstreamCertificate, Self.upstreamFile)
         reader.set(.upstreamRoots, &result.upstreamRoots, Self.upstreamFile)
+        reader.set(.upstreamSocket, &result.upstreamSocket, Self.upstreamFile)
         reader.set(.signingPerSecond, &result.signingPerSecond, ConfigurationValue.rate)
         reader.set(.signingBurst, &result.signingBurst, ConfigurationValue.rate)
         reader.set(.attestationsPerSecond, &result.attestationsPerSecond, ConfigurationValue.rate)

@@ -63,6 +63,8 @@ package struct ServerConfiguration: Sendable {
     /// PEM files of an upstream authority on disk: its certificate, and its roots.
     package var upstreamCertificate: String?
     package var upstreamRoots: String?
+    /// The workload socket of this machine's agent, through which another server certifies.
+    package var upstreamSocket: String?
     /// Where authorities' keys are kept.
     package var keyStorage = KeyStorage.encrypted
     /// Where the passphrase of backups is; nil: there are none.
@@ -73,9 +75,10 @@ package struct ServerConfiguration: Sendable {
     package var pkcs11Module: String?
     package var pkcs11Token: String?
     package var pkcs11PIN: SecretSource?
-    /// The socket of the key service.
+    /// The socket of the process that keeps keys, or certifies authorities, or both.
     package var serviceSocket: String?
-    /// Whose process may be there, besides root's and the server's own user's.
+    /// Whose process may be there, and at `upstreamSocket`, besides root's and the server's own
+    /// user's.
     package var serviceUIDs: [UInt32] = []
     /// How dear a guess at the passphrase is made, for tests.
     package var keyFileCost = SealedKey.Cost.standard

@@ -2,8 +2,10 @@
 
 internal import Clocks
 internal import Configuration
+internal import Datastore
 internal import DurableFiles
 internal import FoundationEssentials
+internal import GRPCPeer
 internal import Issuance
 internal import SPIFFE
 
@@ -18,11 +20,11 @@ extension ServerConfiguration {
     ///
     /// - Throws: What to write.
     static func upstream(_ text: String) throws(ConfigurationValue.Refusal) -> UpstreamKind? {
-        switch text {
-        case "none": return nil
-        case UpstreamKind.disk.rawValue: return .disk
-        default: throw .init("write none or disk")
+        if text == "none" { return nil }
+        guard let kind = UpstreamKind(rawValue: text) else {
+            throw .init("write none, disk, service or agent")
         }
+        return kind
     }
 
     /// Reads a file's path.
@@ -52,6 +54,17 @@ extension ServerConfiguration {
                 problems.append((key, "there is no upstream: disk that would use it"))
             default: break
             }
+        }
+        switch (upstream == .agent, upstreamSocket) {
+        case (true, nil):
+            problems.append(
+                (.upstreamSocket, "is missing: write the path of the agent's workload socket")
+            )
+        case (true, let path?):
+            if let remedy = Self.socketRemedy(path) { problems.append((.upstreamSocket, remedy)) }
+        case (false, _?):
+            problems.append((.upstreamSocket, "there is no upstream: agent that would use it"))
+        case (false, nil): break
         }
         if upstream != nil, lifetimes.authority > Self.upstreamAuthorityMax {
             problems.append(
@@ -97,8 +110,36 @@ extension ServerConfiguration {
                 keys: keys,
                 clock: clock
             )
-        // The configuration cannot name these yet.
-        case .agent, .service, nil: nil
+        case .agent: process(.agent, at: upstreamSocket, clock)
+        case .service: process(.service, at: serviceSocket, clock)
+        case nil: nil
+        }
+    }
+
+    private func process(
+        _ kind: UpstreamKind,
+        at socket: String?,
+        _ clock: any NodeClock
+    ) -> ServiceUpstream {
+        ServiceUpstream(
+            kind,
+            socket: socket ?? "",
+            owners: SocketOwners(besides: Set(serviceUIDs)),
+            clock: clock
+        )
+    }
+
+    /// What is above before an upstream has said it.
+    ///
+    /// - Parameters:
+    ///   - roots: As `readUpstreamRoots` read them.
+    ///   - stored: The roots that the bundle holds, from before the start.
+    /// - Returns: What is configured; of a process its last word that was good; nil before the first.
+    func firstTrust(_ roots: [[UInt8]], stored: [UpstreamRecord]) -> UpstreamTrust? {
+        switch upstream {
+        case .disk, nil: UpstreamTrust(roots: roots)
+        case .agent, .service:
+            stored.isEmpty ? nil : UpstreamTrust(roots: stored.map(\.certificateDER))
         }
     }
 

@@ -43,9 +43,13 @@ extension ServerLogic {
     ) throws {
         for id in ancestry.keyIDs {
             guard try transaction.upstream(id: id)?.distrust == nil,
+                try transaction.upstreamRevocation(id: id) == nil,
                 try transaction.authority(id: id) == nil,
                 try transaction.downstreamAuthority(id: id) == nil
             else { throw APIError(upstream: .distrusted) }
+        }
+        guard try transaction.upstreamRevocation(id: authority.id) == nil else {
+            throw APIError(upstream: .distrusted)
         }
         // One that is only in the bundle still is to leave it.
         guard roots.contains(ancestry.rootID),
@@ -76,6 +80,8 @@ extension ServerLogic {
             guard try transaction.authority(id: id) == nil,
                 try transaction.downstreamAuthority(id: id) == nil
             else { return nil }
+            // It is refused already.
+            guard try transaction.upstreamRevocation(id: id) == nil else { return nil }
             let known = try transaction.upstream(id: id)
             // A root stays one, whoever certified its key besides; an older certificate of a key says
             // nothing new.
@@ -129,6 +135,8 @@ extension ServerLogic {
             let read = try requireRoot(der)
             let id = read.keyIdentifier.description
             guard wanted.insert(id).inserted else { continue }
+            // None that is to leave enters, nor again with another certificate.
+            guard try transaction.upstreamRevocation(id: id) == nil else { continue }
             let known = try transaction.upstream(id: id)
             if let known {
                 // What a restore knows from the log alone is no root yet, whatever its certificate.
@@ -259,6 +267,7 @@ extension ServerLogic {
         let (authorities, upstreams) = (try transaction.authorities(), try transaction.upstreams())
         let downstream = try transaction.downstreamAuthorities()
         let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]
+        let refused = try transaction.upstreamRevocations().map(\.id)
         return UpstreamChain.Expectation(
             trustDomain: trustDomain,
             lifetimes: lifetimes,
@@ -271,6 +280,7 @@ extension ServerLogic {
             distrusted: Set(upstreams.filter { $0.distrust != nil }.map(\.id))
                 .union(authorities.filter { distrusted.contains($0.state) }.map(\.id))
                 .union(downstream.map(\.id))
+                .union(refused)
         )
     }
 

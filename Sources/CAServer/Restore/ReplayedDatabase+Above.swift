@@ -3,6 +3,7 @@
 internal import AuditLog
 internal import Backup
 internal import Datastore
+internal import FoundationEssentials
 internal import Issuance
 internal import SPIFFE
 
@@ -69,6 +70,38 @@ extension ReplayedDatabase {
         )
         if distrust.isRevoked, known?.kind == .root { try transaction.recordBundleChange() }
         try recordDistrust(of: keyID, isRemoval: false, in: transaction)
+    }
+
+    /// Puts down a key that the upstream has revoked, whatever the backup knew of it.
+    mutating func name(
+        _ keyID: [UInt8],
+        isWaiting: Bool,
+        at time: Date,
+        in transaction: Transaction
+    ) throws {
+        let id = Hexadecimal.text(keyID)
+        let known = try transaction.upstreamRevocation(id: id)
+        if known == nil,
+            try transaction.upstreamRevocations().count >= UpstreamRevocation.countMax
+        {
+            revocationsLeft += 1
+            return
+        }
+        try transaction.put(
+            UpstreamRevocation(
+                id: id,
+                namedAt: max(time, known?.namedAt ?? time),
+                isWaiting: isWaiting
+            )
+        )
+        if !isWaiting { try recordDistrust(of: keyID, isRemoval: false, in: transaction) }
+    }
+
+    /// The server had forgotten the key, as the upstream named it no more.
+    func forget(_ keyID: [UInt8], in transaction: Transaction) throws {
+        let id = Hexadecimal.text(keyID)
+        guard try transaction.deleteUpstreamRevocation(id: id) else { return }
+        try recordDistrust(of: keyID, isRemoval: true, in: transaction)
     }
 
     /// Agents are told of both by their key IDs: one key is never both.

@@ -18,7 +18,7 @@ package struct ReplayedDatabase {
     /// Nodes that the log alone knows.
     package private(set) var nodesFound: Set<String> = []
     /// How many revocations found no room.
-    package private(set) var revocationsLeft = 0
+    package internal(set) var revocationsLeft = 0
 
     /// Of the server that the database is of.
     let logic: ServerLogic
@@ -48,6 +48,11 @@ package struct ReplayedDatabase {
         case .downstreamCertified(let authority): try record(authority, in: transaction)
         case .downstreamRevoked(let keyID, let entryID, let holdsEntry, let why):
             try revokeBelow(keyID, entryID, holdsEntry: holdsEntry, why, in: transaction)
+        case .upstreamKeysNamed(let keys, let waiting, let time):
+            for key in keys { try name(key, isWaiting: false, at: time, in: transaction) }
+            for key in waiting { try name(key, isWaiting: true, at: time, in: transaction) }
+        case .upstreamKeysForgotten(let keys):
+            for key in keys { try forget(key, in: transaction) }
         case .nodeAttested, .nodeKey, .nodeBanned, .nodeUnbanned, .nodeEvicted:
             try performOnNode(step, in: transaction)
         // Authorities that began later have records of their own.

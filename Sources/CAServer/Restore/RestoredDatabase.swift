@@ -86,6 +86,8 @@ struct RestoredDatabase: Sendable {
         try transaction.raiseLastEnds(
             to: latest(replay, in: transaction).addingTimeInterval(longest / .seconds(1))
         )
+        // The log has not told of each time.
+        try transaction.raiseUpstreamRevocations(to: now)
         try transaction.lowerLeaves(by: former.size)
         // Agents and verifiers outside take no bundle with a lower number than the last one.
         try transaction.raiseRevision()

@@ -231,6 +231,8 @@ package struct RotationService: Sendable {
         core.logger.notice("authority activated", metadata: ["authority": "\(id)"])
         let actions = rotation.activated(id: id, lastSVIDNotAfter: last, now: now)
         if let active = rotation.active { core.signs(active, now: now) }
+        // What waited for it.
+        core.revocationsNamed.signal()
         return actions
     }
 

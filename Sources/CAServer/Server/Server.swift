@@ -115,7 +115,10 @@ package struct Server: Sendable {
             hub: hub,
             audit: audit,
             upstream: configuration.upstream(roots: roots, logic: logic, keys: keys, clock: clock),
-            roots: roots
+            trust: configuration.firstTrust(
+                roots,
+                stored: try datastore.readNow { try $0.bundleRoots() }
+            )
         )
         identity = ServerIdentity(core: core)
     }
@@ -157,6 +160,7 @@ package struct Server: Sendable {
             group.addTask { await core.decisions.run(core) }
             group.addTask { await rotation.run(machine) }
             group.addTask { await lists.run(listMemory) }
+            group.addTask { await core.pursueRevocations() }
             group.addTask { await FederationService(core: core).run() }
             group.addTask { await DownstreamService(core: core).run() }
             group.addTask { await identity.run() }

@@ -104,8 +104,14 @@ extension ServerCore {
         }
     }
 
-    /// What the datastore says of all authorities, and of what is above them.
-    package func distrust(of authorities: [Authority], above upstreams: [UpstreamRecord] = []) {
+    /// What the datastore says of all authorities, of what is above them, and of keys that the
+    /// upstream has revoked.
+    package func distrust(
+        of authorities: [Authority],
+        above upstreams: [UpstreamRecord] = [],
+        refusing keys: [UpstreamRevocation] = []
+    ) {
+        let refused = keys.filter { !$0.isWaiting }.map(\.id)
         var new: [[UInt8]: AuthorityStanding] = [:]
         for upstream in upstreams {
             new[keyIdentifier(ofAuthority: upstream.id)] = upstream.standing
@@ -117,11 +123,13 @@ extension ServerCore {
             case .tainted: new[keyIdentifier(ofAuthority: authority.id)] = .tainted
             }
         }
+        for id in refused { new[keyIdentifier(ofAuthority: id)] = .revoked }
         distrustState.withLock { known in
             // What was committed while this was read is not taken back: a standing only rises, and
             // goes with the record alone.
             let recorded = Set(
-                (authorities.map(\.id) + upstreams.map(\.id)).map(keyIdentifier(ofAuthority:))
+                (authorities.map(\.id) + upstreams.map(\.id) + refused)
+                    .map(keyIdentifier(ofAuthority:))
             )
             for (keyID, standing) in known where recorded.contains(keyID) {
                 new[keyID] = new[keyID] == .revoked ? .revoked : standing

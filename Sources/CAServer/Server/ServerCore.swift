@@ -130,6 +130,14 @@ package final class ServerCore: Sendable {
     let downstreamLimiter = SourceLimiter(rate: 0.2, burst: 10)
     /// What is above by its last word; nil before the first.
     let upstreamTrust: Mutex<UpstreamTrust?>
+    /// The IDs of keys that it has revoked by its last word; nil before the first since the start.
+    let upstreamNamed = Mutex<Set<String>?>(nil)
+    /// It has named others, or another authority signs.
+    let revocationsNamed = Signal()
+    /// Of revocations that cannot be done.
+    let revocationsTold = LastTold()
+    /// What it has revoked and signs still, or is above what does.
+    let waitingRevocations = Mutex<[String]>([])
     /// Of roots that cannot be published or removed.
     let rootsTold = LastTold()
     /// How authorities are distrusted, by their key identifiers.
@@ -161,7 +169,7 @@ package final class ServerCore: Sendable {
         hub: SyncHub,
         audit: AuditPublisher,
         upstream: (any UpstreamAuthority)? = nil,
-        roots: [[UInt8]]? = []
+        trust: UpstreamTrust? = UpstreamTrust(roots: [])
     ) throws {
         self.logic = logic
         self.configuration = configuration
@@ -178,7 +186,7 @@ package final class ServerCore: Sendable {
             logger: logger
         )
         self.upstream = upstream
-        upstreamTrust = Mutex(roots.map { UpstreamTrust(roots: $0) })
+        upstreamTrust = Mutex(trust)
         decisions = DecisionKeeper(
             configuration,
             clock: clock,
@@ -248,10 +256,10 @@ package final class ServerCore: Sendable {
             reads.begun += 1
             return reads.begun
         }
-        let (authorities, upstreams, bundle, serials) = try await datastore.read { transaction in
+        let (authorities, above, bundle, serials) = try await datastore.read { transaction in
             (
                 try transaction.authorities().map { try Authority($0, in: transaction) },
-                try transaction.upstreams(),
+                (try transaction.upstreams(), try transaction.upstreamRevocations()),
                 try SyncContent.bundle(in: transaction),
                 try transaction.revokedCertificates().map(\.serial)
             )
@@ -259,7 +267,7 @@ package final class ServerCore: Sendable {
         trustReads.withLock { reads in
             guard turn > reads.distrust else { return }
             reads.distrust = turn
-            distrust(of: authorities, above: upstreams)
+            distrust(of: authorities, above: above.0, refusing: above.1)
         }
         // What was committed while this was read is not taken back; what has expired does no harm.
         revokedSerials.withLock { $0.formUnion(serials) }

@@ -271,7 +271,9 @@ struct AdminGate {
             }
             for keyID in verified.path {
                 let id = Hexadecimal.text(keyID)
-                guard try transaction.upstream(id: id)?.distrust == nil else {
+                guard try transaction.upstream(id: id)?.distrust == nil,
+                    try transaction.upstreamRevocation(id: id)?.isWaiting ?? true
+                else {
                     throw Self.authorityDistrusted
                 }
                 guard let state = try transaction.authority(id: id)?.state else { continue }

@@ -82,10 +82,15 @@ package enum SyncContent {
     ) throws -> [SyncMessage] {
         let revision = try transaction.revision()
         var resources: [Resource] = []
-        for authority in try transaction.distrustedAuthorities() {
+        let refused = try transaction.upstreamRevocations().filter { !$0.isWaiting }
+        for key in refused { resources.append(try payload(ofRefused: key.id).resource) }
+        // One name stands for one key.
+        let told = Set(refused.map(\.id))
+        for authority in try transaction.distrustedAuthorities()
+        where !told.contains(authority.id) {
             if let payload = payload(of: authority) { resources.append(try payload.resource) }
         }
-        for upstream in try transaction.upstreams() {
+        for upstream in try transaction.upstreams() where !told.contains(upstream.id) {
             if let payload = payload(of: upstream) { resources.append(try payload.resource) }
         }
         for id in try transaction.revokedDownstreamIDs() {
@@ -263,6 +268,9 @@ package enum SyncContent {
         in transaction: ReadTransaction
     ) throws -> Resource? {
         if let id = AuthorityRecord.authority(ofRevocation: name) {
+            if let key = try transaction.upstreamRevocation(id: id), !key.isWaiting {
+                return try payload(ofRefused: id).resource
+            }
             if let authority = try transaction.authority(id: id) {
                 return try payload(of: authority)?.resource
             }
@@ -317,6 +325,14 @@ package enum SyncContent {
         case .tainted: .revocation(name: name, .taintedAuthority(keyID: keyID))
         case nil: nil
         }
+    }
+
+    /// A key that the upstream has revoked and nothing here has.
+    private static func payload(ofRefused id: String) -> ResourcePayload {
+        .revocation(
+            name: AuthorityRecord.revocationName(of: id),
+            .authority(keyID: keyIdentifier(ofAuthority: id))
+        )
     }
 
     private static func payload(of revocation: RevokedIdentity) -> ResourcePayload {

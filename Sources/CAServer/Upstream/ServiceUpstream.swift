@@ -8,7 +8,8 @@ internal import GRPCNIOTransportHTTP2Posix
 package import GRPCPeer
 internal import Synchronization
 
-/// A process at a Unix socket that certifies authorities: a bridge to a vault, or to whatever signs
+/// A process at a Unix socket that certifies authorities: a bridge to a vault, or to whatever signs, or
+/// this machine's agent, by way of which another server does
 /// (docs/decisions/0020-authorities-under-another.md, "Service and agent: one protocol").
 ///
 /// Each call has a connection of its own, whose peer's user the kernel names: one a day is made, and
@@ -16,7 +17,7 @@ internal import Synchronization
 package struct ServiceUpstream: UpstreamAuthority {
     private typealias Service = Signet_Upstream_V1alpha1_Upstream.Client<HTTP2ClientTransport.Posix>
 
-    package let kind = UpstreamKind.service
+    package let kind: UpstreamKind
     /// Its answers alone tell it.
     package let above: [[UInt8]]? = nil
     private let socket: String
@@ -32,18 +33,21 @@ package struct ServiceUpstream: UpstreamAuthority {
     /// A service at a socket; nothing is opened yet.
     ///
     /// - Parameters:
+    ///   - kind: What it is: an agent is called as its workloads call it.
     ///   - socket: Where it listens.
     ///   - owners: Whose process it may be.
     ///   - clock: By which calls and streams are measured.
     ///   - answerDuration: How long it may take to certify, and to begin to say what is above.
     ///   - streamDuration: After how long it is asked anew what is above.
     package init(
+        _ kind: UpstreamKind = .service,
         socket: String,
         owners: SocketOwners,
         clock: any NodeClock,
         answerDuration: Duration = UpstreamLimits.answerDuration,
         streamDuration: Duration = Self.streamDurationMax
     ) {
+        self.kind = kind
         self.socket = socket
         self.owners = owners
         self.clock = clock
@@ -61,7 +65,8 @@ package struct ServiceUpstream: UpstreamAuthority {
         do {
             return try await withGRPCClient(transport: transport(refusal)) {
                 [message, options] client in
-                try await Service(wrapping: client).certify(message, options: options).chain
+                try await Service(wrapping: client)
+                    .certify(message, metadata: metadata, options: options).chain
                     .map { Array($0) }
             }
         } catch {
@@ -127,7 +132,11 @@ package struct ServiceUpstream: UpstreamAuthority {
         var options = Self.options
         options.timeout = streamDuration
         try await withGRPCClient(transport: transport(refusal)) { [options] client in
-            try await Service(wrapping: client).watch(.init(), options: options) { response in
+            try await Service(wrapping: client).watch(
+                .init(),
+                metadata: metadata,
+                options: options
+            ) { response in
                 for try await message in response.messages {
                     guard hearing.isInTime() else { return }
                     outlet.yield(
@@ -140,6 +149,9 @@ package struct ServiceUpstream: UpstreamAuthority {
             }
         }
     }
+
+    /// Without it an agent refuses every call (Workload Endpoint section 5).
+    private var metadata: Metadata { kind == .agent ? ["workload.spiffe.io": "true"] : [:] }
 
     private static var options: CallOptions {
         var options = CallOptions.defaults

@@ -2,7 +2,7 @@
 
 internal import FoundationEssentials
 internal import Issuance
-internal import SPIFFE
+package import SPIFFE
 
 /// What certifies the authorities of a server that has `upstream` in its configuration
 /// (docs/decisions/0020-authorities-under-another.md).
@@ -94,13 +94,25 @@ package struct UpstreamTrust: Hashable, Sendable {
     }
 
     /// What is wrong with it, so that the last one stays; nil if nothing is.
-    package var problem: String? {
+    ///
+    /// - Parameter trustDomain: Whose roots they have to be.
+    /// - Returns: A sentence.
+    package func problem(of trustDomain: TrustDomain) -> String? {
         if roots.isEmpty { return "the upstream names no root" }
         if roots.count > UpstreamLimits.rootsMax {
             return "the upstream names more than \(UpstreamLimits.rootsMax) roots"
         }
         if revokedKeyIDs.count > UpstreamLimits.revokedMax {
             return "the upstream names more than \(UpstreamLimits.revokedMax) revoked keys"
+        }
+        if revokedKeyIDs.contains(where: { $0.count != KeyIdentifier.bytesCount }) {
+            return "the upstream names a revoked key by something else than the "
+                + "\(KeyIdentifier.bytesCount) bytes of its ID"
+        }
+        for (index, der) in roots.enumerated() {
+            if let problem = UpstreamChain.problem(ofRoot: der, trustDomain: trustDomain) {
+                return "root \(index + 1) of the upstream: \(problem)"
+            }
         }
         return nil
     }

@@ -48,10 +48,18 @@ package final class UpstreamDesk: Sendable {
         state.withLock { $0 = State(candidate: candidate) }
     }
 
-    /// The keys are lost: others have to be made.
+    /// The keys are lost, or must not become an authority's: others have to be made.
+    ///
+    /// Whoever waits for what the upstream says of them is told that nothing will come.
     func drop(_ id: String) {
         state.withLock { state in
-            if state.candidate?.id == id { state = State() }
+            guard state.candidate?.id == id else { return }
+            let isAwaited = state.isAsked || state.outcome != nil
+            state = State()
+            guard isAwaited else { return }
+            state.outcome = .failure(
+                .unavailable("the keys that it was asked for are of no more use; others are made")
+            )
         }
     }
 
@@ -149,5 +157,9 @@ package final class UpstreamDesk: Sendable {
     }
 
     /// The keys are an authority's now.
-    func published(_ id: String) { drop(id) }
+    func published(_ id: String) {
+        state.withLock { state in
+            if state.candidate?.id == id { state = State() }
+        }
+    }
 }

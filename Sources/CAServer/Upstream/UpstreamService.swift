@@ -23,7 +23,8 @@ package struct UpstreamService: Sendable {
 
     let core: ServerCore
     let upstream: any UpstreamAuthority
-    private let trouble = LastTold()
+    private let trouble = UpstreamTrouble()
+    private let firstWord = FirstWord()
     private let line = UpstreamLine()
 
     package init(core: ServerCore, upstream: any UpstreamAuthority) {
@@ -71,6 +72,8 @@ package struct UpstreamService: Sendable {
             csr: candidate.csr,
             lifetimeSeconds: core.logic.lifetimes.authority.components.seconds
         )
+        // By it the chain is judged.
+        try await firstWord.wait(core.clock)
         // Whoever has a key that is above may be known before anything is published below it.
         await core.recordAbove()
         let chain = try await line.certify(request, with: upstream, core.clock)
@@ -107,19 +110,26 @@ package struct UpstreamService: Sendable {
         switch result {
         case .success:
             outcome = "certified"
-            _ = trouble.isNews(nil)
-            await look()
+            _ = trouble.isNews(nil, of: .certificates)
         case .failure(let error):
             if case .refused = error { outcome = "refused" } else { outcome = "failed" }
-            if trouble.isNews(error.description) {
+            if trouble.isNews("\(error)", of: .certificates) {
                 core.logger.error(
                     "the upstream certifies no authority; it is asked again each 10 s",
                     metadata: ["upstream": "\(upstream.kind.rawValue)", "error": "\(error)"]
                 )
             }
-            core.health.unmet(Self.condition, reason: "\(error)\(await signingEnd())")
         }
+        await tellHealth()
         core.metrics.increment(.upstreamRequests, upstream.kind.rawValue, outcome)
+    }
+
+    /// Says what is wrong, or until when what is above lives.
+    private func tellHealth() async {
+        let problems = [core.waitingProblem, trouble.problem].compactMap(\.self)
+        guard !problems.isEmpty else { return await look() }
+        let reason = problems.joined(separator: "; ") + (await signingEnd())
+        core.health.unmet(Self.condition, reason: reason)
     }
 
     /// Until when SVIDs are signed if nothing changes.
@@ -141,37 +151,53 @@ package struct UpstreamService: Sendable {
 
     private func watch() async {
         while !Task.isCancelled {
+            firstWord.asked()
             do throws(UpstreamError) {
                 try await upstream.watch { trust in await told(trust) }
                 // Nothing will change any more.
                 return
             } catch {
-                core.logger.error(
-                    "the upstream does not say what is above",
-                    metadata: ["upstream": "\(upstream.kind.rawValue)", "error": "\(error)"]
-                )
+                guard !Task.isCancelled else { return }
+                firstWord.failed(error)
+                await notTold("\(error)", outcome: "failed")
             }
             try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.retryDelay)
         }
     }
 
     private func told(_ trust: UpstreamTrust) async {
-        if let problem = trust.problem {
-            core.logger.error(
-                "what the upstream says is not taken",
-                metadata: ["why": "\(problem)"]
-            )
-            return
+        if let problem = trust.problem(of: core.logic.trustDomain) {
+            await notTold("what it says is not taken: \(problem)", outcome: "refused")
+        } else {
+            core.upstreamTrust.withLock { $0 = trust }
+            core.upstreamNamed.withLock { $0 = Set(trust.revokedKeyIDs.map(Hexadecimal.text)) }
+            // A root that is revoked is not published for a moment; what fails here is tried again.
+            _ = try? await core.settleRevocations()
+            core.revocationsNamed.signal()
+            await core.settleRootsOrTell()
+            core.metrics.increment(.upstreamTrusts, upstream.kind.rawValue, "taken")
+            if trouble.isNews(nil, of: .trust) { await tellHealth() }
         }
-        core.upstreamTrust.withLock { $0 = trust }
-        await core.settleRootsOrTell()
+        firstWord.said()
+    }
+
+    /// What was told before stays.
+    private func notTold(_ problem: String, outcome: String) async {
+        core.metrics.increment(.upstreamTrusts, upstream.kind.rawValue, outcome)
+        if trouble.isNews(problem, of: .trust) {
+            core.logger.error(
+                "the upstream does not say what is above; what it said last stays",
+                metadata: ["upstream": "\(upstream.kind.rawValue)", "error": "\(problem)"]
+            )
+        }
+        await tellHealth()
     }
 
     // MARK: - Its life
 
     private func lookAtLife() async {
         while !Task.isCancelled {
-            if trouble.isQuiet { await look() }
+            await tellHealth()
             try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.lookInterval)
         }
     }
@@ -191,6 +217,8 @@ package struct UpstreamService: Sendable {
             // What was said before stays: nobody knows better.
             return
         }
+        // Something may have gone wrong meanwhile.
+        guard trouble.problem == nil else { return }
         let lives = (above ?? []).compactMap { try? LeafCertificate(der: $0.certificateDER) }
         guard let first = lives.min(by: { $0.notAfter < $1.notAfter }) else {
             core.health.met(Self.condition)
@@ -202,98 +230,14 @@ package struct UpstreamService: Sendable {
             core.health.met(Self.condition)
             return
         }
+        let remedy =
+            upstream.kind == .disk
+            ? "have another certificate made (pki/README.md)"
+            : "see to it that the upstream has another certificate"
         core.health.unmet(
             Self.condition,
             reason: "\(first.keyIdentifier), above the authorities, ends at "
-                + "\(AuditTime(first.notAfter)): have another certificate made (pki/README.md), then "
-                + "signet authority rotate"
+                + "\(AuditTime(first.notAfter)): \(remedy), then signet authority rotate"
         )
-    }
-}
-
-extension ServerCore {
-    /// Deletes the records of what was above authorities and has ended.
-    ///
-    /// - Throws: `APIError`.
-    func forgetUpstreams(now: Date) async throws(APIError) {
-        let logic = logic
-        guard try await read({ try logic.hasForgettableUpstream(now: now, in: $0) }) else { return }
-        let forgotten = try await write { try logic.forgetUpstreams(now: now, in: $0) }
-        if !forgotten.isEmpty { await refreshTrust() }
-    }
-
-    /// DER of the roots that are configured, or that the upstream names, and have not ended.
-    func livingRoots(at now: Date) -> [[UInt8]] {
-        upstreamTrust.withLock { $0 }?.roots(livingAt: now) ?? []
-    }
-
-    /// The key IDs of the roots that are configured, or that the upstream names.
-    var configuredRoots: Set<String> {
-        UpstreamTrust.keyIDs(of: livingRoots(at: clock.wallTime))
-    }
-
-    /// Records what the upstream certifies with, though nothing is published below it yet: whoever
-    /// has its key makes authorities with it, so that it can be tainted and revoked.
-    func recordAbove() async {
-        let (logic, now) = (logic, clock.wallTime)
-        let roots = upstreamTrust.withLock { $0 }?.roots ?? []
-        guard let chain = upstream?.above, let last = chain.last,
-            let root = UpstreamChain.root(above: last, among: roots)
-        else { return }
-        do {
-            try await AuthorityPath.check(chain, to: root, of: logic.trustDomain, now: now)
-        } catch {
-            // Nobody believes what is below; the next authority's refusal says why.
-            return
-        }
-        do throws(APIError) {
-            let isKnown = try await read { transaction in
-                try logic.unrecorded(chain, now: now, in: transaction).isEmpty
-            }
-            guard !isKnown else { return }
-            try await write { transaction in
-                for record in try logic.unrecorded(chain, now: now, in: transaction) {
-                    try transaction.put(record)
-                }
-            }
-        } catch {
-            logger.error(
-                "what is above authorities cannot be recorded",
-                metadata: ["error": "\(error)"]
-            )
-        }
-    }
-
-    /// Publishes and removes roots as the upstream, or the configuration, names them.
-    ///
-    /// - Throws: `APIError`.
-    func settleRoots() async throws(APIError) {
-        guard let trust = upstreamTrust.withLock({ $0 }) else { return }
-        let (logic, now) = (logic, clock.wallTime)
-        let roots = trust.roots(livingAt: now)
-        guard try await read({ try !logic.rootChanges(roots, in: $0).isEmpty }) else { return }
-        let changes = try await write { try logic.settleRoots(roots, now: now, in: $0) }
-        await refreshTrust()
-        for id in changes.published.map(\.id) {
-            logger.notice("a root was published", metadata: ["root": "\(id)"])
-        }
-        for root in changes.removed {
-            logger.notice("a root was removed", metadata: ["root": "\(root.id)"])
-        }
-    }
-
-    /// The same while it serves: what cannot be done now is told once, and done later.
-    func settleRootsOrTell() async {
-        guard await isClockBelieved() else { return }
-        do throws(APIError) {
-            try await settleRoots()
-            _ = rootsTold.isNews(nil)
-        } catch {
-            guard rootsTold.isNews("\(error)") else { return }
-            logger.error(
-                "roots cannot be published or removed; it is tried again each minute",
-                metadata: ["error": "\(error)"]
-            )
-        }
     }
 }

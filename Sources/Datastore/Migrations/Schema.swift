@@ -39,6 +39,10 @@ package enum Schema {
         Migration(name: "0018-proposals", apply: Migration0018Proposals.apply),
         Migration(name: "0020-log-origin", apply: Migration0020LogOrigin.apply),
         Migration(name: "0021-upstreams", apply: Migration0021Upstreams.apply),
+        Migration(
+            name: "0022-upstream-revocations",
+            apply: Migration0022UpstreamRevocations.apply
+        ),
         Migration(name: "0023-downstream", apply: Migration0023Downstream.apply),
     ]
 

@@ -71,6 +71,7 @@ package enum Metric: String, CaseIterable, Sendable {
     case unauthenticatedRequests = "signet_server_unauthenticated_requests_total"
     case upstreamNotAfter = "signet_server_upstream_not_after_seconds"
     case upstreamRequests = "signet_server_upstream_requests_total"
+    case upstreamTrusts = "signet_server_upstream_trust_total"
 
     // Agent.
     case agentSVIDNotAfter = "signet_agent_svid_not_after_seconds"

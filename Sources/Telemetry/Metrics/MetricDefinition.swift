@@ -20,7 +20,8 @@ extension Metric {
             .syncReconnects,
             .tcpConnectionsClosed,
             .tcpConnectionsOpened, .tcpReceivedBytes, .tcpSentBytes, .unauthenticatedRequests,
-            .tokenRequests, .upstreamRequests, .workloadAPIRequests, .downstreamRequests:
+            .tokenRequests, .upstreamRequests, .upstreamTrusts, .workloadAPIRequests,
+            .downstreamRequests:
             .counter
         case .agentConnected, .agentContactTime, .agentProxies, .agentSVIDNotAfter,
             .agentsConnected, .agentsKnown, .auditCheckpointTime, .auditTreeSize,
@@ -99,7 +100,7 @@ extension Metric {
             .proxyDecisionRecords:
             ["kind"]
         case .tokenRequests: ["request", "result"]
-        case .upstreamRequests: ["kind", "outcome"]
+        case .upstreamRequests, .upstreamTrusts: ["kind", "outcome"]
         case .workloadAPIRequests: ["method", "result"]
         case .agentConnected, .agentContactTime, .agentProxies, .proxyRecordsDropped,
             .stateRevision,
@@ -144,7 +145,7 @@ extension Metric {
             .revocationListLeftOut, .revocationListNextUpdate, .revocationListsSigned,
             .revocationListsWithheld, .revocations, .revokedCertificates,
             .rotationAgentsMissing, .serverHeld, .svidRenewals, .svidsIssued, .tokenRequests,
-            .upstreamNotAfter, .upstreamRequests:
+            .upstreamNotAfter, .upstreamRequests, .upstreamTrusts:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -237,6 +238,7 @@ extension Metric {
         case .upstreamNotAfter:
             "End of what is above the newest authority, in Unix time; 0: nothing is."
         case .upstreamRequests: "Authorities asked of the upstream, by its kind and outcome."
+        case .upstreamTrusts: "What the upstream says of what is above, by its kind and outcome."
         default: ""
         }
     }

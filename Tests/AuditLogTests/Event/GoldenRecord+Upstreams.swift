@@ -48,6 +48,20 @@ extension GoldenRecord {
             """#
         ),
         GoldenRecord(
+            .upstreamKeysForgotten(UpstreamKeys(keys: [keyID], revision: 43)),
+            by: .system("upstream"),
+            #"""
+            {"actor":"system:upstream","event":"upstreamKeysForgotten","keys":["cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"],"revision":43,"time":"2026-01-02T03:04:05.678Z","v":1}
+            """#
+        ),
+        GoldenRecord(
+            .upstreamKeysRevoked(UpstreamKeys(keys: [keyID], waiting: [[1, 2]], revision: 42)),
+            by: .system("upstream"),
+            #"""
+            {"actor":"system:upstream","event":"upstreamKeysRevoked","keys":["cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"],"revision":42,"time":"2026-01-02T03:04:05.678Z","v":1,"waiting":["0102"]}
+            """#
+        ),
+        GoldenRecord(
             .upstreamRevoked(
                 UpstreamDistrustAct(
                     upstream: keyID,
