@@ -342,7 +342,7 @@ let package = Package(
             name: "EndToEndTests",
             dependencies: [
                 "AuditLog", "CAServer", "Clocks", "Datastore", "Issuance", "NodeAgent", "NodeSync",
-                "SPIFFE", "TestPKI", "TestPrograms", "TestSeeds", .logging, .yams,
+                "SPIFFE", "TestBridge", "TestPKI", "TestPrograms", "TestSeeds", .logging, .yams,
             ],
             exclude: ["Peers", "Recorder"],
             swiftSettings: settings

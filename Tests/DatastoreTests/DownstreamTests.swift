@@ -3,6 +3,7 @@
 import Datastore
 import Foundation
 import GRDB
+import NodeSync
 import SPIFFE
 import TestPKI
 import Testing
@@ -61,7 +62,7 @@ import Testing
         try store.writeNow { transaction in
             for record in all.reversed() { try transaction.put(record) }
         }
-        try store.readNow { transaction in
+        try store.readNow { (transaction: ReadTransaction) throws in
             #expect(try transaction.downstreamAuthorities() == all)
             #expect(try transaction.downstreamAuthority(id: "b") == all[2])
             #expect(try transaction.downstreamAuthority(id: "d") == nil)

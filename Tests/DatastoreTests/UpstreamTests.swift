@@ -131,4 +131,23 @@ import Testing
             try damaged.close()
         }
     }
+
+    @Test func `a key that the upstream has revoked is known until it is deleted`() throws {
+        let one = UpstreamRevocation(id: "a", namedAt: noon, isWaiting: true)
+        let other = UpstreamRevocation(id: "b", namedAt: noon + 9, isWaiting: false)
+        try store.writeNow { transaction in
+            try transaction.put(other)
+            try transaction.put(one)
+        }
+        #expect(try store.readNow { try $0.upstreamRevocations() } == [one, other])
+        try store.writeNow { try $0.raiseUpstreamRevocations(to: noon + 5) }
+        let raised = UpstreamRevocation(id: "a", namedAt: noon + 5, isWaiting: true)
+        #expect(try store.readNow { try $0.upstreamRevocations() } == [raised, other])
+        let told = UpstreamRevocation(id: "a", namedAt: noon, isWaiting: false)
+        try store.writeNow { try $0.put(told) }
+        #expect(try store.readNow { try $0.upstreamRevocation(id: "a") } == told)
+        #expect(try store.writeNow { try $0.deleteUpstreamRevocation(id: "a") })
+        #expect(try !store.writeNow { try $0.deleteUpstreamRevocation(id: "a") })
+        #expect(try store.readNow { try $0.upstreamRevocation(id: "a") } == nil)
+    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ControlAPIProtos
+internal import Crypto
 package import FoundationEssentials
 package import GRPCCore
 internal import SwiftASN1
@@ -41,6 +42,7 @@ package final class UpstreamBridge: Sendable {
         /// Calls that wait.
         var held: [AsyncStream<Void>.Continuation] = []
         var certified = 0
+        var lastKeyID: [UInt8]?
     }
 
     /// Above what signs at first.
@@ -74,6 +76,9 @@ package final class UpstreamBridge: Sendable {
 
     /// How many keys were certified.
     package var certified: Int { state.withLock { $0.certified } }
+
+    /// The ID of the key that was certified last.
+    package var lastKeyID: [UInt8]? { state.withLock { $0.lastKeyID } }
 
     /// How many are told of changes.
     package var watcherCount: Int { state.withLock { $0.watchers.count } }
@@ -157,7 +162,11 @@ package final class UpstreamBridge: Sendable {
         )
         var der = DER.Serializer()
         try der.serialize(certificate)
-        state.withLock { $0.certified += 1 }
+        let keyID = SHA256.hash(data: request.publicKey.subjectPublicKeyInfoBytes).prefix(20)
+        state.withLock { state in
+            state.certified += 1
+            state.lastKeyID = Array(keyID)
+        }
         return [der.serializedBytes] + (fault == .leavesOutAuthority ? [] : [authority.der])
     }
 }

@@ -103,7 +103,8 @@ extension ServerLogic {
                 plan.forgotten.append(id)
             }
         }
-        plan.refused.removeAll(where: plan.forgotten.contains)
+        let forgotten = Set(plan.forgotten)
+        plan.refused.removeAll(where: forgotten.contains)
         plan.prepared = Set(plan.prepared).sorted()
         makeRoom(among: stored, named ?? [], &plan)
         return plan

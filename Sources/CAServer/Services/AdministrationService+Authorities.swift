@@ -44,7 +44,8 @@ extension AdministrationService {
             }
             $0.above = try above.map { try message($0) }
             $0.downstream = try below.map { try message($0, withCertificate: false) }
-            $0.nextStep = status.text
+            $0.nextStep = [status.text, core.waitingProblem].compactMap(\.self)
+                .joined(separator: "; ")
             $0.nextStepAtUnixSeconds = status.at?.wholeSeconds ?? 0
             $0.waitingAgents = Array(status.waitingFor.prefix(AuthorityOutlook.namesMax))
             $0.waitingAgentCount = UInt64(status.waitingFor.count)

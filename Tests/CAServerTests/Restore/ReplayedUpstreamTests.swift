@@ -282,4 +282,41 @@ struct ReplayedUpstreamTests {
             #expect(records.first?.kind == .root && records.first?.certificateDER == root.root)
         }
     }
+
+    @Test func `keys that the upstream had revoked are refused again, until they were forgotten`()
+        async throws
+    {
+        let (kept, gone, waiting) = (
+            Array(repeating: UInt8(1), count: 20), Array(repeating: UInt8(2), count: 20),
+            Array(repeating: UInt8(3), count: 20)
+        )
+        try await withServer { server in
+            let logic = server.core.logic
+            let known = try await server.core.write { transaction in
+                try Self.perform(
+                    [
+                        .upstreamKeysRevoked(
+                            UpstreamKeys(keys: [kept, gone], waiting: [waiting], revision: 1)
+                        ),
+                        .upstreamKeysForgotten(UpstreamKeys(keys: [gone], revision: 2)),
+                    ],
+                    logic,
+                    in: transaction
+                )
+                try transaction.raiseUpstreamRevocations(to: Date() + 60)
+                return try transaction.upstreamRevocations()
+            }
+            #expect(known.map(\.id) == [kept, waiting].map { Hexadecimal.text($0) })
+            #expect(known.map(\.isWaiting) == [false, true])
+            #expect(known.allSatisfy { $0.namedAt > Date() })
+            // What waited and nothing here has is refused as well.
+            try await server.core.settleRevocations()
+            for key in [kept, waiting] {
+                try await eventually("it is refused") {
+                    try await server.core.reloadTrust()
+                    return server.core.standing(ofAuthority: key) == .revoked
+                }
+            }
+        }
+    }
 }
