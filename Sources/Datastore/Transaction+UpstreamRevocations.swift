@@ -29,6 +29,13 @@ extension ReadTransaction {
         try all("SELECT * FROM upstream_revocations ORDER BY id", [], UpstreamRevocation.init)
     }
 
+    /// How many there are.
+    package func upstreamRevocationCount() throws(DatastoreError) -> Int {
+        try first("SELECT count(*) AS n FROM upstream_revocations") { row in
+            try row.value("n", as: Int.self)
+        } ?? 0
+    }
+
     /// The one with this key ID, nil when there is none.
     package func upstreamRevocation(id: String) throws(DatastoreError) -> UpstreamRevocation? {
         try first(

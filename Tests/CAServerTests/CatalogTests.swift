@@ -286,6 +286,17 @@ struct CatalogTests {
                 _ = try act(id, "lost", ServerLogic.upstream, now, transaction)
             }
             try logic.settleRoots([root], now: now, in: transaction)
+            let key = Hexadecimal.text(Array(repeating: 7, count: 20))
+            let later = now.addingTimeInterval(UpstreamRevocation.keptSeconds)
+            for (named, moment) in [([key], now), ([], later)] {
+                let plan = try logic.upstreamRevocationPlan(
+                    Set(named),
+                    isClockBelieved: true,
+                    now: moment,
+                    in: transaction
+                )
+                _ = try logic.perform(plan, now: now, in: transaction)
+            }
         }
     }
 

@@ -143,6 +143,7 @@ import Testing
         try store.writeNow { try $0.raiseUpstreamRevocations(to: noon + 5) }
         let raised = UpstreamRevocation(id: "a", namedAt: noon + 5, isWaiting: true)
         #expect(try store.readNow { try $0.upstreamRevocations() } == [raised, other])
+        #expect(try store.readNow { try $0.upstreamRevocationCount() } == 2)
         let told = UpstreamRevocation(id: "a", namedAt: noon, isWaiting: false)
         try store.writeNow { try $0.put(told) }
         #expect(try store.readNow { try $0.upstreamRevocation(id: "a") } == told)

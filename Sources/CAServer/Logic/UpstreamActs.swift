@@ -121,12 +121,14 @@ extension ServerLogic {
     ///
     /// - Parameters:
     ///   - configured: DER of each; a revoked one is left out.
+    ///   - revoked: The IDs of keys that the upstream says are revoked.
     ///   - transaction: What is known.
     /// - Returns: What is to be done.
     /// - Throws: `APIError` (`upstreamRefused`) for one that is no root of this trust domain;
     ///   `DatastoreError`.
     package func rootChanges(
         _ configured: [[UInt8]],
+        without revoked: Set<String> = [],
         in transaction: ReadTransaction
     ) throws -> RootChanges {
         var changes = RootChanges()
@@ -136,7 +138,9 @@ extension ServerLogic {
             let id = read.keyIdentifier.description
             guard wanted.insert(id).inserted else { continue }
             // None that is to leave enters, nor again with another certificate.
-            guard try transaction.upstreamRevocation(id: id) == nil else { continue }
+            guard !revoked.contains(id), try transaction.upstreamRevocation(id: id) == nil else {
+                continue
+            }
             let known = try transaction.upstream(id: id)
             if let known {
                 // What a restore knows from the log alone is no root yet, whatever its certificate.
@@ -168,6 +172,7 @@ extension ServerLogic {
     ///
     /// - Parameters:
     ///   - configured: DER of each.
+    ///   - revoked: As for `rootChanges`.
     ///   - now: The wall clock.
     ///   - transaction: Where it happens.
     /// - Returns: What was done.
@@ -176,10 +181,11 @@ extension ServerLogic {
     @discardableResult
     package func settleRoots(
         _ configured: [[UInt8]],
+        without revoked: Set<String> = [],
         now: Date,
         in transaction: Transaction
     ) throws -> RootChanges {
-        let changes = try rootChanges(configured, in: transaction)
+        let changes = try rootChanges(configured, without: revoked, in: transaction)
         if !changes.isEmpty { try requireClock(now, in: transaction) }
         for root in changes.removed { try remove(root, now: now, in: transaction) }
         for root in changes.published { try publish(root, now: now, in: transaction) }

@@ -82,7 +82,7 @@ extension ReplayedDatabase {
         let id = Hexadecimal.text(keyID)
         let known = try transaction.upstreamRevocation(id: id)
         if known == nil,
-            try transaction.upstreamRevocations().count >= UpstreamRevocation.countMax
+            try transaction.upstreamRevocationCount() >= UpstreamRevocation.countMax
         {
             revocationsLeft += 1
             return

@@ -70,8 +70,14 @@ extension ServerCore {
         guard let trust = upstreamTrust.withLock({ $0 }) else { return }
         let (logic, now) = (logic, clock.wallTime)
         let roots = trust.roots(livingAt: now)
-        guard try await read({ try !logic.rootChanges(roots, in: $0).isEmpty }) else { return }
-        let changes = try await write { try logic.settleRoots(roots, now: now, in: $0) }
+        let revoked = upstreamNamed.withLock { $0 } ?? []
+        let isNeeded = try await read {
+            try !logic.rootChanges(roots, without: revoked, in: $0).isEmpty
+        }
+        guard isNeeded else { return }
+        let changes = try await write {
+            try logic.settleRoots(roots, without: revoked, now: now, in: $0)
+        }
         await refreshTrust()
         for id in changes.published.map(\.id) {
             logger.notice("a root was published", metadata: ["root": "\(id)"])

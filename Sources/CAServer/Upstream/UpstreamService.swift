@@ -171,12 +171,13 @@ package struct UpstreamService: Sendable {
         } else {
             core.upstreamTrust.withLock { $0 = trust }
             core.upstreamNamed.withLock { $0 = Set(trust.revokedKeyIDs.map(Hexadecimal.text)) }
-            // A root that is revoked is not published for a moment; what fails here is tried again.
+            // What fails here is tried again.
             _ = try? await core.settleRevocations()
             core.revocationsNamed.signal()
             await core.settleRootsOrTell()
             core.metrics.increment(.upstreamTrusts, upstream.kind.rawValue, "taken")
-            if trouble.isNews(nil, of: .trust) { await tellHealth() }
+            _ = trouble.isNews(nil, of: .trust)
+            await tellHealth()
         }
         firstWord.said()
     }
