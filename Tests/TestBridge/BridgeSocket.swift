@@ -11,6 +11,7 @@ internal import GRPCNIOTransportHTTP2Posix
 func serving<Value: Sendable>(
     _ services: [any RegistrableRPCService],
     at path: String,
+    interceptors: [any ServerInterceptor] = [],
     ending: () -> Void,
     _ body: () async throws -> Value
 ) async throws -> Value {
@@ -19,7 +20,11 @@ func serving<Value: Sendable>(
         address: .unixDomainSocket(path: path),
         transportSecurity: .plaintext
     )
-    let server = GRPCServer(transport: transport, services: services)
+    let server = GRPCServer(
+        transport: transport,
+        services: services,
+        interceptors: interceptors
+    )
     return try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await server.serve() }
         _ = try await transport.listeningAddress

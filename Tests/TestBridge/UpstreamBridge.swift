@@ -43,6 +43,7 @@ package final class UpstreamBridge: Sendable {
         var held: [AsyncStream<Void>.Continuation] = []
         var certified = 0
         var lastKeyID: [UInt8]?
+        var headers: [Bool] = []
     }
 
     /// Above what signs at first.
@@ -76,6 +77,9 @@ package final class UpstreamBridge: Sendable {
 
     /// How many keys were certified.
     package var certified: Int { state.withLock { $0.certified } }
+
+    /// Whether each call had the header that agents want of workloads (Workload Endpoint section 5).
+    package var headers: [Bool] { state.withLock { $0.headers } }
 
     /// The ID of the key that was certified last.
     package var lastKeyID: [UInt8]? { state.withLock { $0.lastKeyID } }
@@ -120,6 +124,7 @@ package final class UpstreamBridge: Sendable {
         try await TestBridge.serving(
             [UpstreamBridgeService(bridge: self)],
             at: path,
+            interceptors: [HeaderReader(bridge: self)],
             ending: {
                 let open = state.withLock { state in
                     defer { (state.watchers, state.held) = ([], []) }
@@ -233,5 +238,25 @@ struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServicePro
         case .answersTooMuch, .endsStream, .fallsSilent, .leavesOutAuthority, .none:
             return fault
         }
+    }
+}
+
+/// Notes what calls come with.
+private struct HeaderReader: ServerInterceptor {
+    let bridge: UpstreamBridge
+
+    func intercept<Input: Sendable, Output: Sendable>(
+        request: StreamingServerRequest<Input>,
+        context: ServerContext,
+        next:
+            @concurrent @Sendable (
+                _ request: StreamingServerRequest<Input>,
+                _ context: ServerContext
+            ) async throws -> StreamingServerResponse<Output>
+    ) async throws -> StreamingServerResponse<Output> {
+        let values = request.metadata[stringValues: "workload.spiffe.io"]
+        let isThere = values.contains("true")
+        bridge.state.withLock { $0.headers.append(isThere) }
+        return try await next(request, context)
     }
 }

@@ -6,7 +6,6 @@ import ControlAPIProtos
 import Datastore
 import Foundation
 import GRPCCore
-import GRPCPeer
 import Issuance
 import SPIFFE
 import Telemetry
@@ -215,21 +214,6 @@ struct ServiceServerTests {
                 #expect(try server.core.trust.bundle.x509Authorities == [root])
                 #expect(server.trusts("refused") > 0)
             }
-        }
-    }
-
-    @Test func `who listens at the socket has to be one that may`() async throws {
-        let world = try BridgedServer()
-        let upstream = ServiceUpstream(
-            .agent,
-            socket: world.socket,
-            owners: .init(only: [geteuid() + 1]),
-            clock: world.clock
-        )
-        #expect(upstream.kind == .agent)
-        try await world.bridging {
-            let heard = await words { try await upstream.watch { _ in } }
-            #expect(heard.contains("user \(geteuid()) listens there"), "\(heard)")
         }
     }
 }

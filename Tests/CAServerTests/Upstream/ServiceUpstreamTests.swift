@@ -109,6 +109,23 @@ struct ServiceUpstreamTests {
         }
     }
 
+    @Test(arguments: [UpstreamKind.agent, .service])
+    func `an agent is called as its workloads call it`(kind: UpstreamKind) async throws {
+        try await bridge.serving(at: socket) {
+            let upstream = ServiceUpstream(
+                kind,
+                socket: socket,
+                owners: SocketOwners(),
+                clock: SystemClock()
+            )
+            #expect(upstream.kind == kind)
+            _ = try await upstream.certify(request())
+            bridge.fail(.endsStream)
+            _ = await words { try await upstream.watch { _ in } }
+            #expect(bridge.headers == [kind == .agent, kind == .agent])
+        }
+    }
+
     @Test func `nobody at the socket, and somebody else, are told apart`() async throws {
         let away = await words { try await upstream().certify(request()) }
         #expect(away.contains("No such file"), "\(away)")
