@@ -72,6 +72,7 @@ import Testing
                 )
             )
             try transaction.record([DelegationParty(id: a, issuedAt: noon, notAfter: noon)])
+            try transaction.put(UpstreamRevocation(id: "a9", namedAt: noon, isWaiting: false))
             try propose(in: transaction)
             for index in UInt8(0)..<3 {
                 _ = try transaction.appendLeaf(
@@ -170,6 +171,7 @@ import Testing
         #expect(try !rows(copied, "entries").isEmpty)
         #expect(try !rows(copied, "delegation_terms").isEmpty)
         #expect(try !rows(copied, "delegation_parties").isEmpty)
+        #expect(try !rows(copied, "upstream_revocations").isEmpty)
         // As a new file has them.
         let fresh = try TemporaryStore()
         try fresh.open().close()

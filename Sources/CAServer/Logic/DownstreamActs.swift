@@ -418,7 +418,13 @@ extension ServerLogic {
         try requireClock(ground.now, in: transaction)
         let basis = try downstreamBasis(of: order, for: peer, on: ground, in: transaction)
         try requireRoom(for: basis, on: ground, in: transaction)
-        try recordAncestry(chain.ancestry, below: ground.roots, now: ground.now, in: transaction)
+        try recordAncestry(
+            chain.ancestry,
+            of: order.request.publicKey.keyID,
+            below: ground.roots,
+            now: ground.now,
+            in: transaction
+        )
         let (entry, end) = (basis.entry, max(chain.notAfter, basis.known?.notAfter ?? .distantPast))
         let record = DownstreamRecord(
             id: order.request.publicKey.keyID,

@@ -31,12 +31,13 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws {
         guard let ancestry = authority.ancestry else { return }
-        try recordAncestry(ancestry, below: roots, now: now, in: transaction)
+        try recordAncestry(ancestry, of: authority.id, below: roots, now: now, in: transaction)
     }
 
-    /// The same of whatever the upstream has certified.
+    /// The same of whatever the upstream has certified, by the ID of its key.
     func recordAncestry(
         _ ancestry: AuthorityAncestry,
+        of keyID: String,
         below roots: Set<String>,
         now: Date,
         in transaction: Transaction
@@ -48,7 +49,7 @@ extension ServerLogic {
                 try transaction.downstreamAuthority(id: id) == nil
             else { throw APIError(upstream: .distrusted) }
         }
-        guard try transaction.upstreamRevocation(id: authority.id) == nil else {
+        guard try transaction.upstreamRevocation(id: keyID) == nil else {
             throw APIError(upstream: .distrusted)
         }
         // One that is only in the bundle still is to leave it.

@@ -297,7 +297,7 @@ package final class ServerCore: Sendable {
             issuer: issuer,
             signer: signer,
             bundle: bundle,
-            anchor: PublishedAnchor(of: active, among: upstreams),
+            anchor: PublishedAnchor(of: active, among: above.0),
             authorities: own,
             verifier: verifier,
             tokens: await tokenTrust(of: active)

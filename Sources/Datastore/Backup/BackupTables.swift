@@ -10,8 +10,7 @@ package enum BackupTables {
         "document_history", "document_labels", "documents", "downstream_authorities", "entries",
         "federated_bundles", "intents", "listed_certificates", "meta", "node_selectors", "nodes",
         "proxies", "revocation_lists", "revoked_certificates", "revoked_identities",
-        "token_holders",
-        "upstreams", "withdrawn_node_keys",
+        "token_holders", "upstream_revocations", "upstreams", "withdrawn_node_keys",
     ]
 
     /// What must not come back: the log and its tree, which are files of their own, tokens by which
