@@ -116,8 +116,8 @@ struct AdminAccessTests {
         .init("alice", .nodeList, "", false),
 
         // Who is an admin of one namespace lets no server be anybody.
-        .init("bob", .authorityDownstream, false),
-        .init("alice", .authorityDownstream, false),
+        .init("bob", .authorityDownstream, "", false),
+        .init("alice", .authorityDownstream, "", false),
 
         .init("deployer", .apply, entry, in: "payments", id: "payments", true),
         .init("deployer", .apply, entry, in: "payments", id: "payments/web", true),

@@ -87,6 +87,10 @@ extension ServerLogic {
         guard try transaction.hold() == nil else {
             throw APIError(.unavailable, "held", "the server is held, and signs nothing")
         }
+        // Nothing is asked of the upstream that could not be recorded then.
+        if let problem = try clockProblem(ground.now, in: transaction) {
+            throw APIError(problem)
+        }
         let entry = try downstreamEntry(order.entryID, of: node, now: ground.now, in: transaction)
         guard order.request.serverID != serverID else {
             throw APIError(

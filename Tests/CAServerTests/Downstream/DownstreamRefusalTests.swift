@@ -163,20 +163,37 @@ struct DownstreamRefusalTests {
                 )
             }
             nested.pass()
-            // The agent's own certificate is below it, too.
-            let refused = await nested.refused(csr)
+            // Neither the answer of before, nor another one.
+            for request in [csr, try Downstream.request()] {
+                let refused = await nested.refused(request)
+                #expect(refused?.reason == "upstreamRefused", "\(refused?.message ?? "")")
+                #expect(refused?.message.contains("distrusted") == true)
+                nested.pass()
+            }
+        }
+    }
+
+    @Test func `an agent whose own certificate is of a tainted authority renews it first`()
+        async throws
+    {
+        try await withDownstream { nested in
+            let (old, _) = try await nested.server.rotate()
+            _ = try await nested.server.taint(old)
+            let refused = await nested.refused()
             #expect(refused?.reason == "authorityDistrusted", "\(refused?.message ?? "")")
+            let renewed = try await nested.server.renew(nested.agent, key: nested.agent.key)
+            _ = try await nested.certify(as: renewed)
         }
     }
 
     @Test func `a clock that is behind certifies none`() async throws {
         try await withDownstream { nested in
             _ = try await nested.certify()
-            nested.pass()
-            nested.clock.stepWall(by: -200)
+            nested.clock.stepWall(by: -30)
             let refused = await nested.refused()
             #expect(refused?.reason == "clockBehind", "\(refused?.message ?? "")")
-            nested.clock.stepWall(by: 200)
+            #expect(try await nested.server.records("downstreamAuthorityCertified").count == 1)
+            nested.clock.stepWall(by: 30)
         }
     }
 
