@@ -2,7 +2,6 @@
 
 import Datastore
 import Foundation
-import GRDB
 import NodeSync
 import SPIFFE
 import TestPKI
@@ -62,14 +61,14 @@ import Testing
         try store.writeNow { transaction in
             for record in all.reversed() { try transaction.put(record) }
         }
-        try store.readNow { (transaction: ReadTransaction) throws in
-            #expect(try transaction.downstreamAuthorities() == all)
-            #expect(try transaction.downstreamAuthority(id: "b") == all[2])
-            #expect(try transaction.downstreamAuthority(id: "d") == nil)
-            #expect(try transaction.downstreamAuthorities(ofEntry: "e1") == [all[0], all[2]])
-            #expect(try transaction.downstreamAuthorities(ofNode: "ca-1") == [all[0], all[1]])
-            #expect(try transaction.revokedDownstreamIDs() == ["b"])
-        }
+        #expect(try store.readNow { try $0.downstreamAuthorities() } == all)
+        #expect(try store.readNow { try $0.downstreamAuthority(id: "b") } == all[2])
+        #expect(try store.readNow { try $0.downstreamAuthority(id: "d") } == nil)
+        let ofEntry = try store.readNow { try $0.downstreamAuthorities(ofEntry: "e1") }
+        #expect(ofEntry == [all[0], all[2]])
+        let ofNode = try store.readNow { try $0.downstreamAuthorities(ofNode: "ca-1") }
+        #expect(ofNode == [all[0], all[1]])
+        #expect(try store.readNow { try $0.revokedDownstreamIDs() } == ["b"])
         #expect(try store.writeNow { try $0.deleteDownstream(id: "c") })
         #expect(try store.writeNow { try !$0.deleteDownstream(id: "c") })
     }

@@ -383,16 +383,11 @@ extension ServerLogic {
         _ basis: DownstreamBasis,
         in transaction: ReadTransaction
     ) throws -> UpstreamChain.Expectation {
-        let id = order.request.publicKey.keyID
         var expectation = try upstreamExpectation(
             spki: order.request.publicKey.subjectPublicKeyInfo,
+            besides: basis.known?.id,
             in: transaction
         )
-        // Its own key and name are no other's.
-        expectation.keysTaken.remove(id)
-        expectation.distrusted.remove(id)
-        let subject = basis.known.flatMap { UpstreamChain.subject(of: $0.certificateDER) }
-        if let subject { expectation.subjectsTaken.remove(subject) }
         let (wished, slack) = (
             Duration.seconds(basis.lifetimeSeconds), UpstreamChain.lifetimeSlack
         )

@@ -264,15 +264,17 @@ extension ServerLogic {
     ///
     /// - Parameters:
     ///   - spki: SubjectPublicKeyInfo of the key.
+    ///   - known: The ID of an authority of a server below, of the same key; nil: the key is new.
     ///   - transaction: What is known.
     /// - Returns: What `UpstreamChain` asks for.
     /// - Throws: `DatastoreError`.
     package func upstreamExpectation(
         spki: [UInt8],
+        besides known: String? = nil,
         in transaction: ReadTransaction
     ) throws -> UpstreamChain.Expectation {
         let (authorities, upstreams) = (try transaction.authorities(), try transaction.upstreams())
-        let downstream = try transaction.downstreamAuthorities()
+        let downstream = try transaction.downstreamAuthorities().filter { $0.id != known }
         let distrusted = [AuthorityRecord.taintedState, AuthorityRecord.revokedState]
         let refused = try transaction.upstreamRevocations().map(\.id)
         return UpstreamChain.Expectation(
