@@ -197,6 +197,44 @@ struct DownstreamRefusalTests {
         }
     }
 
+    @Test func `there are only so many in all, and the same key takes no other place`()
+        async throws
+    {
+        try await withDownstream { nested in
+            let csr = try Downstream.request()
+            _ = try await nested.certify(csr, lifetime: 600)
+            let peer = try await nested.server.verified(nested.agent.chain)
+            let logic = nested.server.core.logic
+            let ground = DownstreamGround(
+                roots: [nested.fixture.rootID],
+                countMax: 1,
+                now: nested.clock.wallTime + 400
+            )
+            for (request, expected) in [(try Downstream.request(), "downstreamFull"), (csr, nil)] {
+                let order = DownstreamOrder(
+                    entryID: nested.entry,
+                    request: try DownstreamRequest(
+                        der: request,
+                        trustDomain: TrustDomain("example.org")
+                    ),
+                    lifetimeSeconds: 600
+                )
+                let refused = await refusal {
+                    try await nested.server.core.read { transaction in
+                        let basis = try logic.downstreamBasis(
+                            of: order,
+                            for: peer,
+                            on: ground,
+                            in: transaction
+                        )
+                        try logic.requireRoom(for: basis, on: ground, in: transaction)
+                    }
+                }
+                #expect(refused?.reason == expected)
+            }
+        }
+    }
+
     @Test func `a node that is banned while it is certified is given nothing`() async throws {
         try await withDownstream { nested in
             let (core, now) = (nested.server.core, nested.clock.wallTime)
