@@ -396,6 +396,27 @@ extension ServerLogic {
         return expectation
     }
 
+    /// Requires that a chain is of the order, and ends as early as the entry says by now.
+    private func require(
+        _ chain: UpstreamChain,
+        for order: DownstreamOrder,
+        _ basis: DownstreamBasis,
+        now: Date
+    ) throws {
+        let read = try LeafCertificate(der: chain.certificate)
+        guard read.spkiBytes == order.request.publicKey.subjectPublicKeyInfo else {
+            throw APIError(upstream: .keyDiffers)
+        }
+        let most = Duration.seconds(basis.lifetimeSeconds) + UpstreamChain.lifetimeSlack
+        guard chain.notAfter <= now.addingTimeInterval(most / .seconds(1)) else {
+            throw APIError(
+                .unavailable,
+                APIError.entryChanged,
+                "the entry has just changed, and ends earlier; ask again"
+            )
+        }
+    }
+
     /// Records what was certified, if everything that let it be still does: from the commit on it is
     /// given to its agent, and what is not committed to nobody.
     ///
@@ -417,6 +438,7 @@ extension ServerLogic {
         try requireClock(ground.now, in: transaction)
         let basis = try downstreamBasis(of: order, for: peer, on: ground, in: transaction)
         try requireRoom(for: basis, on: ground, in: transaction)
+        try require(chain, for: order, basis, now: ground.now)
         try recordAncestry(
             chain.ancestry,
             of: order.request.publicKey.keyID,
