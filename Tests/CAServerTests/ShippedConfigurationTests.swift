@@ -114,7 +114,7 @@ import Testing
             "pkcs11Module", "pkcs11PIN", "pkcs11Token", "profileDirectory", "publicCertificate",
             "publicDocuments", "publicHold", "publicKey", "publicListen", "publicURL",
             "serviceSocket", "serviceUIDs", "tokenExchange", "tokenKeyType", "upstream",
-            "upstreamCertificate", "upstreamRoots",
+            "upstreamCertificate", "upstreamRoots", "upstreamSocket",
         ])
         let keys = text.split(separator: "\n").compactMap { line -> String? in
             let key = String(line.drop { "# ".contains($0) }.prefix { $0 != ":" })

@@ -103,6 +103,10 @@ extension ServerLogic {
         let lifetime = try lifetime(of: order, entry, now: ground.now)
         let key = order.request.publicKey
         let known = try transaction.downstreamAuthority(id: key.keyID)
+        // What is above may have named it before its record was revoked.
+        guard try transaction.upstreamRevocation(id: key.keyID) == nil else {
+            throw Self.keyRevoked(key.keyID)
+        }
         if let known {
             try requireSame(known, entry, node)
         } else {
@@ -223,70 +227,6 @@ extension ServerLogic {
         return min(order.lifetimeSeconds, left)
     }
 
-    /// A key is of one entry and one node, and of none once it was revoked.
-    private func requireSame(
-        _ known: DownstreamRecord,
-        _ entry: RegistrationEntry,
-        _ node: NodeRecord
-    ) throws(APIError) {
-        guard !known.isRevoked else {
-            throw APIError(
-                .permissionDenied,
-                "authorityRevoked",
-                "the key \(known.id) was revoked, and no key comes back: the server below has to make "
-                    + "another"
-            )
-        }
-        guard known.entry.id == entry.id, known.node == node.name else {
-            throw APIError(
-                .permissionDenied,
-                "keyOfAnother",
-                "the key \(known.id) was certified for another entry or node, and stays its own: the "
-                    + "server below has to make another"
-            )
-        }
-    }
-
-    /// A key that is something else already would be revoked, or believed, as that.
-    private func requireNewKey(
-        _ key: SubjectPublicKey,
-        of entry: RegistrationEntry,
-        in transaction: ReadTransaction
-    ) throws {
-        let spki = key.subjectPublicKeyInfo
-        var taken: [[UInt8]] = []
-        for known in try transaction.authorities() {
-            taken += [
-                try? LeafCertificate(der: known.certificateDER).spkiBytes, known.tokenKeySPKI,
-            ]
-            .compactMap(\.self)
-        }
-        for known in try transaction.upstreams() {
-            taken += [try? LeafCertificate(der: known.certificateDER).spkiBytes].compactMap(\.self)
-        }
-        let isAbove = try transaction.upstream(id: key.keyID) != nil
-        let isAuthority = try transaction.authority(id: key.keyID) != nil
-        guard !taken.contains(spki), !isAbove, !isAuthority else {
-            throw APIError(
-                .permissionDenied,
-                "keyOfAuthority",
-                "the key is or was an authority's, or is above them, and never becomes one below"
-            )
-        }
-        let isLeaf = try transaction.hasLeaf(
-            with: spki,
-            sha256: key.spkiSHA256,
-            of: entry.spiffeID
-        )
-        guard !isLeaf else {
-            throw APIError(
-                .permissionDenied,
-                "keyOfLeaf",
-                "the key is an agent's, or of an SVID of the entry, and never becomes an authority's"
-            )
-        }
-    }
-
     // MARK: - What was certified, and how much more may be
 
     /// The answer that a key got before, if it is what would be certified now.
@@ -323,7 +263,10 @@ extension ServerLogic {
         guard ground.roots.contains(ancestry.rootID),
             try transaction.bundleRoots().contains(where: { $0.id == ancestry.rootID })
         else { return false }
-        return try ancestry.keyIDs.allSatisfy { try transaction.upstream(id: $0)?.distrust == nil }
+        return try ancestry.keyIDs.allSatisfy {
+            try transaction.upstream(id: $0)?.distrust == nil
+                && transaction.upstreamRevocation(id: $0) == nil
+        }
     }
 
     /// Requires that there are not too many already.

@@ -13,7 +13,7 @@ package struct UpstreamRevocationPlan: Hashable, Sendable {
     /// How far the time at which a key was named last may be behind: it is named each five minutes.
     static let namedSlackSeconds: TimeInterval = 3_600
 
-    /// Authorities, and what is above them, to be revoked now.
+    /// Authorities, what is above them, and those of servers below, to be revoked now.
     package fileprivate(set) var revoked: [String] = []
     /// Prepared authorities below what waits: the next one must not be one of them.
     package fileprivate(set) var prepared: [String] = []
@@ -40,6 +40,8 @@ extension ServerLogic {
         package fileprivate(set) var authorities: [AuthorityRecord] = []
         /// What was revoked above authorities, with what this changed below.
         package fileprivate(set) var above: [UpstreamOutcome] = []
+        /// Authorities of servers below.
+        package fileprivate(set) var below: [DownstreamRecord] = []
         /// Keys that nothing here has.
         package fileprivate(set) var refused: [String] = []
         package fileprivate(set) var forgotten: [String] = []
@@ -78,6 +80,11 @@ extension ServerLogic {
             let isRevoked =
                 above[id]?.isRevoked
                 ?? below.contains { $0.id == id && $0.state == AuthorityRecord.revokedState }
+            if let record = try transaction.downstreamAuthority(id: id) {
+                if record.isRevoked, rows[id] == nil { continue }
+                if record.isRevoked { plan.settled.append(id) } else { plan.revoked.append(id) }
+                continue
+            }
             if above[id] == nil, !below.contains(where: { $0.id == id }) {
                 if rows[id]?.isWaiting ?? true { plan.refused.append(id) }
             } else if below.contains(where: { $0.state == AuthorityRecord.activeState }) {
@@ -151,6 +158,16 @@ extension ServerLogic {
             if try transaction.authority(id: id) != nil {
                 outcome.authorities.append(
                     try revokeAuthority(
+                        id,
+                        reason: Self.revokedAbove,
+                        by: Self.upstream,
+                        now: now,
+                        in: transaction
+                    )
+                )
+            } else if try transaction.downstreamAuthority(id: id) != nil {
+                outcome.below.append(
+                    try revokeDownstream(
                         id,
                         reason: Self.revokedAbove,
                         by: Self.upstream,

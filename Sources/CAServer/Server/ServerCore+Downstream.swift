@@ -80,6 +80,11 @@ extension ServerCore {
         case .exhausted: metrics.increment(.downstreamRequests, "limited")
         case .failedPrecondition, .invalidArgument, .notFound, .permissionDenied, .unauthenticated:
             metrics.increment(.downstreamRequests, "refused")
+            let source = "\(peer.id) \(error.reason)"
+            guard downstreamRefusalLimiter.take(1, of: source, now: clock.bootTime) == nil else {
+                anonymous.count(Self.refusalsNotRecorded)
+                return
+            }
             let what = "certify an authority for entry \(entryID.prefix(64))"
             await recordRefusal(of: what, "", error.description, by: .spiffe(peer.id))
         }

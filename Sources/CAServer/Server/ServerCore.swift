@@ -128,6 +128,9 @@ package final class ServerCore: Sendable {
     package let downstreamDesk = DownstreamDesk()
     /// Requests of one agent for such: its server asks each day, and again while it is refused.
     let downstreamLimiter = SourceLimiter(rate: 0.2, burst: 10)
+    /// Leaves of why one agent is refused for one reason: its server asks again every few seconds,
+    /// until somebody has changed its entry.
+    let downstreamRefusalLimiter = SourceLimiter(rate: 1 / 600, burst: 3)
     /// What is above by its last word; nil before the first.
     let upstreamTrust: Mutex<UpstreamTrust?>
     /// The IDs of keys that it has revoked by its last word; nil before the first since the start.

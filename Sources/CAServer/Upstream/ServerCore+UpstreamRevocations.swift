@@ -59,6 +59,7 @@ extension ServerCore {
             distrusted(id, .revoked)
         }
         for authority in outcome.authorities { distrusted(authority.id, .revoked) }
+        for record in outcome.below { distrusted(record.id, .revoked) }
         for above in outcome.above { await distrusted(above, .revoked) }
         await refreshTrust()
         for id in outcome.authorities.map(\.id) {

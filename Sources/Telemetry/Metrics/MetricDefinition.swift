@@ -138,14 +138,15 @@ extension Metric {
         case .auditLeaves: "Leaves added to the audit log."
         case .auditTreeSize: "Leaves in the audit log."
         case .auditAlarms, .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
-            .downstreamAuthorities, .downstreamRequests,
-            .federationClosings, .federationConfirmedTime, .federationFetches,
-            .federationResponses, .keyServiceCallDuration, .keyServiceCalls, .proposals,
-            .publicClosings, .publicResponses, .revocationListCertificates,
-            .revocationListLeftOut, .revocationListNextUpdate, .revocationListsSigned,
-            .revocationListsWithheld, .revocations, .revokedCertificates,
-            .rotationAgentsMissing, .serverHeld, .svidRenewals, .svidsIssued, .tokenRequests,
-            .upstreamNotAfter, .upstreamRequests, .upstreamTrusts:
+            .downstreamAuthorities, .downstreamCalls, .downstreamRequests, .federationClosings,
+            .federationConfirmedTime, .federationFetches, .federationResponses,
+            .issuanceRefusals, .keyServiceCallDuration, .keyServiceCalls, .proposals,
+            .publicClosings,
+            .publicResponses, .revocationListCertificates, .revocationListLeftOut,
+            .revocationListNextUpdate, .revocationListsSigned, .revocationListsWithheld,
+            .revocations, .revokedCertificates, .rotationAgentsMissing, .serverHeld,
+            .svidRenewals, .svidsIssued, .tokenRequests, .upstreamNotAfter, .upstreamRequests,
+            .upstreamTrusts:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."
@@ -160,11 +161,9 @@ extension Metric {
         case .connectionsOpened: "Connections established, by listener."
         case .connectionsRefused: "Connections closed before any request, by reason."
         case .documentApplies: "Applies and deletions of documents, by result."
-        case .downstreamCalls: "Calls of servers below, by call and result."
         case .entries: "Registration entries in the datastore."
         case .fetchDuration: "Time from a workload's request to its first certificates."
         case .issuanceDuration: "Time to sign one batch of requests, waiting included."
-        case .issuanceRefusals: "Signing requests refused, by reason."
         case .metricSeriesDropped: "Updates counted under label values \"other\", by metric."
         case .revision: "Number of the newest committed revision."
         case .decisionBytes, .decisionLosses, .decisionRecords, .decisionRecordsLost,
@@ -202,6 +201,8 @@ extension Metric {
         case .auditAlarms:
             "Checkpoints of the audit log that contradict remembered ones, and logs that a restore began or ended."
         case .authorityNotAfter: "End of each X.509 authority, in Unix time."
+        case .downstreamCalls: "Calls of servers below, by call and result."
+        case .issuanceRefusals: "Signing requests refused, by reason."
         case .entriesOutsideProfile:
             "Registration entries for which the workload's profile lets nothing be issued."
         case .authoritySVIDsNotReplaced:

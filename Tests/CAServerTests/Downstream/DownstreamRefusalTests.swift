@@ -235,6 +235,16 @@ struct DownstreamRefusalTests {
         }
     }
 
+    @Test func `who is refused again and again fills no log`() async throws {
+        try await withDownstream { nested in
+            for _ in 0..<6 {
+                #expect(await nested.refused(entry: "none")?.reason == "entryUnknown")
+            }
+            let leaves = try await nested.server.records("requestRefused")
+            #expect(leaves.count == 3)
+        }
+    }
+
     @Test func `a node that is banned while it is certified is given nothing`() async throws {
         try await withDownstream { nested in
             let (core, now) = (nested.server.core, nested.clock.wallTime)

@@ -14,6 +14,11 @@ import Testing
 struct UpstreamRevocationPlanTests {
     private static let kept = UpstreamRevocation.keptSeconds
 
+    /// A whole second, as the store keeps no finer time than it writes.
+    private static var now: Date {
+        Date(timeIntervalSince1970: Date().timeIntervalSince1970.rounded())
+    }
+
     private static func id(_ number: Int) -> String {
         Hexadecimal.text((0..<20).map { UInt8(truncatingIfNeeded: number >> ($0 % 3 * 8)) })
     }
@@ -45,7 +50,7 @@ struct UpstreamRevocationPlanTests {
 
     @Test func `a key is kept for 14 days after it was named last`() async throws {
         try await withServer { server in
-            let (id, start) = (Self.id(1), Date())
+            let (id, start) = (Self.id(1), Self.now)
             let first = try await hear([id], server, at: start)
             #expect(first.refused == [id])
             // A word that says the same is nothing new.
@@ -67,7 +72,7 @@ struct UpstreamRevocationPlanTests {
 
     @Test func `a clock that was ahead keeps no key for longer`() async throws {
         try await withServer { server in
-            let (id, now) = (Self.id(1), Date())
+            let (id, now) = (Self.id(1), Self.now)
             try await hear([id], server, at: now + 400 * 86_400)
             #expect(try await hear([], server, at: now, isClockBelieved: false).isEmpty)
             #expect(try await hear([], server, at: now).named == [id])
@@ -77,7 +82,7 @@ struct UpstreamRevocationPlanTests {
 
     @Test func `there are as many as one word names, and those that are named stay`() async throws {
         try await withServer { server in
-            let (most, now) = (UpstreamRevocation.countMax, Date())
+            let (most, now) = (UpstreamRevocation.countMax, Self.now)
             let old = Set((0..<most).map(Self.id))
             try await hear(old, server, at: now - 7_200)
             let records = try await server.records("upstreamKeysRevoked")
@@ -108,7 +113,7 @@ struct UpstreamRevocationPlanTests {
                     return delta.changes
                 }
             }
-            let (id, now) = (Self.id(1), Date())
+            let (id, now) = (Self.id(1), Self.now)
             let key = ResourceKey(.revocation, AuthorityRecord.revocationName(of: id))
             let before = try await number()
             try await hear([id], server, at: now)

@@ -72,7 +72,7 @@ import Testing
         ("upstream: service\n", "serviceSocket: is missing: write the path of the upstream's"),
         ("upstream: service\nserviceSocket: s\n", "write an absolute path of at most 107 bytes"),
         ("upstream: agent\n", "upstreamSocket: is missing"),
-        ("upstream: agent\nupstreamSocket: a\n", "write an absolute path of at most 107 bytes"),
+        ("upstream: agent\nupstreamSocket: a\n", "upstreamSocket: write an absolute path"),
         ("upstream: agent\nupstreamSocket: /a\nserviceSocket: /s\n", "or upstream: service"),
         ("upstream: service\nserviceSocket: /s\nupstreamSocket: /a\n", "no upstream: agent"),
         ("upstreamSocket: /a\n", "upstreamSocket: there is no upstream: agent"),

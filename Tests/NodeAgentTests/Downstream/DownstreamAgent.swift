@@ -14,6 +14,7 @@ import SwiftProtobuf
 import Synchronization
 import Telemetry
 import TestPKI
+import TestPrograms
 
 /// An agent on a real Unix socket whose server is the test: what it asks for comes here.
 ///
@@ -25,7 +26,7 @@ struct DownstreamAgent: Sendable {
     struct Ended: Error {}
 
     let agent: ServingAgent
-    let log: LogLines
+    let log: LoggedLines
     /// What certifies authorities, below the root that the agent knows.
     let upstream: TestAuthority
     let key = P256.Signing.PrivateKey()
@@ -42,7 +43,7 @@ struct DownstreamAgent: Sendable {
         _ names: [String] = ["below"],
         _ body: @escaping @Sendable (DownstreamAgent) async throws -> Void
     ) async throws {
-        let log = LogLines()
+        let log = LoggedLines()
         try await ServingAgent.run(logger: log.logger) { agent in
             let (calls, outlet) = AsyncStream.makeStream(of: ServerCall.self)
             let (_, syncOutlet) = AsyncStream.makeStream(of: SyncOutgoing.self)
@@ -64,7 +65,7 @@ struct DownstreamAgent: Sendable {
 
     private init(
         agent: ServingAgent,
-        log: LogLines,
+        log: LoggedLines,
         upstream: TestAuthority,
         calls: AsyncStream<ServerCall>,
         outlet: AsyncStream<ServerCall>.Continuation

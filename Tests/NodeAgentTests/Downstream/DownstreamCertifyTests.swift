@@ -10,6 +10,7 @@ import NodeSync
 import SPIFFE
 import Synchronization
 import TestPKI
+import TestPrograms
 import Testing
 
 /// A server below asks on the agent's socket to be certified (record 0020, "Nested").

@@ -9,6 +9,7 @@ import NodeSync
 import SPIFFE
 import Synchronization
 import TestPKI
+import TestPrograms
 import Testing
 
 /// A server below is told on the agent's socket what is above it (record 0020, "Nested").
