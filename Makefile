@@ -122,9 +122,9 @@ soak: setup build-tests ## load on the data path for SOAK_MINUTES (5): memory an
 		--filter '^EndToEndTests\.DataPathSoakTests'
 
 .PHONY: power-cuts
-power-cuts: setup build-tests ## look at every power cut of a recorded server and agent
+power-cuts: setup build-tests ## every power cut of a server and agent, every kill of a rotation and a restore
 	@SIGNET_POWER_CUTS=all .ci/stage power-cuts swift test $(SWIFT_FLAGS) --skip-build \
-		--filter '^EndToEndTests\.(DurabilityTests|RotationKillTests)'
+		--filter '^EndToEndTests\.(DurabilityTests|RestoreKillTests|RotationKillTests)'
 
 .PHONY: fuzz
 fuzz: setup ## fuzz every parser for FUZZ_SECONDS (60) each

@@ -5,38 +5,53 @@ import TestPrograms
 import TestSeeds
 import Testing
 
+/// What is above the authority of a server that is killed, and where its keys are.
+enum KilledServer: String, CaseIterable, Sendable {
+    /// Authorities that sign themselves, with keys in files.
+    case selfSigned
+    /// Authorities below an offline root, with keys in files.
+    case belowRoot
+    /// Authorities that sign themselves, with keys in a token of SoftHSM.
+    ///
+    /// What the module does to its own files is no step: it writes them in place, so a kill in
+    /// between would lose the token itself.
+    case token
+
+    /// Operations that are looked at, unless all are wanted.
+    var sample: Int { self == .selfSigned ? 4 : 3 }
+}
+
 /// A server that is killed (SIGKILL) at any step of a rotation, a taint and a revocation.
 ///
 /// A step is an operation on its files. What a power cut leaves of them is in `DurabilityTests`.
 @Suite(.serialized, .timeLimit(.minutes(60)))
 struct RotationKillTests {
-    /// Operations that are looked at, unless all are wanted.
-    private static let sample = 4
-
-    @Test func `a server killed at any step of a rotation goes on with one authority that signs`()
-        async throws
-    {
+    @Test(arguments: KilledServer.allCases)
+    func `a server killed at any step of a rotation goes on with one authority that signs`(
+        kind: KilledServer
+    ) async throws {
         let seed = UInt64.random(in: 0 ... .max)
-        let count = try await Self.countOperations()
+        let count = try await Self.countOperations(kind)
         // Fewer would mean that the recorder misses most of what happens.
         try #require(count > 20, "\(count)")
         var generator = SeededGenerator(seed: seed)
         let all = Array(1...count)
         let chosen =
             PowerCuts.isExhaustive
-            ? all : Array(all.shuffled(using: &generator).prefix(Self.sample)).sorted()
+            ? all : Array(all.shuffled(using: &generator).prefix(kind.sample)).sorted()
         for operation in chosen {
             try await Self.kill(
+                kind,
                 after: operation,
-                "operation \(operation) of \(count), seed \(seed)"
+                "\(kind), operation \(operation) of \(count), seed \(seed)"
             )
         }
-        print("kills in a rotation: \(chosen.count) of \(count), seed \(seed)")
+        print("kills in a rotation, \(kind): \(chosen.count) of \(count), seed \(seed)")
     }
 
     /// How many operations a rotation, a taint and a revocation take when nobody kills the server.
-    private static func countOperations() async throws -> Int {
-        let rotating = try await RotatingServer()
+    private static func countOperations(_ kind: KilledServer) async throws -> Int {
+        let rotating = try await RotatingServer(kind)
         let old = try await rotating.active()
         let before = try rotating.recorder.position
         try await rotating.replace(old)
@@ -46,8 +61,12 @@ struct RotationKillTests {
         return try rotating.recorder.events().count { before < $0.position && $0.position <= after }
     }
 
-    private static func kill(after operation: Int, _ context: String) async throws {
-        let rotating = try await RotatingServer()
+    private static func kill(
+        _ kind: KilledServer,
+        after operation: Int,
+        _ context: String
+    ) async throws {
+        let rotating = try await RotatingServer(kind)
         let old = try await rotating.active()
         try rotating.recorder.kill(afterOperations: operation)
         // It ends with an error as soon as the server is gone, and is begun again below.
@@ -77,11 +96,21 @@ private struct RotatingServer {
 
     let machine: Machine
     let recorder: Recorder
+    private let kind: KilledServer
 
-    init() async throws {
+    init(_ kind: KilledServer) async throws {
+        self.kind = kind
         machine = try Machine()
         recorder = try await Recorder(of: machine.dataDirectory, for: machine)
-        machine.change { [recorder] in $0.serverEnvironment = recorder.killEnvironment }
+        var environment = recorder.killEnvironment
+        switch kind {
+        case .selfSigned: break
+        case .belowRoot: try await OfflineRoot(for: machine).certifyUpstream()
+        case .token:
+            let token = try await SoftToken(for: machine)
+            environment.merge(token.environment) { $1 }
+        }
+        machine.change { [environment] in $0.serverEnvironment = environment }
         try await machine.startServer()
     }
 
@@ -95,6 +124,18 @@ private struct RotatingServer {
         let done = try await machine.signet(arguments)
         guard done.isSuccess else { throw ProgramFailure("\(arguments): \(done.report)") }
         return done
+    }
+
+    /// The authorities whose keys there are, once for each key.
+    private func keyOwners() throws -> [String] {
+        guard kind != .token else { return try SoftToken.keyOwners(of: machine) }
+        let files = try FileManager.default.contentsOfDirectory(
+            atPath: "\(machine.dataDirectory)/keys"
+        )
+        return files.compactMap { file in
+            guard file.hasPrefix("authority-") || file.hasPrefix("jwt-") else { return nil }
+            return String(file.split(separator: "-")[1].prefix { $0 != "." })
+        }
     }
 
     /// The one authority that signs.
@@ -130,14 +171,8 @@ private struct RotatingServer {
         #expect(!usable.isEmpty)
         // Keys are destroyed after the answer.
         try await eventually("no key but those of usable authorities, \(context)") {
-            let files = try FileManager.default.contentsOfDirectory(
-                atPath: "\(machine.dataDirectory)/keys"
-            )
-            let ids = files.compactMap { file -> Substring? in
-                guard file.hasPrefix("authority-") || file.hasPrefix("jwt-") else { return nil }
-                return file.split(separator: "-")[1].prefix { $0 != "." }
-            }
-            return ids.count >= 2 && ids.allSatisfy { usable.contains(String($0)) }
+            let owners = try keyOwners()
+            return owners.count >= 2 && owners.allSatisfy(usable.contains)
         }
         // Somebody new believes the bundle, gets an SVID from it, and verifies it.
         try await machine.startAgent()

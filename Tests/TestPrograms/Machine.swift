@@ -14,6 +14,8 @@ package final class Machine: Sendable {
     /// What a test changes of the configuration.
     package struct Options: Sendable {
         package var trustDomain = "example.org"
+        /// Where the server keeps its authorities' keys.
+        package var keyStorage = "plain"
         /// Lines added to the server's configuration.
         package var serverLines: [String] = []
         /// What starts the server and the agent, if it is not this process: a command that takes
@@ -119,7 +121,7 @@ package final class Machine: Sendable {
                 "trustDomain: \(options.trustDomain)",
                 "dataDirectory: \(dataDirectory)",
                 "adminSocket: \(adminSocket)",
-                "keyStorage: plain",
+                "keyStorage: \(options.keyStorage)",
                 "listen: 127.0.0.1:\(port)",
                 "advertise: [\"127.0.0.1:\(port)\"]",
                 "admins: [\"uid:\(options.user)\"]",
