@@ -10,7 +10,8 @@ enum Rule: String, CaseIterable, Sendable {
     /// published, or that an agent remembers, is a state that it had. No agent raises the alarm.
     case audit
     /// `AvailabilityChecker`. Whom an entry means has a valid SVID `recovery` after the last
-    /// disturbance, and keeps it through each that is short enough.
+    /// disturbance, and keeps it through each that is short enough. `AuthorityChecker`. Who is locked
+    /// out by what admins order of authorities has a new token and an identity soon.
     case availability
     /// `DurabilityChecker`. What the server said is done is in its database after every crash, and
     /// nothing else is: documents, entries, nodes, tokens, authorities, their lists, intents.
@@ -38,7 +39,8 @@ enum Rule: String, CaseIterable, Sendable {
     /// The newest list of its authority has it `listing` after that, and workloads of settled agents
     /// have that list `promptness` later. No list names what counts, none that is shown is another than
     /// the server's, and of each authority they go forward. Every authority has a list that has not
-    /// ended.
+    /// ended. `AuthorityChecker`. What a revoked authority signed is shown by no settled agent and
+    /// taken by none of their proxies, nor by the server; it signs nothing any more.
     case revocation
     /// `RotationChecker`. No authority signs too early or too late; whatever is at hand verifies with
     /// the bundle at hand, always. `AuthorityChecker`. What a tainted authority signed is replaced in

@@ -157,8 +157,19 @@ final class AgentProcess {
             }
         } failed: { [self] failure in
             scheduler.note("\(machine.name) cannot connect: \(failure.text)")
+            // In worlds without orders, as in those of before, an agent waits for its own end.
+            var isTurnedAway = false
+            if case .certificateRefused = failure, machine.network.server.trials.orders {
+                isTurnedAway = true
+            }
             try await guarded { [self] in
-                try await perform(logic.disconnected(now: now, using: &machine.random))
+                try await perform(
+                    logic.disconnected(
+                        isTurnedAway: isTurnedAway,
+                        now: now,
+                        using: &machine.random
+                    )
+                )
             }
         }
     }

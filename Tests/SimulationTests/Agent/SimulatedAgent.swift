@@ -227,6 +227,9 @@ final class SimulatedAgent {
                 }
             case .failure(.refused(let error)) where error.kind == .permissionDenied:
                 giveUp(error.reason)
+            // Whoever signs the server's certificate came after the token.
+            case .failure(.serverUnverified(let problem)) where network.server.trials.orders:
+                giveUp(problem)
             case .failure, .success: joinLater(token)
             }
         }

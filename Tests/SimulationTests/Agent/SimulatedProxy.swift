@@ -96,7 +96,7 @@ final class SimulatedProxy {
     private func take(_ told: ProxyView.Trust, on agent: SimulatedAgent) {
         if agent.sabotage == .deafProxy, trust != nil { return }
         guard let new = ProxyTrust(told, in: ownTrustDomain) else { return }
-        trust = gate.received(new)
+        trust = gate.received(agent.sabotage == .forgivingProxy ? new.forgiving : new)
     }
 }
 
@@ -125,6 +125,19 @@ extension SimulatedProxy {
 }
 
 extension ProxyTrust {
+    /// Sabotage: the same without what is said of revoked authorities.
+    fileprivate var forgiving: Self {
+        Self(
+            trustDomain: trustDomain,
+            bundles: bundles,
+            revocations: revocations,
+            authorities: authorities.filter { $0.value != .revoked },
+            leaves: leaves,
+            granted: granted,
+            federations: federations
+        )
+    }
+
     /// What a proxy reads of the message that is made of a view; nil if it refuses that.
     init?(_ told: ProxyView.Trust, in trustDomain: TrustDomain) {
         let bundles = Dictionary(

@@ -12,7 +12,8 @@ import SPIFFE
 /// the server refuses to sign because its clock is behind its last signature. Then:
 ///
 /// 1. `recovery` after the end of the last disturbance, of the last change of its entry and of the
-///    last revocation of its identity, every workload that an entry means holds a valid SVID.
+///    last revocation of its identity or of an authority, every workload that an entry means holds a
+///    valid SVID.
 /// 2. A workload that holds an SVID of lifetime T keeps a valid one through every disturbance
 ///    shorter than 0.45 T - `recovery`, because it is renewed at 55 % of its life at the latest.
 ///    So a disturbance of length d leaves it without identity for at most
@@ -100,7 +101,8 @@ struct AvailabilityChecker {
             calmSince,
             wants,
             world.ledger.changedAt[uid] ?? .zero,
-            world.ledger.refusals.freeAt[id] ?? .zero
+            world.ledger.refusals.freeAt[id] ?? .zero,
+            world.ledger.revokedAuthorities.values.map(\.at).max() ?? .zero
         )
         var allowance = Self.recovery
         if let refused = world.ledger.refusedAt["\(agent.name) \(uid)"] {
@@ -126,6 +128,8 @@ struct AvailabilityChecker {
         _ world: World
     ) throws {
         guard world.ledger.refusals.refusal(of: svid.serial) == nil else { return }
+        let authority = world.ledger.issued[svid.serial]?.authorityID
+        guard authority.flatMap({ world.ledger.revokedAuthorities[$0] }) == nil else { return }
         let now = world.scheduler.now
         let lifetime = svid.notAfter.timeIntervalSince(svid.issuedAt)
         let issued = now - .seconds(lifetime)

@@ -119,7 +119,7 @@ struct DurabilityChecker {
         // A tainted one is tainted or, after its last SVID, revoked; it is never forgotten here.
         let distrusted = Set(try transaction.distrustedAuthorities().map(\.id))
         try require(
-            distrusted == Set(ledger.taintedAt.keys),
+            distrusted == Set(ledger.tainted.keys).union(ledger.revokedAuthorities.keys),
             "distrusted are \(distrusted)",
             world
         )

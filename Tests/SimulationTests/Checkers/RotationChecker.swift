@@ -49,6 +49,9 @@ struct RotationChecker {
                     )
                 }
             }
+            // Of a revoked authority the agent's own is good for nothing, until it has another.
+            let own = world.ledger.issued[process.ownSerial]?.authorityID
+            guard own.flatMap({ world.ledger.revokedAuthorities[$0] }) == nil else { continue }
             try await checkVerifies(
                 process.identity.certificateChain,
                 process.ownSerial,
@@ -96,11 +99,13 @@ struct RotationChecker {
     }
 
     /// No authority signs before it was published long enough, while the one before it signs whole
-    /// SVIDs, nor before every live agent has it, but for the latest moment.
+    /// SVIDs, nor before every live agent has it, but for the latest moment; an admin may have it
+    /// sign at once.
     private mutating func checkActivations(_ world: World) throws {
         for activation in world.ledger.activations[activationsSeen...] {
             activationsSeen += 1
-            guard let retiring = activation.retiring.flatMap({ world.ledger.authorities[$0] }),
+            guard !activation.isOrdered,
+                let retiring = activation.retiring.flatMap({ world.ledger.authorities[$0] }),
                 let next = world.ledger.authorities[activation.id],
                 activation.wall < retiring.holdEnd(world.settings.lifetimes)
             else { continue }

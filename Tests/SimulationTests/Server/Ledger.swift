@@ -97,6 +97,14 @@ final class Ledger {
         let at: Duration
         /// The server's wall clock.
         let wall: Date
+        /// An admin wanted it at once.
+        let isOrdered: Bool
+    }
+
+    /// When an authority was distrusted, and what the server's clock showed.
+    struct Distrust {
+        let at: Duration
+        let wall: Date
     }
 
     private(set) var number: UInt64 = 0
@@ -110,8 +118,10 @@ final class Ledger {
     private var bundleNumbers: [UInt64] = []
     /// Which authority began to sign, and when.
     private(set) var activations: [Activation] = []
-    /// When authorities were tainted, by ID.
-    private(set) var taintedAt: [String: Duration] = [:]
+    /// Tainted authorities by ID, those that were revoked since included.
+    private(set) var tainted: [String: Distrust] = [:]
+    /// The authorities that an admin revoked, by ID.
+    private(set) var revokedAuthorities: [String: Distrust] = [:]
     /// When each entry was last written, and by which number it was removed.
     private(set) var changedAt: [String: Duration] = [:]
     private(set) var removedBy: [String: UInt64] = [:]
@@ -179,11 +189,19 @@ final class Ledger {
         _ id: String,
         retiring: String?,
         missing: [String],
+        isOrdered: Bool,
         at now: Duration,
         wall: Date
     ) {
         activations.append(
-            Activation(id: id, retiring: retiring, missing: missing, at: now, wall: wall)
+            Activation(
+                id: id,
+                retiring: retiring,
+                missing: missing,
+                at: now,
+                wall: wall,
+                isOrdered: isOrdered
+            )
         )
     }
 
@@ -195,9 +213,20 @@ final class Ledger {
     }
 
     /// What the authority signed is to be replaced; tokens that pin it are gone.
-    func tainted(authority id: String, number: UInt64, at now: Duration) {
-        taintedAt[id] = now
+    func tainted(authority id: String, number: UInt64, at now: Duration, wall: Date) {
+        tainted[id] = Distrust(at: now, wall: wall)
         record(current, number)
+        withdrawUnusedTokens()
+    }
+
+    /// What the authority signed counts no more; tokens that pin it are gone, with a taint already.
+    func revoked(authority id: String, number: UInt64, at now: Duration, wall: Date) {
+        removed(authority: id, number: number)
+        revokedAuthorities[id] = Distrust(at: now, wall: wall)
+        if tainted[id] == nil { withdrawUnusedTokens() }
+    }
+
+    private func withdrawUnusedTokens() {
         for (hash, token) in tokens where token.state == .unused {
             tokens[hash]?.state = .withdrawn
         }

@@ -20,6 +20,9 @@ extension ServerProcess {
         answer: @escaping Answer
     ) async throws {
         do {
+            if let peer, !believes(peer) {
+                throw APIError(.unauthenticated, "revoked", "the authority was revoked")
+            }
             switch request {
             case .bundle: answer(.success(.bundle(try requireTrust().bundle)))
             case .joinToken(let hash, let csr):

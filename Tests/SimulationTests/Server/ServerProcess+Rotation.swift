@@ -61,33 +61,6 @@ extension ServerProcess {
         }
     }
 
-    /// What `AdministrationService` does for an admin who distrusts the authority that signed last.
-    func taintOld() async throws {
-        guard let old = try records().first(where: { $0.state == .old }) else { return }
-        let (logic, now, ledger, instant) = (logic, clock.wallTime, ledger, scheduler.now)
-        try write(claiming: { ledger.tainted(authority: old.id, number: $0, at: instant) }) {
-            transaction in
-            _ = try logic.taint(
-                old.id,
-                reason: "simulation",
-                by: Self.admin,
-                now: now,
-                in: transaction
-            )
-            return try transaction.revision().number
-        }
-        try destroyUnneededKeys()
-        try reloadTrust()
-        if ownAuthorityID == old.id { try renewOwnAtOnce() }
-        guard var rotation else { return }
-        for action in rotation.recordsChanged(try records(), now: now) {
-            if case .scheduleTimer = action { continue }
-            _ = try perform(action, &rotation)
-        }
-        self.rotation = rotation
-        try await rotationTick()
-    }
-
     func destroyUnneededKeys() throws {
         let now = clock.wallTime
         let lists = try datastore.readNow { try $0.revocationLists() }
@@ -95,7 +68,7 @@ extension ServerProcess {
         try keys.sweep(keeping: AuthorityKey.kept(of: try records(), ended: ended, now: now))
     }
 
-    private func perform(
+    func perform(
         _ action: AuthorityRotation.Action,
         _ rotation: inout AuthorityRotation
     ) throws -> [AuthorityRotation.Action] {
@@ -136,7 +109,7 @@ extension ServerProcess {
         }
     }
 
-    private func prepare(now: Date) throws -> Authority {
+    func prepare(now: Date) throws -> Authority {
         let signer = try MemorySigner(pkcs8DER: SimulatedKey(using: &random).pkcs8)
         let authority = try Authority.selfSigned(
             trustDomain: logic.trustDomain,
@@ -174,15 +147,23 @@ extension ServerProcess {
     }
 
     @discardableResult
-    private func activate(
+    func activate(
         _ id: String,
         retiring: String?,
         missing: [String],
+        isOrdered: Bool = false,
         now: Date
     ) throws -> Date? {
         let (logic, ledger, instant) = (logic, ledger, scheduler.now)
         return try write(claiming: { _ in
-            ledger.activated(id, retiring: retiring, missing: missing, at: instant, wall: now)
+            ledger.activated(
+                id,
+                retiring: retiring,
+                missing: missing,
+                isOrdered: isOrdered,
+                at: instant,
+                wall: now
+            )
         }) { transaction in
             try logic.activate(
                 id,
@@ -194,7 +175,7 @@ extension ServerProcess {
         }
     }
 
-    private func records() throws -> [Authority] {
+    func records() throws -> [Authority] {
         let serverID = logic.serverID
         return try datastore.readNow { transaction in
             try transaction.authorities()
@@ -204,7 +185,7 @@ extension ServerProcess {
     }
 
     /// Live agents that have not applied the bundle.
-    private func missing() throws -> [String] {
+    func missing() throws -> [String] {
         let number = try datastore.readNow { try $0.bundleSequenceNumber() }
         return publisher.appliedState(of: number, among: .all, now: clock.bootTime)
             .waiting.map(\.name)

@@ -45,6 +45,7 @@ extension ServerProcess {
         deliver: @escaping (SyncMessage) async throws -> Void
     ) {
         let logic = logic
+        guard believes(peer) else { return connection.close(from: .server) }
         let read = try? datastore.readNow { transaction in
             let node = try logic.standing(of: peer, in: transaction)
             return (node, try transaction.scopeChangedAt(ofNode: node.name) ?? 0)
@@ -238,15 +239,25 @@ extension ServerProcess {
     }
 
     private func sabotaged(_ message: SyncMessage) -> SyncMessage {
-        guard machine.sabotage == .lostRemoval, case .delta(let delta) = message else {
+        guard let sabotage = machine.sabotage, case .delta(let delta) = message else {
             return message
         }
         let kept = delta.changes.filter { change in
-            if case .remove = change { false } else { true }
+            switch (sabotage, change) {
+            case (.lostRemoval, .remove): false
+            case (.deafToTaint, .upsert(let key, _)): !isTaint(key)
+            default: true
+            }
         }
         return .delta(
             SyncDelta(epoch: delta.epoch, from: delta.from, to: delta.to, changes: kept)
         )
+    }
+
+    private func isTaint(_ key: ResourceKey) -> Bool {
+        guard key.type == .revocation, let id = AuthorityRecord.authority(ofRevocation: key.name)
+        else { return false }
+        return ledger.tainted[id] != nil && ledger.revokedAuthorities[id] == nil
     }
 }
 

@@ -39,6 +39,8 @@ final class ServerProcess {
     var publisher: SyncPublisher
     var rotation: AuthorityRotation?
     var trust: Trust?
+    /// The key IDs of revoked authorities.
+    private(set) var revokedAuthorities: Set<[UInt8]> = []
     var random: SeededGenerator
     let signingLimiter = SourceLimiter(rate: 500, burst: 2000)
     let attestationLimiter = SourceLimiter(rate: 1, burst: 20)
@@ -250,6 +252,9 @@ final class ServerProcess {
                 try SyncContent.bundle(in: transaction)
             )
         }
+        revokedAuthorities = Set(
+            authorities.filter { $0.state == .revoked }.compactMap { Hexadecimal.bytes($0.id) }
+        )
         guard let bundle,
             let active = authorities.first(where: {
                 $0.state == .active && $0.serverID == logic.serverID

@@ -48,6 +48,8 @@ enum Reply: Sendable {
 /// Why a call or a connection brought nothing.
 enum CallFailure: Error {
     case refused(APIError)
+    /// The server does not take the certificate that it was shown.
+    case certificateRefused
     /// The agent does not believe that it spoke to its server.
     case serverUnverified(String)
     case transport(String)
@@ -55,6 +57,7 @@ enum CallFailure: Error {
     var text: String {
         switch self {
         case .refused(let error): error.description
+        case .certificateRefused: "the server refused the certificate"
         case .serverUnverified(let problem): "the server is not believed: \(problem)"
         case .transport(let problem): problem
         }
@@ -118,7 +121,7 @@ final class Network {
             if !caller.chain.isEmpty {
                 peer = await running.verify(caller.chain)
                 guard peer != nil else {
-                    return try await failed(.transport("the server refused the certificate"))
+                    return try await failed(.certificateRefused)
                 }
             }
             let connection = link.open()

@@ -8,8 +8,12 @@ enum Sabotage: String, CaseIterable, Sendable {
     case believedRollback
     /// Proxies take nothing of what their agents tell them after the first word.
     case deafProxy
+    /// Agents are told of no taint.
+    case deafToTaint
     /// A commit is answered but not made.
     case droppedWrite
+    /// Proxies hear of no revoked authority.
+    case forgivingProxy
     /// The server shows an audit log that does not continue its past.
     case forkedLog
     /// Certificates leave the server without a leaf.
@@ -36,12 +40,12 @@ enum Sabotage: String, CaseIterable, Sendable {
         switch self {
         case .believedRollback: [.federation]
         case .deafProxy: [.federation, .revocation]
-        case .staleLists: [.revocation]
+        case .forgivingProxy, .staleLists: [.revocation]
         case .droppedWrite: [.durability, .revisions, .issuance]
         case .earlyAcknowledgement: [.revisions, .rotation]
         case .forgottenLeaf: [.audit]
         case .forkedLog: [.audit]
-        case .hastyRotation, .missedRotation: [.rotation]
+        case .deafToTaint, .hastyRotation, .missedRotation: [.rotation]
         case .lostDisk: [.revisions]
         case .lostRemoval: [.revisions, .issuance]
         case .silence: [.availability]
@@ -56,6 +60,8 @@ enum Sabotage: String, CaseIterable, Sendable {
         case .believedRollback: [7, 9, 20, 22, 31]
         // Worlds with revocations.
         case .deafProxy, .staleLists: [7, 8, 15, 16]
+        // Worlds with orders.
+        case .deafToTaint, .forgivingProxy: [12, 26, 38, 65, 78, 90]
         default: Array(1...5)
         }
     }

@@ -11,13 +11,16 @@ struct Trials: Sendable {
     let revocations: Bool
     /// Authorities that have retired are tainted.
     let taints: Bool
+    /// Admins order rotations, by the formula and at once, and taint and revoke authorities.
+    let orders: Bool
 
     init(seed: UInt64) {
         partners = [0, 7, 9].contains(seed % 11)
         revocations = [0, 7].contains(seed % 8)
         taints = seed % 3 == 1
+        orders = [0, 12].contains(seed % 13)
     }
 
     /// Whether each node has a proxy.
-    var proxies: Bool { partners || revocations }
+    var proxies: Bool { partners || revocations || orders }
 }

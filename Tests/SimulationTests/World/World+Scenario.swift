@@ -37,6 +37,7 @@ extension World {
         planAdmin()
         planRejoining()
         if trials.taints { planTaints() }
+        if trials.orders { planOrders() }
         if trials.revocations { planRevocations() }
         if trials.partners { planPartners() }
         planWeather()
@@ -81,14 +82,7 @@ extension World {
 
     private func planTaints() {
         plan(.seconds(300), "admin looks at authorities") { [self] in
-            if server.servesSince != nil, let running = server.running {
-                do {
-                    try await running.taintOld()
-                } catch is ServerGone {
-                } catch let error as APIError {
-                    scheduler.note("admin is refused: \(error.reason)")
-                }
-            }
+            try await command { try await $0.taintOld() }
             planTaints()
         }
     }

@@ -135,7 +135,7 @@ final class World {
         try await federation.check(self)
         try durability.check(self)
         try await rotation.check(self)
-        try authorities.check(self)
+        try await authorities.check(self)
         try availability.check(self)
     }
 
@@ -143,7 +143,8 @@ final class World {
     var summary: String {
         "\(scheduler.stepCount) events, \(ledger.issuedInOrder.count) certificates, "
             + "revision \(ledger.number), \(rotation.rotationCount) rotations, "
-            + "\(authorities.judged.count) taints, "
+            + "\(authorities.judged.count) taints, \(authorities.judgedRevocations.count) revoked "
+            + "authorities judged, "
             + "\(ledger.refusals.all.count) certificates revoked, \(revocation.judgedCount) judged, "
             + "\(ledger.lists.count) lists, "
             + "\(ledger.beliefs.count) bundles of partners, \(ledger.refusedBundleCount) refused, "
