@@ -55,6 +55,7 @@ struct Loop: ~Copyable {
     var now: UInt64
     /// The wall clock, read once for each turn in which somebody asks.
     private var wall: Double?
+    private let readWall: @Sendable () -> Double
     let worker: UInt64
     let instance: UInt64
     var decisionCount: UInt64 = 0
@@ -78,7 +79,8 @@ struct Loop: ~Copyable {
         instance: UInt64,
         mailbox: Mailbox<LoopMessage>,
         records: RecordQueue,
-        seed: UInt64
+        seed: UInt64,
+        wall: @escaping @Sendable () -> Double
     ) throws(SystemError) {
         let poller = try Poller()
         try poller.add(mailbox.wakeUp, Self.mailKey)
@@ -87,6 +89,7 @@ struct Loop: ~Copyable {
         self.instance = instance
         self.mailbox = mailbox
         self.records = records
+        readWall = wall
         var random = FastRandom(seed: seed)
         // Workers do not take theirs together, and a quiet one is sampled too.
         untilSample = 1 + random.next() % ProxyLimits.decisionsPerSample
@@ -127,7 +130,7 @@ struct Loop: ~Copyable {
     var wallNow: Double {
         mutating get {
             if let wall { return wall }
-            let read = wallSeconds()
+            let read = readWall()
             wall = read
             return read
         }

@@ -49,11 +49,13 @@ package final class ProxyEngine: Sendable {
     ///   - workers: At least 1.
     ///   - provider: The library of all TLS contexts in its snapshots.
     ///   - instance: What the IDs of its decisions begin with; nil draws one at random.
+    ///   - wall: The wall clock, in seconds since 1970: by it certificates have ended or not begun.
     /// - Throws: What the kernel says.
     package init(
         workers: Int,
         provider: TLSProvider,
-        instance: UInt64? = nil
+        instance: UInt64? = nil,
+        wall: @escaping @Sendable () -> Double = { wallSeconds() }
     ) throws(ProxyEngineError) {
         guard (1...Self.workersMax).contains(workers) else { throw .workers(workers) }
         var generator = SystemRandomNumberGenerator()
@@ -87,7 +89,8 @@ package final class ProxyEngine: Sendable {
                             instance: instance,
                             mailbox: mailbox,
                             records: records,
-                            seed: seed
+                            seed: seed,
+                            wall: wall
                         )
                     else { return }
                     loop.run()

@@ -32,7 +32,7 @@ struct EngineControlTests {
         let log = LoggedLines()
         let epoch: Epoch
 
-        init(_ provider: TLSProvider) throws {
+        init(_ provider: TLSProvider, clock: any NodeClock = SystemClock()) throws {
             root = try TestAuthority.root("example.org", now: Date())
             leaf = try root.leaf(World.backendID)
             address = try World.freeAddress()
@@ -40,7 +40,7 @@ struct EngineControlTests {
             control = EngineControl(
                 engine,
                 decisions: DecisionMemory(),
-                clock: SystemClock(),
+                clock: clock,
                 logger: log.logger
             )
             var generator = SystemRandomNumberGenerator()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Authorization
+import Clocks
 import Crypto
 import Dispatch
 import Foundation
@@ -46,7 +47,8 @@ final class World {
         _ provider: TLSProvider,
         _ trafficProtocol: TrafficProtocol,
         application: SocketAddress,
-        workers: Int = 1
+        workers: Int = 1,
+        serverClock: any NodeClock = SystemClock()
     ) throws {
         self.provider = provider
         self.trafficProtocol = trafficProtocol
@@ -56,7 +58,9 @@ final class World {
         backend = try root.leaf(Self.backendID)
         inboundAddress = try Self.freeAddress()
         outboundAddress = try Self.freeAddress()
-        server = try ProxyEngine(workers: workers, provider: provider)
+        server = try ProxyEngine(workers: workers, provider: provider) {
+            serverClock.wallTime.timeIntervalSince1970
+        }
         client = try ProxyEngine(workers: workers, provider: provider)
         epoch = try Epoch(bytes: [UInt8](repeating: 1, count: 16))
     }

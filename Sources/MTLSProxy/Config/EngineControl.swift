@@ -35,6 +35,9 @@ package final class EngineControl: TrafficEngine {
         var open: [String: SPIFFEID] = [:]
         /// When the earliest certificate in force ends, so that it is presented no longer.
         var endsAt: Date?
+        /// When the last certificate has ended that is not presented for that; before it, by a clock
+        /// that was set back, one of them is good again.
+        var endedAt: Date?
     }
 
     private let engine: ProxyEngine
@@ -177,13 +180,14 @@ package final class EngineControl: TrafficEngine {
 
     // MARK: - Time
 
-    /// Presents no certificate that has ended; called now and then.
+    /// Presents no certificate that has ended, and again one that has not, after all; called now and
+    /// then.
     package func expire() async {
         let now = clock.wallTime
         await settle { state in
-            guard state.isUnsettled || state.endsAt.map({ $0 <= now }) ?? false else {
-                return nil
-            }
+            let hasEnded = state.endsAt.map { $0 <= now } ?? false
+            let isGoodAgain = state.endedAt.map { $0 > now } ?? false
+            guard state.isUnsettled || hasEnded || isGoodAgain else { return nil }
             return state.configuration
         }
     }
@@ -291,6 +295,8 @@ package final class EngineControl: TrafficEngine {
             + snapshot.outbound.map { ($0.listener.name, $0.listener.identity) }
         state.open = Dictionary(open) { first, _ in first }
         state.endsAt = open.compactMap { configuration.identities[$0.1]?.notAfter }.min()
+        state.endedAt = snapshot.unserved.filter { $0.lack == .ended }
+            .compactMap { configuration.identities[$0.identity]?.notAfter }.max()
         for change in state.closed.changed(open: state.open, unserved: snapshot.unserved) {
             tell(change)
         }
