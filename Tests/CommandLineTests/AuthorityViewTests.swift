@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ControlAPIProtos
+import Foundation
 import SwiftProtobuf
 import Testing
 import signet
@@ -39,12 +40,71 @@ struct AuthorityViewTests {
             $0.waitingAgentCount = 8
         }
         let said = waiting.progress(of: Self.id)
-        #expect(said?.contains("8 agent(s): web-1, web-2, web-3, web-4, web-5, ...") == true)
-        #expect(said?.contains("at the latest at 2027-01-15T08:00:00Z") == true)
+        #expect(said.text.contains("8 agent(s): web-1, web-2, web-3, web-4, web-5, ..."))
+        #expect(said.text.contains("at the latest at 2027-01-15T08:00:00Z"))
+        #expect(said == .waiting(said.text) && said.failure == nil)
         let ready = list { $0.nextStepAtUnixSeconds = 1_799_999_000 }
-        #expect(ready.progress(of: Self.id)?.contains("begins to sign at 2027-01-15") == true)
-        #expect(ready.progress(of: "ef") == nil)
-        #expect(ready.progress(of: "unknown")?.contains("not there") == true)
+        #expect(ready.progress(of: Self.id).text.contains("begins to sign at 2027-01-15"))
+        #expect(ready.progress(of: "ef") == .done("authority ef signs"))
+    }
+
+    /// What is said of the authority when it is so.
+    private func progress(_ state: String, hasSigned: Bool = false) -> RotationProgress {
+        list {
+            $0.authorities[0].state = state
+            if hasSigned { $0.authorities[0].activatedAtUnixSeconds = 1_799_999_000 }
+            if ["tainted", "revoked"].contains(state) {
+                $0.authorities[0].distrustReason = "laptop lost"
+            }
+        }
+        .progress(of: Self.id)
+    }
+
+    @Test func `an authority that will not sign ends the wait for it, with status 1`() throws {
+        let name = "authority abababababababab"
+        #expect(
+            progress("revoked")
+                == .ended("\(name) was revoked before it signed (laptop lost); authority ef signs")
+        )
+        #expect(
+            progress("tainted", hasSigned: true)
+                == .ended(
+                    "\(name) has signed, and is tainted since (laptop lost); authority ef signs"
+                )
+        )
+        #expect(
+            list { $0.authorities.removeFirst() }.progress(of: Self.id)
+                == .ended("\(name) is not there any more; authority ef signs")
+        )
+        let failure = try #require(progress("revoked").failure)
+        #expect(failure.status == .failed && failure.message.contains("was revoked"))
+        // One that was replaced in its turn has done what was waited for.
+        #expect(
+            progress("old", hasSigned: true) == .done("\(name) has signed; authority ef signs")
+        )
+    }
+
+    @Test func `a log is told of a change, and not more often than each ten seconds`() {
+        var pace = ProgressPace()
+        let told = [
+            (0, "a"), (1, "a"), (2, "b"), (9, "c"), (10, "c"), (11, "b"), (60, "c"), (70, "b"),
+        ]
+        .filter { pace.isDue($0.1, at: .seconds($0.0)) }
+        .map { "\($0.0)\($0.1)" }
+        #expect(told == ["0a", "10c", "70b"])
+    }
+
+    @Test func `a program is told of whom it waits for, and that a server is away`() throws {
+        let waiting = list {
+            $0.waitingAgents = ["web-1"]
+            $0.waitingAgentCount = 1
+        }
+        let told = try JSONEncoder().encode(RotationWaitView(Self.id, "waits", waiting))
+        #expect(
+            String(decoding: told, as: UTF8.self).contains("\"waitingAgents\":[\"web-1\"]")
+        )
+        let away = try JSONEncoder().encode(RotationWaitView(Self.id, "cannot reach", nil))
+        #expect(!String(decoding: away, as: UTF8.self).contains("waitingAgents"))
     }
 
     @Test func `agents and nodes of proxies that know no authority below another are named`() {

@@ -17,9 +17,11 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
         abstract: "Begin the next rotation now.",
         discussion: """
             Makes the next authority, unless one is prepared; it begins to sign by the same rule as \
-            always. With --wait the command says for whom it waits and returns when it signs; exit \
-            status 3 if it does not within --wait-seconds. The rotation goes on without the command, \
-            and over a restart of the server: the same command waits for it again.
+            always. With --wait the command says for whom it waits (where nobody watches, a line on \
+            standard error when that changes, each 10 s at most; lines of JSON with -o json) and \
+            returns when it signs; exit status 3 if it does not within --wait-seconds, 1 if it will \
+            not: it was revoked meanwhile, or is not there any more. The rotation goes on without \
+            the command, and over a restart of the server: the same command waits for it again.
 
             Example: signet authority rotate --wait
             """
@@ -67,11 +69,10 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
         try view.proposal?.tell(dryRun: false)
         if wait { try await waitUntilActive(view.authority.id) }
         let list = try await authorities()
-        let id = view.authority.id
+        let progress = list.progress(of: view.authority.id)
         try options.output.print(list) { list.table }
-        if options.output.format == .table {
-            Terminal.out(list.progress(of: id) ?? "authority \(id.prefix(16)) signs")
-        }
+        if let failure = progress.failure { throw failure }
+        if options.output.format == .table { Terminal.out(progress.text) }
     }
 
     private func sayPlan(_ view: AuthorityActView) throws {
@@ -127,19 +128,26 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
     }
 
     /// Asks until the authority signs; a server that restarts is asked again.
+    ///
+    /// - Throws: `CommandFailure` if it never will, or not in time.
     private func waitUntilActive(_ id: String) async throws {
         let clock = SystemClock()
         let deadline = waitSeconds.map { clock.bootTime + .seconds($0) }
-        var last = "authority \(id.prefix(16)) is published"
+        var pace = ProgressPace()
         defer { Terminal.endProgress() }
         while true {
+            let last: String
+            var list: AuthorityListView?
             do {
-                guard let progress = try await authorities().progress(of: id) else { return }
-                last = progress
+                let told = try await authorities()
+                let progress = told.progress(of: id)
+                if let failure = progress.failure { throw failure }
+                guard case .waiting(let text) = progress else { return }
+                (last, list) = (text, told)
             } catch let failure as CommandFailure where failure.status == .unreachable {
                 last = failure.message
             }
-            Terminal.progress("waiting: \(Terminal.printable(last))")
+            try say(RotationWaitView(id, last, list), &pace, now: clock.bootTime)
             if let deadline, clock.bootTime >= deadline {
                 throw CommandFailure(
                     "the new authority does not sign yet: \(last)",
@@ -151,5 +159,17 @@ struct AuthorityRotateCommand: AsyncParsableCommand {
             }
             try await clock.sleep(untilBoot: clock.bootTime + Self.askInterval)
         }
+    }
+
+    /// Says what is waited for: over what was said before where somebody watches, else in lines.
+    private func say(
+        _ view: RotationWaitView,
+        _ pace: inout ProgressPace,
+        now: Duration
+    ) throws {
+        let text = "waiting: \(Terminal.printable(view.waiting))"
+        guard !Terminal.isWatched else { return Terminal.progress(text) }
+        let line = options.output.format == .json ? try OutputOptions.jsonLine(view) : text
+        if pace.isDue(line, at: now) { Terminal.error(line) }
     }
 }

@@ -147,22 +147,6 @@ package struct AuthorityListView: Encodable, Sendable {
         ]
     }
 
-    /// How far the rotation to an authority has come, in one sentence; nil once it signs.
-    package func progress(of id: String) -> String? {
-        guard let authority = authorities.first(where: { $0.id == id }) else {
-            return "authority \(id.prefix(16)) is not there yet"
-        }
-        guard authority.state == "prepared" else { return nil }
-        let latest = latestActivation == "-" ? "" : ", at the latest at \(latestActivation)"
-        guard waitingAgentCount > 0 else {
-            let at = nextStepAt == "-" ? "" : " at \(nextStepAt)"
-            return "authority \(id.prefix(16)) is published and begins to sign\(at)\(latest)"
-        }
-        return
-            "authority \(id.prefix(16)) waits for \(Self.named(waitingAgents, waitingAgentCount))"
-            + latest
-    }
-
     static func named(
         _ names: [String],
         _ count: UInt64,
