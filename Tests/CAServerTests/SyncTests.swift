@@ -153,6 +153,32 @@ struct SyncTests {
         }
     }
 
+    @Test func `who has not applied the end of an authority or a node is known by its revision`()
+        async throws
+    {
+        try await withServer { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            _ = try await server.agent("web-2", selectors: ["role:web"])
+            try await server.withSync(as: agent) { sync in
+                sync.acknowledge(try await sync.snapshot().revision)
+                let (old, _) = try await server.rotate()
+                #expect(try await !server.taint(old, rehearse: true).hasRevision)
+                let banned = try await server.administration.banNode(
+                    .with { ($0.name, $0.reason) = ("web-2", "stolen") }
+                )
+                // The new authority is news to the agent, and what comes after it all the more.
+                for revision in [
+                    banned.revision, try await server.taint(old).revision,
+                    try await server.revokeAuthority(old).revision,
+                ] {
+                    let done = Signet_Admin_V1alpha1_ApplyResponse.with { $0.revision = revision }
+                    let state = try await server.wait(done, milliseconds: 50)
+                    #expect(!state.complete && state.waiting == ["web-1"])
+                }
+            }
+        }
+    }
+
     @Test func `a second stream of one agent replaces the first`() async throws {
         try await withServer { server in
             let agent = try await server.agent("web-1", selectors: ["role:web"])

@@ -59,7 +59,7 @@ extension AdministrationService {
             isNow: request.now
         )
         // Whether it may be done at all is for the act to say, in a rehearsal too.
-        let (result, proposal) = try await perform(step, request, question, context)
+        let (result, proposal, revision) = try await perform(step, request, question, context)
         guard !request.rehearse, case .above(let outcome, _)? = result else {
             var answer = try response(
                 record,
@@ -71,7 +71,9 @@ extension AdministrationService {
             answer.objections += objections
             return answer
         }
-        return try response(outcome.record, outlooks, verb, isRehearsal: false)
+        var done = try response(outcome.record, outlooks, verb, isRehearsal: false)
+        done.revision = revision.message
+        return done
     }
 
     private func outlooks(

@@ -170,7 +170,7 @@ extension AdministrationService {
         // By the formula it would soon begin by itself.
         if core.approvalRules.needed > 0, !outlook.objections.isEmpty {
             let order = ProposedStep(.authorityActivate, request, outlook.record)
-            let (_, proposal) = try await perform(order, request, question, context)
+            let (_, proposal, _) = try await perform(order, request, question, context)
             return try response(outlook, isRehearsal: request.rehearse, proposal)
         }
         if request.rehearse { return try response(outlook, isRehearsal: true) }
@@ -216,7 +216,7 @@ extension AdministrationService {
         if !request.rehearse, !isDone { try outlook.require(isNow: request.now) }
         let order = ProposedStep(verb, request, outlook.record)
         // Whether it may be done at all is for the act to say, in a rehearsal too.
-        let (result, proposal) = try await perform(order, request, question, context)
+        let (result, proposal, revision) = try await perform(order, request, question, context)
         if request.rehearse {
             return advised(
                 try response(outlook, isRehearsal: true, proposal),
@@ -227,33 +227,40 @@ extension AdministrationService {
         guard case .authority(let record, _)? = result else {
             return try response(outlook, isRehearsal: false, proposal)
         }
-        return advised(try response(outlook.with(record), isRehearsal: false), verb, record)
+        var done = try response(outlook.with(record), isRehearsal: false)
+        done.revision = revision.message
+        return advised(done, verb, record)
     }
 
     /// Does it or proposes it, and tells of it.
+    ///
+    /// - Returns: What was done or proposed, and the revision with which it is in force.
     func perform(
         _ step: ProposedStep,
         _ request: Signet_Admin_V1alpha1_AuthorityActionRequest,
         _ question: AdminQuestion,
         _ context: ServerContext
-    ) async throws -> (ProposedResult?, Signet_Admin_V1alpha1_Proposal?) {
+    ) async throws -> (ProposedResult?, Signet_Admin_V1alpha1_Proposal?, Revision) {
         let desk = ApprovalDesk(core: core, svid: try gate.svid(context))
         let (isRehearsal, takes) = (request.rehearse, request.rehearse || request.takesProposal)
-        let (result, proposal) = try await gate.write(
+        let (answer, revision) = try await gate.write(
             question,
             isRehearsal: isRehearsal,
             context
         ) { transaction, standing in
             var generator = SystemRandomness()
-            return try desk.act(by: standing, in: transaction)
+            let answer = try desk.act(by: standing, in: transaction)
                 .order(.authority(step), takesProposal: takes, using: &generator)
+            return (answer, try transaction.revision())
         }
+        let (result, proposal) = answer
         guard !isRehearsal else {
-            return (result, proposal?.summary.unstored.message(approved: 0, core.approvalRules))
+            let shown = proposal?.summary.unstored.message(approved: 0, core.approvalRules)
+            return (result, shown, revision)
         }
         if let result { await core.carriedOut(result) }
         if proposal != nil { await core.countProposals() }
-        return (result, proposal?.summary.message(approved: 0, core.approvalRules))
+        return (result, proposal?.summary.message(approved: 0, core.approvalRules), revision)
     }
 
     // MARK: - What an act would do

@@ -118,6 +118,8 @@ extension AdministrationService {
         var identities = 0
         /// For which there was no room.
         var left = 0
+        /// With which what was found is refused; nil if nothing was.
+        var revision: Revision?
     }
 
     /// Refuses what a node's workloads and proxies hold, after nothing more is signed for it: what is
@@ -152,8 +154,10 @@ extension AdministrationService {
             )
             (intents, names) = (intents.dropFirst(some.count), names.dropFirst(few.count))
             let left = result.left
-            let done = try await gate.write(question, context) { transaction, standing in
-                try logic.revoke(
+            let (done, revision) = try await gate.write(question, context) {
+                transaction,
+                standing in
+                let done = try logic.revoke(
                     some,
                     few,
                     of: agent,
@@ -163,7 +167,9 @@ extension AdministrationService {
                     by: standing,
                     in: transaction
                 )
+                return (done, try transaction.revision())
             }
+            result.revision = revision
             core.revoked(done.certificates)
             core.metrics.set(.revokedCertificates, to: Double(done.certificatesOnRecord))
             core.metrics.set(.revocations, to: Double(done.identitiesOnRecord))
@@ -199,5 +205,6 @@ extension Signet_Admin_V1alpha1_Node {
         certificatesRevoked = UInt64(revoked.certificates)
         identitiesRevoked = UInt64(revoked.identities)
         certificatesNotRevoked = UInt64(revoked.left)
+        if let last = revoked.revision { revision = last.message }
     }
 }

@@ -160,9 +160,9 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
     ) async throws -> Signet_Admin_V1alpha1_Node {
         let id = try core.logic.agentID(request.name)
         let logic = core.logic
-        let (node, entries): (NodeRecord, Int)
+        let (node, entries, revision): (NodeRecord, Int, Revision)
         do {
-            (node, entries) = try await gate.write(
+            (node, entries, revision) = try await gate.write(
                 .exactly(change.verb, spiffeID: id.description),
                 context
             ) { transaction, standing in
@@ -175,7 +175,8 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
                 )
                 return (
                     try transaction.node(named: request.name) ?? before,
-                    try transaction.entryCount(node: before.selectors)
+                    try transaction.entryCount(node: before.selectors),
+                    try transaction.revision()
                 )
             }
         } catch let error as APIError where change == .evict && error.reason == "nodeUnknown" {
@@ -187,6 +188,7 @@ struct AdministrationService: Signet_Admin_V1alpha1_Administration.SimpleService
         core.disconnect(id)
         if change == .evict { core.metrics.adjust(.agentsKnown, by: -1) }
         var answer = message(node, entries: entries)
+        answer.revision = revision.message
         do {
             answer.took(try await revokeHeld(by: id, request, change.verb, context))
         } catch {

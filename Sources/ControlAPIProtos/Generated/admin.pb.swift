@@ -471,6 +471,16 @@ package nonisolated struct Signet_Admin_V1alpha1_Node: @unchecked Sendable {
     set {_uniqueStorage()._identitiesRevoked = newValue}
   }
 
+  /// Only in answers to a ban or eviction: that with which all of it is in force (Documents.Wait).
+  package var revision: Signet_Node_V1alpha1_Revision {
+    get {_storage._revision ?? Signet_Node_V1alpha1_Revision()}
+    set {_uniqueStorage()._revision = newValue}
+  }
+  /// Returns true if `revision` has been explicitly set.
+  package var hasRevision: Bool {_storage._revision != nil}
+  /// Clears the value of `revision`. Subsequent reads from it will return its default value.
+  package mutating func clearRevision() {_uniqueStorage()._revision = nil}
+
   /// Only in the answer to lifting a ban: it is not lifted, others have to approve that.
   package var proposal: Signet_Admin_V1alpha1_Proposal {
     get {_storage._proposal ?? Signet_Admin_V1alpha1_Proposal()}
@@ -1072,6 +1082,16 @@ package nonisolated struct Signet_Admin_V1alpha1_AuthorityActionResponse: @unche
     get {_storage._advice}
     set {_uniqueStorage()._advice = newValue}
   }
+
+  /// Of a taint or revocation that was done: that with which it is in force (Documents.Wait).
+  package var revision: Signet_Node_V1alpha1_Revision {
+    get {_storage._revision ?? Signet_Node_V1alpha1_Revision()}
+    set {_uniqueStorage()._revision = newValue}
+  }
+  /// Returns true if `revision` has been explicitly set.
+  package var hasRevision: Bool {_storage._revision != nil}
+  /// Clears the value of `revision`. Subsequent reads from it will return its default value.
+  package mutating func clearRevision() {_uniqueStorage()._revision = nil}
 
   /// Nothing was done: others have to approve it. Of a rehearsal: they would have to.
   package var proposal: Signet_Admin_V1alpha1_Proposal {
@@ -3147,7 +3167,7 @@ nonisolated extension Signet_Admin_V1alpha1_CreateTokenResponse: SwiftProtobuf.M
 
 nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Node"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}spiffe_id\0\u{1}selectors\0\u{1}attestation\0\u{3}attested_at_unix_seconds\0\u{3}svid_not_after_unix_seconds\0\u{1}serial\0\u{1}banned\0\u{3}ban_reason\0\u{1}connected\0\u{3}last_seen_unix_seconds\0\u{1}applied\0\u{1}version\0\u{3}entries_in_scope\0\u{3}certificates_revoked\0\u{3}certificates_not_revoked\0\u{3}identities_revoked\0\u{2})proposal\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}spiffe_id\0\u{1}selectors\0\u{1}attestation\0\u{3}attested_at_unix_seconds\0\u{3}svid_not_after_unix_seconds\0\u{1}serial\0\u{1}banned\0\u{3}ban_reason\0\u{1}connected\0\u{3}last_seen_unix_seconds\0\u{1}applied\0\u{1}version\0\u{3}entries_in_scope\0\u{3}certificates_revoked\0\u{3}certificates_not_revoked\0\u{3}identities_revoked\0\u{1}revision\0\u{2}(proposal\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
@@ -3167,6 +3187,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
     var _certificatesRevoked: UInt64 = 0
     var _certificatesNotRevoked: UInt64 = 0
     var _identitiesRevoked: UInt64 = 0
+    var _revision: Signet_Node_V1alpha1_Revision? = nil
     var _proposal: Signet_Admin_V1alpha1_Proposal? = nil
 
       // This property is used as the initial default value for new instances of the type.
@@ -3195,6 +3216,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
       _certificatesRevoked = source._certificatesRevoked
       _certificatesNotRevoked = source._certificatesNotRevoked
       _identitiesRevoked = source._identitiesRevoked
+      _revision = source._revision
       _proposal = source._proposal
     }
   }
@@ -3231,6 +3253,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
         case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._certificatesRevoked) }()
         case 16: try { try decoder.decodeSingularUInt64Field(value: &_storage._certificatesNotRevoked) }()
         case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._identitiesRevoked) }()
+        case 18: try { try decoder.decodeSingularMessageField(value: &_storage._revision) }()
         case 58: try { try decoder.decodeSingularMessageField(value: &_storage._proposal) }()
         default: break
         }
@@ -3295,6 +3318,9 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
       if _storage._identitiesRevoked != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._identitiesRevoked, fieldNumber: 17)
       }
+      try { if let v = _storage._revision {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 18)
+      } }()
       try { if let v = _storage._proposal {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 58)
       } }()
@@ -3324,6 +3350,7 @@ nonisolated extension Signet_Admin_V1alpha1_Node: SwiftProtobuf.Message, SwiftPr
         if _storage._certificatesRevoked != rhs_storage._certificatesRevoked {return false}
         if _storage._certificatesNotRevoked != rhs_storage._certificatesNotRevoked {return false}
         if _storage._identitiesRevoked != rhs_storage._identitiesRevoked {return false}
+        if _storage._revision != rhs_storage._revision {return false}
         if _storage._proposal != rhs_storage._proposal {return false}
         return true
       }
@@ -4318,7 +4345,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionRequest: SwiftProtobu
 
 nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AuthorityActionResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0\u{1}rehearsed\0\u{1}objections\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}absent_agents\0\u{3}absent_agent_count\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}not_replaced_ids\0\u{1}advice\0\u{2})proposal\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}authority\0\u{1}rehearsed\0\u{1}objections\0\u{3}waiting_agents\0\u{3}waiting_agent_count\0\u{3}absent_agents\0\u{3}absent_agent_count\0\u{3}valid_svids\0\u{3}not_replaced_svids\0\u{3}not_replaced_ids\0\u{1}advice\0\u{1}revision\0\u{2}(proposal\0")
 
   fileprivate class _StorageClass {
     var _authority: Signet_Admin_V1alpha1_Authority? = nil
@@ -4332,6 +4359,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
     var _notReplacedSvids: UInt64 = 0
     var _notReplacedIds: [String] = []
     var _advice: [String] = []
+    var _revision: Signet_Node_V1alpha1_Revision? = nil
     var _proposal: Signet_Admin_V1alpha1_Proposal? = nil
 
       // This property is used as the initial default value for new instances of the type.
@@ -4354,6 +4382,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
       _notReplacedSvids = source._notReplacedSvids
       _notReplacedIds = source._notReplacedIds
       _advice = source._advice
+      _revision = source._revision
       _proposal = source._proposal
     }
   }
@@ -4384,6 +4413,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
         case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._notReplacedSvids) }()
         case 10: try { try decoder.decodeRepeatedStringField(value: &_storage._notReplacedIds) }()
         case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._advice) }()
+        case 12: try { try decoder.decodeSingularMessageField(value: &_storage._revision) }()
         case 52: try { try decoder.decodeSingularMessageField(value: &_storage._proposal) }()
         default: break
         }
@@ -4430,6 +4460,9 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
       if !_storage._advice.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._advice, fieldNumber: 11)
       }
+      try { if let v = _storage._revision {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+      } }()
       try { if let v = _storage._proposal {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 52)
       } }()
@@ -4453,6 +4486,7 @@ nonisolated extension Signet_Admin_V1alpha1_AuthorityActionResponse: SwiftProtob
         if _storage._notReplacedSvids != rhs_storage._notReplacedSvids {return false}
         if _storage._notReplacedIds != rhs_storage._notReplacedIds {return false}
         if _storage._advice != rhs_storage._advice {return false}
+        if _storage._revision != rhs_storage._revision {return false}
         if _storage._proposal != rhs_storage._proposal {return false}
         return true
       }

@@ -152,6 +152,10 @@ struct AgentCommand: ParsableCommand {
                 workloads and proxies hold is refused; an identity of which they had a JWT-SVID, or \
                 many certificates, is revoked everywhere, and its other holders get new ones.
 
+                The command says which agents have applied that within 2 s, and which have not; with \
+                --wait it waits longer, and exit status 3 means that somebody has not. That needs the \
+                verb node.list.
+
                 Example: signet agent ban web-1 --reason "disk stolen"
                 """
         )
@@ -160,6 +164,7 @@ struct AgentCommand: ParsableCommand {
         @Argument(help: "The agent's name.") var name: String
         @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
         var reason = ""
+        @OptionGroup var confirmation: ConfirmationOptions
 
         func run() async throws {
             let request = NodeAction.request(name, reason)
@@ -170,6 +175,7 @@ struct AgentCommand: ParsableCommand {
             let view = View(node).withRevocations(node)
             try output.print(view) { AgentCommand.table([view]) }
             view.sayRevocations()
+            try await confirmation.confirm(node.revision, server)
         }
     }
 
@@ -207,7 +213,8 @@ struct AgentCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Forget an agent; it needs a new join token to come back.",
             discussion: """
-                What its workloads and proxies hold is refused, as by a ban.
+                What its workloads and proxies hold is refused, as by a ban; it is said as by one \
+                which agents have applied that.
 
                 Example: signet agent evict web-1 --reason "machine replaced"
                 """
@@ -217,6 +224,7 @@ struct AgentCommand: ParsableCommand {
         @Argument(help: "The agent's name.") var name: String
         @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
         var reason = ""
+        @OptionGroup var confirmation: ConfirmationOptions
 
         func run() async throws {
             let request = NodeAction.request(name, reason)
@@ -231,6 +239,7 @@ struct AgentCommand: ParsableCommand {
                 try output.print(view) { Table(headings: [], rows: []) }
             }
             view.sayRevocations()
+            try await confirmation.confirm(node.revision, server)
         }
     }
 

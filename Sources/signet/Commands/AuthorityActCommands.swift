@@ -20,40 +20,48 @@ struct AuthorityActOptions: ParsableArguments {
     @OptionGroup var rehearsal: RehearsalOptions
 
     /// Performs an act on an authority that the user names.
+    ///
+    /// - Parameters:
+    ///   - id: Its ID, or how that begins.
+    ///   - reason: Why.
+    ///   - confirmation: How it is asked who has applied it; nil of an act that agents do not apply.
+    ///   - act: The act.
+    /// - Throws: `CommandFailure`, also for what was proposed and not done.
     func perform(
         _ id: String,
         reason: String = "",
+        _ confirmation: ConfirmationOptions? = nil,
         _ act:
             @Sendable @escaping (AdministrationClient, AuthorityAct) async throws ->
             AuthorityActOutcome
     ) async throws {
         let whole = try await AuthorityName.whole(id, server)
-        func ask(rehearse: Bool) async throws -> AuthorityActView {
+        func ask(rehearse: Bool) async throws -> AuthorityActOutcome {
             let now = rehearsal.now
-            return AuthorityActView(
-                try await server.withClient { client in
-                    try await act(
-                        AdministrationClient(wrapping: client),
-                        .with {
-                            $0.id = whole
-                            $0.reason = reason
-                            $0.now = now
-                            $0.rehearse = rehearse
-                            $0.takesProposal = true
-                        }
-                    )
-                }
-            )
+            return try await server.withClient { client in
+                try await act(
+                    AdministrationClient(wrapping: client),
+                    .with {
+                        $0.id = whole
+                        $0.reason = reason
+                        $0.now = now
+                        $0.rehearse = rehearse
+                        $0.takesProposal = true
+                    }
+                )
+            }
         }
         if rehearsal.now {
-            let outlook = try await ask(rehearse: true)
+            let outlook = AuthorityActView(try await ask(rehearse: true))
             try rehearsal.confirm(outlook.objections, saying: outlook.consequences)
         }
-        let view = try await ask(rehearse: rehearsal.rehearse)
+        let outcome = try await ask(rehearse: rehearsal.rehearse)
+        let view = AuthorityActView(outcome)
         try output.print(view) { view.table }
         for line in view.advice { Terminal.error(line) }
         guard rehearsal.rehearse else {
             try view.proposal?.tell(dryRun: false)
+            try await confirmation?.confirm(outcome.revision, server)
             return
         }
         for line in view.consequences { Terminal.error(line) }
@@ -150,6 +158,9 @@ struct AuthorityTaintCommand: AsyncParsableCommand {
             first. It cannot be taken back. The ID may be that of a root or an upstream authority: \
             then it is done to the authorities below, none of which may sign.
 
+            The command says who has applied it within 2 s, and who has not; with --wait it waits \
+            longer, and exit status 3 means that somebody has not. That needs the verb node.list.
+
             Example: signet authority taint 3f2a91c07bd4e815 --reason "backup lost"
             """
     )
@@ -157,9 +168,14 @@ struct AuthorityTaintCommand: AsyncParsableCommand {
     @Argument(help: "The authority's ID, or how it begins.") var id: String
     @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
     var reason = ""
+    @OptionGroup var confirmation: ConfirmationOptions
+
+    func validate() throws { try confirmation.validate(options.rehearsal) }
 
     func run() async throws {
-        try await options.perform(id, reason: reason) { try await $0.taintAuthority($1) }
+        try await options.perform(id, reason: reason, confirmation) {
+            try await $0.taintAuthority($1)
+        }
     }
 }
 
@@ -177,6 +193,9 @@ struct AuthorityRevokeCommand: AsyncParsableCommand {
             authority of a server below: with --now, as what it signed is on no record here; its entry \
             gets no other one certified until the entry is changed.
 
+            The command says who has applied it within 2 s, and who has not; with --wait it waits \
+            longer, and exit status 3 means that somebody has not. That needs the verb node.list.
+
             With publicURL: Vault and Kubernetes API servers believe its tokens until they meet a key \
             that they do not know. Rotate once more with --now, and have each of them verify a new \
             token, or restart it.
@@ -188,8 +207,13 @@ struct AuthorityRevokeCommand: AsyncParsableCommand {
     @Argument(help: "The authority's ID, or how it begins.") var id: String
     @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
     var reason = ""
+    @OptionGroup var confirmation: ConfirmationOptions
+
+    func validate() throws { try confirmation.validate(options.rehearsal) }
 
     func run() async throws {
-        try await options.perform(id, reason: reason) { try await $0.revokeAuthority($1) }
+        try await options.perform(id, reason: reason, confirmation) {
+            try await $0.revokeAuthority($1)
+        }
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import ArgumentParser
 package import ControlAPIProtos
 internal import SwiftProtobuf
 
@@ -33,6 +34,47 @@ enum Confirmation {
         } catch {
             return ConfirmationOutcome(unknown: error, revision: revision.number)
         }
+    }
+}
+
+/// `--wait` of acts after which something counts no more.
+struct ConfirmationOptions: ParsableArguments {
+    /// As long as agents that are connected need at most.
+    private static let secondsAlways = 2
+
+    @Flag(
+        help: """
+            Wait until every live agent has applied it, for 30 s at most; each tells its proxies.
+            """
+    )
+    var wait = false
+
+    /// Refuses to wait for what is not done.
+    func validate(_ rehearsal: RehearsalOptions) throws {
+        guard wait, rehearsal.rehearse else { return }
+        throw ValidationError(
+            "--rehearse changes nothing that could be waited for: leave out --wait"
+        )
+    }
+
+    /// Says who has applied the act; nobody is safe from what it refuses before.
+    ///
+    /// - Throws: `CommandFailure` with --wait, if somebody has not.
+    func confirm(
+        _ revision: Signet_Node_V1alpha1_Revision,
+        _ server: ServerOptions
+    ) async throws {
+        // People wait longer for others.
+        let seconds = wait ? Confirmation.secondsDefault : Self.secondsAlways
+        let outcome = await Confirmation.wait(
+            for: .with { $0.revision = revision },
+            seconds: seconds,
+            server: server
+        )
+        for line in outcome.lines { Terminal.error(line) }
+        guard let failure = outcome.failure else { return }
+        if wait { throw failure }
+        Terminal.error("warning: \(failure.message)")
     }
 }
 

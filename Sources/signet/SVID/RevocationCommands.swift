@@ -54,12 +54,7 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
     var length: String?
     @Option(help: ArgumentHelp("Why; kept in the audit log.", valueName: "text"))
     var reason = ""
-    @Flag(
-        help: """
-            Wait until every live agent has applied it, for 30 s at most; each tells its proxies.
-            """
-    )
-    var wait = false
+    @OptionGroup var confirmation: ConfirmationOptions
 
     func validate() throws {
         if let length { _ = try RevocationView.seconds(length) }
@@ -90,18 +85,7 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
         let view = RevocationView(response, of: id)
         try output.print(view) { view.table }
         for line in view.advice(isForLater: seconds > 0) { Terminal.error(line) }
-        try await confirm(.with { $0.revision = response.revision })
-    }
-
-    /// Says who has applied the revocation; nobody is safe from what it refuses before.
-    private func confirm(_ change: Signet_Admin_V1alpha1_ApplyResponse) async throws {
-        // As long as agents that are connected need at most, or as people wait for others.
-        let seconds = wait ? Confirmation.secondsDefault : 2
-        let outcome = await Confirmation.wait(for: change, seconds: seconds, server: server)
-        for line in outcome.lines { Terminal.error(line) }
-        guard let failure = outcome.failure else { return }
-        if wait { throw failure }
-        Terminal.error("warning: \(failure.message)")
+        try await confirmation.confirm(response.revision, server)
     }
 
     private func revoke(certificate serial: String) async throws {
@@ -117,7 +101,7 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
         }
         let view = RevokedCertificateView(response.certificate)
         try output.print([view]) { RevokedCertificateView.table([view]) }
-        try await confirm(.with { $0.revision = response.revision })
+        try await confirmation.confirm(response.revision, server)
     }
 }
 
