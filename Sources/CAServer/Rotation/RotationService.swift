@@ -41,10 +41,11 @@ package struct RotationService: Sendable {
         if let usable { hasKey = try await holdsKey(of: usable.id) }
         // With a clock that is behind nothing can be made: who mends that needs the admin socket.
         let isBehind = try await isClockBehind(now)
+        let waiting = authorities.first {
+            $0.state == .prepared && $0.hasBegun(now) && $0.notAfter > now
+        }
+        if let usable, !hasKey { core.tellLost(usable, followedBy: waiting) }
         if !hasKey, !isBehind {
-            let waiting = authorities.first {
-                $0.state == .prepared && $0.hasBegun(now) && $0.notAfter > now
-            }
             let next: Authority?
             if let waiting { next = waiting } else { next = try await prepareAtStart() }
             if let next {
@@ -70,12 +71,14 @@ package struct RotationService: Sendable {
         )
     }
 
-    /// A prepared authority whose key is gone (keys in memory) can never sign: it leaves the bundle.
+    /// A prepared authority whose key is gone (keys in memory, a lost file) can never sign: it leaves
+    /// the bundle.
     private func removeKeyless(now: Date) async throws {
         let logic = core.logic
         for authority in try await records() where authority.state == .prepared {
             guard try await !holdsKey(of: authority.id) else { continue }
             try await core.write { try logic.remove(authority.id, now: now, in: $0) }
+            core.tellLost(prepared: authority)
         }
     }
 
@@ -133,6 +136,7 @@ package struct RotationService: Sendable {
                 keysAt = core.clock.bootTime + Self.keyInterval
                 await destroyUnneededKeys()
             }
+            core.endLost(rotation.authorities)
             report(rotation, wakeAt)
             let isIdle = rotation.next == nil && !core.isTrustStale && disconnectAt == nil
             let limit = isIdle ? Self.checkInterval : Self.countInterval

@@ -35,7 +35,8 @@ package struct Server: Sendable {
     /// What an operator should look at while the server serves.
     static let notedConditions = [
         DecisionKeeper.condition, FederationService.condition, RevocationListService.condition,
-        ServerCore.tokenCondition, ServerCore.profileCondition, ServerCore.filesCondition,
+        ServerCore.authorityKeyCondition, ServerCore.tokenCondition, ServerCore.profileCondition,
+        ServerCore.filesCondition,
     ]
 
     package let core: ServerCore

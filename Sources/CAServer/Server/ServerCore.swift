@@ -105,6 +105,8 @@ package final class ServerCore: Sendable {
     let subjectKeys = SubjectKeys()
     /// Until when verifiers outside may not know the key that signs.
     let unheldUntil = Mutex<Date?>(nil)
+    /// The authority whose key a start did not find, until it has left the bundle.
+    let lostKey = Mutex<String?>(nil)
     private let accessState = Mutex<(number: UInt64, access: AdminAccess)?>(nil)
     private let authoritySeries = Mutex<Set<[String]>>([])
     private let trustStaleness = Mutex(false)

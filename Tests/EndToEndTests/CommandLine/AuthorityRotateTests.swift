@@ -80,6 +80,30 @@ struct AuthorityRotateTests {
         try await waiting.machine.stop()
     }
 
+    @Test func `a server that does not find the key that signs says so in log and health`()
+        async throws
+    {
+        let machine = try Machine()
+        try await machine.startServer()
+        let shown = try await machine.signet(["authority", "show", "-o", "json"])
+        let lost = try JSONDecoder().decode(Authorities.self, from: Data(shown.output.utf8))
+            .authorities.map(\.id)
+        #expect(lost.count == 1, "\(shown.report)")
+        _ = try await machine.server.stop()
+        for id in lost {
+            try FileManager.default.removeItem(
+                atPath: "\(machine.dataDirectory)/keys/authority-\(id).key"
+            )
+        }
+        let server = try await machine.startServer()
+        let log = server.errors + server.output
+        #expect(log.contains("the key of the authority that signed is not here"), "\(log)")
+        let health = try await machine.signet(["health"])
+        #expect(health.output.contains("authorityKey"), "\(health.report)")
+        #expect(health.output.contains("has to be evicted"), "\(health.report)")
+        try await machine.stop()
+    }
+
     @Test func `a wait for an authority whose key is lost ends without success`() async throws {
         let waiting = try await Waiting()
         _ = try await waiting.machine.server.stop()
@@ -87,6 +111,9 @@ struct AuthorityRotateTests {
             atPath: "\(waiting.machine.dataDirectory)/keys/authority-\(waiting.id).key"
         )
         try await waiting.machine.startServer()
+        let server = try waiting.machine.server
+        let log = server.errors + server.output
+        #expect(log.contains("the key of a prepared authority is not here"), "\(log)")
         let ended = try await waiting.command.result()
         #expect(ended.status == 1, "\(ended.report)")
         #expect(
