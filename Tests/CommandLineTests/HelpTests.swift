@@ -91,6 +91,14 @@ struct HelpTests {
         }
     }
 
+    @Test func `a recheck says of what it judges nothing`() async throws {
+        let recheck = try await Self.commands().first { $0.path == ["ca", "recheck"] }
+        let said = recheck?.command.discussion ?? ""
+        for part in ["Certificates alone", "jwtSVIDsIssued", "revocationListSigned"] {
+            #expect(said.contains(part), "\(said)")
+        }
+    }
+
     @Test func `every option says what it does and what it takes`() async throws {
         for (path, command) in try await Self.commands() {
             for argument in command.arguments ?? [] where argument.shouldDisplay {

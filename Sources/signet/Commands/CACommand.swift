@@ -18,7 +18,8 @@ struct CACommand: ParsableCommand {
 
     struct Recheck: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Make again what was issued, and compare it with records and log.",
+            abstract:
+                "Make again the certificates that were issued; compare them with records and log.",
             discussion: """
                 The server goes through its audit log and its records of certificates, which are kept \
                 until an hour after their end. Each certificate is made again from its record and \
@@ -26,6 +27,11 @@ struct CACommand: ParsableCommand {
                 to be the one that signed then; the entry's revision has to grant it; record and log \
                 have to say the same; and the log in the database has to be the published one. It \
                 takes a reader of the database, never the writer.
+
+                Certificates alone are judged. Of JWT-SVIDs, exchanged tokens and revocation lists it \
+                is only looked whether their records in the log are the published ones: whether they \
+                should have been issued is not said. `signet audit query --event jwtSVIDsIssued`, \
+                `delegatedTokenIssued` and `revocationListSigned` show what there is.
 
                 What another release or other profiles issued, or whose entry or authority is \
                 forgotten, cannot be judged wholly and is counted. Exit status 1 if anything was \
