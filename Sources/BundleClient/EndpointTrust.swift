@@ -15,6 +15,16 @@ package enum EndpointTrust: Sendable {
     /// those of the system.
     case web(roots: [UInt8]?)
 
+    /// What TLS 1.2 may use, as on the server's own listeners: forward secret and authenticated (F-4).
+    ///
+    /// The suites of TLS 1.3 all are; it is preferred where the endpoint speaks it.
+    private static let suites: [NIOTLSCipher] = [
+        .TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, .TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        .TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, .TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        .TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ]
+
     /// Whether the host's name alone is vouched for.
     var isOfHost: Bool {
         switch self {
@@ -39,6 +49,7 @@ package enum EndpointTrust: Sendable {
     ) throws -> NIOSSLClientHandler {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv12
+        configuration.cipherSuiteValues = Self.suites
         configuration.applicationProtocols = ["http/1.1"]
         configuration.shutdownTimeout = TimeAmount(HTTPSClient.closingTimeMax)
         switch self {

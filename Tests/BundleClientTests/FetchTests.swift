@@ -117,6 +117,35 @@ struct FetchTests {
         try await endpoint.close()
     }
 
+    @Test(
+        arguments: [
+            (NIOTLSCipher.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false),
+            (.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA, false),
+            (.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true),
+        ]
+    )
+    func `F-4 with TLS 1 2 an endpoint is spoken to by what is forward secret and authenticated`(
+        cipher: NIOTLSCipher,
+        isTaken: Bool
+    ) async throws {
+        let web = try WebCertificate.valid()
+        let endpoint = try await ScriptedEndpoint(
+            EndpointCertificate(web),
+            maximum: .tlsv12,
+            ciphers: [cipher]
+        ) { _ in .content("{}") }
+        let client = HTTPSClient { _ in [home] }
+        let found = try await client.fetch(endpoint, web.trust)
+        if isTaken {
+            #expect(found == .success("{}"))
+        } else {
+            #expect(endpoint.requests.isEmpty)
+            try await #expect(client.failure(endpoint, web.trust) == .tlsFailed)
+        }
+        await client.close()
+        try await endpoint.close()
+    }
+
     @Test func `F-9 redirects are followed on the same host, three of them`() async throws {
         let web = try WebCertificate.valid()
         let answer: @Sendable (String) -> ScriptedEndpoint.Answer = { target in

@@ -22,13 +22,17 @@ struct EndpointCertificate: Sendable {
         key = Array(leaf.key.pemRepresentation.utf8)
     }
 
-    fileprivate func context(_ maximum: TLSVersion?) throws -> NIOSSLContext {
+    fileprivate func context(
+        _ maximum: TLSVersion?,
+        _ ciphers: [NIOTLSCipher]?
+    ) throws -> NIOSSLContext {
         var configuration = TLSConfiguration.makeServerConfiguration(
             certificateChain: try NIOSSLCertificate.fromPEMBytes(chain).map { .certificate($0) },
             privateKey: .privateKey(try NIOSSLPrivateKey(bytes: key, format: .pem))
         )
         configuration.minimumTLSVersion = .tlsv1
         configuration.maximumTLSVersion = maximum
+        if let ciphers { configuration.cipherSuiteValues = ciphers }
         configuration.applicationProtocols = ["h2", "http/1.1"]
         return try NIOSSLContext(configuration: configuration)
     }
@@ -55,15 +59,17 @@ final class ScriptedEndpoint: Sendable {
     /// - Parameters:
     ///   - certificate: What it shows; nil: it speaks no TLS.
     ///   - maximum: The newest version of TLS that it speaks; nil: all.
+    ///   - ciphers: What it takes below TLS 1.3; nil: what the library has.
     ///   - answer: What it does, by the request's target.
     /// - Throws: When it cannot listen.
     init(
         _ certificate: EndpointCertificate?,
         maximum: TLSVersion? = nil,
+        ciphers: [NIOTLSCipher]? = nil,
         answer: @escaping @Sendable (String) -> Answer
     ) async throws {
         (arrivals, arrival) = AsyncStream.makeStream()
-        let context = try certificate?.context(maximum)
+        let context = try certificate?.context(maximum, ciphers)
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
