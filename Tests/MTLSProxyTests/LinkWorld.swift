@@ -307,21 +307,23 @@ extension World {
     func reporter(
         to linked: LinkWorld,
         of engine: ProxyEngine? = nil,
-        accessLog: AccessLog? = nil
+        accessLog: AccessLog? = nil,
+        stalenessMax: Duration? = nil,
+        logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     ) -> TrafficReporter {
         let engine = engine ?? server
         let control = EngineControl(
             engine,
             decisions: decisions,
             clock: SystemClock(),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            logger: logger
         )
         return TrafficReporter(
             engine: engine,
             control: control,
             link: linked.link,
             decisions: decisions,
-            stalenessMax: nil,
+            stalenessMax: stalenessMax,
             clock: SystemClock(),
             accessLog: accessLog,
             metrics: linked.metrics

@@ -10,6 +10,7 @@ import Reactor
 import Routing
 import SwiftProtobuf
 import Telemetry
+import TestPrograms
 import Testing
 
 /// What the agent is told of the traffic, to the last word.
@@ -94,6 +95,37 @@ struct TrafficReporterTests {
             for name in ["signet_proxy_ends_total", "signet_proxy_server_ends_total"] {
                 let line = "\(name){reason=\"server_unreachable\"} 1"
                 #expect(lines.contains { $0 == line }, "\(lines)")
+            }
+        }
+    }
+
+    @Test func `a proxy is suspended while its agent is silent for longer than it may be`()
+        async throws
+    {
+        try await LinkWorld.run { linked in
+            let agent = try await Reader(linked.streams).next()
+            let application = try Application(.mirror)
+            let world = try World(.boringSSL, .http, application: application.address)
+            let log = LogLines()
+            let reporter = world.reporter(
+                to: linked,
+                stalenessMax: .seconds(2),
+                logger: log.logger
+            )
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await reporter.run() }
+                defer { group.cancelAll() }
+                try await agent.say(try linked.trust())
+                // Who says nothing more ages.
+                try await eventually("the proxy to be suspended") {
+                    log.lines.contains { $0.contains("the agent is silent for too long") }
+                }
+                #expect(!log.lines.contains { $0.contains("heard again") })
+                // Its next word ends it, whenever the proxy looks.
+                try await eventually("the proxy to go on") {
+                    try await agent.say(try linked.trust())
+                    return log.lines.contains { $0.contains("the agent is heard again") }
+                }
             }
         }
     }
