@@ -29,6 +29,10 @@ struct ResultTable {
 
         \(BenchmarkNotes.text)
 
+        ## As published elsewhere, not measured here
+
+        \(PublishedFigures.text)
+
         """
     }
 
