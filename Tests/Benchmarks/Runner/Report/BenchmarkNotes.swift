@@ -21,8 +21,9 @@ enum BenchmarkNotes {
         rate that the same agents have just reached, counted from the due time. *Peer*: the same \
         call with nothing else under way.
         - **JWT-SVIDs**: a workload's call for one audience again and again, which its agent keeps, \
-        and for audiences that are new, one call at a time; each call attests the caller. *Peer*: a \
-        call on a Unix socket that a grpc-swift server without a service answers.
+        and for audiences that are new, one call at a time; each call attests the caller. 2,000 calls \
+        of the first kind and 200 of the second in a run: more in a row an agent is not given. *Peer*: \
+        a call on a Unix socket that a grpc-swift server without a service answers.
         - **Verified chains**: a P-256 leaf below its root on one core, the leaf read from DER each \
         time, with all rules of SPIFFE. *Peer*: X509_verify_cert of the OpenSSL installed, with the \
         same two certificates and without these rules.
