@@ -289,7 +289,7 @@ let package = Package(
                 "AuditLog", "Authorization", "CLinux", "Clocks", "ControlAPI",
                 "ControlAPIProtos", "Datastore", "GRPCPeer", "HTTPSemantics", "Issuance",
                 "NodeAttestation", "NodeSync", "SPIFFE", .argumentParser, .asn1, .crypto, .grpc,
-                .grpcTransport, .protobuf, .x509,
+                .grpcTransport, .protobuf, .unixSignals, .x509,
             ],
             path: "Tests/Benchmarks/Runner",
             swiftSettings: settings

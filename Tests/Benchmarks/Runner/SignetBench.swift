@@ -30,6 +30,10 @@ struct SignetBench: AsyncParsableCommand {
 
     func run() async throws {
         _ = clinux_raise_descriptor_limit()
+        try await Children.run { try await measureAll() }
+    }
+
+    private func measureAll() async throws {
         let names = only + again
         let chosen = Benchmarks.all.filter { names.isEmpty || names.contains($0.name) }
         guard names.allSatisfy({ name in chosen.contains { $0.name == name } }) else {
@@ -47,6 +51,8 @@ struct SignetBench: AsyncParsableCommand {
         for benchmark in chosen {
             Console.say("== \(benchmark.name)")
             let measured = await Self.measure(benchmark, settings)
+            // What was ended has failed for no reason of its own, and what was written before stays.
+            try Task.checkCancellation()
             for row in measured { Console.say("   \(row.summary)") }
             rows += measured
         }

@@ -44,7 +44,7 @@ final class ChildProcess: Sendable {
             if data.isEmpty { handle.readabilityHandler = nil }
             self?.keep(data)
         }
-        try process.run()
+        try Children.start(process)
     }
 
     /// Time since the start.

@@ -113,8 +113,9 @@ final class ServerHost: Sendable {
     }
 
     func remove() async throws {
+        // The folder goes too when there is no time to wait for the server's end.
+        defer { try? FileManager.default.removeItem(atPath: folder) }
         try await stop(by: SIGKILL)
-        try FileManager.default.removeItem(atPath: folder)
     }
 
     // MARK: - Administration

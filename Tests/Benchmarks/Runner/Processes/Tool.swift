@@ -26,7 +26,7 @@ enum Tool {
         try await withCheckedThrowingContinuation { (ended: CheckedContinuation<Void, any Error>) in
             process.terminationHandler = { _ in ended.resume() }
             do {
-                try process.run()
+                try Children.start(process)
             } catch {
                 process.terminationHandler = nil
                 ended.resume(throwing: BenchmarkError("cannot start \(executable): \(error)"))

@@ -162,7 +162,7 @@ private enum SoftToken {
             "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", pin,
         ]
         process.standardOutput = FileHandle.nullDevice
-        try process.run()
+        try Children.start(process)
         process.waitUntilExit()
         guard process.terminationStatus == 0 else {
             throw BenchmarkError("\(tool) made no token")
