@@ -295,6 +295,12 @@ let package = Package(
             swiftSettings: settings
         ),
         .executableTarget(
+            name: "signet-bench-keys",
+            dependencies: ["TestBridge"],
+            path: "Tests/Benchmarks/Keys",
+            swiftSettings: settings
+        ),
+        .executableTarget(
             name: "signet-bench-peer",
             dependencies: [.grpc, .grpcTransport],
             path: "Tests/Benchmarks/Peer",

@@ -12,7 +12,7 @@ struct SignetBench: AsyncParsableCommand {
         abstract: "Measures Signet. Tests/Benchmarks/run builds what it needs and calls it."
     )
 
-    @Option(help: "Folder with signet-server, signet-agent and signet-bench-peer.")
+    @Option(help: "Folder with signet-server, signet-agent and the programs of the benchmarks.")
     var binaries: String
     @Option(help: "Where the results are written; none are without it.") var json: String?
     @Option(help: "Where the table is written; none is without it.") var markdown: String?

@@ -16,7 +16,9 @@ enum BenchmarkNotes {
         The load shares the cores with the server.
         - **SVIDs by key**: the same in batches of 50, for each kind of the authority's key and each \
         place where it is. *Peer*: signatures of the same kind by the same library, in memory, on \
-        one core, taken before each reading. SoftHSM is software; a device has its own speed.
+        one core, taken before each reading. SoftHSM is software; a device has its own speed. The \
+        key service is the reference of the tests with keys in memory, a process on the same two \
+        cores; two calls sign a batch. What is behind a bridge to a vault takes its time beside.
         - **One SVID at 80 % load**: calls of one certificate, sent when they are due at 80 % of the \
         rate that the same agents have just reached, counted from the due time. *Peer*: the same \
         call with nothing else under way.

@@ -13,6 +13,7 @@ enum IssuanceKeys {
         case memory
         case disk = "disk, encrypted"
         case token = "PKCS #11 (SoftHSM)"
+        case service = "a key service (TestBridge)"
     }
 
     private struct Case: Sendable {
@@ -48,26 +49,66 @@ enum IssuanceKeys {
         do {
             let signer = try await signer(item.type)
             let server = try ServerHost(settings) { try configuration(of: item, in: $0) }
-            return try await server.run { server in
-                try await server.apply(
-                    ServerHost.entry("web", path: "web", node: "bench:node", workload: "unix:uid:1")
-                )
-                let load = try await IssuanceService.Load(server, settings)
-                let time = settings.size(Duration.seconds(4), quick: .milliseconds(300))
-                _ = try await load.rate(batch: load.requests, time: time / 2)
-                var readings: [Reading] = []
-                for _ in 0..<settings.runs {
-                    let floor = try signatures(by: signer, for: time / 4)
-                    let rate = try await load.rate(batch: load.requests, time: time)
-                    readings.append(Reading(row: item.row, value: rate, peer: floor))
-                }
-                return readings
+            guard item.place == .service else {
+                return try await server.run { try await measure(item, signer, $0, settings) }
+            }
+            return try await withKeyService(for: server, settings) {
+                try await server.run { try await measure(item, signer, $0, settings) }
             }
         } catch {
             // One token that is not installed takes nothing from the other rows.
             return [Reading(row: item.row, value: nil, why: "\(error)")]
         }
     }
+
+    private static func measure(
+        _ item: Case,
+        _ signer: MemorySigner,
+        _ server: ServerHost,
+        _ settings: BenchmarkSettings
+    ) async throws -> [Reading] {
+        try await server.apply(
+            ServerHost.entry("web", path: "web", node: "bench:node", workload: "unix:uid:1")
+        )
+        let load = try await IssuanceService.Load(server, settings)
+        let time = settings.size(Duration.seconds(4), quick: .milliseconds(300))
+        _ = try await load.rate(batch: load.requests, time: time / 2)
+        var readings: [Reading] = []
+        for _ in 0..<settings.runs {
+            let floor = try signatures(by: signer, for: time / 4)
+            let rate = try await load.rate(batch: load.requests, time: time)
+            readings.append(Reading(row: item.row, value: rate, peer: floor))
+        }
+        return readings
+    }
+
+    /// Runs `body` while a key service answers where the server's configuration says.
+    private static func withKeyService<Value: Sendable>(
+        for server: ServerHost,
+        _ settings: BenchmarkSettings,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
+        let socket = socket(in: server.folder)
+        let service = try ChildProcess(settings.executable("signet-bench-keys"), [socket])
+        do {
+            try await Waiting.until("the key service's socket") {
+                guard service.isRunning else {
+                    throw BenchmarkError("it has ended: \(service.output)")
+                }
+                return FileManager.default.fileExists(atPath: socket)
+            }
+            let value = try await body()
+            try await service.end(by: SIGKILL)
+            return value
+        } catch {
+            try? await service.end(by: SIGKILL)
+            // It may have had no turn to remove its folder.
+            try? await server.remove()
+            throw error
+        }
+    }
+
+    private static func socket(in folder: String) -> String { "\(folder)/keys.sock" }
 
     /// A new key, made by `openssl`, in memory.
     private static func signer(_ type: AuthorityKeyType) async throws -> MemorySigner {
@@ -114,6 +155,7 @@ enum IssuanceKeys {
                 pkcs11Token: \(try SoftToken.make(in: folder))
                 pkcs11PIN: file:\(try secret(SoftToken.pin, "pin", folder))
                 """
+            case .service: "keyStorage: service\nserviceSocket: \(socket(in: folder))"
             }
         return "\(storage)\nauthorityKeyType: \(item.type.rawValue)"
     }
