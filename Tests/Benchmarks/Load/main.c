@@ -34,7 +34,7 @@
 
 // Longer than any measurement; a forgotten backend ends by itself.
 #define LIFETIME_SECONDS 3600
-#define AWAIT_SECONDS 15
+#define AWAIT_SECONDS 60
 
 static noreturn void usage(const char *why) {
     fprintf(stderr, "signet-bench-load: %s; the commands are described in main.c\n", why);

@@ -25,21 +25,13 @@ enum ProxyCounts {
             let setup = ProxySetup(traffic: .http, rules: ProxyRule.policy)
             let built = SignetProxy(executable: settings.executable("signet-bench-proxy"))
             if let obstacle = built.obstacle(to: setup) { throw BenchmarkError(obstacle) }
-            guard Callgrind.isInstalled else {
-                throw BenchmarkError("valgrind is not installed (.ci/setup bench)")
-            }
             return try await ProxyStand.run(settings) { stand in
-                // Valgrind cannot read the debugging information of Swift; names are beside it.
-                let program = "\(stand.folder)/signet-bench-proxy"
-                _ = try await Tool.output(
-                    "/usr/bin/strip",
-                    ["--strip-debug", "-o", program, settings.executable("signet-bench-proxy")]
-                )
-                let product = SignetProxy(executable: program)
+                let product = try await Callgrind.proxy(stand)
                 // The same requests give the same counts: one pair of runs is enough.
                 let few = settings.size(2000, quick: 200)
-                let less = try await counts(few, product, setup, stand)
-                let more = try await counts(few * 3, product, setup, stand)
+                let load = ["--connections", "\(connections)"]
+                let less = try await Callgrind.profile(few, load, product, setup, stand)
+                let more = try await Callgrind.profile(few * 3, load, product, setup, stand)
                 let added = Double(few * 2)
                 func reading(
                     _ row: String,
@@ -69,28 +61,48 @@ enum ProxyCounts {
             }
         }
     )
+}
 
-    private static func counts(
+extension Callgrind {
+    /// The proxy as it can be watched, a file of the stand.
+    ///
+    /// - Throws: `BenchmarkError` when valgrind is not installed.
+    static func proxy(_ stand: ProxyStand) async throws -> SignetProxy {
+        guard isInstalled else {
+            throw BenchmarkError("valgrind is not installed (.ci/setup bench)")
+        }
+        // Valgrind cannot read the debugging information of Swift; names are beside it.
+        let program = "\(stand.folder)/signet-bench-proxy"
+        _ = try await Tool.output(
+            "/usr/bin/strip",
+            ["--strip-debug", "-o", program, stand.settings.executable("signet-bench-proxy")]
+        )
+        return SignetProxy(executable: program)
+    }
+
+    /// What the server's side does from its start to its end, for so many requests.
+    static func profile(
         _ requests: Int,
+        _ load: [String],
         _ product: any ProxyProduct,
         _ setup: ProxySetup,
         _ stand: ProxyStand
-    ) async throws -> Callgrind.Profile {
-        let file = "\(stand.folder)/callgrind.\(requests)"
+    ) async throws -> Profile {
+        let file = "\(stand.folder)/callgrind.\(setup.revoked).\(requests)"
         try await ProxyChain.run(
             product,
             setup,
             stand,
-            wrapper: Callgrind.command(output: file)
+            wrapper: command(output: file)
         ) { chain in
             _ = try await stand.load.load(
                 [
-                    "--port", "\(chain.serverPort)", "--requests", "\(requests)",
-                    "--connections", "\(connections)", "--seconds", "120",
-                ] + stand.credentials(.client).arguments,
+                    "--port", "\(chain.serverPort)", "--requests", "\(requests)", "--seconds",
+                    "300",
+                ] + load + stand.credentials(.client).arguments,
                 watching: [chain.server, stand.backend]
             )
         }
-        return try Callgrind.Profile(contentsOf: file)
+        return try Profile(contentsOf: file)
     }
 }
