@@ -21,32 +21,15 @@ struct ProxyCertificates: Sendable {
             attributes: [.posixPermissions: 0o700]
         )
         for authority in ["authority", "nobody"] {
-            try await request(
-                authority,
-                extensions: """
-                    basicConstraints = critical, CA:TRUE
-                    keyUsage = critical, keyCertSign, cRLSign
-                    subjectKeyIdentifier = hash
-                    subjectAltName = URI:spiffe://\(ProxyIdentity.trustDomain)
-                    """
-            )
+            try await request(authority, extensions: Self.authority)
         }
         for identity in ProxyIdentity.allCases {
             let authority = identity == .forged ? "nobody" : "authority"
             try await request(
                 identity.rawValue,
                 commonName: identity.name,
-                extensions: """
-                    basicConstraints = critical, CA:FALSE
-                    keyUsage = critical, digitalSignature
-                    extendedKeyUsage = serverAuth, clientAuth
-                    subjectKeyIdentifier = hash
-                    authorityKeyIdentifier = keyid
-                    subjectAltName = URI:\(identity.id), DNS:\(identity.dnsName)
-                    """,
-                issuer: [
-                    "-CA", "\(folder)/\(authority).pem", "-CAkey", "\(folder)/\(authority).key",
-                ]
+                extensions: Self.leaf(identity),
+                issuer: authority
             )
             let texts = try [chain(identity), key(identity)].map {
                 try String(contentsOfFile: $0, encoding: .utf8)
@@ -55,12 +38,54 @@ struct ProxyCertificates: Sendable {
         }
     }
 
+    /// A chain of the client's identity whose authority is below the one that is believed.
+    ///
+    /// - Returns: PEM of leaf and authority.
+    func clientBelowRoot() async throws -> String {
+        let below = Self.authority + "\nauthorityKeyIdentifier = keyid"
+        try await request("below", extensions: below, issuer: "authority")
+        try await request(
+            "client-below",
+            commonName: ProxyIdentity.client.name,
+            extensions: Self.leaf(.client),
+            issuer: "below"
+        )
+        let texts = try ["client-below", "below"].map {
+            try String(contentsOfFile: "\(folder)/\($0).pem", encoding: .utf8)
+        }
+        let path = "\(folder)/client-below.chain"
+        try Data(texts.joined().utf8).write(to: URL(filePath: path))
+        return path
+    }
+
+    private static let authority = """
+        basicConstraints = critical, CA:TRUE
+        keyUsage = critical, keyCertSign, cRLSign
+        subjectKeyIdentifier = hash
+        subjectAltName = URI:spiffe://\(ProxyIdentity.trustDomain)
+        """
+
+    private static func leaf(_ identity: ProxyIdentity) -> String {
+        """
+        basicConstraints = critical, CA:FALSE
+        keyUsage = critical, digitalSignature
+        extendedKeyUsage = serverAuth, clientAuth
+        subjectKeyIdentifier = hash
+        authorityKeyIdentifier = keyid
+        subjectAltName = URI:\(identity.id), DNS:\(identity.dnsName)
+        """
+    }
+
+    /// A certificate and its key; self-signed without an issuer.
     private func request(
         _ name: String,
         commonName: String? = nil,
         extensions: String,
-        issuer: [String] = []
+        issuer: String? = nil
     ) async throws {
+        let authority = issuer.map {
+            ["-CA", "\(folder)/\($0).pem", "-CAkey", "\(folder)/\($0).key"]
+        }
         let configuration = """
             [req]
             prompt = no
@@ -80,7 +105,7 @@ struct ProxyCertificates: Sendable {
                 "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                 "-days", "2", "-sha256", "-config", "\(folder)/\(name).cnf", "-out",
                 "\(folder)/\(name).pem", "-keyout", "\(folder)/\(name).key",
-            ] + issuer
+            ] + (authority ?? [])
         )
     }
 }

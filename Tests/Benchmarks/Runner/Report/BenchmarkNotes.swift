@@ -26,9 +26,11 @@ enum BenchmarkNotes {
         and for audiences that are new, one call at a time; each call attests the caller. 2,000 calls \
         of the first kind and 200 of the second in a run: more in a row an agent is not given. *Peer*: \
         a call on a Unix socket that a grpc-swift server without a service answers.
-        - **Verified chains**: a P-256 leaf below its root on one core, the leaf read from DER each \
-        time, with all rules of SPIFFE. *Peer*: X509_verify_cert of the OpenSSL installed, with the \
-        same two certificates and without these rules.
+        - **Verified chains**: a P-256 leaf below its root, and one below an authority below a root, \
+        on one core, what is shown read from DER each time, with all rules of SPIFFE: by the \
+        verifier of server and agent, and by the proxy's outside of a handshake, which has the TLS \
+        library find the path. *Peer*: X509_verify_cert of the OpenSSL installed, with the same \
+        certificates and without these rules.
         - **First identity**: from the start of the agent's process, which has a join token and \
         nothing else, to the first message with an SVID on a workload's stream.
         - **Entry change to workload**: from sending `apply` to the SVID with the new ID in the \
