@@ -10,6 +10,6 @@ enum Benchmarks {
         FirstIdentity.benchmark,
         EntryChange.benchmark, RevocationFanout.benchmark, ServerRestart.benchmark,
         IdleFleet.benchmark, AgentMemory.benchmark, ProxyProcessMemory.benchmark,
-        ServerStart.benchmark, PolicyDecision.benchmark,
+        ServerStart.benchmark, ServerStartLog.benchmark, PolicyDecision.benchmark,
     ]
 }

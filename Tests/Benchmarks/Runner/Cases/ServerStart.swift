@@ -79,7 +79,7 @@ enum ServerStart {
     /// Starts a server and ends it again.
     ///
     /// - Returns: Milliseconds until it was ready, and VmRSS in KB once it rests.
-    private static func start(
+    static func start(
         _ server: ServerHost,
         _ settings: BenchmarkSettings
     ) async throws -> (time: Double, memory: Double) {
