@@ -8,7 +8,7 @@ package struct BundleMapDocument: Hashable, Sendable {
     /// Most trust domains of one document: nobody reviews more federations than that.
     package static let trustDomainsMax = 1000
 
-    /// Each bundle; the hints inside count for nothing (row B-6).
+    /// Each bundle, as if it had no hint: those inside count for nothing, whatever they are (row B-6).
     package let bundles: [TrustDomain: BundleDocument]
 
     /// Reads a document.
@@ -32,12 +32,19 @@ package struct BundleMapDocument: Hashable, Sendable {
                 throw .trustDomainMalformed(error)
             }
             do throws(BundleDocumentError) {
-                bundles[trustDomain] = try BundleDocument(value)
+                bundles[trustDomain] = try BundleDocument(Self.withoutHint(value))
             } catch {
                 throw .bundle(trustDomain, error)
             }
         }
         self.bundles = bundles
+    }
+
+    /// What holds is how often the map is fetched.
+    private static func withoutHint(_ bundle: JSONValue) -> JSONValue {
+        guard case .object(var members) = bundle else { return bundle }
+        members["spiffe_refresh_hint"] = nil
+        return .object(members)
     }
 }
 

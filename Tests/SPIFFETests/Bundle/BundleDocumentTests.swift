@@ -157,6 +157,22 @@ import Testing
         }
     }
 
+    @Test(arguments: ["1", "-1", "\"soon\"", "null"])
+    func `B-6 a refresh hint inside a map of bundles is ignored, whatever it is`(
+        _ hint: String
+    ) throws {
+        func map(_ more: String) throws -> BundleMapDocument {
+            let bundle = "{\"keys\":[\(try Self.jwtKey())],\"spiffe_sequence\":7\(more)}"
+            return try BundleMapDocument(
+                parsing: Array("{\"trust_domains\":{\"a.example\":\(bundle)}}".utf8)
+            )
+        }
+        let found = try map(",\"spiffe_refresh_hint\":\(hint)")
+        #expect(try found == map(""))
+        #expect(found.bundles.values.first?.refreshHintSeconds == nil)
+        #expect(found.bundles.values.first?.sequenceNumber == 7)
+    }
+
     @Test func `J-10 a key for JWT-SVIDs has an ID, single in its set`() throws {
         #expect(try Self.reason(Self.jwtKey { $0["kid"] = nil }) == .keyIDMissing)
         #expect(try Self.reason(Self.jwtKey { $0["kid"] = .string("") }) == .keyIDMissing)
