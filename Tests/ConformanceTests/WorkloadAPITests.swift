@@ -83,6 +83,57 @@ struct WorkloadAPITests {
         #expect(result.isSuccess, "\(result.report)")
     }
 
+    @Test func `A-3 A-4 key sets come at once, on a change of a key alone, and end with the entry`()
+        async throws
+    {
+        // A machine of its own: whoever follows a stream hears of another authority.
+        let machine = try Machine()
+        try await machine.startServer()
+        try await machine.startAgent()
+        let workload = try await machine.registered("a4-keys")
+        let watch = try machine.start(workload, "rows.py", ["jwt_watch", "1", "2", "denied"])
+        try await watch.waitFor("keys 1")
+        // The agent has confirmed them; a message about them would have one key still.
+        try await machine.apply(Machine.entry("a4-more", workload: workload.selector))
+        try await machine.register("a4-other", uid: 4_000_000)
+        let prepared = try await machine.signet(["authority", "prepare"])
+        #expect(prepared.isSuccess, "\(prepared.report)")
+        try await watch.waitFor("keys 2")
+        for name in ["a4-more", "a4-keys"] {
+            let deleted = try await machine.signet(["delete", "RegistrationEntry", name])
+            #expect(deleted.isSuccess, "\(deleted.report)")
+        }
+        let result = try await watch.result()
+        #expect(result.isSuccess, "\(result.report)")
+        try await machine.stop()
+    }
+
+    @Test func `A-5 a request of the JWT profile without a mandatory field is refused`()
+        async throws
+    {
+        let machine = try SharedMachine.machine
+        let workload = try await machine.registered("a5-request")
+        try await machine.check("jwt_fields", as: workload)
+    }
+
+    @Test(arguments: ["none", "spiffe_id", "svid", "empty"])
+    func `A-5 the client discards a token's answer without a mandatory field`(
+        _ field: String
+    ) async throws {
+        let machine = try SharedMachine.machine
+        let workload = try await machine.registered("a5-token-\(field.replacing("_", with: "-"))")
+        let socket = "\(machine.path)/token-\(field).sock"
+        let fake = try machine.start(workload, "fake_agent.py", [socket, "token:\(field)"])
+        try await fake.waitFor("ready")
+        let fetched = try await machine.signet(
+            ["jwt", "fetch", "--audience", "api", "--raw", "--agent-socket", socket]
+        )
+        #expect(fetched.isSuccess == (field == "none"), "\(fetched.report)")
+        #expect(fetched.output.isEmpty == (field != "none"), "\(fetched.report)")
+        if field != "none" { #expect(!fetched.errors.isEmpty) }
+        try await fake.stop(.kill)
+    }
+
     @Test(arguments: ["none", "spiffe_id", "x509_svid", "x509_svid_key", "bundle", "empty"])
     func `A-5 the client discards an answer without a mandatory field`(_ field: String) async throws
     {
@@ -132,6 +183,19 @@ struct WorkloadAPITests {
         }
     }
 
+    @Test func `A-8 A-11 tokens have the hints of their identities, the oldest keeps its own`()
+        async throws
+    {
+        let machine = try SharedMachine.machine
+        let workload = try await machine.registered("a8-tokens", more: ["hint: internal"])
+        for (name, hint) in [("a8-tokens-b", "internal"), ("a8-tokens-c", "external")] {
+            try await machine.apply(
+                Machine.entry(name, workload: workload.selector, more: ["hint: \(hint)"])
+            )
+        }
+        try await machine.check("token_hints", ["internal", "", "external"], as: workload)
+    }
+
     @Test func `A-6 A-7 A-9 A-10 each identity has a token that other libraries verify`()
         async throws
     {
@@ -145,7 +209,9 @@ struct WorkloadAPITests {
         )
     }
 
-    @Test func `A-9 a process without entry gets no token`() async throws {
+    @Test func `A-9 A-12 a process without entry gets no token, no keys and no validation`()
+        async throws
+    {
         let machine = try SharedMachine.machine
         try await machine.check("tokens_denied", as: try await machine.makeWorkload("a9-nobody"))
     }

@@ -5,6 +5,7 @@ import CAServer
 import Clocks
 import ControlAPI
 import ControlAPIProtos
+import Datastore
 import FoundationEssentials
 import GRPCPeer
 import HTTPSemantics
@@ -166,6 +167,37 @@ struct FederationEndpointTests {
                 let document = try await server.fetchOwnBundle(knowing: before)
                 return document.x509Authorities == before.x509Authorities
             }
+        }
+    }
+
+    @Test func `B-2 the sequence rises with each change of the bundle and with nothing else`()
+        async throws
+    {
+        try await withEndpoint { server in
+            let first = try server.core.trust.bundle
+            let start = try await server.fetchOwnBundle(knowing: first)
+            // A revision of the datastore, and none of the bundle.
+            _ = try await server.register("web")
+            let stored = try await server.core.datastore.read { try $0.bundleSequenceNumber() }
+            #expect(start.sequenceNumber == stored)
+            let next = try await server.administration.prepareAuthority(.init()).authority.id
+            var document = start
+            try await eventually("the next authority is served") {
+                document = try await server.fetchOwnBundle(knowing: first)
+                return document.x509Authorities.count == 2
+            }
+            let prepared = document.sequenceNumber ?? 0
+            #expect(prepared > stored)
+            #expect(try await server.fetchOwnBundle(knowing: first) == document)
+            _ = try await server.administration.revokeAuthority(
+                .with { ($0.id, $0.reason, $0.now) = (next, "test", true) }
+            )
+            try await eventually("it is gone") {
+                document = try await server.fetchOwnBundle(knowing: first)
+                return document.x509Authorities == first.x509Authorities
+            }
+            // The same authorities as at the start, and a later bundle.
+            #expect(document.sequenceNumber.map { $0 > prepared } == true)
         }
     }
 

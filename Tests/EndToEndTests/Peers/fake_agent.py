@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Workload API server that answers badly: fake_agent.py SOCKET DEFECT.
 
-It takes a good answer from the real agent and spoils one field.
+It takes a good answer from the real agent and spoils one field: of an X.509-SVID, or of a JWT-SVID
+when the defect begins with "token:".
 """
 import sys
 import threading
@@ -20,6 +21,20 @@ with api.channel() as connection:
     call = stub.FetchX509SVID(request, metadata=api.HEADER, timeout=api.PATIENCE)
     good = next(call)
     call.cancel()
+    good_token = None
+    if defect.startswith("token:"):
+        good_token = stub.FetchJWTSVID(
+            messages.JWTSVIDRequest(audience=["api"]), metadata=api.HEADER, timeout=api.PATIENCE)
+
+
+def spoiled_token():
+    answer = messages.JWTSVIDResponse.FromString(good_token.SerializeToString())
+    field = defect.removeprefix("token:")
+    if field == "empty":
+        del answer.svids[:]
+    elif field != "none":
+        answer.svids[0].ClearField(field)
+    return answer
 
 
 def spoiled():
@@ -36,6 +51,9 @@ class Fake(services.SpiffeWorkloadAPIServicer):
         yield spoiled()
         while context.is_active():
             context_done.wait(0.05)
+
+    def FetchJWTSVID(self, request, context):
+        return spoiled_token()
 
 
 context_done = threading.Event()

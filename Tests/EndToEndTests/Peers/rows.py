@@ -228,6 +228,56 @@ def tokens(*identities):
         "PERMISSION_DENIED", "another identity")
 
 
+def token_hints(*wanted):
+    """A-8: the hints of the tokens, in their order."""
+    caller = Caller()
+    request = caller.messages.JWTSVIDRequest(audience=["api"])
+    response = caller.stub.FetchJWTSVID(request, metadata=api.HEADER, timeout=api.PATIENCE)
+    expect([svid.hint for svid in response.svids], list(wanted))
+
+
+def jwt_fields():
+    """A-5: a request without a mandatory field; a good one of each kind is answered."""
+    caller = Caller()
+    messages, stub = caller.messages, caller.stub
+    request = messages.JWTSVIDRequest(audience=["api"])
+    response = stub.FetchJWTSVID(request, metadata=api.HEADER, timeout=api.PATIENCE)
+    token = response.svids[0].svid
+    valid = messages.ValidateJWTSVIDRequest(audience="api", svid=token)
+    stub.ValidateJWTSVID(valid, metadata=api.HEADER, timeout=api.PATIENCE)
+    for audience, svid in (("", token), ("api", ""), ("", "")):
+        refused(stub.ValidateJWTSVID,
+                messages.ValidateJWTSVIDRequest(audience=audience, svid=svid),
+                "INVALID_ARGUMENT", "audience %r, svid of %d bytes" % (audience, len(svid)))
+    for audience in ([], [""]):
+        refused(stub.FetchJWTSVID, messages.JWTSVIDRequest(audience=audience),
+                "INVALID_ARGUMENT", "audience %r" % audience)
+
+
+def jwt_watch(*wanted):
+    """A-3, A-4: follows the key sets; says how many keys each message has, as `wanted` in order."""
+    import json
+
+    caller = Caller()
+    call = caller.stub.FetchJWTBundles(
+        caller.messages.JWTBundlesRequest(), metadata=api.HEADER, timeout=4 * api.PATIENCE)
+    for expected in wanted:
+        if expected == "denied":
+            try:
+                message = next(call)
+                raise AssertionError("a message instead of the end: %s" % message)
+            except grpc.RpcError as error:
+                expect(error.code().name, "PERMISSION_DENIED")
+            say("denied")
+            return
+        bundles = next(call).bundles
+        expect(list(bundles), ["spiffe://example.org"])
+        found = len({key["kid"] for key in json.loads(bundles["spiffe://example.org"])["keys"]})
+        expect(found, int(expected), "keys")
+        say("keys %d" % found)
+    call.cancel()
+
+
 def tokens_denied():
     """A-9, A-12: who is entitled to nothing gets no token, no keys and no validation."""
     caller = Caller()

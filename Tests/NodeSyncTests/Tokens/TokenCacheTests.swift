@@ -47,7 +47,10 @@ struct TokenCacheTests {
         )
     }
 
-    @Test func `a process has a token of each entry that covers it, the oldest first`() throws {
+    @Test
+    func `A-8 A-9 A-11 a token of each entry that covers a process, the oldest keeps the hint`()
+        throws
+    {
         let cache = try cache([
             .entry(try values.entry("b", created: 1, hint: "x")),
             .entry(try values.entry("a", created: 2, hint: "x")),
