@@ -288,8 +288,8 @@ let package = Package(
             dependencies: [
                 "AuditLog", "Authorization", "CLinux", "Clocks", "ControlAPI",
                 "ControlAPIProtos", "Datastore", "GRPCPeer", "HTTPSemantics", "Issuance",
-                "NodeAttestation", "NodeSync", "Reactor", "SPIFFE", .argumentParser, .asn1,
-                .crypto, .grpc, .grpcTransport, .protobuf, .unixSignals, .x509,
+                "MTLSProxy", "NodeAttestation", "NodeSync", "Reactor", "SPIFFE", .argumentParser,
+                .asn1, .crypto, .grpc, .grpcTransport, .protobuf, .unixSignals, .x509,
             ],
             path: "Tests/Benchmarks/Runner",
             swiftSettings: settings

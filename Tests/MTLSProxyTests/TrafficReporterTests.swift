@@ -106,7 +106,7 @@ struct TrafficReporterTests {
             let agent = try await Reader(linked.streams).next()
             let application = try Application(.mirror)
             let world = try World(.boringSSL, .http, application: application.address)
-            let log = LogLines()
+            let log = LoggedLines()
             let reporter = world.reporter(
                 to: linked,
                 stalenessMax: .seconds(2),

@@ -46,13 +46,16 @@ extension AdministrationService {
             reason: request.reason,
             isNow: request.now
         )
-        let (result, proposal) = try await perform(step, request, question, context)
-        var shown = record
-        if !request.rehearse, case .below(let revoked)? = result { shown = revoked }
+        let (result, proposal, revision) = try await perform(step, request, question, context)
+        var (shown, isDone) = (record, false)
+        if !request.rehearse, case .below(let revoked)? = result {
+            (shown, isDone) = (revoked, true)
+        }
         return try .with {
             if let proposal { $0.proposal = proposal }
             $0.authority = try message(shown)
             $0.rehearsed = request.rehearse
+            if isDone { $0.revision = revision.message }
             if !shown.isRevoked { $0.objections = objections }
             $0.advice = [
                 Self.outsideAdvice(until: record.notAfter),

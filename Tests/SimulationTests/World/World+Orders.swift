@@ -4,6 +4,7 @@ import CAServer
 import ControlAPI
 import FoundationEssentials
 import Issuance
+import TestSeeds
 
 /// Admins who rotate authorities, and distrust them, without waiting for anybody.
 extension World {

@@ -159,7 +159,9 @@ enum BenchmarkNotes {
         cost does not grow with them. The time of a connection differs more from run to run than \
         the 2 % that were promised, so that it is told, and the target is judged on *instructions*, \
         of the server's side, counted as below over connections that come one after the other. \
-        Reading a list that has changed is in none of them.
+        Reading a list that has changed is in none of them, and is a row of its own: from the bytes \
+        of the agent's message, which always has all of it, to what connections are judged by, on \
+        one core, without the agent's part and the end of connections that are revoked.
         - **Idle connection**: 1,000 connections of mutual TLS to the server's side, each after \
         one request; the growth of PSS, so without kernel memory. With TCP each has its connection \
         to the server behind.

@@ -148,7 +148,8 @@ enum ChainVerification {
         return Double(count) / (time.nanoseconds / 1e9)
     }
 
-    private static func der(_ path: String) throws -> [[UInt8]] {
+    /// DER of each certificate in a file of PEM.
+    static func der(_ path: String) throws -> [[UInt8]] {
         let text = try String(contentsOfFile: path, encoding: .utf8)
         return try PEMDocument.parseMultiple(pemString: text).map(\.derBytes)
     }

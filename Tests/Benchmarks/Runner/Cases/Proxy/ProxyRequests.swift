@@ -6,6 +6,7 @@ enum ProxyBenchmarks {
         ProxyRequests.bare, ProxyRequests.full, ProxyRequests.denied, ProxyRequests.tunnel,
         ProxyRequests.handshakeHybrid, ProxyRequests.handshake, ProxyBulk.benchmark,
         ProxyLatency.benchmark, ProxyRules.benchmark, ProxyRevoked.benchmark,
+        ProxyTrustChange.benchmark,
         ProxyMemory.idleConnections, ProxyMemory.process, ProxyCounts.benchmark,
     ]
 }
