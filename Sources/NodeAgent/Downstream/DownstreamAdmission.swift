@@ -19,18 +19,11 @@ package struct DownstreamAdmission: Sendable {
     /// The same for all users.
     package static let watchesMax = 64
 
-    private struct Budget {
-        var left: Double
-        var at: Duration
-
-        mutating func fill(_ now: Duration) {
-            let earned = max((now - at) / .seconds(60), 0) * perMinuteMax
-            left = min(left + earned, atOnceMax)
-            at = now
-        }
-    }
-
-    private var budgets: [String: Budget] = [:]
+    private var budgets = CallerBudgets<String>(
+        perSecond: perMinuteMax / 60,
+        atOnce: atOnceMax,
+        callersMax: entriesMax
+    )
     private var underWay: Set<String> = []
     private var watches: [UInt32: Int] = [:]
     private var watchCount = 0
@@ -48,22 +41,7 @@ package struct DownstreamAdmission: Sendable {
         guard !underWay.contains(entry), underWay.count < Self.underWayMax else {
             return .underWay
         }
-        if budgets[entry] == nil, budgets.count >= Self.entriesMax {
-            budgets = budgets.filter { known in
-                var budget = known.value
-                budget.fill(now)
-                return budget.left < Self.atOnceMax
-            }
-            guard budgets.count < Self.entriesMax else { return .rate(retryAfter: .seconds(10)) }
-        }
-        var budget = budgets[entry] ?? Budget(left: Self.atOnceMax, at: now)
-        budget.fill(now)
-        let isEnough = budget.left >= 1
-        if isEnough { budget.left -= 1 }
-        budgets[entry] = budget
-        guard isEnough else {
-            return .rate(retryAfter: .seconds((1 - budget.left) * 60 / Self.perMinuteMax))
-        }
+        if let wait = budgets.take(from: entry, now: now) { return .rate(retryAfter: wait) }
         underWay.insert(entry)
         return nil
     }

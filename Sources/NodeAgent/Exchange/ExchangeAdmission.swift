@@ -25,18 +25,11 @@ package struct ExchangeAdmission: Sendable {
         case rate(retryAfter: Duration)
     }
 
-    private struct Budget {
-        var left: Double
-        var at: Duration
-
-        mutating func fill(_ now: Duration) {
-            let earned = max((now - at) / .seconds(1), 0) * perSecondMax
-            left = min(left + earned, atOnceMax)
-            at = now
-        }
-    }
-
-    private var budgets: [UInt32: Budget] = [:]
+    private var budgets = CallerBudgets<UInt32>(
+        perSecond: perSecondMax,
+        atOnce: atOnceMax,
+        callersMax: usersMax
+    )
     private var underWay: [UInt32: Int] = [:]
     private var count = 0
 
@@ -52,22 +45,7 @@ package struct ExchangeAdmission: Sendable {
     package mutating func entered(uid: UInt32, now: Duration) -> Refusal? {
         let own = underWay[uid, default: 0]
         guard own < Self.underWayPerUserMax, count < Self.underWayMax else { return .underWay }
-        if budgets[uid] == nil, budgets.count >= Self.usersMax {
-            budgets = budgets.filter { entry in
-                var budget = entry.value
-                budget.fill(now)
-                return budget.left < Self.atOnceMax
-            }
-            guard budgets.count < Self.usersMax else { return .rate(retryAfter: .seconds(1)) }
-        }
-        var budget = budgets[uid] ?? Budget(left: Self.atOnceMax, at: now)
-        budget.fill(now)
-        let isEnough = budget.left >= 1
-        if isEnough { budget.left -= 1 }
-        budgets[uid] = budget
-        guard isEnough else {
-            return .rate(retryAfter: .seconds((1 - budget.left) / Self.perSecondMax))
-        }
+        if let wait = budgets.take(from: uid, now: now) { return .rate(retryAfter: wait) }
         underWay[uid] = own + 1
         count += 1
         return nil
