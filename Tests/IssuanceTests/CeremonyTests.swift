@@ -135,6 +135,36 @@ struct CeremonyTests {
         #expect(chain.ancestry.issuerID == id)
     }
 
+    /// The root lives ten years: what makes it must not bind who signs with it.
+    @Test func `a key of OpenSSL and one of signet pki are read by both`() async throws {
+        try await makeRoot()
+        let passphrase = Array("a long passphrase".utf8)
+        let file = try Data(contentsOf: URL(filePath: "\(directory.path)/root.key"))
+        let key = try EncryptedKeyFile.open(Array(file), passphrase: passphrase)
+        let root = try LeafCertificate(der: certificate("root.pem"))
+        #expect(try MemorySigner(pkcs8DER: key).subjectPublicKeyInfo == root.spkiBytes)
+
+        var generator = SeededGenerator(seed: 3)
+        let ours = try EncryptedKeyFile.seal(key, passphrase: passphrase, using: &generator)
+        try Data(ours.utf8).write(to: URL(filePath: "\(directory.path)/root.key"))
+        let signed = try await sign(request(), "upstream.pem")
+        #expect(signed.isSuccess, "\(signed.report)")
+        try check(certificate("upstream.pem"), "intermediate")
+    }
+
+    @Test func `what only signet pki sign reads is named so, and a missing file by its name`()
+        async throws
+    {
+        try await makeRoot()
+        let id = try request()
+        try Data("SGNTKEY\u{1}".utf8).write(to: URL(filePath: "\(directory.path)/root.key"))
+        let old = try await sign(id, "upstream.pem")
+        #expect(!old.isSuccess && old.report.contains("only signet pki sign reads root.key"))
+        try FileManager.default.removeItem(atPath: "\(directory.path)/upstream.csr")
+        let missing = try await sign(id, "upstream.pem")
+        #expect(!missing.isSuccess && missing.report.contains("upstream.csr cannot be read"))
+    }
+
     @Test func `another key than the server printed is not certified, and nothing overwritten`()
         async throws
     {

@@ -16,6 +16,11 @@ if [ $# -eq 7 ]; then
     section=constrained
 fi
 require_new "$out"
+for file in "$root" "$key" "$request" "$passphrase"; do
+    [ -r "$file" ] || fail "$file cannot be read"
+done
+# What an early signet pki root wrote; now it writes what root.sh does.
+[ "$(head -c 7 "$key" | tr -d '\0')" != SGNTKEY ] || fail "only signet pki sign reads $key"
 
 # Who sent it proves that the key is his; openssl says so in words alone.
 openssl req -in "$request" -noout -verify 2>&1 | grep -q 'verify OK$' ||

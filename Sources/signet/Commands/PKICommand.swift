@@ -28,8 +28,9 @@ struct PKICommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Make the key and the certificate of a root, for ten years.",
             discussion: """
-                The key is written encrypted with the passphrase, and no file is overwritten. Whoever \
-                has it is the trust domain for everybody who has the root.
+                The key is written encrypted with the passphrase (PKCS #8, which OpenSSL and \
+                pki/ceremony/sign.sh read too), and no file is overwritten. Whoever has it is the \
+                trust domain for everybody who has the root.
 
                 Example: signet pki root --trust-domain example.org --key root.key \
                 --passphrase-file /media/stick/passphrase --out root.pem
@@ -65,15 +66,15 @@ struct PKICommand: ParsableCommand {
             let passphrase = try key.passphrase()
             let root = try Ceremony.root(of: domain, keyType: type, now: SystemClock().wallTime)
             var generator = SystemRandomNumberGenerator()
-            let sealed = try SealedKey.seal(
+            let sealed = try EncryptedKeyFile.seal(
                 root.key,
-                for: Ceremony.rootPurpose,
                 passphrase: passphrase,
                 using: &generator
             )
             // The key first: a root without key would be published for nothing.
-            try DurableFile.write(sealed, to: key.key, mode: 0o600)
+            try DurableFile.write(Array(sealed.utf8), to: key.key, mode: 0o600)
             try PKICommand.write(root.certificate, to: out)
+            try PKICommand.tell("root", out)
         }
     }
 
@@ -81,7 +82,8 @@ struct PKICommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Certify the key of a server's request, for a year.",
             discussion: """
-                Of the request only the key is taken; --key-id is what signet-server \
+                The root's key is one of signet pki root or of pki/ceremony/root.sh. Of the request \
+                only the key is taken; --key-id is what signet-server \
                 --request-upstream printed, brought here otherwise than the request. With \
                 --name-constraints the certificate is for the root's trust domain alone, which \
                 rustls does not read: it then refuses every chain below.
@@ -120,25 +122,15 @@ struct PKICommand: ParsableCommand {
             } catch let error as CertificateFileError {
                 throw CommandFailure("\(request): \(error)")
             }
-            let sealed = try DurableFile.readSecret(key.key, bytesMax: SealedKey.fileBytesMax)
-            let opened: [UInt8]
-            do {
-                opened = try SealedKey.open(
-                    sealed,
-                    for: Ceremony.rootPurpose,
-                    passphrase: try key.passphrase()
-                )
-            } catch let error as SealedKeyError {
-                throw CommandFailure("\(key.key): \(error)")
-            }
             let signed = try Ceremony.intermediate(
                 for: csr,
                 keyID: keyID,
-                below: Ceremony.Root(certificate: certificate, key: opened),
+                below: Ceremony.Root(certificate: certificate, key: try key.opened()),
                 constrainsNames: constrainsNames,
                 now: SystemClock().wallTime
             )
             try PKICommand.write(signed, to: out)
+            try PKICommand.tell("certificate", out)
         }
     }
 
@@ -185,7 +177,31 @@ struct PKICommand: ParsableCommand {
             guard (1...SealedKey.passphraseBytesMax).contains(bytes.count) else {
                 throw CommandFailure("\(passphraseFile): \(SealedKeyError.passphraseLength)")
             }
+            // OpenSSL takes the first line, so that the key would be another to it.
+            guard bytes.allSatisfy({ $0 != 0 && $0 != UInt8(ascii: "\n") }) else {
+                throw CommandFailure(
+                    "\(passphraseFile): a passphrase is one line",
+                    remedy: "Write one line into it: openssl rand -hex 32"
+                )
+            }
             return bytes
+        }
+
+        /// The key: as `signet pki root` and `pki/ceremony/root.sh` write it, or as the former did
+        /// first.
+        func opened() throws -> [UInt8] {
+            let file = try DurableFile.readSecret(key, bytesMax: EncryptedKeyFile.fileBytesMax)
+            let passphrase = try passphrase()
+            do {
+                return SealedKey.isSealed(file)
+                    ? try SealedKey.open(
+                        file,
+                        for: Ceremony.rootPurpose,
+                        passphrase: passphrase
+                    ) : try EncryptedKeyFile.open(file, passphrase: passphrase)
+            } catch {
+                throw CommandFailure("\(key): \(error)")
+            }
         }
     }
 
@@ -206,6 +222,14 @@ struct PKICommand: ParsableCommand {
     fileprivate static func write(_ certificate: [UInt8], to path: String) throws {
         let text = CertificateFile.text(certificate: certificate)
         try DurableFile.write(Array(text.utf8), to: path, mode: 0o644)
+    }
+
+    /// Says what was made: the key ID is compared and written down.
+    fileprivate static func tell(_ what: String, _ path: String) throws {
+        Terminal.out("\(what): \(path)")
+        for der in try certificates(path) {
+            Terminal.out("key ID: \(try LeafCertificate(der: der).keyIdentifier)")
+        }
     }
 
     /// A key or certificate of a ceremony is never overwritten.

@@ -7,7 +7,7 @@ package import SPIFFE
 /// What is made away from every server: an offline root, and upstream authorities below it
 /// (pki/README.md; docs/decisions/0020-authorities-under-another.md).
 package enum Ceremony {
-    /// What an encrypted key file of a root is bound to.
+    /// What a root's key file of the form before `EncryptedKeyFile` is bound to.
     package static let rootPurpose = "pki-root"
     /// How far certificates are backdated, for servers whose clock is late.
     static let backdate: Duration = .seconds(60)
