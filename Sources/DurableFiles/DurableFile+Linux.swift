@@ -69,12 +69,21 @@ package enum DurableFile {
 
     /// Makes a directory and its missing parents; all of them are on disk when this returns.
     ///
-    /// An existing one keeps its mode.
+    /// Parents are everybody's to pass and nobody else's to write, whatever `mode` is: other users
+    /// have directories of their own beside the last one. An existing one keeps its mode; the umask
+    /// holds for all.
+    ///
+    /// - Parameters:
+    ///   - path: The directory.
+    ///   - mode: The permissions of the last one.
+    /// - Throws: `FileError`.
     package static func makeDirectory(_ path: String, mode: UInt32) throws(FileError) {
         var prefix = path.hasPrefix("/") ? "" : "."
-        for component in path.split(separator: "/") {
+        let components = path.split(separator: "/")
+        for (index, component) in components.enumerated() {
             prefix += "/\(component)"
-            if unsafe mkdir(prefix, mode) == 0 {
+            let isParent = index < components.count - 1
+            if unsafe mkdir(prefix, isParent ? 0o755 : mode) == 0 {
                 try syncDirectory(of: prefix)
             } else if errno != EEXIST {
                 throw .last("make directory", prefix)

@@ -23,6 +23,29 @@ struct DurableFileTests {
         }
     }
 
+    /// Else the first program to start shuts those of other users out of /var/lib/signet.
+    @Test func `only the last directory is closed, and its parents are passed by all`() throws {
+        try inDirectory { directory in
+            func mode(_ path: String) throws -> Int? {
+                try FileManager.default.attributesOfItem(atPath: directory + path)[
+                    .posixPermissions
+                ] as? Int
+            }
+            // As open as this process makes any.
+            try FileManager.default.createDirectory(
+                atPath: directory + "/open",
+                withIntermediateDirectories: false
+            )
+            let open = try #require(try mode("/open")) & 0o755
+            try DurableFile.makeDirectory(directory + "/signet/all/agent", mode: 0o700)
+            #expect(try mode("/signet") == open)
+            #expect(try mode("/signet/all") == open)
+            #expect(try mode("/signet/all/agent") == 0o700)
+            try DurableFile.makeDirectory(directory + "/signet/all/agent/keys", mode: 0o700)
+            #expect(try mode("/signet/all/agent") == 0o700)
+        }
+    }
+
     @Test func `a secret that others may read is refused with the remedy`() throws {
         try inDirectory { directory in
             let path = directory + "/key"

@@ -29,6 +29,8 @@ package struct AuditDirectory: Sendable {
     package func write(_ bytes: [UInt8], to file: String) throws {
         let place = "\(path)/\(file)"
         let parent = place.lastIndex(of: "/").map { String(place[..<$0]) } ?? path
+        // On the way to a tile it would be made as a parent, open to be looked into.
+        try DurableFile.makeDirectory(path, mode: 0o700)
         try DurableFile.makeDirectory(parent, mode: 0o700)
         try DurableFile.write(bytes, to: place, mode: 0o600)
     }
