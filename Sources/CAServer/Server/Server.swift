@@ -147,13 +147,14 @@ package struct Server: Sendable {
             // Else once the clock is believed: the leaves would be dated before others.
             if await core.isClockBelieved() { try await core.settleRoots() }
             await core.recordAbove()
-            await reportUpstreamKeys()
+            let keysProblem = await reportUpstreamKeys()
             // The start may wait for it.
             if let upstream = core.upstream {
                 let service = UpstreamService(core: core, upstream: upstream)
                 group.addTask { await service.run() }
             }
             let (rotation, machine, lists, listMemory) = try await begin()
+            if let keysProblem { tellUpstreamKeys(keysProblem) }
             if !isHeld { serveAdmins(&group) }
             let remote = remoteTransport()
             core.serve(remote.connections)

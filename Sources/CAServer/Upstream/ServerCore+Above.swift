@@ -63,6 +63,34 @@ extension ServerCore {
         }
     }
 
+    /// Why nothing could be published below the certificate that a ceremony made, as the file is now.
+    ///
+    /// - Returns: A sentence with what to do; nil if nothing is wrong, nothing can be told by this
+    ///   clock, or there is none that can be read, as whoever asks for an authority is told.
+    func problemAbove() async -> String? {
+        guard configuration.upstream == .disk, let path = configuration.upstreamCertificate,
+            let chain = upstream?.above, let last = chain.last, await isClockBelieved()
+        else { return nil }
+        let roots = upstreamTrust.withLock { $0 }?.roots ?? []
+        let problem: UpstreamRefusal
+        if let root = UpstreamChain.root(above: last, among: roots) {
+            do {
+                try await AuthorityPath.check(
+                    chain,
+                    to: root,
+                    of: logic.trustDomain,
+                    now: clock.wallTime
+                )
+                return nil
+            } catch { problem = .pathRefused("\(error)") }
+        } else {
+            problem = .rootUnknown
+        }
+        return
+            "upstreamCertificate: \(path) is of no use: \(problem); have the key certified below a "
+            + "root of upstreamRoots (pki/README.md)"
+    }
+
     /// Publishes and removes roots as the upstream, or the configuration, names them.
     ///
     /// - Throws: `APIError`.

@@ -55,7 +55,7 @@ extension Server {
         let path = configuration.upstreamRequestPath
         return try withExtendedLifetime(lock) { () throws -> UpstreamKeyRequest in
             if let id = try UpstreamKeyRequest.keyID(at: path),
-                try !isCertified(id, configuration, datastore)
+                try !isCertified(id, configuration, datastore, now: clock.wallTime)
             {
                 guard try keys.upstreamSigner(id: id) != nil else {
                     throw UpstreamKeyError.keyMissing(id: id, path: path)
@@ -83,14 +83,21 @@ extension Server {
         }
     }
 
-    /// Whether the request of a key was for a ceremony that is over, though no start has seen that:
-    /// the certificate is put in place while the server runs.
+    /// Whether the request of a key was for a ceremony that is over, though no start has seen that.
+    ///
+    /// The certificate is put in place while the server runs. One below another root, as of another
+    /// medium, is no end of it.
     private static func isCertified(
         _ id: String,
         _ configuration: ServerConfiguration,
-        _ datastore: ServerStore
+        _ datastore: ServerStore,
+        now: Date
     ) throws -> Bool {
-        if configuration.upstreamCertificate.flatMap({ DiskUpstream.keyID(at: $0) }) == id {
+        if let path = configuration.upstreamCertificate, DiskUpstream.keyID(at: path) == id,
+            let last = (try? DiskUpstream.chain(at: path))?.last,
+            let roots = try? configuration.readUpstreamRoots(now: now),
+            UpstreamChain.root(above: last, among: roots) != nil
+        {
             return true
         }
         // Whatever became of it: a revoked one is never taken again.
@@ -100,9 +107,13 @@ extension Server {
     /// Names the keys of upstream authorities that no certificate or request has, and takes a request
     /// away whose certificate is there.
     ///
-    /// None of these is destroyed: a wrong path must not cost a ceremony. Those of revoked ones are,
-    /// which were revoked during a hold, or came back from copies, or a crash has left.
-    func reportUpstreamKeys() async {
+    /// None of these is destroyed: a wrong path must not cost a ceremony, nor a certificate that is
+    /// of no use the request. Those of revoked ones are, which were revoked during a hold, or came
+    /// back from copies, or a crash has left.
+    ///
+    /// - Returns: Why they cannot be looked at, for the log of a start that comes about: what else
+    ///   needs the keys says it first; nil if they can.
+    func reportUpstreamKeys() async -> String? {
         let (configuration, logger) = (core.configuration, core.logger)
         let path = configuration.upstreamRequestPath
         let certificate = configuration.upstreamCertificate
@@ -110,7 +121,9 @@ extension Server {
         let now = core.clock.wallTime
         do {
             let requested = try UpstreamKeyRequest.keyID(at: path)
-            if let requested, requested == certified { try DurableFile.remove(path) }
+            if let requested, requested == certified, await core.problemAbove() == nil {
+                try DurableFile.remove(path)
+            }
             // Those above authorities are of use whatever is configured at the moment.
             let recorded = try await core.read { try $0.upstreams() }
             let living = recorded.filter { !$0.isRevoked && now < $0.notAfter }.map(\.id)
@@ -127,7 +140,7 @@ extension Server {
                     """,
                     metadata: ["file": "\(certificate ?? "")", "keys": "\(unused)"]
                 )
-                return
+                return nil
             }
             for id in unused {
                 logger.warning(
@@ -138,12 +151,18 @@ extension Server {
                     metadata: ["key": "\(id)"]
                 )
             }
+            return nil
         } catch {
-            logger.error(
-                "keys of upstream authorities cannot be looked at",
-                metadata: ["error": "\(error)"]
-            )
+            return "\(error)"
         }
+    }
+
+    /// Says why keys of upstream authorities could not be looked at.
+    func tellUpstreamKeys(_ problem: String) {
+        core.logger.error(
+            "keys of upstream authorities cannot be looked at",
+            metadata: ["error": "\(problem)"]
+        )
     }
 }
 

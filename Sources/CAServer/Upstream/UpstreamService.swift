@@ -124,8 +124,15 @@ package struct UpstreamService: Sendable {
         core.metrics.increment(.upstreamRequests, upstream.kind.rawValue, outcome)
     }
 
-    /// Says what is wrong, or until when what is above lives.
+    /// Says what is wrong, also before an authority is due, or until when what is above lives.
     private func tellHealth() async {
+        let above = await core.problemAbove()
+        if trouble.isNews(above, of: .above), let above {
+            core.logger.error(
+                "the next authority will not be certified",
+                metadata: ["upstream": "\(upstream.kind.rawValue)", "error": "\(above)"]
+            )
+        }
         let problems = [core.waitingProblem, trouble.problem].compactMap(\.self)
         guard !problems.isEmpty else { return await look() }
         let reason = problems.joined(separator: "; ") + (await signingEnd())

@@ -8,6 +8,8 @@ final class UpstreamTrouble: Sendable {
     enum Subject: Hashable, Sendable, CaseIterable {
         case certificates
         case trust
+        /// The certificate that a ceremony made, though nobody asks for an authority.
+        case above
     }
 
     private let problems = Mutex<[Subject: String]>([:])

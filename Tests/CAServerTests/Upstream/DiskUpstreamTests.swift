@@ -316,6 +316,33 @@ struct DiskUpstreamTests {
         }
     }
 
+    @Test func `a certificate below another root is told at a start, and its request kept`()
+        async throws
+    {
+        let directory = try TestDirectory()
+        let fixture = try UpstreamFixture(in: directory)
+        // It has an authority that signs, so that nothing asks the upstream for half a day.
+        try await withServer(in: directory) { _ in }
+        let request = try Server.requestUpstream(fixture.configuration(), clock: SystemClock())
+        let other = try UpstreamFixture(in: TestDirectory())
+        try other.certify(request.path)
+        let wrong = try String(contentsOfFile: other.certificatePath, encoding: .utf8)
+        try UpstreamFixture.write(wrong, to: fixture.certificatePath)
+        try await withServer(in: directory, { fixture.configure(&$0) }) { server in
+            try await eventually("health says what is wrong") {
+                problem("upstream", server.core)?.contains("rootUnknown") == true
+            }
+        }
+        #expect(FileManager.default.fileExists(atPath: request.path))
+        let again = try Server.requestUpstream(fixture.configuration(), clock: SystemClock())
+        #expect(!again.isNew && again.keyID == request.keyID)
+        try fixture.certify(request.path)
+        try await withServer(in: directory, { fixture.configure(&$0) }) { server in
+            try await eventually("health is well") { problem("upstream", server.core) == nil }
+        }
+        #expect(!FileManager.default.fileExists(atPath: request.path))
+    }
+
     @Test func `another key is made once a request was certified, though no start has seen that`()
         throws
     {
