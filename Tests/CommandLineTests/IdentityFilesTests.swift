@@ -37,17 +37,30 @@ import signet
     private let folder = Folder()
     private var files: IdentityFiles { IdentityFiles(directory: folder.path) }
 
-    private func identity(_ name: String) throws -> WorkloadIdentity {
+    private func response(
+        _ name: String,
+        federated: [String: Data] = [:]
+    ) throws -> X509SVIDResponse {
         let authority = try TestAuthority.root("example.org")
         let leaf = try authority.leaf("spiffe://example.org/\(name)")
-        return try WorkloadIdentity(
-            .with {
-                $0.spiffeID = leaf.uri
-                $0.x509Svid = Data(leaf.chain.joined())
-                $0.x509SvidKey = Data(leaf.key.derRepresentation)
-                $0.bundle = Data(authority.der)
-            }
-        )
+        return .with {
+            $0.svids = [
+                .with {
+                    $0.spiffeID = leaf.uri
+                    $0.x509Svid = Data(leaf.chain.joined())
+                    $0.x509SvidKey = Data(leaf.key.derRepresentation)
+                    $0.bundle = Data(authority.der)
+                }
+            ]
+            $0.federatedBundles = federated
+        }
+    }
+
+    private func identity(
+        _ name: String,
+        federated: [String: Data] = [:]
+    ) throws -> WorkloadIdentity {
+        try WorkloadIdentity.all(of: response(name, federated: federated))[0]
     }
 
     @Test func `the three files are written with their modes`() throws {
@@ -59,6 +72,35 @@ import signet
         #expect(try folder.mode("svid.pem") == 0o644)
         #expect(try folder.mode("svid_key.pem") == 0o600)
         #expect(try folder.mode("bundle.pem") == 0o644)
+    }
+
+    @Test func `each trust domain that it federates with has a file, as long as it does`() throws {
+        let partner = try TestAuthority.root("partner.example")
+        let web = try identity(
+            "web",
+            federated: ["spiffe://partner.example": Data(partner.der)]
+        )
+        try files.write(web)
+        let text = try folder.text("federated/partner.example.pem")
+        #expect(text.hasPrefix("-----BEGIN CERTIFICATE-----"))
+        #expect(text == web.federatedPEM["partner.example"] && text != web.bundlePEM)
+        #expect(try folder.mode("federated/partner.example.pem") == 0o644)
+        try files.write(try identity("web"))
+        let left = try FileManager.default.contentsOfDirectory(
+            atPath: "\(folder.path)/federated"
+        )
+        #expect(left.isEmpty)
+        files.remove()
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+    }
+
+    /// The name becomes that of a file, and the agent's answer might be anybody's.
+    @Test(arguments: ["", "..", "spiffe://../x", "spiffe://a/b", "spiffe://A", "partner.example"])
+    func `what is no trust domain names no file`(name: String) throws {
+        let partner = try TestAuthority.root("partner.example")
+        #expect(throws: WorkloadIdentityError.federatedBundleMalformed(name)) {
+            try identity("web", federated: [name: Data(partner.der)])
+        }
     }
 
     @Test func `other modes are taken as they are`() throws {
@@ -96,7 +138,7 @@ import signet
         #expect(try folder.sets.count == 2)
     }
 
-    @Test(arguments: ["svid.pem", "svid_key.pem", "bundle.pem"])
+    @Test(arguments: ["svid.pem", "svid_key.pem", "bundle.pem", "federated"])
     func `a file that is not ours is never replaced`(name: String) throws {
         try FileManager.default.createDirectory(
             atPath: folder.path,

@@ -10,22 +10,25 @@ internal import Glibc
 /// DIR/svid.pem      -> .current/svid.pem        chain, leaf first
 /// DIR/svid_key.pem  -> .current/svid_key.pem    private key (PKCS#8)
 /// DIR/bundle.pem    -> .current/bundle.pem      authorities of the own trust domain
+/// DIR/federated     -> .current/federated       partner.example.pem: authorities of another one
 /// DIR/.current      -> .set-4d1f...             changed by one rename
 /// ```
-/// All three files change in one step, so key and certificate always belong together. The set
-/// before stays until the next change, for a reader that is between two files.
+/// All files change in one step, so key and certificate always belong together. The set before stays
+/// until the next change, for a reader that is between two files. `federated` is there, be it empty:
+/// a program that loads what is in it trusts nobody else once a trust domain has left.
 package struct IdentityFiles: Sendable {
     private enum Name {
         static let chain = "svid.pem"
         static let key = "svid_key.pem"
         static let bundle = "bundle.pem"
+        static let federated = "federated"
         static let current = ".current"
         static let setPrefix = ".set-"
-        static let all = [chain, key, bundle]
+        static let all = [chain, key, bundle, federated]
     }
 
     package let directory: String
-    /// Permission bits of `svid.pem` and `bundle.pem`.
+    /// Permission bits of `svid.pem` and of bundles.
     package let mode: UInt32
     /// Permission bits of `svid_key.pem`.
     package let keyMode: UInt32
@@ -37,7 +40,7 @@ package struct IdentityFiles: Sendable {
         self.keyMode = keyMode
     }
 
-    /// Replaces all three files.
+    /// Replaces all files.
     ///
     /// - Throws: `CommandFailure` when a file of that name is in the way, `FileError`; the files
     ///   are then those from before.
@@ -49,10 +52,14 @@ package struct IdentityFiles: Sendable {
         let path = "\(directory)/\(set)"
         try DurableFile.makeDirectory(path, mode: 0o755)
         do {
-            let files = [
+            try DurableFile.makeDirectory("\(path)/\(Name.federated)", mode: 0o755)
+            var files = [
                 (Name.chain, identity.chainPEM, mode), (Name.key, identity.privateKeyPEM, keyMode),
                 (Name.bundle, identity.bundlePEM, mode),
             ]
+            for (trustDomain, text) in identity.federatedPEM {
+                files.append(("\(Name.federated)/\(trustDomain).pem", text, mode))
+            }
             for (name, text, mode) in files {
                 try DurableFile.write(Array(text.utf8), to: "\(path)/\(name)", mode: mode)
             }

@@ -32,16 +32,16 @@ struct IdentityOptions: ParsableArguments {
         name: .customLong("write-dir"),
         help: ArgumentHelp(
             """
-            Write svid.pem (chain), svid_key.pem and bundle.pem of the first identity there; all \
-            three change in one step. Name a directory in memory (below /run) if the key is not \
-            to reach a disk.
+            Write svid.pem (chain), svid_key.pem and bundle.pem of the first identity there, and \
+            federated/NAME.pem for each trust domain that it federates with; all change in one \
+            step. Name a directory in memory (below /run) if the key is not to reach a disk.
             """,
             valueName: "path"
         ),
         completion: .directory
     )
     var directory: String?
-    @Option(help: ArgumentHelp("Permissions of svid.pem and bundle.pem.", valueName: "octal"))
+    @Option(help: ArgumentHelp("Permissions of svid.pem and bundles.", valueName: "octal"))
     var mode = "0644"
     @Option(
         name: .customLong("key-mode"),
@@ -124,6 +124,8 @@ struct IdentityView: Encodable {
     var dnsNames: [String]
     var certificateChain: String
     var bundle: String
+    /// By name of the trust domain.
+    var federatedBundles: [String: String]
     var privateKey: String?
 
     init(_ identity: WorkloadIdentity, includeKey: Bool) {
@@ -135,6 +137,7 @@ struct IdentityView: Encodable {
         dnsNames = identity.leaf.dnsNames
         certificateChain = identity.chainPEM
         bundle = identity.bundlePEM
+        federatedBundles = identity.federatedPEM
         privateKey = includeKey ? identity.privateKeyPEM : nil
     }
 }

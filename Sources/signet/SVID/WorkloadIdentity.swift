@@ -7,6 +7,7 @@ package import SPIFFE
 /// Why an answer of the Workload API is not used.
 package enum WorkloadIdentityError: Error, Hashable, Sendable, CustomStringConvertible {
     case bundleMalformed
+    case federatedBundleMalformed(String)
     case chainMalformed
     case doesNotVerify(PeerVerificationError)
     case idDiffers(named: String)
@@ -16,6 +17,8 @@ package enum WorkloadIdentityError: Error, Hashable, Sendable, CustomStringConve
     package var description: String {
         switch self {
         case .bundleMalformed: "the bundle is not a list of certificates"
+        case .federatedBundleMalformed(let name):
+            "the bundle of \(name) is not a list of certificates of a trust domain"
         case .chainMalformed: "the SVID is not a list of certificates"
         case .doesNotVerify(let error): "the SVID does not verify with its own bundle: \(error)"
         case .idDiffers(let named): "the SVID is not of the identity it is named for, \(named)"
@@ -35,12 +38,45 @@ package struct WorkloadIdentity: Hashable, Sendable {
     package let privateKey: [UInt8]
     /// DER of the authorities of the identity's own trust domain.
     package let authorities: [[UInt8]]
+    /// DER of the authorities of each trust domain that the process federates with; a response has
+    /// them for all of its identities together.
+    package let federated: [TrustDomain: [[UInt8]]]
     package let leaf: LeafCertificate
+
+    /// Reads a response.
+    ///
+    /// - Returns: Each identity, in the agent's order.
+    /// - Throws: `WorkloadIdentityError`: a response that cannot be read entirely is not used.
+    package static func all(
+        of response: X509SVIDResponse
+    ) throws(WorkloadIdentityError) -> [Self] {
+        var federated: [TrustDomain: [[UInt8]]] = [:]
+        for (name, bundle) in response.federatedBundles {
+            // The name becomes that of a file: a trust domain's has no / in it.
+            guard let id = try? SPIFFEID(name), id.path.isEmpty,
+                let authorities = ConcatenatedDER.split(Array(bundle))
+            else { throw .federatedBundleMalformed(name) }
+            // A file without any is one that programs refuse to load.
+            if !authorities.isEmpty { federated[id.trustDomain] = authorities }
+        }
+        var identities: [Self] = []
+        for message in response.svids {
+            identities.append(try Self(message, federated: federated))
+        }
+        return identities
+    }
 
     /// Reads one element of a response.
     ///
-    /// - Throws: `WorkloadIdentityError`: a response that cannot be read entirely is not used.
-    package init(_ message: ControlAPIProtos.X509SVID) throws(WorkloadIdentityError) {
+    /// - Parameters:
+    ///   - message: The element.
+    ///   - federated: What the response has for other trust domains.
+    /// - Throws: `WorkloadIdentityError`.
+    package init(
+        _ message: ControlAPIProtos.X509SVID,
+        federated: [TrustDomain: [[UInt8]]] = [:]
+    ) throws(WorkloadIdentityError) {
+        self.federated = federated
         guard let chain = ConcatenatedDER.split(Array(message.x509Svid)), let first = chain.first
         else { throw .chainMalformed }
         guard let authorities = ConcatenatedDER.split(Array(message.bundle)),
@@ -86,8 +122,18 @@ package struct WorkloadIdentity: Hashable, Sendable {
 
     package var chainPEM: String { chain.map { PEM.certificate(Data($0)) + "\n" }.joined() }
     package var privateKeyPEM: String { PEM.privateKey(Data(privateKey)) + "\n" }
-    package var bundlePEM: String {
-        authorities.map { PEM.certificate(Data($0)) + "\n" }.joined()
+    package var bundlePEM: String { Self.pem(authorities) }
+    /// By name of the trust domain.
+    package var federatedPEM: [String: String] {
+        var texts: [String: String] = [:]
+        for (trustDomain, authorities) in federated {
+            texts[trustDomain.name] = Self.pem(authorities)
+        }
+        return texts
+    }
+
+    private static func pem(_ certificates: [[UInt8]]) -> String {
+        certificates.map { PEM.certificate(Data($0)) + "\n" }.joined()
     }
 }
 

@@ -76,7 +76,7 @@ struct WorkloadStream: Sendable {
                     metadata: Self.header
                 ) { response in
                     for try await message in response.messages {
-                        return try message.svids.map { try WorkloadIdentity($0) }
+                        return try WorkloadIdentity.all(of: message)
                     }
                     throw CommandFailure(
                         "the agent closed the stream without an answer",
@@ -102,7 +102,7 @@ struct WorkloadStream: Sendable {
                 metadata: Self.header
             ) { response in
                 for try await message in response.messages {
-                    report(try message.svids.map { try WorkloadIdentity($0) })
+                    report(try WorkloadIdentity.all(of: message))
                 }
             }
         }
