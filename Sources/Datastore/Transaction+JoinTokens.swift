@@ -66,6 +66,31 @@ extension ReadTransaction {
             JoinTokenRecord.init
         )
     }
+
+    /// Tokens that can be used, in order of their hashes, those after `hash`, at most `limit`.
+    package func usableJoinTokens(
+        now: Date,
+        after hash: [UInt8] = [],
+        limit: Int
+    ) throws(DatastoreError) -> [JoinTokenRecord] {
+        try all(
+            """
+            SELECT * FROM join_tokens WHERE hash > ? AND used_at IS NULL AND expires_at > ?
+            ORDER BY hash LIMIT ?
+            """,
+            [hash.stored, now.storedMilliseconds, limit],
+            JoinTokenRecord.init
+        )
+    }
+
+    /// Whether a token of this name can be used.
+    package func hasUsableJoinToken(name: String, now: Date) throws(DatastoreError) -> Bool {
+        try first(
+            "SELECT * FROM join_tokens WHERE name = ? AND used_at IS NULL AND expires_at > ?",
+            [name, now.storedMilliseconds],
+            JoinTokenRecord.init
+        ) != nil
+    }
 }
 
 extension Transaction {

@@ -135,7 +135,8 @@ struct LogReplayTests {
         .backupMade, .changeApproved, .changeDropped, .changeProposed, .clockRefused,
         .decisionDigest, .documentsApplied, .federatedBundleRefused, .requestRefused,
         .rollbackProved, .rootPublished, .rootRemoved, .serverRecovered,
-        .serverRestored, .serverStarted, .tokenCreated, .unauthenticatedSummary,
+        .serverRestored, .serverStarted, .tokenCreated, .tokensDeleted,
+        .unauthenticatedSummary,
     ]
 
     @Test func `of the leaves shown, only those have no step of which the database has nothing`()

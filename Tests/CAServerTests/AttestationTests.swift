@@ -33,6 +33,51 @@ struct AttestationTests {
         }
     }
 
+    @Test func `a token that nobody has used is listed, and taken back it admits nobody`()
+        async throws
+    {
+        try await withServer { server in
+            let first = try await server.token("web-1", selectors: ["role:web"])
+            let second = try await server.token("web-1")
+            _ = try await server.agent("web-2")
+            let listed = try await server.administration.listTokens(.init()).tokens
+            #expect(listed.map(\.agentName) == ["web-1", "web-1"])
+            let created = try await server.records("tokenCreated")
+            for token in listed {
+                #expect(created.contains { $0.contains("\"tokenID\":\"\(token.id)\"") })
+            }
+            #expect(listed.contains { $0.nodeSelectors == ["role:web"] })
+            let answer = try await server.administration.deleteTokens(
+                .with { $0.agentName = "web-1" }
+            )
+            #expect(answer.deleted == 2)
+            for secret in [first.secret, second.secret] {
+                let refused = await refusal { try await server.attest("web-1", secret: secret) }
+                #expect(refused?.reason == "joinTokenRefused")
+            }
+            #expect(try await server.administration.listTokens(.init()).tokens.isEmpty)
+            #expect(try await server.records("tokensDeleted").count == 1)
+            // There is none left, or its machine has joined.
+            for (name, says) in [("web-1", "signet token list"), ("web-2", "agent evict web-2")] {
+                let refused = await refusal {
+                    try await server.administration.deleteTokens(.with { $0.agentName = name })
+                }
+                #expect(refused?.reason == "tokenUnknown")
+                #expect(refused?.message.contains(says) == true, "\(refused?.message ?? "")")
+            }
+        }
+    }
+
+    @Test func `a token that has ended is not listed`() async throws {
+        let clock = ShiftedClock()
+        try await withServer(clock: clock) { server in
+            _ = try await server.token("web-1")
+            #expect(try await server.administration.listTokens(.init()).tokens.count == 1)
+            clock.pass(.seconds(601))
+            #expect(try await server.administration.listTokens(.init()).tokens.isEmpty)
+        }
+    }
+
     @Test func `many attestations at once with one token admit exactly one`() async throws {
         try await withServer { server in
             let secret = try await server.token("web-1").secret

@@ -66,7 +66,8 @@ struct HelpTests {
     @Test func `every command of the issue is there`() async throws {
         let paths = Set(try await Self.commands().map { $0.path.joined(separator: " ") })
         let wanted = [
-            "dev", "apply", "get", "delete", "history", "token create", "agent list", "agent show",
+            "dev", "apply", "get", "delete", "history", "token create", "token list",
+            "token delete", "agent list", "agent show",
             "agent ban", "agent evict", "bundle show", "authority show",
             "authority rotate", "authority prepare", "authority activate", "authority taint",
             "authority revoke", "authority crl", "entry list",

@@ -65,6 +65,8 @@ package enum AuditEvent: Hashable, Sendable {
     case serverStarted(ServerStart)
     case svidsIssued(SVIDIssuance)
     case tokenCreated(TokenCreation)
+    /// Join tokens that nobody had used were taken back.
+    case tokensDeleted(TokenDeletion)
     case unauthenticatedSummary(UnauthenticatedSummary)
     /// Keys that the upstream named as revoked are refused no more.
     case upstreamKeysForgotten(UpstreamKeys)
@@ -118,6 +120,7 @@ package enum AuditEvent: Hashable, Sendable {
         case serverStarted
         case svidsIssued
         case tokenCreated
+        case tokensDeleted
         case unauthenticatedSummary
         case upstreamKeysForgotten
         case upstreamKeysRevoked
@@ -168,6 +171,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .serverStarted: .serverStarted
         case .svidsIssued: .svidsIssued
         case .tokenCreated: .tokenCreated
+        case .tokensDeleted: .tokensDeleted
         case .unauthenticatedSummary: .unauthenticatedSummary
         case .upstreamKeysForgotten: .upstreamKeysForgotten
         case .upstreamKeysRevoked: .upstreamKeysRevoked
@@ -217,6 +221,7 @@ package enum AuditEvent: Hashable, Sendable {
         case .serverStarted(let payload): payload
         case .svidsIssued(let payload): payload
         case .tokenCreated(let payload): payload
+        case .tokensDeleted(let payload): payload
         case .unauthenticatedSummary(let payload): payload
         case .upstreamKeysForgotten(let payload), .upstreamKeysRevoked(let payload): payload
         case .upstreamRevoked(let payload), .upstreamTainted(let payload): payload
@@ -268,6 +273,7 @@ package enum AuditEvent: Hashable, Sendable {
             case .serverStarted: .serverStarted(try .init(&fields))
             case .svidsIssued: .svidsIssued(try .init(&fields))
             case .tokenCreated: .tokenCreated(try .init(&fields))
+            case .tokensDeleted: .tokensDeleted(try .init(&fields))
             case .unauthenticatedSummary: .unauthenticatedSummary(try .init(&fields))
             case .upstreamKeysForgotten: .upstreamKeysForgotten(try .init(&fields))
             case .upstreamKeysRevoked: .upstreamKeysRevoked(try .init(&fields))

@@ -294,3 +294,31 @@ package struct TokenCreation: Hashable, Sendable, AuditPayload {
         subjects.spiffeIDs.insert(agent.description)
     }
 }
+
+/// An admin took back the join tokens of a name.
+package struct TokenDeletion: Hashable, Sendable, AuditPayload {
+    package let agent: SPIFFEID
+    /// Join tokens that nobody had used.
+    package let tokensDeleted: UInt64
+
+    package init(agent: SPIFFEID, tokensDeleted: UInt64) {
+        self.agent = agent
+        self.tokensDeleted = tokensDeleted
+    }
+
+    func write(to fields: inout FieldWriter) {
+        fields.set("agent", agent)
+        fields.set("tokensDeleted", tokensDeleted)
+    }
+
+    init(_ fields: inout FieldReader) throws(AuditRecordParsingError) {
+        self.init(
+            agent: try fields.id("agent"),
+            tokensDeleted: try fields.number("tokensDeleted")
+        )
+    }
+
+    func index(into subjects: inout AuditSubjects) {
+        subjects.spiffeIDs.insert(agent.description)
+    }
+}

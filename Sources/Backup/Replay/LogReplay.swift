@@ -158,7 +158,8 @@ package struct LogReplay: Sendable {
         // restore made of it is `followed`.
         case .changeApproved, .changeDropped, .changeProposed, .clockRefused, .decisionDigest,
             .federatedBundleRefused, .requestRefused, .rollbackProved, .rootPublished, .rootRemoved,
-            .serverRecovered, .serverRestored, .tokenCreated, .unauthenticatedSummary:
+            .serverRecovered, .serverRestored, .tokenCreated, .tokensDeleted,
+            .unauthenticatedSummary:
             return []
         }
     }

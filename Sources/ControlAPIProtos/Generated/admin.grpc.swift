@@ -1168,6 +1168,32 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ListTokens" metadata.
+        package enum ListTokens: Sendable {
+            /// Request type for "ListTokens".
+            package typealias Input = Signet_Admin_V1alpha1_ListTokensRequest
+            /// Response type for "ListTokens".
+            package typealias Output = Signet_Admin_V1alpha1_ListTokensResponse
+            /// Descriptor for "ListTokens".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "ListTokens",
+                type: .unary
+            )
+        }
+        /// Namespace for "DeleteTokens" metadata.
+        package enum DeleteTokens: Sendable {
+            /// Request type for "DeleteTokens".
+            package typealias Input = Signet_Admin_V1alpha1_DeleteTokensRequest
+            /// Response type for "DeleteTokens".
+            package typealias Output = Signet_Admin_V1alpha1_DeleteTokensResponse
+            /// Descriptor for "DeleteTokens".
+            package static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "signet.admin.v1alpha1.Administration"),
+                method: "DeleteTokens",
+                type: .unary
+            )
+        }
         /// Namespace for "ListNodes" metadata.
         package enum ListNodes: Sendable {
             /// Request type for "ListNodes".
@@ -1548,6 +1574,8 @@ package enum Signet_Admin_V1alpha1_Administration: Sendable {
         /// Descriptors for all methods in the "signet.admin.v1alpha1.Administration" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateToken.descriptor,
+            ListTokens.descriptor,
+            DeleteTokens.descriptor,
             ListNodes.descriptor,
             BanNode.descriptor,
             UnbanNode.descriptor,
@@ -1616,6 +1644,42 @@ extension Signet_Admin_V1alpha1_Administration {
             request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_CreateTokenRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_CreateTokenResponse>
+
+        /// Handle the "ListTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Join tokens that can be used.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_ListTokensRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_ListTokensResponse` messages.
+        func listTokens(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListTokensRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListTokensResponse>
+
+        /// Handle the "DeleteTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes back those of one name.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Signet_Admin_V1alpha1_DeleteTokensRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Signet_Admin_V1alpha1_DeleteTokensResponse` messages.
+        func deleteTokens(
+            request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_DeleteTokensResponse>
 
         /// Handle the "ListNodes" method.
         ///
@@ -2119,6 +2183,42 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_CreateTokenResponse>
 
+        /// Handle the "ListTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Join tokens that can be used.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListTokensRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_ListTokensResponse` message.
+        func listTokens(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListTokensRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListTokensResponse>
+
+        /// Handle the "DeleteTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes back those of one name.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_DeleteTokensRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Signet_Admin_V1alpha1_DeleteTokensResponse` message.
+        func deleteTokens(
+            request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_DeleteTokensResponse>
+
         /// Handle the "ListNodes" method.
         ///
         /// - Parameters:
@@ -2619,6 +2719,42 @@ extension Signet_Admin_V1alpha1_Administration {
             context: GRPCCore.ServerContext
         ) async throws -> Signet_Admin_V1alpha1_CreateTokenResponse
 
+        /// Handle the "ListTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Join tokens that can be used.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_ListTokensRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_ListTokensResponse` to respond with.
+        func listTokens(
+            request: Signet_Admin_V1alpha1_ListTokensRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_ListTokensResponse
+
+        /// Handle the "DeleteTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes back those of one name.
+        ///
+        /// - Parameters:
+        ///   - request: A `Signet_Admin_V1alpha1_DeleteTokensRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Signet_Admin_V1alpha1_DeleteTokensResponse` to respond with.
+        func deleteTokens(
+            request: Signet_Admin_V1alpha1_DeleteTokensRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Signet_Admin_V1alpha1_DeleteTokensResponse
+
         /// Handle the "ListNodes" method.
         ///
         /// - Parameters:
@@ -3117,6 +3253,28 @@ extension Signet_Admin_V1alpha1_Administration.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.ListTokens.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListTokensRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListTokensResponse>(),
+            handler: { request, context in
+                try await self.listTokens(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Signet_Admin_V1alpha1_Administration.Method.DeleteTokens.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_DeleteTokensRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_DeleteTokensResponse>(),
+            handler: { request, context in
+                try await self.deleteTokens(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Signet_Admin_V1alpha1_Administration.Method.ListNodes.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListNodesRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListNodesResponse>(),
@@ -3452,6 +3610,28 @@ extension Signet_Admin_V1alpha1_Administration.ServiceProtocol {
         return GRPCCore.StreamingServerResponse(single: response)
     }
 
+    package func listTokens(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListTokensRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_ListTokensResponse> {
+        let response = try await self.listTokens(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    package func deleteTokens(
+        request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Signet_Admin_V1alpha1_DeleteTokensResponse> {
+        let response = try await self.deleteTokens(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
     package func listNodes(
         request: GRPCCore.StreamingServerRequest<Signet_Admin_V1alpha1_ListNodesRequest>,
         context: GRPCCore.ServerContext
@@ -3781,6 +3961,32 @@ extension Signet_Admin_V1alpha1_Administration.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_CreateTokenResponse> {
         return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_CreateTokenResponse>(
             message: try await self.createToken(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func listTokens(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_ListTokensRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListTokensResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_ListTokensResponse>(
+            message: try await self.listTokens(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    package func deleteTokens(
+        request: GRPCCore.ServerRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Signet_Admin_V1alpha1_DeleteTokensResponse> {
+        return GRPCCore.ServerResponse<Signet_Admin_V1alpha1_DeleteTokensResponse>(
+            message: try await self.deleteTokens(
                 request: request.message,
                 context: context
             ),
@@ -4196,6 +4402,52 @@ extension Signet_Admin_V1alpha1_Administration {
             deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_CreateTokenResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_CreateTokenResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Join tokens that can be used.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListTokensRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListTokensRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListTokensResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listTokens<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListTokensRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListTokensRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListTokensResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListTokensResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "DeleteTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes back those of one name.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_DeleteTokensRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_DeleteTokensRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_DeleteTokensResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func deleteTokens<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_DeleteTokensResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_DeleteTokensResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ListNodes" method.
@@ -4862,6 +5114,74 @@ extension Signet_Admin_V1alpha1_Administration {
             try await self.client.unary(
                 request: request,
                 descriptor: Signet_Admin_V1alpha1_Administration.Method.CreateToken.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Join tokens that can be used.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListTokensRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_ListTokensRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_ListTokensResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func listTokens<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListTokensRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_ListTokensRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_ListTokensResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListTokensResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.ListTokens.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "DeleteTokens" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes back those of one name.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Signet_Admin_V1alpha1_DeleteTokensRequest` message.
+        ///   - serializer: A serializer for `Signet_Admin_V1alpha1_DeleteTokensRequest` messages.
+        ///   - deserializer: A deserializer for `Signet_Admin_V1alpha1_DeleteTokensResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        package func deleteTokens<Result>(
+            request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+            serializer: some GRPCCore.MessageSerializer<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Signet_Admin_V1alpha1_DeleteTokensResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_DeleteTokensResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Signet_Admin_V1alpha1_Administration.Method.DeleteTokens.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -5840,6 +6160,64 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
         )
     }
 
+    /// Call the "ListTokens" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Join tokens that can be used.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_ListTokensRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listTokens<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListTokensRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListTokensResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listTokens(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_ListTokensRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_ListTokensResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "DeleteTokens" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Takes back those of one name.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Signet_Admin_V1alpha1_DeleteTokensRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func deleteTokens<Result>(
+        request: GRPCCore.ClientRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_DeleteTokensResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.deleteTokens(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Signet_Admin_V1alpha1_DeleteTokensRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Signet_Admin_V1alpha1_DeleteTokensResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "ListNodes" method.
     ///
     /// - Parameters:
@@ -6663,6 +7041,72 @@ extension Signet_Admin_V1alpha1_Administration.ClientProtocol {
             metadata: metadata
         )
         return try await self.createToken(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListTokens" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Join tokens that can be used.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func listTokens<Result>(
+        _ message: Signet_Admin_V1alpha1_ListTokensRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_ListTokensResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_ListTokensRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listTokens(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "DeleteTokens" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Takes back those of one name.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    package func deleteTokens<Result>(
+        _ message: Signet_Admin_V1alpha1_DeleteTokensRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Signet_Admin_V1alpha1_DeleteTokensResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Signet_Admin_V1alpha1_DeleteTokensRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.deleteTokens(
             request: request,
             options: options,
             onResponse: handleResponse

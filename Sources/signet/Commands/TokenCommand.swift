@@ -10,7 +10,7 @@ struct TokenCommand: ParsableCommand {
         commandName: "token",
         abstract: "Join tokens for new machines.",
         discussion: "Example: signet token create --name web-1 --selector role:web",
-        subcommands: [Create.self]
+        subcommands: [Create.self, List.self, Delete.self]
     )
 
     struct Create: AsyncParsableCommand {
@@ -96,6 +96,104 @@ struct TokenCommand: ParsableCommand {
                 try output.print(view) { Table(headings: [], rows: []) }
             }
             if let proposal = view.proposal { throw proposal.failure }
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List the join tokens that can be used.",
+            discussion: """
+                Those that were not used and have not ended, without their secrets; ID is tokenID of \
+                the audit log. One that waits for approval is in `signet approval list`. It needs the \
+                verb token.create, and shows those that it is for.
+
+                Example: signet token list
+                """
+        )
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+
+        struct View: Encodable {
+            var agent: String
+            var id: String
+            var selectors: [String]
+            var expiresAt: String
+            var createdAt: String
+            var createdBy: String
+        }
+
+        func run() async throws {
+            var tokens: [Signet_Admin_V1alpha1_StoredToken] = []
+            var page = ""
+            repeat {
+                let next = page
+                let response = try await server.withClient { client in
+                    try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                        .listTokens(.with { $0.pageToken = next })
+                }
+                tokens += response.tokens
+                page = response.nextPageToken
+            } while !page.isEmpty
+            let views = tokens.map { token in
+                View(
+                    agent: token.agentName,
+                    id: token.id,
+                    selectors: token.nodeSelectors,
+                    expiresAt: Terminal.time(unixSeconds: token.expiresAtUnixSeconds),
+                    createdAt: Terminal.time(unixSeconds: token.createdAtUnixSeconds),
+                    createdBy: token.createdBy
+                )
+            }
+            .sorted { ($0.agent, $0.id) < ($1.agent, $1.id) }
+            try output.print(views) {
+                Table(
+                    empty: "no join tokens that can be used",
+                    headings: ["AGENT", "ID", "SELECTORS", "EXPIRES", "CREATED", "BY"],
+                    rows: views.map {
+                        [
+                            $0.agent, $0.id,
+                            $0.selectors.isEmpty ? "-" : $0.selectors.joined(separator: ","),
+                            $0.expiresAt, $0.createdAt, $0.createdBy,
+                        ]
+                    }
+                )
+            }
+        }
+    }
+
+    struct Delete: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Take back the join tokens of an agent that nobody has used.",
+            discussion: """
+                For a token that was copied or lost before its machine used it; every unused one of \
+                the name goes. Whoever has joined by one is banned or evicted (`signet agent`), and a \
+                token that waits for approval is withdrawn (`signet approval withdraw`). It needs \
+                the verb token.create.
+
+                Example: signet token delete web-1
+                """
+        )
+        @OptionGroup var server: ServerOptions
+        @OptionGroup var output: OutputOptions
+        @Argument(help: ArgumentHelp("Name of the agent.", valueName: "agent")) var name: String
+
+        struct View: Encodable {
+            var agent: String
+            var deleted: UInt64
+        }
+
+        func run() async throws {
+            let name = name
+            let response = try await server.withClient { client in
+                try await Signet_Admin_V1alpha1_Administration.Client(wrapping: client)
+                    .deleteTokens(.with { $0.agentName = name })
+            }
+            let view = View(agent: name, deleted: response.deleted)
+            if output.format == .table {
+                Terminal.out("deleted \(view.deleted) unused token(s) of \(name)")
+            } else {
+                try output.print(view) { Table(headings: [], rows: []) }
+            }
         }
     }
 }

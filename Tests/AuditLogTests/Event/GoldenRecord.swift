@@ -150,6 +150,13 @@ struct GoldenRecord: CustomTestStringConvertible, Sendable {
             {"actor":"uid:0@ca-1","agent":"spiffe://example.org/signet/agent/web-1","event":"tokenCreated","expires":"2026-01-02T04:04:05.678Z","selectors":["role:web"],"time":"2026-01-02T03:04:05.678Z","tokenID":"t-7f3a","v":1}
             """#
         ),
+        GoldenRecord(
+            .tokensDeleted(TokenDeletion(agent: agent, tokensDeleted: 2)),
+            by: admin,
+            #"""
+            {"actor":"uid:0@ca-1","agent":"spiffe://example.org/signet/agent/web-1","event":"tokensDeleted","time":"2026-01-02T03:04:05.678Z","tokensDeleted":2,"v":1}
+            """#
+        ),
     ]
 
     private static let authorities: [GoldenRecord] = [

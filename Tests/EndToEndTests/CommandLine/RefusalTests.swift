@@ -193,6 +193,8 @@ struct RefusalTests {
         Case("token create --name a/b", 1, "agent name \"a/b\"", "letters, digits"),
         Case("token create --name machine", 1, "agent machine exists", "evict it first"),
         Case("token create --name a --selector web", 1, "type:value"),
+        Case("token delete nope", 1, "no token of nope that can be used", "signet token list"),
+        Case("token delete machine", 1, "its machine has joined", "signet agent evict machine"),
         Case("token create --name a --selector unix:uid:0", 1, "given by Signet itself"),
         Case("token create --name a --server-address web", 1, "\"web\" is not host:port"),
         Case("token create --name a --ttl-seconds 9999999", 1, "1 to 604800 seconds"),
