@@ -226,8 +226,33 @@ struct SyncTests {
                 entryDocument("web", spiffeID: "spiffe://example.org/web")
             )
             let state = try await server.wait(applied, milliseconds: 50)
-            #expect(state.waiting + state.unreachable == [agent.name])
+            #expect(state.unreachable == [agent.name] && state.waiting.isEmpty)
             #expect(state.applied.isEmpty)
+        }
+    }
+
+    @Test func `an agent that was drained is told from one that hangs`() async throws {
+        try await withServer { server in
+            let agent = try await server.agent("web-1", selectors: ["role:web"])
+            try await server.withSync(as: agent) { sync in
+                sync.acknowledge(try await sync.snapshot().revision)
+                // It hangs: its stream is open.
+                let applied = try await server.apply(
+                    entryDocument("web", spiffeID: "spiffe://example.org/web")
+                )
+                let state = try await server.wait(applied, milliseconds: 50)
+                #expect(state.waiting == ["web-1"] && state.unreachable.isEmpty)
+                #expect(state.lastSeenUnixSeconds.isEmpty)
+            }
+            try await eventually("its stream has ended") {
+                !server.core.hub.presence(of: AgentName("web-1")).presence.isConnected
+            }
+            let applied = try await server.apply(
+                entryDocument("api", spiffeID: "spiffe://example.org/api")
+            )
+            let state = try await server.wait(applied, milliseconds: 50)
+            #expect(state.unreachable == ["web-1"] && state.waiting.isEmpty)
+            #expect(!state.complete && (state.lastSeenUnixSeconds["web-1"] ?? 0) > 0)
         }
     }
 

@@ -152,6 +152,21 @@ import signet
         #expect(away.notAttached == [])
     }
 
+    @Test func `an agent that is not connected is said to be so, and since when`() throws {
+        let outcome = Self.outcome {
+            $0.waiting = ["hangs"]
+            $0.unreachable = ["drained", "gone"]
+            $0.lastSeenUnixSeconds = ["drained": 1_767_323_045]
+        }
+        let message = try #require(outcome.failure).message
+        #expect(
+            message == "revision 7 is not confirmed by all: hangs, "
+                + "drained (not connected since 2026-01-02T03:04:05Z), gone (not connected)"
+        )
+        let told = try Self.told(outcome)
+        #expect(told["lastSeen"] as? [String: String] == ["drained": "2026-01-02T03:04:05Z"])
+    }
+
     @Test func `programs are told the same`() throws {
         let outcome = Self.outcome(of: [("Proxy", "z", "created")]) {
             $0.applied = ["dev"]

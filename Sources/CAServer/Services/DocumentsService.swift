@@ -170,12 +170,19 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
         _ agents: AppliedState,
         _ proxies: ProxyProgress
     ) -> Signet_Admin_V1alpha1_WaitResponse {
-        .with {
+        // Those whose stream ended lately are waited for; who reads this must tell them from one that
+        // hangs.
+        let away = agents.waiting.filter { !core.hub.presence(of: $0).presence.isConnected }
+        let waiting = agents.waiting.filter { !away.contains($0) }
+        let unreachable = (agents.unreachable + away).sorted()
+        return .with {
             $0.complete = agents.waiting.isEmpty && proxies.waiting.isEmpty
             $0.applied = agents.applied.map(\.name) + proxies.applied.map(\.description)
-            $0.waiting = agents.waiting.map(\.name) + proxies.waiting.map(\.description)
-            $0.unreachable =
-                agents.unreachable.map(\.name) + proxies.unreachable.map(\.description)
+            $0.waiting = waiting.map(\.name) + proxies.waiting.map(\.description)
+            $0.unreachable = unreachable.map(\.name) + proxies.unreachable.map(\.description)
+            for agent in unreachable {
+                $0.lastSeenUnixSeconds[agent.name] = lastSeen(agent)?.wholeSeconds
+            }
             $0.refused = agents.applied.flatMap { agent in
                 core.hub.refusals(of: agent).map { refusal in
                     .with {
@@ -193,6 +200,13 @@ struct DocumentsService: Signet_Admin_V1alpha1_Documents.SimpleServiceProtocol {
                 }
             }
         }
+    }
+
+    /// Until when an agent was connected; nil if it was not since this server started.
+    private func lastSeen(_ agent: AgentName) -> Date? {
+        guard let seen = core.hub.presence(of: agent).presence.lastSeen else { return nil }
+        let ago = (core.clock.bootTime - seen) / .seconds(1)
+        return core.clock.wallTime.addingTimeInterval(-ago)
     }
 
     // MARK: - Steps

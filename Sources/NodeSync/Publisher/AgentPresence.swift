@@ -6,6 +6,8 @@ package struct AgentPresence: Hashable, Sendable {
     package let session: SessionID?
     /// The number the agent said it has applied, if it is of this epoch.
     package let applied: UInt64?
+    /// When its stream was open last, in time since boot; nil if it was not since the server started.
+    package let lastSeen: Duration?
 
     package var isConnected: Bool { session != nil }
 }
@@ -16,6 +18,10 @@ extension SyncPublisher {
 
     /// Whether an agent is connected and what it has applied; unknown agents are neither.
     package func presence(of agent: AgentName) -> AgentPresence {
-        AgentPresence(session: agents[agent]?.session, applied: agents[agent]?.applied)
+        AgentPresence(
+            session: agents[agent]?.session,
+            applied: agents[agent]?.applied,
+            lastSeen: agents[agent]?.lastSeen
+        )
     }
 }

@@ -12,7 +12,9 @@ struct ApplyCommand: AsyncParsableCommand {
         discussion: """
             --wait returns when every live agent and attached proxy concerned has applied the \
             change; exit status 3 when one refuses it, or some have not by the deadline, with \
-            their names: NODE, or NODE/NAMESPACE/NAME for a proxy. A proxy that left its agent \
+            their names: NODE, or NODE/NAMESPACE/NAME for a proxy. Live is an agent that is \
+            connected, or was in the last 15 minutes: one that was drained is waited for, and named \
+            as not connected, with the time. A proxy that left its agent \
             without draining and has not applied it is named as not reachable for as long as its \
             process lives and its SVIDs hold; one that has ended counts no more. Proxies of which \
             no process is attached are named, and not waited for. With -o json or yaml the outcome \

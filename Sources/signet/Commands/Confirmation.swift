@@ -123,7 +123,7 @@ package struct ConfirmationOutcome: Sendable {
             return "\(refusal.name) refused \(what): \(refusal.reason)"
         }
         if !answer.unreachable.isEmpty {
-            lines.append("not reachable: \(answer.unreachable.joined(separator: ", "))")
+            lines.append("not reachable: \(answer.away.joined(separator: ", "))")
         }
         if failure == nil { lines.append("revision \(revision) applied by \(answer.appliedBy)") }
         let absent = notAttached
@@ -143,7 +143,7 @@ package struct ConfirmationOutcome: Sendable {
         for name in answer.refused.map({ "\($0.name) (refused)" }) where !refused.contains(name) {
             refused.append(name)
         }
-        let missing = refused + answer.waiting + answer.unreachable
+        let missing = refused + answer.waiting + answer.away
         return CommandFailure(
             "revision \(revision) is not confirmed by all: \(missing.joined(separator: ", "))",
             remedy: "The change is in force on the server; agents and proxies apply it when they "
@@ -179,6 +179,7 @@ package struct ConfirmationOutcome: Sendable {
             },
             waiting: answer.waiting,
             unreachable: answer.unreachable,
+            lastSeen: answer.lastSeenUnixSeconds.mapValues { Terminal.time(unixSeconds: $0) },
             notAttached: notAttached,
             problem: unknown?.message
         )
@@ -202,6 +203,8 @@ package struct ConfirmationView: Encodable, Sendable {
     /// Those that were there and had not applied it in time.
     var waiting: [String]
     var unreachable: [String]
+    /// Until when agents in `unreachable` were connected, by name, where the server knows.
+    var lastSeen: [String: String]
     /// Proxies (`NAMESPACE/NAME`) of the change of which no process is attached.
     var notAttached: [String]
     /// Why it is not known who has applied it; nil if it is.
@@ -214,6 +217,16 @@ extension String {
 }
 
 extension Signet_Admin_V1alpha1_WaitResponse {
+    /// Who is not connected, and since when.
+    fileprivate var away: [String] {
+        unreachable.map { name in
+            guard let seconds = lastSeenUnixSeconds[name] else {
+                return name.isAgent ? "\(name) (not connected)" : name
+            }
+            return "\(name) (not connected since \(Terminal.time(unixSeconds: seconds)))"
+        }
+    }
+
     fileprivate var appliedBy: String {
         let proxies = applied.count { !$0.isAgent }
         let agents = "\(applied.count - proxies) agent(s)"
