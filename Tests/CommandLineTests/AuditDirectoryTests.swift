@@ -168,6 +168,23 @@ import signet
         )
     }
 
+    @Test func `who it is about and why come first, and are cut on a terminal alone`() {
+        let record = Signet_Admin_V1alpha1_AuditRecord.with {
+            $0.index = 6
+            $0.json = """
+                {"v":1,"event":"delegatedTokenIssued","actor":"spiffe://x/agent","time":"t",\
+                "agent":"spiffe://x/agent","actors":["\(String(repeating: "b", count: 90))"],\
+                "subject":"spiffe://x/a","documents":[{"verb":"create","kind":"RoleBinding",\
+                "namespace":"shop","name":"bob"}]}
+                """
+        }
+        let whole = AuditPrinter.line(record, isCut: false)
+        let beginning = "subject=spiffe://x/a documents=create RoleBinding/shop/bob actors=b"
+        #expect(whole.contains("  " + beginning) && whole.hasSuffix("bbb"))
+        let cut = AuditPrinter.line(record, isCut: true)
+        #expect(cut.contains("  " + beginning) && cut.hasSuffix("..."))
+    }
+
     @Test func `what is base64 of a record leaves the line to its facts`() {
         let certificate = String(repeating: "MIIB", count: 200)
         let row = AuditPrinter.line(

@@ -5,14 +5,16 @@ internal import Foundation
 
 /// Audit records for people and programs.
 package enum AuditPrinter {
-    /// What a line of a terminal takes beside the other columns.
+    /// What a line of a terminal takes beside the other columns; into a pipe nothing is cut.
     private static let whatCharactersMax = 100
     /// A hash is recognised by its beginning; `-o json` has it whole.
     private static let hashCharactersMax = 12
     /// Elements of a list that are named; the others are counted.
     private static let elementsMax = 3
     /// Fields that stand first, because a reader looks for them.
-    private static let first = ["svids", "documents", "agent", "what", "reason"]
+    private static let first = [
+        "subject", "reason", "namespace", "svids", "documents", "agent", "what",
+    ]
     /// Fields with columns of their own.
     private static let columns: Set = ["v", "time", "event", "actor"]
     /// Fields of base64 that tell a reader nothing; `-o json` has them.
@@ -29,20 +31,39 @@ package enum AuditPrinter {
     }
 
     /// One record on a line of its own.
-    package static func line(_ record: Signet_Admin_V1alpha1_AuditRecord) -> String {
-        row(record).map(Terminal.printable).joined(separator: "  ")
+    ///
+    /// - Parameters:
+    ///   - record: The record.
+    ///   - isCut: Whether what does not fit into a line of a terminal is left out.
+    /// - Returns: The line.
+    package static func line(
+        _ record: Signet_Admin_V1alpha1_AuditRecord,
+        isCut: Bool = Terminal.isOutputWatched
+    ) -> String {
+        row(record, isCut).map(Terminal.printable).joined(separator: "  ")
     }
 
     /// One row for each record.
-    package static func table(_ records: [Signet_Admin_V1alpha1_AuditRecord]) -> Table {
+    ///
+    /// - Parameters:
+    ///   - records: The records.
+    ///   - isCut: Whether what does not fit into a line of a terminal is left out.
+    /// - Returns: The table.
+    package static func table(
+        _ records: [Signet_Admin_V1alpha1_AuditRecord],
+        isCut: Bool = Terminal.isOutputWatched
+    ) -> Table {
         Table(
             empty: "no record matches",
             headings: ["INDEX", "TIME", "EVENT", "ACTOR", "WHAT"],
-            rows: records.map(row)
+            rows: records.map { row($0, isCut) }
         )
     }
 
-    private static func row(_ record: Signet_Admin_V1alpha1_AuditRecord) -> [String] {
+    private static func row(
+        _ record: Signet_Admin_V1alpha1_AuditRecord,
+        _ isCut: Bool
+    ) -> [String] {
         guard
             let object = try? JSONSerialization.jsonObject(with: Data(record.json.utf8))
                 as? [String: Any]
@@ -51,7 +72,7 @@ package enum AuditPrinter {
         return [
             String(record.index), object["time"] as? String ?? "-",
             object["event"] as? String ?? "-", object["actor"] as? String ?? "-",
-            what.count > whatCharactersMax
+            isCut && what.count > whatCharactersMax
                 ? what.prefix(whatCharactersMax - 3) + "..." : what,
         ]
     }
@@ -61,9 +82,10 @@ package enum AuditPrinter {
         let aside = columns.union(leftOut).union(first)
         let names = record.keys.filter { !aside.contains($0) }.sorted()
         return (first + names).compactMap { name in
-            guard let value = record[name], name != "agent" || record["svids"] == nil else {
-                return nil
-            }
+            guard let value = record[name] else { return nil }
+            // Of an agent's own act it is in a column.
+            let isSaid = record["svids"] != nil || value as? String == record["actor"] as? String
+            guard name != "agent" || !isSaid else { return nil }
             let text = brief(value)
             return text.isEmpty ? nil : "\(name)=\(text)"
         }
@@ -80,7 +102,8 @@ package enum AuditPrinter {
             if let id = object["spiffeID"] as? String { return id }
             if let kind = object["kind"] as? String, let name = object["name"] as? String {
                 let verb = (object["verb"] as? String).map { "\($0) " } ?? ""
-                return "\(verb)\(kind)/\(name)"
+                let namespace = (object["namespace"] as? String).map { "\($0)/" } ?? ""
+                return "\(verb)\(kind)/\(namespace)\(name)"
             }
             let fields = object.sorted { $0.key < $1.key }.map { "\($0.key)=\(brief($0.value))" }
             return "{\(fields.joined(separator: " "))}"

@@ -35,7 +35,10 @@ struct ServerRecoverCommand: AsyncParsableCommand {
         let view = try await ask(rehearse: rehearsal.rehearse)
         try output.print(view) { view.table }
         for line in view.lines { Terminal.error(line) }
-        guard rehearsal.rehearse else { return }
+        guard rehearsal.rehearse else {
+            Terminal.error("the hold is over: the server signs again")
+            return
+        }
         rehearsal.conclude(view.objections)
     }
 

@@ -32,7 +32,7 @@ enum SourceFiles {
             files.append(
                 .with {
                     $0.name = path == "-" ? "standard input" : path
-                    $0.content = content
+                    $0.content = JSONList.documents(content)
                 }
             )
         }

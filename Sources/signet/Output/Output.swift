@@ -122,6 +122,9 @@ package enum Terminal {
     /// Whether somebody reads standard error as it is written.
     static var isWatched: Bool { isatty(STDERR_FILENO) == 1 }
 
+    /// Whether somebody reads standard output as it is written.
+    package static var isOutputWatched: Bool { isatty(STDOUT_FILENO) == 1 }
+
     /// Says on a terminal what is waited for, if it takes longer than a second.
     static func waiting<Result: Sendable>(
         for what: String,

@@ -59,7 +59,11 @@ struct SVIDRevokeCommand: AsyncParsableCommand {
     func validate() throws {
         if let length { _ = try RevocationView.seconds(length) }
         guard (spiffeID == nil) != (serial == nil) else {
-            throw ValidationError("name an identity, or one certificate with --serial")
+            throw ValidationError(
+                spiffeID == nil
+                    ? "name an identity, or one certificate with --serial"
+                    : "name an identity or one certificate with --serial, not both"
+            )
         }
         guard serial == nil || length == nil else {
             throw ValidationError(

@@ -58,6 +58,11 @@ struct RefusalTests {
         Case("explain workload --pid abc", 64, "'abc' is invalid", "its number; `ps -e`"),
         Case("svid revoke", 64, "name an identity, or one certificate with --serial"),
         Case("svid revoke --serial 01", 64, "34 hexadecimal digits"),
+        Case(
+            "svid revoke spiffe://example.org/a --serial 01\(String(repeating: "0", count: 32))",
+            64,
+            "not both"
+        ),
         Case("svid revoke web", 64, "'web' is invalid", "spiffe://"),
         Case("svid revoke spiffe://example.org/a --for 31d", 64, "--for takes 1s to 30d", "1h"),
         Case("proxy connections", 64, "Missing expected argument '<name>'"),
