@@ -14,7 +14,13 @@ struct SignetAgent: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "signet-agent",
         abstract: "Gives the workloads of this machine their SPIFFE identities.",
-        discussion: "Every key of the configuration is described in docs/operations.md.",
+        discussion: """
+            Every key of the configuration is described in docs/operations.md. It ends with 0 after \
+            SIGTERM or SIGINT, with 1 and the reason on standard error when it cannot start or go on, \
+            with 64 for wrong usage.
+
+            Example: signet-agent --config /etc/signet/agent.yaml --join-token-file join-token
+            """,
         version: Agent.version
     )
 

@@ -16,7 +16,10 @@ struct SignetProxy: AsyncParsableCommand {
         abstract: "Carries the traffic of workloads over mTLS, as the agent of this machine says.",
         discussion: """
             Listeners, identities and policies come from the agent. Every flag is described in \
-            docs/operations.md.
+            docs/operations.md. It ends with 0 after SIGTERM or SIGINT, with 1 and the reason on \
+            standard error when it cannot start or go on, with 64 for wrong usage.
+
+            Example: signet-proxy --log-format json
             """,
         version: ProxyDaemon.version
     )

@@ -21,7 +21,13 @@ struct SignetServer: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "signet-server",
         abstract: "The certificate authority of a SPIFFE trust domain.",
-        discussion: "Every key of the configuration file is described in docs/operations.md.",
+        discussion: """
+            Every key of the configuration file is described in docs/operations.md. It ends with 0 \
+            after SIGTERM or SIGINT, with 1 and the reason on standard error when it cannot start or \
+            go on, with 64 for wrong usage.
+
+            Example: signet-server --config /etc/signet/server.yaml --log-format json
+            """,
         version: SignetVersion.current,
         subcommands: [RestoreCommand.self]
     )
@@ -107,7 +113,7 @@ struct SignetServer: AsyncParsableCommand {
         do {
             return try resealKeysFrom.map { try KeyFileForm(reading: $0) }
         } catch {
-            throw ValidationError("--reseal-keys-from: \(error)")
+            throw ValidationError("--reseal-keys-from: \(error); or plain if they have none")
         }
     }
 

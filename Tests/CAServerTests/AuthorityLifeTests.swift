@@ -181,8 +181,11 @@ struct AuthorityLifeTests {
             #expect(refused?.reason == "authorityInUse")
             #expect(refused?.message.contains("--now") == true)
             #expect(try await server.states() == ["old", "active"])
+            #expect(outlook.objections[0].contains("signet authority taint has them replaced"))
             // What is replaced counts no more.
             _ = try await server.taint(old)
+            let waits = try await server.revokeAuthority(old, now: false, rehearse: true)
+            #expect(waits.objections[0].contains("it is tainted"), "\(waits.objections)")
             _ = try await server.sign([request], as: agent)
             _ = try await server.renew(agent, key: agent.key)
             try await eventually("nothing is left but what the server replaces itself") {

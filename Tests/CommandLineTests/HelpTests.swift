@@ -115,12 +115,20 @@ struct HelpTests {
 
     @Test(
         arguments: [
-            ("signet-server", ["/etc/signet/server.yaml", "error, critical."]),
+            (
+                "signet-server",
+                [
+                    "/etc/signet/server.yaml", "error, critical.",
+                    "Example: signet-server --config",
+                    "with 64 for wrong usage.",
+                ]
+            ),
             (
                 "signet-agent",
                 [
                     "/var/lib/signet/agent)", "/run/signet/agent/workload.sock)", "0666)", "9812)",
                     "error, critical.", "(default: info)", "(default: text)",
+                    "Example: signet-agent --config", "with 64 for wrong usage.",
                 ]
             ),
         ]

@@ -151,7 +151,10 @@ package struct AuthorityOutlook: Sendable {
             if verb == .authorityRevoke, issued.notReplaced > 0 {
                 result.append(
                     "\(issued.notReplaced) SVID(s) of it are valid whose holder was issued no newer "
-                        + "one; signet authority taint has them replaced"
+                        + (authority.state == .tainted
+                            ? "one; it is tainted, and agents replace them within 5 minutes: wait, "
+                                + "signet authority show counts those that are left"
+                            : "one; signet authority taint has them replaced")
                 )
             }
             if verb == .authorityRevoke, issued.tokenHolders > 0, let end = issued.tokensEnd {

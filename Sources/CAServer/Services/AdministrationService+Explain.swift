@@ -59,7 +59,7 @@ extension AdministrationService {
                 .failedPrecondition,
                 "addressMissing",
                 "AccessPolicy \(ProxyReview.list(asking.map { "\($0.namespace)/\($0.name)" })) asks "
-                    + "for the peer's address; name one"
+                    + "for the peer's address; add --address IP"
             )
         }
     }
@@ -75,9 +75,9 @@ extension AdministrationService {
             .failedPrecondition,
             known.isEmpty ? "workloadUnknown" : "workloadAmbiguous",
             known.isEmpty
-                ? "no entry names \(workload); say its namespace if a template gives it"
+                ? "no entry names \(workload); say its namespace (-n) if a template gives it"
                 : "entries of several namespaces give \(workload) "
-                    + "(\(ProxyReview.list(known))); name one"
+                    + "(\(ProxyReview.list(known))); name one with -n"
         )
     }
 

@@ -249,9 +249,16 @@ package struct Agent: Sendable {
         } catch {
             throw AgentStartError.tokenUnusable(path: path, reason: error.description)
         }
-        let text = String(decoding: bytes, as: UTF8.self)
+        let text = String(decoding: bytes, as: UTF8.self).prefix { !$0.isNewline }
+        guard !text.isEmpty else {
+            throw AgentStartError.tokenUnusable(
+                path: path,
+                reason:
+                    "there is none in it; signet token create, which ended without one, says why"
+            )
+        }
         do {
-            return try JoinToken(String(text.prefix { !$0.isNewline }))
+            return try JoinToken(String(text))
         } catch {
             throw AgentStartError.tokenUnusable(path: path, reason: error.description)
         }

@@ -90,6 +90,7 @@ struct JWTFetchCommand: AsyncParsableCommand {
                 }
             )
         }
+        if output.format == .table { Terminal.error("the token itself: --raw") }
     }
 }
 

@@ -12,7 +12,7 @@ package struct PKIView: Encodable, Sendable {
     /// Computed from the key.
     var keyID: String
     var keyType: String
-    /// "-": a request says nothing that is believed.
+    /// Empty: a request says nothing that is believed.
     var uri: String
     var notBefore: String
     var notAfter: String
@@ -40,13 +40,17 @@ package struct PKIView: Encodable, Sendable {
         kind = "request"
         keyID = key.keyID
         keyType = key.algorithm.description
-        (uri, notBefore, notAfter) = ("-", "-", "-")
+        (uri, notBefore, notAfter) = ("", "", "")
     }
 
     static func table(_ views: [Self]) -> Table {
         Table(
             headings: ["FILE", "KIND", "KEY ID", "KEY", "URI", "NOT AFTER"],
-            rows: views.map { [$0.file, $0.kind, $0.keyID, $0.keyType, $0.uri, $0.notAfter] }
+            rows: views.map {
+                [$0.file, $0.kind, $0.keyID, $0.keyType, $0.uri, $0.notAfter].map {
+                    $0.isEmpty ? "-" : $0
+                }
+            }
         )
     }
 }
