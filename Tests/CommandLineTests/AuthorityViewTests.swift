@@ -34,6 +34,18 @@ struct AuthorityViewTests {
         #expect(rows[0][0] == "abababababababab")
     }
 
+    @Test func `what is above is called what messages call it`() {
+        let shown = list {
+            $0.above = [
+                ("intermediate", "published"), ("intermediate", "tainted"), ("root", "published"),
+            ]
+            .map { what in .with { ($0.id, $0.kind, $0.state) = ("01", what.0, what.1) } }
+        }
+        #expect(
+            shown.table.rows.suffix(3).map { $0[1] } == ["upstream", "upstream, tainted", "root"]
+        )
+    }
+
     @Test func `a rotation says for whom it waits, and until when`() {
         let waiting = list {
             $0.waitingAgents = (1...6).map { "web-\($0)" }

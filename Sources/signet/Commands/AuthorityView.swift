@@ -138,8 +138,10 @@ package struct AuthorityListView: Encodable, Sendable {
         case ("downstream", let how):
             let whose = "of \(authority.entry ?? "") on \(authority.node ?? "")"
             state = "downstream\(how == "certified" ? "" : ", \(how),") \(whose)"
-        case (let kind, "published"): state = kind
-        case (let kind, let how): state = "\(kind), \(how)"
+        case (let kind, let how):
+            // As messages and pages call it; `kind` is what it is in certificates.
+            let what = kind == "intermediate" ? "upstream" : kind
+            state = how == "published" ? what : "\(what), \(how)"
         }
         return [
             String(authority.id.prefix(16)), state, authority.notAfter, authority.activatedAt,

@@ -11,15 +11,30 @@ struct TokenDomain {
     static let keyID = "k"
 
     let trustDomain: TrustDomain
-    let key = P256.Signing.PrivateKey()
+    let key: P256.Signing.PrivateKey
+    private let keyID: String
+    private let isOwn: Bool
 
-    init(_ name: String) throws { trustDomain = try TrustDomain(name) }
+    /// - Parameters:
+    ///   - name: The trust domain's.
+    ///   - isOwn: Whether its bundles are as the agent's own server sends them: the key is that of the
+    ///     first authority, and named by its thumbprint.
+    init(_ name: String, isOwn: Bool = false) throws {
+        trustDomain = try TrustDomain(name)
+        key = P256.Signing.PrivateKey()
+        self.isOwn = isOwn
+        let spki = Array(key.publicKey.derRepresentation)
+        keyID = isOwn ? try JSONWebKey(subjectPublicKeyInfo: spki).thumbprint : Self.keyID
+    }
 
     func bundle(_ sequence: UInt64 = 1, x509: [[UInt8]] = []) throws -> TrustBundle {
         let spki = Array(key.publicKey.derRepresentation)
         let authority = JWTAuthority(
-            keyID: Self.keyID,
-            key: try JSONWebKey(subjectPublicKeyInfo: spki)
+            keyID: keyID,
+            key: try JSONWebKey(subjectPublicKeyInfo: spki),
+            algorithm: isOwn ? .es256 : nil,
+            authorityKeyID: isOwn
+                ? try x509.first.flatMap { try LeafCertificate(der: $0).subjectKeyID } : nil
         )
         return TrustBundle(
             trustDomain: trustDomain,
@@ -36,7 +51,7 @@ struct TokenDomain {
             Data(text).base64EncodedString()
                 .replacing("+", with: "-").replacing("/", with: "_").replacing("=", with: "")
         }
-        let header = #"{"alg":"ES256","kid":"\#(Self.keyID)","typ":"JWT"}"#
+        let header = #"{"alg":"ES256","kid":"\#(keyID)","typ":"JWT"}"#
         let end = Int(now.timeIntervalSince1970) + 60
         let claims = #"{"aud":["api"],"exp":\#(end),"sub":"\#(subject)"\#(more)}"#
         let input = part(Data(header.utf8)) + "." + part(Data(claims.utf8))

@@ -71,7 +71,9 @@ struct WorkloadTokensTests {
     }
 
     @Test func `A-3 key sets come at once, and again on a change of a key alone`() async throws {
-        let (first, second) = (try TokenDomain("example.org"), try TokenDomain("example.org"))
+        let (first, second) = (
+            try TokenDomain("example.org", isOwn: true), try TokenDomain("example.org", isOwn: true)
+        )
         let seen = Mutex<[Data]>([])
         try await ServingAgent.run { agent in
             try agent.serve([agent.own("web")])
@@ -99,7 +101,7 @@ struct WorkloadTokensTests {
     }
 
     @Test func `A-4 a stream of key sets whose entitlement ends is denied`() async throws {
-        let domain = try TokenDomain("example.org")
+        let domain = try TokenDomain("example.org", isOwn: true)
         try await ServingAgent.run { agent in
             try agent.serve([agent.own("web")])
             _ = agent.receive([agent.world.delta(1, 2, [try Self.change(domain, in: agent)])])
@@ -118,7 +120,7 @@ struct WorkloadTokensTests {
     @Test func `A-5 a request of the JWT profile without a mandatory field is INVALID_ARGUMENT`()
         async throws
     {
-        let domain = try TokenDomain("example.org")
+        let domain = try TokenDomain("example.org", isOwn: true)
         try await ServingAgent.run { agent in
             try agent.serve([agent.own("web")])
             _ = agent.receive([agent.world.delta(1, 2, [try Self.change(domain, in: agent)])])
@@ -150,7 +152,7 @@ struct WorkloadTokensTests {
     @Test func `A-12 who is entitled to nothing gets no token, no keys and no validation`()
         async throws
     {
-        let domain = try TokenDomain("example.org")
+        let domain = try TokenDomain("example.org", isOwn: true)
         try await ServingAgent.run { agent in
             try agent.serve([try agent.world.entry("other", workload: ["unix:uid:4242"])])
             _ = agent.receive([agent.world.delta(1, 2, [try Self.change(domain, in: agent)])])
