@@ -137,14 +137,25 @@ extension ReadTransaction {
         )
     }
 
-    /// How many are valid.
-    package func validDownstreamCount(at now: Date) throws(DatastoreError) -> Int {
+    /// How many have not ended.
+    ///
+    /// - Parameters:
+    ///   - now: The wall clock.
+    ///   - countsRevoked: Whether those that are revoked count too.
+    /// - Throws: `DatastoreError`.
+    package func validDownstreamCount(
+        at now: Date,
+        countingRevoked countsRevoked: Bool = false
+    ) throws(DatastoreError) -> Int {
         try first(
             """
             SELECT count(*) AS n FROM downstream_authorities
-            WHERE revoked_at IS NULL AND not_after > ?
+            WHERE (? OR revoked_at IS NULL) AND not_after > ?
             """,
-            [now.addingTimeInterval(-DownstreamRecord.clockSkewSeconds).storedMilliseconds]
+            [
+                countsRevoked ? 1 : 0,
+                now.addingTimeInterval(-DownstreamRecord.clockSkewSeconds).storedMilliseconds,
+            ]
         ) { row in
             try row.value("n", as: Int.self)
         } ?? 0
@@ -157,13 +168,6 @@ extension ReadTransaction {
         ) { row in
             try row.value("id")
         }
-    }
-
-    /// Whether nothing is certified for an entry until it is changed.
-    package func isDownstreamHeld(entry id: String) throws(DatastoreError) -> Bool {
-        try first("SELECT downstream_held FROM entries WHERE id = ?", [id]) { row in
-            try row.value("downstream_held", as: Int.self) == 1
-        } ?? false
     }
 
     /// Whether a key is on record as that of an agent, or of a certificate of one identity; of others
@@ -220,11 +224,6 @@ extension Transaction {
     @discardableResult
     package func deleteDownstream(id: String) throws(DatastoreError) -> Bool {
         try execute("DELETE FROM downstream_authorities WHERE id = ?", [id]) == 1
-    }
-
-    /// Lets nothing be certified for an entry until it is changed; one that is gone stays so.
-    package func holdDownstream(entry id: String) throws(DatastoreError) {
-        try execute("UPDATE entries SET downstream_held = 1 WHERE id = ?", [id])
     }
 }
 

@@ -85,30 +85,10 @@ import Testing
         #expect(try count(noon) == 1)
         #expect(try count(noon + 3_659) == 1)
         #expect(try count(noon + 3_660) == 0)
+        let all = try store.readNow { try $0.validDownstreamCount(at: noon, countingRevoked: true) }
+        #expect(all == 2)
         let record = try Self.record("a")
         #expect(record.isValid(at: noon + 3_659) && !record.isValid(at: noon + 3_660))
         #expect(try !Self.record("b", revocation: revoked).isValid(at: noon))
-    }
-
-    @Test func `an entry is held until it is written again`() throws {
-        func put(_ number: UInt64) throws {
-            try store.writeNow { transaction in
-                try transaction.advanceRevision()
-                try transaction.put(.sample("e1", revision: number, node: ["role:ca"]))
-            }
-        }
-        func isHeld() throws -> Bool { try store.readNow { try $0.isDownstreamHeld(entry: "e1") } }
-        let number = try store.readNow { try $0.revision() }.number
-        try put(number + 1)
-        #expect(try !isHeld())
-        try store.writeNow { transaction in
-            try transaction.holdDownstream(entry: "e1")
-            // One that is gone is no error.
-            try transaction.holdDownstream(entry: "none")
-        }
-        #expect(try isHeld())
-        try put(number + 2)
-        #expect(try !isHeld())
-        #expect(try store.readNow { try !$0.isDownstreamHeld(entry: "none") })
     }
 }

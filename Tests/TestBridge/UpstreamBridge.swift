@@ -29,6 +29,8 @@ package final class UpstreamBridge: Sendable {
         case holds
         /// The chain lacks what is between the key and its root.
         case leavesOutAuthority
+        /// Does not say what is revoked, and certifies.
+        case refusesWatch
         case refuses(RPCError.Code)
     }
 
@@ -201,6 +203,9 @@ struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServicePro
         context: ServerContext
     ) async throws {
         let fault = try await begin()
+        guard fault != .refusesWatch else {
+            throw RPCError(code: .unavailable, message: "it says nothing")
+        }
         let (changes, outlet) = AsyncStream.makeStream(
             of: Void.self,
             bufferingPolicy: .bufferingNewest(1)
@@ -235,7 +240,7 @@ struct UpstreamBridgeService: Signet_Upstream_V1alpha1_Upstream.SimpleServicePro
             throw CancellationError()
         case .refuses(let code):
             throw RPCError(code: code, message: "told\u{1B}[2J\u{9B} to\n\u{2028}\u{202E}refuse")
-        case .answersTooMuch, .endsStream, .fallsSilent, .leavesOutAuthority, .none:
+        case .answersTooMuch, .endsStream, .fallsSilent, .leavesOutAuthority, .none, .refusesWatch:
             return fault
         }
     }

@@ -106,15 +106,8 @@ package struct DownstreamRevocation: Hashable, Sendable, AuditPayload {
         case named
         /// The node whose agent asked for it was banned or evicted.
         case node
-
-        /// Whether its entry gets none until it is changed: nothing is wrong with a server because of
-        /// what is above it or of this one's clock.
-        package var holdsEntry: Bool {
-            switch self {
-            case .above, .clock: false
-            case .named, .node: true
-            }
-        }
+        /// What certifies this server's authorities says that it is revoked.
+        case upstream
     }
 
     /// The computed ID of its key.

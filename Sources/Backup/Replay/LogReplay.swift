@@ -296,12 +296,7 @@ package struct LogReplay: Sendable {
     }
 
     private func revocation(_ event: DownstreamRevocation, _ why: ReplayedReason) -> ReplayStep {
-        .downstreamRevoked(
-            event.authority,
-            entryID: event.entry,
-            holdsEntry: event.cause.holdsEntry,
-            why
-        )
+        .downstreamRevoked(event.authority, why)
     }
 
     private func revocation(_ event: IdentityRevocation, _ why: ReplayedReason) -> ReplayStep {

@@ -33,8 +33,8 @@ package enum ReplayStep: Hashable, Sendable {
 
     /// An authority of a server below was certified, for the first time or once more.
     case downstreamCertified(ReplayedDownstream)
-    /// One is believed no more; whether its entry gets none until it is changed.
-    case downstreamRevoked([UInt8], entryID: String, holdsEntry: Bool, ReplayedReason)
+    /// One is believed no more.
+    case downstreamRevoked([UInt8], ReplayedReason)
 
     /// A node was admitted for the first time, or again after it was evicted.
     case nodeAttested(ReplayedNode)

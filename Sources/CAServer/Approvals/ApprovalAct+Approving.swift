@@ -350,6 +350,7 @@ extension ApprovalAct {
             return .below(
                 try logic.revokeDownstream(
                     step.authorityID,
+                    .named,
                     reason: step.reason,
                     by: standing.actor,
                     now: standing.now,

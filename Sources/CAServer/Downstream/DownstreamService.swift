@@ -8,6 +8,7 @@ internal import FoundationEssentials
 internal import Issuance
 internal import Logging
 internal import SPIFFE
+internal import Synchronization
 internal import Telemetry
 
 /// Has authorities of servers below certified by what certifies those of this one, one after the other
@@ -27,7 +28,7 @@ struct DownstreamService: Sendable {
 
     /// Serves until cancelled.
     func run() async {
-        while let order = await core.downstreamDesk.next() {
+        while let order = await core.downstreamDesk.next(core.clock) {
             let answer: DownstreamDesk.Answer
             do throws(APIError) {
                 answer = .success(try await certify(order.order, for: order.peer))
@@ -42,12 +43,26 @@ struct DownstreamService: Sendable {
         for peer: VerifiedPeer
     ) async throws(APIError) -> [[UInt8]] {
         guard let upstream = core.upstream else { throw ServerCore.noUpstream }
-        guard !core.upstreamDesk.isInNeed else {
+        // What waits is most often above all that would be certified.
+        let isOwnRevoked = core.waitingRevocations.withLock { !$0.isEmpty }
+        guard !core.upstreamDesk.isInNeed, !isOwnRevoked else {
             throw APIError(
                 .unavailable,
                 "ownAuthorityFirst",
                 "the server above waits for an authority of its own, which comes first; ask again in "
                     + "some seconds, with the same key",
+                retryAfter: UpstreamService.retryDelay
+            )
+        }
+        // By it the chain is judged.
+        do throws(UpstreamError) {
+            try await core.firstWord.wait(for: .below, core.clock)
+        } catch {
+            throw APIError(
+                .unavailable,
+                "upstream",
+                "what certifies the authorities of the server above has not said yet what is revoked; "
+                    + "ask again in some seconds, with the same key",
                 retryAfter: UpstreamService.retryDelay
             )
         }
@@ -62,6 +77,7 @@ struct DownstreamService: Sendable {
             return try await commit(chain, of: order, for: peer)
         } catch {
             // It exists, and nobody has it.
+            core.countUncommitted(order.request.publicKey.keyID, until: chain.notAfter)
             core.logger.warning(
                 "an authority of a server below was certified and is given to nobody",
                 metadata: [
@@ -118,6 +134,10 @@ struct DownstreamService: Sendable {
                 "what the upstream certified for a server below is refused",
                 metadata: ["entry": "\(order.entryID)", "error": "\(error)"]
             )
+            core.countUncommitted(
+                order.request.publicKey.keyID,
+                until: core.clock.wallTime + Double(basis.lifetimeSeconds)
+            )
             throw APIError(upstream: error)
         }
     }
@@ -129,10 +149,12 @@ struct DownstreamService: Sendable {
     ) async throws(APIError) -> [[UInt8]] {
         try await core.requireClock()
         try core.requireNotHeld()
-        let (logic, ground) = (core.logic, core.downstreamGround)
+        let keyID = order.request.publicKey.keyID
+        let (logic, ground) = (core.logic, core.downstreamGround(for: keyID))
         let (record, answer) = try await core.write { transaction in
             try logic.commitDownstream(chain, of: order, for: peer, on: ground, in: transaction)
         }
+        core.downstreamUncommitted.withLock { $0[keyID] = nil }
         core.metrics.increment(.downstreamRequests, "certified")
         core.logger.notice(
             "an authority of a server below was certified",

@@ -18,6 +18,8 @@ package struct ClockOutlook: Sendable {
     package let expected: Date?
     /// This server's authorities that begin later, and are revoked for that.
     package fileprivate(set) var authorities: [AuthorityRecord]
+    /// The same of servers below.
+    package fileprivate(set) var downstream: [DownstreamRecord]
     /// Certificates on record that begin later.
     package let certificates: UInt64
     /// Agents whose certificate is of no use any more, or not yet: they need a new join token.
@@ -30,11 +32,21 @@ package struct ClockOutlook: Sendable {
     /// Why the clock is not accepted unless it has to be now: of a clock that is itself wrong, as one
     /// without a battery after a power cut, every authority begins later.
     package var objections: [String] {
-        guard !authorities.isEmpty else { return [] }
-        return [
-            "\(authorities.count) authorit(ies) begin after \(time.formatted(.iso8601)) and are revoked "
-                + "for good if that is the right time"
-        ]
+        let time = time.formatted(.iso8601)
+        var objections: [String] = []
+        if !authorities.isEmpty {
+            objections.append(
+                "\(authorities.count) authorit(ies) begin after \(time) and are revoked for good if "
+                    + "that is the right time"
+            )
+        }
+        if !downstream.isEmpty {
+            objections.append(
+                "\(downstream.count) authorit(ies) of servers below begin after \(time) and are revoked "
+                    + "for good, with all that they signed, if that is the right time"
+            )
+        }
+        return objections
     }
 
     /// Requires that nothing is revoked for good, unless it has to be now.
@@ -107,6 +119,7 @@ extension ServerLogic {
             lastSignature: lastSignature,
             expected: expected,
             authorities: isBehind ? try authoritiesAhead(of: now, in: transaction) : [],
+            downstream: isBehind ? try downstreamAhead(of: now, in: transaction) : [],
             certificates: try transaction.certificateCount(beginningAfter: now),
             agents: isBehind ? try agentsCutOff(at: now, in: transaction) : [],
             identitiesUntilLater: try transaction.revocationCount(after: now),
@@ -151,7 +164,7 @@ extension ServerLogic {
         let acceptance = ClockAcceptance(
             lastSignature: outlook.lastSignature.map { AuditTime($0) },
             expected: outlook.expected.map { AuditTime($0) },
-            authorities: UInt64(outlook.authorities.count),
+            authorities: UInt64(outlook.authorities.count + outlook.downstream.count),
             revocations: UInt64(again.count),
             left: UInt64(again.left)
         )
@@ -177,6 +190,7 @@ extension ServerLogic {
         var result = outlook
         guard isBehind else { return result }
         result.authorities = try authoritiesAhead(of: now, in: transaction)
+        result.downstream = try downstreamAhead(of: now, in: transaction)
         result.forgotten.identities = try outlook.forgotten.identities.filter { id, item in
             let known = try transaction.revocation(of: id)?.issuedBefore ?? .distantPast
             return item.issuedBefore > known

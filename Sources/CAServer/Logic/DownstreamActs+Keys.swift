@@ -33,6 +33,25 @@ extension ServerLogic {
         )
     }
 
+    /// The upstream may copy the subject, and what is certified with another authority's is refused:
+    /// that it is taken has to be known before anything is signed.
+    func requireNewSubject(
+        _ request: DownstreamRequest,
+        in transaction: ReadTransaction
+    ) throws {
+        var known = try transaction.authorities().map(\.certificateDER)
+        known += try transaction.upstreams().map(\.certificateDER)
+        known += try transaction.downstreamAuthorities()
+            .filter { $0.id != request.publicKey.keyID }.map(\.certificateDER)
+        guard known.allSatisfy({ UpstreamChain.subject(of: $0) != request.subject }) else {
+            throw APIError(
+                .permissionDenied,
+                "subjectTaken",
+                "the request's subject is another authority's; the server below has to make another key"
+            )
+        }
+    }
+
     /// A key that is something else already would be revoked, or believed, as that.
     func requireNewKey(
         _ key: SubjectPublicKey,

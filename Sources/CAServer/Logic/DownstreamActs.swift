@@ -29,9 +29,13 @@ package enum DownstreamLimits {
     /// Most valid ones in all: each can be revoked, and agents and proxies are told of all revocations
     /// at once.
     package static let countMax = 512
-    /// Most valid ones of a server that is below another one itself: there all of them are of one
-    /// entry, and so are its own.
+    /// Most of a server that is below another one itself, revoked ones included until they end: there
+    /// all of them are of one entry, and so are its own, of which nobody can say what is revoked here.
     package static let belowAgentMax = 8
+    /// Most valid ones of one entry there: two while a server rotates, and one to spare.
+    package static let ofEntryBelowAgentMax = 3
+    /// Longest ID of an entry that is looked for.
+    package static let entryIDBytesMax = 64
     /// Least time between two new ones of an entry.
     package static let interval: Duration = .seconds(60)
     /// Shortest certificate: what a server needs for the shortest SVIDs that there are.
@@ -43,14 +47,33 @@ package enum DownstreamLimits {
 package struct DownstreamGround: Sendable {
     /// The key IDs of the roots that are configured.
     let roots: Set<String>
-    /// Most valid ones in all.
+    /// Whether the server is below another one itself, which counts all of them as its own.
+    let isBelowAgent: Bool
+    /// How many other keys were certified and could not be recorded, and have not ended.
+    let uncommitted: Int
+    /// Most in all.
     let countMax: Int
     let now: Date
 
-    package init(roots: Set<String>, countMax: Int, now: Date) {
+    package init(
+        roots: Set<String>,
+        isBelowAgent: Bool = false,
+        uncommitted: Int = 0,
+        countMax: Int? = nil,
+        now: Date
+    ) {
         self.roots = roots
-        self.countMax = countMax
+        self.isBelowAgent = isBelowAgent
+        self.uncommitted = uncommitted
+        self.countMax =
+            countMax
+            ?? (isBelowAgent ? DownstreamLimits.belowAgentMax : DownstreamLimits.countMax)
         self.now = now
+    }
+
+    /// Most valid ones of an entry.
+    var ofEntryMax: Int {
+        isBelowAgent ? DownstreamLimits.ofEntryBelowAgentMax : DownstreamLimits.ofEntryMax
     }
 }
 
@@ -112,6 +135,7 @@ extension ServerLogic {
         } else {
             try requireNewKey(key, of: entry, in: transaction)
         }
+        try requireNewSubject(order.request, in: transaction)
         return DownstreamBasis(node: node, entry: entry, known: known, lifetimeSeconds: lifetime)
     }
 
@@ -163,14 +187,6 @@ extension ServerLogic {
                 .permissionDenied,
                 "entryExpired",
                 "entry \(name) ended at \(AuditTime(expires)); write a later metadata.expires"
-            )
-        }
-        guard try !transaction.isDownstreamHeld(entry: id) else {
-            throw APIError(
-                .permissionDenied,
-                "entryHeld",
-                "an authority of entry \(name) was revoked, or its node banned or evicted: none is "
-                    + "certified until somebody has changed the entry, such as its metadata.reason"
             )
         }
         let identity = try SPIFFEID(entry.spiffeID)
@@ -288,8 +304,13 @@ extension ServerLogic {
         // The same key takes no place of its own.
         let isKnown = basis.known?.isValid(at: ground.now) ?? false
         let ofEntry = own.count { $0.isValid(at: ground.now) } - (isKnown ? 1 : 0)
-        let all = try transaction.validDownstreamCount(at: ground.now) - (isKnown ? 1 : 0)
-        guard ofEntry < DownstreamLimits.ofEntryMax else {
+        // The server above counts those that are revoked here alone, and what was not recorded.
+        let all =
+            try transaction.validDownstreamCount(
+                at: ground.now,
+                countingRevoked: ground.isBelowAgent
+            ) - (isKnown ? 1 : 0) + ground.uncommitted
+        guard ofEntry < ground.ofEntryMax else {
             throw APIError(
                 .exhausted,
                 "downstreamOfEntry",
@@ -302,8 +323,11 @@ extension ServerLogic {
             throw APIError(
                 .exhausted,
                 "downstreamFull",
-                "\(all) authorities of servers below are valid, and no more may be; wait until one has "
-                    + "ended, or revoke those that no server has any more (signet authority show)"
+                ground.isBelowAgent
+                    ? "\(all) authorities of servers below have not ended, and no more may be; wait until "
+                        + "one has: the server above counts revoked ones too"
+                    : "\(all) authorities of servers below are valid, and no more may be; wait until one "
+                        + "has ended, or revoke those that no server has any more (signet authority show)"
             )
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import AuditLog
+package import AuditLog
 package import Authorization
 internal import ControlAPI
 package import Datastore
@@ -12,11 +12,14 @@ package import SPIFFE
 /// Authorities of servers below that are believed no more
 /// (docs/decisions/0020-authorities-under-another.md, "Nested").
 extension ServerLogic {
-    /// Ends an authority of a server below: agents and proxies refuse what it signed, and its entry
-    /// gets none until it is changed.
+    /// Ends an authority of a server below: agents and proxies refuse what it signed.
+    ///
+    /// Its entry goes on to get others: a server whose key was copied needs another one at once, and
+    /// would sign with the copied one until it has it.
     ///
     /// - Parameters:
     ///   - id: Its key ID.
+    ///   - cause: Who says so, in a word.
     ///   - reason: Why.
     ///   - actor: Who does it.
     ///   - now: The wall clock.
@@ -25,6 +28,7 @@ extension ServerLogic {
     /// - Throws: `APIError` for one that is unknown.
     package func revokeDownstream(
         _ id: String,
+        _ cause: DownstreamRevocation.Cause,
         reason: String,
         by actor: Actor,
         now: Date,
@@ -35,7 +39,7 @@ extension ServerLogic {
         guard !record.isRevoked else { return record }
         try revokeDownstream(
             [record],
-            .named,
+            cause,
             reason: reason,
             by: actor,
             now: now,
@@ -71,7 +75,6 @@ extension ServerLogic {
                 number: revision.number,
                 isRemoval: false
             )
-            if cause.holdsEntry { try transaction.holdDownstream(entry: record.entry.id) }
             let act = DownstreamRevocation(
                 authority: keyIdentifier(ofAuthority: record.id),
                 cause: cause,
@@ -115,8 +118,8 @@ extension ServerLogic {
         if let record = try transaction.downstreamAuthority(id: id) {
             guard record.isValid(at: now) else { return [] }
             return [
-                "it counts until \(AuditTime(record.notAfter)), what it signed is on no record here, "
-                    + "and its entry \(record.entry.reference) gets no other one until it is changed"
+                "it counts until \(AuditTime(record.notAfter)), and what it signed is on no record "
+                    + "here"
             ]
         }
         let below = try downstreamBelow(id, in: transaction).filter { $0.isValid(at: now) }
@@ -216,6 +219,14 @@ extension ServerLogic {
         }
     }
 
+    /// Those that are not revoked and begin later.
+    func downstreamAhead(
+        of now: Date,
+        in transaction: ReadTransaction
+    ) throws -> [DownstreamRecord] {
+        try transaction.downstreamAuthorities().filter { !$0.isRevoked && $0.notBefore > now }
+    }
+
     /// Ends what begins later than a clock that somebody has said is right: its server would let it
     /// sign then, and this one would not know it by then.
     package func endDownstreamAhead(
@@ -224,7 +235,7 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws {
         try revokeDownstream(
-            transaction.downstreamAuthorities().filter { $0.notBefore > now },
+            downstreamAhead(of: now, in: transaction),
             .clock,
             reason: Self.datedAhead,
             by: actor,

@@ -16,12 +16,18 @@ package struct ForgottenRevocations: Sendable {
     /// Authorities as they were published, with the reason of each one's revocation.
     var authorities: [(record: AuthorityRecord, reason: String)] = []
 
-    /// The same of authorities of servers below.
-    var downstream: [(record: DownstreamRecord, reason: String)] = []
+    /// Authorities of servers below; nil: it was not revoked, and its record alone has gone, without
+    /// which nobody can revoke it.
+    var downstream: [(record: DownstreamRecord, revocation: DownstreamRevocation?)] = []
 
+    /// How many revocations.
     package var count: Int {
-        identities.count + certificates.count + authorities.count + downstream.count
+        identities.count + certificates.count + authorities.count
+            + downstream.count { $0.revocation != nil }
     }
+
+    /// How many authorities of servers below are put on record again.
+    package var recorded: Int { downstream.count { $0.revocation == nil } }
 }
 
 /// Which of them count again.
@@ -89,27 +95,28 @@ extension ServerLogic {
         return found
     }
 
-    /// Finds the same among authorities of servers below.
+    /// Finds authorities of servers below whose records went before their time, with the revocation of
+    /// those that have one.
     private func forgottenDownstream(
         now: Date,
         in transaction: ReadTransaction
-    ) throws -> [(record: DownstreamRecord, reason: String)] {
-        let forgotten = try forgotten(since: now, in: transaction) {
-            try transaction.downstreamAuthority(id: $0) == nil
-        }
-        guard !forgotten.isEmpty else { return [] }
-        var reasons: [String: String] = [:]
-        try forEach(.downstreamAuthorityRevoked, since: nil, in: transaction) { _, record in
+    ) throws -> [(record: DownstreamRecord, revocation: DownstreamRevocation?)] {
+        let kept = AuthorityRotation.revokedKept / .seconds(1)
+        // None lives for more than 7 days, and none is kept for longer than that.
+        let since = now.addingTimeInterval(-2 * kept - Retention.expiredIntentSeconds)
+        var revocations: [String: DownstreamRevocation] = [:]
+        try forEach(.downstreamAuthorityRevoked, since: since, in: transaction) { _, record in
             guard case .downstreamAuthorityRevoked(let act) = record.event else { return }
-            reasons[Hexadecimal.text(act.authority)] = act.reason
+            revocations[Hexadecimal.text(act.authority)] = act
         }
         var found: [String: DownstreamRecord] = [:]
-        try forEach(.downstreamAuthorityCertified, since: nil, in: transaction) { _, record in
+        try forEach(.downstreamAuthorityCertified, since: since, in: transaction) { _, record in
             guard case .downstreamAuthorityCertified(let event) = record.event else { return }
             let id = Hexadecimal.text(event.authority)
-            let kept = AuthorityRotation.revokedKept / .seconds(1)
-            guard forgotten.contains(id), event.notAfter.date.addingTimeInterval(kept) > now,
-                found[id].map({ $0.notAfter < event.notAfter.date }) ?? true
+            let kept = revocations[id] == nil ? Retention.expiredIntentSeconds : kept
+            guard event.notAfter.date.addingTimeInterval(kept) > now,
+                found[id].map({ $0.notAfter < event.notAfter.date }) ?? true,
+                try transaction.downstreamAuthority(id: id) == nil
             else { return }
             found[id] = try DownstreamRecord(
                 event,
@@ -117,7 +124,7 @@ extension ServerLogic {
                 at: record.time.date
             )
         }
-        return found.values.sorted { $0.id < $1.id }.map { ($0, reasons[$0.id] ?? "") }
+        return found.values.sorted { $0.id < $1.id }.map { ($0, revocations[$0.id]) }
     }
 
     /// The IDs whose records have gone later than now, of those that are meant.
@@ -175,21 +182,24 @@ extension ServerLogic {
         in transaction: Transaction
     ) throws -> RevokedAgain {
         var result = RevokedAgain()
-        guard forgotten.count > 0 else { return result }
+        guard forgotten.count + forgotten.recorded > 0 else { return result }
         let revision = try transaction.advanceRevision().number
         for (record, reason) in forgotten.authorities {
             try revokeAgain(record, reason, actor, now, revision, transaction)
             result.authorities.append(record.id)
         }
-        for (record, reason) in forgotten.downstream {
+        for (record, revocation) in forgotten.downstream {
             let chain = record.ancestry.chain
             for above in try unrecorded(chain, now: now, in: transaction) {
                 try transaction.put(above)
             }
+            try transaction.put(record)
+            let isAhead = record.notBefore > now
+            guard revocation != nil || isAhead else { continue }
             try revokeDownstream(
                 [record],
-                .named,
-                reason: reason,
+                revocation?.cause ?? .clock,
+                reason: revocation?.reason ?? Self.datedAhead,
                 by: actor,
                 now: now,
                 in: transaction

@@ -81,6 +81,7 @@ extension ServerLogic {
         let (id, name) = (try agentID(order.name), order.name)
         try standing.require(.tokenCreate, spiffeID: id.description)
         try order.check()
+        try requireNothingWaits(in: transaction)
         // A role narrowed by SPIFFE ID prefixes admits agents of certain names; selectors decide
         // which entries a node gets.
         guard order.selectors.isEmpty || standing.may(.tokenCreate) else {
@@ -127,6 +128,20 @@ extension ServerLogic {
             at: standing.now
         )
         return id
+    }
+
+    /// A token pins what signs: the machine would believe whoever has a copy of a key of which the
+    /// upstream says that it is revoked.
+    private func requireNothingWaits(in transaction: ReadTransaction) throws {
+        guard let key = try transaction.upstreamRevocations().first(where: \.isWaiting) else {
+            return
+        }
+        throw APIError(
+            .failedPrecondition,
+            "revocationWaits",
+            "the upstream revoked \(key.id), which signs or is above what signs: no token pins it; ask "
+                + "again when another authority signs (signet authority show)"
+        )
     }
 
     /// Whoever runs a node gets the identities of its scope: he must not become an admin by it who

@@ -169,6 +169,7 @@ extension ServerLogic {
                 outcome.below.append(
                     try revokeDownstream(
                         id,
+                        .upstream,
                         reason: Self.revokedAbove,
                         by: Self.upstream,
                         now: now,

@@ -80,6 +80,8 @@ extension ReplayedDatabase {
         in transaction: Transaction
     ) throws {
         let id = Hexadecimal.text(keyID)
+        // One that is revoked on a record of its own needs no other.
+        guard try !isRevoked(id, in: transaction) else { return }
         let known = try transaction.upstreamRevocation(id: id)
         if known == nil,
             try transaction.upstreamRevocationCount() >= UpstreamRevocation.countMax
@@ -95,6 +97,13 @@ extension ReplayedDatabase {
             )
         )
         if !isWaiting { try recordDistrust(of: keyID, isRemoval: false, in: transaction) }
+    }
+
+    private func isRevoked(_ id: String, in transaction: ReadTransaction) throws -> Bool {
+        let own = try transaction.authority(id: id)?.state
+        let isAboveRevoked = try transaction.upstream(id: id)?.isRevoked ?? false
+        let isBelowRevoked = try transaction.downstreamAuthority(id: id)?.isRevoked ?? false
+        return own == AuthorityRecord.revokedState || isAboveRevoked || isBelowRevoked
     }
 
     /// The server had forgotten the key, as the upstream named it no more.

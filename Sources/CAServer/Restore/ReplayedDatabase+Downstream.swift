@@ -63,14 +63,10 @@ extension ReplayedDatabase {
     /// Refuses one from now on; also once more, after a clock that was ahead had let its record go.
     func revokeBelow(
         _ keyID: [UInt8],
-        _ entryID: String,
-        holdsEntry: Bool,
         _ why: ReplayedReason,
         in transaction: Transaction
     ) throws {
         let id = Hexadecimal.text(keyID)
-        // What was done to an entry since the backup is not known, so it is held as it is.
-        if holdsEntry { try transaction.holdDownstream(entry: entryID) }
         let known = try transaction.downstreamAuthority(id: id) ?? downstreamForgotten[id]
         guard let known, !known.isRevoked else { return }
         try transaction.put(

@@ -46,8 +46,8 @@ package struct ReplayedDatabase {
         case .upstreamDistrusted(let keyID, let distrust):
             try performAbove(keyID, distrust, in: transaction)
         case .downstreamCertified(let authority): try record(authority, in: transaction)
-        case .downstreamRevoked(let keyID, let entryID, let holdsEntry, let why):
-            try revokeBelow(keyID, entryID, holdsEntry: holdsEntry, why, in: transaction)
+        case .downstreamRevoked(let keyID, let why):
+            try revokeBelow(keyID, why, in: transaction)
         case .upstreamKeysNamed(let keys, let waiting, let time):
             for key in keys { try name(key, isWaiting: false, at: time, in: transaction) }
             for key in waiting { try name(key, isWaiting: true, at: time, in: transaction) }

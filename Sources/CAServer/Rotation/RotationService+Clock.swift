@@ -87,7 +87,9 @@ extension RotationService {
             core.metrics.increment(.revocationListsSigned)
         }
         core.clockGuard.accept(wall: core.clock.wallTime, boot: core.clock.bootTime)
-        let revoked = result.outlook.authorities.map(\.id) + result.again.authorities
+        let revoked =
+            result.outlook.authorities.map(\.id) + result.outlook.downstream.map(\.id)
+            + result.again.authorities
         for id in revoked { core.distrusted(id, .revoked) }
         core.revoked(result.again.certificates)
         core.renewIdentity()

@@ -12,6 +12,7 @@ internal import Issuance
 package import Logging
 internal import NodeSync
 internal import SPIFFE
+internal import Synchronization
 internal import Telemetry
 
 /// One server process: it opens its data, makes sure that it can sign, and serves until told to
@@ -152,6 +153,9 @@ package struct Server: Sendable {
             if let upstream = core.upstream {
                 let service = UpstreamService(core: core, upstream: upstream)
                 group.addTask { await service.run() }
+            } else {
+                // What an upstream of before has named is forgotten in time.
+                core.upstreamNamed.withLock { $0 = [] }
             }
             let (rotation, machine, lists, listMemory) = try await begin()
             if let keysProblem { tellUpstreamKeys(keysProblem) }

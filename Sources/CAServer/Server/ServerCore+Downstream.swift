@@ -7,6 +7,7 @@ internal import FoundationEssentials
 internal import Issuance
 internal import Logging
 package import SPIFFE
+internal import Synchronization
 internal import Telemetry
 
 /// Servers below (docs/decisions/0020-authorities-under-another.md, "Nested").
@@ -30,6 +31,13 @@ extension ServerCore {
         for peer: VerifiedPeer
     ) async throws(APIError) -> [[UInt8]] {
         do throws(APIError) {
+            guard entryID.utf8.count <= DownstreamLimits.entryIDBytesMax else {
+                throw APIError(
+                    .invalidArgument,
+                    "entryUnknown",
+                    "the ID of an entry has at most \(DownstreamLimits.entryIDBytesMax) bytes"
+                )
+            }
             if let wait = downstreamLimiter.take(
                 1,
                 of: peer.id.description,
@@ -62,7 +70,7 @@ extension ServerCore {
                 metrics.increment(.downstreamRequests, "repeated")
                 return answer
             }
-            return try await downstreamDesk.certify(order, for: peer)
+            return try await downstreamDesk.certify(order, for: peer, now: clock.bootTime)
         } catch {
             await recordRefusal(of: entryID, error, by: peer)
             throw error
@@ -97,14 +105,24 @@ extension ServerCore {
             + "it needs an upstream of its own in its server.yaml"
     )
 
-    /// What is gone by that is in no database.
-    var downstreamGround: DownstreamGround {
-        let isBelowAgent = upstream?.kind == .agent
+    /// What is gone by that is in no database, for a key.
+    func downstreamGround(for keyID: String) -> DownstreamGround {
+        let now = clock.wallTime
+        let uncommitted = downstreamUncommitted.withLock { known in
+            known = known.filter { $0.value > now }
+            return known.count - (known[keyID] == nil ? 0 : 1)
+        }
         return DownstreamGround(
             roots: configuredRoots,
-            countMax: isBelowAgent ? DownstreamLimits.belowAgentMax : DownstreamLimits.countMax,
-            now: clock.wallTime
+            isBelowAgent: upstream?.kind == .agent,
+            uncommitted: uncommitted,
+            now: now
         )
+    }
+
+    /// Counts what was certified for a key and is on no record, until it ends.
+    func countUncommitted(_ keyID: String, until end: Date) {
+        downstreamUncommitted.withLock { $0[keyID] = max(end, $0[keyID] ?? end) }
     }
 
     /// Judges an order by what is known now.
@@ -115,7 +133,9 @@ extension ServerCore {
         _ order: DownstreamOrder,
         for peer: VerifiedPeer
     ) async throws(APIError) -> (basis: DownstreamBasis, answer: [[UInt8]]?) {
-        let (logic, ground) = (logic, downstreamGround)
+        let (logic, ground) = (
+            logic, downstreamGround(for: order.request.publicKey.keyID)
+        )
         return try await read { transaction in
             let basis = try logic.downstreamBasis(of: order, for: peer, on: ground, in: transaction)
             let answer = try logic.downstreamAnswer(

@@ -133,6 +133,11 @@ package final class ServerCore: Sendable {
     /// Leaves of why one agent is refused for one reason: its server asks again every few seconds,
     /// until somebody has changed its entry.
     let downstreamRefusalLimiter = SourceLimiter(rate: 1 / 600, burst: 3)
+    /// Keys of servers below that were certified and could not be recorded, with their ends: whatever
+    /// counts certificates above counts them.
+    let downstreamUncommitted = Mutex<[String: Date]>([:])
+    /// By the upstream's first word chains are judged.
+    let firstWord = FirstWord()
     /// What is above by its last word; nil before the first.
     let upstreamTrust: Mutex<UpstreamTrust?>
     /// The IDs of keys that it has revoked by its last word; nil before the first since the start.

@@ -58,7 +58,7 @@ extension AdministrationService {
             $0.timeUnixMilliseconds = outlook.time.unixMilliseconds
             $0.lastSignatureUnixMilliseconds = outlook.lastSignature?.unixMilliseconds ?? 0
             $0.expectedUnixMilliseconds = outlook.expected?.unixMilliseconds ?? 0
-            $0.authorities = outlook.authorities.map(\.id)
+            $0.authorities = outlook.authorities.map(\.id) + outlook.downstream.map(\.id)
             $0.signerReplaced = outlook.isSignerReplaced
             $0.certificates = outlook.certificates
             $0.agents = Array(outlook.agents.prefix(AuthorityOutlook.namesMax))

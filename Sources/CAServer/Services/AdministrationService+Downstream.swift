@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import AuditLog
 internal import Authorization
 internal import ControlAPI
 internal import ControlAPIProtos
@@ -57,11 +58,25 @@ extension AdministrationService {
             $0.rehearsed = request.rehearse
             if isDone { $0.revision = revision.message }
             if !shown.isRevoked { $0.objections = objections }
-            $0.advice = [
-                Self.outsideAdvice(until: record.notAfter),
-                "entry \(record.entry.reference) gets no other authority certified until it is changed",
-            ]
+            $0.advice = advice(on: record)
         }
+    }
+
+    /// What a revocation leaves to be done.
+    private func advice(on record: DownstreamRecord) -> [String] {
+        var advice = [
+            Self.outsideAdvice(until: record.notAfter),
+            "entry \(record.entry.reference) gets another authority when its server asks, within minutes: "
+                + "delete the entry, or ban agent \(record.node), if it shall get none",
+        ]
+        if let kind = core.upstream?.kind, kind != .disk {
+            advice.append(
+                "the server above does not learn of it, nor do its agents, or other servers below it, "
+                    + "which believe the authority until \(AuditTime(record.notAfter)): revoke "
+                    + "\(record.id) there too"
+            )
+        }
+        return advice
     }
 
     /// Why an act is not done unless it has to be now, for the sake of servers below.

@@ -93,7 +93,7 @@ package enum SyncContent {
         for upstream in try transaction.upstreams() where !told.contains(upstream.id) {
             if let payload = payload(of: upstream) { resources.append(try payload.resource) }
         }
-        for id in try transaction.revokedDownstreamIDs() {
+        for id in try transaction.revokedDownstreamIDs() where !told.contains(id) {
             resources.append(try revoked(id).resource)
         }
         for revocation in try transaction.revokedCertificates() {

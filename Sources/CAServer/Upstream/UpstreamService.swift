@@ -24,7 +24,6 @@ package struct UpstreamService: Sendable {
     let core: ServerCore
     let upstream: any UpstreamAuthority
     private let trouble = UpstreamTrouble()
-    private let firstWord = FirstWord()
     private let line = UpstreamLine()
 
     package init(core: ServerCore, upstream: any UpstreamAuthority) {
@@ -73,7 +72,7 @@ package struct UpstreamService: Sendable {
             lifetimeSeconds: core.logic.lifetimes.authority.components.seconds
         )
         // By it the chain is judged.
-        try await firstWord.wait(core.clock)
+        try await core.firstWord.wait(for: .own, core.clock)
         // Whoever has a key that is above may be known before anything is published below it.
         await core.recordAbove()
         let chain = try await line.certify(request, with: upstream, core.clock)
@@ -158,14 +157,14 @@ package struct UpstreamService: Sendable {
 
     private func watch() async {
         while !Task.isCancelled {
-            firstWord.asked()
+            core.firstWord.asked()
             do throws(UpstreamError) {
                 try await upstream.watch { trust in await told(trust) }
                 // Nothing will change any more.
                 return
             } catch {
                 guard !Task.isCancelled else { return }
-                firstWord.failed(error)
+                core.firstWord.failed(error)
                 await notTold("\(error)", outcome: "failed")
             }
             try? await core.clock.sleep(untilBoot: core.clock.bootTime + Self.retryDelay)
@@ -186,7 +185,7 @@ package struct UpstreamService: Sendable {
             _ = trouble.isNews(nil, of: .trust)
             await tellHealth()
         }
-        firstWord.said()
+        core.firstWord.said()
     }
 
     /// What was told before stays.

@@ -37,8 +37,14 @@ final class FirstWord: Sendable {
         case said
     }
 
+    /// Who waits for it, each in one task.
+    enum Waiter {
+        case own
+        case below
+    }
+
     private let state = Mutex(State.awaited)
-    private let changed = Signal()
+    private let (changedForOwn, changedForBelow) = (Signal(), Signal())
 
     /// It is asked.
     func asked() {
@@ -50,7 +56,7 @@ final class FirstWord: Sendable {
     /// It has said something, be it something that is not taken.
     func said() {
         state.withLock { $0 = .said }
-        changed.signal()
+        wake()
     }
 
     /// It could not be asked; it will be once more.
@@ -59,13 +65,22 @@ final class FirstWord: Sendable {
             if case .said = state { return }
             state = .failed(error)
         }
-        changed.signal()
+        wake()
     }
 
-    /// Waits for the word, for one task at a time and no longer than for a certificate.
+    private func wake() {
+        changedForOwn.signal()
+        changedForBelow.signal()
+    }
+
+    /// Waits for the word, no longer than for a certificate.
     ///
     /// - Throws: `UpstreamError`: why there is none.
-    func wait(_ clock: any NodeClock) async throws(UpstreamError) {
+    func wait(
+        for waiter: Waiter,
+        _ clock: any NodeClock
+    ) async throws(UpstreamError) {
+        let changed = waiter == .own ? changedForOwn : changedForBelow
         let deadline = clock.bootTime + UpstreamLimits.answerDuration
         while !Task.isCancelled, clock.bootTime < deadline {
             switch state.withLock({ $0 }) {

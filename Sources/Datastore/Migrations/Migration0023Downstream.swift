@@ -4,14 +4,11 @@ internal import GRDB
 
 /// Servers below this one: the entries that may have authorities certified, and what was certified
 /// for them.
-///
-/// `downstream_held` ends with the next change of the entry, which writes the row anew.
 enum Migration0023Downstream {
     static func apply(_ database: Database) throws {
         try database.execute(
             sql: """
                 ALTER TABLE entries ADD COLUMN downstream INTEGER NOT NULL DEFAULT 0;
-                ALTER TABLE entries ADD COLUMN downstream_held INTEGER NOT NULL DEFAULT 0;
 
                 CREATE TABLE downstream_authorities (
                     id TEXT PRIMARY KEY NOT NULL,

@@ -12,6 +12,8 @@ package struct DownstreamRequest: Hashable, Sendable {
     package let publicKey: SubjectPublicKey
     /// The server that holds the key, by its own word.
     package let serverID: String
+    /// DER of the name in it, which ends in random digits: each authority has its own.
+    package let subject: [UInt8]
     /// DER of the request.
     package let der: [UInt8]
 
@@ -41,6 +43,7 @@ package struct DownstreamRequest: Hashable, Sendable {
         )
         guard info == expected else { throw .contentDiffers }
         self.serverID = serverID
+        self.subject = name
         self.der = der
     }
 

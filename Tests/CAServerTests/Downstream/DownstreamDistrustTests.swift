@@ -54,19 +54,17 @@ struct DownstreamDistrustTests {
         }
     }
 
-    @Test func `its entry gets none until it is changed, and its key never again`() async throws {
+    @Test func `its server gets another one, and for its key none ever again`() async throws {
         try await withDownstream { nested in
             let csr = try Downstream.request()
             let id = try Downstream.keyID(try await nested.certify(csr))
-            _ = try await nested.server.revokeAuthority(id)
+            let done = try await nested.server.revokeAuthority(id)
+            #expect(done.advice.contains { $0.contains("delete the entry, or ban agent ca-1") })
             nested.pass()
-            #expect(await nested.refused()?.reason == "entryHeld")
-            // The same document again changes nothing.
-            try await nested.server.apply(Downstream.entry("ca-east"))
-            #expect(await nested.refused()?.reason == "entryHeld")
-            try await nested.changeEntry()
             #expect(await nested.refused(csr)?.reason == "authorityRevoked")
-            _ = try await nested.certify()
+            // Else it would sign with the one that was copied.
+            let next = try Downstream.keyID(try await nested.certify())
+            #expect(try await nested.server.downstreamState(next) == "certified")
         }
     }
 
@@ -86,7 +84,9 @@ struct DownstreamDistrustTests {
     }
 
     @Test(arguments: [true, false])
-    func `a ban or eviction ends those of its node alone`(isBan: Bool) async throws {
+    func `a ban or eviction ends those of its node alone, and stops no other`(
+        isBan: Bool
+    ) async throws {
         try await withDownstream { nested in
             let first = try Downstream.keyID(try await nested.certify())
             let other = try await nested.server.agent("ca-2", selectors: ["role:ca"])
@@ -102,9 +102,11 @@ struct DownstreamDistrustTests {
             #expect(try await nested.server.downstreamState(second) == "certified")
             let leaves = try await nested.server.records("downstreamAuthorityRevoked")
             #expect(leaves.count == 1 && leaves[0].contains("\"cause\":\"node\""))
-            // Its server may be anybody's by now.
+            // Who may end one node stops no other.
             nested.pass()
-            #expect(await nested.refused(as: other)?.reason == "entryHeld")
+            _ = try await nested.certify(as: other)
+            nested.pass()
+            #expect(await nested.refused()?.reason == (isBan ? "nodeBanned" : "nodeUnknown"))
             if isBan {
                 _ = try await service.unbanNode(.with { $0.name = "ca-1" })
                 #expect(try await nested.server.downstreamState(first) == "revoked")
@@ -112,7 +114,7 @@ struct DownstreamDistrustTests {
         }
     }
 
-    @Test func `what is revoked above ends them, and holds up no entry`() async throws {
+    @Test func `what is revoked above ends them`() async throws {
         let (directory, clock) = (try TestDirectory(), ShiftedClock())
         let fixture = try UpstreamFixture(in: directory)
         let first = try fixture.perform()
@@ -132,10 +134,6 @@ struct DownstreamDistrustTests {
             #expect(try await server.downstreamState(id) == "revoked")
             let leaves = try await server.records("downstreamAuthorityRevoked")
             #expect(leaves.count == 1 && leaves[0].contains("\"cause\":\"above\""))
-            let entry = try await server.core.read { transaction in
-                try transaction.downstreamAuthority(id: id)?.entry.id ?? ""
-            }
-            #expect(try await server.core.read { try !$0.isDownstreamHeld(entry: entry) })
             #expect(try await revocations(server).contains("authority:\(id)"))
         }
     }
@@ -215,7 +213,58 @@ struct DownstreamDistrustTests {
                 )
             }
             #expect(try await nested.server.downstreamState(id) == "revoked")
-            #expect(try await core.read { try !$0.isDownstreamHeld(entry: nested.entry) })
+        }
+    }
+
+    /// Does what the upstream's word asks for.
+    private func hear(_ named: Set<String>, _ nested: Downstream) async throws {
+        let (core, logic, now) = (
+            nested.server.core, nested.server.core.logic, nested.clock.wallTime
+        )
+        try await core.write { transaction in
+            let plan = try logic.upstreamRevocationPlan(
+                named,
+                isClockBelieved: true,
+                now: now,
+                in: transaction
+            )
+            _ = try logic.perform(plan, now: now, in: transaction)
+        }
+    }
+
+    @Test func `one that the upstream names is revoked, and its server gets another one`()
+        async throws
+    {
+        try await withDownstream { nested in
+            let csr = try Downstream.request()
+            let id = try Downstream.keyID(try await nested.certify(csr))
+            nested.pass()
+            let other = try Downstream.keyID(try await nested.certify())
+            try await hear([id], nested)
+            #expect(try await nested.server.downstreamState(id) == "revoked")
+            #expect(try await nested.server.downstreamState(other) == "certified")
+            #expect(try await revocations(nested.server).contains("authority:\(id)"))
+            let leaves = try await nested.server.records("downstreamAuthorityRevoked")
+            #expect(leaves.count == 1 && leaves[0].contains("\"cause\":\"upstream\""))
+            // It has a record of its own.
+            #expect(try await nested.server.core.read { try $0.upstreamRevocations().isEmpty })
+            nested.pass()
+            #expect(await nested.refused(csr)?.reason == "authorityRevoked")
+            _ = try await nested.certify()
+            try await nested.server.requireIntactLog()
+        }
+    }
+
+    @Test func `a snapshot names a key once, however many records refuse it`() async throws {
+        try await withDownstream { nested in
+            let id = try Downstream.keyID(try await nested.certify())
+            _ = try await nested.server.revokeAuthority(id)
+            let now = nested.clock.wallTime
+            try await nested.server.core.write { transaction in
+                try transaction.put(UpstreamRevocation(id: id, namedAt: now, isWaiting: false))
+            }
+            let names = try await revocations(nested.server).filter { $0 == "authority:\(id)" }
+            #expect(names.count == 1)
         }
     }
 }

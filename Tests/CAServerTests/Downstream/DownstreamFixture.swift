@@ -73,9 +73,17 @@ struct Downstream: Sendable {
     /// So much later, another one may be certified.
     func pass() { clock.pass(DownstreamLimits.interval + .seconds(1)) }
 
-    /// Changes the entry, by which it is held no more.
-    func changeEntry(_ reason: String = "looked at") async throws {
-        try await server.apply(Self.entry("ca-east", more: "  hint: \(reason)"))
+    /// What the server is asked by `csr`, for an entry.
+    static func order(
+        _ csr: [UInt8],
+        entry: String,
+        lifetime: Int64 = 600
+    ) throws -> DownstreamOrder {
+        DownstreamOrder(
+            entryID: entry,
+            request: try DownstreamRequest(der: csr, trustDomain: TrustDomain("example.org")),
+            lifetimeSeconds: lifetime
+        )
     }
 
     /// A downstream entry.

@@ -211,14 +211,7 @@ struct DownstreamRefusalTests {
                 now: nested.clock.wallTime + 400
             )
             for (request, expected) in [(try Downstream.request(), "downstreamFull"), (csr, nil)] {
-                let order = DownstreamOrder(
-                    entryID: nested.entry,
-                    request: try DownstreamRequest(
-                        der: request,
-                        trustDomain: TrustDomain("example.org")
-                    ),
-                    lifetimeSeconds: 600
-                )
+                let order = try Downstream.order(request, entry: nested.entry)
                 let refused = await refusal {
                     try await nested.server.core.read { transaction in
                         let basis = try logic.downstreamBasis(

@@ -70,6 +70,26 @@ struct UpstreamRevocationPlanTests {
         }
     }
 
+    @Test func `without an upstream, keys that one has named are forgotten in time`() async throws {
+        try await withServer { server in
+            let now = Date()
+            try await server.core.write { transaction in
+                for (number, age) in [(1, Self.kept + 60), (2, 60)] {
+                    try transaction.put(
+                        UpstreamRevocation(
+                            id: Self.id(number),
+                            namedAt: now - age,
+                            isWaiting: false
+                        )
+                    )
+                }
+            }
+            try await server.core.settleRevocations()
+            #expect(try await keys(server).map(\.id) == [Self.id(2)])
+            #expect(try await server.records("upstreamKeysForgotten").count == 1)
+        }
+    }
+
     @Test func `a clock that was ahead keeps no key for longer`() async throws {
         try await withServer { server in
             let (id, now) = (Self.id(1), Self.now)

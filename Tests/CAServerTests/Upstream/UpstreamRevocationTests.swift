@@ -140,8 +140,6 @@ struct UpstreamRevocationTests {
                     let known = try await server.administration.listAuthorities(.init())
                     return known.authorities.contains { $0.state == "prepared" }
                 }
-                // The agent, which is no stream's, is waited for as long as it may be live.
-                world.clock.pass(SyncPublisher.livenessDuration)
                 let new = try await successor(of: old, server, world)
                 #expect(new.ancestry?.issuerID != first.description)
                 try await eventually("it is revoked") {
@@ -156,6 +154,41 @@ struct UpstreamRevocationTests {
                 #expect(records.first?.contains("\"certificate\":\"") == true)
                 #expect(try await keys(server).isEmpty)
                 #expect(try server.core.trust.bundle.x509Authorities == [bridge.root.der])
+                try await server.requireIntactLog()
+            }
+        }
+    }
+
+    @Test
+    func `an agent that applies nothing puts off no revocation, and no token pins what waits`()
+        async throws
+    {
+        let world = try BridgedServer()
+        try await world.bridging {
+            try await world.serving { server in
+                let old = try active(server).id
+                let agent = try await server.agent("web-1", selectors: ["role:web"])
+                // Its stream was open, so it is waited for by what is not urgent.
+                try await server.withSync(as: agent) { sync in
+                    sync.acknowledge(try await sync.snapshot().revision)
+                }
+                world.bridge.tell(revoked: [try bytes(old)])
+                try await eventually("another is prepared") {
+                    let known = try await server.administration.listAuthorities(.init())
+                    return known.authorities.contains { $0.state == "prepared" }
+                }
+                let refused = await refusal { try await server.token("web-2") }
+                #expect(refused?.reason == "revocationWaits", "\(refused?.message ?? "")")
+                #expect(try active(server).id == old)
+                world.clock.pass(AuthorityRotation.publicationHold)
+                world.clock.pass(.seconds(1))
+                try await eventually("another authority signs") { try active(server).id != old }
+                let activated = try await server.records("authorityActivated")
+                #expect(activated.last?.contains("/signet/agent/web-1") == true)
+                try await eventually("it is revoked") {
+                    server.core.standing(ofAuthority: try bytes(old)) == .revoked
+                }
+                _ = try await server.token("web-2")
                 try await server.requireIntactLog()
             }
         }
