@@ -306,6 +306,8 @@ struct CatalogTests {
         let id = try Downstream.keyID(try await nested.certify(lifetime: 600))
         #expect(value(.downstreamAuthorities, server) == 1)
         _ = try await server.revokeAuthority(id)
+        _ = try await server.token("nobody")
+        _ = try await server.administration.deleteTokens(.with { $0.agentName = "nobody" })
     }
 
     /// Evicts web-1 and lets it join again, with a key of its own.

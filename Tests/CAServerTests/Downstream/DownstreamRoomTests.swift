@@ -142,7 +142,7 @@ struct DownstreamRoomTests {
                 )
             }
             _ = try await nested.certify(csrs[0])
-            // It is told at once, not in a minute, as the upstream is not asked.
+            nested.clock.pass(DownstreamLimits.interval)
             let refused = await nested.refused(csrs[1])
             #expect(refused?.reason == "subjectTaken", "\(refused?.message ?? "")")
             // The same key again has its own.
