@@ -142,6 +142,7 @@ extension ReadTransaction {
     /// - Parameters:
     ///   - now: The wall clock.
     ///   - countsRevoked: Whether those that are revoked count too.
+    /// - Returns: The number.
     /// - Throws: `DatastoreError`.
     package func validDownstreamCount(
         at now: Date,

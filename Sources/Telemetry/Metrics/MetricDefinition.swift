@@ -139,14 +139,12 @@ extension Metric {
         case .auditTreeSize: "Leaves in the audit log."
         case .auditAlarms, .authorityNotAfter, .authoritySVIDsNotReplaced, .entriesOutsideProfile,
             .downstreamAuthorities, .downstreamCalls, .downstreamRequests, .federationClosings,
-            .federationConfirmedTime, .federationFetches, .federationResponses,
-            .issuanceRefusals, .keyServiceCallDuration, .keyServiceCalls, .proposals,
-            .publicClosings,
+            .federationConfirmedTime, .federationFetches, .federationResponses, .issuanceRefusals,
+            .keyServiceCallDuration, .keyServiceCalls, .proposals, .publicClosings,
             .publicResponses, .revocationListCertificates, .revocationListLeftOut,
             .revocationListNextUpdate, .revocationListsSigned, .revocationListsWithheld,
-            .revocations, .revokedCertificates, .rotationAgentsMissing, .serverHeld,
-            .svidRenewals, .svidsIssued, .tokenRequests, .upstreamNotAfter, .upstreamRequests,
-            .upstreamTrusts:
+            .revocations, .revokedCertificates, .rotationAgentsMissing, .serverHeld, .svidRenewals,
+            .svidsIssued, .tokenRequests, .upstreamNotAfter, .upstreamRequests, .upstreamTrusts:
             trustHelp
         case .buildInfo: "Always 1; the label tells the version."
         case .cachedEntries: "Registration entries this agent holds."

@@ -122,34 +122,6 @@ struct DownstreamRoomTests {
         }
     }
 
-    @Test func `a subject that another authority has is refused before anything is signed`()
-        async throws
-    {
-        struct Same: RandomNumberGenerator {
-            mutating func next() -> UInt64 { 0x1234_5678_9ABC_DEF0 }
-        }
-        try await withDownstream { nested in
-            var csrs: [[UInt8]] = []
-            for _ in 0..<2 {
-                var generator = Same()
-                csrs.append(
-                    try AuthorityRequest.encoded(
-                        trustDomain: TrustDomain("example.org"),
-                        serverID: "east",
-                        signer: MemorySigner.new(.p256),
-                        using: &generator
-                    )
-                )
-            }
-            _ = try await nested.certify(csrs[0])
-            nested.clock.pass(DownstreamLimits.interval)
-            let refused = await nested.refused(csrs[1])
-            #expect(refused?.reason == "subjectTaken", "\(refused?.message ?? "")")
-            // The same key again has its own.
-            _ = try await nested.certify(csrs[0])
-        }
-    }
-
     @Test func `others wait for their turn, one of an entry, and no longer than their agents`()
         async throws
     {

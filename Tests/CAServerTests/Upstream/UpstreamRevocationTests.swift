@@ -184,7 +184,8 @@ struct UpstreamRevocationTests {
                 world.clock.pass(.seconds(1))
                 try await eventually("another authority signs") { try active(server).id != old }
                 let activated = try await server.records("authorityActivated")
-                #expect(activated.last?.contains("/signet/agent/web-1") == true, "\(activated)")
+                // The newest first.
+                #expect(activated.first?.contains("/signet/agent/web-1") == true, "\(activated)")
                 try await eventually("it is revoked") {
                     server.core.standing(ofAuthority: try bytes(old)) == .revoked
                 }

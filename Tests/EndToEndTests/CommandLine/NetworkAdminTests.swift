@@ -65,7 +65,7 @@ struct NetworkAdminTests {
             machine,
             ["audit", "query", "--event", "documentsApplied", "--actor", Self.alice]
         )
-        #expect(records.output.contains("RegistrationEntry/web"), "\(records.report)")
+        #expect(records.output.contains("RegistrationEntry/default/web"), "\(records.report)")
 
         // Beyond the role, the same person is refused, and that is recorded as well.
         let refused = try await Self.remotely(machine, ["agent", "ban", "machine"])

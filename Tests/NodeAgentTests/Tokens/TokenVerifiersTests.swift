@@ -19,6 +19,7 @@ struct TokenDomain {
     ///   - name: The trust domain's.
     ///   - isOwn: Whether its bundles are as the agent's own server sends them: the key is that of the
     ///     first authority, and named by its thumbprint.
+    /// - Throws: What is wrong with the name.
     init(_ name: String, isOwn: Bool = false) throws {
         trustDomain = try TrustDomain(name)
         key = P256.Signing.PrivateKey()
