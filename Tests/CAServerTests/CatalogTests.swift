@@ -287,7 +287,8 @@ struct CatalogTests {
             }
             try logic.settleRoots([root], now: now, in: transaction)
             let key = Hexadecimal.text(Array(repeating: 7, count: 20))
-            let later = now.addingTimeInterval(UpstreamRevocation.keptSeconds)
+            // The store keeps whole milliseconds.
+            let later = now.addingTimeInterval(UpstreamRevocation.keptSeconds + 1)
             for (named, moment) in [([key], now), ([], later)] {
                 let plan = try logic.upstreamRevocationPlan(
                     Set(named),
