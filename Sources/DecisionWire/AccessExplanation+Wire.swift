@@ -66,6 +66,7 @@ extension AccessExplanation.PolicyAccount {
             $0.mode = mode.rawValue
             $0.matches = account.isMatch
             $0.failed = account.firstMiss?.sentence(request) ?? ""
+            $0.isNotRemembered = account.isUnremembered
         }
     }
 }
@@ -87,12 +88,30 @@ extension AccessExplanation.Miss {
     fileprivate func sentence(_ request: AccessRequest) -> String {
         let why =
             switch cause {
+            // What a header or handshake has is not told.
+            case .differs where isUntold, .excluded where isUntold: "is no match"
             case .differs: names.map { "names \($0); the request has " } ?? "does not name "
             case .excluded: "names "
             case .foreign: "is missing, and only by it is a peer of another trust domain admitted: "
             case .unknown: "asks about what the request does not have"
+            case .unremembered: "asks about what is not remembered of the request"
             }
-        return "\(path) \(why)\(cause == .unknown ? "" : asked(request))"
+        return "\(path) \(why)\(tellsRequest ? asked(request) : "")"
+    }
+
+    /// Whether the sentence ends with what the request has.
+    private var tellsRequest: Bool {
+        switch cause {
+        case .differs, .excluded, .foreign: true
+        case .unknown, .unremembered: false
+        }
+    }
+
+    private var isUntold: Bool {
+        switch field {
+        case .notValues, .values: true
+        default: false
+        }
     }
 
     private var names: String? {
@@ -108,11 +127,14 @@ extension AccessExplanation.Miss {
     private func asked(_ request: AccessRequest) -> String {
         switch field {
         case .ipBlocks, .notIPBlocks: "\(request.address)"
+        case .trustDomains, .notTrustDomains: request.peer?.trustDomain.name ?? ""
+        case .hosts, .notHosts: Self.quoted(request.http?.host?.description ?? "")
         case .methods, .notMethods: Self.quoted(request.http?.method ?? "")
-        case .paths, .notPaths:
+        case .grpc, .notGRPC, .paths, .notPaths:
             Self.quoted(String(decoding: request.http?.path ?? [], as: UTF8.self))
         case .ports, .notPorts: "\(request.port)"
         case .principals, .notPrincipals: Self.cut(request.peer?.description ?? "")
+        case .notValues, .values: ""
         }
     }
 

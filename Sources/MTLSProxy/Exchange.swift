@@ -6,9 +6,19 @@ internal import Reactor
 
 /// What is remembered of the request at hand, on the client's connection.
 struct Exchange: ~Copyable {
-    /// The method and the path, in case that they are judged again.
+    /// The method, the path, and of what was let through the host and perhaps the fields, in case
+    /// that they are judged again.
     var line = Buffer()
     var methodBytes = 0
+    var pathBytes = 0
+    /// In `line`; empty if the host is not remembered.
+    var authority = Exchange.unknownHost
+    /// In `line`.
+    var fields: [HeaderField] = []
+    /// Whether fields are remembered: those that policies asked for when the request began.
+    var knowsFields = false
+    /// Which those are, in small letters.
+    var fieldNames: Set<String> = []
     var method = HTTPMethod.other
     var decision: Decision?
     var decisionNumber: UInt64 = 0
@@ -37,6 +47,16 @@ struct Exchange: ~Copyable {
     /// Bytes of the requests that are through.
     var earlierIn: UInt64 = 0
     var earlierOut: UInt64 = 0
+
+    private static let unknownHost = Authority(host: .empty, port: nil)
+
+    /// Nothing is remembered of a host or fields.
+    mutating func forgetFields() {
+        authority = Self.unknownHost
+        fields.removeAll(keepingCapacity: true)
+        knowsFields = false
+        fieldNames = []
+    }
 
     /// A request, or what should have been one, begins: nothing of the one before it stays.
     mutating func begin(now: UInt64) {

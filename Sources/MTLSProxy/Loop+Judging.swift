@@ -115,7 +115,9 @@ extension Loop {
             of: peer.id,
             in: route.listener.identity.trustDomain,
             at: address,
-            port: route.listener.workloadPort
+            port: route.listener.workloadPort,
+            serverName: route.policies.asksServerName && !connection.isHTTP
+                ? connection.requestedName : nil
         )
         return true
     }
@@ -142,16 +144,20 @@ extension Loop {
         _ connection: inout Connection,
         _ route: InboundRoute
     ) -> Decision {
-        let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
+        let method = connection.exchange.methodBytes
         let request = CanonicalRequest(
             method: connection.exchange.method,
             methodName: ByteRange(0..<method),
-            path: ByteRange(method..<count)
+            authority: connection.exchange.authority,
+            path: ByteRange(method..<(method + connection.exchange.pathBytes)),
+            fields: connection.exchange.fields
         )
         return route.policies.decide(
             connection.access,
             request,
-            in: connection.exchange.line.bytes
+            in: connection.exchange.line.bytes,
+            knowsFields: connection.exchange.knowsFields
+                && route.policies.headerNames.isSubset(of: connection.exchange.fieldNames)
         )
     }
 
@@ -219,12 +225,15 @@ extension Loop {
         record.isForAccessLog = isLogged
         record.isSample = isSample
         if !connection.detail.isEmpty { swap(&record.detail, &connection.detail) }
-        let (method, count) = (connection.exchange.methodBytes, connection.exchange.line.count)
+        let method = connection.exchange.methodBytes
         record.method = connection.exchange.method
         if record.method == .other {
             record.ownMethod = Self.text(connection.exchange.line, 0..<method)
         }
-        record.path = Self.text(connection.exchange.line, method..<count)
+        record.path = Self.text(
+            connection.exchange.line,
+            method..<(method + connection.exchange.pathBytes)
+        )
         recorded.append(record)
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Authorization
 internal import ContainersPreview
 internal import HTTPSemantics
 internal import Reactor
@@ -60,6 +61,15 @@ extension Connection {
     mutating func forgetSent() {
         keepsSent = false
         replay.release()
+    }
+
+    /// The name that the client asked for in the handshake; nil if it asked for none, or for what is
+    /// no name.
+    var requestedName: RequestedHost? {
+        switch tls {
+        case .some(let session): session.requestedName().flatMap { RequestedHost(serverName: $0) }
+        case .none: nil
+        }
     }
 
     /// Whether there is nothing to be read and no end, as far as is known without looking.

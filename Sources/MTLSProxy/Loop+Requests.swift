@@ -230,6 +230,8 @@ extension Loop {
             (start + path.lowerBound)..<(start + path.upperBound)
         )
         client.exchange.methodBytes = method.count
+        client.exchange.pathBytes = path.count
+        client.exchange.forgetFields()
         client.exchange.method = scratch.request.request.method
         client.exchange.begin(now: now)
         client.exchange.bytesIn = UInt64(bytes)
@@ -276,7 +278,60 @@ extension Loop {
             refuse(&client, .forbidden, .denied)
             return false
         }
+        remember(&client, for: route.policies)
         return true
+    }
+
+    /// Remembers what newer policies may ask about a request that is let through: its host, if it is
+    /// known which one is meant, and the fields that policies ask for by now.
+    private func remember(_ client: inout Connection, for policies: CompiledPolicySet) {
+        let authority = scratch.request.request.authority
+        if Self.isHostKnown(scratch.request, scratch.plain, from: scratch.position) {
+            let host = keep(authority.host, in: &client)
+            client.exchange.authority = Authority(host: host, port: authority.port)
+        }
+        client.exchange.knowsFields = true
+        client.exchange.fieldNames = policies.headerNames
+        guard !policies.headerNames.isEmpty else { return }
+        for index in scratch.request.request.fields.indices {
+            let field = scratch.request.request.fields[index]
+            guard asks(policies, about: field.name) else { continue }
+            let kept = HeaderField(
+                name: keep(field.name, in: &client),
+                value: keep(field.toRemember, in: &client),
+                known: field.known
+            )
+            client.exchange.fields.append(kept)
+        }
+    }
+
+    private func asks(_ policies: CompiledPolicySet, about name: ByteRange) -> Bool {
+        let span = scratch.plain.bytes
+        return policies.asks(about: name, in: span.extracting(scratch.position...))
+    }
+
+    private static func isHostKnown(
+        _ head: borrowing RequestHead,
+        _ plain: borrowing Buffer,
+        from start: Int
+    ) -> Bool {
+        let span = plain.bytes
+        return CompiledPolicySet.isHostKnown(
+            of: head.request.authority,
+            head.request.fields.span,
+            span.extracting(start...)
+        )
+    }
+
+    /// - Returns: Where it is in `Exchange.line`.
+    private func keep(_ range: ByteRange, in client: inout Connection) -> ByteRange {
+        let (start, from) = (client.exchange.line.count, scratch.position)
+        guard !range.isEmpty else { return .empty }
+        client.exchange.line.append(
+            scratch.plain,
+            (from + range.range.lowerBound)..<(from + range.range.upperBound)
+        )
+        return ByteRange(start..<client.exchange.line.count)
     }
 
     private static func decision(
@@ -331,6 +386,8 @@ extension Loop {
     mutating func beginRefusal(_ client: inout Connection) {
         client.exchange.line.clear()
         client.exchange.methodBytes = 0
+        client.exchange.pathBytes = 0
+        client.exchange.forgetFields()
         client.exchange.method = .other
         client.exchange.begin(now: now)
         client.exchange.revision = revision
@@ -406,6 +463,17 @@ extension RequestTraits {
         switch method {
         case .get, .head, .options, .put, .delete, .trace: !wantsWebSocket
         case .connect, .other, .patch, .post: false
+        }
+    }
+}
+
+extension HeaderField {
+    /// What is kept of its value: of a secret only whether it says anything.
+    fileprivate var toRemember: ByteRange {
+        switch known {
+        case .authorization, .cookie, .proxyAuthorization:
+            ByteRange(value.range.prefix(1))
+        default: value
         }
     }
 }

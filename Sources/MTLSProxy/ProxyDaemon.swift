@@ -62,11 +62,7 @@ package struct ProxyDaemon: Sendable {
             proxy: settings.proxy,
             using: &generator
         )
-        introduction.capabilities = [
-            AccessPolicy.capability, SyncCapability.federation, SyncCapability.observedEndpoints,
-            SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
-            SyncCapability.intermediates,
-        ]
+        introduction.capabilities = Self.capabilities
         let engine = try ProxyEngine(
             workers: settings.workers,
             provider: settings.provider.library,
@@ -119,6 +115,14 @@ package struct ProxyDaemon: Sendable {
             try await group.next()
         }
     }
+
+    /// What a proxy of this release understands beyond the first version of the protocol.
+    private static let capabilities =
+        AccessPolicy.capabilities + [
+            SyncCapability.federation, SyncCapability.observedEndpoints,
+            SyncCapability.distrustedAuthorities, SyncCapability.revokedCertificates,
+            SyncCapability.intermediates,
+        ]
 
     /// Reports until the engine is asked to drain and has, and what came last.
     private static func runUntilDrained(

@@ -124,7 +124,7 @@ package struct Document: Sendable {
             file: file,
             line: position?.line ?? line,
             column: position?.column ?? 1,
-            what: "\(path)\(title) fails: expected \(test.expectation), but \(failure)",
+            what: "\(path)\(title) fails: expected \(test.expected), but \(failure)",
             remedy: "change the rules, or what the test expects"
         )
     }

@@ -259,6 +259,32 @@ struct ProxyDocumentTests {
         }
     }
 
+    @Test func `more to compare than a decision may cost refuses the policy, with names`()
+        async throws
+    {
+        try await withServer { server in
+            try await server.apply(proxyDocument() + Self.entry)
+            let templates = (0..<256).map { "\"/{*}/a\($0)\"" }.joined(separator: ", ")
+            func document(_ number: Int) -> String {
+                policyDocument("p\(number)", operation: "notPaths: [\(templates)]")
+            }
+            for number in 0..<3 { try await server.apply(document(number)) }
+            let refused = await refusal { try await server.apply(document(3)) }
+            #expect(refused?.reason == "policiesTooCostly")
+            #expect(refused?.message.contains("Proxy default/web: inbound ") == true)
+            #expect(refused?.message.contains("AccessPolicy default/p") == true)
+            #expect(try await server.state()?.policies.count == 3)
+            // The platform has its own room.
+            let root = document(4).replacing("namespace: default", with: "namespace: signet-system")
+            try await server.apply(root)
+            // What is not looked at costs nothing, and what makes room is let through.
+            let off = document(3).replacing("  action: ALLOW", with: "  mode: off\n  action: ALLOW")
+            try await server.apply(off)
+            try await server.apply(policyDocument("p0") + document(3))
+            #expect(try await server.state()?.policies.count == 5)
+        }
+    }
+
     @Test func `policies that did not change are not judged by a part of the Proxies`() async throws
     {
         try await withServer { server in
@@ -378,6 +404,12 @@ struct ProxyDocumentTests {
                 #expect(refused?.message.contains("web-1/default/web") == true)
                 try await attach(["access-policy/1"])
                 try await server.apply(policyDocument())
+                // What it cannot read waits for it, and is left out of nothing.
+                let hosts = policyDocument("hosts", operation: "hosts: [api.example.org]")
+                let newer = await refusal { try await server.apply(hosts) }
+                #expect(newer?.reason == "capabilityMissing")
+                try await attach(["access-policy/1", "access-policy/2"])
+                try await server.apply(hosts)
                 // Who says later that it understands nothing keeps nobody from the rest.
                 try await attach([])
                 let deny = policyDocument("deny", action: "DENY")

@@ -70,6 +70,22 @@ import signet
         #expect(disputed.hasSuffix("not undisputed: the process says now that it allowed it"))
     }
 
+    @Test func `a rule of which not enough is remembered is shown as neither`() {
+        let text = Self.denied {
+            $0.rules = [
+                .with {
+                    ($0.policyNamespace, $0.policy, $0.action) = ("shop", "db", "ALLOW")
+                    $0.mode = "enforce"
+                    $0.failed = "to[0].operation.hosts asks"
+                    $0.isNotRemembered = true
+                }
+            ]
+        }.text
+        #expect(
+            text.hasSuffix("ALLOW shop/db rule 0  not remembered: to[0].operation.hosts asks")
+        )
+    }
+
     @Test func `each rule is shown with its first failing clause, and the nearest miss`() {
         let view = Self.denied {
             $0.rules = [

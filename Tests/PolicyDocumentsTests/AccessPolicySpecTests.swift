@@ -133,8 +133,8 @@ struct AccessPolicySpecTests {
             operation,
             "{paths: [/adm*]}",
             "10:31: \(o).paths[0]: \"/adm*\" is not a path that a request can have, nor a pattern; "
-                + "write /a/b, /a/* (all that begins with /a/), *.css or */b (all that ends so), "
-                + "or *; without query"
+                + "write /a/b, /a/* (all that begins with /a/), *.css or */b (all that ends so), *, "
+                + "or /a/{*}/b ({*} is one segment, and {**} at last one or more); without query"
         ),
         changed(
             "a port as text",
@@ -170,11 +170,10 @@ struct AccessPolicySpecTests {
                 + "one of the two"
         ),
         changed(
-            "conditions",
+            "no conditions",
             "      to:",
             "      when: []\n      to:",
-            "9:7: spec.rules[0].when: there are no conditions beyond sources and operations; "
-                + "remove it"
+            "9:13: spec.rules[0].when is an empty list; add a value or remove the key"
         ),
         changed(
             "two targets",

@@ -13,7 +13,7 @@ struct PolicyPageTests {
         let text = try String(contentsOf: page, encoding: .utf8)
         let examples = text.components(separatedBy: "```yaml\n").dropFirst()
             .compactMap { $0.components(separatedBy: "```").first }
-        #expect(examples.count == 3)
+        #expect(examples.count == 4)
         for example in examples {
             let documents = try Document.parse(Array(example.utf8), file: "docs/policy.md")
             #expect(documents.count == 1 && documents[0].warnings.isEmpty)

@@ -6,7 +6,8 @@ internal import SPIFFE
 /// Why a request is allowed or denied: the verdict, and for every rule that could have decided what
 /// kept it from it.
 ///
-/// It is made from plain values by the clauses of decision 0008, and written by whoever shows it.
+/// It is made from plain values by the clauses of decisions 0008 and 0025, and written by whoever
+/// shows it.
 package struct AccessExplanation: Hashable, Sendable {
     /// A field of a rule, by the name it has in a document.
     package enum Field: String, CaseIterable, Hashable, Sendable {
@@ -14,12 +15,21 @@ package struct AccessExplanation: Hashable, Sendable {
         case notPrincipals
         case ipBlocks
         case notIPBlocks
+        case trustDomains
+        case notTrustDomains
         case methods
         case notMethods
         case paths
         case notPaths
         case ports
         case notPorts
+        case hosts
+        case notHosts
+        case grpc
+        case notGRPC
+        /// Of a condition.
+        case values
+        case notValues
     }
 
     /// Why a field is no match.
@@ -32,12 +42,14 @@ package struct AccessExplanation: Hashable, Sendable {
         case foreign
         /// The request has nothing of the kind, and that counts against access.
         case unknown
+        /// What the request had is not remembered: it may have been a match.
+        case unremembered
     }
 
     /// What a field of a rule names, where the request has something else.
     ///
-    /// Nothing is told of principals and addresses: who may ask why a request was denied need not be
-    /// one who may read whom else a policy admits.
+    /// Nothing is told of principals, addresses and conditions: who may ask why a request was denied
+    /// need not be one who may read whom else a policy admits.
     package enum Named: Hashable, Sendable {
         case methods([String])
         case paths([PathPattern])
@@ -53,14 +65,19 @@ package struct AccessExplanation: Hashable, Sendable {
         package let place: Int
         /// What the field names, if the request has something else.
         package var named = Named.untold
+        /// Of a condition, what it is about.
+        package var key: String?
 
         /// Where it stands: `from[0].source.principals`.
         package var path: String {
             switch field {
-            case .principals, .notPrincipals, .ipBlocks, .notIPBlocks:
+            case .principals, .notPrincipals, .ipBlocks, .notIPBlocks, .trustDomains,
+                .notTrustDomains:
                 "from[\(place)].source.\(field.rawValue)"
-            case .methods, .notMethods, .paths, .notPaths, .ports, .notPorts:
+            case .methods, .notMethods, .paths, .notPaths, .ports, .notPorts, .hosts, .notHosts,
+                .grpc, .notGRPC:
                 "to[\(place)].operation.\(field.rawValue)"
+            case .values, .notValues: "when[\(key ?? "\(place)")].\(field.rawValue)"
             }
         }
     }
@@ -69,11 +86,13 @@ package struct AccessExplanation: Hashable, Sendable {
     package struct RuleAccount: Hashable, Sendable {
         /// Its place in the policy, from 0.
         package let rule: Int
-        /// The fields that are no match, of the source and the operation that come nearest; empty
-        /// if the rule matches.
+        /// The fields that are no match, of the source and the operation that come nearest, those that
+        /// are not remembered last; empty if the rule matches.
         package let misses: [Miss]
 
         package var isMatch: Bool { misses.isEmpty }
+        /// Whether it may have matched, by what is not remembered.
+        package var isUnremembered: Bool { firstMiss?.cause == .unremembered }
         /// The clause that fails first; nil if the rule matches.
         package var firstMiss: Miss? { misses.first }
     }
@@ -109,8 +128,28 @@ package struct AccessExplanation: Hashable, Sendable {
     /// Explains what the policies of one workload say of a request.
     package init(_ request: AccessRequest, under policies: [AccessPolicy]) {
         let reference = ReferenceEvaluator(policies)
-        verdict = reference.verdict(on: request)
-        shadowVerdict = reference.shadowVerdict(on: request)
+        self.init(
+            request,
+            under: policies,
+            verdict: reference.verdict(on: request),
+            shadowVerdict: reference.shadowVerdict(on: request)
+        )
+    }
+
+    /// Explains what was decided of a request, of which less may be known than then.
+    ///
+    /// - Parameters:
+    ///   - request: What is remembered of it.
+    ///   - policies: Those that it was decided with.
+    ///   - verdict: What was decided; the rule that it names matched.
+    ///   - shadowVerdict: What policies in shadow would have made of it; so did its rule.
+    package init(
+        _ request: AccessRequest,
+        under policies: [AccessPolicy],
+        verdict: AccessVerdict,
+        shadowVerdict: AccessVerdict
+    ) {
+        (self.verdict, self.shadowVerdict) = (verdict, shadowVerdict)
         let isReserved = request.peer?.isReserved ?? false
         isPeerReserved = isReserved
         let accounts = policies.filter { $0.mode != .off }.map { policy in
@@ -121,8 +160,16 @@ package struct AccessExplanation: Hashable, Sendable {
                 tier: policy.tier,
                 mode: policy.mode,
                 rules: policy.rules.enumerated().map { place, rule in
-                    let misses = Self.misses(of: rule, policy.action, request)
-                    return RuleAccount(rule: place, misses: misses)
+                    let cause = AccessVerdict.Cause(
+                        namespace: policy.namespace,
+                        policy: policy.name,
+                        rule: place
+                    )
+                    let hasMatched = cause == verdict.cause || cause == shadowVerdict.cause
+                    return RuleAccount(
+                        rule: place,
+                        misses: hasMatched ? [] : Self.misses(of: rule, policy.action, request)
+                    )
                 }
             )
         }
@@ -170,17 +217,25 @@ package struct AccessExplanation: Hashable, Sendable {
         var sources = rule.from?.enumerated().map { place, source in
             misses(of: source, at: place, action, request)
         }
-        if sources == nil, action == .allow, request.isForeign {
-            sources = [[Miss(field: .principals, cause: .foreign, place: 0)]]
+        if sources == nil, action == .allow, request.isStranger {
+            let cause: Cause = request.isForeign ? .foreign : .unknown
+            sources = [[Miss(field: .principals, cause: cause, place: 0)]]
         }
         let operations = rule.to?.enumerated().map { place, operation in
             misses(of: operation, at: place, action, request)
         }
-        return fewest(sources) + fewest(operations)
+        let conditions = rule.when.enumerated().compactMap { place, condition in
+            miss(of: condition, at: place, action, request)
+        }
+        let all: [Miss] = fewest(sources) + fewest(operations) + conditions
+        return all.filter { $0.cause != .unremembered } + all.filter { $0.cause == .unremembered }
     }
 
     private static func fewest(_ parts: [[Miss]]?) -> [Miss] {
-        parts?.min { $0.count < $1.count } ?? []
+        func distance(_ part: [Miss]) -> (Int, Int) {
+            (part.count { $0.cause != .unremembered }, part.count)
+        }
+        return parts?.min { distance($0) < distance($1) } ?? []
     }
 
     private static func misses(
@@ -190,15 +245,30 @@ package struct AccessExplanation: Hashable, Sendable {
         _ request: AccessRequest
     ) -> [Miss] {
         let (blocks, address) = (source.addresses, request.address)
-        let isUnnamed = source.principals.anyOf == nil && action == .allow && request.isForeign
+        let isNamed = request.peer == nil ? source.namesAddresses : source.names
+        let isUnnamed = !isNamed && action == .allow && request.isStranger
+        let trustDomain = request.peer?.trustDomain
         return [
             isUnnamed
-                ? Miss(field: .principals, cause: .foreign, place: place)
+                ? Miss(
+                    field: .principals,
+                    cause: request.isForeign ? .foreign : .unknown,
+                    place: place
+                )
                 : miss(source.principals, request.peer, .principals, .notPrincipals, place, action)
                 {
                     $0.matches($1)
                 },
             miss(blocks, address, .ipBlocks, .notIPBlocks, place, action) { $0.contains($1) },
+            miss(
+                source.trustDomains,
+                trustDomain,
+                .trustDomains,
+                .notTrustDomains,
+                place,
+                action,
+                matches: ==
+            ),
         ]
         .compactMap(\.self)
     }
@@ -210,6 +280,7 @@ package struct AccessExplanation: Hashable, Sendable {
         _ request: AccessRequest
     ) -> [Miss] {
         let method = request.http?.method
+        let isCall = operation.paths.contains { $0.isCall }
         return [
             miss(
                 operation.methods,
@@ -220,13 +291,13 @@ package struct AccessExplanation: Hashable, Sendable {
                 action,
                 named: Named.methods,
                 excluding: { Self.names($0, $1, orHead: action == .allow) },
-                matches: { Self.names($0, $1, orHead: action == .deny) }
+                matches: { Self.names($0, $1, orHead: action != .allow) }
             ),
             miss(
                 operation.paths,
                 request.http?.path,
-                .paths,
-                .notPaths,
+                isCall ? .grpc : .paths,
+                isCall ? .notGRPC : .notPaths,
                 place,
                 action,
                 named: Named.paths
@@ -241,12 +312,95 @@ package struct AccessExplanation: Hashable, Sendable {
                 named: Named.ports,
                 matches: ==
             ),
+            request.isPartial && request.http != nil
+                ? unremembered(operation.hosts, .hosts, .notHosts, place)
+                : miss(operation.hosts, request.http?.knownHost, .hosts, .notHosts, place, action),
         ]
         .compactMap(\.self)
     }
 
+    private static func unremembered<Pattern>(
+        _ field: AccessField<Pattern>,
+        _ wanted: Field,
+        _ excluded: Field,
+        _ place: Int
+    ) -> Miss? {
+        guard !field.isAbsent else { return nil }
+        let name = field.anyOf == nil ? excluded : wanted
+        return Miss(field: name, cause: .unremembered, place: place)
+    }
+
     private static func names(_ pattern: String, _ method: String, orHead: Bool) -> Bool {
         pattern.utf8.elementsEqual(method.utf8) || orHead && pattern == "GET" && method == "HEAD"
+    }
+
+    private static func miss(
+        of condition: AccessCondition,
+        at place: Int,
+        _ action: AccessPolicy.Action,
+        _ request: AccessRequest
+    ) -> Miss? {
+        var found: Miss?
+        switch condition {
+        case .header(let name, let field):
+            found =
+                request.isPartial && request.http != nil
+                ? unremembered(field, .values, .notValues, place)
+                : miss(ofHeader: name, field, place, action, request)
+        case .serverName(let field):
+            found =
+                request.isPartial && request.http == nil
+                ? unremembered(field, .values, .notValues, place)
+                : miss(field, request.serverName, .values, .notValues, place, action)
+        }
+        found?.key = condition.key
+        return found
+    }
+
+    private static func miss(
+        ofHeader name: String,
+        _ field: AccessField<HeaderPattern>,
+        _ place: Int,
+        _ action: AccessPolicy.Action,
+        _ request: AccessRequest
+    ) -> Miss? {
+        let lines = request.http?.fields?.filter { $0.name == name }
+        if let lines, lines.isEmpty {
+            if field.anyOf != nil { return Miss(field: .values, cause: .differs, place: place) }
+            if field.noneOf?.contains(.any) == true { return nil }
+        }
+        let only = lines?.count == 1 ? lines?.first.map { Array($0.value.utf8) } : nil
+        return miss(
+            field,
+            only?.isEmpty == true ? nil : only,
+            .values,
+            .notValues,
+            place,
+            action,
+            excluding: { $0.matches($1, isAgainst: action == .allow) },
+            matches: { $0.matches($1, isAgainst: action != .allow) }
+        )
+    }
+
+    /// Of hosts, where it may depend on a port that the request has not written.
+    private static func miss(
+        _ field: AccessField<HostPattern>,
+        _ host: RequestedHost?,
+        _ wanted: Field,
+        _ excluded: Field,
+        _ place: Int,
+        _ action: AccessPolicy.Action
+    ) -> Miss? {
+        miss(
+            field,
+            host,
+            wanted,
+            excluded,
+            place,
+            action,
+            excluding: { $0.matches($1) ?? (action == .allow) },
+            matches: { $0.matches($1) ?? (action != .allow) }
+        )
     }
 
     /// - Returns: nil if the field matches.

@@ -3,7 +3,7 @@
 package import HTTPSemantics
 package import SPIFFE
 
-/// Who may do what to workloads (docs/decisions/0008).
+/// Who may do what to workloads (docs/decisions/0008, docs/decisions/0025).
 package struct AccessPolicy: Hashable, Sendable {
     /// What a policy does with what its rules match.
     package enum Action: String, CaseIterable, Hashable, Sendable {
@@ -53,18 +53,25 @@ package struct AccessPolicy: Hashable, Sendable {
     }
 }
 
-/// One way to match: one of the sources and one of the operations.
+/// One way to match: one of the sources, one of the operations and all of the conditions.
 package struct AccessRule: Hashable, Sendable {
     /// nil: whoever it is.
     package let from: [AccessSource]?
     /// nil: whatever it is.
     package let to: [AccessOperation]?
+    /// What must hold besides, each subject once.
+    package let when: [AccessCondition]
 
     /// - Returns: nil for an empty list, which could be meant as everything and as nothing.
-    package init?(from: [AccessSource]? = nil, to: [AccessOperation]? = nil) {
+    package init?(
+        from: [AccessSource]? = nil,
+        to: [AccessOperation]? = nil,
+        when: [AccessCondition] = []
+    ) {
         guard from?.isEmpty != true, to?.isEmpty != true else { return nil }
         self.from = from
         self.to = to
+        self.when = when
     }
 }
 
@@ -86,19 +93,37 @@ package struct AccessField<Value: Hashable & Sendable>: Hashable, Sendable {
     }
 
     package var isAbsent: Bool { anyOf == nil && noneOf == nil }
+
+    /// Whether one of its values, of either kind, is such.
+    package func contains(_ isSuch: (Value) -> Bool) -> Bool {
+        anyOf?.contains(where: isSuch) ?? false || noneOf?.contains(where: isSuch) ?? false
+    }
 }
 
 /// Who asks.
 package struct AccessSource: Hashable, Sendable {
     package let principals: AccessField<PrincipalPattern>
     package let addresses: AccessField<IPBlock>
+    package let trustDomains: AccessField<TrustDomain>
 
     package init(
         principals: AccessField<PrincipalPattern> = .absent,
-        addresses: AccessField<IPBlock> = .absent
+        addresses: AccessField<IPBlock> = .absent,
+        trustDomains: AccessField<TrustDomain> = .absent
     ) {
         self.principals = principals
         self.addresses = addresses
+        self.trustDomains = trustDomains
+    }
+
+    /// Whether it says by name whom it means: only so does an ALLOW admit a peer of another trust
+    /// domain (docs/decisions/0021-federation.md).
+    package var names: Bool { principals.anyOf != nil || trustDomains.anyOf != nil }
+
+    /// Whether it says that it means whoever is at an address: only so does an ALLOW admit a peer
+    /// without identity.
+    package var namesAddresses: Bool {
+        addresses.anyOf != nil && principals.isAbsent && trustDomains.isAbsent
     }
 }
 
@@ -107,16 +132,22 @@ package struct AccessOperation: Hashable, Sendable {
     package let methods: AccessField<String>
     package let paths: AccessField<PathPattern>
     package let ports: AccessField<UInt16>
+    package let hosts: AccessField<HostPattern>
 
     package init(
         methods: AccessField<String> = .absent,
         paths: AccessField<PathPattern> = .absent,
-        ports: AccessField<UInt16> = .absent
+        ports: AccessField<UInt16> = .absent,
+        hosts: AccessField<HostPattern> = .absent
     ) {
         self.methods = methods
         self.paths = paths
         self.ports = ports
+        self.hosts = hosts
     }
+
+    /// Whether it asks for what only a request over HTTP has.
+    package var asksHTTP: Bool { !methods.isAbsent || !paths.isAbsent || !hosts.isAbsent }
 }
 
 /// A whole SPIFFE ID, or every ID below one.
@@ -172,90 +203,6 @@ package enum PrincipalPattern: Hashable, Sendable, CustomStringConvertible {
         case .exact(let other): other == id
         case .below(let trustDomain, let path):
             trustDomain == id.trustDomain && id.path.utf8.starts(with: (path + "/").utf8)
-        }
-    }
-}
-
-/// A path, or what it begins or ends with.
-package enum PathPattern: Hashable, Sendable, CustomStringConvertible {
-    case exact([UInt8])
-    /// Everything that begins with it; it ends with a slash.
-    case below([UInt8])
-    /// Everything that ends with it.
-    case suffix([UInt8])
-    case any
-
-    /// Parses `/a/b`, `/a/*`, `*.css`, `*/x` or `*`.
-    ///
-    /// - Returns: nil for anything else, for what no request can have (decision 0007), and for `%2A`.
-    package init?(_ text: String) {
-        let bytes = Array(text.utf8)
-        guard bytes.allSatisfy({ $0 < 0x80 }) else { return nil }
-        let star = UInt8(ascii: "*")
-        let (isOpen, isStar) = (bytes.last == star, bytes.first == star)
-        guard bytes.count(where: { $0 == star }) == (isOpen || isStar ? 1 : 0) else { return nil }
-        if bytes.count == 1, isStar {
-            self = .any
-        } else if isOpen {
-            guard bytes.dropLast().last == UInt8(ascii: "/"),
-                let path = Self.spelling(Array(bytes.dropLast()))
-            else { return nil }
-            self = .below(path)
-        } else if isStar {
-            let end = Array(bytes.dropFirst())
-            // Within a word it would match words that nobody thought of.
-            guard end.count > 1, end[0] == UInt8(ascii: "/") || end[0] == UInt8(ascii: "."),
-                let path = Self.spelling(end[0] == UInt8(ascii: "/") ? end : Array("/a".utf8) + end)
-            else { return nil }
-            self = .suffix(end[0] == UInt8(ascii: "/") ? path : Array(path.dropFirst(2)))
-        } else {
-            guard let path = Self.spelling(bytes) else { return nil }
-            self = .exact(path)
-        }
-    }
-
-    /// The path as requests are compared; nil if none can have it, and for one with an asterisk that
-    /// is meant as itself (`%2A`), which would be read as a pattern where the policy travels.
-    private static func spelling(_ path: [UInt8]) -> [UInt8]? {
-        let range = ByteRange(0..<path.count)
-        guard CanonicalPath.refusal(path.span, range) == nil else { return nil }
-        let spelling = CanonicalPath.spelling(path.span, range)
-        return spelling.contains(UInt8(ascii: "*")) ? nil : spelling
-    }
-
-    /// As it is written, in the spelling in which paths are compared.
-    package var description: String {
-        switch self {
-        case .exact(let path): String(decoding: path, as: UTF8.self)
-        case .below(let start): String(decoding: start, as: UTF8.self) + "*"
-        case .suffix(let end): "*" + String(decoding: end, as: UTF8.self)
-        case .any: "*"
-        }
-    }
-
-    /// Whether every path that another pattern matches is matched by this one.
-    package func covers(_ other: PathPattern) -> Bool {
-        switch (self, other) {
-        case (.any, _): true
-        case (.exact(let path), .exact(let other)): path == other
-        case (.below(let start), .exact(let path)), (.below(let start), .below(let path)):
-            path.starts(with: start)
-        case (.suffix(let end), .exact(let path)), (.suffix(let end), .suffix(let path)):
-            path.suffix(end.count).elementsEqual(end)
-        // Only what begins with any slash ends with anything.
-        case (.below(let start), .suffix), (.below(let start), .any):
-            start == Array("/".utf8) && other != .any
-        case (.exact, _), (.suffix, _): false
-        }
-    }
-
-    /// Whether a path matches that is spelled as `CanonicalPath.spelling` does.
-    package func matches(_ path: [UInt8]) -> Bool {
-        switch self {
-        case .exact(let other): path == other
-        case .below(let start): path.starts(with: start)
-        case .suffix(let end): path.suffix(end.count).elementsEqual(end)
-        case .any: true
         }
     }
 }

@@ -13,6 +13,11 @@ enum ClauseSet {
         block[clause % blockSize / 64] |= 1 << UInt64(clause % 64)
     }
 
+    /// Takes a clause out of the block that is its place.
+    static func remove(_ clause: Int, from block: inout SIMD8<UInt64>) {
+        block[clause % blockSize / 64] &= ~(1 << UInt64(clause % 64))
+    }
+
     /// The first clause of a block; nil if it has none.
     @inline(__always)
     static func first(of block: SIMD8<UInt64>, at place: Int) -> Int? {

@@ -17,8 +17,13 @@ package struct CompiledPolicySet: Sendable {
     /// microseconds, and the tables some tens of megabytes.
     package static let clausesMax = 1 << 18
 
+    /// Most values of a workload that are looked at late, of its own namespace and as many of the
+    /// root's, so that neither fills the other's place: hosts, templates and conditions are compared one
+    /// by one, and a decision that has to look at all of them takes some milliseconds.
+    package static let lateCostMax = 1 << 14
+
     /// Where a clause comes from, and what it decides.
-    struct Origin: Sendable, BitwiseCopyable {
+    struct Origin: Hashable, Sendable, BitwiseCopyable {
         let policy: UInt32
         let rule: UInt32
         let reason: Decision.Reason
@@ -60,6 +65,21 @@ package struct CompiledPolicySet: Sendable {
     let sources: SourceIndex
     /// Fields about ports, with the lists of their clauses.
     let ports: [(field: AccessField<UInt16>, clauses: UInt32)]
+    /// Fields about the name that was asked for in the handshake, with the lists of their clauses.
+    let serverNames: [(field: ServerNameField, clauses: UInt32)]
+    /// What is asked of what has passed all the rest.
+    let late: LateConditions
+    /// Clauses that ask for something late.
+    let looksLate: [SIMD8<UInt64>]
+    /// The fields of a request that rules ask about, in small letters: whoever judges again must
+    /// remember them.
+    package let headerNames: Set<String>
+
+    /// A field about the name of the handshake, and whether what is not known matches it.
+    struct ServerNameField: Hashable, Sendable {
+        let field: AccessField<HostPattern>
+        let isAllow: Bool
+    }
 
     // MARK: - Once for a connection
 
@@ -70,22 +90,28 @@ package struct CompiledPolicySet: Sendable {
     ///   - trustDomain: The workload's.
     ///   - address: The other end of the connection.
     ///   - port: The workload's port.
+    ///   - serverName: What the client asked for in the handshake; nil if it is not known, and for a
+    ///     connection that has requests of HTTP.
     /// - Returns: What to give to `decide` for every request of the connection.
     package func access(
         of peer: SPIFFEID?,
         in trustDomain: TrustDomain,
         at address: IPAddress,
-        port: UInt16
+        port: UInt16,
+        serverName: RequestedHost? = nil
     ) -> PeerAccess {
         let isForeign = peer.map { $0.trustDomain != trustDomain } ?? false
         var clauses = [SIMD8<UInt64>](repeating: .zero, count: blockCount)
         let isReserved = peer?.isReserved ?? false
         if !isReserved {
-            lists.unite(isForeign ? everybodyDenied : everybody, into: &clauses)
+            lists.unite(isForeign || peer == nil ? everybodyDenied : everybody, into: &clauses)
             sources.forEachMatch(of: peer, isForeign: isForeign, at: address) {
                 lists.unite($0, into: &clauses)
             }
             for (field, number) in ports where !Self.matches(field, port) {
+                lists.subtract(number, from: &clauses)
+            }
+            for (field, number) in serverNames where !Self.matches(field, serverName) {
                 lists.subtract(number, from: &clauses)
             }
         }
@@ -96,13 +122,30 @@ package struct CompiledPolicySet: Sendable {
         field.anyOf?.contains(port) ?? true && !(field.noneOf?.contains(port) ?? false)
     }
 
+    private static func matches(_ asked: ServerNameField, _ name: RequestedHost?) -> Bool {
+        guard let name else { return !asked.isAllow }
+        return asked.field.anyOf?.contains { $0.matches(name) == true } ?? true
+            && !(asked.field.noneOf?.contains { $0.matches(name) == true } ?? false)
+    }
+
+    /// Whether a rule asks about the field with this name.
+    package func asks(about name: ByteRange, in head: Span<UInt8>) -> Bool {
+        headerNames.contains { head.holdsLowercased(Array($0.utf8), at: name) }
+    }
+    /// Whether a rule asks about the name of the handshake.
+    package var asksServerName: Bool { !serverNames.isEmpty }
+
     // MARK: - Decisions
 
     /// Decides about a connection of which nothing more will be known.
+    ///
+    /// - Parameter access: What this set says of the connection's peer.
+    /// - Returns: The verdicts, and which rules made them.
     package func decide(_ access: PeerAccess) -> Decision {
         if let refusal = refusal(access) { return refusal }
         var first = First()
         forEachBlock(of: access) { place, clauses in
+            // What is asked late is not known of it, which `connection` has taken into account.
             first.note(clauses & connection[place], enforced[place], at: place)
         }
         return decision(first)
@@ -114,34 +157,58 @@ package struct CompiledPolicySet: Sendable {
     ///   - access: What this set says of the connection's peer.
     ///   - request: The request, as the codec read it.
     ///   - head: What it was read from.
+    ///   - knowsFields: Whether the request has its fields still; its host is not known if the
+    ///     authority is empty.
     /// - Returns: The verdicts, and which rules made them.
     package func decide(
         _ access: borrowing PeerAccess,
         _ request: borrowing CanonicalRequest,
-        in head: Span<UInt8>
-    ) -> Decision {
-        decide(access, request.method, request.methodName, request.path, in: head)
-    }
-
-    func decide(
-        _ access: borrowing PeerAccess,
-        _ method: HTTPMethod,
-        _ methodName: ByteRange,
-        _ path: ByteRange,
-        in head: Span<UInt8>
+        in head: Span<UInt8>,
+        knowsFields: Bool = true
     ) -> Decision {
         if let refusal = refusal(access) { return refusal }
         // Nothing holds for the peer whatever it asks for.
         guard !access.blocks.isEmpty else { return decision(First()) }
-        let hits = paths.hits(head, path)
-        guard !hits.isFull else { return slowly(access, method, methodName, path, in: head) }
+        let hits = paths.hits(head, request.path)
+        let fields = request.fields.span
+        let isHostKnown =
+            !late.asksHosts
+            || Self.isHostKnown(of: request.authority, knowsFields ? fields : Span(), head)
+        let asked = Asked(
+            row: Int(request.method.rawValue) * blockCount,
+            methodName: request.methodName,
+            late: LateConditions.Asked(
+                path: request.path,
+                authority: isHostKnown ? request.authority : Authority(host: .empty, port: nil),
+                knowsFields: knowsFields
+            )
+        )
+        guard !hits.isFull else { return slowly(access, asked, fields, head) }
         var first = First()
-        let row = Int(method.rawValue) * blockCount
-        look(at: anyPath, access, row, methodName, head, hits, &first)
+        look(at: anyPath, access, asked, fields, head, hits, &first)
         for index in 0..<hits.positiveCount {
-            look(at: hits.positive[index], access, row, methodName, head, hits, &first)
+            look(at: hits.positive[index], access, asked, fields, head, hits, &first)
         }
         return decision(first)
+    }
+
+    /// Whether it is known which host a request means: it names no address, and no field of it that
+    /// servers take for another Host names another one.
+    package static func isHostKnown(
+        of authority: Authority,
+        _ fields: Span<HeaderField>,
+        _ head: Span<UInt8>
+    ) -> Bool {
+        !HostForm.isAddress(head, authority.host)
+            && !ForwardedHost.contradicts(authority, fields, head)
+    }
+
+    /// What is looked up of a request, but for its fields and bytes.
+    private struct Asked {
+        /// Where its method's clauses begin in `methods`.
+        let row: Int
+        let methodName: ByteRange
+        let late: LateConditions.Asked
     }
 
     @inline(__always)
@@ -162,8 +229,9 @@ package struct CompiledPolicySet: Sendable {
     private struct First {
         var shadow = Int.max
         var enforced = Int.max
+        var memo = LateConditions.Memo()
 
-        /// Takes the clauses of one block that match.
+        /// Takes the clauses of one block that match and decide.
         @inline(__always)
         mutating func note(_ clauses: SIMD8<UInt64>, _ mask: SIMD8<UInt64>, at place: Int) {
             guard let clause = ClauseSet.first(of: clauses, at: place) else { return }
@@ -193,12 +261,13 @@ package struct CompiledPolicySet: Sendable {
     private func look(
         at number: UInt32,
         _ access: borrowing PeerAccess,
-        _ row: Int,
-        _ methodName: ByteRange,
+        _ asked: Asked,
+        _ fields: Span<HeaderField>,
         _ head: Span<UInt8>,
         _ hits: PathIndex.Hits,
         _ first: inout First
     ) {
+        let row = asked.row
         let list = lists.lists[Int(number)]
         let start = Int(list.start)
         guard !list.isDense else {
@@ -211,7 +280,15 @@ package struct CompiledPolicySet: Sendable {
                     let clauses =
                         access.blocks[index] & lists.dense[start + place] & methods[row + place]
                     if clauses != .zero {
-                        let left = remaining(clauses, place, row, methodName, head, hits)
+                        let left = remaining(
+                            clauses,
+                            place,
+                            asked,
+                            fields,
+                            head,
+                            hits,
+                            &first.memo
+                        )
                         first.note(left, enforced[place], at: place)
                     }
                     open &= open - 1
@@ -225,20 +302,29 @@ package struct CompiledPolicySet: Sendable {
             guard !first.isSettled(at: place) else { return }
             let clauses = access.block(at: place) & lists.blocks[index] & methods[row + place]
             guard clauses != .zero else { continue }
-            let left = remaining(clauses, place, row, methodName, head, hits)
+            let left = remaining(
+                clauses,
+                place,
+                asked,
+                fields,
+                head,
+                hits,
+                &first.memo
+            )
             first.note(left, enforced[place], at: place)
         }
     }
 
-    /// What is left of clauses when the paths that they exclude and the names of methods are looked
-    /// at.
+    /// What is left of clauses when the paths that they exclude, the names of methods and what is
+    /// asked late are looked at.
     private func remaining(
         _ clauses: SIMD8<UInt64>,
         _ place: Int,
-        _ row: Int,
-        _ methodName: ByteRange,
+        _ asked: Asked,
+        _ fields: Span<HeaderField>,
         _ head: Span<UInt8>,
-        _ hits: PathIndex.Hits
+        _ hits: PathIndex.Hits,
+        _ memo: inout LateConditions.Memo
     ) -> SIMD8<UInt64> {
         var left = clauses
         if hits.negativeCount > 0, left & excludesPaths[place] != .zero {
@@ -246,8 +332,39 @@ package struct CompiledPolicySet: Sendable {
                 left &= ~lists.block(hits.negative[index], at: place)
             }
         }
-        if row == Int(HTTPMethod.other.rawValue) * blockCount, left & namesMethod[place] != .zero {
-            left = namedMethod(left, place, methodName, head)
+        if isOther(asked), left & namesMethod[place] != .zero {
+            left = namedMethod(left, place, asked.methodName, head)
+        }
+        guard left & looksLate[place] != .zero else { return left }
+        return passing(left, place, asked, fields, head, &memo)
+    }
+
+    private func isOther(_ asked: Asked) -> Bool {
+        asked.row == Int(HTTPMethod.other.rawValue) * blockCount
+    }
+
+    /// The clauses of `clauses` that what is asked late lets through.
+    private func passing(
+        _ clauses: SIMD8<UInt64>,
+        _ place: Int,
+        _ asked: Asked,
+        _ fields: Span<HeaderField>,
+        _ head: Span<UInt8>,
+        _ memo: inout LateConditions.Memo
+    ) -> SIMD8<UInt64> {
+        var left = clauses
+        let open = clauses & looksLate[place]
+        for lane in 0..<8 {
+            var bits = open[lane]
+            while bits != 0 {
+                let clause =
+                    place * ClauseSet.blockSize + lane * 64 + bits.trailingZeroBitCount
+                bits &= bits - 1
+                let isAllow = origins[clause].reason == .allowed
+                if !late.hold(clause, isAllow: isAllow, asked.late, fields, head, &memo) {
+                    ClauseSet.remove(clause, from: &left)
+                }
+            }
         }
         return left
     }
@@ -265,7 +382,7 @@ package struct CompiledPolicySet: Sendable {
             var holds = names.anyOf == nil
             for wanted in names.anyOf ?? [] where head.holds(wanted, at: name) { holds = true }
             for excluded in names.noneOf where head.holds(excluded, at: name) { holds = false }
-            if !holds { left[clause % ClauseSet.blockSize / 64] &= ~(1 << UInt64(clause % 64)) }
+            if !holds { ClauseSet.remove(clause, from: &left) }
         }
         return left
     }
@@ -273,17 +390,16 @@ package struct CompiledPolicySet: Sendable {
     /// Decides without the index of paths, for policies that nest deeper than it has room for.
     private func slowly(
         _ access: borrowing PeerAccess,
-        _ method: HTTPMethod,
-        _ methodName: ByteRange,
-        _ path: ByteRange,
-        in head: Span<UInt8>
+        _ asked: Asked,
+        _ fields: Span<HeaderField>,
+        _ head: Span<UInt8>
     ) -> Decision {
-        let spelling = CanonicalPath.spelling(head, path)
-        let row = Int(method.rawValue) * blockCount
+        let spelling = CanonicalPath.spelling(head, asked.late.path)
         var first = First()
         forEachBlock(of: access) { place, clauses in
-            var open = clauses & methods[row + place]
-            if method == .other { open = namedMethod(open, place, methodName, head) }
+            var open = clauses & methods[asked.row + place]
+            if isOther(asked) { open = namedMethod(open, place, asked.methodName, head) }
+            open = passing(open, place, asked, fields, head, &first.memo)
             forEachClause(of: open, at: place) { clause in
                 let field = pathFields[clause]
                 guard field.anyOf?.contains(where: { $0.matches(spelling) }) ?? true,
@@ -326,21 +442,5 @@ package struct CompiledPolicySet: Sendable {
                 bits &= bits - 1
             }
         }
-    }
-
-    // MARK: - Names
-
-    /// An outcome with the names of policy and rule.
-    package func verdict(of outcome: Decision.Outcome) -> AccessVerdict {
-        guard outcome.hasRule, Int(outcome.policy) < policies.count else { return .denyByDefault }
-        let policy = policies[Int(outcome.policy)]
-        return AccessVerdict(
-            isAllowed: outcome.isAllowed,
-            cause: AccessVerdict.Cause(
-                namespace: policy.namespace,
-                policy: policy.name,
-                rule: Int(outcome.rule)
-            )
-        )
     }
 }

@@ -62,5 +62,26 @@ package struct Decision: Hashable, Sendable, BitwiseCopyable {
     /// What would be if policies in shadow were enforced; changes nothing.
     package let shadow: Outcome
 
+    init(enforced: Outcome, shadow: Outcome) {
+        self.enforced = enforced
+        self.shadow = shadow
+    }
+
     package var isAllowed: Bool { enforced.isAllowed }
+}
+
+extension CompiledPolicySet {
+    /// An outcome with the names of policy and rule.
+    package func verdict(of outcome: Decision.Outcome) -> AccessVerdict {
+        guard outcome.hasRule, Int(outcome.policy) < policies.count else { return .denyByDefault }
+        let policy = policies[Int(outcome.policy)]
+        return AccessVerdict(
+            isAllowed: outcome.isAllowed,
+            cause: AccessVerdict.Cause(
+                namespace: policy.namespace,
+                policy: policy.name,
+                rule: Int(outcome.rule)
+            )
+        )
+    }
 }

@@ -36,6 +36,17 @@ struct PathIndex: Sendable {
         var negativeCount = 0
         var isFull = false
 
+        /// Takes the list of a template.
+        @inline(__always)
+        fileprivate mutating func add(list: UInt32) {
+            guard positiveCount < Self.roomMax else {
+                isFull = true
+                return
+            }
+            positive[positiveCount] = list
+            positiveCount += 1
+        }
+
         @inline(__always)
         fileprivate mutating func add(_ entry: Table.Entry) {
             if entry.positive != .max {
@@ -60,6 +71,7 @@ struct PathIndex: Sendable {
     private(set) var exact = Table()
     private(set) var below = Table()
     private(set) var suffix = Table()
+    private(set) var templates = TemplateIndex()
     /// All that is written out in patterns.
     private(set) var bytes: [UInt8] = []
 
@@ -71,8 +83,10 @@ struct PathIndex: Sendable {
         case .exact(let text): insert(text, text, into: \.exact, positive, negative)
         case .below(let text): insert(text, text, into: \.below, positive, negative)
         case .suffix(let text): insert(text, text.reversed(), into: \.suffix, positive, negative)
+        // Excluded templates are looked at late.
+        case .template(let template): if positive != .max { templates.add(template, positive) }
         // It is not found by its text; whoever builds knows where it belongs.
-        case .any: break
+        case .any, .call: break
         }
     }
 
@@ -102,6 +116,7 @@ struct PathIndex: Sendable {
         exact.seal()
         below.seal()
         suffix.seal()
+        templates.seal()
     }
 
     // FNV-1a: one multiplication for each byte, and the hash of each beginning on the way. Paths
@@ -120,6 +135,7 @@ struct PathIndex: Sendable {
         var hits = Hits()
         if !exact.isEmpty || !below.isEmpty { fromStart(head, path, &hits) }
         if !suffix.isEmpty { fromEnd(head, path, &hits) }
+        if !templates.isEmpty { templates.forEachHit(head, path) { hits.add(list: $0) } }
         return hits
     }
 

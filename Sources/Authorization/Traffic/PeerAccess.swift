@@ -61,6 +61,7 @@ struct SourceIndex: Sendable {
     private var sources: [Source] = []
     private var exact: [SPIFFEID: [UInt32]] = [:]
     private var below: [Base: [UInt32]] = [:]
+    private var domains: [TrustDomain: [UInt32]] = [:]
     /// Those that name nobody whom they want.
     private var unnamed: [UInt32] = []
     /// Those of a DENY that name somebody, for peers without identity.
@@ -70,11 +71,17 @@ struct SourceIndex: Sendable {
     mutating func add(_ source: AccessSource, isDeny: Bool, clauses: UInt32) {
         let number = UInt32(sources.count)
         sources.append(Source(source: source, isDeny: isDeny, clauses: clauses))
-        guard let wanted = source.principals.anyOf else {
+        guard source.names else {
             unnamed.append(number)
             return
         }
         if isDeny { named.append(number) }
+        guard let wanted = source.principals.anyOf else {
+            for trustDomain in source.trustDomains.anyOf ?? [] {
+                domains[trustDomain, default: []].append(number)
+            }
+            return
+        }
         for pattern in wanted {
             switch pattern {
             case .exact(let id): exact[id, default: []].append(number)
@@ -99,6 +106,7 @@ struct SourceIndex: Sendable {
         }
         look(unnamed)
         guard let peer else { return look(named) }
+        if let numbers = domains[peer.trustDomain] { look(numbers) }
         if let numbers = exact[peer] { look(numbers) }
         guard !below.isEmpty else { return }
         let bytes = peer.path.utf8
@@ -114,14 +122,18 @@ struct SourceIndex: Sendable {
         _ isForeign: Bool,
         _ address: IPAddress
     ) -> Bool {
+        if peer == nil, !source.isDeny, !source.source.namesAddresses { return false }
         let principals = source.source.principals
         // An ALLOW admits a peer of another trust domain only by name.
-        if isForeign, !source.isDeny, principals.anyOf == nil { return false }
+        if isForeign, !source.isDeny, !source.source.names { return false }
+        let domains = source.source.trustDomains
         if let peer {
             let isWanted = principals.anyOf?.contains { $0.matches(peer) } ?? true
             let isExcluded = principals.noneOf?.contains { $0.matches(peer) } ?? false
-            guard isWanted, !isExcluded else { return false }
-        } else if !principals.isAbsent, !source.isDeny {
+            guard isWanted, !isExcluded, domains.anyOf?.contains(peer.trustDomain) ?? true,
+                !(domains.noneOf?.contains(peer.trustDomain) ?? false)
+            else { return false }
+        } else if !principals.isAbsent || !domains.isAbsent, !source.isDeny {
             return false
         }
         let addresses = source.source.addresses

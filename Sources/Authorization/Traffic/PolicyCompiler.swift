@@ -8,15 +8,31 @@ extension CompiledPolicySet {
     package enum CompileError: Error, Hashable, Sendable {
         /// More pairs of rule and operation than `clausesMax`.
         case clausesMax
+        /// More of one namespace that is looked at late than `lateCostMax`.
+        case lateCostMax(namespace: String)
+    }
+
+    /// Whether policies that hold for one workload ask for more than one decision may cost.
+    ///
+    /// - Returns: nil if they can be compiled.
+    package static func refusal(of policies: [AccessPolicy]) -> CompileError? {
+        let asked = policies.filter { $0.mode != .off }
+        if asked.reduce(0, { $0 + $1.clauseCount }) > clausesMax { return .clausesMax }
+        let costs = Dictionary(grouping: asked, by: \.namespace)
+            .mapValues { policies in policies.reduce(0) { $0 + $1.lateCost } }
+        return costs.filter { $0.value > lateCostMax }.keys.min().map {
+            .lateCostMax(namespace: $0)
+        }
     }
 
     /// Builds the indexes; allocates, and belongs off the loops.
     ///
     /// - Parameter policies: Those that hold for one workload.
-    /// - Throws: `CompileError.clausesMax`; then the last good set stays.
+    /// - Throws: `CompileError`; then the last good set stays.
     package init(_ policies: [AccessPolicy]) throws(CompileError) {
         let sorted = policies.sorted { ($0.namespace, $0.name) < ($1.namespace, $1.name) }
-        let clauses = try Clause.all(of: sorted)
+        if let refusal = Self.refusal(of: sorted) { throw refusal }
+        let clauses = Clause.all(of: sorted)
         var lists = ClauseLists(clauseCount: clauses.count)
         self.policies = sorted
         fingerprint = sorted.hashValue
@@ -49,19 +65,37 @@ extension CompiledPolicySet {
             clause.operation.ports.isAbsent ? [] : [clause.operation.ports]
         }
         .map { field, numbers in (field, lists.add(numbers)) }
+        serverNames = Self.grouped(clauses, by: \.serverNames).map { field, numbers in
+            (field, lists.add(numbers))
+        }
         self.lists = lists
+        var late = LateConditions()
+        for (number, clause) in clauses.enumerated() {
+            late.add(
+                isSameRule: number > 0 && clauses[number - 1].origin == clause.origin,
+                paths: clause.operation.paths,
+                hosts: clause.operation.hosts,
+                conditions: clause.conditions
+            )
+        }
+        looksLate = Self.bits(ofPlaces: clauses.indices.filter(late.has), clauses.count)
+        self.late = late
+        headerNames = Set(clauses.flatMap(\.headerNames))
+    }
+
+    private static func bits(ofPlaces places: [Int], _ count: Int) -> [SIMD8<UInt64>] {
+        var blocks = [SIMD8<UInt64>](repeating: .zero, count: ClauseSet.blockCount(count))
+        for number in places {
+            ClauseSet.insert(number, into: &blocks[number / ClauseSet.blockSize])
+        }
+        return blocks
     }
 
     private static func bits(
         of clauses: [Clause],
         where holds: (Clause) -> Bool
     ) -> [SIMD8<UInt64>] {
-        let count = ClauseSet.blockCount(clauses.count)
-        var blocks = [SIMD8<UInt64>](repeating: .zero, count: count)
-        for (number, clause) in clauses.enumerated() where holds(clause) {
-            ClauseSet.insert(number, into: &blocks[number / ClauseSet.blockSize])
-        }
-        return blocks
+        bits(ofPlaces: clauses.indices.filter { holds(clauses[$0]) }, clauses.count)
     }
 
     /// The clauses of each value, in the order in which values come first.
@@ -100,9 +134,12 @@ extension CompiledPolicySet {
         let anyPath = lists.add(open)
         let wanted = grouped(clauses) { clause in
             let patterns = clause.operation.paths.anyOf ?? []
-            return patterns.contains(.any) ? [] : patterns
+            return patterns.contains(.any) ? [] : patterns.map(\.plain)
         }
-        let excluded = grouped(clauses) { $0.operation.paths.noneOf ?? [] }
+        // Excluded templates are looked at late: what an index finds of one is more than it is.
+        let excluded = grouped(clauses) { clause in
+            (clause.operation.paths.noneOf ?? []).filter { !$0.isTemplate }.map(\.plain)
+        }
         var numbers: [PathPattern: (positive: UInt32, negative: UInt32)] = [:]
         for (pattern, group) in wanted {
             numbers[pattern, default: (.max, .max)].positive = lists.add(
@@ -142,19 +179,33 @@ extension CompiledPolicySet {
 private struct Clause {
     let origin: CompiledPolicySet.Origin
     let isEnforced: Bool
-    let from: [AccessSource]?
+    let rule: AccessRule
     let operation: AccessOperation
 
+    var from: [AccessSource]? { rule.from }
+    var conditions: [AccessCondition] { rule.when }
+
+    /// Whether what is not known matches.
     var isDeny: Bool { origin.reason != .allowed }
 
+    var serverNames: [CompiledPolicySet.ServerNameField] {
+        conditions.compactMap { condition in
+            guard case .serverName(let field) = condition else { return nil }
+            return CompiledPolicySet.ServerNameField(field: field, isAllow: !isDeny)
+        }
+    }
+
+    var headerNames: [String] {
+        conditions.compactMap { condition in
+            if case .header(let name, _) = condition { name } else { nil }
+        }
+    }
+
     /// The clauses of policies that are looked at, in the order of verdicts.
-    static func all(
-        of policies: [AccessPolicy]
-    ) throws(CompiledPolicySet.CompileError) -> [Clause] {
+    static func all(of policies: [AccessPolicy]) -> [Clause] {
         var clauses: [Clause] = []
         let steps: [(AccessPolicy.Action, AccessPolicy.Tier, Decision.Reason)] = [
-            (.deny, .guardrail, .guardrail), (.deny, .normal, .denied),
-            (.allow, .normal, .allowed),
+            (.deny, .guardrail, .guardrail), (.deny, .normal, .denied), (.allow, .normal, .allowed),
         ]
         for (action, tier, reason) in steps {
             for (place, policy) in policies.enumerated()
@@ -166,14 +217,11 @@ private struct Clause {
                         reason: reason
                     )
                     for operation in rule.to ?? [AccessOperation()] {
-                        guard clauses.count < CompiledPolicySet.clausesMax else {
-                            throw .clausesMax
-                        }
                         clauses.append(
                             Clause(
                                 origin: origin,
                                 isEnforced: policy.mode == .enforce,
-                                from: rule.from,
+                                rule: rule,
                                 operation: operation
                             )
                         )
@@ -187,7 +235,7 @@ private struct Clause {
     /// Whether it holds for a connection that has neither method nor path: what is not known counts
     /// against access.
     var holdsForConnection: Bool {
-        isDeny || operation.methods.isAbsent && operation.paths.isAbsent
+        isDeny || !operation.asksHTTP && !conditions.contains(where: \.asksHTTP)
     }
 
     /// Whether it holds for a method with a number of its own.
@@ -216,5 +264,43 @@ private struct Clause {
     private static func isOther(_ name: String) -> Bool {
         let bytes = Array(name.utf8)
         return HTTPMethod(bytes.span, ByteRange(0..<bytes.count)) == .other
+    }
+}
+
+extension AccessPolicy {
+    /// The pairs of a rule and one of its operations.
+    fileprivate var clauseCount: Int { rules.reduce(0) { $0 + max(1, $1.to?.count ?? 1) } }
+
+    /// What is looked at of it late, in values: those of conditions once for each rule, those of hosts
+    /// and templates once for each operation.
+    package var lateCost: Int {
+        rules.reduce(0) { sum, rule in
+            rule.when.reduce(sum) { $0 + $1.valueCount }
+                + (rule.to ?? []).reduce(0) { $0 + $1.lateCost }
+        }
+    }
+}
+
+extension AccessField {
+    fileprivate var count: Int { (anyOf?.count ?? 0) + (noneOf?.count ?? 0) }
+}
+
+extension AccessCondition {
+    fileprivate var valueCount: Int {
+        switch self {
+        case .header(_, let field): field.count
+        case .serverName(let field): field.count
+        }
+    }
+}
+
+extension AccessOperation {
+    /// A template that is excluded is looked for along the whole path, which is as long as some words.
+    private static let excludedTemplateCost = 16
+
+    fileprivate var lateCost: Int {
+        let excluded = (paths.noneOf ?? []).count(where: \.isTemplate)
+        let found = paths.contains(\.isTemplate) ? paths.count : 0
+        return hosts.count + found + excluded * Self.excludedTemplateCost
     }
 }

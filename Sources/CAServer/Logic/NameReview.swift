@@ -65,6 +65,13 @@ struct NameReview {
             "principal \($0) is of another trust domain than this server's, \(trustDomain), and no "
                 + "FederatedTrustDomain names it, so no peer is ever it"
         }
+        let domains = Set(
+            policy.rules.flatMap { $0.from ?? [] }.flatMap { $0.trustDomains.anyOf ?? [] }
+        )
+        warnings += try domains.sorted().filter { try isUnknown($0) }.map {
+            "trust domain \($0) is another one than this server's, \(trustDomain), and no "
+                + "FederatedTrustDomain names it, so no peer is ever of it"
+        }
         var ids: [SPIFFEID] = []
         for case .exact(let id) in Self.unique(named + fields.flatMap { $0.noneOf ?? [] }) {
             ids.append(id)

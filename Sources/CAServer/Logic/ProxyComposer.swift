@@ -276,6 +276,19 @@ struct ProxyComposer {
                 bytes[namespace, default: 0] += policy.encoded.count
             }
         }
+        for (listener, own) in zip(proxy.inbound, places) {
+            let asked = own.map { held[$0].policy }
+            switch CompiledPolicySet.refusal(of: asked) {
+            case nil: break
+            case .clausesMax: problems.append(.clausesTooMany(listener.name))
+            case .lateCostMax(let namespace):
+                let most = asked.filter { $0.namespace == namespace }
+                    .max { $0.lateCost < $1.lateCost }
+                problems.append(
+                    .policiesTooCostly(listener.name, most: most.map(PolicyReference.init))
+                )
+            }
+        }
         if held.count > ProxyState.policiesMax {
             problems.append(.policiesTooMany(held.count))
         }
@@ -368,8 +381,11 @@ struct ProxyWorkload {
 
 /// Why a Proxy cannot have all that its document says.
 enum ProxyProblem: Hashable {
+    case clausesTooMany(String)
     case forwardUsersUnknown(String, SPIFFEID)
     case identityUnregistered(SPIFFEID)
+    /// Of a listener, and the policy that has most of what is compared one by one.
+    case policiesTooCostly(String, most: PolicyReference?)
     case policiesTooLarge(namespace: String, bytes: Int)
     case policiesTooMany(Int)
     case portMissing(String, service: String, port: String)
@@ -381,8 +397,8 @@ enum ProxyProblem: Hashable {
     var isForWantOfEntry: Bool {
         switch self {
         case .forwardUsersUnknown, .identityUnregistered: true
-        case .policiesTooLarge, .policiesTooMany, .portMissing, .serviceMissing, .tooLarge,
-            .unreadable:
+        case .clausesTooMany, .policiesTooCostly, .policiesTooLarge, .policiesTooMany,
+            .portMissing, .serviceMissing, .tooLarge, .unreadable:
             false
         }
     }
@@ -392,6 +408,7 @@ enum ProxyProblem: Hashable {
         switch self {
         case .forwardUsersUnknown: "forwardUsersUnknown"
         case .identityUnregistered: "identityUnregistered"
+        case .clausesTooMany, .policiesTooCostly: "policiesTooCostly"
         case .policiesTooLarge, .policiesTooMany: "policiesTooLarge"
         case .portMissing: "portUnknown"
         case .serviceMissing: "serviceUnknown"
@@ -403,12 +420,21 @@ enum ProxyProblem: Hashable {
     /// What is wrong and how to mend it, where the Proxy itself is written.
     func sentence(namespace: String) -> String {
         switch self {
+        case .clausesTooMany(let listener):
+            "inbound \(listener): the policies that hold for it have more than "
+                + "\(CompiledPolicySet.clausesMax) pairs of a rule and an operation; narrow targets"
         case .forwardUsersUnknown(let listener, let id):
             "inbound \(listener): no entry of \(id) names a user (unix:uid:N) as whom the "
                 + "application runs; write forward.uids"
         case .identityUnregistered(let id):
             "no RegistrationEntry of namespace \(namespace) gives \(id) to every workload of a "
                 + "node; register it first or with the Proxy"
+        case .policiesTooCostly(let listener, let most):
+            "inbound \(listener): the policies of one namespace that hold for it have more than "
+                + "\(CompiledPolicySet.lateCostMax) hosts, templates and values of conditions, each "
+                + "of which a request may have to be compared with"
+                + (most.map { ", most of them AccessPolicy \($0.namespace)/\($0.name)" } ?? "")
+                + "; narrow targets, or name fewer"
         case .policiesTooLarge(let namespace, let bytes):
             "the policies of namespace \(namespace) that hold for it have \(bytes) bytes, more than "
                 + "the \(ProxyComposer.policyBytesMax) allowed; narrow their targets"
@@ -432,7 +458,7 @@ extension ProxyState {
     /// What a process must understand to do what it says.
     var capabilities: Set<String> {
         var needed: Set<String> = []
-        if !policies.isEmpty { needed.insert(AccessPolicy.capability) }
+        needed.formUnion(policies.map(AccessPolicy.capability))
         if !observedPorts.isEmpty { needed.insert(SyncCapability.observedEndpoints) }
         return needed
     }

@@ -69,7 +69,8 @@ struct ProxyReview {
                     "Proxy \(reference): inbound \(listener) is not served, because no entry of \(id) "
                         + "names a user any more; write forward.uids"
                 )
-            case .policiesTooLarge, .policiesTooMany, .tooLarge, .unreadable:
+            case .clausesTooMany, .policiesTooCostly, .policiesTooLarge, .policiesTooMany,
+                .tooLarge, .unreadable:
                 throw APIError(
                     .failedPrecondition,
                     problem.rule,

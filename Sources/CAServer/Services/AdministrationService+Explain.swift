@@ -40,6 +40,7 @@ extension AdministrationService {
             var composer = ProxyComposer(in: transaction, now: standing.now)
             let policies = try composer.policies(holdingFor: workload, in: meant)
             if request.address.isEmpty { try Self.requireNoAddress(policies) }
+            try Self.requireNoOtherFacts(policies)
             return (
                 AccessExplanation(asked, under: policies), try transaction.revision()
             )
@@ -60,6 +61,26 @@ extension AdministrationService {
                 "addressMissing",
                 "AccessPolicy \(ProxyReview.list(asking.map { "\($0.namespace)/\($0.name)" })) asks "
                     + "for the peer's address; add --address IP"
+            )
+        }
+    }
+
+    /// The same of what this question has no words for.
+    private static func requireNoOtherFacts(_ policies: [AccessPolicy]) throws(APIError) {
+        let asking = policies.filter { policy in
+            policy.mode != .off
+                && policy.rules.contains { rule in
+                    rule.to?.contains { !$0.hosts.isAbsent } ?? false
+                        || !rule.when.isEmpty
+                }
+        }
+        guard asking.isEmpty else {
+            throw APIError(
+                .failedPrecondition,
+                "factMissing",
+                "AccessPolicy \(ProxyReview.list(asking.map { "\($0.namespace)/\($0.name)" })) asks "
+                    + "for a host, a header or the name of the handshake, which this question cannot "
+                    + "have; write a test in the document"
             )
         }
     }

@@ -1702,6 +1702,9 @@ package nonisolated struct Signet_Node_V1alpha1_RuleExplanation: Sendable {
   /// The first clause that did not match, in words; empty if the rule matches.
   package var failed: String = String()
 
+  /// It may have matched: `failed` asks about what is not remembered of the request.
+  package var isNotRemembered: Bool = false
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -5284,7 +5287,7 @@ nonisolated extension Signet_Node_V1alpha1_DecisionOrigin: SwiftProtobuf.Message
 
 nonisolated extension Signet_Node_V1alpha1_RuleExplanation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RuleExplanation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}action\0\u{1}mode\0\u{1}matches\0\u{1}failed\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}policy_namespace\0\u{1}policy\0\u{1}rule\0\u{1}action\0\u{1}mode\0\u{1}matches\0\u{1}failed\0\u{3}is_not_remembered\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5299,6 +5302,7 @@ nonisolated extension Signet_Node_V1alpha1_RuleExplanation: SwiftProtobuf.Messag
       case 5: try { try decoder.decodeSingularStringField(value: &self.mode) }()
       case 6: try { try decoder.decodeSingularBoolField(value: &self.matches) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.failed) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.isNotRemembered) }()
       default: break
       }
     }
@@ -5326,6 +5330,9 @@ nonisolated extension Signet_Node_V1alpha1_RuleExplanation: SwiftProtobuf.Messag
     if !self.failed.isEmpty {
       try visitor.visitSingularStringField(value: self.failed, fieldNumber: 7)
     }
+    if self.isNotRemembered != false {
+      try visitor.visitSingularBoolField(value: self.isNotRemembered, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5337,6 +5344,7 @@ nonisolated extension Signet_Node_V1alpha1_RuleExplanation: SwiftProtobuf.Messag
     if lhs.mode != rhs.mode {return false}
     if lhs.matches != rhs.matches {return false}
     if lhs.failed != rhs.failed {return false}
+    if lhs.isNotRemembered != rhs.isNotRemembered {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -138,7 +138,7 @@ package final class DecisionMemory: Sendable {
         let explanation = record.explanation(
             id: id.description,
             of: judge.listener,
-            under: judge.policies.policies,
+            under: judge.policies,
             revision: revision
         )
         message?.nearestMiss = DecisionText.cut(
@@ -161,7 +161,7 @@ package final class DecisionMemory: Sendable {
         return denial.record.explanation(
             id: id,
             of: judge.listener,
-            under: judge.policies.policies,
+            under: judge.policies,
             revision: revision
         )
     }
@@ -203,27 +203,38 @@ extension ProxyRecord {
         }
     }
 
-    /// What policies say of what was recorded.
+    /// What policies say of what was recorded, which has no host, header or server name: what was
+    /// decided is what was, and a rule that asks for one of these is not judged again.
     fileprivate func explanation(
         id: String,
         of inbound: InboundListener,
-        under policies: [AccessPolicy],
+        under policies: CompiledPolicySet,
         revision: Revision
     ) -> Signet_Node_V1alpha1_DecisionExplanation? {
-        guard let address = peerAddress else { return nil }
+        guard let decision, let told = logged(by: inbound, policies, revision),
+            let address = peerAddress
+        else { return nil }
         let request = AccessRequest(
             peer: peer,
             in: inbound.identity.trustDomain,
             address: address,
             port: inbound.workloadPort,
             http: kind == .request
-                ? AccessRequest.HTTP(method: methodName, path: path) : nil
+                ? AccessRequest.HTTP(method: methodName, path: path) : nil,
+            isPartial: true
         )
-        var message = AccessExplanation(request, under: policies).message(
+        let explanation = AccessExplanation(
+            request,
+            under: policies.policies,
+            verdict: policies.verdict(of: decision.enforced),
+            shadowVerdict: policies.verdict(of: decision.shadow)
+        )
+        var message = explanation.message(
             of: request,
             workload: inbound.identity,
             at: Date(timeIntervalSince1970: time)
         )
+        message.reason = told.reason
         message.id = id
         message.listener = listener
         message.peerAddress = "\(address)"

@@ -5,7 +5,8 @@ package import HTTPSemantics
 package import SPIFFE
 import StrictYAML
 
-/// What an `AccessPolicy` document says (docs/decisions/0008, docs/policy.md).
+/// What an `AccessPolicy` document says (docs/decisions/0008, docs/decisions/0025,
+/// docs/policy.md).
 package struct AccessPolicySpec: Hashable, Sendable {
     /// Most tests of a document; each is run at every apply.
     package static let testsMax = 256
@@ -37,6 +38,21 @@ package struct AccessPolicySpec: Hashable, Sendable {
         self.tests = tests
     }
 
+    /// Whether a proxy reads what it is sent as exactly this: equal bytes are not enough, since a
+    /// value may be written as another one is.
+    var comesBack: Bool {
+        let sent = AccessPolicy(
+            namespace: "n",
+            name: "p",
+            action: action,
+            tier: tier,
+            mode: mode,
+            target: target,
+            rules: rules
+        )
+        return (try? AccessPolicy(decoding: sent.encoded)) == sent
+    }
+
     /// The policy that the document makes; what travels to proxies is its `encoded`.
     package func policy(metadata: DocumentMetadata) -> AccessPolicy {
         AccessPolicy(
@@ -53,6 +69,12 @@ package struct AccessPolicySpec: Hashable, Sendable {
 
 /// A request with what a document alone must say of it.
 package struct AccessPolicyTest: Hashable, Sendable {
+    /// What a test expects.
+    package enum Expectation: String, CaseIterable, Hashable, Sendable {
+        case allow = "ALLOW"
+        case deny = "DENY"
+    }
+
     /// Which rule must have decided.
     package enum Rule: Hashable, Sendable {
         /// This one, counted from 0.
@@ -61,14 +83,24 @@ package struct AccessPolicyTest: Hashable, Sendable {
         case noRule
     }
 
+    /// What a test can say of a fact that its rules ask for: that nobody knows it.
+    package enum UnknownFact: String, Hashable, Sendable {
+        /// Written `host: unknown`.
+        case host = "unknown"
+    }
+
     package let name: String?
     package let peer: SPIFFEID?
     /// nil if no rule asks for it.
     package let address: IPAddress?
     /// nil if no rule asks for it.
     package let port: UInt16?
+    /// What it says is not known.
+    package let unknowns: Set<UnknownFact>
+    /// nil: the client has asked for no name.
+    package let serverName: RequestedHost?
     package let http: AccessRequest.HTTP?
-    package let isAllowed: Bool
+    package let expectation: Expectation
     /// nil if it does not matter.
     package let rule: Rule?
 
@@ -79,6 +111,7 @@ package struct AccessPolicyTest: Hashable, Sendable {
             in: trustDomain,
             address: address ?? IPAddress(ipv4: 0),
             port: port ?? 1,
+            serverName: serverName,
             http: http
         )
     }
@@ -92,25 +125,30 @@ package struct AccessPolicyTest: Hashable, Sendable {
         // A policy in shadow or off is tested as what it would be.
         let policy = AccessPolicy(namespace: "", name: "", action: action, rules: rules)
         let explanation = AccessExplanation(request(in: trustDomain), under: [policy])
-        let verdict = explanation.verdict
+        let cause = explanation.verdict.cause
         let isExpectedRule =
             switch rule {
             case nil: true
-            case .decides(let place): verdict.cause?.rule == place
-            case .noRule: verdict.cause == nil
+            case .decides(let place): cause?.rule == place
+            case .noRule: cause == nil
             }
-        guard verdict.isAllowed != isAllowed || !isExpectedRule else { return nil }
-        let word = verdict.isAllowed ? "ALLOW" : "DENY"
-        if let cause = verdict.cause { return "rules[\(cause.rule)] says \(word)" }
-        if explanation.isPeerReserved { return "\(word): the peer is one of Signet's own parts" }
+        let isExpected =
+            switch expectation {
+            case .allow: explanation.verdict.isAllowed
+            case .deny: !explanation.verdict.isAllowed
+            }
+        guard !isExpected || !isExpectedRule else { return nil }
+        let word = explanation.verdict.isAllowed ? "ALLOW" : "DENY"
+        if let cause { return "rules[\(cause.rule)] says \(word)" }
+        if explanation.isPeerReserved { return "DENY: the peer is one of Signet's own parts" }
         let nearest = explanation.policies.first?.rules.min { $0.misses.count < $1.misses.count }
         guard let nearest, let miss = nearest.firstMiss else { return "no rule matches: DENY" }
         return "no rule matches: DENY (rules[\(nearest.rule)].\(miss.path) \(miss.cause.phrase))"
     }
 
     /// The expectation in words.
-    var expectation: String {
-        let word = isAllowed ? "ALLOW" : "DENY"
+    var expected: String {
+        let word = expectation.rawValue
         return switch rule {
         case nil: word
         case .decides(let place): "\(word) by rules[\(place)]"
@@ -127,6 +165,7 @@ extension AccessExplanation.Cause {
         case .excluded: "excludes it"
         case .foreign: "is missing, and only by it is a peer of another trust domain admitted"
         case .unknown: "asks for what the request does not have"
+        case .unremembered: "asks for what is not remembered of the request"
         }
     }
 }
@@ -137,7 +176,7 @@ extension DocumentParser {
         guard var fields = fields(of: node, path: "spec") else { return nil }
         let target = fields.take("target").flatMap { accessTarget($0) }
         let action = required("action", of: &fields).flatMap {
-            word($0, path: "spec.action", as: AccessPolicy.Action.self)
+            accessAction($0)
         }
         let tierNode = fields.take("tier")
         let tier = tierNode.flatMap { word($0, path: "spec.tier", as: AccessPolicy.Tier.self) }
@@ -156,8 +195,8 @@ extension DocumentParser {
                 "write action: DENY, or remove the tier"
             )
         }
-        guard problems.count == before, let action, let rules else { return nil }
-        return AccessPolicySpec(
+        guard problems.count == before, let action, let rules, let rulesNode else { return nil }
+        let spec = AccessPolicySpec(
             target: target,
             action: action,
             tier: tier ?? .normal,
@@ -165,6 +204,27 @@ extension DocumentParser {
             rules: rules,
             tests: tests ?? []
         )
+        guard spec.comesBack else {
+            report(
+                rulesNode.position,
+                "spec: what travels to proxies would be read there as another policy",
+                "tell Signet's authors; no document should come so far"
+            )
+            return nil
+        }
+        return spec
+    }
+
+    private mutating func accessAction(_ node: YAMLNode) -> AccessPolicy.Action? {
+        if case .scalar("AUDIT", _) = node.content {
+            report(
+                node.position,
+                "spec.action: a policy that only has requests written down cannot be written yet",
+                "remove it; AUDIT comes later (docs/decisions/0025)"
+            )
+            return nil
+        }
+        return word(node, path: "spec.action", as: AccessPolicy.Action.self)
     }
 
     /// Reads one word of a closed list; `off` needs no quotes where no truth value can stand.

@@ -45,17 +45,40 @@ extension DocumentParser {
                 }
             }
         }
-        if let pair = fields.unknown.first(where: { $0.key == "when" }) {
-            _ = fields.take("when")
+        let when = fields.take("when").flatMap { accessConditions($0, path: path, action: action) }
+        if let node = fields.take("expires") {
             report(
-                pair.keyPosition,
-                "\(path).when: there are no conditions beyond sources and operations",
-                "remove it"
+                node.position,
+                "\(path).expires: a rule that ends by itself cannot be written yet",
+                "remove it; expires comes later (docs/decisions/0025)"
             )
         }
         refuseUnknown(in: fields)
         guard problems.count == before else { return nil }
-        return AccessRule(from: from, to: to)
+        guard let rule = AccessRule(from: from, to: to, when: when ?? []) else { return nil }
+        if action == .allow { warnOfChosenFacts(of: rule, path: path, at: node.position) }
+        return rule
+    }
+
+    /// A client chooses which host it names, which headers it sends and what it asks for in the
+    /// handshake.
+    private mutating func warnOfChosenFacts(
+        of rule: AccessRule,
+        path: String,
+        at position: TextPosition
+    ) {
+        let saysWho = rule.from?.allSatisfy { $0.names || $0.addresses.anyOf != nil } ?? false
+        guard !saysWho else { return }
+        var facts: [String] = []
+        if rule.to?.contains(where: { !$0.hosts.isAbsent }) ?? false { facts.append("hosts") }
+        facts += rule.when.map(\.key)
+        guard !facts.isEmpty else { return }
+        warn(
+            position,
+            "\(path) names \(facts.joined(separator: ", ")) and nobody who may ask, and a client "
+                + "chooses these",
+            "add from, with principals, trustDomains or ipBlocks"
+        )
     }
 
     /// Reads a mapping with one key, which holds what is meant.
@@ -88,13 +111,16 @@ extension DocumentParser {
         let blocks = field(&fields, "ipBlocks", "notIPBlocks", covers: { $0.covers($1) }) {
             $0.ipBlock($1, path: $2)
         }
+        let domains = field(&fields, "trustDomains", "notTrustDomains", covers: ==) {
+            $0.trustDomain($1, path: $2)
+        }
         refuseUnknown(in: fields)
-        guard problems.count == before, let principals, let blocks else { return nil }
-        guard !principals.isAbsent || !blocks.isAbsent else {
+        guard problems.count == before, let principals, let blocks, let domains else { return nil }
+        guard !principals.isAbsent || !blocks.isAbsent || !domains.isAbsent else {
             refuseEmpty(node, path: path, list: "from")
             return nil
         }
-        return AccessSource(principals: principals, addresses: blocks)
+        return AccessSource(principals: principals, addresses: blocks, trustDomains: domains)
     }
 
     private mutating func accessOperation(
@@ -111,12 +137,15 @@ extension DocumentParser {
         } item: {
             $0.method($1, path: $2)
         }
-        let paths = field(&fields, "paths", "notPaths", covers: { $0.covers($1) }) {
-            $0.pathPattern($1, path: $2)
-        }
+        let paths = accessPaths(&fields, at: node.position)
         let ports = field(&fields, "ports", "notPorts", covers: ==) { $0.portNumber($1, path: $2) }
+        let hosts = field(&fields, "hosts", "notHosts", covers: { $0.covers($1) }) {
+            $0.hostPattern($1, path: $2)
+        }
         refuseUnknown(in: fields)
-        guard problems.count == before, let methods, let paths, let ports else { return nil }
+        guard problems.count == before, let methods, let paths, let ports, let hosts else {
+            return nil
+        }
         if paths.noneOf?.contains(.any) == true {
             report(
                 node.position,
@@ -125,20 +154,73 @@ extension DocumentParser {
             )
             return nil
         }
-        guard !methods.isAbsent || !paths.isAbsent || !ports.isAbsent else {
+        let operation = AccessOperation(
+            methods: methods,
+            paths: paths,
+            ports: ports,
+            hosts: hosts
+        )
+        guard operation.asksHTTP || !ports.isAbsent else {
             refuseEmpty(node, path: path, list: "to")
             return nil
         }
-        if action == .deny, methods.anyOf != nil || paths.anyOf != nil {
-            let names = [methods.anyOf.map { _ in "methods" }, paths.anyOf.map { _ in "paths" }]
-            warn(
-                node.position,
-                "\(path): a DENY of single \(names.compactMap(\.self).joined(separator: " and ")) "
-                    + "is only as good as the list of spellings that the application knows",
-                "deny everything but what is meant (notPaths, notMethods), or write an ALLOW"
-            )
+        warnOfSpellings(of: operation, action, path: path, at: node.position)
+        return operation
+    }
+
+    /// Reads paths, or methods of gRPC, which are another notation for some.
+    private mutating func accessPaths(
+        _ fields: inout Fields,
+        at position: TextPosition
+    ) -> AccessField<PathPattern>? {
+        let path = fields.path
+        let paths = field(&fields, "paths", "notPaths", covers: { $0.covers($1) }) {
+            $0.pathPattern($1, path: $2)
         }
-        return AccessOperation(methods: methods, paths: paths, ports: ports)
+        let calls = field(&fields, "grpc", "notGRPC", covers: { $0.covers($1) }) {
+            $0.call($1, path: $2)
+        }
+        guard let paths, let calls else { return nil }
+        guard paths.isAbsent || calls.isAbsent else {
+            report(
+                position,
+                "\(path) has both paths and grpc, which are paths too: nothing may be left that is "
+                    + "both",
+                "write two operations"
+            )
+            return nil
+        }
+        return calls.isAbsent ? paths : calls
+    }
+
+    /// A DENY that names values, and an ALLOW that names what it leaves out, is as good as the list of
+    /// spellings that are known of them.
+    private mutating func warnOfSpellings(
+        of operation: AccessOperation,
+        _ action: AccessPolicy.Action?,
+        path: String,
+        at position: TextPosition
+    ) {
+        guard let action else { return }
+        func isWeak<Value>(_ field: AccessField<Value>) -> Bool {
+            action == .deny ? field.anyOf != nil : field.anyOf == nil && field.noneOf != nil
+        }
+        let pathWord = operation.paths.contains(\.isCall) ? "methods of gRPC" : "paths"
+        let names = [
+            isWeak(operation.methods) ? "methods" : nil, isWeak(operation.paths) ? pathWord : nil,
+            isWeak(operation.hosts) ? "hosts" : nil,
+        ]
+        .compactMap(\.self)
+        guard !names.isEmpty else { return }
+        let what = action == .deny ? "a DENY of single" : "an ALLOW of all but single"
+        warn(
+            position,
+            "\(path): \(what) \(names.joined(separator: " and ")) "
+                + "is only as good as the list of spellings that the application knows",
+            action == .deny
+                ? "deny everything but what is meant (notPaths, notMethods), or write an ALLOW"
+                : "allow what is meant"
+        )
     }
 
     private mutating func refuseEmpty(_ node: YAMLNode, path: String, list: String) {
@@ -152,20 +234,21 @@ extension DocumentParser {
     /// Reads what must be among values and what must not.
     ///
     /// - Returns: nil if something was reported.
-    private mutating func field<Value: Hashable & Sendable & CustomStringConvertible>(
+    mutating func field<Value: Hashable & Sendable & CustomStringConvertible>(
         _ fields: inout Fields,
         _ wanted: String,
         _ excluded: String,
+        max: Int = AccessPolicy.valuesMax,
         covers: (Value, Value) -> Bool,
         item read: (inout Self, YAMLNode, String) -> Value?
     ) -> AccessField<Value>? {
         let before = problems.count
         let nodes = (wanted: fields.take(wanted), excluded: fields.take(excluded))
         let anyOf = nodes.wanted.flatMap {
-            list($0, path: fields.path(of: wanted), max: AccessPolicy.valuesMax, item: read)
+            list($0, path: fields.path(of: wanted), max: max, item: read)
         }
         let noneOf = nodes.excluded.flatMap {
-            list($0, path: fields.path(of: excluded), max: AccessPolicy.valuesMax, item: read)
+            list($0, path: fields.path(of: excluded), max: max, item: read)
         }
         guard problems.count == before else { return nil }
         if let node = nodes.wanted, let anyOf, let noneOf,
@@ -237,8 +320,8 @@ extension DocumentParser {
         report(
             node.position,
             "\(path): \"\(Self.shown(text))\" is not a path that a request can have, nor a pattern",
-            "write /a/b, /a/* (all that begins with /a/), *.css or */b (all that ends so), or *; "
-                + "without query"
+            "write /a/b, /a/* (all that begins with /a/), *.css or */b (all that ends so), *, or "
+                + "/a/{*}/b ({*} is one segment, and {**} at last one or more); without query"
         )
         return nil
     }

@@ -7,11 +7,6 @@ import StrictYAML
 
 /// Reads the tests of an `AccessPolicy`, which are run where the own trust domain is known.
 extension DocumentParser {
-    private enum Expectation: String, CaseIterable {
-        case allow = "ALLOW"
-        case deny = "DENY"
-    }
-
     /// - Returns: nil if something was reported.
     mutating func accessTests(
         _ node: YAMLNode,
@@ -40,7 +35,7 @@ extension DocumentParser {
         }
         let expectNode = required("expect", of: &fields)
         let expect = expectNode.flatMap {
-            word($0, path: "\(path).expect", as: Expectation.self)
+            word($0, path: "\(path).expect", as: AccessPolicyTest.Expectation.self)
         }
         let ruleNode = fields.take("rule")
         let rule = ruleNode.flatMap { testRule($0, path: "\(path).rule", rules: rules) }
@@ -53,8 +48,10 @@ extension DocumentParser {
             peer: request.peer,
             address: request.address,
             port: request.port,
+            unknowns: request.unknowns,
+            serverName: request.serverName,
             http: request.http,
-            isAllowed: expect == .allow,
+            expectation: expect,
             rule: rule
         )
         guard canFail(test, action: action, path: path, at: expectNode.position) else { return nil }
@@ -70,7 +67,7 @@ extension DocumentParser {
         at position: TextPosition
     ) -> Bool {
         guard action == .deny else { return true }
-        if test.isAllowed {
+        if test.expectation == .allow {
             report(
                 position,
                 "\(path): a DENY alone allows nothing",
@@ -116,6 +113,8 @@ extension DocumentParser {
         var peer: SPIFFEID?
         var address: IPAddress?
         var port: UInt16?
+        var unknowns: Set<AccessPolicyTest.UnknownFact> = []
+        var serverName: RequestedHost?
         var http: AccessRequest.HTTP?
     }
 
@@ -134,19 +133,48 @@ extension DocumentParser {
             testAddress($0, path: "\(path).address")
         }
         request.port = fields.take("port").flatMap { portNumber($0, path: "\(path).port") }
-        let (methodNode, pathNode) = (fields.take("method"), fields.take("path"))
+        request.serverName = fields.take("sni").flatMap {
+            testHost($0, path: "\(path).sni", takesPort: false)
+        }
+        if let node = fields.take("time") {
+            report(
+                node.position,
+                "\(path).time: a policy cannot ask for the time yet",
+                "remove it; time comes later (docs/decisions/0025)"
+            )
+        }
+        request.http = testHTTP(&fields, path: path, &request.unknowns)
         refuseUnknown(in: fields)
-        request.http = testHTTP(methodNode, pathNode, path: path, at: node.position)
         guard problems.count == before else { return nil }
+        requireFacts(of: request, path: path, rules: rules, at: node.position)
+        return problems.count == before ? request : nil
+    }
+
+    /// Whether a test says of a fact that it is not known.
+    private func says(_ fact: AccessPolicyTest.UnknownFact, _ node: YAMLNode) -> Bool {
+        if case .scalar(fact.rawValue, _) = node.content { true } else { false }
+    }
+
+    /// Reports what rules ask for and a test does not say, so that it would say little.
+    private mutating func requireFacts(
+        of request: TestRequest,
+        path: String,
+        rules: [AccessRule],
+        at position: TextPosition
+    ) {
         let sources = rules.flatMap { $0.from ?? [] }
         let operations = rules.flatMap { $0.to ?? [] }
+        if let http = request.http, http.host == nil, !request.unknowns.contains(.host),
+            operations.contains(where: { !$0.hosts.isAbsent })
+        {
+            report(position, "\(path).host is missing", "rules ask for it; add it")
+        }
         if request.address == nil, sources.contains(where: { !$0.addresses.isAbsent }) {
-            report(node.position, "\(path).address is missing", "rules ask for it; add it")
+            report(position, "\(path).address is missing", "rules ask for it; add it")
         }
         if request.port == nil, operations.contains(where: { !$0.ports.isAbsent }) {
-            report(node.position, "\(path).port is missing", "rules ask for it; add it")
+            report(position, "\(path).port is missing", "rules ask for it; add it")
         }
-        return problems.count == before ? request : nil
     }
 
     private mutating func testPeer(_ node: YAMLNode, path: String) -> SPIFFEID? {
@@ -174,12 +202,84 @@ extension DocumentParser {
         return nil
     }
 
-    private mutating func testHTTP(
-        _ methodNode: YAMLNode?,
-        _ pathNode: YAMLNode?,
+    /// Reads a host as a client names it.
+    private mutating func testHost(
+        _ node: YAMLNode,
         path: String,
-        at position: TextPosition
+        takesPort: Bool = true
+    ) -> RequestedHost? {
+        let bytesMax = Authority.hostBytesMax + 8
+        guard let text = literal(node, path: path, expected: "a host"), text.utf8.count <= bytesMax
+        else { return nil }
+        let host =
+            takesPort ? RequestedHost(authority: text) : RequestedHost(serverName: text)
+        if host == nil {
+            report(
+                node.position,
+                "\(path): \"\(Self.shown(text))\" is not a host that a client can name",
+                "write one, for example api.example.org"
+            )
+        }
+        return host
+    }
+
+    /// Reads the headers of a test: a value each, or a list for a header that comes more than once.
+    private mutating func testHeaders(
+        _ node: YAMLNode,
+        path: String
+    ) -> [AccessRequest.HTTP.Field]? {
+        guard case .mapping(let pairs) = node.content, !pairs.isEmpty else {
+            reportType(of: node, path: path, expected: "a mapping (name: value)")
+            return nil
+        }
+        var found: [AccessRequest.HTTP.Field] = []
+        for pair in pairs.sorted(by: { $0.key < $1.key }) {
+            let own = "\(path).\(pair.key)"
+            guard AccessCondition.use(ofHeader: pair.key) != .malformed else {
+                report(
+                    pair.keyPosition,
+                    "\(path): \"\(Self.shown(pair.key))\" is not the name of a header",
+                    "write small letters, digits and hyphens"
+                )
+                return nil
+            }
+            let nodes: [YAMLNode]
+            if case .sequence(let several) = pair.value.content {
+                nodes = several
+            } else {
+                nodes = [pair.value]
+            }
+            for node in nodes {
+                guard
+                    let value = prose(node, path: own, bytesMax: AccessPolicySpec.pathBytesMax)
+                else { return nil }
+                found.append(AccessRequest.HTTP.Field(name: pair.key, value: value))
+            }
+        }
+        return found
+    }
+
+    private mutating func testHTTP(
+        _ fields: inout Fields,
+        path: String,
+        _ unknowns: inout Set<AccessPolicyTest.UnknownFact>
     ) -> AccessRequest.HTTP? {
+        let position = fields.position
+        let (methodNode, pathNode) = (fields.take("method"), fields.take("path"))
+        let hostNode = fields.take("host")
+        let headersNode = fields.take("headers")
+        let isUnknown = hostNode.map { says(.host, $0) } ?? false
+        if isUnknown { unknowns.insert(.host) }
+        let host = isUnknown ? nil : hostNode.flatMap { testHost($0, path: "\(path).host") }
+        let headers = headersNode.flatMap { testHeaders($0, path: "\(path).headers") }
+        if methodNode == nil, pathNode == nil, let other = hostNode ?? headersNode {
+            report(
+                other.position,
+                "\(path): a TCP connection has neither host nor headers",
+                "add method and path, or remove it"
+            )
+            return nil
+        }
         let method = methodNode.flatMap {
             string($0, path: "\(path).method", bytesMax: Self.wordBytesMax)
         }
@@ -204,7 +304,14 @@ extension DocumentParser {
             )
             return nil
         }
-        if let http = AccessRequest.HTTP(method: method, path: target) { return http }
+        // A test says all of its request.
+        let http = AccessRequest.HTTP(
+            method: method,
+            path: target,
+            host: host,
+            fields: headers ?? []
+        )
+        if let http { return http }
         report(
             pathNode.position,
             "\(path).path: \"\(Self.shown(target))\" is refused before any policy is asked",

@@ -33,24 +33,56 @@ extension Document {
         guard !targets.isEmpty else { return [] }
         var problems: [DocumentProblem] = []
         for (ruleIndex, rule) in spec.rules.enumerated() {
+            if let (what, remedy) = Self.flaw(ofConditionsOf: rule, spec.action, at: targets) {
+                let path = "spec.rules[\(ruleIndex)]"
+                problems.append(problem(path, what, remedy))
+            }
             for (index, operation) in (rule.to ?? []).enumerated() {
                 let path = "spec.rules[\(ruleIndex)].to[\(index)].operation"
                 guard let (what, remedy) = Self.flaw(of: operation, spec.action, at: targets) else {
                     continue
                 }
-                let position = places[path]
-                problems.append(
-                    DocumentProblem(
-                        file: file,
-                        line: position?.line ?? line,
-                        column: position?.column ?? 1,
-                        what: "\(path): \(what)",
-                        remedy: remedy
-                    )
-                )
+                problems.append(problem(path, what, remedy))
             }
         }
         return problems
+    }
+
+    private func problem(_ path: String, _ what: String, _ remedy: String) -> DocumentProblem {
+        let position = places[path]
+        return DocumentProblem(
+            file: file,
+            line: position?.line ?? line,
+            column: position?.column ?? 1,
+            what: "\(path): \(what)",
+            remedy: remedy
+        )
+    }
+
+    private static func flaw(
+        ofConditionsOf rule: AccessRule,
+        _ action: AccessPolicy.Action,
+        at targets: [KnownListener]
+    ) -> (what: String, remedy: String)? {
+        if rule.when.contains(where: \.asksServerName),
+            targets.allSatisfy({ $0.trafficProtocol == .http })
+        {
+            return (
+                "the name of the handshake is not known of requests over HTTP, so the rule "
+                    + (action == .allow ? "allows nothing" : "matches whatever it is"),
+                "write hosts in an operation, or protocol: tcp at the listener"
+            )
+        }
+        guard rule.when.contains(where: \.asksHTTP),
+            targets.allSatisfy({ $0.trafficProtocol == .tcp })
+        else { return nil }
+        return (
+            action == .allow
+                ? "headers never match a port of protocol tcp, so the rule allows nothing"
+                : "headers are not known of a port of protocol tcp, so the rule matches every "
+                    + "connection there",
+            "remove the condition, or write protocol: http at the listener"
+        )
     }
 
     private static func flaw(
@@ -70,8 +102,9 @@ extension Document {
                 "write one of \(ports.joined(separator: ", "))"
             )
         }
-        let asksHTTP = !operation.methods.isAbsent || !operation.paths.isAbsent
-        guard asksHTTP, reached.allSatisfy({ $0.trafficProtocol == .tcp }) else { return nil }
+        guard operation.asksHTTP, reached.allSatisfy({ $0.trafficProtocol == .tcp }) else {
+            return nil
+        }
         return switch action {
         case .allow:
             (

@@ -42,6 +42,7 @@ extension AccessRule {
         var members: [String: JSONValue] = [:]
         members["from"] = from.map { .array($0.map { .object(["source": $0.json]) }) }
         members["to"] = to.map { .array($0.map { .object(["operation": $0.json]) }) }
+        if !when.isEmpty { members["when"] = .array(when.map(\.json)) }
         return .object(members)
     }
 }
@@ -53,6 +54,8 @@ extension AccessSource {
         members["notPrincipals"] = principals.noneOf.map { .texts($0) }
         members["ipBlocks"] = addresses.anyOf.map { .texts($0) }
         members["notIPBlocks"] = addresses.noneOf.map { .texts($0) }
+        members["trustDomains"] = trustDomains.anyOf.map { .texts($0) }
+        members["notTrustDomains"] = trustDomains.noneOf.map { .texts($0) }
         return .object(members)
     }
 }
@@ -65,10 +68,29 @@ extension AccessOperation {
         var members: [String: JSONValue] = [:]
         members["methods"] = methods.anyOf.map { .texts($0) }
         members["notMethods"] = methods.noneOf.map { .texts($0) }
-        members["paths"] = paths.anyOf.map { .texts($0) }
-        members["notPaths"] = paths.noneOf.map { .texts($0) }
+        // A document has one of the two notations.
+        let isCall = paths.contains { $0.isCall }
+        members[isCall ? "grpc" : "paths"] = paths.anyOf.map { .texts($0) }
+        members[isCall ? "notGRPC" : "notPaths"] = paths.noneOf.map { .texts($0) }
         members["ports"] = ports.anyOf.map(numbers)
         members["notPorts"] = ports.noneOf.map(numbers)
+        members["hosts"] = hosts.anyOf.map { .texts($0) }
+        members["notHosts"] = hosts.noneOf.map { .texts($0) }
+        return .object(members)
+    }
+}
+
+extension AccessCondition {
+    fileprivate var json: JSONValue {
+        var members: [String: JSONValue] = ["key": .string(key)]
+        switch self {
+        case .header(_, let field):
+            members["values"] = field.anyOf.map { .texts($0) }
+            members["notValues"] = field.noneOf.map { .texts($0) }
+        case .serverName(let field):
+            members["values"] = field.anyOf.map { .texts($0) }
+            members["notValues"] = field.noneOf.map { .texts($0) }
+        }
         return .object(members)
     }
 }
@@ -81,9 +103,20 @@ extension AccessPolicyTest {
         request["port"] = port.map { .integer(UInt64($0)) }
         request["method"] = http.map { .string($0.method) }
         request["path"] = http.map { .string(String(decoding: $0.path, as: UTF8.self)) }
+        request["host"] = (http?.host).map { .string($0.description) }
+        if unknowns.contains(.host) { request["host"] = .string(UnknownFact.host.rawValue) }
+        if let fields = http?.fields, !fields.isEmpty {
+            let headers = Dictionary(grouping: fields, by: \.name).mapValues { lines in
+                lines.count == 1
+                    ? JSONValue.string(lines[0].value)
+                    : .array(lines.map { .string($0.value) })
+            }
+            request["headers"] = .object(headers)
+        }
+        request["sni"] = serverName.map { .string($0.description) }
         var members: [String: JSONValue] = [
             "request": .object(request),
-            "expect": .string(isAllowed ? "ALLOW" : "DENY"),
+            "expect": .string(expectation.rawValue),
         ]
         members["name"] = name.map(JSONValue.string)
         members["rule"] = rule.map { rule in

@@ -13,6 +13,8 @@ package struct DecisionView: Encodable, Sendable {
         var matches: Bool
         /// The first clause that is no match.
         var failed: String
+        /// Whether that clause may have matched by what nobody remembers.
+        var notRemembered: Bool
     }
 
     /// What would be if the policies in shadow were enforced.
@@ -91,7 +93,8 @@ package struct DecisionView: Encodable, Sendable {
                 action: $0.action,
                 mode: $0.mode,
                 matches: $0.matches,
-                failed: $0.failed
+                failed: $0.failed,
+                notRemembered: $0.isNotRemembered
             )
         }
         nearestMiss = explanation.nearestMiss
@@ -176,7 +179,9 @@ package struct DecisionView: Encodable, Sendable {
     }
 
     private func line(_ rule: Rule) -> String {
-        let verdict = rule.matches ? "matches" : "no: \(rule.failed)"
+        let verdict =
+            rule.matches
+            ? "matches" : "\(rule.notRemembered ? "not remembered" : "no"): \(rule.failed)"
         let mode = rule.mode == "enforce" ? "" : " (\(rule.mode))"
         return "  \(rule.action) \(rule.policy) rule \(rule.rule)\(mode)  \(verdict)"
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Authorization
+import HTTPSemantics
 import SPIFFE
 import Testing
 
@@ -112,6 +113,7 @@ import Testing
     @Test(arguments: [UInt64](1...10))
     func `a rule matches exactly when it decides alone`(seed: UInt64) throws {
         var generator = PolicyGenerator(seed: seed)
+        generator.more = seed % 2 == 0 ? 50 : 0
         for policy in generator.policies(60) where policy.mode != .off {
             for _ in 0..<12 {
                 let request = try generator.request().plain
@@ -129,5 +131,96 @@ import Testing
                 }
             }
         }
+    }
+
+    // MARK: - Less is remembered than was decided with
+
+    private func header(_ value: String) throws -> AccessCondition {
+        let pattern = try #require(HeaderPattern(value))
+        return .header("x-role", try #require(AccessField(anyOf: [pattern])))
+    }
+
+    private func host(_ text: String) throws -> AccessOperation {
+        let pattern = try #require(HostPattern(text))
+        return AccessOperation(hosts: try #require(AccessField(anyOf: [pattern])))
+    }
+
+    private func asking() throws -> [AccessPolicy] {
+        let admin = try #require(AccessRule(to: [host("admin.td")]))
+        let role = try #require(AccessRule(when: [header("admin")]))
+        let methods = try #require(AccessField(anyOf: ["PUT"]))
+        let put = try #require(
+            AccessRule(to: [AccessOperation(methods: methods)], when: [header("admin")])
+        )
+        return [
+            AccessPolicy(namespace: "n", name: "a", action: .allow, rules: [role, put]),
+            AccessPolicy(namespace: "n", name: "d", action: .deny, rules: [admin]),
+            AccessPolicy(namespace: "n", name: "s", action: .allow, mode: .shadow, rules: [role]),
+        ]
+    }
+
+    @Test func `what is not remembered is neither a match nor unknown, but of what decided`() throws
+    {
+        let partial = AccessRequest(
+            peer: try SPIFFEID("spiffe://td/web"),
+            in: PolicyGenerator.trustDomain,
+            address: IPAddress(ipv4: 0xC000_0201),
+            port: 80,
+            http: AccessRequest.HTTP(method: "GET", path: "/"),
+            isPartial: true
+        )
+        func told(_ verdict: AccessVerdict, _ shadow: AccessVerdict) throws -> [String] {
+            try AccessExplanation(
+                partial,
+                under: asking(),
+                verdict: verdict,
+                shadowVerdict: shadow
+            )
+            .policies.flatMap { policy in
+                policy.rules.map { rule in
+                    let why = rule.firstMiss.map { "\($0.path) \($0.cause)" } ?? "matches"
+                    return "\(policy.policy) \(why)"
+                }
+            }
+        }
+        let hosts = "d to[0].operation.hosts unremembered"
+        let role = "when[request.headers[x-role]].values unremembered"
+        let none = AccessVerdict.denyByDefault
+        let put = "a to[0].operation.methods differs"
+        #expect(try told(none, none) == [hosts, "a \(role)", put, "s \(role)"])
+        let denied = AccessVerdict(
+            isAllowed: false,
+            cause: AccessVerdict.Cause(namespace: "n", policy: "d", rule: 0)
+        )
+        #expect(try told(denied, denied) == ["d matches", "a \(role)", put, "s \(role)"])
+        let shadow = AccessVerdict(
+            isAllowed: true,
+            cause: AccessVerdict.Cause(namespace: "n", policy: "s", rule: 0)
+        )
+        #expect(try told(none, shadow) == [hosts, "a \(role)", put, "s matches"])
+    }
+
+    @Test func `of a connection the name of its handshake is what is not remembered`() throws {
+        let name = try #require(HostPattern("a.td"))
+        let sni = AccessCondition.serverName(try #require(AccessField(noneOf: [name])))
+        let rules = [
+            try #require(AccessRule(when: [sni])), try #require(AccessRule(to: [host("a.td")])),
+        ]
+        let partial = AccessRequest(
+            peer: try SPIFFEID("spiffe://td/web"),
+            in: PolicyGenerator.trustDomain,
+            address: IPAddress(ipv4: 0xC000_0201),
+            port: 80,
+            isPartial: true
+        )
+        let explanation = AccessExplanation(
+            partial,
+            under: [AccessPolicy(namespace: "n", name: "a", action: .allow, rules: rules)],
+            verdict: .denyByDefault,
+            shadowVerdict: .denyByDefault
+        )
+        let told = explanation.policies[0].rules.map { $0.misses.map(\.cause) }
+        // A connection has no host, whatever is remembered.
+        #expect(told == [[.unremembered], [.unknown]])
     }
 }

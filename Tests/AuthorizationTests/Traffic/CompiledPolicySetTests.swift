@@ -80,6 +80,96 @@ import Testing
         #expect(differences > 200)
     }
 
+    @Test(arguments: [UInt64](101...140))
+    func `both say the same of hosts, templates, headers and names`(seed: UInt64) throws {
+        var generator = PolicyGenerator(seed: seed)
+        var (allowed, differing) = (0, 0)
+        for number in 0..<100 {
+            generator.more = [15, 40, 80][number % 3]
+            let policies = generator.policies(Int.random(in: 1...8, using: &generator.random))
+            let (set, reference) = (
+                try CompiledPolicySet(policies), ReferenceEvaluator(policies)
+            )
+            for _ in 0..<50 {
+                let decision = try expectSame(set, reference, generator.request())
+                if decision.isAllowed { allowed += 1 }
+                if decision.shadow != decision.enforced { differing += 1 }
+            }
+        }
+        #expect(allowed > 100 && differing > 100)
+    }
+
+    @Test(arguments: [UInt64](141...144))
+    func `both say the same of them with more rules than one block has`(seed: UInt64) throws {
+        var generator = PolicyGenerator(seed: seed)
+        generator.more = 60
+        for _ in 0..<3 {
+            let policies = generator.policies(700)
+                .filter { !$0.rules.contains { $0.to == nil && $0.from == nil } }
+            let (set, reference) = (
+                try CompiledPolicySet(policies), ReferenceEvaluator(policies)
+            )
+            for _ in 0..<60 { _ = try expectSame(set, reference, generator.request()) }
+        }
+    }
+
+    @Test func `both say the same of templates and paths longer than all of them`() throws {
+        let most = PathTemplate.segmentsMax
+        func many(_ count: Int) -> String { String(repeating: "/a", count: count) }
+        let texts = [
+            "/a/{**}", "/{**}/b", "/{*}/{**}/a/b", many(most - 1) + "/{*}",
+            "/{**}" + many(most - 1), many(most - 1) + "/{**}", "/{*}/a/{*}/{**}/a/",
+            "/{**}/a", "/{**}/b/a",
+        ]
+        let policies = try texts.enumerated().flatMap { place, text in
+            let paths = [try #require(PathPattern(text))]
+            return try [true, false].map { isWanted in
+                let field = AccessField(
+                    anyOf: isWanted ? paths : nil,
+                    noneOf: isWanted ? nil : paths
+                )
+                let operation = AccessOperation(paths: try #require(field))
+                return AccessPolicy(
+                    namespace: "n",
+                    name: "p\(place)-\(isWanted)",
+                    action: .allow,
+                    rules: [try #require(AccessRule(to: [operation]))]
+                )
+            }
+        }
+        // Each alone, so that no other decides in its place.
+        for policy in policies {
+            let (set, reference) = (
+                try CompiledPolicySet([policy]), ReferenceEvaluator([policy])
+            )
+            for depth in 1...(2 * most + 2) {
+                for end in ["", "/", "/b", "/b/a", "/a/b"] {
+                    let request = GeneratedRequest(
+                        peer: nil,
+                        address: IPAddress(ipv4: 0xC000_0201),
+                        port: 80,
+                        http: ("GET", many(depth) + end)
+                    )
+                    _ = try expectSame(set, reference, request)
+                }
+            }
+        }
+    }
+
+    @Test func `a set tells which headers it asks for, and whether for the handshake`() throws {
+        let any = try #require(AccessField(anyOf: [HeaderPattern.any]))
+        let name = try #require(AccessField(anyOf: PolicyGenerator.serverNamePatterns))
+        func set(_ conditions: [AccessCondition]) throws -> CompiledPolicySet {
+            let rule = try #require(AccessRule(when: conditions))
+            return try CompiledPolicySet([
+                AccessPolicy(namespace: "n", name: "p", action: .allow, rules: [rule])
+            ])
+        }
+        #expect(try set([.header("x-a", any)]).headerNames == ["x-a"])
+        #expect(try !set([.header("x-a", any)]).asksServerName)
+        #expect(try set([.serverName(name)]).asksServerName)
+    }
+
     @Test(arguments: [UInt64](61...64))
     func `both admit peers of another trust domain by name alone`(seed: UInt64) throws {
         var generator = PolicyGenerator(seed: seed)
@@ -231,7 +321,7 @@ import Testing
         let other = [AccessPolicy(namespace: "n", name: "q", action: .allow, rules: [rule])]
         let address = try #require(IPAddress("192.0.2.1"))
         let access = try CompiledPolicySet(open).access(
-            of: nil,
+            of: try SPIFFEID("spiffe://td/web"),
             in: PolicyGenerator.trustDomain,
             at: address,
             port: 80
@@ -245,7 +335,39 @@ import Testing
             methodName: ByteRange(0..<3),
             path: ByteRange(4..<5)
         )
-        #expect(!(try CompiledPolicySet(other).decide(access, request, in: head.span).isAllowed))
+        let late = try CompiledPolicySet(other).decide(access, request, in: head.span)
+        #expect(!late.isAllowed)
+    }
+
+    @Test func `more to compare than a decision may cost is refused, of each namespace alone`()
+        throws
+    {
+        let templates = (0..<256).compactMap { PathPattern("/{*}/a\($0)") }
+        let paths = try #require(AccessField(noneOf: templates))
+        let rule = try #require(AccessRule(to: [AccessOperation(paths: paths)]))
+        func policy(
+            _ namespace: String,
+            _ count: Int,
+            _ mode: AccessPolicy.Mode = .enforce
+        )
+            -> AccessPolicy
+        {
+            AccessPolicy(
+                namespace: namespace,
+                name: "p",
+                action: .allow,
+                mode: mode,
+                rules: Array(repeating: rule, count: count)
+            )
+        }
+        let root = policy("signet-system", 3)
+        #expect(CompiledPolicySet.refusal(of: [root, policy("n", 3)]) == nil)
+        #expect(CompiledPolicySet.refusal(of: [root, policy("n", 4, .off)]) == nil)
+        let more = [root, policy("n", 4, .shadow)]
+        #expect(CompiledPolicySet.refusal(of: more) == .lateCostMax(namespace: "n"))
+        #expect(throws: CompiledPolicySet.CompileError.lateCostMax(namespace: "n")) {
+            try CompiledPolicySet(more)
+        }
     }
 
     @Test func `more clauses than a workload may have are refused`() throws {

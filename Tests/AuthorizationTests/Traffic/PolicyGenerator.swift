@@ -45,6 +45,38 @@ struct PolicyGenerator {
         "*", "*/a:b", "/A", "/%25", "/%25/*", "/a%20b", "*/a%20b",
     ].compactMap { PathPattern($0) }
 
+    static let trustDomains = ["td", "other", "third"].compactMap { try? TrustDomain($0) }
+    static let templates = [
+        "/{*}", "/{**}", "/a/{*}", "/a/{**}", "/{*}/a", "/{**}/a", "/{*}/a/{*}", "/a/{*}/b",
+        "/a/{**}/b", "/{*}/{*}/", "/{*}/{**}", "/{*}/{**}/a:b", "/%C3%A9/{*}", "/{**}/%C3%A9",
+        "/a/{*}/", "/{**}/a/", "/{*}/a%20b/{**}",
+    ].compactMap { PathPattern($0) }
+    static let calls = ["a/a", "a/b", "a/*", "b.a/A", "a.b/*"].compactMap { PathPattern(call: $0) }
+    static let hostPatterns = [
+        "a.td", "b.a.td", "*.td", "*.a.td", "a.td:80", "*.td:8080", "a.td:8080", "td", "a_b.td",
+    ].compactMap { HostPattern($0) }
+    static let hosts = [
+        "a.td", "A.td", "b.a.td", "c.b.A.TD", "td", "td:80", "a.td:80", "a.td:8080", "b.a.td:8080",
+        "xtd", "x.atd:80", "127.0.0.1", "[::1]:80", "a_b.td", "1", "a.td.1", "0x7f000001",
+        "127.0X1",
+    ]
+    static let serverNamePatterns = ["a.td", "b.a.td", "*.td", "*.a.td"]
+        .compactMap { HostPattern($0) }
+    static let serverNames = [
+        nil, "a.td", "A.TD", "b.a.td", "td", "xtd", "a.td.", "a.td:80", "[::1]",
+    ]
+    static let headerNames = ["x-one", "x-two", "content-type"]
+    static let headerPatterns = ["*", "a", "B", "a b", "ab"]
+        .compactMap { HeaderPattern($0) }
+    static let headerValues = [
+        "", "a", "A", "b", "B", "a b", "a, b", "b;c", "x,a", " a", "\"a\"", "a,", ",b ;c", "A  b",
+        "x, a\t;y", "ab", "%61", "a\\", "\u{E9}", String(repeating: ",", count: 40),
+        String(repeating: "a", count: 1_100),
+    ]
+
+    /// How often, in percent, policies ask what decision 0025 adds; 0 for what decision 0008 knows.
+    var more = 0
+
     var random: SeededGenerator
 
     init(seed: UInt64) {
@@ -58,6 +90,9 @@ struct PolicyGenerator {
     mutating func happens(_ percent: Int) -> Bool {
         Int.random(in: 0..<100, using: &random) < percent
     }
+
+    /// Whether something that decision 0025 adds happens; without that nothing is drawn.
+    private mutating func adds(_ percent: Int) -> Bool { more > 0 && happens(percent) }
 
     // MARK: - Policies
 
@@ -79,8 +114,28 @@ struct PolicyGenerator {
     mutating func rule() -> AccessRule {
         let from = happens(60) ? (0..<count()).map { _ in source() } : nil
         let to = happens(70) ? (0..<count()).map { _ in operation() } : nil
-        guard let rule = AccessRule(from: from, to: to) else { preconditionFailure() }
+        guard let rule = AccessRule(from: from, to: to, when: conditions()) else {
+            preconditionFailure()
+        }
         return rule
+    }
+
+    private mutating func conditions() -> [AccessCondition] {
+        var conditions: [AccessCondition] = []
+        if adds(more / 2) {
+            conditions.append(.header(pick(Self.headerNames), some(Self.headerPatterns)))
+        }
+        if adds(more / 3) { conditions.append(.serverName(some(Self.serverNamePatterns))) }
+        return conditions
+    }
+
+    /// A field that asks for something.
+    private mutating func some<Value: Hashable & Sendable>(
+        _ values: [Value]
+    ) -> AccessField<Value> {
+        let wanted = happens(65) ? (0..<count()).map { _ in pick(values) } : nil
+        let excluded = wanted == nil || happens(25) ? (0..<count()).map { _ in pick(values) } : nil
+        return AccessField(anyOf: wanted, noneOf: excluded) ?? .absent
     }
 
     private mutating func count() -> Int { happens(70) ? 1 : happens(70) ? 2 : 3 }
@@ -88,15 +143,19 @@ struct PolicyGenerator {
     private mutating func source() -> AccessSource {
         AccessSource(
             principals: field(Self.principals, 75),
-            addresses: field(Self.blocks, 30)
+            addresses: field(Self.blocks, 30),
+            trustDomains: adds(more / 2) ? some(Self.trustDomains) : .absent
         )
     }
 
     mutating func operation() -> AccessOperation {
         AccessOperation(
             methods: field(Self.methods, 45),
-            paths: field(Self.patterns, 65),
-            ports: field(Self.ports, 25)
+            paths: adds(more)
+                ? some(happens(75) ? Self.templates + Self.patterns : Self.calls)
+                : field(Self.patterns, 65),
+            ports: field(Self.ports, 25),
+            hosts: adds(more / 2) ? some(Self.hostPatterns) : .absent
         )
     }
 
@@ -124,12 +183,25 @@ struct PolicyGenerator {
     mutating func request() -> GeneratedRequest {
         let peer = pick(Self.peers)
         let (address, port) = (pick(Self.addresses), pick(Self.ports))
-        guard happens(88) else {
-            return GeneratedRequest(peer: peer, address: address, port: port, http: nil)
-        }
+        var request = GeneratedRequest(peer: peer, address: address, port: port, http: nil)
+        if more > 0 { request.serverName = pick(Self.serverNames) }
+        guard happens(88) else { return request }
         let method = pick(Self.methods)
         let path = method == "OPTIONS" && happens(40) ? "*" : self.path()
-        return GeneratedRequest(peer: peer, address: address, port: port, http: (method, path))
+        request.http = (method, path)
+        guard more > 0 else { return request }
+        request.host = happens(95) ? pick(Self.hosts) : nil
+        request.fields =
+            happens(95)
+            ? (0..<(count() - 1 + count())).map { _ in
+                happens(8)
+                    ? (
+                        pick(["x-forwarded-host", "X-Host", "Forwarded"]),
+                        pick(Self.hosts + ["host=a"])
+                    )
+                    : (pick(Self.headerNames + ["X-One", "x-ones"]), pick(Self.headerValues))
+            } : nil
+        return request
     }
 }
 
@@ -138,7 +210,12 @@ struct GeneratedRequest {
     let peer: SPIFFEID?
     let address: IPAddress
     let port: UInt16
-    let http: (method: String, path: String)?
+    var http: (method: String, path: String)?
+    var serverName: String?
+    /// nil if it is not known any more.
+    var host: String?
+    /// nil if they are not known any more.
+    var fields: [(name: String, value: String)]?
 
     /// No generated path is refused.
     struct PathRefused: Error {
@@ -150,7 +227,12 @@ struct GeneratedRequest {
         get throws {
             var read: AccessRequest.HTTP?
             if let http {
-                read = AccessRequest.HTTP(method: http.method, path: http.path)
+                read = AccessRequest.HTTP(
+                    method: http.method,
+                    path: http.path,
+                    host: host.flatMap { RequestedHost(authority: $0) },
+                    fields: fields?.map { AccessRequest.HTTP.Field(name: $0.name, value: $0.value) }
+                )
                 if read == nil { throw PathRefused(path: http.path) }
             }
             return AccessRequest(
@@ -158,6 +240,7 @@ struct GeneratedRequest {
                 in: PolicyGenerator.trustDomain,
                 address: address,
                 port: port,
+                serverName: serverName.flatMap { RequestedHost(serverName: $0) },
                 http: read
             )
         }
@@ -169,18 +252,42 @@ struct GeneratedRequest {
             of: peer,
             in: PolicyGenerator.trustDomain,
             at: address,
-            port: port
+            port: port,
+            serverName: http == nil ? serverName.flatMap { RequestedHost(serverName: $0) } : nil
         )
         guard let http else { return set.decide(access) }
         // The path does not begin where the head does.
-        let head = Array("\(http.method) \(http.path) HTTP/1.1".utf8)
+        var head = Array("\(http.method) \(http.path) HTTP/1.1 ".utf8)
         let (method, path) = (http.method.utf8.count, http.path.utf8.count)
         let name = ByteRange(0..<method)
+        func add(_ text: String) -> ByteRange {
+            let start = head.count
+            head += text.utf8
+            defer { head.append(Octet.space) }
+            return ByteRange(start..<head.count)
+        }
+        let written = host.map(add)
+        let authority = written.flatMap { Authority(head.span, $0) }
+        let lines = (fields ?? []).map { field in
+            let own = add(field.name)
+            return HeaderField(
+                name: own,
+                value: add(field.value),
+                known: KnownHeader(head.span, own)
+            )
+        }
         let request = CanonicalRequest(
             method: HTTPMethod(head.span, name),
             methodName: name,
-            path: ByteRange((method + 1)..<(method + 1 + path))
+            authority: authority ?? Authority(host: .empty, port: nil),
+            path: ByteRange((method + 1)..<(method + 1 + path)),
+            fields: lines
         )
-        return set.decide(access, request, in: head.span)
+        return set.decide(
+            access,
+            request,
+            in: head.span,
+            knowsFields: fields != nil
+        )
     }
 }

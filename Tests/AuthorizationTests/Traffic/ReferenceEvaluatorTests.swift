@@ -75,7 +75,7 @@ import Testing
         #expect(ReferenceEvaluator([]).verdict(on: try request()) == .denyByDefault)
         let empty = AccessPolicy(namespace: "a", name: "b", action: .allow, rules: [])
         #expect(ReferenceEvaluator([empty]).verdict(on: try request()) == .denyByDefault)
-        #expect(isAllowed([try policy("all", .allow)], try request(nil, nil)))
+        #expect(isAllowed([try policy("all", .allow)], try request()))
     }
 
     @Test func `a denial of any tier goes before every allowance`() throws {
@@ -130,7 +130,9 @@ import Testing
         let stranger = try request(nil)
         #expect(!isAllowed([try policy("a", .allow, from: [try source([web])])], stranger))
         #expect(!isAllowed([try policy("a", .allow, from: [try source(not: [web])])], stranger))
-        let all = try policy("z", .allow)
+        // Everybody is everybody of the own trust domain; only who names addresses means anybody.
+        #expect(!isAllowed([try policy("z", .allow)], stranger))
+        let all = try policy("z", .allow, from: [try source(blocks: ["0.0.0.0/0"])])
         #expect(isAllowed([all], stranger))
         for denied in [try source([web]), try source(not: [web])] {
             #expect(!isAllowed([all, try policy("a", .deny, from: [denied])], stranger))
@@ -151,7 +153,7 @@ import Testing
             let allow = [try policy("a", .allow, from: from)]
             #expect(isAllowed(allow, own))
             #expect(!isAllowed(allow, foreign))
-            #expect(isAllowed(allow, try request(nil)) == (from?[0].principals.isAbsent ?? true))
+            #expect(isAllowed(allow, try request(nil)) == (from?[0].addresses.anyOf != nil))
             // Everybody is everybody where it counts against access.
             let deny = ReferenceEvaluator([try policy("d", .deny, from: from)])
             #expect(deny.verdict(on: foreign).cause?.policy == "d")
