@@ -367,11 +367,7 @@ extension ServerLogic {
     ) throws -> AuthorityRecord {
         guard let record = try transaction.authority(id: id) else {
             if try transaction.downstreamAuthority(id: id) != nil { throw Self.onlyRevoked }
-            throw APIError(
-                .notFound,
-                "authorityUnknown",
-                "there is no authority \(id.prefix(64)); signet authority show lists them"
-            )
+            throw APIError(authorityUnknown: id)
         }
         return record
     }
@@ -483,6 +479,17 @@ extension Authority {
             lastSVIDNotAfter: try transaction.lastIssuedNotAfter(authorityID: record.id),
             notBefore: record.notBefore,
             notAfter: record.notAfter
+        )
+    }
+}
+
+extension APIError {
+    /// No authority has the ID, be it of this server, above it or of one below.
+    init(authorityUnknown id: String) {
+        self.init(
+            .notFound,
+            "authorityUnknown",
+            "there is no authority \(id.prefix(64)); signet authority show lists them"
         )
     }
 }

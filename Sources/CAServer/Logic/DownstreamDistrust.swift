@@ -166,11 +166,7 @@ extension ServerLogic {
         in transaction: ReadTransaction
     ) throws -> DownstreamRecord {
         guard let record = try transaction.downstreamAuthority(id: id) else {
-            throw APIError(
-                .notFound,
-                "authorityUnknown",
-                "there is no authority \(id.prefix(64)); signet authority show lists them"
-            )
+            throw APIError(authorityUnknown: id)
         }
         return record
     }
@@ -195,14 +191,7 @@ extension ServerLogic {
         for record in try forgettableDownstream(now: now, in: transaction) {
             try transaction.deleteDownstream(id: record.id)
             guard record.isRevoked else { continue }
-            let revision = try transaction.advanceRevision()
-            try transaction.recordDistrust(
-                of: record.id,
-                number: revision.number,
-                isRemoval: true
-            )
-            let step = AuthorityStep(authority: keyIdentifier(ofAuthority: record.id))
-            try transaction.append(.authorityForgotten(step), by: Self.upstream, at: now)
+            try forgetDistrust(of: record.id, now: now, in: transaction)
             forgotten.append(record.id)
         }
         return forgotten

@@ -194,11 +194,7 @@ extension ServerLogic {
         in transaction: ReadTransaction
     ) throws -> UpstreamRecord {
         guard let record = try transaction.upstream(id: id) else {
-            throw APIError(
-                .notFound,
-                "authorityUnknown",
-                "there is no authority \(id.prefix(64)); signet authority show lists them"
-            )
+            throw APIError(authorityUnknown: id)
         }
         return record
     }
@@ -224,17 +220,18 @@ extension ServerLogic {
         for record in try forgettableUpstreams(now: now, in: transaction) {
             try transaction.deleteUpstream(id: record.id)
             guard record.distrust != nil else { continue }
-            let revision = try transaction.advanceRevision()
-            try transaction.recordDistrust(
-                of: record.id,
-                number: revision.number,
-                isRemoval: true
-            )
-            let step = AuthorityStep(authority: keyIdentifier(ofAuthority: record.id))
-            try transaction.append(.authorityForgotten(step), by: Self.upstream, at: now)
+            try forgetDistrust(of: record.id, now: now, in: transaction)
             forgotten.append(record.id)
         }
         return forgotten
+    }
+
+    /// Nobody is told any more that a key is distrusted, as nothing that it signed counts by itself.
+    func forgetDistrust(of id: String, now: Date, in transaction: Transaction) throws {
+        let revision = try transaction.advanceRevision()
+        try transaction.recordDistrust(of: id, number: revision.number, isRemoval: true)
+        let step = AuthorityStep(authority: keyIdentifier(ofAuthority: id))
+        try transaction.append(.authorityForgotten(step), by: Self.upstream, at: now)
     }
 
     private func forgettableUpstreams(
